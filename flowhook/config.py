@@ -1,0 +1,130 @@
+"""Settings of each process: command-line options, else `FLOWHOOK_*` environment variables, else these defaults.
+
+A setting `http_port` is `FLOWHOOK_HTTP_PORT` in the environment and `--http-port` on the command line. Durations are
+seconds, sizes bytes.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from flowhook import limits
+from flowhook.errors import InvalidError
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+"""A TCP port; 0 lets the system choose."""
+
+
+class CommonSettings(BaseSettings):
+    """What every process and every client command needs."""
+
+    model_config = SettingsConfigDict(env_prefix="FLOWHOOK_", extra="ignore", frozen=True)
+
+    data_dir: Path = Path("data")
+    router: str = "127.0.0.1:50051"
+    """Address of the router, `host:port`."""
+    token: SecretStr | None = None
+    """Bearer token; when absent it is read from a file in `data_dir`, see `read_token`."""
+    router_ca_file: Path | None = None
+    """PEM certificates that the router's TLS certificate is checked against; absent: no TLS."""
+    client_cert_file: Path | None = None
+    client_key_file: Path | None = None
+    """PEM certificate and key that this process shows to the router (mTLS)."""
+    log_level: str = "info"
+    log_format: str = "auto"
+    """`json`, `console`, or `auto`: console on a terminal, else json."""
+    process_name: str = ""
+    """Role and number, for example `edge-1`; made of role and process ID when empty."""
+
+
+class EdgeSettings(CommonSettings):
+    """The HTTP process that senders reach."""
+
+    host: str = "127.0.0.1"
+    http_port: Port = 8080
+    public_url: str = ""
+    """Scheme and host that senders use, where a proxy hides them; for signatures that cover the URL."""
+    header_timeout: float = 10.0
+    body_timeout: float = 60.0
+    idle_timeout: float = 75.0
+    max_connections: int = 10_000
+    flow_cache_size: int = 10_000
+    """Flows, known and unknown, that an edge remembers."""
+    max_pending_events: int = 10_000
+    """Requests that may wait for the router; beyond it the edge answers 503."""
+    router_timeout: float = 10.0
+    """How long a request may wait for the router before the edge answers 503."""
+    drain_seconds: float = 10.0
+
+
+class RouterSettings(CommonSettings):
+    """The gRPC process that owns storage."""
+
+    host: str = "127.0.0.1"
+    grpc_port: Port = 50051
+    storage: str = ""
+    """`sqlite:PATH`; empty: `<data_dir>/flowhook.db`."""
+    storage_max_bytes: int = 0
+    """Size the database may grow to before events are refused with 503; 0: the disk is the limit."""
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
+    tls_client_ca_file: Path | None = None
+    """PEM certificates that clients must present one of (mTLS)."""
+    secrets_key: SecretStr | None = None
+    """32 bytes in base64 that secrets are encrypted with; absent: `<data_dir>/secrets.key`, made when missing."""
+    total_backlog: int = limits.DEFAULT_TOTAL_BACKLOG
+    lease_seconds: float = limits.LEASE_SECONDS
+    max_attempts: int = limits.MAX_ATTEMPTS
+    retention_seconds: float = 30 * 24 * 3600.0
+    """How long an ended execution, its body and its journal are kept."""
+    drain_seconds: float = 10.0
+
+
+class RunnerSettings(CommonSettings):
+    """The process that executes flows."""
+
+    concurrency: Annotated[int, Field(ge=1, le=4096)] = 256
+    """Executions worked on at a time."""
+    expression_seconds: float = limits.EXPRESSION_SECONDS
+    expression_bytes: int = limits.EXPRESSION_BYTES
+    allow_private_addresses: bool = False
+    """Whether calls may reach private, loopback and link-local addresses."""
+    http_timeout: float = 30.0
+    """Deadline of one outbound HTTP request whose task sets none."""
+    twitter_base_url: str = "https://api.x.com"
+    drain_seconds: float = 10.0
+
+
+class AdminSettings(CommonSettings):
+    """The HTTP process that operators reach."""
+
+    host: str = "127.0.0.1"
+    admin_port: Port = 8081
+
+
+def read_token(settings: CommonSettings, role: str) -> str:
+    """Return the bearer token to show to the router.
+
+    Args:
+        settings: where to look: `token`, else the file `<data_dir>/<role>.token`.
+        role: `admin`, `edge` or `runner`.
+
+    Raises:
+        InvalidError: there is no token (`TOKEN_MISSING`); the message says where one was looked for.
+    """
+    if settings.token is not None:
+        return settings.token.get_secret_value()
+    path = settings.data_dir / f"{role}.token"
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise InvalidError(
+            f"no token: set FLOWHOOK_TOKEN, or FLOWHOOK_DATA_DIR to the router's data directory ({path}: "
+            f"{os.strerror(error.errno or 0)})",
+            reason="TOKEN_MISSING",
+        ) from None

@@ -1,0 +1,120 @@
+"""Errors, classed by what the caller can do next.
+
+Each carries a stable `reason` in UPPER_SNAKE_CASE that programs branch on, and a message for people. `wire.status`
+holds the one table that maps the classes to gRPC codes and back; the edge maps them to HTTP statuses.
+Drivers' errors (sqlite3, grpc, OSError) are translated at the boundary of whoever uses the driver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+class FlowhookError(Exception):
+    """Something the caller should be told.
+
+    Attributes:
+        reason: stable cause in UPPER_SNAKE_CASE, at most 63 characters.
+        message: explanation for developers, without secrets.
+        metadata: what varies in the message, keyed in lower_snake_case.
+    """
+
+    default_reason = "INTERNAL"
+
+    def __init__(self, message: str, *, reason: str | None = None, metadata: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason or self.default_reason
+        self.metadata: Mapping[str, str] = dict(metadata or {})
+
+
+class InvalidError(FlowhookError):
+    """The request can never succeed as it is: correct it."""
+
+    default_reason = "INVALID"
+
+
+class UnauthenticatedError(FlowhookError):
+    """Who is calling is not known: present credentials."""
+
+    default_reason = "UNAUTHENTICATED"
+
+
+class PermissionDeniedError(FlowhookError):
+    """Who is calling may not do this: use other credentials."""
+
+    default_reason = "PERMISSION_DENIED"
+
+
+class NotFoundError(FlowhookError):
+    """What the request names does not exist."""
+
+    default_reason = "NOT_FOUND"
+
+
+class ConflictError(FlowhookError):
+    """The request contradicts the present state: look again, then decide."""
+
+    default_reason = "CONFLICT"
+
+
+class OutOfRangeError(FlowhookError):
+    """The position asked for is gone: start over from a current one."""
+
+    default_reason = "OUT_OF_RANGE"
+
+
+class ExhaustedError(FlowhookError):
+    """A limit is reached: try again after `retry_after` seconds."""
+
+    default_reason = "EXHAUSTED"
+
+    def __init__(self, message: str, *, reason: str | None = None, retry_after: int = 1) -> None:
+        super().__init__(message, reason=reason, metadata={"retry_after": str(retry_after)})
+        self.retry_after = retry_after
+
+
+class UnavailableError(FlowhookError):
+    """Something needed is away: try again after `retry_after` seconds."""
+
+    default_reason = "UNAVAILABLE"
+
+    def __init__(self, message: str, *, reason: str | None = None, retry_after: int = 1) -> None:
+        super().__init__(message, reason=reason, metadata={"retry_after": str(retry_after)})
+        self.retry_after = retry_after
+
+
+class InternalError(FlowhookError):
+    """A defect of Flowhook: report it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong with a flow file.
+
+    Attributes:
+        file: name of the file as the user gave it.
+        line: line of the offending key or value, from 1; 0 when it concerns the whole file.
+        key: dotted path of the key, for example `do[0].announce.call`; empty for the whole file.
+        cause: what is wrong and, where possible, what would be right.
+    """
+
+    file: str
+    line: int
+    key: str
+    cause: str
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{where}: {self.key}: {self.cause}" if self.key else f"{where}: {self.cause}"
+
+
+class InvalidFlowError(InvalidError):
+    """A flow file that can't be applied, with everything that is wrong with it."""
+
+    default_reason = "FLOW_INVALID"
+
+    def __init__(self, faults: list[Fault]) -> None:
+        super().__init__("\n".join(str(fault) for fault in faults))
+        self.faults = faults

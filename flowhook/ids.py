@@ -1,0 +1,98 @@
+"""Identifiers: `evt_` and a UUIDv7 (RFC 9562, section 5.7) in Crockford base32, lower case.
+
+30 ASCII characters that sort by time. The last byte of the UUID is not random but the *slot* of the flow (a hash of
+its ID), so that whoever holds an ID can find the shard that owns it without asking: 256 slots are spread over the
+shards there are.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import zlib
+from typing import Final
+
+from flowhook.errors import InvalidError
+
+PREFIX: Final = "evt_"
+LENGTH: Final = 30
+_ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS: Final = [a + b for a in _ALPHABET for b in _ALPHABET]
+_VALUES: Final = {char: value for value, char in enumerate(_ALPHABET)}
+_VERSION_AND_VARIANT: Final = (0x7 << 76) | (0b10 << 62)
+_RANDOM_MASK: Final = ((1 << 80) - 1) & ~((0xF << 76) | (0b11 << 62) | 0xFF)
+
+
+def slot_of(flow_id: str) -> int:
+    """Return the slot of a flow, in [0, 255]."""
+    return zlib.crc32(flow_id.encode()) & 0xFF
+
+
+def mint(slot: int, *, now_ms: int | None = None) -> str:
+    """Return a new event ID that carries `slot` (see `slot_of`).
+
+    Args:
+        slot: in [0, 255].
+        now_ms: Unix time in milliseconds; the system's clock when absent.
+    """
+    milliseconds = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+    random = int.from_bytes(os.urandom(10), "big") & _RANDOM_MASK
+    return encode((milliseconds << 80) | random | _VERSION_AND_VARIANT | slot)
+
+
+def encode(value: int) -> str:
+    """Return the ID for a 128-bit UUID: two zero bits, then 26 characters of 5 bits."""
+    pairs = _PAIRS
+    return (
+        PREFIX
+        + pairs[value >> 120]
+        + pairs[(value >> 110) & 1023]
+        + pairs[(value >> 100) & 1023]
+        + pairs[(value >> 90) & 1023]
+        + pairs[(value >> 80) & 1023]
+        + pairs[(value >> 70) & 1023]
+        + pairs[(value >> 60) & 1023]
+        + pairs[(value >> 50) & 1023]
+        + pairs[(value >> 40) & 1023]
+        + pairs[(value >> 30) & 1023]
+        + pairs[(value >> 20) & 1023]
+        + pairs[(value >> 10) & 1023]
+        + pairs[value & 1023]
+    )
+
+
+def decode(event_id: str) -> int:
+    """Return the UUID of an ID.
+
+    Raises:
+        InvalidError: `event_id` is not one of ours (`EVENT_ID_INVALID`).
+    """
+    if len(event_id) != LENGTH or not event_id.startswith(PREFIX):
+        raise InvalidError("an event ID is evt_ and 26 characters", reason="EVENT_ID_INVALID")
+    value = 0
+    try:
+        for char in event_id[len(PREFIX) :]:
+            value = (value << 5) | _VALUES[char]
+    except KeyError as error:
+        raise InvalidError(f"an event ID has no character {error}", reason="EVENT_ID_INVALID") from None
+    if value >> 128:
+        raise InvalidError("an event ID starts with a digit below 8", reason="EVENT_ID_INVALID")
+    return value
+
+
+def slot_of_event(event_id: str) -> int:
+    """Return the slot that an event ID carries.
+
+    Raises:
+        InvalidError: `event_id` is not one of ours.
+    """
+    return decode(event_id) & 0xFF
+
+
+def time_ms_of(event_id: str) -> int:
+    """Return when an ID was minted, in Unix milliseconds.
+
+    Raises:
+        InvalidError: `event_id` is not one of ours.
+    """
+    return decode(event_id) >> 80

@@ -1,0 +1,68 @@
+"""Every limit that more than one module needs, with its unit. Nothing grows without bound (DESIGN, guarantee 8)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+MAX_BODY_BYTES: Final = 16 * MIB
+"""Largest request body a flow may allow (`webhook.max_body`)."""
+
+DEFAULT_BODY_BYTES: Final = 10 * MIB
+"""`webhook.max_body` of a flow that does not say."""
+
+MAX_BATCH_EVENTS: Final = 512
+"""Events in one IngestEvents call."""
+
+MAX_BATCH_BYTES: Final = 24 * MIB
+"""Serialized events in one IngestEvents call; a batch of one may hold the largest body with its headers."""
+
+MAX_MESSAGE_BYTES: Final = 32 * MIB
+"""Largest gRPC message, in both directions, on every channel and server."""
+
+INLINE_BODY_BYTES: Final = 1 * MIB
+"""Bodies above this are stored as blobs beside the database, never in it."""
+
+MAX_HEADER_BYTES: Final = 64 * KIB
+"""Start line and header fields of one HTTP request."""
+
+MAX_DOCUMENT_BYTES: Final = 256 * KIB
+"""One flow file."""
+
+MAX_FLOW_ID_LENGTH: Final = 127
+MAX_SECRET_NAME_LENGTH: Final = 127
+MAX_SECRET_BYTES: Final = 64 * KIB
+MAX_SECRETS: Final = 10_000
+MAX_DEDUPE_KEY_BYTES: Final = 256
+
+MAX_RESULT_BYTES: Final = 1 * MIB
+"""JSON of one task's output, and of a workflow's output."""
+
+MAX_JOURNAL_ENTRIES: Final = 1000
+"""Effects one execution may journal between two compactions."""
+
+MAX_ERROR_DETAIL_BYTES: Final = 4 * KIB
+
+DEFAULT_FLOW_BACKLOG: Final = 1_000_000
+"""`execution.max_backlog` of a flow that does not say: accepted events that have not ended."""
+
+DEFAULT_TOTAL_BACKLOG: Final = 4_000_000
+"""Accepted events of all flows that have not ended; beyond it the router answers 503."""
+
+MAX_ATTEMPTS: Final = 5
+"""Attempts charged to an execution before it is `faulted` for killing its runner or losing its lease."""
+
+LEASE_SECONDS: Final = 6.0
+"""Lease of an assignment; a runner renews at a third of it, so that a dead one is noticed well within 10 s."""
+
+WATCH_PROGRESS_SECONDS: Final = 1.0
+"""A watch that is alive says so at least this often."""
+
+WATCH_SILENCE_SECONDS: Final = 5.0
+"""After this much silence what an edge caches of flows and secrets is no longer used."""
+
+EXPRESSION_SECONDS: Final = 2.0
+EXPRESSION_BYTES: Final = 256 * MIB
+"""Default limits of one expression: beyond them its execution faults and its process is replaced."""

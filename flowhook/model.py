@@ -1,0 +1,176 @@
+"""Domain types that cross module boundaries. Frozen, plain, without I/O.
+
+Times are Unix milliseconds (UTC) in `int`s. Headers are ordered pairs, never a dict: fields repeat. JSON that is only
+carried stays `bytes`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+Headers = tuple[tuple[str, bytes], ...]
+"""Header fields in wire order: lower-case name, value without surrounding whitespace."""
+
+
+class Principal(NamedTuple):
+    """Who was authenticated: the kind of credential and the name (never the value) of the secret that matched."""
+
+    scheme: str
+    secret: str
+
+
+class Event(NamedTuple):
+    """One authenticated request, as persisted and as delivered to runners. See `flowhook.v1.Event`.
+
+    A named tuple rather than a dataclass, because one is made for every request.
+    """
+
+    id: str
+    flow_id: str
+    receive_time_ms: int
+    principal: Principal | None
+    dedupe_key: str
+    method: str
+    path: str
+    query: str
+    content_type: str
+    headers: Headers
+    body: bytes
+    traceparent: str = ""
+
+
+class Status(StrEnum):
+    """The status phases of the Serverless Workflow DSL (dsl.md, "Status Phases")."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    WAITING = "waiting"
+    SUSPENDED = "suspended"
+    CANCELLED = "cancelled"
+    FAULTED = "faulted"
+    COMPLETED = "completed"
+
+    @property
+    def ended(self) -> bool:
+        """Whether an execution in this status will never change again."""
+        return self in (Status.CANCELLED, Status.FAULTED, Status.COMPLETED)
+
+
+ERROR_TYPE_BASE = "https://serverlessworkflow.io/spec/1.0.0/errors/"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowError:
+    """An error in the terms of the DSL (dsl-reference.md, "Error"): a problem detail of RFC 9457.
+
+    Attributes:
+        type: URI, one of the standard ones (`ERROR_TYPE_BASE` and configuration, validation, expression,
+            authentication, authorization, timeout, communication, runtime) or the author's own.
+        status: in [400, 599].
+        title: short summary of the type.
+        instance: JSON Pointer to the task in the document, for example `/do/0/announce`.
+        detail: what happened this time; holds no secrets; at most 4 KiB.
+    """
+
+    type: str
+    status: int
+    title: str
+    instance: str = ""
+    detail: str = ""
+
+    def as_dict(self) -> dict[str, str | int]:
+        """Return the error as the DSL shows it to flows and people."""
+        return {
+            "type": self.type,
+            "status": self.status,
+            "title": self.title,
+            "instance": self.instance,
+            "detail": self.detail,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An HTTP-shaped answer that a flow gave. `status` in [200, 599]; `body` at most 1 MiB."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """Durable result of one task that had an effect: exactly one of `output` (JSON) and `error` is set.
+
+    `key` names the effect within its execution: JSON Pointer of the task with iteration indexes, `#`, and how often
+    the flow has come there (from 0).
+    """
+
+    key: str
+    output: bytes | None
+    error: WorkflowError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One run of one flow for one event. `id` is the event's."""
+
+    id: str
+    flow_id: str
+    flow_revision: int
+    status: Status
+    attempts: int
+    receive_time_ms: int
+    end_time_ms: int | None = None
+    error: WorkflowError | None = None
+    replay_of: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionDetail:
+    """An execution with everything that is kept of it. `output` is JSON, None unless it completed."""
+
+    execution: Execution
+    event: Event
+    journal: tuple[JournalEntry, ...]
+    output: bytes | None
+    reply: Reply | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A flow as stored.
+
+    Attributes:
+        id: `name`, or `namespace.name` outside the namespace `default`.
+        document: what its author wrote, UTF-8 YAML; empty where it was not asked for.
+        definition: the same as canonical JSON; empty where it was not asked for.
+        revision: of this flow, from 1.
+    """
+
+    id: str
+    document: bytes
+    definition: bytes
+    revision: int
+    paused: bool
+    has_webhook: bool
+    create_time_ms: int
+    update_time_ms: int
+
+
+class Change(StrEnum):
+    """What applying a document did, or would do."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True, slots=True)
+class SecretInfo:
+    """What may be told about a secret."""
+
+    name: str
+    update_time_ms: int

@@ -1,0 +1,5 @@
+"""What runs next: readiness, fairness, per-flow limits, leases, attempts. Pure: no I/O, no clock, no storage.
+
+Time is a float of seconds that callers pass in and that never goes back. The whole of it is tested with a fake clock
+and hypothesis (tests/unit/router/scheduling).
+"""

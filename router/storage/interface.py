@@ -1,0 +1,314 @@
+"""What the router asks of storage.
+
+Small interfaces, named by role. A `Storage` has one `Registry` (flows and secrets) and a fixed number of *shards*.
+A shard is an ordered log of accepted events (`EventLog`: any router may append) and the state of the executions they
+start (`ShardState`: one owner at a time, writes of a former owner are refused). SQLite has one shard; the split is
+what a distributed backend needs.
+
+All methods run on the router's event loop and never block it. Writes that arrive while an earlier commit is under way
+go into the next one together (group commit); each call returns after its own commit is on stable storage.
+
+Every method may raise:
+    UnavailableError: storage can't serve now (`STORAGE_FULL`, `STORAGE_UNAVAILABLE`); nothing of the call was stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple, Protocol
+
+from flowhook.model import Change, Flow, JournalEntry, SecretInfo, Status, WorkflowError
+
+DEFAULT_PAGE = 1000
+"""Rows that one call returns at the most, unless it says otherwise."""
+
+
+class NewEvent(NamedTuple):
+    """An event to append.
+
+    Attributes:
+        dedupe_key: empty for an event that is never deduplicated; scoped to the flow.
+        dedupe_until_ms: Unix time until which another event with this key is a duplicate of this one.
+        payload: the serialized event; above `limits.INLINE_BODY_BYTES` it is kept as a blob.
+        replay_of: ID of the execution that this one replays, or empty.
+    """
+
+    event_id: str
+    flow_id: str
+    flow_revision: int
+    receive_time_ms: int
+    payload: bytes
+    dedupe_key: str = ""
+    dedupe_until_ms: int = 0
+    replay_of: str = ""
+
+
+class Appended(NamedTuple):
+    """Fate of one appended event.
+
+    Attributes:
+        seq: position in the shard's log, from 1, ascending.
+        duplicate_of: ID of the event that was stored before under the same event ID or dedupe key; empty when this
+            one is new. `seq` is then the earlier one's.
+    """
+
+    seq: int
+    duplicate_of: str = ""
+
+
+class LoggedEvent(NamedTuple):
+    """A durable event, as the shard's owner is told of it."""
+
+    seq: int
+    event: NewEvent
+
+
+class Started(NamedTuple):
+    """An execution is under lease; `attempts` includes this one."""
+
+    seq: int
+    attempts: int
+
+
+class Requeued(NamedTuple):
+    """An execution waits for a runner again; `attempts` are those charged so far."""
+
+    seq: int
+    attempts: int
+
+
+class Journaled(NamedTuple):
+    """One more journal entry at `index` (from 0). Writing the same index again is a no-op."""
+
+    seq: int
+    index: int
+    entry: JournalEntry
+
+
+class Ended(NamedTuple):
+    """An execution ended. `output` is JSON; `reply` is opaque. The first end wins; later ones are no-ops."""
+
+    seq: int
+    status: Status
+    end_time_ms: int
+    attempts: int
+    output: bytes | None = None
+    error: WorkflowError | None = None
+    reply: bytes | None = None
+
+
+StateChange = Started | Requeued | Journaled | Ended
+
+
+class Unfinished(NamedTuple):
+    """An execution that has not ended, as found at start-up."""
+
+    seq: int
+    event_id: str
+    flow_id: str
+    flow_revision: int
+    attempts: int
+
+
+class Work(NamedTuple):
+    """What a runner needs of an execution."""
+
+    seq: int
+    payload: bytes
+    journal: tuple[JournalEntry, ...]
+
+
+class ExecutionRecord(NamedTuple):
+    """What is kept of an execution, without its event and journal."""
+
+    seq: int
+    id: str
+    flow_id: str
+    flow_revision: int
+    status: Status
+    attempts: int
+    receive_time_ms: int
+    end_time_ms: int | None
+    error: WorkflowError | None
+    replay_of: str
+
+
+class ExecutionContent(NamedTuple):
+    """The bulky part of an execution."""
+
+    payload: bytes
+    journal: tuple[JournalEntry, ...]
+    output: bytes | None
+    reply: bytes | None
+
+
+class RegistryChange(NamedTuple):
+    """One change of the registry: exactly one of `flow_id` and `secret_name` is non-empty."""
+
+    revision: int
+    flow_id: str
+    secret_name: str
+
+
+class FlowDraft(NamedTuple):
+    """A checked document that is to become a flow's next revision."""
+
+    id: str
+    document: bytes
+    definition: bytes
+    has_webhook: bool
+
+
+class EventLog(Protocol):
+    """Appends accepted events to a shard."""
+
+    async def append(self, events: Sequence[NewEvent]) -> list[Appended]:
+        """Store events durably, each once.
+
+        Two events with one event ID, or with one dedupe key of one flow within its window, are one: in the database
+        and within one commit alike.
+
+        Returns:
+            One result per event, in order.
+        """
+        ...
+
+
+class ShardState(Protocol):
+    """State of a shard's executions; for its owner."""
+
+    def follow(self, listener: Callable[[Sequence[LoggedEvent]], None]) -> None:
+        """Have `listener` called on the event loop with every event that becomes durable from now on.
+
+        In log order, each once, and before the `append` that stored it returns. Duplicates are not told.
+        """
+        ...
+
+    async def write(self, changes: Sequence[StateChange]) -> None:
+        """Store changes durably, in order, all of them or none.
+
+        Raises:
+            ConflictError: the shard has another owner by now (`SHARD_LOST`).
+        """
+        ...
+
+    async def unfinished(self, *, after_seq: int = 0, limit: int = DEFAULT_PAGE) -> list[Unfinished]:
+        """Return executions that have not ended, by ascending `seq`."""
+        ...
+
+    async def work(self, seqs: Collection[int]) -> dict[int, Work]:
+        """Return what runners need of executions that have not ended; missing where there is none."""
+        ...
+
+    async def find(self, execution_id: str) -> ExecutionRecord | None:
+        """Return an execution, or None when it is unknown or past retention."""
+        ...
+
+    async def content(self, seq: int) -> ExecutionContent | None:
+        """Return the bulky part of an execution, or None when there is none."""
+        ...
+
+    async def list_executions(
+        self,
+        *,
+        flow_id: str = "",
+        statuses: Collection[Status] = (),
+        before_seq: int | None = None,
+        limit: int = DEFAULT_PAGE,
+    ) -> list[ExecutionRecord]:
+        """Return executions, newest first, that meet all conditions."""
+        ...
+
+    async def expire(self, *, ended_before_ms: int, limit: int = DEFAULT_PAGE) -> int:
+        """Remove ended executions with their events, journals and blobs, and dedupe keys that are past; return how many."""
+        ...
+
+
+class Registry(Protocol):
+    """Flows and secrets. Every change gets the next registry-wide revision, from 1."""
+
+    async def revision(self) -> int:
+        """Return the latest registry-wide revision; 0 when nothing was ever changed."""
+        ...
+
+    async def apply_flows(self, drafts: Sequence[FlowDraft], *, now_ms: int) -> list[tuple[Flow, Change]]:
+        """Store new and changed flows, all of them or none. A draft whose document and definition equal the stored one's is unchanged."""
+        ...
+
+    async def get_flow(self, flow_id: str, *, revision: int = 0) -> Flow | None:
+        """Return a flow; 0 means its latest revision and None then means deleted or never there."""
+        ...
+
+    async def list_flows(self, *, after_id: str = "", limit: int = DEFAULT_PAGE) -> list[Flow]:
+        """Return flows by ascending ID, their `document` left empty."""
+        ...
+
+    async def set_paused(self, flow_id: str, *, paused: bool) -> Flow | None:
+        """Pause or resume a flow; None when there is none. Without effect it makes no revision."""
+        ...
+
+    async def delete_flow(self, flow_id: str) -> bool:
+        """Delete a flow; false when there was none. Its revisions stay readable while executions of them are kept."""
+        ...
+
+    async def set_secret(self, name: str, sealed: bytes, *, now_ms: int) -> SecretInfo:
+        """Create or replace a secret. `sealed` is encrypted already.
+
+        Raises:
+            ExhaustedError: there are `limits.MAX_SECRETS` already (`TOO_MANY_SECRETS`).
+        """
+        ...
+
+    async def get_secrets(self, names: Collection[str]) -> dict[str, bytes]:
+        """Return sealed values by name; missing where there is none."""
+        ...
+
+    async def list_secrets(self) -> list[SecretInfo]:
+        """Return all secrets by ascending name."""
+        ...
+
+    async def delete_secret(self, name: str) -> bool:
+        """Delete a secret; false when there was none."""
+        ...
+
+    async def changes(self, *, after_revision: int, limit: int = DEFAULT_PAGE) -> list[RegistryChange]:
+        """Return changes by ascending revision.
+
+        Raises:
+            OutOfRangeError: some of them are no longer kept (`REVISION_COMPACTED`).
+        """
+        ...
+
+    def follow(self, listener: Callable[[int], None]) -> None:
+        """Have `listener` called on the event loop with the latest revision after each change."""
+        ...
+
+
+class Storage(Protocol):
+    """All of it. Opened by the backend's `open`; closed once, after which every call raises UnavailableError."""
+
+    @property
+    def shards(self) -> int:
+        """How many shards there are; fixed for the life of the data."""
+        ...
+
+    @property
+    def registry(self) -> Registry:
+        """Flows and secrets."""
+        ...
+
+    def log(self, shard: int) -> EventLog:
+        """Return the log of a shard, in [0, shards)."""
+        ...
+
+    async def own(self, shard: int) -> ShardState:
+        """Take ownership of a shard; its former owner's writes fail from here on."""
+        ...
+
+    async def healthy(self) -> bool:
+        """Whether a write would presumably succeed now."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what is under way, then release everything. Idempotent."""
+        ...

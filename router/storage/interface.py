@@ -220,7 +220,11 @@ class ShardState(Protocol):
         ...
 
     async def expire(self, *, ended_before_ms: int, limit: int = DEFAULT_PAGE) -> int:
-        """Remove ended executions with their events, journals and blobs, and dedupe keys that are past; return how many."""
+        """Remove ended executions with their events, journals and blobs, and dedupe keys that are past.
+
+        Returns:
+            How many executions were removed.
+        """
         ...
 
 
@@ -232,7 +236,10 @@ class Registry(Protocol):
         ...
 
     async def apply_flows(self, drafts: Sequence[FlowDraft], *, now_ms: int) -> list[tuple[Flow, Change]]:
-        """Store new and changed flows, all of them or none. A draft whose document and definition equal the stored one's is unchanged."""
+        """Store new and changed flows, all of them or none.
+
+        A draft whose document and definition equal the stored one's is unchanged.
+        """
         ...
 
     async def get_flow(self, flow_id: str, *, revision: int = 0) -> Flow | None:

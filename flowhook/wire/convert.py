@@ -1,0 +1,306 @@
+"""Pure conversion between `flowhook.model` and `flowhook.v1` messages, both ways.
+
+Functions named `*_to_proto` never fail on valid model values. Functions named `*_from_proto` accept whatever a peer of
+another version may send: unknown enum values become the nearest safe one, absent messages become None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from flowhook.model import (
+    Change,
+    Event,
+    Execution,
+    ExecutionDetail,
+    Flow,
+    Headers,
+    JournalEntry,
+    Principal,
+    Reply,
+    SecretInfo,
+    Status,
+    WorkflowError,
+)
+from flowhook.v1 import envelope_pb2, execution_service_pb2, failure_pb2, flow_service_pb2, runner_service_pb2
+from flowhook.v1 import secret_service_pb2 as secret_pb2
+
+_ExecutionPb = execution_service_pb2.Execution
+
+_STATUS_TO_PROTO = {
+    Status.PENDING: _ExecutionPb.STATUS_PENDING,
+    Status.RUNNING: _ExecutionPb.STATUS_RUNNING,
+    Status.WAITING: _ExecutionPb.STATUS_WAITING,
+    Status.SUSPENDED: _ExecutionPb.STATUS_SUSPENDED,
+    Status.CANCELLED: _ExecutionPb.STATUS_CANCELLED,
+    Status.FAULTED: _ExecutionPb.STATUS_FAULTED,
+    Status.COMPLETED: _ExecutionPb.STATUS_COMPLETED,
+}
+_STATUS_FROM_PROTO: dict[int, Status] = {value: status for status, value in _STATUS_TO_PROTO.items()}
+
+_AppliedPb = flow_service_pb2.AppliedFlow
+_CHANGE_TO_PROTO = {
+    Change.CREATED: _AppliedPb.CHANGE_CREATED,
+    Change.UPDATED: _AppliedPb.CHANGE_UPDATED,
+    Change.UNCHANGED: _AppliedPb.CHANGE_UNCHANGED,
+}
+_CHANGE_FROM_PROTO: dict[int, Change] = {value: change for change, value in _CHANGE_TO_PROTO.items()}
+
+
+def timestamp(milliseconds: int) -> Timestamp:
+    """Return a protobuf timestamp of Unix milliseconds."""
+    seconds, rest = divmod(milliseconds, 1000)
+    return Timestamp(seconds=seconds, nanos=rest * 1_000_000)
+
+
+def milliseconds(value: Timestamp) -> int:
+    """Return the Unix milliseconds of a protobuf timestamp."""
+    return value.seconds * 1000 + value.nanos // 1_000_000
+
+
+def duration(seconds: float) -> Duration:
+    """Return a protobuf duration of seconds."""
+    whole = int(seconds)
+    return Duration(seconds=whole, nanos=round((seconds - whole) * 1_000_000_000))
+
+
+def seconds(value: Duration) -> float:
+    """Return the seconds of a protobuf duration."""
+    return value.seconds + value.nanos / 1_000_000_000
+
+
+def headers_to_proto(headers: Iterable[tuple[str, bytes]]) -> list[envelope_pb2.Header]:
+    """Return header fields as messages, order and repeats kept."""
+    return [envelope_pb2.Header(name=name, value=value) for name, value in headers]
+
+
+def headers_from_proto(headers: Iterable[envelope_pb2.Header]) -> Headers:
+    """Return header fields as ordered pairs."""
+    return tuple((header.name, header.value) for header in headers)
+
+
+def event_to_proto(event: Event) -> envelope_pb2.Event:
+    """Return an event as a message."""
+    principal = event.principal
+    return envelope_pb2.Event(
+        id=event.id,
+        flow_id=event.flow_id,
+        receive_time=timestamp(event.receive_time_ms),
+        principal=None
+        if principal is None
+        else envelope_pb2.Principal(scheme=principal.scheme, secret=principal.secret),
+        dedupe_key=event.dedupe_key,
+        method=event.method,
+        path=event.path,
+        query=event.query,
+        content_type=event.content_type,
+        headers=headers_to_proto(event.headers),
+        body=event.body,
+        traceparent=event.traceparent,
+    )
+
+
+def event_from_proto(message: envelope_pb2.Event) -> Event:
+    """Return the event that a message holds."""
+    principal = Principal(message.principal.scheme, message.principal.secret) if message.HasField("principal") else None
+    return Event(
+        id=message.id,
+        flow_id=message.flow_id,
+        receive_time_ms=milliseconds(message.receive_time),
+        principal=principal,
+        dedupe_key=message.dedupe_key,
+        method=message.method,
+        path=message.path,
+        query=message.query,
+        content_type=message.content_type,
+        headers=headers_from_proto(message.headers),
+        body=message.body,
+        traceparent=message.traceparent,
+    )
+
+
+def event_to_bytes(event: Event) -> bytes:
+    """Return an event serialized, as storage keeps it."""
+    return event_to_proto(event).SerializeToString()
+
+
+def event_from_bytes(payload: bytes) -> Event:
+    """Return the event that storage kept.
+
+    Raises:
+        google.protobuf.message.DecodeError: `payload` is not a serialized event.
+    """
+    return event_from_proto(envelope_pb2.Event.FromString(payload))
+
+
+def reply_to_proto(reply: Reply) -> envelope_pb2.Reply:
+    """Return a reply as a message."""
+    return envelope_pb2.Reply(status=reply.status, headers=headers_to_proto(reply.headers), body=reply.body)
+
+
+def reply_from_proto(message: envelope_pb2.Reply) -> Reply:
+    """Return the reply that a message holds."""
+    return Reply(message.status, headers_from_proto(message.headers), message.body)
+
+
+def reply_to_bytes(reply: Reply) -> bytes:
+    """Return a reply serialized, as storage keeps it."""
+    return reply_to_proto(reply).SerializeToString()
+
+
+def reply_from_bytes(payload: bytes) -> Reply:
+    """Return the reply that storage kept."""
+    return reply_from_proto(envelope_pb2.Reply.FromString(payload))
+
+
+def error_to_proto(error: WorkflowError) -> failure_pb2.WorkflowError:
+    """Return a workflow error as a message."""
+    return failure_pb2.WorkflowError(
+        type=error.type, status=error.status, title=error.title, instance=error.instance, detail=error.detail
+    )
+
+
+def error_from_proto(message: failure_pb2.WorkflowError) -> WorkflowError:
+    """Return the workflow error that a message holds."""
+    return WorkflowError(message.type, message.status, message.title, message.instance, message.detail)
+
+
+def journal_entry_to_proto(entry: JournalEntry) -> runner_service_pb2.JournalEntry:
+    """Return a journal entry as a message."""
+    if entry.error is not None:
+        return runner_service_pb2.JournalEntry(key=entry.key, error=error_to_proto(entry.error))
+    return runner_service_pb2.JournalEntry(key=entry.key, output=entry.output or b"")
+
+
+def journal_entry_from_proto(message: runner_service_pb2.JournalEntry) -> JournalEntry:
+    """Return the journal entry that a message holds."""
+    if message.WhichOneof("result") == "error":
+        return JournalEntry(message.key, None, error_from_proto(message.error))
+    return JournalEntry(message.key, message.output)
+
+
+def status_to_proto(status: Status) -> execution_service_pb2.Execution.Status:
+    """Return a status as its enum value."""
+    return _STATUS_TO_PROTO[status]
+
+
+def status_from_proto(value: int) -> Status:
+    """Return the status of an enum value; one of a newer version reads as pending."""
+    return _STATUS_FROM_PROTO.get(value, Status.PENDING)
+
+
+def execution_to_proto(execution: Execution) -> execution_service_pb2.Execution:
+    """Return an execution as a message."""
+    return _ExecutionPb(
+        id=execution.id,
+        flow_id=execution.flow_id,
+        flow_revision=execution.flow_revision,
+        replay_of=execution.replay_of,
+        status=status_to_proto(execution.status),
+        attempts=execution.attempts,
+        error=None if execution.error is None else error_to_proto(execution.error),
+        receive_time=timestamp(execution.receive_time_ms),
+        end_time=None if execution.end_time_ms is None else timestamp(execution.end_time_ms),
+    )
+
+
+def execution_from_proto(message: execution_service_pb2.Execution) -> Execution:
+    """Return the execution that a message holds."""
+    return Execution(
+        id=message.id,
+        flow_id=message.flow_id,
+        flow_revision=message.flow_revision,
+        status=status_from_proto(message.status),
+        attempts=message.attempts,
+        receive_time_ms=milliseconds(message.receive_time),
+        end_time_ms=milliseconds(message.end_time) if message.HasField("end_time") else None,
+        error=error_from_proto(message.error) if message.HasField("error") else None,
+        replay_of=message.replay_of,
+    )
+
+
+def task_record_to_proto(entry: JournalEntry) -> execution_service_pb2.TaskRecord:
+    """Return a journal entry as people see it."""
+    return execution_service_pb2.TaskRecord(
+        task=entry.key,
+        output=entry.output or b"",
+        error=None if entry.error is None else error_to_proto(entry.error),
+    )
+
+
+def detail_to_proto(detail: ExecutionDetail) -> execution_service_pb2.GetExecutionResponse:
+    """Return an execution with its content as the answer of GetExecution."""
+    return execution_service_pb2.GetExecutionResponse(
+        execution=execution_to_proto(detail.execution),
+        event=event_to_proto(detail.event),
+        tasks=[task_record_to_proto(entry) for entry in detail.journal],
+        output=detail.output or b"",
+    )
+
+
+def detail_from_proto(message: execution_service_pb2.GetExecutionResponse) -> ExecutionDetail:
+    """Return the execution with its content that an answer of GetExecution holds."""
+    return ExecutionDetail(
+        execution=execution_from_proto(message.execution),
+        event=event_from_proto(message.event),
+        journal=tuple(
+            JournalEntry(
+                task.task,
+                None if task.HasField("error") else task.output,
+                error_from_proto(task.error) if task.HasField("error") else None,
+            )
+            for task in message.tasks
+        ),
+        output=message.output or None,
+    )
+
+
+def flow_to_proto(flow: Flow) -> flow_service_pb2.Flow:
+    """Return a flow as a message."""
+    return flow_service_pb2.Flow(
+        id=flow.id,
+        document=flow.document,
+        definition=flow.definition,
+        revision=flow.revision,
+        paused=flow.paused,
+        has_webhook=flow.has_webhook,
+        create_time=timestamp(flow.create_time_ms),
+        update_time=timestamp(flow.update_time_ms),
+    )
+
+
+def flow_from_proto(message: flow_service_pb2.Flow) -> Flow:
+    """Return the flow that a message holds."""
+    return Flow(
+        id=message.id,
+        document=message.document,
+        definition=message.definition,
+        revision=message.revision,
+        paused=message.paused,
+        has_webhook=message.has_webhook,
+        create_time_ms=milliseconds(message.create_time),
+        update_time_ms=milliseconds(message.update_time),
+    )
+
+
+def change_to_proto(change: Change) -> flow_service_pb2.AppliedFlow.Change:
+    """Return what applying did as its enum value."""
+    return _CHANGE_TO_PROTO[change]
+
+
+def change_from_proto(value: int) -> Change:
+    """Return what applying did; a value of a newer version reads as updated."""
+    return _CHANGE_FROM_PROTO.get(value, Change.UPDATED)
+
+
+def secret_to_proto(secret: SecretInfo) -> secret_pb2.Secret:
+    """Return what may be told about a secret as a message."""
+    return secret_pb2.Secret(name=secret.name, update_time=timestamp(secret.update_time_ms))
+
+
+def secret_from_proto(message: secret_pb2.Secret) -> SecretInfo:
+    """Return what a message tells about a secret."""
+    return SecretInfo(message.name, milliseconds(message.update_time))

@@ -1,0 +1,123 @@
+"""The one table between error classes and gRPC codes, and google.rpc.Status with ErrorInfo on every failure.
+
+Source: AIP-193 (errors), google/rpc/error_details.proto. Faults of a flow file travel as BadRequest violations whose
+field is `INDEX:LINE:KEY`, INDEX being the document's position in the request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NoReturn, cast
+
+import grpc
+import grpc.aio
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from flowhook.errors import (
+    ConflictError,
+    ExhaustedError,
+    Fault,
+    FlowhookError,
+    InternalError,
+    InvalidError,
+    InvalidFlowError,
+    NotFoundError,
+    OutOfRangeError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+
+DOMAIN: Final = "flowhook"
+
+CODES: Final[Sequence[tuple[type[FlowhookError], grpc.StatusCode]]] = (
+    (InvalidError, grpc.StatusCode.INVALID_ARGUMENT),
+    (UnauthenticatedError, grpc.StatusCode.UNAUTHENTICATED),
+    (PermissionDeniedError, grpc.StatusCode.PERMISSION_DENIED),
+    (NotFoundError, grpc.StatusCode.NOT_FOUND),
+    (ConflictError, grpc.StatusCode.FAILED_PRECONDITION),
+    (OutOfRangeError, grpc.StatusCode.OUT_OF_RANGE),
+    (ExhaustedError, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (UnavailableError, grpc.StatusCode.UNAVAILABLE),
+    (InternalError, grpc.StatusCode.INTERNAL),
+)
+"""Error classes in the order they are tried, with the code each travels as."""
+
+_ALIASES: Final = {
+    grpc.StatusCode.DEADLINE_EXCEEDED: UnavailableError,
+    grpc.StatusCode.CANCELLED: UnavailableError,
+    grpc.StatusCode.ABORTED: ConflictError,
+    grpc.StatusCode.ALREADY_EXISTS: ConflictError,
+}
+
+
+def code_of(error: FlowhookError) -> grpc.StatusCode:
+    """Return the gRPC code that an error travels as."""
+    return next((code for kind, code in CODES if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
+
+
+def to_status(error: FlowhookError) -> status_pb2.Status:
+    """Return an error as google.rpc.Status with ErrorInfo, and BadRequest where it has faults."""
+    details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=dict(error.metadata))]
+    packed = [_pack(detail) for detail in details]
+    if isinstance(error, InvalidFlowError):
+        violations = [
+            error_details_pb2.BadRequest.FieldViolation(
+                field=f"{fault.file}:{fault.line}:{fault.key}", description=fault.cause
+            )
+            for fault in error.faults
+        ]
+        packed.append(_pack(error_details_pb2.BadRequest(field_violations=violations)))
+    return status_pb2.Status(code=code_of(error).value[0], message=error.message, details=packed)
+
+
+async def abort(context: grpc.aio.ServicerContext[Any, Any], error: FlowhookError) -> NoReturn:
+    """End a call of an asyncio server with an error."""
+    status = rpc_status.to_status(to_status(error))
+    await context.abort(status.code, status.details, status.trailing_metadata)
+    raise AssertionError("abort raises")
+
+
+def from_rpc_error(error: grpc.RpcError | grpc.aio.AioRpcError) -> FlowhookError:
+    """Return the error that a failed call stands for.
+
+    Failures without our ErrorInfo (a router that is away, a foreign server) are classed by their code alone.
+    """
+    # every RpcError that a stub raises is a Call as well, which the type does not say
+    call = cast("grpc.Call", error)
+    code = call.code()
+    message: str = call.details() or code.name
+    reason, metadata, faults = None, {}, []
+    status = rpc_status.from_call(call)
+    for detail in status.details if status is not None else ():
+        info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+        if detail.Unpack(info):
+            reason, metadata = info.reason, dict(info.metadata)
+        elif detail.Unpack(bad_request):
+            faults = [_fault(violation) for violation in bad_request.field_violations]
+    if faults:
+        return InvalidFlowError(faults)
+    kind: type[FlowhookError] = next(
+        (kind for kind, its_code in CODES if its_code is code), _ALIASES.get(code, InternalError)
+    )
+    if issubclass(kind, ExhaustedError | UnavailableError):
+        retry_after = metadata.get("retry_after", "1")
+        return kind(message, reason=reason, retry_after=int(retry_after) if retry_after.isdecimal() else 1)
+    return kind(message, reason=reason, metadata=metadata)
+
+
+def _fault(violation: error_details_pb2.BadRequest.FieldViolation) -> Fault:
+    file, _, rest = violation.field.partition(":")
+    line, _, key = rest.partition(":")
+    return Fault(file, int(line) if line.isdecimal() else 0, key, violation.description)
+
+
+def _pack(detail: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> AnyMessage:
+    packed = AnyMessage()
+    packed.Pack(detail)
+    return packed
+
+
+assert all(code.value[0] == code_pb2.Code.Value(code.name) for _, code in CODES)  # noqa: S101 - one numbering, two enums

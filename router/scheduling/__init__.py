@@ -1,5 +1,9 @@
 """What runs next: readiness, fairness, per-flow limits, leases, attempts. Pure: no I/O, no clock, no storage.
 
+- `shard`: the facade that the rest of the router talks to.
+- `queues`: ready executions by flow, drawn fairly.
+- `leases`: who works on what, under which fencing token.
+
 Time is a float of seconds that callers pass in and that never goes back. The whole of it is tested with a fake clock
 and hypothesis (tests/unit/router/scheduling).
 """

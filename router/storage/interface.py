@@ -177,6 +177,11 @@ class EventLog(Protocol):
 class ShardState(Protocol):
     """State of a shard's executions; for its owner."""
 
+    @property
+    def epoch(self) -> int:
+        """Return the fencing number of this ownership, from 1: each `Storage.own` of the shard gets the next one."""
+        ...
+
     def follow(self, listener: Callable[[Sequence[LoggedEvent]], None]) -> None:
         """Have `listener` called on the event loop with every event that becomes durable from now on.
 

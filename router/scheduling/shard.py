@@ -1,0 +1,331 @@
+"""The scheduling core of one shard: accepted executions in, assignments out.
+
+It knows every unfinished execution by its sequence number, in exactly one of four places:
+
+    ready ──assign──▶ leased ──take──▶ ending ──ended──▶ (gone)
+      ▲                  │
+      └─── requeued ◀────┘ (released, or its runner lost)
+    held: accepted before a restart; ready once runners had time to come back for what they were working on
+
+The caller makes durable what the returned values say before it tells anyone. Nothing here fails on a stale token: it
+is answered with None, and the caller revokes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from router.scheduling.leases import MAX_CREDIT, Lease, LeaseTokens, Runner
+from router.scheduling.queues import FairQueues, FlowPolicy, FlowQueue
+
+MAX_ASSIGNMENTS: Final = 64
+"""Assignments that one runner gets in one batch."""
+
+UNCERTAIN_FACTOR: Final = 4
+"""Losses nobody can explain count this much less than those an execution is known to have caused."""
+
+
+class Assigned(NamedTuple):
+    """An execution that a runner is to work on."""
+
+    runner_id: str
+    token: bytes
+    seq: int
+    attempt: int
+
+
+class Requeued(NamedTuple):
+    """An execution that is ready again; `attempts` are those charged so far."""
+
+    seq: int
+    attempts: int
+
+
+class Exhausted(NamedTuple):
+    """An execution that used up its attempts; it is *ending*: the caller faults it, then says `ended`."""
+
+    seq: int
+    attempts: int
+
+
+Loss = Requeued | Exhausted
+
+
+class Taken(NamedTuple):
+    """A lease that was given up for good; its execution is *ending*."""
+
+    seq: int
+    attempt: int
+
+
+class Attached(NamedTuple):
+    """What an attachment changed: tokens that are still good, and what became of the others the runner held."""
+
+    kept: list[bytes]
+    losses: list[Loss]
+
+
+@dataclass(slots=True)
+class _Ending:
+    queue: FlowQueue
+    attempts: int
+    counted: bool
+    """Whether it still counts as running for its flow."""
+
+
+class Shard:
+    """See the module. All methods are O(1) per execution they concern, but for `cancel` of a ready one."""
+
+    def __init__(
+        self, *, epoch: int, lease_seconds: float, max_attempts: int, reattach_seconds: float, now: float
+    ) -> None:
+        """Make an empty shard.
+
+        Args:
+            epoch: fencing number of this ownership; grows by one with each.
+            lease_seconds: how long a runner may be silent before it is lost.
+            max_attempts: attempts charged to an execution before it is exhausted.
+            reattach_seconds: how long a detached runner may take to come back, and how long what was accepted before
+                a restart is held for runners that work on it.
+            now: the present.
+        """
+        self._tokens = LeaseTokens(epoch)
+        self._lease_seconds = lease_seconds
+        self._max_attempts = max_attempts
+        self._reattach_seconds = reattach_seconds
+        self._queues = FairQueues()
+        self._runners: dict[str, Runner] = {}
+        self._leases: dict[bytes, Lease] = {}
+        self._by_seq: dict[int, Lease] = {}
+        self._ending: dict[int, _Ending] = {}
+        self._attempts: dict[int, int] = {}
+        self._held: dict[int, FlowQueue] = {}
+        self._release_held_at: float | None = now + reattach_seconds
+        self.unfinished = 0
+
+    # --- flows and events -------------------------------------------------------------------------------------------
+
+    def set_policy(self, flow_id: str, policy: FlowPolicy) -> None:
+        """Replace what limits a flow."""
+        self._queues.set_policy(flow_id, policy)
+
+    def accept(self, seq: int, flow_id: str) -> None:
+        """Take in an execution that has just become durable."""
+        queue = self._queues.flow(flow_id)
+        queue.unfinished += 1
+        self.unfinished += 1
+        self._queues.put(queue, seq)
+
+    def recover(self, seq: int, flow_id: str, attempts: int) -> None:
+        """Take in an execution that was found unfinished at start-up; `attempts` were charged to it."""
+        queue = self._queues.flow(flow_id)
+        queue.unfinished += 1
+        self.unfinished += 1
+        if attempts:
+            self._attempts[seq] = attempts
+        if self._release_held_at is None:
+            self._queues.put(queue, seq)
+        else:
+            self._held[seq] = queue
+
+    def backlog(self, flow_id: str) -> int:
+        """Return how many accepted executions of a flow have not ended."""
+        return self._queues.unfinished(flow_id)
+
+    @property
+    def ready(self) -> int:
+        """Executions that wait for a runner."""
+        return self._queues.ready + len(self._held)
+
+    @property
+    def leased(self) -> int:
+        """Executions under lease."""
+        return len(self._leases)
+
+    def is_leased(self, seq: int) -> bool:
+        """Whether a runner works on an execution."""
+        return seq in self._by_seq
+
+    def attempt_of(self, seq: int) -> int | None:
+        """Return the number of the attempt under way, or None when none is."""
+        lease = self._by_seq.get(seq)
+        return None if lease is None else lease.attempt
+
+    # --- runners ----------------------------------------------------------------------------------------------------
+
+    def attach(self, runner_id: str, held: Iterable[bytes], *, explained: bool, now: float) -> Attached:
+        """Take in a runner, new or back again.
+
+        Args:
+            runner_id: unique among runners.
+            held: tokens the runner still works on; of this epoch or, after a restart, of the one before.
+            explained: whether executions it no longer holds are known not to have caused their loss.
+            now: the present.
+        """
+        runner = self._runners.get(runner_id)
+        if runner is None:
+            runner = self._runners[runner_id] = Runner(runner_id, now + self._lease_seconds)
+        runner.attached, runner.credit, runner.deadline = True, 0, now + self._lease_seconds
+        kept = [token for token in held if token in runner.leases or self._adopt(runner, token)]
+        lost = set(runner.leases).difference(kept)
+        losses = [self._lose(runner.leases[token], charged=not explained, certain=False) for token in lost]
+        return Attached(kept, losses)
+
+    def detach(self, runner_id: str, now: float) -> None:
+        """Note that a runner's stream ended; its leases live on for a while."""
+        runner = self._runners.get(runner_id)
+        if runner is not None:
+            runner.attached, runner.credit = False, 0
+            runner.deadline = min(runner.deadline, now + self._reattach_seconds)
+
+    def add_credit(self, runner_id: str, credit: int) -> bool:
+        """Allow a runner more assignments; false when that is more than any may have."""
+        runner = self._runners[runner_id]
+        if credit < 1 or runner.credit + credit > MAX_CREDIT:
+            return False
+        runner.credit += credit
+        return True
+
+    def renew(self, runner_id: str, now: float) -> None:
+        """Extend all leases of an attached runner."""
+        runner = self._runners.get(runner_id)
+        if runner is not None and runner.attached:
+            runner.deadline = now + self._lease_seconds
+
+    # --- work -------------------------------------------------------------------------------------------------------
+
+    def assign(self) -> list[Assigned]:
+        """Hand ready executions to runners with credit, fairly across flows and evenly across runners."""
+        assigned: list[Assigned] = []
+        while self._queues.ready:
+            able = [runner for runner in self._runners.values() if runner.credit]
+            if not able:
+                break
+            runner = max(able, key=lambda candidate: candidate.credit)
+            share = -(-self._queues.ready // len(able))
+            drawn = self._draw(runner, min(runner.credit, share, MAX_ASSIGNMENTS), assigned)
+            if not drawn:
+                break
+        return assigned
+
+    def lease_of(self, token: bytes) -> int | None:
+        """Return the execution that a token is good for, or None when it is stale."""
+        lease = self._leases.get(token)
+        return None if lease is None else lease.seq
+
+    def take(self, token: bytes) -> Taken | None:
+        """Give up a lease because its execution is about to end; None when the token is stale."""
+        lease = self._leases.get(token)
+        if lease is None:
+            return None
+        self._drop(lease)
+        self._ending[lease.seq] = _Ending(lease.queue, lease.attempt, counted=True)
+        return Taken(lease.seq, lease.attempt)
+
+    def release(self, token: bytes, *, charged: bool) -> Loss | None:
+        """Give an execution back unfinished; `charged` when it is known to have caused that. None: stale token."""
+        lease = self._leases.get(token)
+        return None if lease is None else self._lose(lease, charged=charged, certain=True)
+
+    def ended(self, seq: int) -> None:
+        """Forget an execution that was *ending* and whose end is durable."""
+        ending = self._ending.pop(seq)
+        self._attempts.pop(seq, None)
+        queue = ending.queue
+        queue.unfinished -= 1
+        self.unfinished -= 1
+        if ending.counted:
+            self._queues.stopped(queue)
+        self._queues.forget_if_idle(queue)
+
+    def cancel(self, seq: int, flow_id: str) -> tuple[int, Lease | None] | None:
+        """Take an execution out to end it: it is *ending* from here on.
+
+        Returns:
+            Attempts so far, and the lease that was broken, if any; None when it is not here or ending already.
+        """
+        lease = self._by_seq.get(seq)
+        if lease is not None:
+            self.take(lease.token)
+            return lease.attempt, lease
+        queue = self._queues.flow(flow_id)
+        if self._held.pop(seq, None) is None and not self._queues.remove(queue, seq):
+            return None
+        attempts = self._attempts.get(seq, 0)
+        self._ending[seq] = _Ending(queue, attempts, counted=False)
+        return attempts, None
+
+    # --- time -------------------------------------------------------------------------------------------------------
+
+    def next_deadline(self) -> float | None:
+        """Return when `expire` has something to do next, or None."""
+        deadlines = [runner.deadline for runner in self._runners.values()]
+        if self._release_held_at is not None:
+            deadlines.append(self._release_held_at)
+        return min(deadlines, default=None)
+
+    def expire(self, now: float) -> list[Loss]:
+        """Give up runners that were silent for too long, and free what was held for their return."""
+        losses: list[Loss] = []
+        for runner in [runner for runner in self._runners.values() if runner.deadline <= now]:
+            losses += [self._lose(lease, charged=True, certain=False) for lease in list(runner.leases.values())]
+            runner.credit = 0
+            if runner.attached:
+                # silent, but its stream lives: it gets no work until it renews, and keeps its place
+                runner.deadline = now + self._lease_seconds
+            else:
+                del self._runners[runner.id]
+        if self._release_held_at is not None and now >= self._release_held_at:
+            self._release_held_at = None
+            held, self._held = self._held, {}
+            for seq, queue in held.items():
+                self._queues.put(queue, seq)
+        return losses
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _draw(self, runner: Runner, count: int, assigned: list[Assigned]) -> int:
+        for number in range(count):
+            drawn = self._queues.draw()
+            if drawn is None:
+                return number
+            queue, seq = drawn
+            token = self._tokens.mint(seq)
+            self._lease(Lease(token, seq, queue, runner, self._attempts.get(seq, 0) + 1))
+            runner.credit -= 1
+            assigned.append(Assigned(runner.id, token, seq, self._by_seq[seq].attempt))
+        return count
+
+    def _lease(self, lease: Lease) -> None:
+        self._leases[lease.token] = self._by_seq[lease.seq] = lease.runner.leases[lease.token] = lease
+
+    def _drop(self, lease: Lease) -> None:
+        del self._leases[lease.token], self._by_seq[lease.seq], lease.runner.leases[lease.token]
+
+    def _adopt(self, runner: Runner, token: bytes) -> bool:
+        seq = self._tokens.adoptable(token)
+        queue = None if seq is None else self._held.pop(seq, None)
+        if seq is None or queue is None:
+            return False
+        queue.running += 1
+        # the attempt under way when the router died may not have been written down: it is the one being adopted
+        self._lease(Lease(token, seq, queue, runner, self._attempts.get(seq, 0) or 1))
+        return True
+
+    def _lose(self, lease: Lease, *, charged: bool, certain: bool) -> Loss:
+        """Take a lease away; its execution is ready again, or exhausted."""
+        self._drop(lease)
+        attempts = lease.attempt if charged else lease.attempt - 1
+        limit = self._max_attempts if certain else self._max_attempts * UNCERTAIN_FACTOR
+        if charged and attempts >= limit:
+            self._ending[lease.seq] = _Ending(lease.queue, attempts, counted=True)
+            return Exhausted(lease.seq, attempts)
+        if attempts:
+            self._attempts[lease.seq] = attempts
+        else:
+            self._attempts.pop(lease.seq, None)
+        self._queues.put(lease.queue, lease.seq, front=True)
+        self._queues.stopped(lease.queue)
+        return Requeued(lease.seq, attempts)

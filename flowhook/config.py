@@ -47,6 +47,8 @@ class EdgeSettings(CommonSettings):
 
     host: str = "127.0.0.1"
     http_port: Port = 8080
+    reuse_port: bool = False
+    """Whether other edges on this machine may listen on the same port."""
     public_url: str = ""
     """Scheme and host that senders use, where a proxy hides them; for signatures that cover the URL."""
     header_timeout: float = 10.0

@@ -1,0 +1,156 @@
+"""gRPC channels to the router: options, TLS, and a bearer token on every call.
+
+gRPC refuses call credentials on a channel without TLS, and its asyncio interceptors cost a task a call and change how
+streams behave. So `AuthenticatedChannel` adds the token where calls are made, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import grpc
+import grpc.aio
+
+from flowhook.config import CommonSettings, read_token
+from flowhook.errors import InvalidError
+from flowhook.limits import MAX_MESSAGE_BYTES
+
+_KEEPALIVE_MS: Final = 10_000
+
+CHANNEL_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    # a router that was restarted is found within a second, not after gRPC's default of up to two minutes
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    # the router is a neighbour: a proxy meant for the outside world must not see its traffic
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.service_config_disable_resolution", 1),
+)
+
+SERVER_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.so_reuseport", 0),  # otherwise a second server binds the same port, silently
+    # half of what channels send, so that no ping of theirs ever counts as abuse
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", _KEEPALIVE_MS // 2),
+    ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+    ("grpc.keepalive_timeout_ms", 5_000),
+)
+"""What a server must permit for these channels, and the limits both share."""
+
+
+def open_channel(settings: CommonSettings, role: str) -> grpc.aio.Channel:
+    """Return a channel to the router of `settings`; it connects when it is first used. Close it when done.
+
+    Args:
+        settings: `router`, the TLS files, and the token or where to find it.
+        role: whose token is read when `settings` has none: `admin`, `edge` or `runner`.
+
+    Raises:
+        InvalidError: there is no token (`TOKEN_MISSING`), or a TLS file can't be read (`TLS_FILE_UNREADABLE`).
+    """
+    token = read_token(settings, role)
+    credentials = tls_credentials(
+        ca_file=settings.router_ca_file, cert_file=settings.client_cert_file, key_file=settings.client_key_file
+    )
+    return connect(settings.router, token, credentials)
+
+
+def connect(target: str, token: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
+    """Return a channel to `target` (`host:port`) that shows `token`, without TLS when `credentials` is absent."""
+    if credentials is None:
+        channel = grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+    else:
+        channel = grpc.aio.secure_channel(target, credentials, options=CHANNEL_OPTIONS)
+    return AuthenticatedChannel(channel, token)
+
+
+def tls_credentials(
+    *, ca_file: Path | None, cert_file: Path | None = None, key_file: Path | None = None
+) -> grpc.ChannelCredentials | None:
+    """Return credentials made of PEM files, or None when there is no CA file, which means no TLS. Blocking.
+
+    Raises:
+        InvalidError: a file can't be read, or only one of certificate and key is given (`TLS_FILE_UNREADABLE`).
+    """
+    if (cert_file is None) != (key_file is None):
+        raise InvalidError(
+            "a client certificate needs its key, and a key its certificate", reason="TLS_FILE_UNREADABLE"
+        )
+    if ca_file is None:
+        return None
+    return grpc.ssl_channel_credentials(
+        _read_pem(ca_file),
+        None if key_file is None else _read_pem(key_file),
+        None if cert_file is None else _read_pem(cert_file),
+    )
+
+
+def _read_pem(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidError(f"{path}: {error.strerror}", reason="TLS_FILE_UNREADABLE") from None
+
+
+class AuthenticatedChannel(grpc.aio.Channel):
+    """A channel that adds `authorization: Bearer <token>` to the metadata of every call."""
+
+    def __init__(self, channel: grpc.aio.Channel, token: str) -> None:
+        self._channel = channel
+        self._authorization = ("authorization", f"Bearer {token}")
+
+    async def __aenter__(self) -> Self:
+        await self._channel.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._channel.__aexit__(kind, error, trace)
+
+    async def close(self, grace: float | None = None) -> None:
+        """Close the channel; calls under way get `grace` seconds."""
+        await self._channel.close(grace)
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:  # noqa: FBT001, FBT002 - the base class's signature
+        """Return the state of the connection."""
+        return self._channel.get_state(try_to_connect)
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        """Wait until the state of the connection differs from the given one."""
+        await self._channel.wait_for_state_change(last_observed_state)
+
+    async def channel_ready(self) -> None:
+        """Wait until the channel is connected."""
+        await self._channel.channel_ready()
+
+    def unary_unary(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the method as gRPC does, with the token added."""
+        return self._authorized(self._channel.unary_unary(*args, **kwargs))
+
+    def unary_stream(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the method as gRPC does, with the token added."""
+        return self._authorized(self._channel.unary_stream(*args, **kwargs))
+
+    def stream_unary(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the method as gRPC does, with the token added."""
+        return self._authorized(self._channel.stream_unary(*args, **kwargs))
+
+    def stream_stream(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the method as gRPC does, with the token added."""
+        return self._authorized(self._channel.stream_stream(*args, **kwargs))
+
+    def _authorized(self, method: Any) -> Callable[..., Any]:
+        authorization = self._authorization
+
+        def call(*args: Any, metadata: Sequence[tuple[str, str | bytes]] = (), **kwargs: Any) -> Any:
+            return method(*args, metadata=(*metadata, authorization), **kwargs)
+
+        return call

@@ -1,0 +1,125 @@
+"""Logs: events with fields, one line each, on stderr; JSON for machines, columns for a terminal.
+
+What is logged in normal operation is the lifecycle alone. Bodies, header values and secrets are never handed to a
+logger; `redact` is the last line of defence for the day when somebody forgets. The libraries' own records (asyncio,
+grpc, tornado) pass through the same processors.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Mapping, MutableMapping
+from typing import Any, Final, TextIO
+
+import structlog
+
+from flowhook.errors import InvalidError
+
+REDACTED: Final = "[redacted]"
+LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+FORMATS: Final = ("auto", "json", "console")
+
+_SENSITIVE_KEY: Final = re.compile(
+    r"token|password|passwd|secret_value|authorization|cookie|credential|signature|api_?key|private_?key|body|headers?$",
+    re.IGNORECASE,
+)
+_SENSITIVE_TEXT: Final = re.compile(
+    r"fhk_[A-Za-z0-9_-]{8,}"  # our own tokens
+    r"|(?i:\b(?:bearer|basic)\s+[A-Za-z0-9._~+/=-]{4,})"  # an Authorization value
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)"
+    r"|(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"  # user:password in a URL
+)
+
+
+def configure(
+    *, level: str = "info", log_format: str = "auto", process: str = "", stream: TextIO | None = None
+) -> None:
+    """Set up logging for this process; the last call wins.
+
+    Args:
+        level: `debug`, `info`, `warning` or `error`.
+        log_format: `json`, `console`, or `auto`: console when `stream` is a terminal.
+        process: put into each line as `process`, when given.
+        stream: where lines go; stderr when absent.
+
+    Raises:
+        InvalidError: no such level or format (`LOG_SETTING_INVALID`).
+    """
+    if level not in LEVELS:
+        raise InvalidError(f"log level is one of {', '.join(LEVELS)}, not {level!r}", reason="LOG_SETTING_INVALID")
+    if log_format not in FORMATS:
+        raise InvalidError(
+            f"log format is one of {', '.join(FORMATS)}, not {log_format!r}", reason="LOG_SETTING_INVALID"
+        )
+    target = stream or sys.stderr
+    console = log_format == "console" or (log_format == "auto" and target.isatty())
+
+    def name_process(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        if process:
+            event.setdefault("process", process)
+        return event
+
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        name_process,
+    ]
+    last: list[structlog.typing.Processor] = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        structlog.processors.format_exc_info,
+        redact,
+    ]
+    if console:
+        last.append(structlog.dev.ConsoleRenderer(colors=target.isatty(), pad_event_to=0))
+    else:
+        last.append(structlog.processors.JSONRenderer(ensure_ascii=False))
+
+    handler = logging.StreamHandler(target)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=last, foreign_pre_chain=shared))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(LEVELS[level])
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+
+
+def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    """Return the logger of a module, for `log.info("listening", address=...)`: an event and its fields."""
+    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
+    return logger
+
+
+def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Blank what must never be in a log: values under telling keys, bytes, and what looks like a credential."""
+    for key, value in event.items():
+        event[key] = _clean(key, value)
+    return event
+
+
+def _clean(key: str, value: Any) -> Any:
+    if _SENSITIVE_KEY.search(key) and value not in (None, "", True, False):
+        return REDACTED
+    if isinstance(value, str):
+        return _SENSITIVE_TEXT.sub(REDACTED, value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"[{len(value)} bytes]"
+    if isinstance(value, Mapping):
+        return {str(name): _clean(str(name), item) for name, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_clean(key, item) for item in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return _SENSITIVE_TEXT.sub(REDACTED, str(value))

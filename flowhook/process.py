@@ -1,0 +1,233 @@
+"""How a process of the cluster lives: says that it is ready, drains when told to, and never outlives its parent.
+
+`run` is the frame around each `app.serve(settings, lifecycle)`. A supervisor hands each process one end of a socket
+pair (`FLOWHOOK_PARENT_FD`): the process tells its readiness and addresses on it, one JSON object a line, and ends at
+once when the other end closes, which the kernel does however the supervisor dies. Ending at once is safe: nothing
+here relies on an orderly stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import faulthandler
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+import grpc
+import orjson
+
+import flowhook
+from flowhook import logs, metrics
+from flowhook.config import CommonSettings
+from flowhook.errors import FlowhookError
+from flowhook.v1 import cluster_service_pb2, cluster_service_pb2_grpc
+
+PARENT_FD: Final = "FLOWHOOK_PARENT_FD"
+"""Environment variable: descriptor of the socket to the supervisor."""
+
+EXIT_REFUSED: Final = 1
+"""The process can't do what it was asked (a FlowhookError): starting it again would end the same way."""
+EXIT_DEFECT: Final = 70
+"""It ended by an unexpected exception (sysexits.h, EX_SOFTWARE)."""
+
+_PR_SET_PDEATHSIG: Final = 1
+
+log = logs.get_logger(__name__)
+
+
+class Lifecycle:
+    """What a process and its surroundings tell each other.
+
+    Attributes:
+        name: role and number, for example `edge-1`.
+        role: `edge`, `router`, `runner` or `admin`.
+        stop: set when the process shall drain and return.
+        ready: set by the process while it serves; cleared when it lacks something.
+        detail: what it lacks, for operators; read while `ready` is not set.
+        addresses: where it listens, `host:port` by kind (`http`, `grpc`); see `announce`.
+    """
+
+    def __init__(self, *, name: str, role: str) -> None:
+        self.name = name
+        self.role = role
+        self.stop = asyncio.Event()
+        self.ready = asyncio.Event()
+        self.detail = "starting"
+        self.addresses: dict[str, str] = {}
+
+    def announce(self, kind: str, host: str, port: int) -> None:
+        """Tell where this process listens, with the port that was really bound. Call it before `ready` is set."""
+        self.addresses[kind] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def run(main: Callable[[Lifecycle], Awaitable[None]], settings: CommonSettings, role: str) -> int:
+    """Run one process to its end and return its exit code.
+
+    SIGTERM and SIGINT ask it to drain; a second one ends it at once. Blocking.
+
+    Args:
+        main: serves until `lifecycle.stop` is set, then drains and returns.
+        settings: what `main` was made of; for logs, and for the name of the process.
+        role: `edge`, `router`, `runner` or `admin`.
+
+    Returns:
+        0 after a drain; `EXIT_REFUSED` after a FlowhookError, which is printed as one line; `EXIT_DEFECT` otherwise.
+    """
+    faulthandler.enable()
+    name = settings.process_name or f"{role}-{os.getpid()}"
+    parent = _parent_socket()
+    if parent is not None:
+        _die_with_parent()
+    try:
+        logs.configure(level=settings.log_level, log_format=settings.log_format, process=name)
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_live(main, Lifecycle(name=name, role=role), parent))
+    except FlowhookError as error:
+        print(f"flowhook: {name}: {error.message}", file=sys.stderr)  # noqa: T201 - the message of a command
+        return EXIT_REFUSED
+    except Exception:
+        log.exception("process failed")
+        return EXIT_DEFECT
+    return 0
+
+
+async def _live(
+    main: Callable[[Lifecycle], Awaitable[None]], lifecycle: Lifecycle, parent: socket.socket | None
+) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _on_signal, lifecycle, number)
+    helpers = [asyncio.create_task(_say_ready(lifecycle, parent), name="say ready")]
+    if parent is not None:
+        parent.setblocking(False)
+        helpers.append(asyncio.create_task(_watch_parent(parent), name="watch parent"))
+    try:
+        await main(lifecycle)
+        log.info("stopped")
+    except ExceptionGroup as group:
+        raise _only_cause(group) from group
+    finally:
+        for helper in helpers:
+            helper.cancel()
+        await asyncio.gather(*helpers, return_exceptions=True)
+
+
+def _only_cause(group: ExceptionGroup[Exception]) -> Exception:
+    """Return the FlowhookError that a TaskGroup wrapped, or the group when it holds anything else."""
+    cause: Exception = group
+    while isinstance(cause, ExceptionGroup) and len(cause.exceptions) == 1:
+        cause = cause.exceptions[0]
+    return cause
+
+
+def _on_signal(lifecycle: Lifecycle, number: signal.Signals) -> None:
+    if lifecycle.stop.is_set():
+        os._exit(128 + number)
+    log.info("stopping", signal=number.name)
+    lifecycle.stop.set()
+
+
+async def _say_ready(lifecycle: Lifecycle, parent: socket.socket | None) -> None:
+    await lifecycle.ready.wait()
+    log.info("ready", build=flowhook.__version__, **lifecycle.addresses)
+    if parent is not None:
+        line = orjson.dumps({"ready": True, "addresses": lifecycle.addresses}) + b"\n"
+        await asyncio.get_running_loop().sock_sendall(parent, line)
+
+
+async def _watch_parent(parent: socket.socket) -> None:
+    """End this process when its supervisor is gone; nobody is left to answer to."""
+    loop = asyncio.get_running_loop()
+    try:
+        while await loop.sock_recv(parent, 64):
+            pass
+    except OSError:
+        pass
+    os._exit(EXIT_REFUSED)
+
+
+def _parent_socket() -> socket.socket | None:
+    descriptor = os.environ.pop(PARENT_FD, "")
+    if not descriptor:
+        return None
+    parent = socket.socket(fileno=int(descriptor))
+    parent.set_inheritable(False)
+    return parent
+
+
+def _die_with_parent() -> None:
+    """Have the kernel kill this process with its parent (Linux): also when its loop is stuck. Source: prctl(2)."""
+    if not sys.platform.startswith("linux"):
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(EXIT_REFUSED)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415 - not there on every platform
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def write_pid_file(path: Path, pid: int) -> None:
+    """Write a pid file atomically. Blocking."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(f"{pid}\n", encoding="ascii")
+    temporary.replace(path)
+
+
+class Reporter:
+    """Tells the router every 2 s that this process lives, with its metrics; a router that is away is tolerated."""
+
+    INTERVAL: Final = 2.0
+    """Seconds between reports, and the deadline of one."""
+
+    def __init__(
+        self, channel: grpc.aio.Channel, lifecycle: Lifecycle, *, render: Callable[[], bytes] = metrics.render
+    ) -> None:
+        """Report on `lifecycle` over `channel`, which stays the caller's; `render` gives at most 1 MiB."""
+        self._stub = cluster_service_pb2_grpc.ClusterServiceStub(channel)
+        self._lifecycle = lifecycle
+        self._render = render
+
+    async def run(self) -> None:
+        """Report until cancelled: at once, as soon as the process is ready, then every `INTERVAL`."""
+        while True:
+            try:
+                await self._stub.ReportProcess(self._request(), timeout=self.INTERVAL)
+            except grpc.aio.AioRpcError as error:
+                log.debug("report not delivered", code=error.code().name)
+            if self._lifecycle.ready.is_set():
+                await asyncio.sleep(self.INTERVAL)
+            else:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._lifecycle.ready.wait(), self.INTERVAL)
+
+    def _request(self) -> cluster_service_pb2.ReportProcessRequest:
+        lifecycle = self._lifecycle
+        stopping = lifecycle.stop.is_set()
+        ready = lifecycle.ready.is_set() and not stopping
+        return cluster_service_pb2.ReportProcessRequest(
+            process=cluster_service_pb2.Process(
+                name=lifecycle.name,
+                role=lifecycle.role,
+                build=flowhook.__version__,
+                pid=os.getpid(),
+                host=socket.gethostname(),
+                ready=ready,
+                detail="" if ready else "draining" if stopping else lifecycle.detail or "not ready",
+                metrics=self._render(),
+            )
+        )

@@ -43,6 +43,9 @@ MAX_RESULT_BYTES: Final = 1 * MIB
 MAX_JOURNAL_ENTRIES: Final = 1000
 """Effects one execution may journal between two compactions."""
 
+MAX_JOURNAL_BYTES: Final = 8 * MIB
+"""Keys and results of one execution's journal in all; it travels whole with every new attempt."""
+
 MAX_ERROR_DETAIL_BYTES: Final = 4 * KIB
 
 DEFAULT_FLOW_BACKLOG: Final = 1_000_000

@@ -114,6 +114,7 @@ class Work(NamedTuple):
     """What a runner needs of an execution."""
 
     seq: int
+    flow_revision: int
     payload: bytes
     journal: tuple[JournalEntry, ...]
 
@@ -207,6 +208,10 @@ class ShardState(Protocol):
 
     async def find(self, execution_id: str) -> ExecutionRecord | None:
         """Return an execution, or None when it is unknown or past retention."""
+        ...
+
+    async def records(self, seqs: Collection[int]) -> dict[int, ExecutionRecord]:
+        """Return executions by sequence number; missing where there is none. At most `DEFAULT_PAGE` at a time."""
         ...
 
     async def content(self, seq: int) -> ExecutionContent | None:

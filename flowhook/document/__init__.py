@@ -1,0 +1,14 @@
+"""Flow documents: CNCF Serverless Workflow 1.0, plus the keys `webhook` and `execution`.
+
+- `loader`: text to `FlowDocument`, and stored form to `FlowDocument`; what the rest of Flowhook calls.
+- `workflow`, `tasks`, `dataflow`, `http`: the DSL's part as models, under the DSL's names.
+- `webhook`, `auth`, `execution`: our part.
+- `source`, `shape`, `rules`, `unsupported`: how a file is read and what is checked.
+- `duration`, `size`: PT5M and 10MiB.
+
+Models are immutable and hold what was written: they evaluate nothing, and know no storage, transport or secret value.
+"""
+
+from flowhook.document.loader import FlowDocument, canonical, load_definition, parse
+
+__all__ = ["FlowDocument", "canonical", "load_definition", "parse"]

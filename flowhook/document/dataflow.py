@@ -1,0 +1,40 @@
+"""Data flow of workflows and tasks: `input`, `output`, `export` and the schemas they may carry.
+
+Source: dsl-reference.md, "Input", "Output", "Export", "Schema".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from flowhook.document.model import Model, Transformation
+
+
+class Schema(Model):
+    """A JSON Schema (2020-12) that data has to meet. The schemas of other formats and places are refused at apply."""
+
+    format: str = "json"
+    document: dict[str, Any] | bool
+
+
+class Input(Model):
+    """What raw input has to look like, then what becomes of it."""
+
+    schema_: Schema | None = Field(None, alias="schema")
+    from_: Transformation | None = Field(None, alias="from")
+
+
+class Output(Model):
+    """What becomes of raw output, then what the result has to look like."""
+
+    schema_: Schema | None = Field(None, alias="schema")
+    as_: Transformation | None = Field(None, alias="as")
+
+
+class Export(Model):
+    """What `$context` becomes, then what it has to look like."""
+
+    schema_: Schema | None = Field(None, alias="schema")
+    as_: Transformation | None = Field(None, alias="as")

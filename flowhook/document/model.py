@@ -1,0 +1,39 @@
+"""The base of all models of a flow file, and the small types they share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, PlainValidator
+from pydantic_core import PydanticCustomError
+
+from flowhook.expressions import is_expression
+
+
+class Model(BaseModel):
+    """A part of a flow file: immutable, unknown keys refused, Python keywords spelled with a trailing underscore."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=False, revalidate_instances="never")
+
+
+def _data_or_bare_expression(value: object) -> object:
+    if isinstance(value, dict | str):
+        return value
+    raise PydanticCustomError("flow", "expected an expression or a mapping of expressions")
+
+
+def _data_or_expression(value: object) -> object:
+    if isinstance(value, dict):
+        if not value:
+            raise PydanticCustomError("flow", "expected at least one key")
+        return value
+    if is_expression(value):
+        return value
+    raise PydanticCustomError("flow", "expected a mapping or an expression ${ … }")
+
+
+Transformation = Annotated[dict[str, Any] | str, PlainValidator(_data_or_bare_expression)]
+"""`input.from`, `output.as`, `export.as`: an expression, with or without `${ }`, or an object that holds some in `${ }`."""
+
+Data = Annotated[dict[str, Any] | str, PlainValidator(_data_or_expression)]
+"""An object with at least one key that holds expressions in `${ }`, or one expression in `${ }` that yields it."""

@@ -1,0 +1,157 @@
+"""The tasks of the DSL that Flowhook executes.
+
+A task is written as a mapping with one key of its own, its *kind* (`set`, `call`, …), beside the keys that all tasks
+share. Kinds that are not executed yet have no model: `unsupported` refuses them by name.
+
+Source: dsl-reference.md, "Task" and what follows it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from pydantic import Discriminator, Field, StrictInt, Tag, model_validator
+from pydantic_core import PydanticCustomError
+
+from flowhook.document.dataflow import Export, Input, Output
+from flowhook.document.model import Data, Model
+
+DIRECTIVES: Final = frozenset({"continue", "exit", "end"})
+"""Values of `then` that are not names of tasks."""
+
+KINDS: Final = ("call", "do", "emit", "for", "fork", "listen", "raise", "run", "set", "switch", "try", "wait")
+"""All kinds of tasks there are in the DSL; a `for` task has a `do` too."""
+
+
+def _sole_item(value: object, expected: str) -> tuple[str, Any]:
+    if not isinstance(value, dict) or len(value) != 1:
+        raise PydanticCustomError("flow", "expected {expected}", {"expected": expected})
+    return next(iter(value.items()))
+
+
+def kind_of(task: object) -> str | None:
+    """Return the kind of a task as written, or None when it has none."""
+    if not isinstance(task, dict):
+        return None
+    kinds = [kind for kind in KINDS if kind in task]
+    if "for" in kinds:
+        return "for"
+    return kinds[0] if kinds else None
+
+
+class TaskBase(Model):
+    """What all tasks share."""
+
+    if_: str | None = Field(None, alias="if")
+    """Expression, with or without `${ }`, over the raw input: a task for which it is not true is skipped."""
+    input: Input | None = None
+    output: Output | None = None
+    export: Export | None = None
+    then: str | None = None
+    """`continue` (as is None), `exit`, `end`, or the name of a task in the same list."""
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class CallTask(TaskBase):
+    """Calls a function: `http`, or a component by its name.
+
+    `with` holds its arguments as written, expressions in `${ }` among them; those of `http` are `HttpArguments`.
+    """
+
+    call: str
+    with_: dict[str, Any] = Field(default_factory=dict, alias="with")
+
+
+class DoTask(TaskBase):
+    """Runs tasks one after another."""
+
+    do: tuple[TaskItem, ...]
+
+
+class ErrorDefinition(Model):
+    """An error as written: `type`, `instance`, `title` and `detail` may be expressions in `${ }`."""
+
+    type: str
+    status: Annotated[StrictInt, Field(ge=400, le=599)]
+    instance: str | None = None
+    title: str | None = None
+    detail: str | None = None
+
+
+def _error_tag(value: object) -> str:
+    return "<reference>" if isinstance(value, str) else "<definition>"
+
+
+class RaiseConfiguration(Model):
+    """The error to raise, or the name of one of `use.errors`."""
+
+    error: Annotated[
+        Annotated[ErrorDefinition, Tag("<definition>")] | Annotated[str, Tag("<reference>")], Discriminator(_error_tag)
+    ]
+
+
+class RaiseTask(TaskBase):
+    """Raises an error."""
+
+    raise_: RaiseConfiguration = Field(alias="raise")
+
+
+class SetTask(TaskBase):
+    """Replaces the data."""
+
+    set: Data
+
+
+class SwitchCase(Model):
+    """One case of a switch. Without `when` it is the default one, taken when no other matches."""
+
+    name: str = Field(alias="<name>")
+    when: str | None = None
+    """Expression, with or without `${ }`."""
+    then: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unfold(cls, value: object) -> object:
+        name, case = _sole_item(value, "one case: a name and, below it, `when` and `then`")
+        if not isinstance(case, dict):
+            raise PydanticCustomError("flow", "expected a mapping with `when` and `then`")
+        return {"<name>": name, **case}
+
+
+class SwitchTask(TaskBase):
+    """Chooses the task to go on with."""
+
+    switch: Annotated[tuple[SwitchCase, ...], Field(min_length=1)]
+
+
+def _task_tag(value: object) -> str | None:
+    kind = kind_of(value)
+    return None if kind is None else f"<{kind}>"
+
+
+Task = Annotated[
+    Annotated[CallTask, Tag("<call>")]
+    | Annotated[DoTask, Tag("<do>")]
+    | Annotated[RaiseTask, Tag("<raise>")]
+    | Annotated[SetTask, Tag("<set>")]
+    | Annotated[SwitchTask, Tag("<switch>")],
+    Discriminator(_task_tag),
+]
+"""Any task that is executed. The tags stand in angle brackets so that no key of a flow file can be taken for one."""
+
+
+class TaskItem(Model):
+    """A task and its name, unique within its list."""
+
+    name: str = Field(alias="<name>")
+    task: Task = Field(alias="<task>")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unfold(cls, value: object) -> object:
+        name, task = _sole_item(value, "one task: a name and, below it, what it does")
+        return {"<name>": name, "<task>": task}
+
+
+DoTask.model_rebuild()

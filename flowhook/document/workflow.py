@@ -1,0 +1,61 @@
+"""The workflow as the DSL defines it, without the keys that Flowhook adds.
+
+Source: dsl-reference.md, "Workflow", "Document", "Use".
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from pydantic import Field
+
+from flowhook.document.dataflow import Input, Output
+from flowhook.document.model import Model
+from flowhook.document.tasks import ErrorDefinition, TaskItem
+
+NAME_PATTERN: Final = r"^[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$"
+"""Names and namespaces: like a DNS label, letters of either case."""
+
+SECRET_PATTERN: Final = r"^[A-Za-z0-9_.-]{1,127}$"
+
+SEMANTIC_VERSION_PATTERN: Final = (
+    r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
+    r"(-[0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)*)?(\+[0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)*)?$"
+)
+
+DSL_VERSION_PATTERN: Final = r"^1\.0\.(0|[1-9]\d*)$"
+
+
+class Document(Model):
+    """What the workflow is called."""
+
+    dsl: Annotated[str, Field(pattern=DSL_VERSION_PATTERN)]
+    namespace: Annotated[str, Field(pattern=NAME_PATTERN)]
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    version: Annotated[str, Field(pattern=SEMANTIC_VERSION_PATTERN)]
+    title: str | None = None
+    summary: str | None = None
+    tags: dict[str, Any] = Field(default_factory=dict)
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def flow_id(self) -> str:
+        """`name` in the namespace `default`, else `namespace.name`; at most 127 characters."""
+        return self.name if self.namespace == "default" else f"{self.namespace}.{self.name}"
+
+
+class Use(Model):
+    """What tasks refer to by name."""
+
+    errors: dict[str, ErrorDefinition] = Field(default_factory=dict)
+    secrets: tuple[Annotated[str, Field(pattern=SECRET_PATTERN)], ...] = ()
+
+
+class Workflow(Model):
+    """A workflow."""
+
+    document: Document
+    input: Input | None = None
+    use: Use = Field(default_factory=Use)
+    do: tuple[TaskItem, ...]
+    output: Output | None = None

@@ -1,0 +1,17 @@
+"""What can be wrong with an expression."""
+
+from __future__ import annotations
+
+from flowhook.errors import InvalidError
+
+
+class InvalidExpression(InvalidError):
+    """An expression that is refused before it ever runs."""
+
+    default_reason = "EXPRESSION_INVALID"
+
+
+class ExpressionTypeError(InvalidError):
+    """An expression that met data of a type it can't index. The message names types and keys, never data."""
+
+    default_reason = "EXPRESSION_TYPE"

@@ -1,0 +1,279 @@
+"""The part of jq that runs outside the runner: paths, interpolations of paths into strings, and literals.
+
+What is accepted here means exactly what it means in jq, and always ends, in time proportional to its length. So it may
+run in the router and the edge, and it is the runner's fast path for the programs that flows are mostly made of.
+
+    expression := path | string | literal
+    path       := ("." | "$" name) step*            the first step of "." may lack its dot: `.a`, `.["a"]`
+    step       := "." name | "." string | "[" string "]" | "[" integer "]" | ".[" … "]"
+    string     := '"' (character | escape | "\\(" (path | literal) ")")* '"'      as a step: without interpolation
+    literal    := number | true | false | null
+
+Source: https://jqlang.org/manual/v1.7/, "Basic filters", "Types and Values".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection, Mapping
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any, Final, Protocol
+
+from flowhook.expressions.errors import ExpressionTypeError, InvalidExpression
+from flowhook.expressions.strict import is_expression, strip
+
+__all__ = ["MAX_PROGRAM_LENGTH", "Accessor", "compile_accessor", "is_expression", "strip"]
+
+MAX_PROGRAM_LENGTH: Final = 8192
+"""Characters of one expression, here and in `jq`."""
+
+_NO_VARIABLES: Final[Mapping[str, Any]] = MappingProxyType({})
+
+_SPACE: Final = re.compile(r"[ \t\r\n]*")
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NUMBER: Final = re.compile(r"(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,15})?(?![0-9.eE])")
+_INDEX: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,8})(?![0-9.eE])")
+_LITERAL: Final = re.compile(r"(true|false|null)(?![A-Za-z0-9_:(])")
+_STRING_PART: Final = re.compile(r'(?:[^"\\]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*')
+_LONE_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
+
+_CONSTANTS: Final = {"true": True, "false": False, "null": None}
+_FORBIDDEN_VARIABLES: Final = frozenset({"ENV", "__loc__", "__prog_args"})
+
+Step = str | int
+
+
+class Accessor(Protocol):
+    """A compiled expression."""
+
+    def __call__(self, data: Any, variables: Mapping[str, Any] = _NO_VARIABLES) -> Any:
+        """Return what the expression yields; parts of `data` are returned, not copied.
+
+        A missing key, an index out of range and anything below null is None, as in jq.
+
+        Raises:
+            ExpressionTypeError: data of the wrong type on the way, or no such variable.
+        """
+        ...
+
+
+def compile_accessor(source: str, *, variables: Collection[str] | None = None) -> Accessor:
+    """Compile an expression of the grammar above, without `${ }`.
+
+    Args:
+        source: at most `MAX_PROGRAM_LENGTH` characters.
+        variables: names without `$` that it may use; None: any.
+
+    Raises:
+        InvalidExpression: it is anything else; where it would be fine in jq, the message says what is allowed here.
+    """
+    if len(source) > MAX_PROGRAM_LENGTH:
+        raise InvalidExpression(f"an expression has at most {MAX_PROGRAM_LENGTH} characters")
+    return _Parser(source, variables).parse()
+
+
+class _Parser:
+    def __init__(self, source: str, variables: Collection[str] | None) -> None:
+        self.source = source
+        self.variables = variables
+        self.position = 0
+
+    def parse(self) -> Accessor:
+        self.match(_SPACE)
+        accessor = self.string() if self.at('"') else self.path_or_literal()
+        self.match(_SPACE)
+        if self.position != len(self.source):
+            raise self.unexpected()
+        return accessor
+
+    def at(self, text: str) -> bool:
+        return self.source.startswith(text, self.position)
+
+    def match(self, pattern: re.Pattern[str]) -> str | None:
+        match = pattern.match(self.source, self.position)
+        if match is None:
+            return None
+        self.position = match.end()
+        return match[0]
+
+    def expect(self, text: str) -> None:
+        if not self.at(text):
+            raise self.unexpected()
+        self.position += len(text)
+
+    def unexpected(self) -> InvalidExpression:
+        rest = self.source[self.position : self.position + 20]
+        where = f"found {rest!r} at character {self.position + 1}" if rest else "it ends too early"
+        return InvalidExpression(f'expected a path such as .body.a["x"][0], or a string such as "\\(.body.a)": {where}')
+
+    def path_or_literal(self) -> Accessor:
+        if self.at("$"):
+            self.position += 1
+            name = self.match(_NAME)
+            if name is None or name in _FORBIDDEN_VARIABLES or self.at("::"):
+                raise self.unexpected()
+            if self.variables is not None and name not in self.variables:
+                known = ", ".join(f"${known}" for known in sorted(self.variables)) or "no variables"
+                raise InvalidExpression(f"unknown variable ${name}; here there are {known}")
+            return _variable(name, self.steps())
+        if self.at("."):
+            return _path(self.first_step() + self.steps())
+        literal = self.match(_LITERAL)
+        if literal is not None:
+            return _constant(_CONSTANTS[literal])
+        number = self.match(_NUMBER)
+        if number is not None:
+            return _constant(json.loads(number))
+        raise self.unexpected()
+
+    def first_step(self) -> list[Step]:
+        name = self.dotted()
+        if name is not None:
+            return [name]
+        self.expect(".")
+        return []
+
+    def steps(self) -> list[Step]:
+        steps: list[Step] = []
+        while True:
+            if self.at(".["):
+                self.position += 1
+            if self.at("["):
+                steps.append(self.bracket())
+            elif (name := self.dotted()) is not None:
+                steps.append(name)
+            else:
+                return steps
+
+    def dotted(self) -> str | None:
+        if not self.at("."):
+            return None
+        if self.at('."'):
+            self.position += 1
+            return self.key()
+        match = _NAME.match(self.source, self.position + 1)
+        if match is None:
+            return None
+        self.position = match.end()
+        return match[0]
+
+    def bracket(self) -> Step:
+        self.expect("[")
+        self.match(_SPACE)
+        index = self.match(_INDEX)
+        step: Step = self.key() if index is None else int(index)
+        self.match(_SPACE)
+        self.expect("]")
+        return step
+
+    def key(self) -> str:
+        parts = self.string_parts()
+        if len(parts) != 1 or not isinstance(parts[0], str):
+            raise InvalidExpression("a key inside a path is a plain string, without \\( )")
+        return parts[0]
+
+    def string(self) -> Accessor:
+        return _interpolation(self.string_parts())
+
+    def string_parts(self) -> list[str | Accessor]:
+        """Return text and interpolated expressions by turns, beginning and ending with text."""
+        self.expect('"')
+        parts: list[str | Accessor] = [self.text()]
+        while self.at("\\("):
+            self.position += 2
+            self.match(_SPACE)
+            parts.append(self.path_or_literal())
+            self.match(_SPACE)
+            self.expect(")")
+            parts.append(self.text())
+        self.expect('"')
+        return parts
+
+    def text(self) -> str:
+        raw = self.match(_STRING_PART)
+        text: str = json.loads(f'"{raw}"', strict=False)
+        if "\0" in self.source or _LONE_SURROGATE.search(text):
+            raise InvalidExpression("a string holds a character that is none")
+        return text
+
+
+def _constant(value: Any) -> Accessor:
+    def constant(_data: Any, _variables: Mapping[str, Any] = _NO_VARIABLES) -> Any:
+        return value
+
+    return constant
+
+
+def _path(steps: list[Step]) -> Accessor:
+    path = tuple(steps)
+
+    def access(data: Any, _variables: Mapping[str, Any] = _NO_VARIABLES) -> Any:
+        for step in path:
+            # The common case first: an object, or null, below which everything is null.
+            if type(step) is str and type(data) is dict:
+                data = data.get(step)
+            elif data is not None:
+                data = _index(data, step)
+        return data
+
+    return access
+
+
+def _variable(name: str, steps: list[Step]) -> Accessor:
+    access = _path(steps)
+
+    def access_variable(_data: Any, variables: Mapping[str, Any] = _NO_VARIABLES) -> Any:
+        if name not in variables:
+            raise ExpressionTypeError(f"there is no variable ${name}")
+        return access(variables[name])
+
+    return access_variable
+
+
+def _interpolation(parts: list[str | Accessor]) -> Accessor:
+    if len(parts) == 1:
+        return _constant(parts[0])
+    texts = [part for part in parts if isinstance(part, str)]
+    accessors: list[Callable[..., Any]] = [part for part in parts if not isinstance(part, str)]
+
+    def interpolate(data: Any, variables: Mapping[str, Any] = _NO_VARIABLES) -> Any:
+        result = texts[0]
+        for accessor, text in zip(accessors, texts[1:], strict=True):
+            value = accessor(data, variables)
+            result += (value if isinstance(value, str) else to_json(value)) + text
+        return result
+
+    return interpolate
+
+
+def _index(data: Any, step: Step) -> Any:
+    if isinstance(step, str):
+        if isinstance(data, dict):
+            return data.get(step)
+        raise ExpressionTypeError(f"Cannot index {_type_name(data)} with {json.dumps(step, ensure_ascii=False)}")
+    if isinstance(data, list):
+        return data[step] if -len(data) <= step < len(data) else None
+    raise ExpressionTypeError(f"Cannot index {_type_name(data)} with number")
+
+
+def _type_name(value: object) -> str:
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, str):
+        return "string"
+    if isinstance(value, int | float):
+        return "number"
+    return "array" if isinstance(value, list) else "object"
+
+
+def to_json(value: Any) -> str:
+    """Return a JSON value as jq's `tostring` writes it."""
+    if isinstance(value, float):
+        return str(Decimal(repr(value)))
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{to_json(key)}:{to_json(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(to_json, value)) + "]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,383 @@
+"""Who may call a webhook: the `auth` key of a flow file (DESIGN, "Flow file").
+
+`auth` is `none`, one kind, or a list of kinds of which any one that passes will do. A kind is a mapping with one key,
+its name: `{github: {secret: NAME}}`. The kinds hold what an author wrote, checked; what to do about it is
+`flowhook.signatures`. No kind holds the value of a secret, only names.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, Self
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from flowhook import limits
+from flowhook.document.duration import parse_duration
+from flowhook.document.model import Model
+from flowhook.errors import InvalidError
+
+MAX_SECRETS_PER_KIND: Final = 8
+"""Secrets one kind may name: each costs a hash of the body when none of them matches."""
+
+MAX_KINDS: Final = 8
+"""Kinds one `auth` may list."""
+
+MAX_TOLERANCE_SECONDS: Final = 7 * 24 * 3600.0
+
+NOT_YET: Final = frozenset(
+    {
+        "twilio", "zoom", "meta", "whatsapp", "discord", "gitlab", "square", "hubspot", "sendgrid", "paypal", "aws-sns",
+        "plaid", "adyen", "mailgun", "linear", "notion", "typeform", "zendesk", "jira", "intercom", "twitch", "x",
+        "asana", "microsoft-graph", "docusign", "dropbox", "elasticio",
+    }
+)  # fmt: skip
+"""Providers that are known to be wanted; refused by a message that does not call them a typing error."""
+
+TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
+"""A header field's name. Source: RFC 9110, section 5.6.2; the bound is ours."""
+
+_PLACEHOLDER: Final = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+
+
+def refused(cause: str) -> PydanticCustomError:
+    """Return an error that pydantic reports with exactly this text."""
+    return PydanticCustomError("flowhook", cause)
+
+
+def refused_at(problems: Iterable[tuple[tuple[int | str, ...], str]]) -> ValidationError:
+    """Return an error for several places at once, each relative to the value under validation."""
+    return ValidationError.from_exception_data(
+        "flowhook", [InitErrorDetails(type=refused(cause), loc=loc, input=None) for loc, cause in problems]
+    )
+
+
+def duration(value: object) -> float:
+    """Return seconds, in (0, inf), for an ISO 8601 duration."""
+    try:
+        seconds = parse_duration(value)
+    except (InvalidError, ValueError) as error:
+        raise refused(str(error)) from None
+    if seconds <= 0:
+        raise refused("must be longer than nothing")
+    return seconds
+
+
+def _header_name(value: str) -> str:
+    if not TOKEN.fullmatch(value):
+        raise refused(f"{value!r} is no header name: letters, digits and hyphens, at most 128")
+    return value
+
+
+def _visible(value: str) -> str:
+    if not value.isascii() or not value.isprintable():
+        raise refused("must be printable ASCII: that is all a header carries unchanged")
+    return value
+
+
+HeaderName = Annotated[str, AfterValidator(_header_name)]
+"""A header field's name as its author spelled it; compare it in lower case."""
+
+SecretName = Annotated[str, Field(pattern=rf"^[A-Za-z0-9._-]{{1,{limits.MAX_SECRET_NAME_LENGTH}}}$")]
+Duration = Annotated[float, BeforeValidator(duration)]
+
+
+class AuthKind(Model):
+    """What every kind of credential has: the secrets that it may match, newest first while rotating."""
+
+    kind: ClassVar[str]
+
+    secret: SecretName | None = None
+    secrets: tuple[SecretName, ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_way_to_name_secrets(self) -> Self:
+        if (self.secret is None) == (self.secrets is None):
+            raise refused("needs `secret: NAME`, or `secrets: [NAME, …]` while rotating, and not both")
+        if self.secrets is not None and not 1 <= len(self.secrets) <= MAX_SECRETS_PER_KIND:
+            raise refused_at([(("secrets",), f"needs 1 to {MAX_SECRETS_PER_KIND} names, not {len(self.secrets)}")])
+        return self
+
+    @property
+    def secret_names(self) -> tuple[str, ...]:
+        """Names of the secrets, in the order they are tried; at least one."""
+        return self.secrets or (self.secret or "",)
+
+
+class BasicAuth(AuthKind):
+    """A user name and a password. Source: RFC 7617."""
+
+    kind: ClassVar[str] = "basic"
+
+    username: Annotated[str, Field(min_length=1, max_length=255)]
+
+    @model_validator(mode="after")
+    def _username_can_be_sent(self) -> Self:
+        if ":" in self.username or not self.username.isprintable():
+            raise refused_at([(("username",), "has no colon and no control characters (RFC 7617, section 2)")])
+        return self
+
+
+class ApiKeyAuth(AuthKind):
+    """A key in a header or in the query string."""
+
+    kind: ClassVar[str] = "api_key"
+
+    header: HeaderName | None = None
+    query: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.header is None) == (self.query is None):
+            raise refused("needs `header: NAME` or `query: NAME`, and not both")
+        return self
+
+
+class TimestampSource(Model):
+    """Where a sender says when it signed.
+
+    Attributes:
+        header: name of the header.
+        unit: seconds or milliseconds since 1970, or a date and time as in RFC 3339.
+        tolerance: how far it may be from our clock, either way, in seconds; in (0, 7 days].
+    """
+
+    header: HeaderName
+    unit: Literal["s", "ms", "rfc3339"] = "s"
+    tolerance: Annotated[Duration, Field(le=MAX_TOLERANCE_SECONDS)] = 300.0
+
+
+class IdSource(Model):
+    """Where a sender names the delivery."""
+
+    header: HeaderName = "webhook-id"
+
+
+class ContentPart(NamedTuple):
+    """A piece of signed content.
+
+    Attributes:
+        source: `text`, `body`, `timestamp`, `id`, `method`, `url`, `path` or `header`.
+        value: the text, or the lower-case name of the header; else empty.
+    """
+
+    source: str
+    value: str = ""
+
+
+_SOURCES: Final = ("body", "timestamp", "id", "method", "url", "path")
+
+
+def parse_content(template: str) -> tuple[ContentPart, ...]:
+    """Return the pieces of a content template; `{{` and `}}` stand for braces.
+
+    Raises:
+        ValueError: a brace without its partner, or a placeholder that does not exist.
+    """
+    parts: list[ContentPart] = []
+    text = ""
+    position = 0
+    for match in _PLACEHOLDER.finditer(template):
+        text += template[position : match.start()]
+        position = match.end()
+        token, name = match[0], match[1]
+        if token in ("{{", "}}"):
+            text += token[0]
+            continue
+        if name is None:
+            raise ValueError(f"a {token!r} without its partner; write {token * 2!r} for the character itself")
+        if text:
+            parts.append(ContentPart("text", text))
+            text = ""
+        parts.append(_content_part(name))
+    text += template[position:]
+    if text:
+        parts.append(ContentPart("text", text))
+    return tuple(parts)
+
+
+def _content_part(name: str) -> ContentPart:
+    if name in _SOURCES:
+        return ContentPart(name)
+    source, colon, header = name.partition(":")
+    if source == "header" and colon:
+        if not TOKEN.fullmatch(header):
+            raise ValueError(f"{header!r} is no header name")
+        return ContentPart("header", header.lower())
+    known = ", ".join(f"{{{source}}}" for source in _SOURCES)
+    raise ValueError(f"{{{name}}} is unknown; there are {known} and {{header:NAME}}")
+
+
+class HmacAuth(AuthKind):
+    """A signature by HMAC, spelled out.
+
+    Attributes:
+        header: where the signature stands.
+        prefix: what precedes it there, exactly.
+        encoding: of the signature; hex in either case, base64 with or without padding.
+        content: what is signed; see `parse_content`. `{timestamp}` and `{id}` are the headers' values as sent.
+        id: the header that names the delivery, for `{id}` and to recognise repeated deliveries. `{id}` without it
+            reads `webhook-id`, the name that Standard Webhooks gave it.
+    """
+
+    kind: ClassVar[str] = "hmac"
+
+    algorithm: Literal["sha1", "sha256", "sha384", "sha512"] = "sha256"
+    header: HeaderName
+    prefix: Annotated[str, Field(max_length=64), AfterValidator(_visible)] = ""
+    encoding: Literal["hex", "base64", "base64url"] = "hex"
+    content: Annotated[str, Field(max_length=1024)] = "{body}"
+    timestamp: TimestampSource | None = None
+    id: IdSource | None = None
+
+    @model_validator(mode="after")
+    def _content_is_sound(self) -> Self:
+        try:
+            parts = self.parts
+        except ValueError as error:
+            raise refused_at([(("content",), str(error))]) from None
+        problems: list[tuple[tuple[int | str, ...], str]] = []
+        sources = {part.source for part in parts}
+        if "timestamp" in sources and self.timestamp is None:
+            problems.append((("content",), "{timestamp} needs `timestamp: {header: NAME}` beside it"))
+        if ContentPart("header", self.header.lower()) in parts:
+            problems.append((("content",), "a signature can't cover the header that carries it"))
+        if not sources & {"body", "url"}:
+            problems.append((("content",), "must cover {body}, or {url} for methods without a body"))
+        if self.timestamp is not None:
+            signed = "timestamp" in sources or ContentPart("header", self.timestamp.header.lower()) in parts
+            if not signed:
+                problems.append(
+                    (("timestamp",), "is not covered by `content`, so anyone could renew it: add {timestamp} there")
+                )
+        if problems:
+            raise refused_at(problems)
+        return self
+
+    @property
+    def parts(self) -> tuple[ContentPart, ...]:
+        """The pieces of the signed content."""
+        return parse_content(self.content)
+
+    @property
+    def covers_body(self) -> bool:
+        """Whether the body is signed; a request that has a body is refused otherwise."""
+        return ContentPart("body") in self.parts
+
+    @property
+    def id_header(self) -> str | None:
+        """Lower-case name of the header that names the delivery, or None."""
+        if self.id is not None:
+            return self.id.header.lower()
+        return IdSource().header if ContentPart("id") in self.parts else None
+
+
+class ProviderAuth(AuthKind):
+    """A provider by its name. How each one signs stands in `flowhook.signatures.providers`."""
+
+
+class GithubAuth(ProviderAuth):
+    """Source: https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries."""
+
+    kind: ClassVar[str] = "github"
+
+
+class StripeAuth(ProviderAuth):
+    """Source: https://docs.stripe.com/webhooks#verify-manually."""
+
+    kind: ClassVar[str] = "stripe"
+
+
+class SlackAuth(ProviderAuth):
+    """Source: https://docs.slack.dev/authentication/verifying-requests-from-slack."""
+
+    kind: ClassVar[str] = "slack"
+
+
+class ShopifyAuth(ProviderAuth):
+    """Source: https://shopify.dev/docs/apps/build/webhooks/verify-deliveries."""
+
+    kind: ClassVar[str] = "shopify"
+
+
+class StandardWebhooksAuth(ProviderAuth):
+    """Source: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md."""
+
+    kind: ClassVar[str] = "standard-webhooks"
+
+
+_CLASSES: Final[tuple[type[AuthKind], ...]] = (
+    BasicAuth,
+    ApiKeyAuth,
+    HmacAuth,
+    GithubAuth,
+    StripeAuth,
+    SlackAuth,
+    ShopifyAuth,
+    StandardWebhooksAuth,
+)
+KINDS: Final[Mapping[str, type[AuthKind]]] = {model.kind: model for model in _CLASSES}
+"""Every kind by its name in flow files."""
+
+# A dictionary with one entry rather than the model itself, so that errors carry the kind's name in their place.
+_ADAPTERS: Final[Mapping[str, TypeAdapter[dict[str, Any]]]] = {
+    name: TypeAdapter(dict[str, model])  # type: ignore[valid-type]
+    for name, model in KINDS.items()
+}
+
+
+def _parse_kind(value: object) -> AuthKind:
+    if value == "none":
+        raise refused("`none` beside other kinds would let everybody in: use it alone, or not at all")
+    if not isinstance(value, Mapping) or len(value) != 1:
+        raise refused("a kind of `auth` is a mapping with one key, its name: {github: {secret: NAME}}")
+    (name,) = value
+    adapter = _ADAPTERS.get(name)
+    if adapter is not None:
+        kind: AuthKind = adapter.validate_python(value)[name]
+        return kind
+    if name in NOT_YET:
+        raise refused_at([((str(name),), f"provider {name} is not supported yet")])
+    guesses = difflib.get_close_matches(str(name), [*KINDS, *sorted(NOT_YET)], n=1)
+    hint = f"did you mean {guesses[0]}?" if guesses else f"there are none, {', '.join(KINDS)}"
+    raise refused_at([((str(name),), f"unknown kind of `auth`: {hint}")])
+
+
+_KIND: Final = TypeAdapter(Annotated[AuthKind, PlainValidator(_parse_kind)])
+_LIST: Final = TypeAdapter(list[Annotated[AuthKind, PlainValidator(_parse_kind)]])
+
+
+def parse_auth(value: object) -> tuple[AuthKind, ...]:
+    """Return the kinds of `auth`, any one of which will do; empty for `none`.
+
+    Raises:
+        ValidationError: with each problem's place relative to `auth`.
+        PydanticCustomError: `auth` as a whole is none of the three forms.
+    """
+    if value == "none":
+        return ()
+    if isinstance(value, Mapping):
+        return (_KIND.validate_python(value),)
+    if isinstance(value, list):
+        if not 1 <= len(value) <= MAX_KINDS:
+            raise refused(f"needs 1 to {MAX_KINDS} kinds, not {len(value)}; `auth: none` asks for no credentials")
+        return tuple(_LIST.validate_python(value))
+    if value is None:
+        raise refused("is missing: say who may call, or `auth: none` for everyone")
+    if isinstance(value, str) and value in (*KINDS, *NOT_YET):
+        raise refused(f"{value} needs a secret: {{{value}: {{secret: NAME}}}}")
+    raise refused("must be `none`, one kind such as {github: {secret: NAME}}, or a list of kinds")
+
+
+Auth = Annotated[tuple[AuthKind, ...], PlainValidator(parse_auth)]

@@ -1,0 +1,283 @@
+"""How events come in over HTTP: the `webhook` key of a flow file (DESIGN, "Flow file").
+
+Expressions here run outside the runner, so they are paths and string interpolations of paths, checked when the
+document is loaded (`flowhook.expressions.paths`).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictInt, model_validator
+
+from flowhook import limits
+from flowhook.document.auth import TOKEN, Auth, Duration, HmacAuth, refused, refused_at
+from flowhook.document.model import Model
+from flowhook.document.size import parse_size
+from flowhook.errors import InvalidError
+from flowhook.expressions import is_expression, strip
+from flowhook.expressions.paths import compile_accessor
+
+Method = Literal["POST", "GET", "PUT", "PATCH", "DELETE"]
+Network = IPv4Network | IPv6Network
+
+MAX_DEDUPE_SECONDS: Final = 7 * 24 * 3600.0
+MAX_REPLY_SECONDS: Final = 3600.0
+MAX_RATE: Final = 1_000_000
+MAX_NETWORKS: Final = 1000
+
+BODYLESS_METHODS: Final = frozenset({"GET", "DELETE"})
+BODYLESS_STATUSES: Final = frozenset({204, 205, 304})
+"""Answers that carry no content (RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5)."""
+
+RESERVED_HEADERS: Final = frozenset(
+    {
+        "connection", "content-length", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection",
+        "te", "trailer", "transfer-encoding", "upgrade",
+    }
+)  # fmt: skip
+"""Hop-by-hop fields (RFC 9110, section 7.6.1) and the length: the server sets them, a flow does not."""
+
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def _strings(value: object, place: tuple[int | str, ...] = ()) -> Iterator[tuple[tuple[int | str, ...], str]]:
+    """Yield every string of a JSON value with its place."""
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _strings(item, (*place, str(key)))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _strings(item, (*place, index))
+
+
+def _check_expressions(value: object) -> Any:
+    problems: list[tuple[tuple[int | str, ...], str]] = []
+    for place, text in _strings(value):
+        if is_expression(text):
+            try:
+                compile_accessor(strip(text))
+            except InvalidError as error:
+                problems.append((place, error.message))
+    if problems:
+        raise refused_at(problems)
+    return value
+
+
+def _check_headers(headers: dict[str, str]) -> dict[str, str]:
+    problems: list[tuple[tuple[int | str, ...], str]] = []
+    seen: set[str] = set()
+    for name, value in headers.items():
+        lower = name.lower()
+        if not TOKEN.fullmatch(name):
+            problems.append(((name,), "is no header name: letters, digits and hyphens"))
+        elif lower in RESERVED_HEADERS:
+            problems.append(((name,), "is set by the server, not by a flow"))
+        elif lower in seen:
+            problems.append(((name,), "is there already, in another case"))
+        elif _CONTROLS.search(value) or not value.isascii():
+            problems.append(((name,), "must be printable ASCII in one line"))
+        seen.add(lower)
+    if problems:
+        raise refused_at(problems)
+    return headers
+
+
+def _check_key(value: object) -> object:
+    if value is None or (isinstance(value, str) and value != "none" and not is_expression(value)):
+        raise refused('must be an expression such as ${ .headers["x-id"] }, or `none` to turn it off')
+    return value
+
+
+def _size(value: object) -> int:
+    try:
+        size = parse_size(value)
+    except (InvalidError, ValueError) as error:
+        raise refused(str(error)) from None
+    if not 1 <= size <= limits.MAX_BODY_BYTES:
+        raise refused(f"must be between 1 byte and {limits.MAX_BODY_BYTES // limits.MIB}MiB, the most Flowhook stores")
+    return size
+
+
+def _network(value: object) -> Network:
+    if not isinstance(value, str):
+        raise refused("must be an address or a network, such as 192.0.2.0/24")
+    try:
+        return ip_network(value)
+    except ValueError:
+        pass
+    try:
+        wider = ip_network(value, strict=False)
+    except ValueError:
+        raise refused(f"{value!r} is no address and no network such as 192.0.2.0/24 or 2001:db8::/32") from None
+    raise refused(f"{value!r} has bits beyond its prefix: did you mean {wider}?")
+
+
+def _some(networks: tuple[Network, ...]) -> tuple[Network, ...]:
+    if not 1 <= len(networks) <= MAX_NETWORKS:
+        raise refused(f"needs 1 to {MAX_NETWORKS} networks, not {len(networks)}; without the key any address may call")
+    return networks
+
+
+def _distinct(methods: tuple[Method, ...]) -> tuple[Method, ...]:
+    if not methods:
+        raise refused("needs at least one method; without the key it is POST")
+    if len(set(methods)) != len(methods):
+        raise refused("names a method twice")
+    return methods
+
+
+def _method(value: object) -> object:
+    if isinstance(value, str) and value == "HEAD":
+        raise refused("HEAD is answered for every flow and starts nothing; leave it out")
+    if isinstance(value, str) and value not in ("POST", "GET", "PUT", "PATCH", "DELETE"):
+        raise refused(f"{value!r} is none of POST, GET, PUT, PATCH, DELETE (methods are upper case)")
+    return value
+
+
+Status = Annotated[StrictInt, Field(ge=200, le=599)]
+
+
+class OnFault(Model):
+    """What a waiting sender gets when the flow faults."""
+
+    status: Status = 502
+
+
+def _default_status(data: dict[str, Any]) -> int:
+    return 200 if data.get("mode") == "reply" else 202
+
+
+def _default_body(data: dict[str, Any]) -> Any:
+    if data.get("mode") == "reply" or data.get("status") in BODYLESS_STATUSES:
+        return None
+    return {"id": "${ .id }"}
+
+
+class Respond(Model):
+    """The answer to the sender.
+
+    Attributes:
+        mode: `accept` answers once the event is durable, `reply` when the flow does.
+        status: in [200, 599].
+        headers: values may be expressions (whole strings `${ … }`).
+        body: JSON whose strings may be expressions. A string as a whole is sent as it is, as `text/plain` unless
+            `headers` say otherwise. None: no body; in mode `reply`, the flow's output.
+        timeout: seconds a sender is held in mode `reply`.
+    """
+
+    mode: Literal["accept", "reply"] = "accept"
+    status: Status = Field(default_factory=_default_status)
+    headers: Annotated[dict[str, str], AfterValidator(_check_headers), AfterValidator(_check_expressions)] = Field(
+        default_factory=dict, max_length=64
+    )
+    body: Annotated[Any, AfterValidator(_check_expressions)] = Field(default_factory=_default_body)
+    timeout: Annotated[Duration, Field(le=MAX_REPLY_SECONDS)] = 30.0
+    on_fault: OnFault = OnFault()
+
+    @model_validator(mode="after")
+    def _no_body_where_none_can_be(self) -> Self:
+        if self.status in BODYLESS_STATUSES and self.body not in (None, ""):
+            raise refused_at([(("body",), f"an answer with status {self.status} has no body: leave it out")])
+        return self
+
+
+class Dedupe(Model):
+    """How repeated deliveries are recognised.
+
+    Attributes:
+        key: an expression; `none` turns it off; None: the delivery ID that the provider sends.
+        window: seconds for which a key is remembered; in (0, 7 days].
+    """
+
+    key: Annotated[str, BeforeValidator(_check_key), AfterValidator(_check_expressions)] | None = None
+    window: Annotated[Duration, Field(le=MAX_DEDUPE_SECONDS)] = 24 * 3600.0
+
+    @property
+    def enabled(self) -> bool:
+        """Whether deliveries are deduplicated at all."""
+        return self.key != "none"
+
+
+class RateLimit(Model):
+    """A token bucket, per edge.
+
+    Attributes:
+        per_second: tokens that come in, in (0, 1,000,000].
+        burst: tokens it holds; a second's worth, at least one, if not given.
+    """
+
+    per_second: Annotated[float, Field(gt=0, le=MAX_RATE, allow_inf_nan=False, strict=True)]
+    burst: Annotated[StrictInt, Field(ge=1, le=MAX_RATE)] = 0  # replaced below when it is not given
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _burst_holds_a_second(cls, value: object, handler: Any) -> Any:
+        limit = handler(value)
+        return limit if limit.burst else limit.model_copy(update={"burst": max(1, math.ceil(limit.per_second))})
+
+
+class Endpoint(Model):
+    """What a webhook and a callback have in common.
+
+    Attributes:
+        auth: kinds of credentials of which one must pass; empty: none is asked.
+        max_body: bytes, in [1, `limits.MAX_BODY_BYTES`].
+        allow_from: networks that senders may come from; empty: any.
+    """
+
+    auth: Auth = Field(default=None, validate_default=True)  # absent is an error that the validator words
+    methods: Annotated[tuple[Annotated[Method, BeforeValidator(_method)], ...], AfterValidator(_distinct)] = ("POST",)
+    respond: Respond = Respond()
+    dedupe: Dedupe = Dedupe()
+    rate_limit: RateLimit | None = None
+    max_body: Annotated[int, BeforeValidator(_size)] = limits.DEFAULT_BODY_BYTES
+    allow_from: Annotated[tuple[Annotated[Network, BeforeValidator(_network)], ...], AfterValidator(_some)] = ()
+
+    @model_validator(mode="after")
+    def _bodies_are_signed(self) -> Self:
+        unsigned = any(isinstance(kind, HmacAuth) and not kind.covers_body for kind in self.auth)
+        if unsigned and not BODYLESS_METHODS.issuperset(self.methods):
+            raise refused_at([(("auth",), "`content` must cover {body}: only `methods` GET and DELETE may do without")])
+        return self
+
+    def allows(self, address: IPv4Address | IPv6Address) -> bool:
+        """Return whether `allow_from` lets this address in; an IPv4-mapped one counts as IPv4."""
+        if not self.allow_from:
+            return True
+        mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+        peer = mapped or address
+        return any(peer in network for network in self.allow_from)
+
+    def secret_names(self) -> frozenset[str]:
+        """Return the names of all secrets that verification needs."""
+        return frozenset(name for kind in self.auth for name in kind.secret_names)
+
+
+class Callback(Endpoint):
+    """A webhook in the middle of a flow."""
+
+
+CallbackName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+
+
+class Webhook(Endpoint):
+    """The URL of a flow.
+
+    Attributes:
+        subpaths: whether any suffix of the URL is accepted.
+        callbacks: by name, at most 32.
+    """
+
+    subpaths: StrictBool = False
+    callbacks: Annotated[dict[CallbackName, Callback], Field(max_length=32)] = Field(default_factory=dict)
+
+    def secret_names(self) -> frozenset[str]:
+        """Return the names of all secrets that verification needs, those of callbacks included."""
+        return super().secret_names().union(*(callback.secret_names() for callback in self.callbacks.values()))

@@ -1,0 +1,26 @@
+"""Who sent this? Verification of requests, and its counterpart for those who act as the sender.
+
+Lives here: one `Verifier` per kind of `auth` (`flowhook.document.auth`), the table of providers (`providers`) and
+`sign`. Must not live here: HTTP, storage, the fetching of secrets; handshakes of providers.
+
+Invariants: the raw bytes are verified, before anyone parses them. `verify` raises `SignatureError` and nothing else,
+whatever was sent, and never returns a boolean. Values are compared in constant time. The work is bounded by the size
+of the body times the number of secrets. No error, repr or log holds a secret's value. A secret that is not set keeps
+its flow closed.
+"""
+
+from flowhook.signatures.build import build_verifiers, sign, sign_url
+from flowhook.signatures.query import strip_query
+from flowhook.signatures.types import Match, RequestView, SignatureError, Verifier, verify_any
+
+__all__ = [
+    "Match",
+    "RequestView",
+    "SignatureError",
+    "Verifier",
+    "build_verifiers",
+    "sign",
+    "sign_url",
+    "strip_query",
+    "verify_any",
+]

@@ -1,0 +1,58 @@
+"""From what a flow file says to verifiers, and to signatures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from flowhook.document.auth import AuthKind
+from flowhook.signatures.types import Verifier
+
+
+def build_verifiers(auth: Sequence[AuthKind], secrets: Mapping[str, bytes]) -> list[Verifier]:
+    """Return one verifier per kind of `auth`, in order; for `none`, one that lets everybody in.
+
+    Everything that does not depend on the request is computed here, so build once per revision of a flow and of its
+    secrets.
+
+    Args:
+        auth: `Webhook.auth`.
+        secrets: value by name. Where one is missing or empty, its kind refuses what only that secret could prove
+            (`SECRET_NOT_SET` when a kind has none at all).
+    """
+    raise NotImplementedError
+
+
+def sign(
+    kind: AuthKind | None,
+    secrets: Mapping[str, bytes],
+    *,
+    method: str,
+    url: str,
+    body: bytes,
+    headers: Sequence[tuple[str, str]],
+    now: float,
+) -> list[tuple[str, str]]:
+    """Return the headers that a sender adds so that a request passes.
+
+    Args:
+        kind: one kind of `auth`; None for `none`, which adds nothing.
+        secrets: value by name; the first of the kind's secrets that is set is used.
+        method: upper case.
+        url: as the receiver sees it; a kind that puts its credential there has `sign_url` do so first.
+        body: as it will be sent.
+        headers: those that the request has already; an ID or another header that is signed is taken from there.
+        now: Unix time in seconds.
+
+    Raises:
+        InvalidError: no secret is set (`SECRET_NOT_SET`), or a header that must be signed is not there.
+    """
+    raise NotImplementedError
+
+
+def sign_url(kind: AuthKind | None, secrets: Mapping[str, bytes], url: str) -> str:
+    """Return the URL that a sender uses: with the API key, where it stands in the query string; else unchanged.
+
+    Raises:
+        InvalidError: no secret is set (`SECRET_NOT_SET`).
+    """
+    raise NotImplementedError

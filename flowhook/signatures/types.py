@@ -1,0 +1,144 @@
+"""What verification looks at and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple, Protocol
+
+from flowhook.errors import UnauthenticatedError
+
+
+class RequestView(NamedTuple):
+    """A request, as far as verification may look at it.
+
+    A named tuple rather than a dataclass, because one is made for every request.
+
+    Attributes:
+        method: upper case.
+        url: the public URL with its query string, as the sender wrote it.
+        path: of the URL, percent-encoding kept.
+        query: query string without `?`, percent-encoding kept.
+        headers: lower-case names and raw values, in wire order, repeated ones kept.
+        body: the bytes as received; empty where verification runs before the body is read.
+    """
+
+    method: str
+    url: str
+    path: str
+    query: str
+    headers: Sequence[tuple[str, bytes]]
+    body: bytes
+
+
+class Match(NamedTuple):
+    """Who was authenticated: the kind of `auth` that passed and the name (never the value) of its secret."""
+
+    scheme: str
+    secret: str
+
+
+# From the least to the most telling: of several kinds that all refused, the operator hears of the last.
+_SPECIFICITY: Final = (
+    "CREDENTIALS_MISSING",
+    "SIGNATURE_MISSING",
+    "SECRET_NOT_SET",
+    "CREDENTIALS_MALFORMED",
+    "SIGNATURE_MALFORMED",
+    "TIMESTAMP_MALFORMED",
+    "CREDENTIALS_WRONG",
+    "SIGNATURE_MISMATCH",
+    "BODY_UNSIGNED",
+    "TIMESTAMP_STALE",
+)
+REASONS: Final = frozenset(_SPECIFICITY)
+"""Every `reason` of a `SignatureError`."""
+
+
+class SignatureError(UnauthenticatedError):
+    """A request that did not prove where it comes from.
+
+    The sender is told nothing but 401, always with the same text; `reason` and `detail` are for logs and operators
+    and hold no value that was sent, nor any secret.
+    """
+
+    def __init__(self, detail: str, *, reason: str) -> None:
+        super().__init__(detail, reason=reason)
+
+    @property
+    def detail(self) -> str:
+        """What was wrong, for the operator."""
+        return self.message
+
+    @property
+    def specificity(self) -> int:
+        """How much this says about what went wrong, compared with another kind's refusal; from 0."""
+        return _SPECIFICITY.index(self.reason)
+
+
+class Verifier(Protocol):
+    """One kind of `auth` of one flow, with its secrets. Made by `build_verifiers`; immutable."""
+
+    @property
+    def scheme(self) -> str:
+        """Name of the kind, for example `github` or `basic`."""
+        ...
+
+    @property
+    def needs_body(self) -> bool:
+        """False when headers and query suffice: it may be asked before the body is read."""
+        ...
+
+    @property
+    def credential_headers(self) -> frozenset[str]:
+        """Lower-case names of headers to remove before anything is stored."""
+        ...
+
+    @property
+    def credential_query(self) -> frozenset[str]:
+        """Decoded names of query parameters to remove likewise; see `strip_query`."""
+        ...
+
+    @property
+    def challenge(self) -> str | None:
+        """Value for `WWW-Authenticate`, or None."""
+        ...
+
+    def verify(self, request: RequestView, now: float) -> Match:
+        """Check a request in time that does not depend on how much of a credential is right. Never blocks.
+
+        Args:
+            request: what came in.
+            now: Unix time in seconds.
+
+        Raises:
+            SignatureError: whatever is missing, malformed, wrong or stale; nothing else is ever raised.
+        """
+        ...
+
+    def delivery_id(self, request: RequestView) -> str | None:
+        """Return the provider's ID of this delivery, the same when it is repeated, or None.
+
+        Ask only after `verify` passed: the ID may stand in the body. Never raises.
+        """
+        ...
+
+
+def verify_any(verifiers: Sequence[Verifier], request: RequestView, now: float) -> Match:
+    """Return the match of the first kind that passes, whatever the others say.
+
+    Args:
+        verifiers: what `build_verifiers` made of one `auth`.
+        request: what came in.
+        now: Unix time in seconds.
+
+    Raises:
+        SignatureError: none passed; the most telling of their refusals.
+    """
+    worst: SignatureError | None = None
+    for verifier in verifiers:
+        try:
+            return verifier.verify(request, now)
+        except SignatureError as error:
+            if worst is None or error.specificity > worst.specificity:
+                worst = error
+    raise worst or SignatureError("no kind of `auth` is configured", reason="CREDENTIALS_MISSING")

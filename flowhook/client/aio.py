@@ -1,0 +1,357 @@
+"""The asyncio client."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc
+import grpc.aio
+
+from flowhook.client import calls, channel
+from flowhook.client.calls import AppliedFlow, Body, Call, ExecutionChange, HeaderPairs, ProcessInfo, ReplyPendingError
+from flowhook.client.retrying import Attempts, translate
+from flowhook.model import Execution, ExecutionDetail, Flow, Reply, SecretInfo, Status
+
+T = TypeVar("T")
+
+
+class _Transport:
+    """Carries out calls over one channel."""
+
+    def __init__(self, target: str, token: str, credentials: grpc.ChannelCredentials | None, timeout: float) -> None:
+        self.target = target
+        self.timeout = timeout
+        self.channel = channel.connect(target, token, credentials)
+        self._stubs: dict[type, Any] = {}
+
+    async def call(self, call: Call[T], timeout: float | None = None) -> T:  # noqa: ASYNC109 - the deadline of a call
+        attempts = Attempts(call.repeatable, self.target, timeout or self.timeout, time.monotonic())
+        method = self._method(call)
+        while True:
+            try:
+                response = await method(call.request, timeout=attempts.remaining(time.monotonic()))
+            except grpc.aio.AioRpcError as error:
+                await asyncio.sleep(attempts.failed(error, time.monotonic()))
+            else:
+                return call.convert(response)
+
+    async def stream(self, call: Call[T]) -> AsyncIterator[T]:
+        """Give the messages of a stream; it ends when the iterator is closed."""
+        stream = self._method(call)(call.request)
+        try:
+            async for message in stream:
+                yield call.convert(message)
+        except grpc.aio.AioRpcError as error:
+            raise translate(error, self.target) from None
+        finally:
+            stream.cancel()
+
+    def _method(self, call: Call[Any]) -> Any:
+        if call.stub not in self._stubs:
+            self._stubs[call.stub] = call.stub(self.channel)
+        return getattr(self._stubs[call.stub], call.method)
+
+
+class AsyncClient:
+    """A client of the router for one event loop. Close it, or use it in an `async with` block.
+
+    Every method raises the classes of `flowhook.errors`; beside what it names, `UnauthenticatedError` and
+    `PermissionDeniedError` for the token, `UnavailableError` when the router is away, `InvalidError` for arguments
+    that can't be right. Calls that can be repeated without harm are, for up to 2 s, while the router is away.
+
+    Attributes:
+        flows: the registry of flows; scope `admin`.
+        secrets: the secrets that flows name; scope `admin`.
+        executions: what ran and runs; scope `admin`.
+        cluster: the processes there are; scope `admin`.
+    """
+
+    def __init__(
+        self,
+        target: str = "127.0.0.1:50051",
+        *,
+        token: str,
+        ca_file: Path | None = None,
+        cert_file: Path | None = None,
+        key_file: Path | None = None,
+        timeout: float = calls.DEFAULT_TIMEOUT,
+    ) -> None:
+        """Connect to a router when first used.
+
+        Args:
+            target: `host:port`.
+            token: bearer token whose scopes cover what is called.
+            ca_file: PEM certificates to check the router's against; absent: no TLS.
+            cert_file: PEM certificate to show to the router (mTLS), with `key_file`.
+            key_file: its key.
+            timeout: seconds that a call may take in all; `invoke` has its own.
+
+        Raises:
+            InvalidError: a file can't be read.
+        """
+        credentials = channel.tls_credentials(ca_file=ca_file, cert_file=cert_file, key_file=key_file)
+        self._transport = _Transport(target, token, credentials, timeout)
+        self.flows = _Flows(self._transport)
+        self.secrets = _Secrets(self._transport)
+        self.executions = _Executions(self._transport)
+        self.cluster = _Cluster(self._transport)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection; calls under way fail."""
+        await self._transport.channel.close(None)
+
+    async def ingest(
+        self,
+        flow: str,
+        body: Body,
+        content_type: str = "application/json",
+        headers: HeaderPairs = (),
+        *,
+        dedupe_key: str = "",
+        event_id: str | None = None,
+    ) -> str:
+        """Hand one event to a flow and return the ID of its execution. Returns once the event is durable.
+
+        Scope `ingest`. Repeats are safe: the event keeps its ID.
+
+        Args:
+            flow: ID of the flow.
+            body: bytes as they are, text as UTF-8, anything else as JSON.
+            content_type: media type of the body.
+            headers: pairs of name and value that the flow shall see.
+            dedupe_key: another event of this flow with the same key, within the flow's window, is this one.
+            event_id: ID of the event, from `flowhook.ids.mint`, for callers that repeat it themselves.
+
+        Raises:
+            NotFoundError: no such flow.
+            ExhaustedError: the backlog is full; try again after `retry_after` seconds.
+        """
+        event = calls.new_event(
+            flow, body, content_type=content_type, headers=headers, dedupe_key=dedupe_key, event_id=event_id
+        )
+        return await self._transport.call(calls.ingest(event))
+
+    async def invoke(
+        self,
+        flow: str,
+        body: Body,
+        content_type: str = "application/json",
+        headers: HeaderPairs = (),
+        *,
+        timeout: float = 30.0,  # noqa: ASYNC109 - part of the request
+        dedupe_key: str = "",
+        event_id: str | None = None,
+    ) -> Reply:
+        """Hand one event to a flow and return its answer.
+
+        Scope `ingest`. A caller that goes away cancels nothing.
+
+        Args:
+            flow: ID of the flow.
+            body: as for `ingest`.
+            content_type: as for `ingest`.
+            headers: as for `ingest`.
+            timeout: seconds to wait for the answer.
+            dedupe_key: as for `ingest`.
+            event_id: as for `ingest`; calling again with it attaches to the same execution.
+
+        Raises:
+            NotFoundError: no such flow.
+            ExhaustedError: the backlog is full.
+            ReplyPendingError: no answer in time; the execution goes on.
+            ExecutionFailedError: the execution faulted or was cancelled.
+        """
+        event = calls.new_event(
+            flow, body, content_type=content_type, headers=headers, dedupe_key=dedupe_key, event_id=event_id
+        )
+        deadline = time.monotonic() + timeout
+        while True:
+            wait = min(max(deadline - time.monotonic(), 0.001), calls.MAX_WAIT_SECONDS)
+            try:
+                return await self._transport.call(calls.invoke(event, wait), timeout=wait + self._transport.timeout)
+            except ReplyPendingError:
+                if time.monotonic() >= deadline:
+                    raise
+
+
+class _Flows:
+    """The registry of flows. Scope `admin`."""
+
+    def __init__(self, transport: _Transport) -> None:
+        self._transport = transport
+
+    async def apply(self, documents: Sequence[bytes], *, dry_run: bool = False) -> Sequence[AppliedFlow]:
+        """Create or update flows, all of them or none; one result per document, in order.
+
+        Args:
+            documents: 1 to 1000 documents, UTF-8 YAML.
+            dry_run: check and compare only.
+
+        Raises:
+            InvalidFlowError: with everything that is wrong, the `file` of each fault being the document's index.
+        """
+        return await self._transport.call(calls.apply_flows(documents, dry_run=dry_run))
+
+    async def get(self, flow_id: str, *, revision: int = 0) -> Flow:
+        """Return a flow; revision 0 is the latest.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        return await self._transport.call(calls.get_flow(flow_id, revision))
+
+    async def list(self) -> AsyncIterator[Flow]:
+        """Give all flows by ascending ID, `document` and `definition` left empty."""
+        token = ""
+        while True:
+            page = await self._transport.call(calls.list_flows(token))
+            for item in page.items:
+                yield item
+            token = page.next_token
+            if not token:
+                return
+
+    async def pause(self, flow_id: str) -> Flow:
+        """Accept and queue a flow's events from now on without running them.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        return await self._transport.call(calls.pause_flow(flow_id))
+
+    async def resume(self, flow_id: str) -> Flow:
+        """Run what was queued, and what comes.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        return await self._transport.call(calls.resume_flow(flow_id))
+
+    async def delete(self, flow_id: str) -> None:
+        """Delete a flow; executions that were accepted finish.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        await self._transport.call(calls.delete_flow(flow_id))
+
+
+class _Secrets:
+    """The secrets that flows name. Scope `admin`."""
+
+    def __init__(self, transport: _Transport) -> None:
+        self._transport = transport
+
+    async def set(self, name: str, value: bytes) -> SecretInfo:
+        """Create or replace a secret; `value` is 1 byte to 64 KiB.
+
+        Raises:
+            ExhaustedError: there are too many already.
+        """
+        return await self._transport.call(calls.set_secret(name, value))
+
+    async def list(self) -> Sequence[SecretInfo]:
+        """Return what may be told of all secrets, by ascending name."""
+        return await self._transport.call(calls.list_secrets())
+
+    async def delete(self, name: str) -> None:
+        """Delete a secret.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        await self._transport.call(calls.delete_secret(name))
+
+    async def resolve(self, names: Iterable[str], *, flow_id: str = "") -> dict[str, bytes]:
+        """Return values by name; those that are not set are missing.
+
+        Scope `verify`, for what the webhook of flow `flow_id` names, or scope `run`, for any.
+        """
+        return await self._transport.call(calls.resolve_secrets(names, flow_id))
+
+
+class _Executions:
+    """What ran and runs. Scope `admin`."""
+
+    def __init__(self, transport: _Transport) -> None:
+        self._transport = transport
+
+    async def get(self, execution_id: str) -> ExecutionDetail:
+        """Return an execution with its event, its journal and its output.
+
+        Raises:
+            NotFoundError: it is unknown, or past retention.
+        """
+        return await self._transport.call(calls.get_execution(execution_id))
+
+    async def list(
+        self, *, flow_id: str = "", statuses: Iterable[Status] = (), limit: int | None = None
+    ) -> AsyncIterator[Execution]:
+        """Give executions that meet all conditions, newest first, at most `limit` of them."""
+        wanted, token = tuple(statuses), ""
+        while limit is None or limit > 0:
+            size = calls.PAGE_SIZE if limit is None else min(limit, calls.PAGE_SIZE)
+            page = await self._transport.call(calls.list_executions(flow_id, wanted, size, token))
+            for item in page.items:
+                yield item
+            token = page.next_token
+            if not token:
+                return
+            if limit is not None:
+                limit -= len(page.items)
+
+    async def replay(self, execution_id: str, *, latest: bool = False, request_id: str = "") -> Execution:
+        """Start a new execution from the stored event of one that ended, and return it.
+
+        Args:
+            execution_id: the one to replay.
+            latest: on the flow's latest revision rather than on the one it ran.
+            request_id: calls with the same one start one execution; at most 64 ASCII characters. Made here when
+                absent, so that a call repeated because the router was away starts one.
+
+        Raises:
+            NotFoundError: it is unknown, or past retention.
+            ConflictError: it has not ended.
+        """
+        request_id = request_id or calls.new_request_id()
+        return await self._transport.call(calls.replay_execution(execution_id, latest=latest, request_id=request_id))
+
+    async def cancel(self, execution_id: str) -> Execution:
+        """Cancel an execution and return it.
+
+        Raises:
+            NotFoundError: it is unknown.
+            ConflictError: it ended already.
+        """
+        return await self._transport.call(calls.cancel_execution(execution_id))
+
+    def watch(self, *, flow_id: str = "") -> AsyncIterator[ExecutionChange | None]:
+        """Give executions whenever their status changes, from now on; first None, once nothing can be missed.
+
+        Ends with an `UnavailableError` when the router goes away; watch again then.
+        """
+        return self._transport.stream(calls.watch_executions(flow_id))
+
+
+class _Cluster:
+    """The processes there are. Scope `admin`."""
+
+    def __init__(self, transport: _Transport) -> None:
+        self._transport = transport
+
+    async def processes(self) -> Sequence[ProcessInfo]:
+        """Return the router and every process that reported in the last 60 s, by name."""
+        return await self._transport.call(calls.get_cluster())

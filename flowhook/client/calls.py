@@ -1,0 +1,403 @@
+"""What each method of a client sends, and what becomes of the answer; pure, shared by both clients.
+
+A `Call` is data: which method of which service, the request, the conversion of the response, and whether sending it
+twice does no harm. The clients differ only in how they carry it out.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+import orjson
+
+from flowhook import ids
+from flowhook.errors import (
+    ExhaustedError,
+    FlowhookError,
+    InternalError,
+    InvalidError,
+    NotFoundError,
+    UnavailableError,
+)
+from flowhook.model import Change, Event, Execution, ExecutionDetail, Flow, Reply, SecretInfo, Status, WorkflowError
+from flowhook.v1 import (
+    cluster_service_pb2,
+    cluster_service_pb2_grpc,
+    execution_service_pb2,
+    execution_service_pb2_grpc,
+    failure_pb2,
+    flow_service_pb2,
+    flow_service_pb2_grpc,
+    ingest_service_pb2,
+    ingest_service_pb2_grpc,
+    secret_service_pb2,
+    secret_service_pb2_grpc,
+)
+from flowhook.wire import convert
+
+T = TypeVar("T")
+
+Body = bytes | str | Mapping[str, Any] | Sequence[Any]
+"""Bytes are sent as they are, text as UTF-8, anything else as JSON."""
+
+HeaderPairs = Iterable[tuple[str, str | bytes]]
+
+DEFAULT_TIMEOUT: Final = 15.0
+"""Seconds a call may take, retries included, unless the client was made with another value."""
+
+RETRY_SECONDS: Final = 2.0
+"""How long a call that may be repeated is repeated while the router is away: about what its restart takes."""
+
+MAX_WAIT_SECONDS: Final = 300.0
+"""Longest that one InvokeFlow call waits; `invoke` attaches again until its own timeout."""
+
+PAGE_SIZE: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One unary call. `stub` is the service's generated stub class, `repeatable` whether a retry is harmless."""
+
+    stub: type
+    method: str
+    request: Any
+    convert: Callable[[Any], T]
+    repeatable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A part of a list; `next_token` is empty in the last one."""
+
+    items: list[T]
+    next_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedFlow:
+    """What applying one document did, with what its author should know, for example that a secret is not set."""
+
+    flow: Flow
+    change: Change
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionChange:
+    """An execution whose status changed. `missed`: changes dropped before this one because the watcher was slow."""
+
+    execution: Execution
+    missed: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessInfo:
+    """A process of the cluster. `last_seen` is in seconds before now; `metrics` in the Prometheus text format."""
+
+    name: str
+    role: str
+    build: str
+    pid: int
+    host: str
+    ready: bool
+    detail: str
+    metrics: bytes
+    last_seen: float
+
+
+class ReplyPendingError(UnavailableError):
+    """The flow has not answered in time; its execution goes on and `execution_id` finds it."""
+
+    default_reason = "REPLY_PENDING"
+
+    def __init__(self, execution_id: str) -> None:
+        super().__init__(f"execution {execution_id} has not answered yet")
+        self.execution_id = execution_id
+
+
+class ExecutionFailedError(FlowhookError):
+    """The execution faulted or was cancelled; `error` says why, in the terms of the DSL."""
+
+    default_reason = "EXECUTION_FAILED"
+
+    def __init__(self, execution_id: str, error: WorkflowError) -> None:
+        super().__init__(f"execution {execution_id} failed: {error.title}: {error.detail}".rstrip(": "))
+        self.execution_id = execution_id
+        self.error = error
+
+
+# --- ingest
+
+
+def new_event(
+    flow: str, body: Body, *, content_type: str, headers: HeaderPairs, dedupe_key: str, event_id: str | None
+) -> Event:
+    """Return an event for `flow`, received now."""
+    return Event(
+        id=event_id or ids.mint(ids.slot_of(flow)),
+        flow_id=flow,
+        receive_time_ms=time.time_ns() // 1_000_000,
+        principal=None,
+        dedupe_key=dedupe_key,
+        method="POST",
+        path="",
+        query="",
+        content_type=content_type,
+        headers=tuple((name.lower(), value.encode() if isinstance(value, str) else value) for name, value in headers),
+        body=_encode(body),
+    )
+
+
+def _encode(body: Body) -> bytes:
+    if isinstance(body, bytes):
+        return body
+    if isinstance(body, str):
+        return body.encode()
+    try:
+        return orjson.dumps(body)
+    except TypeError as error:
+        raise InvalidError(f"the body can't be made JSON: {error}", reason="BODY_INVALID") from None
+
+
+def ingest(event: Event) -> Call[str]:
+    """Store one event; gives the ID of its execution."""
+    return Call(
+        ingest_service_pb2_grpc.IngestServiceStub,
+        "IngestEvents",
+        ingest_service_pb2.IngestEventsRequest(events=[convert.event_to_proto(event)]),
+        _accepted_id,
+    )
+
+
+def _accepted_id(response: ingest_service_pb2.IngestEventsResponse) -> str:
+    if len(response.results) != 1:
+        raise InternalError("the router answered one event with another number of results")
+    result = response.results[0]
+    if result.WhichOneof("outcome") == "accepted":
+        return result.accepted.execution_id
+    raise error_of_failure(result.rejected)
+
+
+def error_of_failure(failure: failure_pb2.Failure) -> FlowhookError:
+    """Return the error that the refusal of one event stands for."""
+    retry_after = max(failure.retry_after_seconds, 1)
+    if failure.reason.endswith("_NOT_FOUND"):
+        return NotFoundError(failure.message, reason=failure.reason)
+    if failure.disposition != failure_pb2.DISPOSITION_RETRYABLE:
+        return InvalidError(failure.message, reason=failure.reason)
+    if failure.reason.startswith("STORAGE_") or failure.reason == UnavailableError.default_reason:
+        return UnavailableError(failure.message, reason=failure.reason, retry_after=retry_after)
+    return ExhaustedError(failure.message, reason=failure.reason, retry_after=retry_after)
+
+
+def invoke(event: Event, max_wait: float) -> Call[Reply]:
+    """Store one event and wait for the answer of its flow; attaches again when the event is known already."""
+    return Call(
+        ingest_service_pb2_grpc.IngestServiceStub,
+        "InvokeFlow",
+        ingest_service_pb2.InvokeFlowRequest(event=convert.event_to_proto(event), max_wait=convert.duration(max_wait)),
+        _reply,
+    )
+
+
+def _reply(response: ingest_service_pb2.InvokeFlowResponse) -> Reply:
+    match response.WhichOneof("outcome"):
+        case "reply":
+            return convert.reply_from_proto(response.reply)
+        case "error":
+            raise ExecutionFailedError(response.execution_id, convert.error_from_proto(response.error))
+        case _:
+            raise ReplyPendingError(response.execution_id)
+
+
+# --- flows
+
+
+def apply_flows(documents: Sequence[bytes], *, dry_run: bool) -> Call[list[AppliedFlow]]:
+    """Create or update flows, all or none."""
+
+    def applied(response: flow_service_pb2.ApplyFlowsResponse) -> list[AppliedFlow]:
+        return [
+            AppliedFlow(
+                convert.flow_from_proto(item.flow), convert.change_from_proto(item.change), tuple(item.warnings)
+            )
+            for item in response.flows
+        ]
+
+    request = flow_service_pb2.ApplyFlowsRequest(documents=documents, dry_run=dry_run)
+    return Call(flow_service_pb2_grpc.FlowServiceStub, "ApplyFlows", request, applied)
+
+
+def get_flow(flow_id: str, revision: int) -> Call[Flow]:
+    """Read one flow."""
+    request = flow_service_pb2.GetFlowRequest(flow_id=flow_id, revision=revision)
+    return Call(flow_service_pb2_grpc.FlowServiceStub, "GetFlow", request, _flow)
+
+
+def list_flows(page_token: str) -> Call[Page[Flow]]:
+    """Read one page of flows."""
+
+    def page(response: flow_service_pb2.ListFlowsResponse) -> Page[Flow]:
+        return Page([convert.flow_from_proto(flow) for flow in response.flows], response.next_page_token)
+
+    request = flow_service_pb2.ListFlowsRequest(page_size=PAGE_SIZE, page_token=page_token)
+    return Call(flow_service_pb2_grpc.FlowServiceStub, "ListFlows", request, page)
+
+
+def pause_flow(flow_id: str) -> Call[Flow]:
+    """Queue a flow's events without running them."""
+    request = flow_service_pb2.PauseFlowRequest(flow_id=flow_id)
+    return Call(flow_service_pb2_grpc.FlowServiceStub, "PauseFlow", request, _flow)
+
+
+def resume_flow(flow_id: str) -> Call[Flow]:
+    """Run a flow's events again."""
+    request = flow_service_pb2.ResumeFlowRequest(flow_id=flow_id)
+    return Call(flow_service_pb2_grpc.FlowServiceStub, "ResumeFlow", request, _flow)
+
+
+def delete_flow(flow_id: str) -> Call[None]:
+    """Delete a flow."""
+    request = flow_service_pb2.DeleteFlowRequest(flow_id=flow_id)
+    return Call(flow_service_pb2_grpc.FlowServiceStub, "DeleteFlow", request, _nothing, repeatable=False)
+
+
+def _flow(response: Any) -> Flow:
+    return convert.flow_from_proto(response.flow)
+
+
+def _nothing(_response: Any) -> None:
+    return None
+
+
+# --- secrets
+
+
+def set_secret(name: str, value: bytes) -> Call[SecretInfo]:
+    """Create or replace a secret."""
+    request = secret_service_pb2.SetSecretRequest(name=name, value=value)
+    return Call(
+        secret_service_pb2_grpc.SecretServiceStub,
+        "SetSecret",
+        request,
+        lambda response: convert.secret_from_proto(response.secret),
+    )
+
+
+def list_secrets() -> Call[list[SecretInfo]]:
+    """Read the names of all secrets."""
+    return Call(
+        secret_service_pb2_grpc.SecretServiceStub,
+        "ListSecrets",
+        secret_service_pb2.ListSecretsRequest(),
+        lambda response: [convert.secret_from_proto(secret) for secret in response.secrets],
+    )
+
+
+def delete_secret(name: str) -> Call[None]:
+    """Delete a secret."""
+    request = secret_service_pb2.DeleteSecretRequest(name=name)
+    return Call(secret_service_pb2_grpc.SecretServiceStub, "DeleteSecret", request, _nothing, repeatable=False)
+
+
+def resolve_secrets(names: Iterable[str], flow_id: str) -> Call[dict[str, bytes]]:
+    """Read the values of secrets."""
+    request = secret_service_pb2.ResolveSecretsRequest(names=names, flow_id=flow_id)
+    return Call(
+        secret_service_pb2_grpc.SecretServiceStub, "ResolveSecrets", request, lambda response: dict(response.values)
+    )
+
+
+# --- executions
+
+
+def get_execution(execution_id: str) -> Call[ExecutionDetail]:
+    """Read one execution with everything that is kept of it."""
+    request = execution_service_pb2.GetExecutionRequest(execution_id=execution_id)
+    return Call(execution_service_pb2_grpc.ExecutionServiceStub, "GetExecution", request, convert.detail_from_proto)
+
+
+def list_executions(flow_id: str, statuses: Iterable[Status], page_size: int, page_token: str) -> Call[Page[Execution]]:
+    """Read one page of executions, newest first."""
+
+    def page(response: execution_service_pb2.ListExecutionsResponse) -> Page[Execution]:
+        items = [convert.execution_from_proto(execution) for execution in response.executions]
+        return Page(items, response.next_page_token)
+
+    request = execution_service_pb2.ListExecutionsRequest(
+        flow_id=flow_id,
+        statuses=[convert.status_to_proto(status) for status in statuses],
+        page_size=page_size,
+        page_token=page_token,
+    )
+    return Call(execution_service_pb2_grpc.ExecutionServiceStub, "ListExecutions", request, page)
+
+
+def new_request_id() -> str:
+    """Return an idempotency key."""
+    return uuid.uuid4().hex
+
+
+def replay_execution(execution_id: str, *, latest: bool, request_id: str) -> Call[Execution]:
+    """Start a new execution from the stored event of one that ended."""
+    revisions = execution_service_pb2.ReplayExecutionRequest
+    request = execution_service_pb2.ReplayExecutionRequest(
+        execution_id=execution_id,
+        revision=revisions.REVISION_LATEST if latest else revisions.REVISION_PINNED,
+        request_id=request_id,
+    )
+    return Call(execution_service_pb2_grpc.ExecutionServiceStub, "ReplayExecution", request, _execution)
+
+
+def cancel_execution(execution_id: str) -> Call[Execution]:
+    """Cancel an execution that has not ended."""
+    request = execution_service_pb2.CancelExecutionRequest(execution_id=execution_id)
+    return Call(
+        execution_service_pb2_grpc.ExecutionServiceStub, "CancelExecution", request, _execution, repeatable=False
+    )
+
+
+def watch_executions(flow_id: str) -> Call[ExecutionChange | None]:
+    """Follow status changes; a stream, whose first message (None) says that it is established."""
+
+    def change(response: execution_service_pb2.WatchExecutionsResponse) -> ExecutionChange | None:
+        if not response.HasField("execution"):
+            return None
+        return ExecutionChange(convert.execution_from_proto(response.execution), response.missed)
+
+    request = execution_service_pb2.WatchExecutionsRequest(flow_id=flow_id)
+    return Call(execution_service_pb2_grpc.ExecutionServiceStub, "WatchExecutions", request, change)
+
+
+def _execution(response: Any) -> Execution:
+    return convert.execution_from_proto(response.execution)
+
+
+# --- cluster
+
+
+def get_cluster() -> Call[list[ProcessInfo]]:
+    """Read what is known of all processes."""
+
+    def processes(response: cluster_service_pb2.GetClusterResponse) -> list[ProcessInfo]:
+        return [
+            ProcessInfo(
+                name=process.name,
+                role=process.role,
+                build=process.build,
+                pid=process.pid,
+                host=process.host,
+                ready=process.ready,
+                detail=process.detail,
+                metrics=process.metrics,
+                last_seen=convert.seconds(process.last_seen),
+            )
+            for process in response.processes
+        ]
+
+    request = cluster_service_pb2.GetClusterRequest()
+    return Call(cluster_service_pb2_grpc.ClusterServiceStub, "GetCluster", request, processes)

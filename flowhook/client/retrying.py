@@ -1,0 +1,60 @@
+"""When a failed call is sent again, and what its failure is called; shared by both clients."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import grpc
+
+from flowhook.client.calls import RETRY_SECONDS
+from flowhook.errors import FlowhookError, UnavailableError
+from flowhook.wire import status
+
+FIRST_DELAY: Final = 0.05
+MAX_DELAY: Final = 0.5
+
+
+class Attempts:
+    """The attempts of one call: how long each may take, and how long to wait before the next.
+
+    Args of `failed` and `remaining` are seconds of a monotonic clock.
+    """
+
+    def __init__(self, repeatable: bool, target: str, timeout: float, now: float) -> None:  # noqa: FBT001 - a fact, not a switch
+        self._repeatable = repeatable
+        self._target = target
+        self._timeout = timeout
+        self._deadline = now + timeout
+        self._give_up = now + min(RETRY_SECONDS, timeout)
+        self._delay = FIRST_DELAY
+
+    def remaining(self, now: float) -> float:
+        """Return the seconds that an attempt starting now may take."""
+        return max(self._deadline - now, 0.001)
+
+    def failed(self, error: grpc.RpcError, now: float) -> float:
+        """Return the seconds to wait before another attempt.
+
+        Raises:
+            FlowhookError: there shall be none; this is the failure of the call.
+        """
+        failure = self._translate(error)
+        if not (self._repeatable and isinstance(failure, UnavailableError)) or now + self._delay > self._give_up:
+            raise failure from None
+        delay, self._delay = self._delay, min(self._delay * 2, MAX_DELAY)
+        return delay
+
+    def _translate(self, error: grpc.RpcError) -> FlowhookError:
+        return translate(error, self._target, self._timeout)
+
+
+def translate(error: grpc.RpcError, target: str, timeout: float | None = None) -> FlowhookError:
+    """Return the error of a failed call; what gRPC itself says of a router that is away is put in plain words."""
+    failure = status.from_rpc_error(error)
+    if isinstance(failure, UnavailableError) and failure.reason == UnavailableError.default_reason:
+        code = getattr(error, "code", lambda: None)()
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            within = "" if timeout is None else f" within {timeout:g} s"
+            return UnavailableError(f"the router at {target} did not answer{within}", reason="ROUTER_TIMEOUT")
+        return UnavailableError(f"can't reach the router at {target}; is it running?", reason="ROUTER_UNREACHABLE")
+    return failure

@@ -81,7 +81,7 @@ class Journaled(NamedTuple):
     """One more journal entry at `index` (from 0). Writing the same index again is a no-op."""
 
     seq: int
-    index: int
+    index: int  # type: ignore[assignment]  # shadows tuple.index, which nobody needs here
     entry: JournalEntry
 
 

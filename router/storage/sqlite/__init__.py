@@ -1,0 +1,36 @@
+"""The embedded backend: one SQLite file, one process, one shard.
+
+- `schema`: tables, pragmas, the format's version. `statements`: many rows in one step. `rows`: rows and types.
+- `writer`: the thread that writes, and group commit. `log`, `state`, `registry`, `expiry`: the kinds of writes.
+- `readers`, `queries`: reading, on other threads.
+- `blobs`: large payloads as files. `capacity`: the limit of size. `lock`: one process a file.
+- `storage`: the wiring. `errors`: what sqlite3's and the system's errors become.
+
+Invariants: WAL with synchronous=FULL, and nothing is answered before its transaction is committed; only the writer
+thread writes; nothing here blocks the event loop.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from router.storage.interface import Storage
+from router.storage.sqlite.storage import open_storage
+
+__all__ = ["open_sqlite"]
+
+
+async def open_sqlite(path: Path, *, max_bytes: int = 0) -> Storage:
+    """Open the database at `path`, created when missing (directory 0700, files 0600).
+
+    Args:
+        path: the database; `<path>-wal`, `<path>-shm`, `<path>.lock` and the directory `blobs` lie beside it.
+        max_bytes: what the database may grow to; new events are refused from three quarters of it on, so that those
+            accepted can be ended. 0: the disk is the limit.
+
+    Raises:
+        ConflictError: another process has it (`DATA_DIR_IN_USE`), or it is of a later version (`FORMAT_TOO_NEW`) or
+            not ours (`NOT_A_FLOWHOOK_DATABASE`).
+        UnavailableError: it can't be opened (`STORAGE_FULL`, `STORAGE_UNAVAILABLE`).
+    """
+    return await open_storage(path, max_bytes)

@@ -1,0 +1,34 @@
+"""How much may still be stored.
+
+The limit is in the database itself (`max_page_count`). New events are refused before it is reached, so that what was
+accepted can still be worked off and ended: ending an execution takes space too.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from router.storage.sqlite.schema import PAGE_BYTES
+
+APPEND_SHARE: Final = 0.75
+"""Part of the limit that new events may fill."""
+MIN_BYTES: Final = 64 * PAGE_BYTES
+"""Least limit: the empty tables take some of it."""
+
+
+class Capacity:
+    """The limit of a database, in bytes; 0: none but the disk."""
+
+    def __init__(self, connection: sqlite3.Connection, max_bytes: int) -> None:
+        self._pages = max(max_bytes, MIN_BYTES) // PAGE_BYTES if max_bytes else 0
+        if self._pages:
+            connection.execute(f"PRAGMA max_page_count = {self._pages}")
+
+    def room(self, connection: sqlite3.Connection) -> int | None:
+        """Return the bytes that new events may still take; None: as many as they like."""
+        if not self._pages:
+            return None
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        free = connection.execute("PRAGMA freelist_count").fetchone()[0]
+        return int(self._pages * APPEND_SHARE - (pages - free)) * PAGE_BYTES

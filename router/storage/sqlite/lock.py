@@ -1,0 +1,41 @@
+"""One process per data directory, by a lock that the system releases when its holder dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from flowhook.errors import ConflictError
+
+
+class DataLock:
+    """An exclusive lock on a file that holds its owner's process ID. Taken when made.
+
+    Raises:
+        ConflictError: another one holds it (`DATA_DIR_IN_USE`).
+        OSError: the file can't be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(self._descriptor)
+            if not isinstance(error, BlockingIOError):
+                raise
+            raise ConflictError(
+                f"{path.parent} is in use by process {holder}",
+                reason="DATA_DIR_IN_USE",
+                metadata={"pid": holder},
+            ) from None
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Let others take it. The file stays, as removing it would let two of them lock two files."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

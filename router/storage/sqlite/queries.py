@@ -1,0 +1,119 @@
+"""What is read of executions. Each function runs in a snapshot, on a reader's thread."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from flowhook.model import JournalEntry, Status
+from router.storage.interface import ExecutionContent, ExecutionRecord, Unfinished, Work
+from router.storage.sqlite.blobs import BlobDirectory
+from router.storage.sqlite.rows import RECORD, journal_entry, record
+from router.storage.sqlite.schema import CODES, UNENDED
+from router.storage.sqlite.statements import Bulk
+
+_UNENDED_SEQS = Bulk(
+    "SELECT seq, flow_revision FROM execution WHERE seq IN ({rows}) AND end_time_ms = {unended}", 1, row="?"
+)
+_RECORDS = Bulk(
+    f"SELECT {RECORD} FROM execution e JOIN flow_key k ON k.key = e.flow WHERE e.seq IN ({{rows}})",  # noqa: S608
+    1,
+    row="?",
+)
+_PAYLOADS = Bulk("SELECT seq, payload FROM event WHERE seq IN ({rows})", 1, row="?")
+_BLOBS = Bulk("SELECT seq, name FROM blob WHERE seq IN ({rows})", 1, row="?")
+_JOURNALS = Bulk(
+    "SELECT seq, position, key, output, error FROM journal WHERE seq IN ({rows})",
+    1,
+    row="?",
+)
+_UNSUCCESSFUL = frozenset({Status.CANCELLED, Status.FAULTED})
+
+
+def unfinished(connection: sqlite3.Connection, after_seq: int, limit: int) -> list[Unfinished]:
+    """Return executions that have not ended, by ascending `seq`."""
+    rows = connection.execute(
+        "SELECT e.seq, e.event_id, k.flow_id, e.flow_revision, e.attempts"
+        " FROM execution e JOIN flow_key k ON k.key = e.flow"
+        " WHERE e.end_time_ms = ? AND e.seq > ? ORDER BY e.seq LIMIT ?",
+        (UNENDED, after_seq, limit),
+    )
+    return [Unfinished(*row) for row in rows]
+
+
+def work(connection: sqlite3.Connection, blobs: BlobDirectory, seqs: Sequence[int]) -> dict[int, Work]:
+    """Return what runners need of those executions that have not ended."""
+    revisions: dict[int, int] = dict(_UNENDED_SEQS.fetch(connection, [(seq,) for seq in seqs]))
+    found = [(seq,) for seq in revisions]
+    payloads: dict[int, bytes] = dict(_PAYLOADS.fetch(connection, found))
+    large = [row for row in found if row[0] not in payloads]
+    payloads |= {seq: blobs.read(name) for seq, name in _BLOBS.fetch(connection, large)}
+    rows = sorted(_JOURNALS.fetch(connection, found), key=itemgetter(0, 1))
+    journals = {seq: _journal(entries) for seq, entries in groupby(rows, key=itemgetter(0))}
+    return {seq: Work(seq, revisions[seq], payload, journals.get(seq, ())) for seq, payload in payloads.items()}
+
+
+def find(connection: sqlite3.Connection, execution_id: str) -> ExecutionRecord | None:
+    """Return an execution."""
+    row = connection.execute(
+        f"SELECT {RECORD} FROM execution e JOIN flow_key k ON k.key = e.flow WHERE e.event_id = ?",  # noqa: S608
+        (execution_id,),
+    ).fetchone()
+    return record(row) if row else None
+
+
+def records(connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, ExecutionRecord]:
+    """Return executions by sequence number."""
+    return {row[0]: record(row) for row in _RECORDS.fetch(connection, [(seq,) for seq in seqs])}
+
+
+def content(connection: sqlite3.Connection, blobs: BlobDirectory, seq: int) -> ExecutionContent | None:
+    """Return the bulky part of an execution."""
+    row = connection.execute(
+        "SELECT v.payload, b.name, o.output, o.reply FROM execution e LEFT JOIN event v USING (seq)"
+        " LEFT JOIN blob b USING (seq) LEFT JOIN outcome o USING (seq) WHERE e.seq = ?",
+        (seq,),
+    ).fetchone()
+    if row is None:
+        return None
+    payload, name, output, reply = row
+    entries = connection.execute(
+        "SELECT seq, position, key, output, error FROM journal WHERE seq = ? ORDER BY position", (seq,)
+    )
+    return ExecutionContent(blobs.read(name) if name else payload, _journal(entries), output, reply)
+
+
+def list_executions(
+    connection: sqlite3.Connection,
+    flow_id: str,
+    statuses: Collection[Status],
+    before_seq: int | None,
+    limit: int,
+) -> list[ExecutionRecord]:
+    """Return executions, newest first, that meet all conditions."""
+    conditions: list[str] = []
+    parameters: list[Any] = []
+    if flow_id:
+        conditions.append("e.flow = (SELECT key FROM flow_key WHERE flow_id = ?)")
+        parameters.append(flow_id)
+    if statuses:
+        conditions.append(f"e.status IN ({', '.join(str(CODES[status]) for status in statuses)})")
+        if not any(status.ended for status in statuses):
+            conditions.append(f"e.end_time_ms = {UNENDED}")
+    if before_seq is not None:
+        conditions.append("e.seq < ?")
+        parameters.append(before_seq)
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    rows = connection.execute(
+        f"SELECT {RECORD} FROM execution e JOIN flow_key k ON k.key = e.flow{where}"  # noqa: S608
+        " ORDER BY e.seq DESC LIMIT ?",
+        (*parameters, limit),
+    )
+    return [record(row) for row in rows]
+
+
+def _journal(rows: Any) -> tuple[JournalEntry, ...]:
+    return tuple(journal_entry(row[2:]) for row in rows)

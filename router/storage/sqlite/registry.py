@@ -1,0 +1,257 @@
+"""Flows and secrets."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from typing import Any, Final
+
+from flowhook import limits
+from flowhook.errors import ExhaustedError, FlowhookError, OutOfRangeError
+from flowhook.model import Change, Flow, SecretInfo
+from router.storage.interface import DEFAULT_PAGE, FlowDraft, RegistryChange
+from router.storage.sqlite.expiry import forget_deleted_flow
+from router.storage.sqlite.readers import Readers
+from router.storage.sqlite.writer import Writer
+
+KEPT_CHANGES: Final = 10_000
+"""Changes that `changes` can still tell."""
+
+_NO_DOCUMENT = "x''"
+_FLOW = (
+    "SELECT f.flow_id, {document}, r.definition, r.revision, f.paused, r.has_webhook, f.create_time_ms,"
+    " r.update_time_ms FROM flow f JOIN flow_revision r ON r.flow_id = f.flow_id"
+)
+
+
+class RegistryOperation:
+    """Runs functions that change the registry, in order."""
+
+    order = 3
+
+    def __init__(self) -> None:
+        self._told = 0
+        self._revision = 0
+        self.listeners: list[Callable[[int], None]] = []
+
+    def reload(self, connection: sqlite3.Connection) -> None:
+        """See `Operation`."""
+        self._revision = _revision(connection)
+        self._told = self._told or self._revision
+
+    def apply(
+        self, connection: sqlite3.Connection, arguments: Sequence[Callable[[sqlite3.Connection], Any]]
+    ) -> list[Any]:
+        """See `Operation`."""
+        results: list[Any] = []
+        for change in arguments:
+            try:
+                result = change(connection)
+            except FlowhookError as error:  # refused before anything was written
+                result = error
+            results.append((result, _revision(connection)))
+        return results
+
+    def committed(self, results: Sequence[Any]) -> None:
+        """See `Operation`."""
+        revision = max(revision for _, revision in results)
+        if revision > self._told:
+            self._told = revision
+            for listener in self.listeners:
+                listener(revision)
+
+
+class SqliteRegistry:
+    """See `interface.Registry`."""
+
+    def __init__(self, writer: Writer, readers: Readers, operation: RegistryOperation) -> None:
+        self._writer = writer
+        self._readers = readers
+        self._operation = operation
+
+    async def revision(self) -> int:
+        """See `interface.Registry`."""
+        return await self._readers.run(_revision)
+
+    async def apply_flows(self, drafts: Sequence[FlowDraft], *, now_ms: int) -> list[tuple[Flow, Change]]:
+        """See `interface.Registry`."""
+        size = sum(len(draft.document) + len(draft.definition) for draft in drafts)
+        result: list[tuple[Flow, Change]] = await self._change(
+            lambda connection: [_apply(connection, draft, now_ms) for draft in drafts], size
+        )
+        return result
+
+    async def get_flow(self, flow_id: str, *, revision: int = 0) -> Flow | None:
+        """See `interface.Registry`."""
+        return await self._readers.run(lambda connection: _get_flow(connection, flow_id, revision))
+
+    async def list_flows(self, *, after_id: str = "", limit: int = DEFAULT_PAGE) -> list[Flow]:
+        """See `interface.Registry`."""
+        return await self._readers.run(lambda connection: _list_flows(connection, after_id, limit))
+
+    async def set_paused(self, flow_id: str, *, paused: bool) -> Flow | None:
+        """See `interface.Registry`."""
+        result: Flow | None = await self._change(lambda connection: _set_paused(connection, flow_id, paused=paused))
+        return result
+
+    async def delete_flow(self, flow_id: str) -> bool:
+        """See `interface.Registry`."""
+        return bool(await self._change(lambda connection: _delete_flow(connection, flow_id)))
+
+    async def set_secret(self, name: str, sealed: bytes, *, now_ms: int) -> SecretInfo:
+        """See `interface.Registry`."""
+        await self._change(lambda connection: _set_secret(connection, name, sealed, now_ms), len(sealed))
+        return SecretInfo(name, now_ms)
+
+    async def get_secrets(self, names: Collection[str]) -> dict[str, bytes]:
+        """See `interface.Registry`."""
+        wanted = list(names)
+        return await self._readers.run(lambda connection: _get_secrets(connection, wanted))
+
+    async def list_secrets(self) -> list[SecretInfo]:
+        """See `interface.Registry`."""
+        return await self._readers.run(_list_secrets)
+
+    async def delete_secret(self, name: str) -> bool:
+        """See `interface.Registry`."""
+        return bool(await self._change(lambda connection: _delete_secret(connection, name)))
+
+    async def changes(self, *, after_revision: int, limit: int = DEFAULT_PAGE) -> list[RegistryChange]:
+        """See `interface.Registry`."""
+        return await self._readers.run(partial(_changes, after_revision=after_revision, limit=limit))
+
+    def follow(self, listener: Callable[[int], None]) -> None:
+        """See `interface.Registry`."""
+        self._operation.listeners.append(listener)
+
+    async def _change(self, change: Callable[[sqlite3.Connection], Any], size: int = 0) -> Any:
+        result, _ = await self._writer.call(self._operation, change, size=size)
+        if isinstance(result, FlowhookError):
+            raise result
+        return result
+
+
+def _revision(connection: sqlite3.Connection) -> int:
+    revision: int = connection.execute("SELECT coalesce(max(revision), 0) FROM registry_change").fetchone()[0]
+    return revision
+
+
+def _note(connection: sqlite3.Connection, *, flow_id: str = "", secret_name: str = "") -> None:
+    revision = _revision(connection) + 1
+    connection.execute("INSERT INTO registry_change VALUES (?, ?, ?)", (revision, flow_id, secret_name))
+    connection.execute("DELETE FROM registry_change WHERE revision <= ?", (revision - KEPT_CHANGES,))
+
+
+def _changes(connection: sqlite3.Connection, *, after_revision: int, limit: int) -> list[RegistryChange]:
+    oldest = connection.execute("SELECT min(revision) FROM registry_change").fetchone()[0]
+    if oldest is not None and after_revision < oldest - 1:
+        raise OutOfRangeError(
+            f"changes up to revision {oldest - 1} are no longer kept: list anew", reason="REVISION_COMPACTED"
+        )
+    rows = connection.execute(
+        "SELECT revision, flow_id, secret_name FROM registry_change WHERE revision > ? ORDER BY revision LIMIT ?",
+        (after_revision, limit),
+    )
+    return [RegistryChange(*row) for row in rows]
+
+
+def _flow(row: tuple[Any, ...]) -> Flow:
+    flow_id, document, definition, revision, paused, has_webhook, created, updated = row
+    return Flow(flow_id, document, definition, revision, bool(paused), bool(has_webhook), created, updated)
+
+
+def _get_flow(connection: sqlite3.Connection, flow_id: str, revision: int = 0) -> Flow | None:
+    which = "r.revision = ?" if revision else "r.revision = f.revision AND NOT f.deleted"
+    row = connection.execute(
+        f"{_FLOW.format(document='r.document')} WHERE f.flow_id = ? AND {which}",
+        (flow_id, revision) if revision else (flow_id,),
+    ).fetchone()
+    return _flow(row) if row else None
+
+
+def _list_flows(connection: sqlite3.Connection, after_id: str, limit: int) -> list[Flow]:
+    rows = connection.execute(
+        f"{_FLOW.format(document=_NO_DOCUMENT)} WHERE f.flow_id > ? AND r.revision = f.revision AND NOT f.deleted"
+        " ORDER BY f.flow_id LIMIT ?",
+        (after_id, limit),
+    )
+    return [_flow(row) for row in rows]
+
+
+def _apply(connection: sqlite3.Connection, draft: FlowDraft, now_ms: int) -> tuple[Flow, Change]:
+    stored = _get_flow(connection, draft.id)
+    if stored and stored.document == draft.document and stored.definition == draft.definition:
+        return stored, Change.UNCHANGED
+    # A flow that was deleted counts on while executions of its former revisions are kept.
+    last = connection.execute("SELECT revision FROM flow WHERE flow_id = ?", (draft.id,)).fetchone()
+    flow = Flow(
+        id=draft.id,
+        document=draft.document,
+        definition=draft.definition,
+        revision=(last[0] if last else 0) + 1,
+        paused=stored.paused if stored else False,
+        has_webhook=draft.has_webhook,
+        create_time_ms=stored.create_time_ms if stored else now_ms,
+        update_time_ms=now_ms,
+    )
+    connection.execute(
+        "INSERT OR REPLACE INTO flow (flow_id, revision, paused, deleted, create_time_ms) VALUES (?, ?, ?, 0, ?)",
+        (flow.id, flow.revision, flow.paused, flow.create_time_ms),
+    )
+    connection.execute(
+        "INSERT INTO flow_revision (flow_id, revision, document, definition, has_webhook, update_time_ms)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (flow.id, flow.revision, flow.document, flow.definition, flow.has_webhook, now_ms),
+    )
+    _note(connection, flow_id=flow.id)
+    return flow, Change.UPDATED if stored else Change.CREATED
+
+
+def _set_paused(connection: sqlite3.Connection, flow_id: str, *, paused: bool) -> Flow | None:
+    stored = _get_flow(connection, flow_id)
+    if stored is None or stored.paused == paused:
+        return stored
+    connection.execute("UPDATE flow SET paused = ? WHERE flow_id = ?", (paused, flow_id))
+    _note(connection, flow_id=flow_id)
+    return _get_flow(connection, flow_id)
+
+
+def _delete_flow(connection: sqlite3.Connection, flow_id: str) -> bool:
+    if _get_flow(connection, flow_id) is None:
+        return False
+    connection.execute("UPDATE flow SET deleted = 1, paused = 0 WHERE flow_id = ?", (flow_id,))
+    connection.execute("INSERT INTO flow_key (flow_id) VALUES (?) ON CONFLICT DO NOTHING", (flow_id,))
+    key = connection.execute("SELECT key FROM flow_key WHERE flow_id = ?", (flow_id,)).fetchone()[0]
+    forget_deleted_flow(connection, key)
+    _note(connection, flow_id=flow_id)
+    return True
+
+
+def _set_secret(connection: sqlite3.Connection, name: str, sealed: bytes, now_ms: int) -> None:
+    if not connection.execute("SELECT 1 FROM secret WHERE name = ?", (name,)).fetchone():
+        count = connection.execute("SELECT count(*) FROM secret").fetchone()[0]
+        if count >= limits.MAX_SECRETS:
+            raise ExhaustedError(f"there are {limits.MAX_SECRETS} secrets already", reason="TOO_MANY_SECRETS")
+    connection.execute("INSERT OR REPLACE INTO secret VALUES (?, ?, ?)", (name, sealed, now_ms))
+    _note(connection, secret_name=name)
+
+
+def _get_secrets(connection: sqlite3.Connection, names: Sequence[str]) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for name in names:
+        row = connection.execute("SELECT sealed FROM secret WHERE name = ?", (name,)).fetchone()
+        if row:
+            found[name] = row[0]
+    return found
+
+
+def _list_secrets(connection: sqlite3.Connection) -> list[SecretInfo]:
+    return [SecretInfo(*row) for row in connection.execute("SELECT name, update_time_ms FROM secret ORDER BY name")]
+
+
+def _delete_secret(connection: sqlite3.Connection, name: str) -> bool:
+    if connection.execute("DELETE FROM secret WHERE name = ?", (name,)).rowcount == 0:
+        return False
+    _note(connection, secret_name=name)
+    return True

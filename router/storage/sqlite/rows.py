@@ -1,0 +1,50 @@
+"""Between rows and the types of the interface."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from flowhook.model import JournalEntry, WorkflowError
+from router.storage.interface import ExecutionRecord
+from router.storage.sqlite.schema import STATUSES, UNENDED
+
+RECORD = (
+    "e.seq, e.event_id, k.flow_id, e.flow_revision, e.status, e.attempts, e.receive_time_ms, e.end_time_ms, "
+    "e.error, e.replay_of"
+)
+"""Columns of `record`, of `execution e` and `flow_key k`."""
+
+
+def record(row: tuple[Any, ...]) -> ExecutionRecord:
+    """Return an execution from the columns `RECORD`."""
+    seq, event_id, flow_id, revision, status, attempts, receive_time_ms, end_time_ms, error, replay_of = row
+    return ExecutionRecord(
+        seq=seq,
+        id=event_id,
+        flow_id=flow_id,
+        flow_revision=revision,
+        status=STATUSES[status],
+        attempts=attempts,
+        receive_time_ms=receive_time_ms,
+        end_time_ms=None if end_time_ms == UNENDED else end_time_ms,
+        error=load_error(error),
+        replay_of=replay_of or "",
+    )
+
+
+def journal_entry(row: tuple[Any, ...]) -> JournalEntry:
+    """Return an entry from the columns key, output, error."""
+    key, output, error = row
+    return JournalEntry(key=key, output=output, error=load_error(error))
+
+
+def dump_error(error: WorkflowError | None) -> bytes | None:
+    """Return an error as it is stored."""
+    return None if error is None else orjson.dumps(error.as_dict())
+
+
+def load_error(stored: bytes | None) -> WorkflowError | None:
+    """Return a stored error."""
+    return None if stored is None else WorkflowError(**orjson.loads(stored))

@@ -1,0 +1,162 @@
+"""Tables, connections to them, and the format's version.
+
+Small rows that change (`execution`) are apart from large ones that don't (`event`, `journal`, `outcome`), so that
+starting and ending an execution rewrites some 90 bytes. Such a row keeps its size when it changes, and SQLite then
+overwrites it in place instead of rebalancing a full page: hence an end time of `UNENDED` rather than NULL, and status
+codes from 2 (0 and 1 take no byte).
+
+Indexes are what each event pays for. There are three: by event ID (idempotence), by flow (lists), and by end time,
+which serves as the list of unfinished executions (they all have the last end time) and as the order of expiry. Faulted
+and cancelled executions have partial indexes of their own; those that completed are found by scanning backwards, where
+they are what one meets.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from flowhook.errors import ConflictError
+from flowhook.model import Status
+
+FORMAT_VERSION: Final = 1
+APPLICATION_ID: Final = 0x464C4857
+"""`FLHW`, in the file's header (https://www.sqlite.org/fileformat2.html, "Application ID")."""
+
+UNENDED: Final = (1 << 47) - 1
+"""End time of an execution that has not ended: the largest integer that takes as many bytes as a time does (6)."""
+
+CODES: Final = {
+    Status.PENDING: 2,
+    Status.RUNNING: 3,
+    Status.WAITING: 4,
+    Status.SUSPENDED: 5,
+    Status.CANCELLED: 6,
+    Status.FAULTED: 7,
+    Status.COMPLETED: 8,
+}
+STATUSES: Final = {code: status for status, code in CODES.items()}
+
+PAGE_BYTES: Final = 4096
+
+_TABLES = """
+CREATE TABLE flow_key (key INTEGER PRIMARY KEY, flow_id TEXT NOT NULL UNIQUE) STRICT;
+
+CREATE TABLE execution (
+  seq INTEGER PRIMARY KEY,
+  event_id TEXT NOT NULL,
+  flow INTEGER NOT NULL,
+  flow_revision INTEGER NOT NULL,
+  status INTEGER NOT NULL,
+  attempts INTEGER NOT NULL,
+  receive_time_ms INTEGER NOT NULL,
+  end_time_ms INTEGER NOT NULL,
+  replay_of TEXT,
+  error BLOB
+) STRICT;
+CREATE UNIQUE INDEX execution_by_event ON execution (event_id);
+CREATE INDEX execution_by_flow ON execution (flow);
+CREATE INDEX execution_by_end ON execution (end_time_ms);
+CREATE INDEX execution_unsuccessful ON execution (status) WHERE status IN (6, 7);
+CREATE INDEX execution_unsuccessful_by_flow ON execution (flow, status) WHERE status IN (6, 7);
+
+CREATE TABLE event (seq INTEGER PRIMARY KEY, payload BLOB NOT NULL) STRICT;
+CREATE TABLE blob (seq INTEGER PRIMARY KEY, name TEXT NOT NULL, bytes INTEGER NOT NULL) STRICT;
+CREATE TABLE outcome (seq INTEGER PRIMARY KEY, output BLOB, reply BLOB) STRICT;
+CREATE TABLE journal (
+  seq INTEGER NOT NULL,
+  position INTEGER NOT NULL,
+  key TEXT NOT NULL,
+  output BLOB,
+  error BLOB,
+  PRIMARY KEY (seq, position)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE dedupe (
+  digest BLOB PRIMARY KEY,
+  until_ms INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  event_id TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX dedupe_by_until ON dedupe (until_ms);
+
+CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE flow (
+  flow_id TEXT PRIMARY KEY,
+  revision INTEGER NOT NULL,
+  paused INTEGER NOT NULL,
+  deleted INTEGER NOT NULL,
+  create_time_ms INTEGER NOT NULL
+) STRICT;
+CREATE TABLE flow_revision (
+  flow_id TEXT NOT NULL,
+  revision INTEGER NOT NULL,
+  document BLOB NOT NULL,
+  definition BLOB NOT NULL,
+  has_webhook INTEGER NOT NULL,
+  update_time_ms INTEGER NOT NULL,
+  PRIMARY KEY (flow_id, revision)
+) STRICT;
+CREATE TABLE secret (name TEXT PRIMARY KEY, sealed BLOB NOT NULL, update_time_ms INTEGER NOT NULL) STRICT;
+CREATE TABLE registry_change (
+  revision INTEGER PRIMARY KEY,
+  flow_id TEXT NOT NULL,
+  secret_name TEXT NOT NULL
+) STRICT;
+"""
+
+_WRITER = f"""
+PRAGMA page_size = {PAGE_BYTES};
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = FULL;
+PRAGMA busy_timeout = 5000;
+PRAGMA wal_autocheckpoint = 4000;
+PRAGMA journal_size_limit = 67108864;
+PRAGMA cache_size = -32768;
+PRAGMA secure_delete = FAST;
+PRAGMA temp_store = MEMORY;
+"""
+
+
+def connect_writer(path: Path) -> sqlite3.Connection:
+    """Return the connection that writes, its tables created where there are none.
+
+    Raises:
+        ConflictError: the file is of a later version (`FORMAT_TOO_NEW`) or not ours (`NOT_A_FLOWHOOK_DATABASE`).
+        sqlite3.Error: the file can't be opened.
+    """
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
+    try:
+        connection.executescript(_WRITER)
+        _prepare(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_reader(path: Path) -> sqlite3.Connection:
+    """Return a connection that reads what was committed, and can't write."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=128)
+    connection.executescript("PRAGMA query_only = 1; PRAGMA busy_timeout = 5000; PRAGMA cache_size = -8192;")
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    if version == 0 and application == 0 and not connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {_TABLES} PRAGMA application_id = {APPLICATION_ID};"
+            f"PRAGMA user_version = {FORMAT_VERSION}; COMMIT;"
+        )
+        return
+    if application != APPLICATION_ID:
+        raise ConflictError(f"{path} is not a Flowhook database", reason="NOT_A_FLOWHOOK_DATABASE")
+    if version > FORMAT_VERSION:
+        raise ConflictError(
+            f"{path} has format {version}; this Flowhook reads up to {FORMAT_VERSION}: use a newer one",
+            reason="FORMAT_TOO_NEW",
+        )

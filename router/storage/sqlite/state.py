@@ -1,0 +1,226 @@
+"""State of executions: writes, and the reads that their owner needs."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+from flowhook.errors import ConflictError
+from flowhook.model import Status
+from router.storage.interface import (
+    DEFAULT_PAGE,
+    Ended,
+    ExecutionContent,
+    ExecutionRecord,
+    Journaled,
+    LoggedEvent,
+    Requeued,
+    Started,
+    StateChange,
+    Unfinished,
+    Work,
+)
+from router.storage.sqlite import queries
+from router.storage.sqlite.blobs import BlobDirectory
+from router.storage.sqlite.expiry import Expired, ExpireOperation
+from router.storage.sqlite.log import AppendOperation
+from router.storage.sqlite.readers import Readers
+from router.storage.sqlite.rows import dump_error
+from router.storage.sqlite.schema import CODES
+from router.storage.sqlite.statements import Bulk
+from router.storage.sqlite.writer import Writer
+
+_INSERT_JOURNAL = Bulk(
+    "INSERT INTO journal (seq, position, key, output, error) SELECT * FROM (VALUES {rows})"
+    " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended}) ON CONFLICT DO NOTHING",
+    5,
+)
+_UPDATE_PROGRESS = Bulk(
+    "UPDATE execution SET status = column2, attempts = column3 FROM (VALUES {rows})"
+    " WHERE seq = column1 AND end_time_ms = {unended}",
+    3,
+)
+_INSERT_OUTCOME = Bulk(
+    "INSERT INTO outcome (seq, output, reply) SELECT * FROM (VALUES {rows})"
+    " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended})",
+    3,
+)
+_UPDATE_ENDED = Bulk(
+    "UPDATE execution SET status = column2, attempts = column3, end_time_ms = column4, error = column5"
+    " FROM (VALUES {rows}) WHERE seq = column1 AND end_time_ms = {unended}",
+    5,
+)
+
+
+class WriteOperation:
+    """Writes the changes of all calls of a transaction.
+
+    Changes of different executions are independent, and of one execution only the last progress and the first end
+    count. So the changes are applied kind by kind, a few statements for all of them.
+    """
+
+    order = 1
+
+    def reload(self, connection: sqlite3.Connection) -> None:
+        """See `Operation`."""
+
+    def apply(self, connection: sqlite3.Connection, arguments: Sequence[Sequence[StateChange]]) -> list[None]:
+        """See `Operation`."""
+        progress: dict[int, tuple[int, int, int]] = {}
+        journal: list[tuple[Any, ...]] = []
+        ends: dict[int, tuple[Any, ...]] = {}
+        outcomes: list[tuple[Any, ...]] = []
+        for changes in arguments:
+            for change in changes:
+                match change:
+                    case Ended(seq=seq):
+                        if seq in ends:
+                            continue
+                        error = None if change.error is None else dump_error(change.error)
+                        ends[seq] = (seq, CODES[change.status], change.attempts, change.end_time_ms, error)
+                        if change.output is not None or change.reply is not None:
+                            outcomes.append((seq, change.output, change.reply))
+                    case Started(seq=seq):
+                        progress[seq] = (seq, CODES[Status.RUNNING], change.attempts)
+                    case Requeued(seq=seq):
+                        progress[seq] = (seq, CODES[Status.PENDING], change.attempts)
+                    case Journaled(seq=seq, entry=entry):
+                        journal.append((seq, change.index, entry.key, entry.output, dump_error(entry.error)))
+        _INSERT_JOURNAL.run(connection, journal)
+        _UPDATE_PROGRESS.run(connection, [row for seq, row in progress.items() if seq not in ends])
+        _INSERT_OUTCOME.run(connection, outcomes)
+        _UPDATE_ENDED.run(connection, list(ends.values()))
+        return [None] * len(arguments)
+
+    def committed(self, results: Sequence[None]) -> None:
+        """See `Operation`."""
+
+
+class OwnOperation:
+    """Gives out the next fencing number of the shard."""
+
+    order = 2
+
+    def reload(self, connection: sqlite3.Connection) -> None:
+        """See `Operation`."""
+
+    def apply(self, connection: sqlite3.Connection, arguments: Sequence[None]) -> list[int]:
+        """See `Operation`."""
+        return [
+            connection.execute(
+                "INSERT INTO counter (name, value) VALUES ('epoch', 1)"
+                " ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value"
+            ).fetchone()[0]
+            for _ in arguments
+        ]
+
+    def committed(self, results: Sequence[int]) -> None:
+        """See `Operation`."""
+
+
+class SqliteShardState:
+    """State of the one shard, for one owner. See `interface.ShardState`."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        readers: Readers,
+        blobs: BlobDirectory,
+        *,
+        append: AppendOperation,
+        write: WriteOperation,
+        expire: ExpireOperation,
+        epoch: int,
+    ) -> None:
+        self._epoch = epoch
+        self._writer = writer
+        self._readers = readers
+        self._blobs = blobs
+        self._append = append
+        self._write = write
+        self._expire = expire
+        self._lost = False
+
+    @property
+    def epoch(self) -> int:
+        """See `interface.ShardState`."""
+        return self._epoch
+
+    def lose(self) -> None:
+        """Refuse writes from now on, because there is another owner."""
+        self._lost = True
+
+    def follow(self, listener: Callable[[Sequence[LoggedEvent]], None]) -> None:
+        """See `interface.ShardState`."""
+        self._append.listener = listener
+
+    async def write(self, changes: Sequence[StateChange]) -> None:
+        """See `interface.ShardState`."""
+        self._check()
+        if changes:
+            await self._writer.call(self._write, changes, size=sum(map(_size, changes)))
+
+    async def unfinished(self, *, after_seq: int = 0, limit: int = DEFAULT_PAGE) -> list[Unfinished]:
+        """See `interface.ShardState`."""
+        return await self._readers.run(lambda connection: queries.unfinished(connection, after_seq, limit))
+
+    async def work(self, seqs: Collection[int]) -> dict[int, Work]:
+        """See `interface.ShardState`."""
+        wanted = list(seqs)
+        return await self._readers.run(lambda connection: queries.work(connection, self._blobs, wanted))
+
+    async def find(self, execution_id: str) -> ExecutionRecord | None:
+        """See `interface.ShardState`."""
+        return await self._readers.run(lambda connection: queries.find(connection, execution_id))
+
+    async def records(self, seqs: Collection[int]) -> dict[int, ExecutionRecord]:
+        """See `interface.ShardState`."""
+        wanted = list(seqs)
+        return await self._readers.run(lambda connection: queries.records(connection, wanted))
+
+    async def content(self, seq: int) -> ExecutionContent | None:
+        """See `interface.ShardState`."""
+        return await self._readers.run(lambda connection: queries.content(connection, self._blobs, seq))
+
+    async def list_executions(
+        self,
+        *,
+        flow_id: str = "",
+        statuses: Collection[Status] = (),
+        before_seq: int | None = None,
+        limit: int = DEFAULT_PAGE,
+    ) -> list[ExecutionRecord]:
+        """See `interface.ShardState`."""
+        wanted = frozenset(statuses)
+        return await self._readers.run(
+            lambda connection: queries.list_executions(connection, flow_id, wanted, before_seq, limit)
+        )
+
+    async def expire(self, *, ended_before_ms: int, limit: int = DEFAULT_PAGE) -> int:
+        """See `interface.ShardState`."""
+        self._check()
+        removed = 0
+        while removed < limit:
+            step = min(limit - removed, ExpireOperation.STEP)
+            expired: Expired = await self._writer.call(self._expire, (ended_before_ms, step))
+            if expired.blobs:
+                await self._readers.run(lambda _, names=expired.blobs: self._blobs.remove(names))  # type: ignore[misc]
+            removed += expired.executions
+            if expired.executions < step:
+                break
+        return removed
+
+    def _check(self) -> None:
+        if self._lost:
+            raise ConflictError("the shard has another owner by now", reason="SHARD_LOST")
+
+
+def _size(change: StateChange) -> int:
+    match change:
+        case Ended(output=output, reply=reply):
+            return 128 + len(output or b"") + len(reply or b"")
+        case Journaled(entry=entry):
+            return 128 + len(entry.output or b"")
+        case _:
+            return 64

@@ -1,0 +1,139 @@
+"""The whole of it: what is wired to what, and the order of opening and closing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+from pathlib import Path
+
+from router.storage.interface import EventLog, Registry, ShardState
+from router.storage.sqlite.blobs import BlobDirectory
+from router.storage.sqlite.capacity import Capacity
+from router.storage.sqlite.errors import translate
+from router.storage.sqlite.expiry import ExpireOperation
+from router.storage.sqlite.lock import DataLock
+from router.storage.sqlite.log import AppendOperation, SqliteLog
+from router.storage.sqlite.readers import Readers
+from router.storage.sqlite.registry import RegistryOperation, SqliteRegistry
+from router.storage.sqlite.schema import connect_writer
+from router.storage.sqlite.state import OwnOperation, SqliteShardState, WriteOperation
+from router.storage.sqlite.writer import Writer
+
+
+class SqliteStorage:
+    """Storage in one file. See `interface.Storage`."""
+
+    def __init__(self, path: Path, lock: DataLock, connection: sqlite3.Connection, capacity: Capacity) -> None:
+        self._lock = lock
+        self._connection = connection
+        self._capacity = capacity
+        self._blobs = BlobDirectory(path.parent / "blobs")
+        self._append = AppendOperation(capacity.room)
+        self._write = WriteOperation()
+        self._own = OwnOperation()
+        self._change = RegistryOperation()
+        self._expire = ExpireOperation()
+        self._writer = Writer(connection, [self._append, self._write, self._own, self._change, self._expire])
+        self._readers = Readers(path)
+        self._registry = SqliteRegistry(self._writer, self._readers, self._change)
+        self._log = SqliteLog(self._writer, self._append, self._blobs)
+        self._owner: SqliteShardState | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Read what is remembered and start the writer."""
+        known = {name for (name,) in self._connection.execute("SELECT name FROM blob")}
+        self._blobs.sweep(known)
+        self._writer.start()
+
+    @property
+    def shards(self) -> int:
+        """See `interface.Storage`."""
+        return 1
+
+    @property
+    def registry(self) -> Registry:
+        """See `interface.Storage`."""
+        return self._registry
+
+    def log(self, shard: int) -> EventLog:
+        """See `interface.Storage`."""
+        _check_shard(shard)
+        return self._log
+
+    async def own(self, shard: int) -> ShardState:
+        """See `interface.Storage`."""
+        _check_shard(shard)
+        if self._owner is not None:
+            self._owner.lose()
+        self._append.listener = None
+        # What the former owner wrote before is committed by then, as calls are in order.
+        epoch: int = await self._writer.call(self._own, None)
+        self._owner = SqliteShardState(
+            self._writer,
+            self._readers,
+            self._blobs,
+            append=self._append,
+            write=self._write,
+            expire=self._expire,
+            epoch=epoch,
+        )
+        return self._owner
+
+    async def healthy(self) -> bool:
+        """See `interface.Storage`."""
+        return self._closing is None and not self._writer.failing
+
+    async def close(self) -> None:
+        """See `interface.Storage`."""
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        await self._writer.close()
+        await self._readers.close()
+        await asyncio.to_thread(self._close_files)
+
+    def _close_files(self) -> None:
+        # Only tidying: what was acknowledged is in the write-ahead log already.
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._connection.close()
+        self._lock.release()
+
+
+async def open_storage(path: Path, max_bytes: int) -> SqliteStorage:
+    """See `open_sqlite`."""
+    try:
+        lock, connection, capacity = await asyncio.to_thread(_open_files, path, max_bytes)
+    except (OSError, sqlite3.Error) as error:
+        raise translate(error) from error
+    storage = SqliteStorage(path, lock, connection, capacity)
+    try:
+        storage.start()
+    except (OSError, sqlite3.Error) as error:
+        connection.close()
+        lock.release()
+        raise translate(error) from error
+    return storage
+
+
+def _open_files(path: Path, max_bytes: int) -> tuple[DataLock, sqlite3.Connection, Capacity]:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = DataLock(path.with_name(f"{path.name}.lock"))
+    try:
+        # SQLite gives the files beside it the same mode.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        connection = connect_writer(path)
+        return lock, connection, Capacity(connection, max_bytes)
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _check_shard(shard: int) -> None:
+    if shard != 0:
+        raise ValueError(f"there is one shard, 0, and no {shard}")

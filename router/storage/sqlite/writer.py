@@ -1,0 +1,219 @@
+"""The one thread that writes, and its group commit.
+
+Calls that arrive while a transaction runs form the next one. Their futures are resolved on the event loop with one
+wake-up a transaction, after it is on stable storage.
+
+A transaction fails in two ways. When storage failed, all its calls did, and nothing of them is stored. When one call
+was faulty, each is run again in a transaction of its own, so that only the faulty one fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+from flowhook import limits
+from flowhook.errors import FlowhookError
+from router.storage.sqlite.errors import StorageError, translate, unavailable
+
+MAX_WAITING_CALLS: Final = 4096
+MAX_WAITING_BYTES: Final = 4 * limits.MAX_MESSAGE_BYTES
+"""What may wait for the writer; beyond it appends are refused."""
+RESERVE: Final = 4
+"""Calls that finish work may wait in this many times the number: refusing them would not shorten the queue."""
+TRANSACTION_BYTES: Final = 16 * limits.MIB
+"""A transaction takes no further call once it has this much."""
+
+
+class Operation(Protocol):
+    """A kind of write. Calls of one kind in one transaction are applied together, kinds in ascending `order`."""
+
+    order: int
+
+    def apply(self, connection: sqlite3.Connection, arguments: Sequence[Any]) -> list[Any]:
+        """Write within the open transaction (writer thread).
+
+        Returns:
+            One result per argument; one that is a FlowhookError is raised to its caller, the others still count.
+        """
+        ...
+
+    def reload(self, connection: sqlite3.Connection) -> None:
+        """Read what is remembered of the database anew: at the start, and after a rollback (writer thread)."""
+        ...
+
+    def committed(self, results: Sequence[Any]) -> None:
+        """Tell whom it concerns, before the callers learn of it (event loop)."""
+        ...
+
+
+class Call:
+    """One caller's write."""
+
+    __slots__ = ("argument", "error", "future", "operation", "result", "size")
+
+    def __init__(self, operation: Operation, argument: Any, size: int, future: asyncio.Future[Any]) -> None:
+        self.operation = operation
+        self.argument = argument
+        self.size = size
+        self.future = future
+        self.result: Any = None
+        self.error: FlowhookError | None = None
+
+
+class Writer:
+    """Runs calls in transactions, on a thread of its own.
+
+    Args:
+        connection: used by that thread only, from `start` to the end of `close`.
+        operations: all kinds of calls there will be.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, operations: Sequence[Operation]) -> None:
+        self._connection = connection
+        self._operations = sorted(operations, key=lambda operation: operation.order)
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[Call] = deque()
+        self._waiting_bytes = 0
+        self._wake = threading.Condition()
+        self._closing = False
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._thread = threading.Thread(target=self._run, name="storage-writer", daemon=True)
+        self.failing = False
+        """Whether the last transaction failed because of storage."""
+        self.transactions = 0
+        self.cpu_seconds = 0.0
+
+    def start(self) -> None:
+        """Start the thread.
+
+        Raises:
+            sqlite3.Error: the database can't be read.
+        """
+        for operation in self._operations:
+            operation.reload(self._connection)
+        self._thread.start()
+
+    async def call(self, operation: Operation, argument: Any, *, size: int = 0, refusable: bool = False) -> Any:
+        """Run one call and return its result once it is durable. Cancelling stops the waiting, not the write.
+
+        Args:
+            operation: what to do.
+            argument: what to do it with.
+            size: bytes that the argument holds, roughly.
+            refusable: whether this call is new work, refused first when too much waits.
+
+        Raises:
+            UnavailableError: closed, too much waits (`STORAGE_UNAVAILABLE`), or storage failed.
+            FlowhookError: what the operation answered.
+        """
+        share = 1 if refusable else RESERVE
+        future = self._loop.create_future()
+        with self._wake:
+            if self._closing:
+                raise unavailable("storage is closed")
+            if (
+                len(self._waiting) >= share * MAX_WAITING_CALLS
+                or self._waiting_bytes + size > share * MAX_WAITING_BYTES
+            ):
+                raise unavailable("too much is waiting to be stored")
+            self._waiting.append(Call(operation, argument, size, future))
+            self._waiting_bytes += size
+            self._wake.notify()
+        return await future
+
+    async def close(self) -> None:
+        """Run what waits, then end the thread. The connection stays open."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        if self._thread.is_alive():
+            await asyncio.shield(self._ended)
+            self._thread.join()
+
+    def _run(self) -> None:
+        while batch := self._next():
+            self._commit(batch)
+            self._on_loop(self._deliver, batch)
+        self._on_loop(self._end)
+
+    def _next(self) -> list[Call]:
+        batch: list[Call] = []
+        size = 0
+        with self._wake:
+            while not self._waiting and not self._closing:
+                self._wake.wait()
+            while self._waiting and size <= TRANSACTION_BYTES:
+                call = self._waiting.popleft()
+                size += call.size
+                batch.append(call)
+            self._waiting_bytes -= size
+        return batch
+
+    def _commit(self, batch: Sequence[Call]) -> None:
+        try:
+            self._transact(batch)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the calls must learn of it and the thread go on
+            self._roll_back()
+            failure = translate(error)
+            if isinstance(failure, StorageError):
+                self.failing = True
+                self._fail(batch, failure)
+            elif len(batch) == 1:
+                self._fail(batch, failure)
+            else:
+                for call in batch:
+                    self._commit([call])
+
+    def _fail(self, batch: Sequence[Call], failure: FlowhookError) -> None:
+        for call in batch:
+            call.error = failure
+
+    def _transact(self, batch: Sequence[Call]) -> None:
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        for operation in self._operations:
+            calls = [call for call in batch if call.operation is operation]
+            if calls:
+                results = operation.apply(connection, [call.argument for call in calls])
+                for call, result in zip(calls, results, strict=True):
+                    call.result = result
+        connection.execute("COMMIT")
+        self.failing = False
+
+    def _roll_back(self) -> None:
+        # A rollback may fail with what failed before; SQLite then rolls back by itself.
+        with contextlib.suppress(sqlite3.Error):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        with contextlib.suppress(sqlite3.Error):
+            for operation in self._operations:
+                operation.reload(self._connection)
+
+    def _on_loop(self, function: Callable[..., None], *arguments: Any) -> None:
+        # A loop that is closed has nobody left who waits.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(function, *arguments)
+
+    def _deliver(self, batch: Sequence[Call]) -> None:
+        for operation in self._operations:
+            results = [call.result for call in batch if call.operation is operation and call.error is None]
+            if results:
+                operation.committed(results)
+        for call in batch:
+            if call.future.done():
+                continue
+            error = call.error or (call.result if isinstance(call.result, FlowhookError) else None)
+            if error is None:
+                call.future.set_result(call.result)
+            else:
+                call.future.set_exception(error)
+
+    def _end(self) -> None:
+        if not self._ended.done():
+            self._ended.set_result(None)

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
 
-from flowhook.document.auth import AuthKind
-from flowhook.signatures.types import Verifier
+from flowhook.document.auth import ApiKeyAuth, AuthKind, BasicAuth, HmacAuth
+from flowhook.signatures.anyone import AnyoneVerifier
+from flowhook.signatures.api_key import ApiKeyVerifier, key_header, keyed_url
+from flowhook.signatures.basic import BasicVerifier, authorization
+from flowhook.signatures.hmac_signature import HmacVerifier, sign_request
+from flowhook.signatures.providers import PROVIDERS
+from flowhook.signatures.scheme import Scheme, spelled_out
+from flowhook.signatures.types import RequestView, Verifier
 
 
 def build_verifiers(auth: Sequence[AuthKind], secrets: Mapping[str, bytes]) -> list[Verifier]:
@@ -19,7 +26,19 @@ def build_verifiers(auth: Sequence[AuthKind], secrets: Mapping[str, bytes]) -> l
         secrets: value by name. Where one is missing or empty, its kind refuses what only that secret could prove
             (`SECRET_NOT_SET` when a kind has none at all).
     """
-    raise NotImplementedError
+    return [_build(kind, secrets) for kind in auth] or [AnyoneVerifier()]
+
+
+def _build(kind: AuthKind, secrets: Mapping[str, bytes]) -> Verifier:
+    if isinstance(kind, BasicAuth):
+        return BasicVerifier(kind, secrets)
+    if isinstance(kind, ApiKeyAuth):
+        return ApiKeyVerifier(kind, secrets)
+    return HmacVerifier(_scheme_of(kind), kind, secrets)
+
+
+def _scheme_of(kind: AuthKind) -> Scheme:
+    return spelled_out(kind) if isinstance(kind, HmacAuth) else PROVIDERS[kind.kind]
 
 
 def sign(
@@ -46,7 +65,16 @@ def sign(
     Raises:
         InvalidError: no secret is set (`SECRET_NOT_SET`), or a header that must be signed is not there.
     """
-    raise NotImplementedError
+    if kind is None:
+        return []
+    if isinstance(kind, BasicAuth):
+        return authorization(kind, secrets)
+    if isinstance(kind, ApiKeyAuth):
+        return key_header(kind, secrets)
+    target = urlsplit(url)
+    fields = [(name.lower(), value.strip().encode("latin-1", "replace")) for name, value in headers]
+    request = RequestView(method, url, target.path, target.query, fields, body)
+    return sign_request(_scheme_of(kind), kind, secrets, request, now)
 
 
 def sign_url(kind: AuthKind | None, secrets: Mapping[str, bytes], url: str) -> str:
@@ -55,4 +83,4 @@ def sign_url(kind: AuthKind | None, secrets: Mapping[str, bytes], url: str) -> s
     Raises:
         InvalidError: no secret is set (`SECRET_NOT_SET`).
     """
-    raise NotImplementedError
+    return keyed_url(kind, secrets, url) if isinstance(kind, ApiKeyAuth) else url

@@ -1,24 +1,36 @@
-"""Query strings: finding a parameter and removing it, whatever its percent-encoding."""
+"""Query strings: finding a parameter and removing it, whatever its percent-encoding.
+
+Source: https://url.spec.whatwg.org/#application/x-www-form-urlencoded, which is how senders and flows read them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from urllib.parse import unquote_plus
+from urllib.parse import unquote_to_bytes
 
 
-def parameter_name(field: str) -> str:
-    """Return the decoded name of one `name=value` of a query string."""
+def parameter_values(query: str, name: str) -> list[tuple[bytes, ...]]:
+    """Return the values of a parameter, in order, each in its possible readings: `+` as a space, and as itself."""
+    values: list[tuple[bytes, ...]] = []
+    for field in query.split("&"):
+        if name_of(field) == name:
+            raw = _encode(field.partition("=")[2])
+            values.append(
+                (unquote_to_bytes(raw.replace(b"+", b" ")), *([unquote_to_bytes(raw)] if b"+" in raw else []))
+            )
+    return values
+
+
+def name_of(field: str) -> str:
+    """Return the decoded name of one `name=value` of a query string. Never raises."""
     name = field.partition("=")[0]
-    return unquote_plus(name) if "%" in name or "+" in name else name
-
-
-def parameter_values(query: str, name: str) -> list[str]:
-    """Return the decoded values of a parameter, in order."""
-    return [unquote_plus(field.partition("=")[2]) for field in query.split("&") if parameter_name(field) == name]
+    if "%" not in name and "+" not in name:
+        return name
+    return unquote_to_bytes(_encode(name).replace(b"+", b" ")).decode("utf-8", "replace")
 
 
 def strip_query(query: str, names: Collection[str]) -> str:
-    """Return a query string without some parameters, the rest of it byte for byte.
+    """Return a query string without some parameters, the rest of it character for character.
 
     Args:
         query: without `?`, percent-encoding kept.
@@ -26,4 +38,8 @@ def strip_query(query: str, names: Collection[str]) -> str:
     """
     if not names or not query:
         return query
-    return "&".join(field for field in query.split("&") if parameter_name(field) not in names)
+    return "&".join(field for field in query.split("&") if name_of(field) not in names)
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")

@@ -1,0 +1,89 @@
+"""A key in a header or in the query string."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from hashlib import sha256
+from urllib.parse import quote_from_bytes
+
+from flowhook.document.auth import ApiKeyAuth
+from flowhook.errors import InvalidError
+from flowhook.signatures.headers import single_header
+from flowhook.signatures.keys import first_secret, make_keyring
+from flowhook.signatures.query import parameter_values
+from flowhook.signatures.types import Match, RequestView, SignatureError
+
+
+class ApiKeyVerifier:
+    """Verifies a key by comparing its SHA-256, which hides its length too."""
+
+    scheme = ApiKeyAuth.kind
+    needs_body = False
+    challenge = None
+
+    def __init__(self, kind: ApiKeyAuth, secrets: Mapping[str, bytes]) -> None:
+        self._header = kind.header.lower() if kind.header else None
+        self._query = kind.query or ""
+        self.credential_headers = frozenset([self._header] if self._header else [])
+        self.credential_query = frozenset([self._query] if self._query else [])
+        self._keyring = make_keyring(kind, secrets, lambda secret: sha256(secret).digest())
+
+    def verify(self, request: RequestView, now: float) -> Match:  # noqa: ARG002  # nothing here grows stale
+        """See `Verifier.verify`."""
+        keyring = self._keyring
+        if not keyring.entries:
+            raise keyring.refusal("", "")
+        digests = [sha256(reading).digest() for reading in self._readings(request)]
+        for name, expected in keyring.entries:
+            for digest in digests:
+                if hmac.compare_digest(digest, expected):
+                    return Match(self.scheme, name)
+        raise keyring.refusal("the API key is wrong", "CREDENTIALS_WRONG")
+
+    def delivery_id(self, request: RequestView) -> str | None:  # noqa: ARG002
+        """Return None: a key names no delivery."""
+        return None
+
+    def _readings(self, request: RequestView) -> tuple[bytes, ...]:
+        """Return what the sender may have meant; in a query string `+` is a space, or the `+` of base64."""
+        if self._header is not None:
+            sent = single_header(request.headers, self._header, kind="CREDENTIALS")
+            if sent is None:
+                raise SignatureError(f"header {self._header} is missing", reason="CREDENTIALS_MISSING")
+            return (sent,)
+        values = parameter_values(request.query, self._query)
+        if not values:
+            raise SignatureError("the query parameter with the API key is missing", reason="CREDENTIALS_MISSING")
+        if len(values) > 1:
+            raise SignatureError(
+                f"the query parameter with the API key is there {len(values)} times", reason="CREDENTIALS_MALFORMED"
+            )
+        return values[0]
+
+
+def key_header(kind: ApiKeyAuth, secrets: Mapping[str, bytes]) -> list[tuple[str, str]]:
+    """Return the header that a sender adds; none where the key stands in the query string.
+
+    Raises:
+        InvalidError: no secret is set (`SECRET_NOT_SET`), or it can't stand in a header (`SECRET_INVALID`).
+    """
+    if kind.header is None:
+        return []
+    key = first_secret(kind, secrets).decode("latin-1")
+    if not key.isprintable() or key != key.strip():
+        raise InvalidError(f"secret {kind.secret_names[0]} can't stand in a header", reason="SECRET_INVALID")
+    return [(kind.header, key)]
+
+
+def keyed_url(kind: ApiKeyAuth, secrets: Mapping[str, bytes], url: str) -> str:
+    """Return the URL with the key, where it stands in the query string.
+
+    Raises:
+        InvalidError: no secret is set (`SECRET_NOT_SET`).
+    """
+    if kind.query is None:
+        return url
+    field = f"{quote_from_bytes(kind.query.encode(), safe='')}={quote_from_bytes(first_secret(kind, secrets), safe='')}"
+    base, hash_sign, fragment = url.partition("#")
+    return f"{base}{'&' if '?' in base else '?'}{field}{hash_sign}{fragment}"

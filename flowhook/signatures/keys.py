@@ -1,0 +1,93 @@
+"""From secrets to what verification holds of them."""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Generic, TypeVar
+
+from flowhook.document.auth import AuthKind
+from flowhook.errors import InvalidError
+from flowhook.signatures.scheme import KeyFormat
+from flowhook.signatures.types import SignatureError
+
+T = TypeVar("T")
+
+_PREFIX: Final = b"whsec_"
+
+
+def make_key(secret: bytes, form: KeyFormat) -> bytes:
+    """Return the HMAC key that a secret stands for; never empty.
+
+    Raises:
+        ValueError: it can't be read as one; the text holds nothing of it.
+    """
+    if form is KeyFormat.RAW:
+        return secret
+    text = secret.removeprefix(_PREFIX).rstrip(b"=")
+    try:
+        key = binascii.a2b_base64(text + b"=" * (-len(text) % 4), strict_mode=True)
+    except binascii.Error:
+        key = b"" if secret.startswith(_PREFIX) else secret
+    if not key:
+        raise ValueError("is not base64 after whsec_")
+    return key
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring(Generic[T]):
+    """What one kind of `auth` holds of its secrets, in the order they are tried.
+
+    Attributes:
+        entries: name of a secret and what was made of it; not shown in the repr.
+        trouble: which secrets can't be used and why, for the operator; or empty.
+        reason: `SECRET_NOT_SET` or `SECRET_INVALID`, where there is trouble.
+    """
+
+    entries: tuple[tuple[str, T], ...] = field(repr=False)
+    trouble: str = ""
+    reason: str = ""
+
+    def refusal(self, detail: str, reason: str) -> SignatureError:
+        """Return the error for a request that nothing here matched."""
+        if not self.entries:
+            return SignatureError(self.trouble, reason=self.reason)
+        return SignatureError(f"{detail} ({self.trouble})" if self.trouble else detail, reason=reason)
+
+
+def make_keyring(kind: AuthKind, secrets: Mapping[str, bytes], make: Callable[[bytes], T]) -> Keyring[T]:
+    """Return what `make` makes of the secrets that are set.
+
+    Args:
+        kind: names the secrets.
+        secrets: value by name.
+        make: may raise ValueError for a secret that it can't read.
+    """
+    entries: list[tuple[str, T]] = []
+    troubles: list[str] = []
+    reason = ""
+    for name in kind.secret_names:
+        value = secrets.get(name)
+        if not value:
+            troubles.append(f"secret {name} is not set")
+            reason = "SECRET_NOT_SET"
+            continue
+        try:
+            entries.append((name, make(value)))
+        except ValueError as error:
+            troubles.append(f"secret {name} {error}")
+            reason = reason or "SECRET_INVALID"
+    return Keyring(tuple(entries), "; ".join(troubles), reason)
+
+
+def first_secret(kind: AuthKind, secrets: Mapping[str, bytes]) -> bytes:
+    """Return the secret that a sender uses: the first that is set.
+
+    Raises:
+        InvalidError: none is (`SECRET_NOT_SET`).
+    """
+    for name in kind.secret_names:
+        if secrets.get(name):
+            return secrets[name]
+    raise InvalidError(f"secret {' or '.join(kind.secret_names)} is not set", reason="SECRET_NOT_SET")

@@ -1,0 +1,68 @@
+"""Times as senders write them. Strict: what is signed next to a body must have one reading only.
+
+Whole numbers without sign, exponent or fraction (with a fraction, `t.body` could be cut in two places), in ASCII
+digits.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Final
+
+from flowhook.signatures.scheme import Unit
+from flowhook.signatures.types import SignatureError
+
+_SECONDS: Final = re.compile(rb"[0-9]{1,12}")
+_MILLISECONDS: Final = re.compile(rb"[0-9]{1,15}")
+_RFC_3339: Final = re.compile(
+    rb"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+
+
+def check_timestamp(sent: bytes, unit: Unit, tolerance: float, now: float) -> None:
+    """Check that a request was signed lately, and not in the future, `tolerance` aside.
+
+    Args:
+        sent: as it came.
+        unit: how it is written.
+        tolerance: seconds, either way, inclusive.
+        now: Unix time in seconds.
+
+    Raises:
+        SignatureError: `TIMESTAMP_MALFORMED` or `TIMESTAMP_STALE`.
+    """
+    signed_at = _parse(sent, unit)
+    if signed_at is None:
+        raise SignatureError(f"the timestamp is not written in {unit}", reason="TIMESTAMP_MALFORMED")
+    age = now - signed_at
+    if not -tolerance <= age <= tolerance:
+        direction = "old" if age > 0 else "ahead of our clock"
+        raise SignatureError(
+            f"the timestamp is {abs(age):.0f} s {direction}; {tolerance:.0f} s are tolerated", reason="TIMESTAMP_STALE"
+        )
+
+
+def format_timestamp(now: float, unit: Unit) -> str:
+    """Return a Unix time as a sender writes it, rounded down."""
+    if unit == "s":
+        return str(int(now))
+    if unit == "ms":
+        return str(int(now * 1000))
+    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _parse(sent: bytes, unit: Unit) -> float | None:
+    if unit == "s":
+        return int(sent) if _SECONDS.fullmatch(sent) else None
+    if unit == "ms":
+        return int(sent) / 1000 if _MILLISECONDS.fullmatch(sent) else None
+    match = _RFC_3339.fullmatch(sent)
+    if match is None:
+        return None
+    date, time, fraction, offset = (group.decode() if group else "" for group in match.groups())
+    try:
+        moment = datetime.fromisoformat(f"{date}T{time}{offset.upper()}")
+        return moment.timestamp() + float(f"0{fraction}")
+    except (ValueError, OverflowError):
+        return None

@@ -33,7 +33,7 @@ def _data_or_expression(value: object) -> object:
 
 
 Transformation = Annotated[dict[str, Any] | str, PlainValidator(_data_or_bare_expression)]
-"""`input.from`, `output.as`, `export.as`: an expression, with or without `${ }`, or an object that holds some in `${ }`."""
+"""`input.from`, `output.as`, `export.as`: an expression, in `${ }` or bare, or an object that holds some in `${ }`."""
 
 Data = Annotated[dict[str, Any] | str, PlainValidator(_data_or_expression)]
 """An object with at least one key that holds expressions in `${ }`, or one expression in `${ }` that yields it."""

@@ -16,8 +16,6 @@ from flowhook.document.tasks import ErrorDefinition, TaskItem
 NAME_PATTERN: Final = r"^[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$"
 """Names and namespaces: like a DNS label, letters of either case."""
 
-SECRET_PATTERN: Final = r"^[A-Za-z0-9_.-]{1,127}$"
-
 SEMANTIC_VERSION_PATTERN: Final = (
     r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
     r"(-[0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)*)?(\+[0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)*)?$"
@@ -48,7 +46,7 @@ class Use(Model):
     """What tasks refer to by name."""
 
     errors: dict[str, ErrorDefinition] = Field(default_factory=dict)
-    secrets: tuple[Annotated[str, Field(pattern=SECRET_PATTERN)], ...] = ()
+    secrets: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,127}$")], ...] = ()
 
 
 class Workflow(Model):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flowhook.errors import InvalidError
 
 
-class InvalidExpression(InvalidError):
+class InvalidExpression(InvalidError):  # noqa: N818  # named for what it is, as is InvalidOperation in decimal
     """An expression that is refused before it ever runs."""
 
     default_reason = "EXPRESSION_INVALID"

@@ -1,4 +1,4 @@
-"""The part of jq that runs outside the runner: paths, interpolations of paths into strings, and literals.
+r"""The part of jq that runs outside the runner: paths, interpolations of paths into strings, and literals.
 
 What is accepted here means exactly what it means in jq, and always ends, in time proportional to its length. So it may
 run in the router and the edge, and it is the runner's fast path for the programs that flows are mostly made of.
@@ -6,7 +6,7 @@ run in the router and the edge, and it is the runner's fast path for the program
     expression := path | string | literal
     path       := ("." | "$" name) step*            the first step of "." may lack its dot: `.a`, `.["a"]`
     step       := "." name | "." string | "[" string "]" | "[" integer "]" | ".[" … "]"
-    string     := '"' (character | escape | "\\(" (path | literal) ")")* '"'      as a step: without interpolation
+    string     := '"' (character | escape | "\(" (path | literal) ")")* '"'      as a step: without interpolation
     literal    := number | true | false | null
 
 Source: https://jqlang.org/manual/v1.7/, "Basic filters", "Types and Values".
@@ -48,7 +48,7 @@ Step = str | int
 class Accessor(Protocol):
     """A compiled expression."""
 
-    def __call__(self, data: Any, variables: Mapping[str, Any] = _NO_VARIABLES) -> Any:
+    def __call__(self, data: Any, variables: Mapping[str, Any] = _NO_VARIABLES, /) -> Any:
         """Return what the expression yields; parts of `data` are returned, not copied.
 
         A missing key, an index out of range and anything below null is None, as in jq.
@@ -133,6 +133,8 @@ class _Parser:
         if name is not None:
             return [name]
         self.expect(".")
+        if self.at("."):
+            raise self.unexpected()  # `..` is the recursive descent
         return []
 
     def steps(self) -> list[Step]:

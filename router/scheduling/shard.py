@@ -60,6 +60,13 @@ class Taken(NamedTuple):
     attempt: int
 
 
+class Expired(NamedTuple):
+    """What time changed: what became of executions, and attached runners that fell silent: end their streams."""
+
+    losses: list[Loss]
+    silent: list[str]
+
+
 class Attached(NamedTuple):
     """What an attachment changed: tokens that are still good, and what became of the others the runner held."""
 
@@ -70,7 +77,6 @@ class Attached(NamedTuple):
 @dataclass(slots=True)
 class _Ending:
     queue: FlowQueue
-    attempts: int
     counted: bool
     """Whether it still counts as running for its flow."""
 
@@ -118,17 +124,30 @@ class Shard:
         self.unfinished += 1
         self._queues.put(queue, seq)
 
-    def recover(self, seq: int, flow_id: str, attempts: int) -> None:
-        """Take in an execution that was found unfinished at start-up; `attempts` were charged to it."""
+    def recover(self, seq: int, flow_id: str, attempts: int) -> Exhausted | None:
+        """Take in an execution that was found unfinished at start-up.
+
+        Args:
+            seq: its sequence number.
+            flow_id: its flow.
+            attempts: those charged to it, the one included that was under way when the router died.
+
+        Returns:
+            None, or that it was there at too many deaths.
+        """
         queue = self._queues.flow(flow_id)
         queue.unfinished += 1
         self.unfinished += 1
+        if attempts >= self._max_attempts * UNCERTAIN_FACTOR:
+            self._ending[seq] = _Ending(queue, counted=False)
+            return Exhausted(seq, attempts)
         if attempts:
             self._attempts[seq] = attempts
         if self._release_held_at is None:
             self._queues.put(queue, seq)
         else:
             self._held[seq] = queue
+        return None
 
     def backlog(self, flow_id: str) -> int:
         """Return how many accepted executions of a flow have not ended."""
@@ -181,9 +200,9 @@ class Shard:
             runner.deadline = min(runner.deadline, now + self._reattach_seconds)
 
     def add_credit(self, runner_id: str, credit: int) -> bool:
-        """Allow a runner more assignments; false when that is more than any may have."""
-        runner = self._runners[runner_id]
-        if credit < 1 or runner.credit + credit > MAX_CREDIT:
+        """Allow a runner more assignments; false when it is not attached, or that is more than any may have."""
+        runner = self._runners.get(runner_id)
+        if runner is None or not runner.attached or credit < 1 or runner.credit + credit > MAX_CREDIT:
             return False
         runner.credit += credit
         return True
@@ -221,7 +240,7 @@ class Shard:
         if lease is None:
             return None
         self._drop(lease)
-        self._ending[lease.seq] = _Ending(lease.queue, lease.attempt, counted=True)
+        self._ending[lease.seq] = _Ending(lease.queue, counted=True)
         return Taken(lease.seq, lease.attempt)
 
     def release(self, token: bytes, *, charged: bool) -> Loss | None:
@@ -254,7 +273,7 @@ class Shard:
         if self._held.pop(seq, None) is None and not self._queues.remove(queue, seq):
             return None
         attempts = self._attempts.get(seq, 0)
-        self._ending[seq] = _Ending(queue, attempts, counted=False)
+        self._ending[seq] = _Ending(queue, counted=False)
         return attempts, None
 
     # --- time -------------------------------------------------------------------------------------------------------
@@ -266,23 +285,21 @@ class Shard:
             deadlines.append(self._release_held_at)
         return min(deadlines, default=None)
 
-    def expire(self, now: float) -> list[Loss]:
+    def expire(self, now: float) -> Expired:
         """Give up runners that were silent for too long, and free what was held for their return."""
         losses: list[Loss] = []
+        silent: list[str] = []
         for runner in [runner for runner in self._runners.values() if runner.deadline <= now]:
             losses += [self._lose(lease, charged=True, certain=False) for lease in list(runner.leases.values())]
-            runner.credit = 0
             if runner.attached:
-                # silent, but its stream lives: it gets no work until it renews, and keeps its place
-                runner.deadline = now + self._lease_seconds
-            else:
-                del self._runners[runner.id]
+                silent.append(runner.id)
+            del self._runners[runner.id]
         if self._release_held_at is not None and now >= self._release_held_at:
             self._release_held_at = None
             held, self._held = self._held, {}
             for seq, queue in held.items():
                 self._queues.put(queue, seq)
-        return losses
+        return Expired(losses, silent)
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
@@ -320,7 +337,7 @@ class Shard:
         attempts = lease.attempt if charged else lease.attempt - 1
         limit = self._max_attempts if certain else self._max_attempts * UNCERTAIN_FACTOR
         if charged and attempts >= limit:
-            self._ending[lease.seq] = _Ending(lease.queue, attempts, counted=True)
+            self._ending[lease.seq] = _Ending(lease.queue, counted=True)
             return Exhausted(lease.seq, attempts)
         if attempts:
             self._attempts[lease.seq] = attempts

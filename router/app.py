@@ -1,0 +1,249 @@
+"""Composition root of the router."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Final
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
+from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined] # the stubs forget it
+from grpc_reflection.v1alpha import reflection
+
+import flowhook
+from flowhook import metrics
+from flowhook.client.channel import SERVER_OPTIONS
+from flowhook.config import RouterSettings
+from flowhook.errors import ConflictError, InvalidError
+from flowhook.process import Lifecycle
+from flowhook.tokens import TokenVerifier, ensure_tokens
+from flowhook.v1 import (
+    cluster_service_pb2,
+    cluster_service_pb2_grpc,
+    execution_service_pb2,
+    execution_service_pb2_grpc,
+    flow_service_pb2,
+    flow_service_pb2_grpc,
+    ingest_service_pb2,
+    ingest_service_pb2_grpc,
+    runner_service_pb2,
+    runner_service_pb2_grpc,
+    secret_service_pb2,
+    secret_service_pb2_grpc,
+)
+from router.dispatch.host import ShardHost
+from router.flows import FlowTable
+from router.metrics import RouterMetrics
+from router.registry import RegistryWatch
+from router.retention import expire_forever
+from router.scheduling.shard import Shard
+from router.sealing import Sealer, load_sealer
+from router.services.access import Authorizer
+from router.services.cluster import ClusterService
+from router.services.execution import ExecutionService
+from router.services.flow import FlowService
+from router.services.ingest import Acceptance, IngestService
+from router.services.runner import RunnerService
+from router.services.secret import SecretService
+from router.storage.interface import Storage
+from router.storage.sqlite import open_sqlite
+
+REATTACH_SECONDS: Final = 2.0
+"""How long runners have to come back for what they work on, after their stream or the router ended."""
+
+HEALTH_SECONDS: Final = 2.0
+"""Between two looks at the health of storage."""
+
+STOP_GRACE_SECONDS: Final = 2.0
+"""For calls that are under way when the server stops."""
+
+MAX_CONCURRENT_CALLS: Final = 20_000
+"""Calls under way at a time; waiting InvokeFlow calls are the many ones."""
+
+_SERVICES: Final = tuple(
+    module.DESCRIPTOR.services_by_name[name].full_name
+    for module, name in (
+        (ingest_service_pb2, "IngestService"),
+        (flow_service_pb2, "FlowService"),
+        (secret_service_pb2, "SecretService"),
+        (execution_service_pb2, "ExecutionService"),
+        (runner_service_pb2, "RunnerService"),
+        (cluster_service_pb2, "ClusterService"),
+    )
+)
+
+
+async def serve(settings: RouterSettings, lifecycle: Lifecycle) -> None:
+    """Serve until `lifecycle.stop` is set, then drain: runners leave, what is under way becomes durable.
+
+    Raises:
+        FlowhookError: the data directory, the storage, the port or a certificate can't be used.
+    """
+    ensure_tokens(settings.data_dir)
+    sealer = load_sealer(settings.data_dir, settings.secrets_key)
+    storage = await _open_storage(settings)
+    try:
+        await _serve(settings, lifecycle, storage, sealer)
+    finally:
+        await storage.close()
+
+
+async def _serve(settings: RouterSettings, lifecycle: Lifecycle, storage: Storage, sealer: Sealer) -> None:
+    state = await storage.own(0)
+    router_metrics = RouterMetrics(metrics.registry())
+    core = Shard(
+        epoch=state.epoch,
+        lease_seconds=settings.lease_seconds,
+        max_attempts=settings.max_attempts,
+        reattach_seconds=REATTACH_SECONDS,
+        now=time.monotonic(),
+    )
+    host = ShardHost(
+        core=core, state=state, log_=storage.log(0), metrics=router_metrics, clock=time.monotonic, now_ms=_now_ms
+    )
+    flows = FlowTable(storage.registry, set_policy=host.set_policy, clock=time.monotonic)
+    acceptance = Acceptance(host=host, flows=flows, total_backlog=settings.total_backlog, clock=time.monotonic)
+    runners = RunnerService(host=host, lease_seconds=settings.lease_seconds)
+    health_service = health_aio.HealthServicer()
+
+    for flow_id in await host.recover():
+        await flows.refresh(flow_id)
+
+    server = grpc.aio.server(
+        interceptors=[Authorizer(TokenVerifier(settings.data_dir))],
+        options=SERVER_OPTIONS,
+        maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
+    )
+    ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(
+        IngestService(host=host, state=state, acceptance=acceptance, metrics=router_metrics), server
+    )
+    flow_service_pb2_grpc.add_FlowServiceServicer_to_server(
+        FlowService(
+            registry=storage.registry,
+            flows=flows,
+            watch=RegistryWatch(storage.registry),
+            functions=runners.components,
+            now_ms=_now_ms,
+        ),
+        server,
+    )
+    secret_service_pb2_grpc.add_SecretServiceServicer_to_server(
+        SecretService(registry=storage.registry, sealer=sealer, now_ms=_now_ms), server
+    )
+    execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server(
+        ExecutionService(host=host, state=state, acceptance=acceptance, now_ms=_now_ms), server
+    )
+    runner_service_pb2_grpc.add_RunnerServiceServicer_to_server(runners, server)
+    cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(ClusterService(lambda: _describe(lifecycle)), server)
+    health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
+    reflection.enable_server_reflection([*_SERVICES, HEALTH_SERVICE, reflection.SERVICE_NAME], server)
+
+    router_metrics.observe(
+        "flowhook_router_backlog", "Accepted executions that have not ended.", lambda: core.unfinished
+    )
+    router_metrics.observe("flowhook_router_ready", "Executions that wait for a runner.", lambda: core.ready)
+    router_metrics.observe("flowhook_router_leased", "Executions under lease.", lambda: core.leased)
+    router_metrics.observe("flowhook_router_runners", "Attached runners.", lambda: host.runners)
+
+    port = _bind(server, settings)
+    lifecycle.announce("grpc", settings.host, port)
+    stop_host = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(host.run(stop_host))
+        await server.start()
+        upkeep = [
+            tasks.create_task(_watch_health(storage, health_service, lifecycle)),
+            tasks.create_task(expire_forever(state, retention_seconds=settings.retention_seconds, now_ms=_now_ms)),
+        ]
+        lifecycle.ready.set()
+        await lifecycle.stop.wait()
+        for task in upkeep:
+            task.cancel()
+        await health_service.enter_graceful_shutdown()
+        await runners.drain(settings.drain_seconds)
+        await server.stop(STOP_GRACE_SECONDS)
+        stop_host.set()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+async def _open_storage(settings: RouterSettings) -> Storage:
+    url = settings.storage or f"sqlite:{settings.data_dir / 'flowhook.db'}"
+    kind, _, path = url.partition(":")
+    if kind != "sqlite" or not path:
+        raise InvalidError(f"storage {kind!r} is not supported yet; use sqlite:PATH", reason="STORAGE_UNSUPPORTED")
+    return await open_sqlite(Path(path), max_bytes=settings.storage_max_bytes)
+
+
+def _bind(server: grpc.aio.Server, settings: RouterSettings) -> int:
+    """Bind the server's port, with TLS when there is a certificate, and return it.
+
+    Raises:
+        InvalidError: a TLS file can't be read (`TLS_FILE_UNREADABLE`).
+        ConflictError: the address can't be bound (`ADDRESS_IN_USE`).
+    """
+    address = (
+        f"[{settings.host}]:{settings.grpc_port}" if ":" in settings.host else f"{settings.host}:{settings.grpc_port}"
+    )
+    credentials = _tls(settings)
+    try:
+        if credentials is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, credentials)
+    except RuntimeError:
+        raise ConflictError(
+            f"can't listen on {address}: the address is in use, or not one of this machine's", reason="ADDRESS_IN_USE"
+        ) from None
+
+
+def _tls(settings: RouterSettings) -> grpc.ServerCredentials | None:
+    if settings.tls_cert_file is None or settings.tls_key_file is None:
+        if (settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file) != (None, None, None):
+            raise InvalidError("TLS needs both tls_cert_file and tls_key_file", reason="TLS_FILE_UNREADABLE")
+        return None
+    client_ca = settings.tls_client_ca_file
+    try:
+        return grpc.ssl_server_credentials(
+            [(settings.tls_key_file.read_bytes(), settings.tls_cert_file.read_bytes())],
+            root_certificates=None if client_ca is None else client_ca.read_bytes(),
+            require_client_auth=client_ca is not None,
+        )
+    except OSError as error:
+        raise InvalidError(f"{error.filename}: {os.strerror(error.errno or 0)}", reason="TLS_FILE_UNREADABLE") from None
+
+
+async def _watch_health(storage: Storage, service: health_aio.HealthServicer, lifecycle: Lifecycle) -> None:
+    """Keep gRPC health in step with storage."""
+    statuses = health_pb2.HealthCheckResponse
+    while True:
+        healthy = await storage.healthy()
+        for name in ("", *_SERVICES):
+            await service.set(name, statuses.SERVING if healthy else statuses.NOT_SERVING)
+        lifecycle.detail = "" if healthy else "storage can't be written"
+        if healthy:
+            lifecycle.ready.set()
+        else:
+            lifecycle.ready.clear()
+        await asyncio.sleep(HEALTH_SECONDS)
+
+
+def _describe(lifecycle: Lifecycle) -> cluster_service_pb2.Process:
+    ready = lifecycle.ready.is_set() and not lifecycle.stop.is_set()
+    return cluster_service_pb2.Process(
+        name=lifecycle.name,
+        role=lifecycle.role,
+        build=flowhook.__version__,
+        pid=os.getpid(),
+        host=socket.gethostname(),
+        ready=ready,
+        detail="" if ready else lifecycle.detail,
+        metrics=metrics.render(),
+    )

@@ -1,0 +1,78 @@
+"""What the host asks of an attached runner, and what runners report. Plain types; the gRPC service translates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from flowhook.errors import FlowhookError
+from flowhook.model import JournalEntry, WorkflowError
+
+
+class Delivery(NamedTuple):
+    """One attempt at one execution, as it goes to a runner. `payload` is the serialized event."""
+
+    token: bytes
+    attempt: int
+    flow_revision: int
+    payload: bytes
+    journal: tuple[JournalEntry, ...] = ()
+
+
+class Checkpoint(NamedTuple):
+    """One more journal entry of the execution under a lease, at `position` from 0."""
+
+    token: bytes
+    position: int
+    entry: JournalEntry
+
+
+class Completed(NamedTuple):
+    """The flow ended well. `output` is JSON, `reply` a serialized reply."""
+
+    output: bytes
+    reply: bytes | None = None
+
+
+class Released(NamedTuple):
+    """The runner gives the execution back; `charged` when it is known to have broken something."""
+
+    reason: str
+    charged: bool
+
+
+class Outcome(NamedTuple):
+    """How an attempt ended, with the entries journaled since the last checkpoint."""
+
+    token: bytes
+    checkpoints: tuple[Checkpoint, ...]
+    result: Completed | WorkflowError | Released
+
+
+class RunnerLink(Protocol):
+    """An attached runner. Calls never block and never fail; what can't be sent is dropped with the stream."""
+
+    @property
+    def runner_id(self) -> str:
+        """Unique among runners."""
+        ...
+
+    def assign(self, deliveries: Sequence[Delivery]) -> None:
+        """Hand over work."""
+        ...
+
+    def acknowledge(self, token: bytes, position: int) -> None:
+        """Tell how far the journal of an execution is durable."""
+        ...
+
+    def settle(self, tokens: Sequence[bytes]) -> None:
+        """Tell which outcomes are durable."""
+        ...
+
+    def revoke(self, tokens: Sequence[bytes], reason: str) -> None:
+        """Tell which leases are gone, because of `LEASE_LOST` or `EXECUTION_CANCELLED`."""
+        ...
+
+    def close(self, error: FlowhookError) -> None:
+        """End the stream."""
+        ...

@@ -1,0 +1,38 @@
+"""Recently accepted events, kept in memory until they are first dispatched; bounded by bytes."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from flowhook.limits import MIB
+
+DEFAULT_BYTES: Final = 64 * MIB
+
+
+class Payload(NamedTuple):
+    """A serialized event and the flow revision it is pinned to."""
+
+    flow_revision: int
+    payload: bytes
+
+
+class PayloadCache:
+    """Keeps what fits; what does not is read from storage when its turn comes."""
+
+    def __init__(self, max_bytes: int = DEFAULT_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._payloads: dict[int, Payload] = {}
+        self.bytes = 0
+
+    def put(self, seq: int, payload: Payload) -> None:
+        """Remember an event unless the cache is full: then the older ones are wanted sooner."""
+        if self.bytes + len(payload.payload) <= self._max_bytes:
+            self._payloads[seq] = payload
+            self.bytes += len(payload.payload)
+
+    def pop(self, seq: int) -> Payload | None:
+        """Take an event out; None when it is not here."""
+        payload = self._payloads.pop(seq, None)
+        if payload is not None:
+            self.bytes -= len(payload.payload)
+        return payload

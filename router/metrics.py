@@ -1,0 +1,38 @@
+"""What the router counts. Cheap on the hot path: plain counters, gauges are read when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from flowhook.model import Status
+
+
+class RouterMetrics:
+    """The router's metrics, registered in `registry`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.events = Counter("flowhook_router_events", "Events by what became of them.", ["result"], registry=registry)
+        self.accepted = self.events.labels("accepted")
+        self.duplicate = self.events.labels("duplicate")
+        executions = Counter(
+            "flowhook_router_executions", "Executions that ended, by status.", ["status"], registry=registry
+        )
+        self._ended = {status: executions.labels(status.value) for status in Status if status.ended}
+        self.leases_lost = Counter(
+            "flowhook_router_leases_lost", "Leases that were lost or given back.", registry=registry
+        )
+        self._registry = registry
+
+    def ended(self, status: Status) -> None:
+        """Count the end of an execution."""
+        self._ended[status].inc()
+
+    def rejected(self, reason: str) -> None:
+        """Count an event that was refused."""
+        self.events.labels(reason.lower()).inc()
+
+    def observe(self, name: str, documentation: str, read: Callable[[], float]) -> None:
+        """Add a gauge whose value is read when metrics are asked for."""
+        Gauge(name, documentation, registry=self._registry).set_function(read)

@@ -1,0 +1,156 @@
+"""ExecutionService: queries and steers executions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Final
+
+from flowhook import ids
+from flowhook.errors import ConflictError, InvalidError, NotFoundError
+from flowhook.model import Execution, ExecutionDetail
+from flowhook.v1 import envelope_pb2, execution_service_pb2_grpc
+from flowhook.v1 import execution_service_pb2 as pb
+from flowhook.wire import convert
+from router.dispatch.host import ShardHost
+from router.services import guarded
+from router.services.ingest import Acceptance
+from router.storage.interface import ExecutionRecord, NewEvent, ShardState
+
+DEFAULT_PAGE: Final = 50
+MAX_PAGE: Final = 1000
+REPLAY_WINDOW_MS: Final = 24 * 3600 * 1000
+"""How long a replay's `request_id` is remembered."""
+MAX_REQUEST_ID: Final = 64
+
+
+class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
+    """See protos/flowhook/v1/execution_service.proto."""
+
+    def __init__(
+        self, *, host: ShardHost, state: ShardState, acceptance: Acceptance, now_ms: Callable[[], int]
+    ) -> None:
+        self._host = host
+        self._state = state
+        self._acceptance = acceptance
+        self._now_ms = now_ms
+
+    @guarded.method
+    async def GetExecution(  # noqa: N802 - the name of the RPC
+        self, request: pb.GetExecutionRequest, context: guarded.Context
+    ) -> pb.GetExecutionResponse:
+        """Return one execution with its request and journal."""
+        del context
+        record = await self._host.find(request.execution_id)
+        content = await self._state.content(record.seq)
+        if content is None:
+            raise _past_retention(record.id)
+        return convert.detail_to_proto(
+            ExecutionDetail(
+                execution=_execution(record),
+                event=convert.event_from_bytes(content.payload),
+                journal=content.journal,
+                output=content.output,
+            )
+        )
+
+    @guarded.method
+    async def ListExecutions(  # noqa: N802 - the name of the RPC
+        self, request: pb.ListExecutionsRequest, context: guarded.Context
+    ) -> pb.ListExecutionsResponse:
+        """Return a page of executions, newest first."""
+        del context
+        size = min(request.page_size, MAX_PAGE) if request.page_size > 0 else DEFAULT_PAGE
+        before = None
+        if request.page_token:
+            if not request.page_token.isascii() or not request.page_token.isdecimal():
+                raise InvalidError("the page token is not one of ours", reason="PAGE_TOKEN_INVALID")
+            before = int(request.page_token[:18])
+        records = await self._state.list_executions(
+            flow_id=request.flow_id,
+            statuses={convert.status_from_proto(status) for status in request.statuses},
+            before_seq=before,
+            limit=size + 1,
+        )
+        return pb.ListExecutionsResponse(
+            executions=[
+                convert.execution_to_proto(_execution(self._host.overlay(record))) for record in records[:size]
+            ],
+            next_page_token=str(records[size - 1].seq) if len(records) > size else "",
+        )
+
+    @guarded.method
+    async def WatchExecutions(  # type: ignore[override] # noqa: N802 - grpc.aio takes a coroutine that writes, too
+        self, request: pb.WatchExecutionsRequest, context: guarded.Context
+    ) -> None:
+        """Stream executions as their status changes."""
+        await context.write(pb.WatchExecutionsResponse())
+        async with aclosing(self._host.watchers.watch(request.flow_id)) as changes:
+            async for record, missed in changes:
+                execution = convert.execution_to_proto(_execution(record))
+                await context.write(pb.WatchExecutionsResponse(execution=execution, missed=missed))
+
+    @guarded.method
+    async def ReplayExecution(  # noqa: N802 - the name of the RPC
+        self, request: pb.ReplayExecutionRequest, context: guarded.Context
+    ) -> pb.ReplayExecutionResponse:
+        """Start a new execution from the event of one that ended."""
+        del context
+        if len(request.request_id) > MAX_REQUEST_ID:
+            raise InvalidError(f"a request ID has at most {MAX_REQUEST_ID} characters", reason="REQUEST_ID_INVALID")
+        original = await self._host.find(request.execution_id)
+        if not original.status.ended:
+            raise ConflictError(f"{original.id} has not ended: {original.status}", reason="EXECUTION_NOT_ENDED")
+        content = await self._state.content(original.seq)
+        if content is None:
+            raise _past_retention(original.id)
+        entry = await self._acceptance.flow(original.flow_id)
+        self._acceptance.admit(entry, 0, 0)
+        latest = request.revision == pb.ReplayExecutionRequest.REVISION_LATEST
+        event = envelope_pb2.Event.FromString(content.payload)
+        event.id = ids.mint(ids.slot_of(original.flow_id))
+        now_ms = self._now_ms()
+        appended = await self._host.append(
+            [
+                NewEvent(
+                    event.id,
+                    original.flow_id,
+                    entry.revision if latest else original.flow_revision,
+                    now_ms,
+                    event.SerializeToString(),
+                    # the space keeps it apart from senders' keys, which are visible characters
+                    f"replay {request.request_id}" if request.request_id else "",
+                    now_ms + REPLAY_WINDOW_MS,
+                    original.id,
+                )
+            ]
+        )
+        replayed = await self._host.find(appended[0].duplicate_of or event.id)
+        return pb.ReplayExecutionResponse(execution=convert.execution_to_proto(_execution(replayed)))
+
+    @guarded.method
+    async def CancelExecution(  # noqa: N802 - the name of the RPC
+        self, request: pb.CancelExecutionRequest, context: guarded.Context
+    ) -> pb.CancelExecutionResponse:
+        """End an execution that has not ended."""
+        del context
+        record = await self._host.cancel(request.execution_id)
+        return pb.CancelExecutionResponse(execution=convert.execution_to_proto(_execution(record)))
+
+
+def _execution(record: ExecutionRecord) -> Execution:
+    return Execution(
+        id=record.id,
+        flow_id=record.flow_id,
+        flow_revision=record.flow_revision,
+        status=record.status,
+        attempts=record.attempts,
+        receive_time_ms=record.receive_time_ms,
+        end_time_ms=record.end_time_ms,
+        error=record.error,
+        replay_of=record.replay_of,
+    )
+
+
+def _past_retention(execution_id: str) -> NotFoundError:
+    return NotFoundError(f"{execution_id} is past retention", reason="EXECUTION_NOT_FOUND")

@@ -1,0 +1,190 @@
+"""FlowService: the registry of flows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+from typing import Final
+
+from flowhook import limits
+from flowhook.document import FlowDocument, canonical, parse
+from flowhook.errors import Fault, InvalidError, InvalidFlowError, NotFoundError
+from flowhook.model import Change, Flow
+from flowhook.v1 import flow_service_pb2 as pb
+from flowhook.v1 import flow_service_pb2_grpc
+from flowhook.wire import convert
+from router.flows import FlowTable
+from router.registry import RegistryWatch
+from router.services import guarded
+from router.storage.interface import FlowDraft, Registry
+
+MAX_DOCUMENTS: Final = 1000
+DEFAULT_PAGE: Final = 100
+MAX_PAGE: Final = 1000
+
+
+class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
+    """See protos/flowhook/v1/flow_service.proto."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        flows: FlowTable,
+        watch: RegistryWatch,
+        functions: Callable[[], Collection[str] | None],
+        now_ms: Callable[[], int],
+    ) -> None:
+        """Serve `registry`; `functions` tells what attached runners can call, None when none is attached."""
+        self._registry = registry
+        self._flows = flows
+        self._watch = watch
+        self._functions = functions
+        self._now_ms = now_ms
+
+    @guarded.method
+    async def ApplyFlows(  # noqa: N802 - the name of the RPC
+        self, request: pb.ApplyFlowsRequest, context: guarded.Context
+    ) -> pb.ApplyFlowsResponse:
+        """Create or update flows, all of them or none."""
+        del context
+        if not 0 < len(request.documents) <= MAX_DOCUMENTS:
+            raise InvalidError(f"1 to {MAX_DOCUMENTS} documents are applied at a time", reason="BATCH_INVALID")
+        documents = await asyncio.to_thread(_parse_all, list(request.documents), self._functions())
+        drafts = [
+            FlowDraft(document.id, source, canonical(document.definition), document.webhook is not None)
+            for document, source in zip(documents, request.documents, strict=True)
+        ]
+        if request.dry_run:
+            applied = [await self._preview(draft) for draft in drafts]
+        else:
+            applied = await self._registry.apply_flows(drafts, now_ms=self._now_ms())
+            for flow, change in applied:
+                if change is not Change.UNCHANGED:
+                    await self._flows.refresh(flow.id)
+        return pb.ApplyFlowsResponse(
+            flows=[
+                pb.AppliedFlow(
+                    flow=convert.flow_to_proto(flow),
+                    change=convert.change_to_proto(change),
+                    warnings=await self._warnings(document),
+                )
+                for (flow, change), document in zip(applied, documents, strict=True)
+            ]
+        )
+
+    @guarded.method
+    async def GetFlow(self, request: pb.GetFlowRequest, context: guarded.Context) -> pb.GetFlowResponse:  # noqa: N802
+        """Return one flow."""
+        del context
+        revision = await self._registry.revision()
+        flow = await self._registry.get_flow(request.flow_id, revision=request.revision)
+        if flow is None:
+            raise _no_flow(request.flow_id)
+        return pb.GetFlowResponse(flow=convert.flow_to_proto(flow), registry_revision=revision)
+
+    @guarded.method
+    async def ListFlows(  # noqa: N802 - the name of the RPC
+        self, request: pb.ListFlowsRequest, context: guarded.Context
+    ) -> pb.ListFlowsResponse:
+        """Return a page of flows."""
+        del context
+        size = min(request.page_size, MAX_PAGE) if request.page_size > 0 else DEFAULT_PAGE
+        flows = await self._registry.list_flows(after_id=request.page_token, limit=size + 1)
+        messages = [convert.flow_to_proto(flow) for flow in flows[:size]]
+        for message in messages:
+            message.ClearField("document")
+            message.ClearField("definition")
+        return pb.ListFlowsResponse(flows=messages, next_page_token=flows[size - 1].id if len(flows) > size else "")
+
+    @guarded.method
+    async def PauseFlow(  # noqa: N802 - the name of the RPC
+        self, request: pb.PauseFlowRequest, context: guarded.Context
+    ) -> pb.PauseFlowResponse:
+        """Queue events from now on without running them."""
+        del context
+        return pb.PauseFlowResponse(flow=convert.flow_to_proto(await self._set_paused(request.flow_id, paused=True)))
+
+    @guarded.method
+    async def ResumeFlow(  # noqa: N802 - the name of the RPC
+        self, request: pb.ResumeFlowRequest, context: guarded.Context
+    ) -> pb.ResumeFlowResponse:
+        """Run what was queued, and what comes."""
+        del context
+        return pb.ResumeFlowResponse(flow=convert.flow_to_proto(await self._set_paused(request.flow_id, paused=False)))
+
+    @guarded.method
+    async def DeleteFlow(  # noqa: N802 - the name of the RPC
+        self, request: pb.DeleteFlowRequest, context: guarded.Context
+    ) -> pb.DeleteFlowResponse:
+        """Delete a flow."""
+        del context
+        if not await self._registry.delete_flow(request.flow_id):
+            raise _no_flow(request.flow_id)
+        await self._flows.refresh(request.flow_id)
+        return pb.DeleteFlowResponse()
+
+    @guarded.method
+    async def WatchFlows(  # type: ignore[override] # noqa: N802 - grpc.aio takes a coroutine that writes, too
+        self, request: pb.WatchFlowsRequest, context: guarded.Context
+    ) -> None:
+        """Stream changes of flows and secrets."""
+        async for revision, changes in self._watch.follow(request.start_revision, limits.WATCH_PROGRESS_SECONDS):
+            for change in changes:
+                if change.flow_id:
+                    await context.write(pb.WatchFlowsResponse(revision=change.revision, flow_id=change.flow_id))
+                else:
+                    await context.write(pb.WatchFlowsResponse(revision=change.revision, secret_name=change.secret_name))
+            if not changes:
+                await context.write(pb.WatchFlowsResponse(revision=revision, progress=pb.Progress()))
+
+    async def _set_paused(self, flow_id: str, *, paused: bool) -> Flow:
+        flow = await self._registry.set_paused(flow_id, paused=paused)
+        if flow is None:
+            raise _no_flow(flow_id)
+        await self._flows.refresh(flow_id)
+        return flow
+
+    async def _preview(self, draft: FlowDraft) -> tuple[Flow, Change]:
+        """Return what applying a draft would do."""
+        stored = await self._registry.get_flow(draft.id)
+        now_ms = self._now_ms()
+        if stored is None:
+            return Flow(draft.id, draft.document, draft.definition, 1, False, draft.has_webhook, now_ms, now_ms), (
+                Change.CREATED
+            )
+        same = (stored.document, stored.definition) == (draft.document, draft.definition)
+        return stored, Change.UNCHANGED if same else Change.UPDATED
+
+    async def _warnings(self, document: FlowDocument) -> list[str]:
+        verifying = set() if document.webhook is None else set(document.webhook.secret_names())
+        used = set(document.workflow.use.secrets)
+        there = await self._registry.get_secrets(verifying | used)
+        return [
+            f"secret {name} is not set yet: flowhook secrets set {name}"
+            for name in sorted((verifying | used) - set(there))
+        ]
+
+
+def _parse_all(sources: list[bytes], functions: Collection[str] | None) -> list[FlowDocument]:
+    """Parse documents; faults carry the document's index as their file. Blocking."""
+    documents: list[FlowDocument] = []
+    faults: list[Fault] = []
+    seen: dict[str, int] = {}
+    for index, source in enumerate(sources):
+        try:
+            document = parse(source, file=str(index), functions=functions)
+        except InvalidFlowError as error:
+            faults += error.faults
+            continue
+        earlier = seen.setdefault(document.id, index)
+        if earlier != index:
+            faults.append(Fault(str(index), 0, "document.name", f"the flow {document.id} is given twice"))
+        documents.append(document)
+    if faults:
+        raise InvalidFlowError(faults)
+    return documents
+
+
+def _no_flow(flow_id: str) -> NotFoundError:
+    return NotFoundError(f"there is no flow {flow_id[: limits.MAX_FLOW_ID_LENGTH]}", reason="FLOW_NOT_FOUND")

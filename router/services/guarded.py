@@ -1,0 +1,49 @@
+"""Turns `flowhook.errors` raised by a service's method into a gRPC status with ErrorInfo."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+
+from flowhook import logs
+from flowhook.errors import FlowhookError, InternalError
+from flowhook.wire import status
+
+Servicer = TypeVar("Servicer")
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+Context = grpc.aio.ServicerContext[Any, Any]
+
+log = logs.get_logger(__name__)
+
+
+def method(
+    implementation: Callable[[Servicer, Request, Context], Awaitable[Response]],
+) -> Callable[[Servicer, Request, Context], Awaitable[Response]]:
+    """Decorate a method that answers once, or (with None) by `context.write`.
+
+    Streams are written rather than yielded: a generator that is not resumed any more is closed some time later, while
+    a cancelled coroutine cleans up at once.
+    """
+
+    @functools.wraps(implementation)
+    async def guarded(self: Servicer, request: Request, context: Context) -> Response:
+        try:
+            return await implementation(self, request, context)
+        except FlowhookError as error:
+            await status.abort(context, error)
+        except Exception as error:  # noqa: BLE001 - the boundary: told to the operator, not to the caller
+            await status.abort(context, _defect(implementation.__qualname__, error))
+
+    return guarded
+
+
+def _defect(method: str, error: Exception) -> InternalError:
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    log.error("call failed", method=method, exc_info=error)
+    return InternalError("an internal error; the router's log has it")

@@ -1,0 +1,205 @@
+"""IngestService: checks events against their flows' limits, has them stored, and waits for ends on request."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+from flowhook import ids, limits
+from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError, UnavailableError
+from flowhook.model import Status, WorkflowError
+from flowhook.v1 import envelope_pb2, failure_pb2, ingest_service_pb2, ingest_service_pb2_grpc
+from flowhook.wire import convert
+from router.dispatch.host import ShardHost
+from router.flows import FlowEntry, FlowTable
+from router.metrics import RouterMetrics
+from router.services import guarded
+from router.storage.interface import Appended, ExecutionContent, NewEvent, ShardState
+
+DEFAULT_WAIT: Final = 30.0
+MAX_WAIT: Final = 300.0
+"""Seconds that InvokeFlow waits by default, and at most."""
+
+_Response = ingest_service_pb2.IngestEventsResponse
+_Result = ingest_service_pb2.IngestResult
+_Accepted = ingest_service_pb2.Accepted
+
+
+class Acceptance:
+    """Decides whether an event may be stored; shared by ingest and replay."""
+
+    def __init__(self, *, host: ShardHost, flows: FlowTable, total_backlog: int, clock: Callable[[], float]) -> None:
+        self._host = host
+        self._flows = flows
+        self._total_backlog = total_backlog
+        self._clock = clock
+
+    async def flow(self, flow_id: str) -> FlowEntry:
+        """Return an event's flow.
+
+        Raises:
+            NotFoundError: there is none (`FLOW_NOT_FOUND`).
+            UnavailableError: storage can't serve.
+        """
+        entry = self._flows.known(flow_id) or await self._flows.load(flow_id)
+        if entry is None:
+            raise NotFoundError(f"there is no flow {flow_id[: limits.MAX_FLOW_ID_LENGTH]}", reason="FLOW_NOT_FOUND")
+        return entry
+
+    def admit(self, entry: FlowEntry, more: int, more_of_flow: int) -> None:
+        """Check limits for one more event besides `more` (`more_of_flow` of this flow) that are being stored.
+
+        Raises:
+            ExhaustedError: the flow's backlog (`BACKLOG_FULL`) or rate (`RATE_LIMITED`) is used up.
+            UnavailableError: all flows together have too much of a backlog (`TOTAL_BACKLOG_FULL`).
+        """
+        core = self._host.core
+        if core.unfinished + more >= self._total_backlog:
+            raise UnavailableError("the backlog of all flows is full", reason="TOTAL_BACKLOG_FULL", retry_after=5)
+        if core.backlog(entry.id) + more_of_flow >= entry.max_backlog:
+            raise ExhaustedError("the backlog of this flow is full", reason="BACKLOG_FULL", retry_after=5)
+        wait = 0.0 if entry.bucket is None else entry.bucket.take(self._clock())
+        if wait:
+            raise ExhaustedError("the rate limit of this flow", reason="RATE_LIMITED", retry_after=math.ceil(wait))
+
+
+class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
+    """See protos/flowhook/v1/ingest_service.proto."""
+
+    def __init__(self, *, host: ShardHost, state: ShardState, acceptance: Acceptance, metrics: RouterMetrics) -> None:
+        self._host = host
+        self._state = state
+        self._acceptance = acceptance
+        self._metrics = metrics
+        self._storing = 0
+        """Events handed to storage that the core does not count yet."""
+        self._storing_by_flow: dict[str, int] = {}
+
+    @guarded.method
+    async def IngestEvents(  # noqa: N802 - the name of the RPC
+        self, request: ingest_service_pb2.IngestEventsRequest, context: guarded.Context
+    ) -> _Response:
+        """Store a batch; each event succeeds or fails on its own."""
+        del context
+        messages = request.events
+        if not 0 < len(messages) <= limits.MAX_BATCH_EVENTS:
+            raise InvalidError(f"a batch holds 1 to {limits.MAX_BATCH_EVENTS} events", reason="BATCH_INVALID")
+        fates: list[FlowhookError | None] = []
+        events: list[NewEvent] = []
+        for message in messages:
+            try:
+                events.append(await self._admitted(message))
+                fates.append(None)
+            except FlowhookError as error:
+                fates.append(error)
+        try:
+            appended = iter(await self._host.append(events) if events else ())
+        except UnavailableError as error:
+            fates = [fate or error for fate in fates]
+            appended = iter(())
+        finally:
+            self._forget(events)
+        stored = iter(events)
+        return _Response(
+            results=[
+                self._accepted(next(stored), next(appended)) if fate is None else self._rejected(fate) for fate in fates
+            ]
+        )
+
+    @guarded.method
+    async def InvokeFlow(  # noqa: N802 - the name of the RPC
+        self, request: ingest_service_pb2.InvokeFlowRequest, context: guarded.Context
+    ) -> ingest_service_pb2.InvokeFlowResponse:
+        """Store one event and wait for the end of its execution."""
+        del context
+        wait = convert.seconds(request.max_wait) if request.HasField("max_wait") else DEFAULT_WAIT
+        if not 0 < wait <= MAX_WAIT:
+            raise InvalidError(f"max_wait is more than 0 s and at most {MAX_WAIT:.0f} s", reason="MAX_WAIT_INVALID")
+        event = await self._admitted(request.event)
+        try:
+            appended = (await self._host.append([event]))[0]
+        finally:
+            self._forget([event])
+        execution_id = appended.duplicate_of or event.event_id
+        with self._host.waiters.wait(appended.seq) as ended:
+            # one that was here before may have ended before we began to wait
+            record = await self._host.find(execution_id) if appended.duplicate_of else None
+            if record is None or not record.status.ended:
+                try:
+                    end = await asyncio.wait_for(ended, wait)
+                except TimeoutError:
+                    return ingest_service_pb2.InvokeFlowResponse(
+                        execution_id=execution_id, pending=ingest_service_pb2.Pending()
+                    )
+                return _answer(execution_id, end.status, end.error, end.output, end.reply)
+        content = await self._state.content(record.seq)
+        output, reply = (content.output, content.reply) if isinstance(content, ExecutionContent) else (None, None)
+        return _answer(execution_id, record.status, record.error, output, reply)
+
+    async def _admitted(self, message: envelope_pb2.Event) -> NewEvent:
+        """Check an event and count it as being stored; `_forget` uncounts it."""
+        entry = await self._acceptance.flow(message.flow_id)
+        ids.decode(message.id)
+        if len(message.body) > limits.MAX_BODY_BYTES:
+            raise InvalidError(f"a body has at most {limits.MAX_BODY_BYTES} bytes", reason="BODY_TOO_LARGE")
+        if len(message.dedupe_key) > limits.MAX_DEDUPE_KEY_BYTES:
+            raise InvalidError("the dedupe key is too long", reason="DEDUPE_KEY_INVALID")
+        self._acceptance.admit(entry, self._storing, self._storing_by_flow.get(entry.id, 0))
+        self._storing += 1
+        self._storing_by_flow[entry.id] = self._storing_by_flow.get(entry.id, 0) + 1
+        received_ms = convert.milliseconds(message.receive_time)
+        return NewEvent(
+            message.id,
+            entry.id,
+            entry.revision,
+            received_ms,
+            message.SerializeToString(),
+            message.dedupe_key,
+            received_ms + int(entry.dedupe_seconds * 1000) if message.dedupe_key else 0,
+        )
+
+    def _forget(self, events: list[NewEvent]) -> None:
+        self._storing -= len(events)
+        for event in events:
+            left = self._storing_by_flow[event.flow_id] - 1
+            if left:
+                self._storing_by_flow[event.flow_id] = left
+            else:
+                del self._storing_by_flow[event.flow_id]
+
+    def _accepted(self, event: NewEvent, appended: Appended) -> _Result:
+        if appended.duplicate_of:
+            self._metrics.duplicate.inc()
+            return _Result(accepted=_Accepted(execution_id=appended.duplicate_of, duplicate=True))
+        self._metrics.accepted.inc()
+        return _Result(accepted=_Accepted(execution_id=event.event_id))
+
+    def _rejected(self, error: FlowhookError) -> _Result:
+        self._metrics.rejected(error.reason)
+        retryable = isinstance(error, ExhaustedError | UnavailableError)
+        return _Result(
+            rejected=failure_pb2.Failure(
+                reason=error.reason,
+                message=error.message,
+                disposition=failure_pb2.DISPOSITION_RETRYABLE if retryable else failure_pb2.DISPOSITION_PERMANENT,
+                retry_after_seconds=error.retry_after if isinstance(error, ExhaustedError | UnavailableError) else 0,
+            )
+        )
+
+
+def _answer(
+    execution_id: str, status: Status, error: WorkflowError | None, output: bytes | None, reply: bytes | None
+) -> ingest_service_pb2.InvokeFlowResponse:
+    """Return the answer of an execution that ended: the reply it gave, else its output as JSON."""
+    answer: dict[str, Any]
+    if status is Status.COMPLETED and reply is not None:
+        answer = {"reply": envelope_pb2.Reply.FromString(reply)}
+    elif status is Status.COMPLETED:
+        header = envelope_pb2.Header(name="content-type", value=b"application/json")
+        answer = {"reply": envelope_pb2.Reply(status=200, headers=[header], body=output or b"null")}
+    else:
+        cancelled = WorkflowError(type="about:blank", status=503, title=f"The execution was {status.value}")
+        answer = {"error": convert.error_to_proto(error or cancelled)}
+    return ingest_service_pb2.InvokeFlowResponse(execution_id=execution_id, **answer)

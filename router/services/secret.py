@@ -1,0 +1,97 @@
+"""SecretService: values go in, and come out only for those who verify or run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from flowhook import limits
+from flowhook.document import load_definition
+from flowhook.errors import InvalidError, NotFoundError, PermissionDeniedError
+from flowhook.tokens import Scope
+from flowhook.v1 import secret_service_pb2 as pb
+from flowhook.v1 import secret_service_pb2_grpc
+from flowhook.wire import convert
+from router.sealing import Sealer
+from router.services import guarded
+from router.services.access import caller_scopes
+from router.storage.interface import Registry
+
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,126}")
+MAX_NAMES: Final = 100
+
+
+class SecretService(secret_service_pb2_grpc.SecretServiceServicer):
+    """See protos/flowhook/v1/secret_service.proto."""
+
+    def __init__(self, *, registry: Registry, sealer: Sealer, now_ms: Callable[[], int]) -> None:
+        self._registry = registry
+        self._sealer = sealer
+        self._now_ms = now_ms
+
+    @guarded.method
+    async def SetSecret(  # noqa: N802 - the name of the RPC
+        self, request: pb.SetSecretRequest, context: guarded.Context
+    ) -> pb.SetSecretResponse:
+        """Create or replace a secret."""
+        del context
+        if not NAME.fullmatch(request.name):
+            raise InvalidError(
+                "a secret's name is 1 to 127 letters, digits, '.', '_' or '-', the first a letter or digit",
+                reason="SECRET_NAME_INVALID",
+            )
+        if not 0 < len(request.value) <= limits.MAX_SECRET_BYTES:
+            raise InvalidError(
+                f"a secret's value has 1 to {limits.MAX_SECRET_BYTES} bytes", reason="SECRET_VALUE_INVALID"
+            )
+        sealed = self._sealer.seal(request.name, request.value)
+        info = await self._registry.set_secret(request.name, sealed, now_ms=self._now_ms())
+        return pb.SetSecretResponse(secret=convert.secret_to_proto(info))
+
+    @guarded.method
+    async def ListSecrets(  # noqa: N802 - the name of the RPC
+        self, request: pb.ListSecretsRequest, context: guarded.Context
+    ) -> pb.ListSecretsResponse:
+        """Return names, never values."""
+        del request, context
+        return pb.ListSecretsResponse(
+            secrets=[convert.secret_to_proto(info) for info in await self._registry.list_secrets()]
+        )
+
+    @guarded.method
+    async def DeleteSecret(  # noqa: N802 - the name of the RPC
+        self, request: pb.DeleteSecretRequest, context: guarded.Context
+    ) -> pb.DeleteSecretResponse:
+        """Delete a secret."""
+        del context
+        if not await self._registry.delete_secret(request.name):
+            raise NotFoundError(
+                f"there is no secret {request.name[: limits.MAX_SECRET_NAME_LENGTH]}", reason="SECRET_NOT_FOUND"
+            )
+        return pb.DeleteSecretResponse()
+
+    @guarded.method
+    async def ResolveSecrets(  # noqa: N802 - the name of the RPC
+        self, request: pb.ResolveSecretsRequest, context: guarded.Context
+    ) -> pb.ResolveSecretsResponse:
+        """Return values to those who verify webhooks or run flows."""
+        del context
+        names = set(request.names)
+        if len(names) > MAX_NAMES:
+            raise InvalidError(f"at most {MAX_NAMES} secrets are resolved at a time", reason="BATCH_INVALID")
+        revision = await self._registry.revision()
+        if Scope.RUN not in caller_scopes.get():
+            await self._check_verifier(request.flow_id, names)
+        sealed = await self._registry.get_secrets(names)
+        values = {name: self._sealer.open(name, value) for name, value in sealed.items()}
+        return pb.ResolveSecretsResponse(values=values, registry_revision=revision)
+
+    async def _check_verifier(self, flow_id: str, names: set[str]) -> None:
+        """Refuse secrets that the flow's webhook does not name."""
+        flow = await self._registry.get_flow(flow_id)
+        if flow is None:
+            raise NotFoundError("there is no such flow", reason="FLOW_NOT_FOUND")
+        webhook = load_definition(flow.definition).webhook
+        if webhook is None or not names <= webhook.secret_names():
+            raise PermissionDeniedError("the flow's webhook does not name these secrets", reason="SECRET_NOT_NAMED")

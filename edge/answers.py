@@ -1,0 +1,164 @@
+"""What senders get, as bytes that are ready to be written.
+
+An answer lacks only what depends on the connection: the Date, Connection, and the empty line; `connection` adds them.
+
+Source: RFC 9110; problem details: RFC 9457.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Final, NamedTuple
+
+import orjson
+
+UNAUTHENTICATED_DETAIL: Final = "The request carries no valid credentials."
+"""Always this text: which check failed is told to the operator alone."""
+
+
+class Answer(NamedTuple):
+    """A response.
+
+    Attributes:
+        status: HTTP status code.
+        head: status line and header fields, each with its CRLF, without the empty line.
+        body: what follows, exactly as long as Content-Length says.
+        reason: stable cause of a refusal, or empty.
+        close: whether the connection must not be used again.
+    """
+
+    status: int
+    head: bytes
+    body: bytes
+    reason: str = ""
+    close: bool = False
+
+
+def status_line(status: int) -> bytes:
+    """Return the status line with its CRLF."""
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = ""
+    return f"HTTP/1.1 {status} {phrase}\r\n".encode("ascii")
+
+
+def has_no_content(status: int) -> bool:
+    """Whether a response of this status carries neither content nor Content-Length (RFC 9110, section 8.6)."""
+    return status < HTTPStatus.OK or status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
+
+
+def make(
+    status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes, *, reason: str = "", close: bool = False
+) -> Answer:
+    """Return an answer with Content-Length added; for a status without content the body is left out.
+
+    Args:
+        status: in [200, 599].
+        headers: fields in order; the caller has made sure that no value holds CR or LF.
+        body: content.
+        reason: stable cause of a refusal.
+        close: whether the connection must not be used again.
+    """
+    lines = [status_line(status)]
+    lines += [name + b": " + value + b"\r\n" for name, value in headers]
+    if has_no_content(status):
+        body = b""
+    else:
+        lines.append(b"Content-Length: %d\r\n" % len(body))
+    return Answer(status, b"".join(lines), body, reason, close)
+
+
+def problem(
+    status: int,
+    reason: str,
+    detail: str,
+    *,
+    headers: Sequence[tuple[bytes, bytes]] = (),
+    retry_after: int = 0,
+    close: bool = False,
+) -> Answer:
+    """Return a refusal as `application/problem+json`.
+
+    Args:
+        status: in [400, 599].
+        reason: stable cause in UPPER_SNAKE_CASE.
+        detail: explanation for the sender; the same for all requests refused for this reason.
+        headers: further fields.
+        retry_after: seconds after which a retry makes sense; 0 when none does.
+        close: whether the connection must not be used again.
+    """
+    body = orjson.dumps(
+        {
+            "type": "about:blank",
+            "title": HTTPStatus(status).phrase,
+            "status": status,
+            "reason": reason,
+            "detail": detail,
+        }
+    )
+    fields = [(b"Content-Type", b"application/problem+json"), *headers]
+    if retry_after:
+        fields.append((b"Retry-After", b"%d" % retry_after))
+    return make(status, fields, body, reason=reason, close=close)
+
+
+FLOW_NOT_FOUND: Final = problem(404, "FLOW_NOT_FOUND", "There is nothing at this URL.")
+ADDRESS_FORBIDDEN: Final = problem(403, "ADDRESS_FORBIDDEN", "Requests from this address are not accepted.")
+UNAUTHENTICATED: Final = problem(401, "UNAUTHENTICATED", UNAUTHENTICATED_DETAIL)
+BODY_TOO_LARGE: Final = problem(413, "BODY_TOO_LARGE", "The body is larger than this URL accepts.", close=True)
+BODY_INVALID: Final = problem(400, "BODY_INVALID", "The body is not what its Content-Type says.")
+BODY_TIMEOUT: Final = problem(408, "REQUEST_TIMEOUT", "The request took too long to arrive.", close=True)
+HEADER_TOO_LARGE: Final = problem(431, "HEADER_TOO_LARGE", "The header fields are too large.", close=True)
+INTERNAL: Final = problem(500, "INTERNAL", "The request could not be handled.", close=True)
+OVERLOADED: Final = problem(503, "OVERLOADED", "Too much is going on. Try again later.", retry_after=1)
+TOO_MANY_CONNECTIONS: Final = problem(
+    503, "TOO_MANY_CONNECTIONS", "Too many connections are open. Try again later.", retry_after=1, close=True
+)
+ROUTER_UNAVAILABLE: Final = problem(
+    503, "ROUTER_UNAVAILABLE", "The request can't be stored now. Try again later.", retry_after=1
+)
+NOT_STORED: Final = problem(500, "NOT_STORED", "The event could not be stored.")
+FLOW_FOUND: Final = make(200, (), b"")
+
+_MALFORMED_DETAILS: Final = {
+    400: "The request is malformed.",
+    417: "The expectation can't be met.",
+    431: "The header fields are too large.",
+    501: "The transfer coding is not supported.",
+    505: "The HTTP version is not supported.",
+}
+
+
+def malformed(status: int, reason: str) -> Answer:
+    """Return the answer to a request that can't be understood; the connection is closed after it."""
+    return problem(status, reason, _MALFORMED_DETAILS.get(status, "The request is malformed."), close=True)
+
+
+def method_not_allowed(methods: Sequence[str]) -> Answer:
+    """Return a 405 that names what is allowed (RFC 9110, section 15.5.6)."""
+    allow = ", ".join(sorted({*methods, "HEAD"})).encode("ascii")
+    return problem(405, "METHOD_NOT_ALLOWED", "The method is not allowed here.", headers=[(b"Allow", allow)])
+
+
+@lru_cache(256)
+def limited(reason: str, retry_after: int) -> Answer:
+    """Return the 429 of a flow that takes no more for now."""
+    return problem(429, reason, "This URL takes no more requests for now.", retry_after=retry_after)
+
+
+@lru_cache(256)
+def unavailable(reason: str, retry_after: int) -> Answer:
+    """Return the 503 for something that is away or full."""
+    return problem(503, reason, "The request can't be stored now. Try again later.", retry_after=retry_after)
+
+
+def unauthenticated(challenge: str | None) -> Answer:
+    """Return the 401 of an endpoint, with `WWW-Authenticate` where its scheme has one (RFC 9110, section 11.6.1)."""
+    if challenge is None:
+        return UNAUTHENTICATED
+    return problem(
+        401, "UNAUTHENTICATED", UNAUTHENTICATED_DETAIL, headers=[(b"WWW-Authenticate", challenge.encode("latin-1"))]
+    )

@@ -1,0 +1,89 @@
+"""The composition root of an edge: everything is made and wired here."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from tornado.netutil import bind_sockets
+
+from edge.directory import Directory
+from edge.gateway import Gateway
+from edge.ingest import Ingest
+from edge.metrics import Counts
+from edge.refusals import RefusalLog
+from edge.router import GrpcRouter
+from edge.server import Server
+from flowhook import logs, metrics
+from flowhook.client.channel import open_channel
+from flowhook.config import EdgeSettings
+from flowhook.errors import UnavailableError
+from flowhook.process import Lifecycle, Reporter
+
+log = logs.get_logger(__name__)
+
+
+async def serve(settings: EdgeSettings, lifecycle: Lifecycle) -> None:
+    """Serve senders until `lifecycle.stop` is set, then drain for at most `settings.drain_seconds`.
+
+    `lifecycle.ready` is set while the flows are known; without a router requests are answered 503.
+
+    Raises:
+        InvalidError: there is no token for the router.
+        UnavailableError: the port can't be had (`PORT_UNAVAILABLE`).
+    """
+    channel = open_channel(settings, "edge")
+    try:
+        await _serve(settings, lifecycle, channel)
+    finally:
+        await channel.close(None)
+
+
+async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any) -> None:
+    counts = Counts()
+    router = GrpcRouter(channel)
+    loop = asyncio.get_running_loop()
+
+    def trust(trusted: bool) -> None:  # noqa: FBT001 - what `Directory` tells
+        lifecycle.detail = "" if trusted else "the router does not answer"
+        (lifecycle.ready.set if trusted else lifecycle.ready.clear)()
+
+    directory = Directory(router, counts, size=settings.flow_cache_size, on_trust=trust)
+    ingest = Ingest(router, counts, timeout=settings.router_timeout, max_pending=settings.max_pending_events)
+    gateway = Gateway(directory, ingest, RefusalLog(loop.time), public_url=settings.public_url)
+    server = Server(settings, gateway.handle, counts)
+    counts.gauge("flowhook_edge_connections", "Open connections.", lambda: server.connections)
+    counts.gauge("flowhook_edge_pending_events", "Requests that wait for the router.", lambda: ingest.pending)
+    counts.gauge("flowhook_edge_cached_flows", "Flow IDs, known and unknown, in the cache.", lambda: directory.cached)
+
+    registry = metrics.registry()
+    registry.register(counts)
+    try:
+        sockets = _bind(settings)
+        for each in sockets:
+            lifecycle.announce("http", *each.getsockname()[:2])
+        server.add_sockets(sockets)
+        async with asyncio.TaskGroup() as tasks:
+            helpers = [
+                tasks.create_task(directory.run(), name="follow flows"),
+                tasks.create_task(ingest.run(), name="ingest"),
+                tasks.create_task(server.sweep(), name="sweep connections"),
+                tasks.create_task(Reporter(channel, lifecycle).run(), name="report"),
+            ]
+            await lifecycle.stop.wait()
+            await server.drain(settings.drain_seconds)
+            for helper in helpers:
+                helper.cancel()
+    finally:
+        server.stop()
+        registry.unregister(counts)
+
+
+def _bind(settings: EdgeSettings) -> list[Any]:
+    """Return listening sockets; `reuse_port` lets several edges share the port."""
+    try:
+        return bind_sockets(settings.http_port, settings.host, reuse_port=True)
+    except OSError as error:
+        raise UnavailableError(
+            f"can't listen on {settings.host}:{settings.http_port}: {error.strerror}", reason="PORT_UNAVAILABLE"
+        ) from None

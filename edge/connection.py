@@ -1,0 +1,354 @@
+"""One connection: requests in, answers out, one at a time and in order (so pipelining just works).
+
+One task a connection, none a request; timers are deadlines that the server looks at a few times a second. A request
+that was refused before its body was read is answered at once; what still comes of it is drained for at most a second,
+because closing a socket with unread data makes the kernel reset it, and the sender would never see the answer.
+
+Source: RFC 9112, sections 9.3 (persistence, pipelining) and 9.6 (tear-down); RFC 9110, section 10.1.1 (Expect).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final, Protocol
+
+from tornado.iostream import IOStream, StreamClosedError
+
+from edge import answers
+from edge.answers import Answer
+from edge.http1 import ChunkedBody, Head, MalformedRequestError, parse_head
+from flowhook import limits, logs
+
+DRAIN_SECONDS: Final = 1.0
+"""How long what a refused sender still sends is read and dropped."""
+
+DISCARDED_BYTES: Final = 64 * limits.KIB
+"""Unread bodies up to this size are read and dropped, and the connection lives on; above it, it is closed."""
+
+READ_BYTES: Final = 64 * limits.KIB
+"""Read from a socket at once."""
+
+NEVER: Final = float("inf")
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+log = logs.get_logger(__name__)
+
+
+class BodyTooLargeError(Exception):
+    """The body is, or says that it will be, larger than the endpoint takes."""
+
+
+class Overloaded(Exception):  # noqa: N818 - says what is, not what went wrong
+    """All bodies that are being received take more memory than they may."""
+
+
+class Request(Protocol):
+    """A request, as far as it has arrived; what a handler sees of a connection."""
+
+    @property
+    def head(self) -> Head:
+        """Request line and header fields."""
+        ...
+
+    @property
+    def address(self) -> IPv4Address | IPv6Address:
+        """Where the sender's side of the connection is; IPv4-mapped addresses as IPv4."""
+        ...
+
+    async def body(self, max_bytes: int) -> bytes:
+        """Receive the body, once; until then the sender is not even told to continue.
+
+        Raises:
+            BodyTooLargeError: it is larger than `max_bytes`.
+            Overloaded: there is no memory for it now.
+            MalformedRequestError: it is not framed as it should be.
+            StreamClosedError: the sender went away.
+        """
+        ...
+
+
+Handler = Callable[[Request], Awaitable[Answer]]
+"""Answers a request. Must not raise but for what `Request.body` raises."""
+
+
+class Host(Protocol):
+    """What connections share."""
+
+    header_timeout: float
+    body_timeout: float
+    idle_timeout: float
+    keep_tail: bytes
+    """Ends the head of an answer after which the connection persists: Date and the empty line."""
+    close_tail: bytes
+    """The same, with `Connection: close`."""
+    draining: bool
+    """Whether connections shall end after the request they are at."""
+    received: int
+    """Bytes of bodies that are in memory; counted above `READ_BYTES` each."""
+    max_received: int
+
+    def now(self) -> float:
+        """Return the loop's time in seconds."""
+        ...
+
+    def answered(self, answer: Answer) -> None:
+        """Count an answer."""
+        ...
+
+
+class Connection:
+    """Serves one sender until either side has enough.
+
+    Attributes:
+        deadline: loop time after which `expire` is called.
+        idle: whether no request has begun.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_handler",
+        "_held",
+        "_host",
+        "_peer",
+        "_stream",
+        "_unread",
+        "address",
+        "deadline",
+        "head",
+        "idle",
+    )
+
+    head: Head
+    """Of the request under way; not there before the first one."""
+
+    def __init__(self, stream: IOStream, peer: str, host: Host, handler: Handler) -> None:
+        self._stream = stream
+        self._peer = peer
+        self._host = host
+        self._handler = handler
+        self._buffer = b""  # received and not yet looked at
+        self._unread = 0  # bytes of the body that were not read yet; -1: chunked, not begun
+        self._held = 0  # bytes of the body that count in the host's `received`
+        self.address = peer_address(peer)
+        self.deadline = NEVER
+        self.idle = True
+
+    async def serve(self) -> None:
+        """Serve requests until the connection ends. Raises nothing; closes the stream."""
+        try:
+            while await self._serve_one():
+                pass
+        except StreamClosedError:
+            pass
+        except Exception:
+            log.exception("connection failed", address=self._peer)
+        finally:
+            self._release()
+            self._stream.close()
+
+    def expire(self) -> None:
+        """End the connection, because it is past its deadline; tell the sender when there is something to tell."""
+        if not self.idle and not self._stream.closed() and not self._stream.writing():
+            self._send(answers.BODY_TIMEOUT, None, keep_alive=False)
+            self._host.answered(answers.BODY_TIMEOUT)
+        self._stream.close()
+
+    def close_if_idle(self) -> None:
+        """End the connection unless a request is under way."""
+        if self.idle:
+            self._stream.close()
+
+    def reject(self, answer: Answer) -> None:
+        """Send an answer without waiting for a request, and end the connection."""
+        self._host.answered(answer)
+        self._send(answer, None, keep_alive=False)
+        self._stream.close()
+
+    def abort(self) -> None:
+        """End the connection now."""
+        self._stream.close()
+
+    async def _serve_one(self) -> bool:
+        """Serve the next request; return whether there may be another one after it."""
+        raw = await self._read_head()
+        self.deadline = NEVER
+        if raw is None:
+            await self._refuse(answers.HEADER_TOO_LARGE, None)
+            return False
+        host = self._host
+        head: Head | None = None
+        try:
+            head = self.head = parse_head(raw)
+            self._unread = head.length
+            answer = await self._handler(self)
+        except MalformedRequestError as error:
+            log.debug("malformed request", address=self._peer, reason=error.reason, detail=error.detail)
+            await self._refuse(answers.malformed(error.status, error.reason), head)
+            return False
+
+        self._release()
+        if answer.close or not head.keep_alive or host.draining or self._unread:
+            return await self._finish_unread(answer)
+        host.answered(answer)
+        if head.http10 or head.method == "HEAD":
+            self._send(answer, head, keep_alive=True)
+        else:
+            self._stream.write(answer.head + host.keep_tail + answer.body)
+        if self._stream.writing():
+            await self._flush()
+        if self._buffer:
+            await asyncio.sleep(0)  # a pipeline of refused requests must not keep the loop
+        return True
+
+    async def _read_head(self) -> bytes | None:
+        """Return the next request's head up to its last CRLF; None when it is too large."""
+        host = self._host
+        buffer = self._buffer
+        self.idle = not buffer
+        self.deadline = host.now() + (host.idle_timeout if self.idle else host.header_timeout)
+        searched = 0
+        while True:
+            while buffer.startswith(b"\r\n"):  # RFC 9112, section 2.2: at least one empty line is ignored
+                buffer = buffer[2:]
+            end = buffer.find(b"\r\n\r\n", searched)
+            if end >= 0:
+                self._buffer = buffer[end + 4 :]
+                return buffer[: end + 2] if end <= limits.MAX_HEADER_BYTES else None
+            if len(buffer) > limits.MAX_HEADER_BYTES:
+                self._buffer = buffer
+                return None
+            searched = max(0, len(buffer) - 3)
+            data: bytes = await self._stream.read_bytes(READ_BYTES, partial=True)
+            if self.idle:
+                self.idle = False
+                self.deadline = host.now() + host.header_timeout
+            buffer = buffer + data if buffer else data
+
+    async def body(self, max_bytes: int) -> bytes:
+        """Receive the body; see `Request.body`."""
+        length = self._unread
+        if length == 0:
+            return b""
+        if length > max_bytes:
+            raise BodyTooLargeError
+        if length > 0:
+            buffer = self._buffer
+            if len(buffer) == length:  # the usual case: it came along with the head
+                self._buffer = b""
+                self._unread = 0
+                return buffer
+            if len(buffer) > length:
+                self._buffer = buffer[length:]
+                self._unread = 0
+                return buffer[:length]
+        self.deadline = self._host.now() + self._host.body_timeout
+        if self.head.expects_continue and not self._buffer:
+            self._stream.write(_CONTINUE)
+        body = await (self._read_chunked(max_bytes) if length < 0 else self._read_fixed(length))
+        self.deadline = NEVER
+        return body
+
+    async def _read_fixed(self, length: int) -> bytes:
+        # Whole pieces of READ_BYTES, so that a body in many tiny segments takes no more memory than its size.
+        pieces = [self._buffer] if self._buffer else []
+        self._unread = length - len(self._buffer)
+        self._buffer = b""
+        while self._unread:
+            piece: bytes = await self._stream.read_bytes(min(READ_BYTES, self._unread))
+            self._unread -= len(piece)
+            pieces.append(piece)
+            if self._unread:
+                self._hold(len(piece))
+                await asyncio.sleep(0)  # a fast sender must not keep the loop
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def _read_chunked(self, max_bytes: int) -> bytes:
+        chunks = ChunkedBody()
+        data, self._buffer = self._buffer, b""
+        while True:
+            if data:
+                before = len(chunks.content)
+                chunks.feed(data)
+                if len(chunks.content) > max_bytes:
+                    raise BodyTooLargeError
+                if chunks.done:
+                    break
+                self._hold(len(chunks.content) - before)
+                await asyncio.sleep(0)
+            data = await self._stream.read_bytes(READ_BYTES, partial=True)
+        self._buffer = chunks.rest
+        self._unread = 0
+        return bytes(chunks.content)
+
+    def _hold(self, size: int) -> None:
+        host = self._host
+        self._held += size
+        host.received += size
+        if host.received > host.max_received:
+            raise Overloaded
+
+    def _release(self) -> None:
+        if self._held:
+            self._host.received -= self._held
+            self._held = 0
+
+    async def _finish_unread(self, answer: Answer) -> bool:
+        """Send an answer after which the connection ends, or whose request was not read to its end."""
+        head = self.head
+        host = self._host
+        modest = 0 < self._unread <= DISCARDED_BYTES and not head.expects_continue
+        if modest and head.keep_alive and not answer.close and not host.draining:
+            host.answered(answer)
+            self._send(answer, head, keep_alive=True)
+            await self.body(DISCARDED_BYTES)
+            return True
+        if self._unread or answer.close:
+            await self._refuse(answer, head)
+        else:
+            host.answered(answer)
+            self.deadline = host.now() + host.body_timeout
+            self._send(answer, head, keep_alive=False)
+            await self._flush()
+        return False
+
+    async def _refuse(self, answer: Answer, head: Head | None) -> None:
+        """Send an answer, then drop what still comes for at most `DRAIN_SECONDS`; the connection ends."""
+        self._host.answered(answer)
+        self.deadline = NEVER
+        self._send(answer, head, keep_alive=False)
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS):
+                await self._flush()
+                if self._stream.socket is not None:
+                    self._stream.socket.shutdown(socket.SHUT_WR)
+                while True:
+                    await self._stream.read_bytes(READ_BYTES, partial=True)
+                    await asyncio.sleep(0)
+        except (TimeoutError, OSError):  # StreamClosedError among them
+            pass
+
+    def _send(self, answer: Answer, head: Head | None, *, keep_alive: bool) -> None:
+        data = answer.head
+        if keep_alive and head is not None and head.http10:
+            data += b"Connection: keep-alive\r\n"
+        data += self._host.keep_tail if keep_alive else self._host.close_tail
+        if head is None or head.method != "HEAD":
+            data += answer.body
+        self._stream.write(data)
+
+    async def _flush(self) -> None:
+        """Wait until the sender has taken what was written, so that one that reads nothing piles nothing up."""
+        if self._stream.writing():
+            if self.deadline == NEVER:
+                self.deadline = self._host.now() + self._host.body_timeout
+            await self._stream.write(b"")
+            self.deadline = NEVER
+
+
+def peer_address(peer: str) -> IPv4Address | IPv6Address:
+    """Return the address of a peer as sockets name it; IPv4-mapped ones as IPv4, scope IDs dropped."""
+    address = ip_address(peer.partition("%")[0])
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address

@@ -1,0 +1,253 @@
+"""Which flows there are: a bounded cache of compiled endpoints, kept true by a watch.
+
+What is cached was true at a registry revision and is dropped when the watch tells of a later change to it. A watch that
+says nothing for `limits.WATCH_SILENCE_SECONDS` can't be trusted to have told everything: then nothing cached is used,
+so that no revoked secret and no deleted flow lives on, and each request asks the router.
+
+IDs that name no flow are cached too, apart from the flows, so that made-up ones can't push real ones out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+import orjson
+from pydantic import ValidationError
+
+from edge.endpoints import Endpoint
+from edge.metrics import Counts
+from edge.router import Change, Router
+from flowhook import limits, logs
+from flowhook.document.webhook import Webhook
+from flowhook.errors import FlowhookError, NotFoundError, OutOfRangeError, UnavailableError
+
+MAX_LOOKUPS: Final = 64
+"""Lookups at the router at a time; further ones wait for their turn."""
+
+LOOKUP_SECONDS: Final = 3.0
+"""A request that waits for a lookup longer than this is answered 503."""
+
+RECHECK_SECONDS: Final = 0.01
+RECONNECT_SECONDS: Final = 0.2
+
+_NAME: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_FLOW_ID: Final = re.compile(rf"{_NAME}(?:\.{_NAME})?")
+
+log = logs.get_logger(__name__)
+
+
+class _Lookup:
+    """A lookup under way: who waits for it, and what changed meanwhile."""
+
+    __slots__ = ("changes", "result")
+
+    def __init__(self, result: asyncio.Future[Endpoint | None]) -> None:
+        self.result = result
+        self.changes: list[Change] = []
+
+
+class Directory:
+    """The cache. `run` must be running for it to be used, and for lookups to be made."""
+
+    def __init__(
+        self,
+        router: Router,
+        counts: Counts,
+        *,
+        size: int,
+        lookup_seconds: float = LOOKUP_SECONDS,
+        silence_seconds: float = limits.WATCH_SILENCE_SECONDS,
+        on_trust: Callable[[bool], None] = lambda _trusted: None,
+    ) -> None:
+        """Cache up to `size` flows, and as many IDs that name none; tell `on_trust` when the watch comes and goes."""
+        self._router = router
+        self._counts = counts
+        self._size = size
+        self._lookup_seconds = lookup_seconds
+        self._silence = silence_seconds
+        self._on_trust = on_trust
+        self._now = asyncio.get_running_loop().time
+        self._known: OrderedDict[str, Endpoint] = OrderedDict()
+        self._unknown: OrderedDict[str, None] = OrderedDict()
+        self._lookups: dict[str, _Lookup] = {}
+        self._slots = asyncio.Semaphore(MAX_LOOKUPS)
+        self._tasks: asyncio.TaskGroup | None = None
+        self._revision = 0
+        self._trusted_until = 0.0
+
+    @property
+    def cached(self) -> int:
+        """How many flows, known and unknown, are remembered."""
+        return len(self._known) + len(self._unknown)
+
+    async def find(self, flow_id: str) -> Endpoint | None:
+        """Return the endpoint of a flow; None when there is no such flow, or it has no webhook.
+
+        Does not suspend when the cache knows.
+
+        Raises:
+            FlowhookError: nobody can say now.
+        """
+        if self._now() < self._trusted_until:
+            endpoint = self._known.get(flow_id)
+            if endpoint is not None:
+                self._known.move_to_end(flow_id)
+                self._counts.cache_hits += 1
+                return endpoint
+            if flow_id in self._unknown:
+                self._unknown.move_to_end(flow_id)
+                self._counts.cache_hits += 1
+                return None
+        if _FLOW_ID.fullmatch(flow_id) is None or len(flow_id) > limits.MAX_FLOW_ID_LENGTH:
+            return None
+        self._counts.cache_misses += 1
+        return await self._join_lookup(flow_id)
+
+    def drop(self, flow_id: str) -> None:
+        """Forget what is cached of a flow."""
+        self._known.pop(flow_id, None)
+        self._unknown.pop(flow_id, None)
+
+    async def run(self) -> None:
+        """Follow the registry until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            while True:
+                try:
+                    await self._watch()
+                except OutOfRangeError as error:
+                    self._forget_all()
+                    named = error.metadata.get("revision", "")
+                    self._revision = int(named) if named.isdecimal() else 0
+                except FlowhookError as error:
+                    log.warning("watch of flows interrupted", reason=error.reason, detail=error.message)
+                except TimeoutError:
+                    log.warning("watch of flows went silent")
+                if self._now() >= self._trusted_until:
+                    self._on_trust(False)
+                await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def _watch(self) -> None:
+        """Follow one stream to its end.
+
+        Raises:
+            FlowhookError: it ended with an error.
+            TimeoutError: it went silent.
+        """
+        caught_up = False
+        changes = self._router.watch(self._revision)
+        try:
+            while True:
+                async with asyncio.timeout(self._silence):
+                    change = await anext(changes)
+                self._apply(change)
+                # what comes before the first progress mark is history: more of it may follow
+                caught_up = caught_up or change.is_progress
+                if caught_up:
+                    if self._now() >= self._trusted_until:
+                        self._on_trust(True)
+                    self._trusted_until = self._now() + self._silence
+        except StopAsyncIteration:
+            return
+        finally:
+            await changes.aclose()
+
+    def _apply(self, change: Change) -> None:
+        if change.revision < self._revision or (self._revision == 0 and change.is_progress):
+            # Another history than the one we know (a restored database), or the first word of it: what was looked up
+            # before may have changed unnoticed.
+            self._forget_all()
+        self._revision = change.revision
+        for lookup in self._lookups.values():
+            lookup.changes.append(change)
+        if change.flow_id:
+            self.drop(change.flow_id)
+        elif change.secret_name:
+            stale = [each.flow_id for each in self._known.values() if change.secret_name in each.secret_names]
+            for flow_id in stale:
+                self.drop(flow_id)
+
+    def _forget_all(self) -> None:
+        self._known.clear()
+        self._unknown.clear()
+
+    async def _join_lookup(self, flow_id: str) -> Endpoint | None:
+        lookup = self._lookups.get(flow_id)
+        if lookup is None:
+            if self._tasks is None:
+                raise UnavailableError("the edge is starting")
+            lookup = _Lookup(asyncio.get_running_loop().create_future())
+            self._lookups[flow_id] = lookup
+            self._tasks.create_task(self._look_up(flow_id, lookup), name=f"look up {flow_id}")
+        return await asyncio.shield(lookup.result)
+
+    async def _look_up(self, flow_id: str, lookup: _Lookup) -> None:
+        try:
+            async with asyncio.timeout(self._lookup_seconds), self._slots:
+                endpoint = await self._current(flow_id, lookup)
+        except FlowhookError as error:
+            lookup.result.set_exception(error)
+        except TimeoutError:
+            lookup.result.set_exception(UnavailableError("the lookup of a flow took too long"))
+        except Exception:
+            log.exception("lookup of a flow failed", flow=flow_id)
+            lookup.result.set_exception(UnavailableError("the lookup of a flow failed"))
+        else:
+            self._remember(flow_id, endpoint)
+            lookup.result.set_result(endpoint)
+        finally:
+            del self._lookups[flow_id]
+            if not lookup.result.done():
+                lookup.result.cancel()
+
+    async def _current(self, flow_id: str, lookup: _Lookup) -> Endpoint | None:
+        """Return an endpoint that nothing the watch told of has overtaken."""
+        while True:
+            floor = self._revision
+            lookup.changes.clear()
+            endpoint = await self._fetch(flow_id)
+            if endpoint is None:
+                if not any(change.flow_id == flow_id for change in lookup.changes):
+                    return None
+            elif endpoint.revision >= floor and not any(
+                change.revision > endpoint.revision
+                and (change.flow_id == flow_id or change.secret_name in endpoint.secret_names)
+                for change in lookup.changes
+            ):
+                return endpoint
+            await asyncio.sleep(RECHECK_SECONDS)
+
+    async def _fetch(self, flow_id: str) -> Endpoint | None:
+        try:
+            found = await self._router.get_flow(flow_id, self._lookup_seconds)
+            raw = orjson.loads(found.definition).get("webhook")
+            if raw is None:
+                return None
+            webhook = Webhook.model_validate(raw)
+            revision = found.revision
+            secrets: dict[str, bytes] = {}
+            names = webhook.secret_names()
+            if names:
+                resolved = await self._router.resolve_secrets(flow_id, names, self._lookup_seconds)
+                secrets = resolved.values
+                revision = min(revision, resolved.revision)
+        except NotFoundError:
+            return None
+        except ValidationError:
+            log.error("a stored flow can't be read", flow=flow_id)  # noqa: TRY400 - it says which flow; the rest is its author's
+            raise UnavailableError("the flow can't be read") from None
+        return Endpoint(flow_id, webhook, secrets, revision)
+
+    def _remember(self, flow_id: str, endpoint: Endpoint | None) -> None:
+        if endpoint is None:
+            self._unknown[flow_id] = None
+            if len(self._unknown) > self._size:
+                self._unknown.popitem(last=False)
+        else:
+            self._known[flow_id] = endpoint
+            if len(self._known) > self._size:
+                self._known.popitem(last=False)

@@ -1,0 +1,144 @@
+"""A flow as the edge sees it: everything that can be worked out before a request comes, worked out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any, Final
+
+import orjson
+
+from edge import answers
+from edge.responses import ConfiguredResponse
+from flowhook import limits
+from flowhook.document.webhook import Webhook
+from flowhook.errors import InvalidError
+from flowhook.expressions.paths import Accessor, compile_accessor, strip
+from flowhook.ids import slot_of
+from flowhook.signatures import Match, RequestView, Verifier, build_verifiers
+from flowhook.v1.envelope_pb2 import Principal
+from flowhook.wire import fast
+
+HOP_BY_HOP: Final = frozenset(
+    {
+        "connection",
+        "expect",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+"""Fields that concern one connection alone (RFC 9110, section 7.6.1)."""
+
+CREDENTIALS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
+"""Fields that carry credentials whatever a flow asks for."""
+
+
+class Endpoint:
+    """One flow's URL, compiled.
+
+    Attributes:
+        slot: of the flow, for minting IDs.
+        revision: registry-wide revision that this is at least as new as.
+        secret_names: secrets whose change makes this out of date.
+        early: verifiers that need no body.
+        late: verifiers that need the body.
+        dropped_headers: lower-case names of fields that are not kept.
+        dropped_query: names of query parameters that are not kept.
+    """
+
+    __slots__ = (
+        "_dedupe",
+        "_networks",
+        "_principals",
+        "delivery_ids",
+        "dropped_headers",
+        "dropped_query",
+        "early",
+        "flow_id",
+        "late",
+        "max_body",
+        "methods",
+        "needs_view",
+        "not_allowed",
+        "response",
+        "revision",
+        "schemes",
+        "secret_names",
+        "slot",
+        "subpaths",
+        "unauthenticated",
+    )
+
+    def __init__(self, flow_id: str, webhook: Webhook, secrets: Mapping[str, bytes], revision: int) -> None:
+        self.flow_id = flow_id
+        self.slot = slot_of(flow_id)
+        self.revision = revision
+        self.secret_names = webhook.secret_names()
+        self.methods = frozenset[str](webhook.methods)
+        self.not_allowed = answers.method_not_allowed(webhook.methods)
+        self.subpaths = webhook.subpaths
+        self.max_body = webhook.max_body
+        self.schemes = ",".join(kind.kind for kind in webhook.auth)
+        self._networks = webhook.allow_from
+        verifiers = build_verifiers(webhook.auth, secrets)
+        self.early = [verifier for verifier in verifiers if not verifier.needs_body]
+        self.late = [verifier for verifier in verifiers if verifier.needs_body]
+        self.dropped_headers = HOP_BY_HOP.union(CREDENTIALS, *(verifier.credential_headers for verifier in verifiers))
+        self.dropped_query = frozenset[str]().union(*(verifier.credential_query for verifier in verifiers))
+        challenges = [verifier.challenge for verifier in verifiers if verifier.challenge is not None]
+        self.unauthenticated = answers.unauthenticated(challenges[0] if challenges else None)
+        self._principals: dict[Match, Principal | None] = {} if webhook.auth else {Match("none", ""): None}
+        dedupe = webhook.dedupe
+        self.delivery_ids = dedupe.enabled and dedupe.key is None and bool(webhook.auth)
+        self._dedupe: Accessor | None = (
+            compile_accessor(strip(dedupe.key)) if dedupe.enabled and dedupe.key is not None else None
+        )
+        self.response = ConfiguredResponse(webhook.respond)
+        self.needs_view = self._dedupe is not None or self.response.needs_view
+
+    def admits(self, address: IPv4Address | IPv6Address) -> bool:
+        """Whether `allow_from` lets requests from this address in."""
+        return not self._networks or any(address in network for network in self._networks)
+
+    def principal(self, match: Match) -> Principal | None:
+        """Return who was authenticated, None where nobody is asked."""
+        try:
+            return self._principals[match]
+        except KeyError:
+            principal = self._principals[match] = fast.principal(match.scheme, match.secret)
+            return principal
+
+    def dedupe_key(self, verifier: Verifier, request: RequestView, view: Mapping[str, Any] | None) -> str:
+        """Return the key under which a repeated delivery of this request is recognised, or an empty string.
+
+        Args:
+            verifier: the one that passed; its provider may number its deliveries.
+            request: what came in.
+            view: what `.` is; there when `needs_view`.
+        """
+        if self.delivery_ids:
+            return shortened(verifier.delivery_id(request) or "")
+        if self._dedupe is None:
+            return ""
+        try:
+            value = self._dedupe(view)
+        except InvalidError:
+            return ""  # a request without the key is one of its own
+        if value is None:
+            return ""
+        return shortened(value if isinstance(value, str) else orjson.dumps(value).decode())
+
+
+def shortened(key: str) -> str:
+    """Return a dedupe key that is short enough to be stored: itself, or its hash."""
+    encoded = key.encode("utf-8", "replace")
+    if len(encoded) <= limits.MAX_DEDUPE_KEY_BYTES:
+        return encoded.decode()
+    return "sha256:" + hashlib.sha256(encoded).hexdigest()

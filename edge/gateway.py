@@ -1,0 +1,200 @@
+"""What a request must pass before it is accepted: cheapest checks first.
+
+Flow, method, address, credentials that stand in headers, size, signature, rate (asked of the router with storage),
+parsing, storage. A refusal says no more than the sender may know.
+
+Source: DESIGN, "HTTP" is the contract; RFC 9110 for the statuses.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+import orjson
+
+from edge import answers
+from edge.answers import Answer
+from edge.connection import BodyTooLargeError, Overloaded, Request
+from edge.directory import Directory
+from edge.endpoints import Endpoint
+from edge.http1 import Head
+from edge.ingest import Ingest, IngestUnavailableError
+from edge.refusals import RefusalLog
+from edge.view import view
+from flowhook import ids, logs
+from flowhook.errors import FlowhookError
+from flowhook.signatures import Match, RequestView, SignatureError, Verifier, strip_query
+from flowhook.v1.failure_pb2 import DISPOSITION_RETRYABLE, Failure
+from flowhook.wire import fast
+
+PREFIX: Final = "/hook/"
+
+BODYLESS_METHODS: Final = frozenset({"GET", "DELETE"})
+"""Requests of these methods are complete without a body, whatever their Content-Type says."""
+
+LIMITS: Final = frozenset({"RATE_LIMITED", "BACKLOG_FULL"})
+"""Reasons of the router that are the sender's to mind: 429."""
+
+log = logs.get_logger(__name__)
+
+
+class _Refused(Exception):  # noqa: N818 - carries an answer, not an error
+    """The request is answered with a refusal."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.status, answer.reason)
+        self.answer = answer
+
+
+class Gateway:
+    """Answers requests."""
+
+    def __init__(self, directory: Directory, ingest: Ingest, refusals: RefusalLog, *, public_url: str = "") -> None:
+        """Look flows up in `directory`, store by `ingest`; `public_url` is scheme and host as senders see them."""
+        self._directory = directory
+        self._ingest = ingest
+        self._refusals = refusals
+        self._public_url = public_url.rstrip("/")
+
+    async def handle(self, request: Request) -> Answer:
+        """Answer one request.
+
+        Raises:
+            MalformedRequestError: its body is not framed as it should be.
+            StreamClosedError: the sender went away before it was complete.
+        """
+        try:
+            return await self._accept(request)
+        except _Refused as refusal:
+            return refusal.answer
+        except BodyTooLargeError:
+            return answers.BODY_TOO_LARGE
+        except Overloaded:
+            return answers.OVERLOADED
+        except IngestUnavailableError:
+            return answers.ROUTER_UNAVAILABLE
+
+    async def _accept(self, request: Request) -> Answer:
+        head = request.head
+        endpoint = await self._endpoint(head)
+        if head.method not in endpoint.methods:
+            return answers.FLOW_FOUND if head.method == "HEAD" else endpoint.not_allowed
+        if not endpoint.admits(request.address):
+            return answers.ADDRESS_FORBIDDEN
+
+        target = f"{head.path}?{head.query}" if head.query else head.path
+        url = f"{self._public_url or 'http://' + head.host}{target}"
+        seen = RequestView(head.method, url, head.path, head.query, head.headers, b"")
+        verified = _check(endpoint.early, seen) if endpoint.early else None
+        if isinstance(verified, SignatureError) and not endpoint.late:
+            return self._unauthenticated(endpoint, request, verified)
+        body = await request.body(endpoint.max_body)
+        if body:
+            seen = seen._replace(body=body)
+        if verified is None or isinstance(verified, SignatureError):
+            earlier, verified = verified, _check(endpoint.late, seen)
+            if isinstance(verified, SignatureError):
+                if earlier is not None and earlier.specificity > verified.specificity:
+                    verified = earlier
+                return self._unauthenticated(endpoint, request, verified)
+
+        content = None
+        if _is_json(head.content_type) and (body or head.method not in BODYLESS_METHODS):
+            try:
+                content = orjson.loads(body)
+            except orjson.JSONDecodeError:
+                return answers.BODY_INVALID
+        return await self._store(endpoint, head, seen, verified, content)
+
+    async def _endpoint(self, head: Head) -> Endpoint:
+        path = head.path
+        if not path.startswith(PREFIX):
+            raise _Refused(answers.FLOW_NOT_FOUND)
+        flow_id, slash, _ = path[len(PREFIX) :].partition("/")
+        try:
+            endpoint = await self._directory.find(flow_id)
+        except FlowhookError:
+            raise _Refused(answers.ROUTER_UNAVAILABLE) from None
+        if endpoint is None or (slash and not endpoint.subpaths):
+            raise _Refused(answers.FLOW_NOT_FOUND)
+        return endpoint
+
+    def _unauthenticated(self, endpoint: Endpoint, request: Request, error: SignatureError) -> Answer:
+        self._refusals.unauthenticated(
+            flow=endpoint.flow_id,
+            schemes=endpoint.schemes,
+            reason=error.reason,
+            detail=error.detail,
+            address=request.address,
+        )
+        return endpoint.unauthenticated
+
+    async def _store(
+        self, endpoint: Endpoint, head: Head, seen: RequestView, verified: tuple[Verifier, Match], content: Any
+    ) -> Answer:
+        """Have the event stored, and answer as the flow wants it."""
+        verifier, match = verified
+        now_ms = time.time_ns() // 1_000_000
+        event_id = ids.mint(endpoint.slot, now_ms=now_ms)
+        dropped = endpoint.dropped_headers
+        if head.connection_options:
+            dropped = dropped | head.connection_options
+        headers = [field for field in head.headers if field[0] not in dropped]
+        query = strip_query(head.query, endpoint.dropped_query) if endpoint.dropped_query else head.query
+        shown = (
+            view(event_id, head.method, head.path, query, head.content_type, headers, content)
+            if endpoint.needs_view
+            else None
+        )
+        event = fast.accepted_event(
+            event_id,
+            endpoint.flow_id,
+            now_ms,
+            endpoint.principal(match),
+            endpoint.dedupe_key(verifier, seen, shown),
+            head.method,
+            head.path,
+            query,
+            head.content_type,
+            headers,
+            seen.body,
+            head.traceparent,
+        )
+        result = await self._ingest.submit(event, head.size + len(seen.body))
+        if result.HasField("accepted"):
+            return endpoint.response.render(result.accepted.execution_id, shown)
+        return self._rejected(endpoint, result.rejected)
+
+    def _rejected(self, endpoint: Endpoint, failure: Failure) -> Answer:
+        if failure.reason == "FLOW_NOT_FOUND":
+            self._directory.drop(endpoint.flow_id)
+            return answers.FLOW_NOT_FOUND
+        if failure.reason in LIMITS:
+            return answers.limited(failure.reason, failure.retry_after_seconds or 1)
+        if failure.disposition == DISPOSITION_RETRYABLE:
+            return answers.unavailable(failure.reason, failure.retry_after_seconds or 1)
+        log.error("router refused an event", flow=endpoint.flow_id, reason=failure.reason, detail=failure.message)
+        return answers.NOT_STORED
+
+
+def _check(verifiers: Sequence[Verifier], seen: RequestView) -> tuple[Verifier, Match] | SignatureError:
+    """Return the first verifier that passes with what it found, or the most telling refusal."""
+    now = time.time()
+    worst: SignatureError | None = None
+    for verifier in verifiers:
+        try:
+            return verifier, verifier.verify(seen, now)
+        except SignatureError as error:
+            if worst is None or error.specificity > worst.specificity:
+                worst = error
+    return worst or SignatureError("no kind of `auth` is configured", reason="CREDENTIALS_MISSING")
+
+
+@lru_cache(1024)
+def _is_json(content_type: str) -> bool:
+    """Whether a media type is JSON (RFC 8259) or built on it (RFC 6839, section 3.1)."""
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type == "application/json" or media_type.endswith("+json")

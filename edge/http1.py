@@ -1,0 +1,300 @@
+"""HTTP/1.1 requests, as a server reads them. Pure: bytes in, values out.
+
+Strict on purpose, because a proxy in front of us may read a lenient message differently (request smuggling): bare LF,
+folded lines, spaces before the colon, and every ambiguous framing are refused.
+
+Why not `tornado.http1connection`: it keeps fields in a dict, which loses their order; it answers malformed and too
+large requests itself, before we could say why; and it costs 37 µs more a request (docs/performance.md).
+
+Source: RFC 9110 (semantics), RFC 9112 (HTTP/1.1).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Final
+
+MAX_FIELDS: Final = 256
+"""Header fields of one request."""
+
+MAX_CHUNK_LINE_BYTES: Final = 256
+"""Size and extensions of one chunk."""
+
+MAX_TRAILER_BYTES: Final = 8192
+"""Trailer section of a chunked body; it is read and dropped."""
+
+_TCHAR: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+# Possessive quantifiers: nothing in here can backtrack, whatever is sent.
+_REQUEST_LINE: Final = re.compile(rb"(" + _TCHAR + rb"++) ([\x21-\x7e\x80-\xff]++) HTTP/([0-9])\.([0-9])\r\n")
+_FIELD_LINES: Final = re.compile(rb"(?:" + _TCHAR + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+")
+_ABSOLUTE_FORM: Final = re.compile(rb"(?i:https?)://([^/?#]*+)(.*)", re.DOTALL)
+_HOST: Final = re.compile(rb"[A-Za-z0-9\-._~!$&'()*+,;=%\[\]:]*+")
+_LENGTH: Final = re.compile(rb"[0-9]{1,18}")
+_CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[\t ]*+(?:;[\t\x20-\x7e\x80-\xff]*+)?")
+_TRAILER_LINE: Final = re.compile(_TCHAR + rb"++:[\t\x20-\x7e\x80-\xff]*+")
+
+
+_SPECIAL: Final = frozenset(
+    {"connection", "content-length", "content-type", "expect", "host", "traceparent", "transfer-encoding"}
+)
+
+
+class MalformedRequestError(Exception):
+    """What was received is no request we take; nothing after it on the connection can be trusted.
+
+    Attributes:
+        status: what to answer: 400, 417, 431, 501 or 505.
+        reason: stable cause in UPPER_SNAKE_CASE.
+        detail: for the log.
+    """
+
+    def __init__(self, status: int, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.reason = reason
+        self.detail = detail
+
+
+class Head:
+    """Request line and header fields.
+
+    Attributes:
+        method: as sent; methods are case-sensitive.
+        path: up to `?`, percent-encoding kept, never empty.
+        query: after `?`, percent-encoding kept.
+        headers: pairs in wire order; lower-case name, value without surrounding whitespace.
+        host: value of Host, or the authority of an absolute target; empty in HTTP/1.0 without one.
+        content_type: value of Content-Type, or empty.
+        length: declared length of the body in bytes; 0 without a body, -1 for a chunked one.
+        keep_alive: whether the sender wants the connection to persist.
+        http10: whether it is a HTTP/1.0 request.
+        expects_continue: whether the sender waits for `100 Continue` before it sends the body.
+        connection_options: lower-case tokens of Connection.
+        traceparent: value of the W3C header, or empty.
+        size: bytes of all this.
+    """
+
+    __slots__ = (
+        "connection_options",
+        "content_type",
+        "expects_continue",
+        "headers",
+        "host",
+        "http10",
+        "keep_alive",
+        "length",
+        "method",
+        "path",
+        "query",
+        "size",
+        "traceparent",
+    )
+
+    def __init__(self, method: str, path: str, query: str, *, http10: bool) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self.http10 = http10
+        self.keep_alive = not http10
+        self.headers: list[tuple[str, bytes]] = []
+        self.host = ""
+        self.content_type = ""
+        self.traceparent = ""
+        self.size = 0
+        self.length = 0
+        self.expects_continue = False
+        self.connection_options: frozenset[str] = frozenset()
+
+
+def parse_head(data: bytes) -> Head:
+    """Parse a request's head: from its first byte up to and including the CRLF of its last line.
+
+    Raises:
+        MalformedRequestError: it is no request that we take.
+    """
+    line = _REQUEST_LINE.match(data)
+    if line is None:
+        raise MalformedRequestError(400, "REQUEST_MALFORMED", "no HTTP request line")
+    method, target, major, minor = line.groups()
+    if major != b"1":
+        raise MalformedRequestError(505, "HTTP_VERSION_UNSUPPORTED", "not HTTP/1")
+    start = line.end()
+    if _FIELD_LINES.fullmatch(data, start) is None:
+        raise MalformedRequestError(400, "HEADER_MALFORMED", "a header line is malformed")
+
+    authority: bytes | None = None
+    if not target.startswith(b"/"):
+        authority, target = _split_target(target)
+    try:
+        path, _, query = target.decode().partition("?")
+    except UnicodeDecodeError:
+        raise MalformedRequestError(400, "REQUEST_MALFORMED", "the target is neither ASCII nor UTF-8") from None
+
+    head = Head(method.decode("ascii"), path, query, http10=minor == b"0")
+    special: dict[str, list[bytes]] = {}
+    head.size = len(data)
+    headers = head.headers
+    for field in data[start:-2].split(b"\r\n") if len(data) > start else ():
+        raw_name, _, value = field.partition(b":")
+        name = _lower_name(raw_name)
+        value = value.strip(b" \t")
+        headers.append((name, value))
+        if name in _SPECIAL:
+            special.setdefault(name, []).append(value)
+    if len(headers) > MAX_FIELDS:
+        raise MalformedRequestError(431, "HEADER_TOO_LARGE", "too many header fields")
+    _interpret(head, special)
+    if authority is not None:
+        head.host = _checked_host(authority)
+    return head
+
+
+def _interpret(head: Head, fields: Mapping[str, Sequence[bytes]]) -> None:
+    """Take from the fields what decides where the request ends, what becomes of the connection, and what it is."""
+    hosts = fields.get("host", ())
+    if len(hosts) > 1 or not (hosts or head.http10):
+        raise MalformedRequestError(400, "HOST_INVALID", "not exactly one Host")
+    if hosts:
+        head.host = _checked_host(hosts[0])
+    if "content-type" in fields:
+        head.content_type = fields["content-type"][0].decode("latin-1")
+    if "traceparent" in fields:
+        head.traceparent = fields["traceparent"][0].decode("latin-1")
+    if "connection" in fields:
+        options = head.connection_options = _tokens(b",".join(fields["connection"]))
+        head.keep_alive = "close" not in options and ("keep-alive" in options or not head.http10)
+    if "expect" in fields:
+        if [value.lower() for value in fields["expect"]] != [b"100-continue"]:
+            raise MalformedRequestError(417, "EXPECTATION_UNKNOWN", "an Expect other than 100-continue")
+        head.expects_continue = not head.http10
+    head.length = _body_length(fields.get("content-length", ()), fields.get("transfer-encoding", ()), head)
+
+
+def _body_length(lengths: Sequence[bytes], codings: Sequence[bytes], head: Head) -> int:
+    """Return the length of the body, -1 for a chunked one (RFC 9112, section 6.3)."""
+    if codings:
+        if lengths or head.http10 or len(codings) > 1:
+            raise MalformedRequestError(400, "FRAMING_INVALID", "Transfer-Encoding is ambiguous here")
+        if codings[0].lower() != b"chunked":
+            raise MalformedRequestError(501, "TRANSFER_CODING_UNKNOWN", "a transfer coding other than chunked")
+        return -1
+    if not lengths:
+        return 0
+    if len(set(lengths)) > 1 or _LENGTH.fullmatch(lengths[0]) is None:
+        raise MalformedRequestError(400, "FRAMING_INVALID", "Content-Length is not one number")
+    return int(lengths[0])
+
+
+def _split_target(target: bytes) -> tuple[bytes, bytes]:
+    """Return authority and path-with-query of a target that does not start with a slash (RFC 9112, section 3.2)."""
+    absolute = _ABSOLUTE_FORM.fullmatch(target)
+    if absolute is None:
+        if target == b"*":
+            return b"", target
+        raise MalformedRequestError(400, "REQUEST_MALFORMED", "the target is no path")
+    authority, rest = absolute.groups()
+    return authority, rest if rest.startswith(b"/") else b"/" + rest
+
+
+@lru_cache(4096)
+def _lower_name(name: bytes) -> str:
+    return name.decode("ascii").lower()
+
+
+@lru_cache(1024)
+def _checked_host(value: bytes) -> str:
+    if _HOST.fullmatch(value) is None:
+        raise MalformedRequestError(400, "HOST_INVALID", "Host is malformed")
+    return value.decode("ascii")
+
+
+@lru_cache(256)
+def _tokens(value: bytes) -> frozenset[str]:
+    return frozenset(token.strip().lower() for token in value.decode("latin-1").split(",") if token.strip())
+
+
+class ChunkedBody:
+    """Takes a chunked body apart. Feed it what arrives until `done`; extensions and trailers are dropped.
+
+    Attributes:
+        content: what was received of the body.
+        done: whether the body is complete; `rest` then holds what followed it.
+    """
+
+    __slots__ = ("_buffer", "_pending", "_trailer", "content", "done", "rest")
+
+    def __init__(self) -> None:
+        self.content = bytearray()
+        self.done = False
+        self.rest = b""
+        self._buffer = b""
+        self._pending = 0  # bytes still to come of the present chunk, its CRLF included
+        self._trailer = -1  # bytes of the trailer section so far; -1 before the last chunk
+
+    def feed(self, data: bytes) -> None:
+        """Take what arrived, at least one byte.
+
+        Raises:
+            MalformedRequestError: this is no chunked body.
+        """
+        data = self._buffer + data if self._buffer else data
+        position = 0
+        while not self.done:
+            if self._pending:
+                taken = self._take_chunk(data, position)
+                if not taken:
+                    break
+                position += taken
+                continue
+            end = data.find(b"\r\n", position, position + MAX_CHUNK_LINE_BYTES + MAX_TRAILER_BYTES)
+            if end < 0:
+                self._check_partial_line(len(data) - position)
+                break
+            self._take_line(data[position:end])
+            position = end + 2
+        self._buffer = data[position:]
+        if self.done:
+            self.rest, self._buffer = self._buffer, b""
+
+    def _take_chunk(self, data: bytes, position: int) -> int:
+        """Take content of the present chunk; return how much of `data` that was."""
+        if self._pending > 2:  # noqa: PLR2004 - the length of CRLF
+            piece = data[position : position + self._pending - 2]
+            self.content += piece
+            self._pending -= len(piece)
+            return len(piece)
+        ending = data[position : position + 2]
+        if not b"\r\n".startswith(ending):
+            raise MalformedRequestError(400, "FRAMING_INVALID", "a chunk does not end where it should")
+        if len(ending) < len(b"\r\n"):
+            return 0
+        self._pending = 0
+        return 2
+
+    def _take_line(self, line: bytes) -> None:
+        """Take a line without its CRLF: a chunk's size, or one of the trailer section."""
+        if self._trailer >= 0:
+            self._trailer += len(line) + 2
+            self._check_partial_line(0)
+            if not line:
+                self.done = True
+            elif _TRAILER_LINE.fullmatch(line) is None:
+                raise MalformedRequestError(400, "FRAMING_INVALID", "a trailer line is malformed")
+            return
+        self._check_partial_line(len(line))
+        size = _CHUNK_LINE.fullmatch(line)
+        if size is None:
+            raise MalformedRequestError(400, "FRAMING_INVALID", "a chunk's size is malformed")
+        length = int(size[1], 16)
+        if length:
+            self._pending = length + 2
+        else:
+            self._trailer = 0
+
+    def _check_partial_line(self, length: int) -> None:
+        if self._trailer < 0 and length > MAX_CHUNK_LINE_BYTES:
+            raise MalformedRequestError(400, "FRAMING_INVALID", "a chunk's size line is too long")
+        if self._trailer >= 0 and self._trailer + length > MAX_TRAILER_BYTES:
+            raise MalformedRequestError(431, "HEADER_TOO_LARGE", "the trailer section is too long")

@@ -1,0 +1,118 @@
+"""Configured responses (`webhook.respond`), compiled: what never varies is bytes, the rest a few accessors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import orjson
+
+from edge import answers
+from edge.answers import Answer
+from flowhook.document.webhook import Respond
+from flowhook.errors import InvalidError
+from flowhook.expressions.paths import compile_accessor, is_expression, strip
+from flowhook.ids import LENGTH
+
+Template = Callable[[Any], Any]
+"""Gives a value for what `.` is."""
+
+_ID: Final = "${ .id }"
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_DATE: Final = "date"
+
+
+class ConfiguredResponse:
+    """The answer of a flow to an accepted request.
+
+    Attributes:
+        needs_view: whether expressions look at more than the event's ID, so that `render` needs the request.
+    """
+
+    __slots__ = ("_after", "_before", "_body", "_fixed", "_head", "_headers", "_status", "needs_view")
+
+    def __init__(self, respond: Respond) -> None:
+        self._status = respond.status
+        fields = {name.lower(): (name.encode("ascii"), value) for name, value in respond.headers.items()}
+        fields.pop(_DATE, None)
+        if "content-type" not in fields and not answers.has_no_content(respond.status) and respond.body is not None:
+            media_type = "text/plain; charset=utf-8" if isinstance(respond.body, str) else "application/json"
+            fields = {"content-type": (b"Content-Type", media_type), **fields}
+        self._headers = [(name, _compile(value)) for name, value in fields.values()]
+        self._body = _compile(respond.body)
+        self._fixed: Answer | None = None
+        self._head, self._before, self._after = b"", b"", b""
+        expressions = set(_expressions([*respond.headers.values(), respond.body]))
+        self.needs_view = bool(expressions - {strip(_ID)})
+        if not expressions:
+            self._fixed = self._render({})
+        elif expressions == {strip(_ID)} and not any(is_expression(value) for _, value in fields.values()):
+            self._split_at_id(respond.body)
+
+    def render(self, event_id: str, view: Mapping[str, Any] | None) -> Answer:
+        """Return the answer.
+
+        Args:
+            event_id: of the stored event.
+            view: what `.` is; None unless `needs_view`.
+        """
+        if self._before and len(event_id) == LENGTH:
+            return Answer(self._status, self._head, self._before + event_id.encode() + self._after)
+        return self._fixed or self._render({**(view or {}), "id": event_id})
+
+    def _split_at_id(self, body: Any) -> None:
+        """Prebuild a response that differs in the ID alone: all IDs are equally long, and need no escaping."""
+        mark = "0" * LENGTH
+        answer = self._render({"id": mark})
+        if body is not None and answer.body.count(mark.encode()) == 1:
+            self._head = answer.head
+            self._before, self._after = answer.body.split(mark.encode())
+
+    def _render(self, view: Mapping[str, Any]) -> Answer:
+        value = self._body(view)
+        if value is None:
+            body = b""
+        elif isinstance(value, str):
+            body = value.encode("utf-8", "replace")
+        else:
+            body = orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
+        headers = [(name, _header_value(template(view))) for name, template in self._headers]
+        return answers.make(self._status, headers, body)
+
+
+def _header_value(value: Any) -> bytes:
+    text = "" if value is None else value if isinstance(value, str) else orjson.dumps(value).decode()
+    return _CONTROLS.sub(" ", text).strip().encode("latin-1", "replace")
+
+
+def _compile(value: Any) -> Template:
+    """Return a template for JSON whose strings may be expressions; one that can't be evaluated gives null.
+
+    The event is durable when this runs: whatever the data look like, the answer has to be an acceptance.
+    """
+    if is_expression(value):
+        accessor = compile_accessor(strip(value))
+
+        def evaluate(view: Any) -> Any:
+            try:
+                return accessor(view)
+            except InvalidError:
+                return None
+
+        return evaluate
+    if isinstance(value, dict) and any(_expressions([value])):
+        members = {key: _compile(item) for key, item in value.items()}
+        return lambda view: {key: member(view) for key, member in members.items()}
+    if isinstance(value, list) and any(_expressions(value)):
+        items = [_compile(item) for item in value]
+        return lambda view: [item(view) for item in items]
+    return lambda _view: value
+
+
+def _expressions(values: Any) -> list[str]:
+    """Return the programs of all expressions in JSON."""
+    if is_expression(values):
+        return [strip(values)]
+    members = values.values() if isinstance(values, dict) else values if isinstance(values, list) else ()
+    return [program for member in members for program in _expressions(member)]

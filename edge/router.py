@@ -1,0 +1,124 @@
+"""What the edge asks of the router, over gRPC. Failures come out as `flowhook.errors`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Collection, Sequence
+from typing import NamedTuple, Protocol
+
+import grpc
+import grpc.aio
+
+from flowhook.v1.envelope_pb2 import Event
+from flowhook.v1.flow_service_pb2 import GetFlowRequest, WatchFlowsRequest
+from flowhook.v1.flow_service_pb2_grpc import FlowServiceStub
+from flowhook.v1.ingest_service_pb2 import IngestEventsRequest, IngestResult
+from flowhook.v1.ingest_service_pb2_grpc import IngestServiceStub
+from flowhook.v1.secret_service_pb2 import ResolveSecretsRequest
+from flowhook.v1.secret_service_pb2_grpc import SecretServiceStub
+from flowhook.wire import status
+
+
+class Definition(NamedTuple):
+    """A flow: canonical JSON of its latest revision, and the registry's revision the answer is at least as new as."""
+
+    definition: bytes
+    revision: int
+
+
+class Secrets(NamedTuple):
+    """Values by name, missing where not set, and the registry's revision the answer is at least as new as."""
+
+    values: dict[str, bytes]
+    revision: int
+
+
+class Change(NamedTuple):
+    """A change of the registry. At most one of `flow_id` and `secret_name` is non-empty; neither: a progress mark."""
+
+    revision: int
+    flow_id: str = ""
+    secret_name: str = ""
+
+    @property
+    def is_progress(self) -> bool:
+        """Whether nothing changed: the watch is alive and has told everything up to `revision`."""
+        return not self.flow_id and not self.secret_name
+
+
+class Router(Protocol):
+    """The router, as the edge sees it. Every method may raise any FlowhookError but what it names has a meaning."""
+
+    async def ingest(self, events: Sequence[Event], seconds: float) -> Sequence[IngestResult]:
+        """Have events stored, within `seconds`; one result per event, in order."""
+        ...
+
+    async def get_flow(self, flow_id: str, seconds: float) -> Definition:
+        """Return a flow, within `seconds`.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        ...
+
+    async def resolve_secrets(self, flow_id: str, names: Collection[str], seconds: float) -> Secrets:
+        """Return verification secrets of a flow, within `seconds`.
+
+        Raises:
+            NotFoundError: there is no such flow.
+        """
+        ...
+
+    def watch(self, start_revision: int) -> AsyncGenerator[Change, None]:
+        """Yield changes after a revision (0: from now on) until the router ends the stream.
+
+        Raises:
+            OutOfRangeError: changes after `start_revision` are not kept any more.
+        """
+        ...
+
+
+class GrpcRouter:
+    """The router over a channel, which stays the caller's."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._ingest = IngestServiceStub(channel)
+        self._flows = FlowServiceStub(channel)
+        self._secrets = SecretServiceStub(channel)
+
+    async def ingest(self, events: Sequence[Event], seconds: float) -> Sequence[IngestResult]:
+        """See `Router.ingest`."""
+        request = IngestEventsRequest(events=events)
+        try:
+            response = await self._ingest.IngestEvents(request, timeout=seconds, wait_for_ready=True)
+        except grpc.aio.AioRpcError as error:
+            raise status.from_rpc_error(error) from None
+        return response.results
+
+    async def get_flow(self, flow_id: str, seconds: float) -> Definition:
+        """See `Router.get_flow`."""
+        request = GetFlowRequest(flow_id=flow_id)
+        try:
+            response = await self._flows.GetFlow(request, timeout=seconds, wait_for_ready=True)
+        except grpc.aio.AioRpcError as error:
+            raise status.from_rpc_error(error) from None
+        return Definition(response.flow.definition, response.registry_revision)
+
+    async def resolve_secrets(self, flow_id: str, names: Collection[str], seconds: float) -> Secrets:
+        """See `Router.resolve_secrets`."""
+        request = ResolveSecretsRequest(flow_id=flow_id, names=sorted(names))
+        try:
+            response = await self._secrets.ResolveSecrets(request, timeout=seconds, wait_for_ready=True)
+        except grpc.aio.AioRpcError as error:
+            raise status.from_rpc_error(error) from None
+        return Secrets(dict(response.values), response.registry_revision)
+
+    async def watch(self, start_revision: int) -> AsyncGenerator[Change, None]:
+        """See `Router.watch`."""
+        call = self._flows.WatchFlows(WatchFlowsRequest(start_revision=start_revision))
+        try:
+            async for message in call:
+                yield Change(message.revision, message.flow_id, message.secret_name)
+        except grpc.aio.AioRpcError as error:
+            raise status.from_rpc_error(error) from None
+        finally:
+            call.cancel()

@@ -1,0 +1,104 @@
+"""Accepts connections, looks after their deadlines, and ends them in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from email.utils import formatdate
+from typing import Any, Final
+
+from tornado.iostream import IOStream
+from tornado.tcpserver import TCPServer
+
+from edge import answers
+from edge.answers import Answer
+from edge.connection import READ_BYTES, Connection, Handler
+from edge.metrics import Counts
+from flowhook import limits
+from flowhook.config import EdgeSettings
+
+SWEEP_SECONDS: Final = 0.25
+"""How often deadlines are looked at; a timeout is this much late at the most."""
+
+MAX_RECEIVED_BYTES: Final = 512 * limits.MIB
+"""Bodies in memory; beyond it large ones are refused with 503."""
+
+
+class Server(TCPServer):
+    """The HTTP server. Give it sockets (`add_sockets`), keep `sweep` running, and `drain` it in the end."""
+
+    def __init__(self, settings: EdgeSettings, handler: Handler, counts: Counts) -> None:
+        super().__init__(read_chunk_size=READ_BYTES, max_buffer_size=4 * READ_BYTES)
+        self.header_timeout = settings.header_timeout
+        self.body_timeout = settings.body_timeout
+        self.idle_timeout = settings.idle_timeout
+        self.draining = False
+        self.received = 0
+        self.max_received = MAX_RECEIVED_BYTES
+        self.keep_tail = b""
+        self.close_tail = b""
+        self.now = asyncio.get_running_loop().time
+        self._max_connections = settings.max_connections
+        self._handler = handler
+        self._counts = counts
+        self._connections: set[Connection] = set()
+        self._empty = asyncio.Event()
+        self._date = 0
+        self._tick()
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._connections)
+
+    async def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
+        """Serve a new connection to its end."""
+        stream.set_nodelay(True)
+        connection = Connection(stream, str(address[0]), self, self._handler)
+        if len(self._connections) >= self._max_connections:
+            self.answered(answers.TOO_MANY_CONNECTIONS)
+            connection.reject(answers.TOO_MANY_CONNECTIONS)
+            return
+        self._connections.add(connection)
+        try:
+            await connection.serve()
+        finally:
+            self._connections.discard(connection)
+            if not self._connections:
+                self._empty.set()
+
+    def answered(self, answer: Answer) -> None:
+        """Count an answer."""
+        self._counts.answered(answer.status, answer.reason)
+
+    async def sweep(self) -> None:
+        """End connections that are past their deadline, until cancelled."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            self._tick()
+            now = self.now()
+            for connection in [each for each in self._connections if each.deadline < now]:
+                connection.expire()
+
+    async def drain(self, seconds: float) -> None:
+        """Stop accepting, let requests that are under way finish for at most `seconds`, and close all connections."""
+        self.stop()
+        self.draining = True
+        self._empty.clear()
+        for connection in tuple(self._connections):
+            connection.close_if_idle()
+        if self._connections:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._empty.wait()
+            except TimeoutError:
+                for connection in tuple(self._connections):
+                    connection.abort()
+
+    def _tick(self) -> None:
+        now = int(time.time())
+        if now != self._date:
+            self._date = now
+            date = b"Date: " + formatdate(now, usegmt=True).encode("ascii") + b"\r\n"
+            self.keep_tail = date + b"\r\n"
+            self.close_tail = date + b"Connection: close\r\n\r\n"

@@ -1,0 +1,310 @@
+"""A whole edge on port 0, and a real gRPC server with the three services it needs, which keeps everything in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import grpc.aio
+import orjson
+import pytest
+
+from edge.app import serve
+from flowhook.client.channel import SERVER_OPTIONS
+from flowhook.config import EdgeSettings
+from flowhook.errors import FlowhookError, NotFoundError
+from flowhook.process import Lifecycle
+from flowhook.v1 import (
+    cluster_service_pb2,
+    cluster_service_pb2_grpc,
+    failure_pb2,
+    flow_service_pb2,
+    flow_service_pb2_grpc,
+    ingest_service_pb2,
+    ingest_service_pb2_grpc,
+    secret_service_pb2,
+    secret_service_pb2_grpc,
+)
+from flowhook.wire import status
+
+SECRET = b"a secret of sixteen"
+HMAC = {"hmac": {"secret": "key", "header": "X-Signature"}}
+
+
+class MemoryRouter(
+    ingest_service_pb2_grpc.IngestServiceServicer,
+    flow_service_pb2_grpc.FlowServiceServicer,
+    secret_service_pb2_grpc.SecretServiceServicer,
+    cluster_service_pb2_grpc.ClusterServiceServicer,
+):
+    """What an edge sees of a router.
+
+    Attributes:
+        stored: events by ID, as they would be durable.
+        lookups: IDs of flows that were asked for.
+        batches: how many events came per call.
+        reject: failure per flow ID.
+        fail: errors that the next calls of IngestEvents end with, after storing.
+        gate: while it is not set, IngestEvents does not answer.
+        silent: while set, the watch says nothing.
+    """
+
+    def __init__(self):
+        self.flows = {}
+        self.secrets = {}
+        self.revision = 1
+        self.stored = {}
+        self.dedupe = {}
+        self.lookups = []
+        self.batches = []
+        self.reject = {}
+        self.fail = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.arrived = asyncio.Event()
+        self.silent = False
+        self.history = []
+        self._changed = asyncio.Event()
+        self._server = None
+        self.port = 0
+
+    async def start(self):
+        self._server = grpc.aio.server(options=SERVER_OPTIONS)
+        ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(self, self._server)
+        flow_service_pb2_grpc.add_FlowServiceServicer_to_server(self, self._server)
+        secret_service_pb2_grpc.add_SecretServiceServicer_to_server(self, self._server)
+        cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(self, self._server)
+        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        await self._server.start()
+
+    async def stop(self):
+        if self._server is not None:
+            await self._server.stop(None)
+            self._server = None
+
+    def put_flow(self, flow_id, **webhook):
+        self.flows[flow_id] = orjson.dumps({"webhook": {"auth": "none", **webhook}})
+        self._tell(flow_id=flow_id)
+
+    def delete_flow(self, flow_id):
+        del self.flows[flow_id]
+        self._tell(flow_id=flow_id)
+
+    def put_secret(self, name, value):
+        self.secrets[name] = value
+        self._tell(secret_name=name)
+
+    def _tell(self, **change):
+        self.revision += 1
+        self.history.append((self.revision, change))
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def IngestEvents(self, request, context):
+        self.batches.append(len(request.events))
+        self.arrived.set()
+        await self.gate.wait()
+        results = []
+        for event in request.events:
+            if event.flow_id in self.reject:
+                results.append(ingest_service_pb2.IngestResult(rejected=self.reject[event.flow_id]))
+                continue
+            original = self.dedupe.setdefault((event.flow_id, event.dedupe_key), event.id) if event.dedupe_key else ""
+            original = original or event.id
+            duplicate = original != event.id or event.id in self.stored
+            if not duplicate:
+                self.stored[event.id] = event
+            results.append(
+                ingest_service_pb2.IngestResult(
+                    accepted=ingest_service_pb2.Accepted(execution_id=original, duplicate=duplicate)
+                )
+            )
+        if self.fail:
+            error = self.fail.pop(0)
+            await (status.abort(context, error) if isinstance(error, FlowhookError) else context.abort(error))
+        return ingest_service_pb2.IngestEventsResponse(results=results)
+
+    async def GetFlow(self, request, context):
+        self.lookups.append(request.flow_id)
+        if request.flow_id not in self.flows:
+            await status.abort(context, NotFoundError("no such flow", reason="FLOW_NOT_FOUND"))
+        return flow_service_pb2.GetFlowResponse(
+            flow=flow_service_pb2.Flow(id=request.flow_id, definition=self.flows[request.flow_id], has_webhook=True),
+            registry_revision=self.revision,
+        )
+
+    async def ResolveSecrets(self, request, context):
+        values = {name: self.secrets[name] for name in request.names if name in self.secrets}
+        return secret_service_pb2.ResolveSecretsResponse(values=values, registry_revision=self.revision)
+
+    async def WatchFlows(self, request, context):
+        seen = request.start_revision or self.revision
+        while True:
+            changed = self._changed
+            if not self.silent:
+                for revision, change in self.history:
+                    if revision > seen:
+                        seen = revision
+                        yield flow_service_pb2.WatchFlowsResponse(revision=revision, **change)
+                yield flow_service_pb2.WatchFlowsResponse(revision=seen, progress=flow_service_pb2.Progress())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(changed.wait(), 0.2)
+
+    async def ReportProcess(self, request, context):
+        return cluster_service_pb2.ReportProcessResponse()
+
+
+@dataclass
+class Response:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    raw: bytes = b""
+
+    def json(self):
+        return orjson.loads(self.body)
+
+
+@dataclass
+class Sender:
+    """One connection to the edge."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    host: str = "edge.test"
+
+    def write(self, data):
+        self.writer.write(data)
+
+    async def request(self, method, target, *, body=None, headers=(), version="1.1"):
+        lines = [f"{method} {target} HTTP/{version}", f"Host: {self.host}"]
+        lines += [f"{name}: {value}" for name, value in headers]
+        if body is not None:
+            lines.append(f"Content-Length: {len(body)}")
+        self.write("\r\n".join(lines).encode() + b"\r\n\r\n" + (body or b""))
+        return await self.response(head=method == "HEAD")
+
+    async def response(self, *, head=False):
+        """Read one response; raises IncompleteReadError when the connection ends before there is one."""
+        raw = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 10)
+        start, *lines = raw[:-4].decode("latin-1").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        length = 0 if head else int(headers.get("content-length", "0"))
+        body = await asyncio.wait_for(self.reader.readexactly(length), 10)
+        return Response(int(start.split(" ")[1]), headers, body, raw)
+
+    async def at_eof(self, seconds=5):
+        """Return what else the edge sends until it closes the connection."""
+        try:
+            return await asyncio.wait_for(self.reader.read(), seconds)
+        except ConnectionError:
+            return b""
+
+    def close(self):
+        self.writer.close()
+
+
+@dataclass
+class Edge:
+    """A running edge, its router, and connections to it."""
+
+    router: MemoryRouter
+    settings: EdgeSettings
+    lifecycle: Lifecycle
+    port: int
+    task: asyncio.Task
+    senders: list[Sender] = field(default_factory=list)
+
+    async def connect(self):
+        sender = Sender(*await asyncio.open_connection("127.0.0.1", self.port))
+        self.senders.append(sender)
+        return sender
+
+    async def post(self, target, body=b"{}", headers=(("Content-Type", "application/json"),), method="POST"):
+        sender = await self.connect()
+        return await sender.request(method, target, body=body, headers=headers)
+
+    def events(self):
+        return list(self.router.stored.values())
+
+
+def signed(body, key=SECRET):
+    return [
+        ("Content-Type", "application/json"),
+        ("X-Signature", hmac.new(key, body, hashlib.sha256).hexdigest()),
+    ]
+
+
+@pytest.fixture
+def sign():
+    """Give the headers of a JSON request that `HMAC` lets in."""
+    return signed
+
+
+@pytest.fixture
+def hmac_auth():
+    return HMAC
+
+
+@pytest.fixture
+async def router() -> AsyncIterator[MemoryRouter]:
+    memory = MemoryRouter()
+    memory.put_secret("key", SECRET)
+    await memory.start()
+    yield memory
+    memory.gate.set()
+    await memory.stop()
+
+
+@pytest.fixture
+async def start_edge(router, tmp_path):
+    """Start an edge with settings of one's own."""
+    edges = []
+
+    async def start(*, wait_ready=True, **settings):
+        chosen = EdgeSettings(
+            router=f"127.0.0.1:{router.port}",
+            token="fhk_test",
+            data_dir=tmp_path,
+            **{"http_port": 0, "drain_seconds": 1.0, **settings},
+        )
+        lifecycle = Lifecycle(name="edge-test", role="edge")
+        task = asyncio.create_task(serve(chosen, lifecycle))
+        while "http" not in lifecycle.addresses and not task.done():
+            await asyncio.sleep(0)
+        if task.done():
+            await task
+        if wait_ready:
+            await asyncio.wait_for(lifecycle.ready.wait(), 10)
+        port = int(lifecycle.addresses["http"].rpartition(":")[2])
+        edges.append(Edge(router, chosen, lifecycle, port, task))
+        return edges[-1]
+
+    yield start
+    for edge in edges:
+        for sender in edge.senders:
+            sender.close()
+        edge.lifecycle.stop.set()
+        await asyncio.wait_for(edge.task, 15)
+
+
+@pytest.fixture
+async def edge(start_edge):
+    return await start_edge()
+
+
+@pytest.fixture
+def failure():
+    """Make the failure of one event."""
+
+    def make(reason, *, retry_after=0, retryable=True):
+        disposition = failure_pb2.DISPOSITION_RETRYABLE if retryable else failure_pb2.DISPOSITION_PERMANENT
+        return failure_pb2.Failure(
+            reason=reason, message="why", disposition=disposition, retry_after_seconds=retry_after
+        )
+
+    return make

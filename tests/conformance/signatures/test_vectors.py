@@ -1,0 +1,70 @@
+"""Requests with the verdict they deserve, as data: `vectors.json`. `source` says where a signature comes from.
+
+`auth` is what a flow file would say. A vector with `match` passes by that secret; one with `reason` is refused so. One
+marked `sender` is what `sign` must produce, to the byte, from the rest of the request.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from flowhook.document.auth import KINDS, parse_auth
+from flowhook.signatures import Match, RequestView, SignatureError, build_verifiers, sign
+
+VECTORS = json.loads(Path(__file__).with_name("vectors.json").read_text(encoding="utf-8"))
+SENDERS = [vector for vector in VECTORS if vector.get("sender")]
+
+
+def the_kind(vector):
+    (kind,) = parse_auth(vector["auth"])
+    return kind
+
+
+def the_secrets(vector):
+    return {name: value.encode() for name, value in vector["secrets"].items()}
+
+
+def the_request(vector):
+    url = urlsplit(vector["url"])
+    headers = [(name.lower(), value.encode()) for name, value in vector["headers"]]
+    return RequestView(vector["method"], vector["url"], url.path, url.query, headers, vector["body"].encode())
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
+def test_a_request_gets_the_verdict_it_deserves(vector):
+    kind, request = the_kind(vector), the_request(vector)
+    (verifier,) = build_verifiers([kind], the_secrets(vector))
+    if "match" in vector:
+        assert verifier.verify(request, vector["now"]) == Match(kind.kind, vector["match"])
+        assert verifier.delivery_id(request) == vector["delivery_id"]
+    else:
+        with pytest.raises(SignatureError) as refusal:
+            verifier.verify(request, vector["now"])
+        assert refusal.value.reason == vector["reason"]
+
+
+@pytest.mark.parametrize("vector", SENDERS, ids=lambda vector: vector["name"])
+def test_a_sender_signs_to_the_byte(vector):
+    kind, sent = the_kind(vector), [(name, value) for name, value in vector["headers"]]
+    (verifier,) = build_verifiers([kind], the_secrets(vector))
+    unsigned = [(name, value) for name, value in sent if name.lower() not in verifier.credential_headers]
+    added = sign(
+        kind,
+        the_secrets(vector),
+        method=vector["method"],
+        url=vector["url"],
+        body=vector["body"].encode(),
+        headers=unsigned,
+        now=vector["now"],
+    )
+    assert added == [field for field in sent if field not in unsigned]
+
+
+def test_every_kind_has_a_vector_that_passes_and_one_that_is_refused():
+    passing = {the_kind(vector).kind for vector in VECTORS if "match" in vector}
+    refused = {the_kind(vector).kind for vector in VECTORS if "reason" in vector}
+    assert passing == refused == set(KINDS)

@@ -84,7 +84,7 @@ def run(main: Callable[[Lifecycle], Awaitable[None]], settings: CommonSettings, 
     name = settings.process_name or f"{role}-{os.getpid()}"
     parent = _parent_socket()
     if parent is not None:
-        _die_with_parent()
+        die_with_parent()
     try:
         logs.configure(level=settings.log_level, log_format=settings.log_format, process=name)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -162,7 +162,7 @@ def _parent_socket() -> socket.socket | None:
     return parent
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Have the kernel kill this process with its parent (Linux): also when its loop is stuck. Source: prctl(2)."""
     if not sys.platform.startswith("linux"):
         return

@@ -70,9 +70,10 @@ def key_header(kind: ApiKeyAuth, secrets: Mapping[str, bytes]) -> list[tuple[str
     """
     if kind.header is None:
         return []
-    key = first_secret(kind, secrets).decode("latin-1")
+    name, secret = first_secret(kind, secrets)
+    key = secret.decode("latin-1")
     if not key.isprintable() or key != key.strip():
-        raise InvalidError(f"secret {kind.secret_names[0]} can't stand in a header", reason="SECRET_INVALID")
+        raise InvalidError(f"secret {name} can't stand in a header", reason="SECRET_INVALID")
     return [(kind.header, key)]
 
 
@@ -84,6 +85,7 @@ def keyed_url(kind: ApiKeyAuth, secrets: Mapping[str, bytes], url: str) -> str:
     """
     if kind.query is None:
         return url
-    field = f"{quote_from_bytes(kind.query.encode(), safe='')}={quote_from_bytes(first_secret(kind, secrets), safe='')}"
+    _, secret = first_secret(kind, secrets)
+    field = f"{quote_from_bytes(kind.query.encode(), safe='')}={quote_from_bytes(secret, safe='')}"
     base, hash_sign, fragment = url.partition("#")
     return f"{base}{'&' if '?' in base else '?'}{field}{hash_sign}{fragment}"

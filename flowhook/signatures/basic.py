@@ -67,7 +67,8 @@ def authorization(kind: BasicAuth, secrets: Mapping[str, bytes]) -> list[tuple[s
     Raises:
         InvalidError: no secret is set (`SECRET_NOT_SET`).
     """
-    return [("Authorization", f"Basic {_token(kind.username, first_secret(kind, secrets)).decode()}")]
+    _, password = first_secret(kind, secrets)
+    return [("Authorization", f"Basic {_token(kind.username, password).decode()}")]
 
 
 def _token(username: str, password: bytes) -> bytes:

@@ -161,12 +161,13 @@ def sign_request(
 
     timestamp = provide(names.timestamp, format_timestamp(now, scheme.unit)) if scheme.unit else b""
     message_id = provide(names.id, f"msg_{random.token_hex(16)}") if names.id else b""
+    secret_name, secret = first_secret(kind, secrets)
     try:
-        keyed = hmac.new(make_key(first_secret(kind, secrets), scheme.key), digestmod=scheme.algorithm)
+        keyed = hmac.new(make_key(secret, scheme.key), digestmod=scheme.algorithm)
         complete = request._replace(headers=[*request.headers, *((n.lower(), v.encode()) for n, v in added)])
         chunks = compile_content(scheme.content)(complete, timestamp, message_id)
     except ValueError as error:
-        raise InvalidError(f"secret {kind.secret_names[0]} {error}", reason="SECRET_INVALID") from None
+        raise InvalidError(f"secret {secret_name} {error}", reason="SECRET_INVALID") from None
     except SignatureError as error:
         raise InvalidError(error.detail, reason="HEADER_MISSING") from None
     signature = Encoding(scheme.encoding, scheme.algorithm).encode(_digest(keyed, chunks)).decode()

@@ -29,10 +29,12 @@ def make_key(secret: bytes, form: KeyFormat) -> bytes:
     try:
         key = binascii.a2b_base64(text + b"=" * (-len(text) % 4), strict_mode=True)
     except binascii.Error:
-        key = b"" if secret.startswith(_PREFIX) else secret
-    if not key:
+        key = b""
+    if key:
+        return key
+    if secret.startswith(_PREFIX):
         raise ValueError("is not base64 after whsec_")
-    return key
+    return secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +83,13 @@ def make_keyring(kind: AuthKind, secrets: Mapping[str, bytes], make: Callable[[b
     return Keyring(tuple(entries), "; ".join(troubles), reason)
 
 
-def first_secret(kind: AuthKind, secrets: Mapping[str, bytes]) -> bytes:
-    """Return the secret that a sender uses: the first that is set.
+def first_secret(kind: AuthKind, secrets: Mapping[str, bytes]) -> tuple[str, bytes]:
+    """Return the name and value of the secret that a sender uses: the first that is set.
 
     Raises:
         InvalidError: none is (`SECRET_NOT_SET`).
     """
     for name in kind.secret_names:
         if secrets.get(name):
-            return secrets[name]
+            return name, secrets[name]
     raise InvalidError(f"secret {' or '.join(kind.secret_names)} is not set", reason="SECRET_NOT_SET")

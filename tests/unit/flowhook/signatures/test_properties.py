@@ -1,0 +1,206 @@
+"""What holds of every scheme: what a sender signs passes, and nothing near it does."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from flowhook.document.auth import parse_auth
+from flowhook.signatures import (
+    Match,
+    RequestView,
+    SignatureError,
+    build_verifiers,
+    sign,
+    sign_url,
+    strip_query,
+    verify_any,
+)
+
+NOW = 1_700_000_000.0
+URL = "https://hooks.example.com/hook/bank.in/sub%20path?from=7&to=%C3%A4"
+
+SIGNED = [
+    {"github": {"secret": "k"}},
+    {"stripe": {"secret": "k"}},
+    {"slack": {"secret": "k"}},
+    {"shopify": {"secret": "k"}},
+    {"standard-webhooks": {"secret": "k"}},
+    {"hmac": {"secret": "k", "header": "X-Signature"}},
+    {
+        "hmac": {
+            "secret": "k",
+            "header": "X-Signature",
+            "algorithm": "sha1",
+            "encoding": "base64",
+            "prefix": "sha1=",
+            "content": "{method}\n{url}\n{path}\n{header:content-type}\n{{}}{body}",
+        }
+    },
+    *(
+        {
+            "hmac": {
+                "secret": "k",
+                "header": "X-Signature",
+                "algorithm": algorithm,
+                "encoding": "base64url",
+                "content": "{timestamp}{id}{body}",
+                "timestamp": {"header": "X-Timestamp", "unit": unit},
+            }
+        }
+        for algorithm, unit in [("sha256", "s"), ("sha384", "ms"), ("sha512", "rfc3339")]
+    ),
+]
+TIMED = [auth for auth in SIGNED if {"stripe", "slack", "standard-webhooks"} & auth.keys() or "timestamp" in str(auth)]
+OTHERS = [
+    {"basic": {"username": "bänk", "secret": "k"}},
+    {"api_key": {"header": "X-Api-Key", "secret": "k"}},
+    {"api_key": {"query": "api key", "secret": "k"}},
+]
+
+untimed = settings(deadline=None)  # machines that run tests stall; it says nothing about the code
+schemes = st.sampled_from(SIGNED)
+bodies = st.binary(max_size=200)
+secrets = st.binary(min_size=1, max_size=100)
+header_safe = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1).map(str.encode)
+
+
+def send(auth, secret, body, *, now=NOW):
+    """Return the verifier of a kind and the request that a sender with this secret makes."""
+    (kind,) = parse_auth(auth)
+    url = sign_url(kind, {"k": secret}, URL)
+    headers = [("Content-Type", "application/json")]
+    headers += sign(kind, {"k": secret}, method="POST", url=url, body=body, headers=headers, now=now)
+    path = "/hook/bank.in/sub%20path"
+    fields = [(name.lower(), value.encode()) for name, value in headers]
+    return kind, RequestView("POST", url, path, url.partition("?")[2], fields, body)
+
+
+def verify(kind, secret, request, *, now=NOW):
+    return verify_any(build_verifiers([kind], {"k": secret}), request, now)
+
+
+def replace_header(request, name, value):
+    return request._replace(headers=[(key, value if key == name else old) for key, old in request.headers])
+
+
+def is_hex(auth):
+    ((kind, config),) = auth.items()
+    return kind in ("github", "stripe", "slack") or (kind == "hmac" and "encoding" not in config)
+
+
+def signature_of(kind, request):
+    (verifier,) = build_verifiers([kind], {})
+    return next((name, value) for name, value in request.headers if name in verifier.credential_headers)
+
+
+def changed(data, value):
+    """Return `value` with one byte replaced by another."""
+    index = data.draw(st.integers(0, len(value) - 1))
+    byte = data.draw(st.integers(0, 255).filter(lambda byte: byte != value[index]))
+    return value[:index] + bytes([byte]) + value[index + 1 :]
+
+
+@untimed
+@given(auth=schemes, secret=secrets, body=bodies)
+def test_what_was_signed_passes(auth, secret, body):
+    kind, request = send(auth, secret, body)
+    assert verify(kind, secret, request) == Match(kind.kind, "k")
+
+
+@untimed
+@given(auth=st.sampled_from(OTHERS), secret=header_safe)
+def test_credentials_that_were_sent_pass(auth, secret):
+    kind, request = send(auth, secret, b"")
+    assert verify(kind, secret, request) == Match(kind.kind, "k")
+
+
+@untimed
+@given(auth=schemes, secret=secrets, body=st.binary(min_size=1, max_size=200), data=st.data())
+def test_one_changed_byte_of_the_body_is_refused(auth, secret, body, data):
+    kind, request = send(auth, secret, body)
+    with pytest.raises(SignatureError):
+        verify(kind, secret, request._replace(body=changed(data, body)))
+
+
+@untimed
+@given(auth=schemes, secret=secrets, body=bodies, data=st.data())
+def test_one_changed_byte_of_the_signature_header_is_refused(auth, secret, body, data):
+    kind, request = send(auth, secret, body)
+    name, value = signature_of(kind, request)
+    other = changed(data, value)
+    assume(not is_hex(auth) or other.lower() != value.lower())  # hex may be in either case
+    assume(other.rstrip(b" ") != value.removesuffix(b"="))  # padding is optional
+    with pytest.raises(SignatureError):
+        verify(kind, secret, replace_header(request, name, other))
+
+
+@untimed
+@given(auth=schemes, secret=secrets, body=bodies, data=st.data())
+def test_a_truncated_signature_header_is_refused(auth, secret, body, data):
+    kind, request = send(auth, secret, body)
+    name, value = signature_of(kind, request)
+    needed = value.rstrip(b"=")  # padding is optional
+    with pytest.raises(SignatureError):
+        verify(kind, secret, replace_header(request, name, value[: data.draw(st.integers(0, len(needed) - 1))]))
+
+
+@untimed
+@given(auth=schemes, secret=st.text(min_size=1), other=st.text(min_size=1), body=bodies)
+def test_another_secret_is_refused(auth, secret, other, body):
+    # HMAC itself pads keys with zero bytes; standard-webhooks reads what looks like base64 as such.
+    alphabet = "!" + secret.replace("\0", "0"), "!" + other.replace("\0", "0")
+    first, second = (text.encode("utf-8", "replace") for text in alphabet)
+    assume(first != second)
+    kind, request = send(auth, first, body)
+    with pytest.raises(SignatureError):
+        verify(kind, second, request)
+
+
+@untimed
+@given(auth=st.sampled_from(TIMED), secret=secrets, seconds=st.floats(301.01, 1e9), sign_of=st.sampled_from([-1, 1]))
+def test_a_request_that_is_too_old_or_from_the_future_is_stale(auth, secret, seconds, sign_of):
+    kind, request = send(auth, secret, b"{}")
+    with pytest.raises(SignatureError, match="tolerated") as refusal:
+        verify(kind, secret, request, now=NOW + sign_of * seconds)
+    assert refusal.value.reason == "TIMESTAMP_STALE"
+
+
+@untimed
+@given(auth=st.sampled_from(TIMED), secret=secrets, seconds=st.floats(-299, 299))
+def test_a_request_within_the_tolerance_passes(auth, secret, seconds):
+    kind, request = send(auth, secret, b"{}")
+    verify(kind, secret, request, now=NOW + seconds)
+
+
+@untimed
+@given(
+    auth=st.sampled_from(SIGNED + OTHERS),
+    values=st.lists(st.binary(max_size=60) | st.sampled_from([b"t=", b"v1,", b"sha256=", b"Basic =", b"1e400"])),
+    body=bodies,
+    query=st.text(max_size=40),
+    data=st.data(),
+)
+def test_nothing_that_is_sent_raises_anything_else(auth, values, body, query, data):
+    (kind,) = parse_auth(auth)
+    (verifier,) = build_verifiers([kind], {"k": b"secret"})
+    names = ["x-signature", "x-timestamp", "webhook-id", "content-type", "x-api-key", *verifier.credential_headers]
+    names += ["stripe-signature", "x-slack-request-timestamp", "webhook-timestamp", "svix-id", "x-github-delivery"]
+    headers = [(data.draw(st.sampled_from(names)), value) for value in values]
+    request = RequestView("POST", f"http://h/\udcff?{query}", "/\ud800", query, headers, body)
+    with pytest.raises(SignatureError):
+        verifier.verify(request, NOW)
+    verifier.delivery_id(request)
+    strip_query(query, verifier.credential_query)
+
+
+@pytest.mark.parametrize("auth", SIGNED + OTHERS, ids=str)
+def test_no_repr_and_no_error_shows_a_secret_or_what_was_sent(auth):
+    kind, request = send(auth, b"hush-hush", b"{}")
+    (verifier,) = build_verifiers([kind], {"k": b"other-hush"})
+    with pytest.raises(SignatureError) as refusal:
+        verifier.verify(request, NOW)
+    shown = repr(verifier) + repr(vars(verifier)) + repr(refusal.value) + str(refusal.value)
+    assert "hush" not in shown
+    assert all(value.decode() not in shown for name, value in request.headers if name in verifier.credential_headers)

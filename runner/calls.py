@@ -1,0 +1,114 @@
+"""Performs effects: one call of one component, with its deadline, its key and its bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from flowhook import logs
+from flowhook.config import RunnerSettings
+from flowhook.errors import FlowhookError
+from runner import metrics
+from runner.components.base import Component, Context, SecretReader
+from runner.interpreter import data
+from runner.interpreter.effects import Perform, Result
+from runner.interpreter.errors import Kind, TaskFault, error
+from runner.outbound import HttpClient
+
+MAX_KEY_LENGTH: Final = 255
+
+log = logs.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What all calls of a process share."""
+
+    components: Mapping[str, Component]
+    http: HttpClient
+    settings: RunnerSettings
+
+    async def perform(self, execution_id: str, effect: Perform, secret: SecretReader) -> Result:
+        """Call the function that an effect names. Never raises, but for cancellation.
+
+        Args:
+            execution_id: part of the Idempotency-Key.
+            effect: what to call, with what.
+            secret: resolves secrets for the component.
+        """
+        component = self.components.get(effect.function)
+        if component is None:
+            return Result(
+                None,
+                error(Kind.CONFIGURATION, f"there is no function {effect.function} here", instance=effect.instance),
+            )
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        result = await self._call(component, execution_id, effect, secret, clock)
+        outcome = "ok" if result.error is None else "error"
+        metrics.CALLS.labels(effect.function, outcome).observe(clock() - began)
+        return result
+
+    async def _call(
+        self,
+        component: Component,
+        execution_id: str,
+        effect: Perform,
+        secret: SecretReader,
+        clock: Callable[[], float],
+    ) -> Result:
+        deadline = clock() + (effect.timeout or self.settings.http_timeout)
+        key = idempotency_key(execution_id, effect.key)
+        context = Context(
+            idempotency_key=key,
+            deadline=deadline,
+            log=log.bind(execution=execution_id, task=effect.instance),
+            secret=secret,
+            http=self.http.bind(idempotency_key=key, deadline=deadline),
+            settings=self.settings,
+        )
+        try:
+            async with asyncio.timeout_at(deadline):
+                output = await component(effect.arguments, context)
+            return Result(data.encode_result(output, f"the result of {component.name}"))
+        except TaskFault as problem:
+            return Result(None, problem.at(effect.instance).error)
+        except TimeoutError:
+            return Result(None, error(Kind.TIMEOUT, f"{component.name} did not end in time", instance=effect.instance))
+        except FlowhookError as problem:
+            return Result(None, error(Kind.COMMUNICATION, problem.message, instance=effect.instance))
+        except Exception as problem:  # noqa: BLE001 - somebody else's code: a defect of it ends one task, not the runner
+            # the type alone: a message may hold what the call was made with
+            log.error(  # noqa: TRY400
+                "component failed unexpectedly",
+                component=component.name,
+                execution=execution_id,
+                task=effect.instance,
+                cause=type(problem).__name__,
+                place=_place(problem),
+            )
+            return Result(
+                None,
+                error(Kind.RUNTIME, f"{component.name} failed unexpectedly", instance=effect.instance),
+            )
+
+
+def idempotency_key(execution_id: str, effect_key: str) -> str:
+    """Return what tells the receiver that a call is the same one as before.
+
+    Readable where it fits a header field (`evt_…:/do/1/announce#0`), else a hash of the effect's key.
+    """
+    key = f"{execution_id}:{effect_key}"
+    if len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable():
+        return key
+    return f"{execution_id}:{hashlib.sha256(effect_key.encode()).hexdigest()}"
+
+
+def _place(problem: Exception) -> str:
+    trace = problem.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"

@@ -1,0 +1,115 @@
+"""What a component is made of."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import structlog
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from flowhook.config import RunnerSettings
+from runner.interpreter.errors import Kind, fault
+from runner.outbound import BoundClient
+
+CONTEXT: Final = "context"
+
+
+class SecretReader(Protocol):
+    """Resolves secrets by name."""
+
+    async def __call__(self, name: str) -> bytes:
+        """Return the value of a secret; raises TaskFault (configuration) when it is not set."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the runner offers a component for one call.
+
+    Attributes:
+        idempotency_key: the same whenever this very call is repeated; at most 255 ASCII characters.
+        deadline: on the event loop's clock, in seconds; the call is cancelled then.
+        log: logger that knows the execution and the task; never hand it data, headers or secrets.
+        secret: `await context.secret(name)` gives the value of a secret; they change, so don't keep them.
+        http: client that obeys the address policy, the deadline and the bounds on size.
+        settings: of this runner, without credentials.
+    """
+
+    idempotency_key: str
+    deadline: float
+    log: structlog.stdlib.BoundLogger
+    secret: SecretReader
+    http: BoundClient
+    settings: RunnerSettings
+
+
+class _Keywords(BaseModel):
+    """Base of the models that are made of keyword parameters."""
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """A function that a `call` may name.
+
+    Attributes:
+        name: as flows write it.
+        model: what the arguments are checked against.
+    """
+
+    name: str
+    model: type[BaseModel]
+    _invoke: Callable[[BaseModel, Context], Awaitable[Any]]
+
+    async def __call__(self, arguments: Mapping[str, Any], context: Context) -> Any:
+        """Check the arguments and call the function.
+
+        Raises:
+            TaskFault: the arguments are wrong (configuration), or what the function says.
+        """
+        try:
+            checked = self.model.model_validate(arguments)
+        except ValidationError as problem:
+            raise fault(Kind.CONFIGURATION, _explain(self.name, problem)) from None
+        return await self._invoke(checked, context)
+
+
+def component(name: str) -> Callable[[Callable[..., Awaitable[Any]]], Component]:
+    """Make an async function a component; see `runner.components`."""
+
+    def decorate(function: Callable[..., Awaitable[Any]]) -> Component:
+        parameters = inspect.signature(function).parameters
+        hints = typing.get_type_hints(function)
+        names = [parameter for parameter in parameters if parameter != CONTEXT]
+        if len(names) == 1 and inspect.isclass(hint := hints.get(names[0])) and issubclass(hint, BaseModel):
+            return Component(name, hint, lambda checked, context: function(checked, context))
+
+        fields: dict[str, Any] = {
+            parameter: (
+                hints.get(parameter, Any),
+                ... if parameters[parameter].default is inspect.Parameter.empty else parameters[parameter].default,
+            )
+            for parameter in names
+        }
+        model = create_model(name, __base__=_Keywords, **fields)
+        return Component(
+            name,
+            model,
+            lambda checked, context: function(**{key: getattr(checked, key) for key in fields}, context=context),
+        )
+
+    return decorate
+
+
+def _explain(name: str, problem: ValidationError) -> str:
+    """Return which arguments are wrong and how, never their values."""
+    details = [
+        f"with.{'.'.join(str(part) for part in detail['loc'])}: {detail['msg']}"
+        for detail in problem.errors(include_url=False, include_context=False, include_input=False)
+    ]
+    return f"{name}: " + "; ".join(details)

@@ -1,0 +1,161 @@
+"""`call: http`, the DSL's own function.
+
+Source: dsl-reference.md, "HTTP Call", "HTTP Response", "Endpoint".
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any, Literal
+from urllib.parse import urlencode
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+
+from runner.components.base import Context, component
+from runner.interpreter.errors import Kind, fault
+from runner.interpreter.event_input import is_json
+from runner.outbound import Response
+
+Scalar = str | int | float | bool | None
+_FORM = "application/x-www-form-urlencoded"
+_MULTIPLE_CHOICES = 300
+_BAD_REQUEST = 400
+
+
+class Basic(BaseModel):
+    """`endpoint.authentication.basic`."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    username: str
+    password: str
+
+
+class Bearer(BaseModel):
+    """`endpoint.authentication.bearer`."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    token: str
+
+
+class Authentication(BaseModel):
+    """`endpoint.authentication`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    basic: Basic | None = None
+    bearer: Bearer | None = None
+
+
+class Endpoint(BaseModel):
+    """`endpoint`, spelled out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    uri: str
+    authentication: Authentication | None = None
+
+
+class Arguments(BaseModel):
+    """`with` of a `call: http`."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    method: str = Field(pattern=r"^[A-Za-z]+$")
+    endpoint: str | Endpoint
+    headers: dict[str, Scalar] = Field(default_factory=dict)
+    query: dict[str, Scalar | list[Scalar]] = Field(default_factory=dict)
+    body: Any = None
+    output: Literal["content", "raw", "response"] = "content"
+    redirect: bool = False
+
+
+@component("http")
+async def call(arguments: Arguments, context: Context) -> Any:
+    """Make an HTTP request; any status from 400 on is an error, and from 300 on without `redirect`."""
+    endpoint = arguments.endpoint if isinstance(arguments.endpoint, Endpoint) else Endpoint(uri=arguments.endpoint)
+    headers = {name: _text(value) for name, value in arguments.headers.items() if value is not None}
+    names = {name.lower(): name for name in headers}
+    if endpoint.authentication is not None and "authorization" not in names:
+        headers["Authorization"] = _authorization(endpoint.authentication)
+    body, content_type = _body(arguments.body, headers.get(names.get("content-type", ""), ""))
+    if content_type and "content-type" not in names:
+        headers["Content-Type"] = content_type
+
+    method = arguments.method.upper()
+    response = await context.http.request(
+        method,
+        endpoint.uri,
+        headers=headers,
+        query={name: _values(value) for name, value in arguments.query.items() if value is not None},
+        body=body,
+        follow_redirects=arguments.redirect,
+    )
+    limit = _BAD_REQUEST if arguments.redirect else _MULTIPLE_CHOICES
+    if response.status >= limit:
+        raise fault(
+            Kind.COMMUNICATION,
+            f"{method} {response.url} answered {response.status} {response.reason}".rstrip(),
+            status=response.status,
+        )
+    match arguments.output:
+        case "raw":
+            return base64.b64encode(response.body).decode()
+        case "content":
+            return _content(response)
+        case "response":
+            return {
+                "request": {"method": method, "uri": response.url},
+                "statusCode": response.status,
+                "headers": {name.lower(): ", ".join(response.headers.getall(name)) for name in response.headers},
+                "content": _content(response),
+            }
+
+
+def _content(response: Response) -> Any:
+    """Return the body, deserialized when it is JSON, as text when it is text, else in base64."""
+    if not response.body:
+        return None
+    kind = response.headers.get("Content-Type", "")
+    if is_json(kind):
+        try:
+            return orjson.loads(response.body)
+        except orjson.JSONDecodeError:
+            raise fault(Kind.COMMUNICATION, f"{response.url} answered with invalid JSON") from None
+    media_type = kind.partition(";")[0].strip().lower()
+    if media_type.startswith("text/") or media_type.endswith(("/xml", "+xml")) or media_type == _FORM:
+        try:
+            return response.body.decode()
+        except UnicodeDecodeError:
+            pass
+    return base64.b64encode(response.body).decode()
+
+
+def _body(body: Any, content_type: str) -> tuple[bytes | None, str]:
+    """Return the body as bytes, and the content type it has when the author names none."""
+    if body is None:
+        return None, ""
+    if isinstance(body, str):
+        return body.encode(), "text/plain; charset=utf-8"
+    if isinstance(body, dict) and content_type.partition(";")[0].strip().lower() == _FORM:
+        return urlencode({name: _values(value) for name, value in body.items()}, doseq=True).encode(), _FORM
+    return orjson.dumps(body), "application/json"
+
+
+def _authorization(authentication: Authentication) -> str:
+    if authentication.basic is not None:
+        pair = f"{authentication.basic.username}:{authentication.basic.password}"
+        return "Basic " + base64.b64encode(pair.encode()).decode()
+    if authentication.bearer is not None:
+        return f"Bearer {authentication.bearer.token}"
+    raise fault(Kind.CONFIGURATION, "http: with.endpoint.authentication: expected basic or bearer")
+
+
+def _values(value: Any) -> str | list[str]:
+    return [_text(item) for item in value] if isinstance(value, list) else _text(value)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else orjson.dumps(value).decode()

@@ -1,0 +1,44 @@
+"""Which components there are: the built-in ones and those of installed packages."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Final
+
+from flowhook import logs
+from runner.components import http
+from runner.components.base import Component
+
+ENTRY_POINT_GROUP: Final = "flowhook.components"
+
+log = logs.get_logger(__name__)
+
+
+@functools.cache
+def components() -> Mapping[str, Component]:
+    """Return all components by name. One that can't be imported is logged and left out. Blocking: imports."""
+    found: dict[str, Component] = {http.call.name: http.call}
+    for entry_point in entry_points(group=ENTRY_POINT_GROUP):
+        loaded = _load(entry_point)
+        if loaded is not None:
+            found.setdefault(entry_point.name, loaded)
+    return found
+
+
+def component_names() -> frozenset[str]:
+    """Return the names that a `call` may use here, without importing what they name."""
+    return frozenset({http.call.name, *(entry_point.name for entry_point in entry_points(group=ENTRY_POINT_GROUP))})
+
+
+def _load(entry_point: EntryPoint) -> Component | None:
+    try:
+        loaded = entry_point.load()
+    except Exception as error:  # noqa: BLE001 - somebody else's code; whatever it raises, the others must work
+        log.error("component not loaded", component=entry_point.name, cause=f"{type(error).__name__}: {error}")  # noqa: TRY400
+        return None
+    if not isinstance(loaded, Component):
+        log.error("component not loaded", component=entry_point.name, cause="not made with @component")
+        return None
+    return loaded

@@ -1,0 +1,105 @@
+"""`twitter.post`: publish a post on X, formerly Twitter.
+
+The secret is JSON: `{"api_key", "api_key_secret", "access_token", "access_token_secret"}` (OAuth 1.0a user context) or
+`{"bearer_token"}` (OAuth 2.0 user context). How long a text may be is the API's to judge: it depends on the account.
+
+Source: https://docs.x.com/x-api/posts/create-or-edit-post and
+https://docs.x.com/x-api/posts/manage-tweets/integrate (authentication); RFC 5849 (OAuth 1.0).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import oauthlib.oauth1
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from runner.components.base import Context, component
+from runner.interpreter.errors import Kind, fault, shorten
+from runner.outbound import Response
+
+_UNAUTHORIZED = 401
+_FORBIDDEN = 403
+_ERRORS_FROM = 300
+
+
+class Arguments(BaseModel):
+    """`with` of a `call: twitter.post`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str = Field(min_length=1)
+    secret: str = "twitter"  # noqa: S105 - the name of a secret
+
+
+class _UserContext(BaseModel):
+    api_key: str
+    api_key_secret: str
+    access_token: str
+    access_token_secret: str
+
+
+class _BearerToken(BaseModel):
+    bearer_token: str
+
+
+class _Credentials(BaseModel):
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    value: _BearerToken | _UserContext
+
+
+@component("twitter.post")
+async def post(arguments: Arguments, context: Context) -> Any:
+    """Publish a post; returns `{id, text}` as X answers."""
+    credentials = _credentials(await context.secret(arguments.secret), arguments.secret)
+    url = context.settings.twitter_base_url.rstrip("/") + "/2/tweets"
+    response = await context.http.request(
+        "POST", url, headers={"Authorization": _authorization(credentials, url)}, json={"text": arguments.text}
+    )
+    answer = _parsed(response)
+    if response.status >= _ERRORS_FROM:
+        kinds = {_UNAUTHORIZED: Kind.AUTHENTICATION, _FORBIDDEN: Kind.AUTHORIZATION}
+        said = next((answer[key] for key in ("detail", "title") if isinstance(answer.get(key), str)), response.reason)
+        raise fault(
+            kinds.get(response.status, Kind.COMMUNICATION),
+            f"X answered {response.status}: {shorten(said)}",
+            status=response.status,
+        )
+    if not isinstance(answer.get("data"), dict):
+        raise fault(Kind.COMMUNICATION, "X answered without `data`")
+    return answer["data"]
+
+
+def _credentials(secret: bytes, name: str) -> _BearerToken | _UserContext:
+    try:
+        return _Credentials.model_validate({"value": orjson.loads(secret)}).value
+    except (orjson.JSONDecodeError, ValidationError):
+        raise fault(
+            Kind.CONFIGURATION,
+            f"the secret {name} is not JSON with api_key, api_key_secret, access_token and access_token_secret, "
+            "or with bearer_token",
+        ) from None
+
+
+def _authorization(credentials: _BearerToken | _UserContext, url: str) -> str:
+    if isinstance(credentials, _BearerToken):
+        return f"Bearer {credentials.bearer_token}"
+    client = oauthlib.oauth1.Client(
+        credentials.api_key,
+        client_secret=credentials.api_key_secret,
+        resource_owner_key=credentials.access_token,
+        resource_owner_secret=credentials.access_token_secret,
+    )
+    # a JSON body is not part of the signature (RFC 5849, section 3.4.1.3.1)
+    _, headers, _ = client.sign(url, http_method="POST")
+    return str(headers["Authorization"])
+
+
+def _parsed(response: Response) -> dict[str, Any]:
+    try:
+        answer = orjson.loads(response.body)
+    except orjson.JSONDecodeError:
+        return {}
+    return answer if isinstance(answer, dict) else {}

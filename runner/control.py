@@ -1,0 +1,171 @@
+"""The pipe between parent and child: a socket pair that carries one JSON object a line.
+
+It is also how either notices that the other is gone. The child's environment and command line hold nothing; settings,
+the token and what to report for an earlier child come over the pipe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import socket
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import orjson
+
+from flowhook import limits
+from flowhook.config import RunnerSettings
+from flowhook.model import WorkflowError
+
+MAX_LINE_BYTES: Final = 16 * limits.MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Casualty:
+    """An execution that an earlier child was evaluating when it died.
+
+    Attributes:
+        lease: of the attempt.
+        error: what it faults with; None: the parent can't tell whether it was the cause, so it is given back, charged.
+    """
+
+    lease: bytes
+    error: WorkflowError | None
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Parent to child: attach and work.
+
+    Attributes:
+        settings: of the runner, without its token.
+        token: for the router.
+        runner_id: the same for all children of one parent.
+        casualties: to report.
+        losses_explained: whether the casualties are all there is to blame for what earlier children held.
+        kills: children that were killed for what they evaluated, so far; for the metrics.
+    """
+
+    settings: RunnerSettings
+    token: str
+    runner_id: str
+    casualties: tuple[Casualty, ...]
+    losses_explained: bool
+    kills: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Parent to child: finish what is in hand within `seconds`, give back the rest, end."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """Child to parent: the router accepted the child, and knows about earlier losses what `Begin` said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detached:
+    """Child to parent: there is no connection; `detail` for operators."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """Child to parent: the router settled a casualty."""
+
+    lease: bytes
+
+
+Message = Begin | Drain | Attached | Detached | Reported
+
+
+class Pipe:
+    """One end. Sends are small and never awaited; `receive` returns None when the other side is gone."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def open(cls, end: socket.socket) -> Self:
+        """Take over one end of a socket pair."""
+        return cls(*await asyncio.open_connection(sock=end, limit=MAX_LINE_BYTES))
+
+    def send(self, message: Message) -> None:
+        """Send a message; one to a peer that is gone is dropped."""
+        if not self._writer.is_closing():
+            self._writer.write(_encode(message) + b"\n")
+
+    async def receive(self) -> Message | None:
+        """Return the next message; None: the peer has closed its end, or died."""
+        try:
+            line = await self._reader.readline()
+        except (OSError, ValueError):
+            return None
+        return _decode(line) if line.endswith(b"\n") else None
+
+    def close(self) -> None:
+        """Close this end."""
+        self._writer.close()
+
+
+def _encode(message: Message) -> bytes:
+    body: dict[str, Any]
+    match message:
+        case Begin():
+            body = {
+                "settings": message.settings.model_dump(mode="json", exclude={"token"}),
+                "token": message.token,
+                "runner_id": message.runner_id,
+                "casualties": [
+                    {"lease": _text(item.lease), "error": item.error and item.error.as_dict()}
+                    for item in message.casualties
+                ],
+                "losses_explained": message.losses_explained,
+                "kills": message.kills,
+            }
+        case Drain(seconds=seconds):
+            body = {"seconds": seconds}
+        case Detached(detail=detail):
+            body = {"detail": detail}
+        case Reported(lease=lease):
+            body = {"lease": _text(lease)}
+        case _:
+            body = {}
+    return orjson.dumps({"kind": type(message).__name__, **body})
+
+
+def _decode(line: bytes) -> Message:
+    body: dict[str, Any] = orjson.loads(line)
+    match body["kind"]:
+        case "Begin":
+            return Begin(
+                settings=RunnerSettings(**body["settings"]),
+                token=body["token"],
+                runner_id=body["runner_id"],
+                casualties=tuple(
+                    Casualty(base64.b64decode(item["lease"]), WorkflowError(**item["error"]) if item["error"] else None)
+                    for item in body["casualties"]
+                ),
+                losses_explained=body["losses_explained"],
+                kills=body["kills"],
+            )
+        case "Drain":
+            return Drain(body["seconds"])
+        case "Detached":
+            return Detached(body["detail"])
+        case "Reported":
+            return Reported(base64.b64decode(body["lease"]))
+        case "Attached":
+            return Attached()
+        case kind:
+            raise ValueError(f"no such message: {kind}")
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()

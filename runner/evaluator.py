@@ -1,0 +1,245 @@
+"""jq and JSON Schema, compiled once and evaluated under the eyes of the guard.
+
+The binding holds the interpreter's lock for as long as a program runs, so each evaluation is noted in the shared
+record first. What is a mere path or an interpolation of paths runs as plain Python instead (`expressions.paths`, the
+same semantics) and can neither hang nor be greedy.
+
+Measured: jq's cost is that of reading its input (40 µs for 1 KB), hence one program for a whole template, and only
+the arguments in it that it mentions. Compiling takes 1 ms, hence the cache.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, Final
+
+import jq
+import jsonschema
+import jsonschema.exceptions
+import orjson
+from jsonschema import validators
+from referencing.exceptions import Unresolvable
+from referencing.jsonschema import EMPTY_REGISTRY
+
+from flowhook.expressions import ExpressionTypeError, InvalidExpression, is_expression, strip
+from flowhook.expressions.paths import Accessor, compile_accessor
+from runner.guard.record import Record
+from runner.interpreter import data as json
+from runner.interpreter.errors import ExpressionFailed, SchemaViolated, TaskFault
+from runner.interpreter.ports import Template, Validator
+from runner.interpreter.scope import Scope
+
+PROGRAM_CACHE: Final = 2048
+"""Compiled programs that are kept, the most recently used ones; about 10 KB each."""
+
+_VARIABLE: Final = re.compile(r"\$\s*([A-Za-z_][A-Za-z0-9_]*)")
+_VALUE_IN_MESSAGE: Final = re.compile(r"\(.*\)", re.DOTALL)
+
+
+class Evaluator:
+    """Compiles what documents hold; the templates and validators it makes evaluate through it."""
+
+    def __init__(self, record: Record | None = None, *, cache_size: int = PROGRAM_CACHE) -> None:
+        """Evaluate under `record`; without one nobody watches, which only tests may want."""
+        self._record = record
+        self._programs: OrderedDict[str, Any] = OrderedDict()
+        self._cache_size = cache_size
+
+    def template(self, value: Any) -> Template:
+        """Compile a value in which strings of the form `${ ... }` are expressions (`ports.Compiler`)."""
+        if not _has_expression(value):
+            return lambda _data, _scope: value
+        native = _native(value)
+        if native is not None:
+            return _guard_types(native)
+        return self._program(_source(value))
+
+    def expression(self, value: Any) -> Template:
+        """Compile an expression, with or without `${ }`, or a template (`ports.Compiler`)."""
+        if not isinstance(value, str):
+            return self.template(value)
+        source = strip(value)
+        accessor = _accessor(source)
+        if accessor is not None:
+            return _guard_types(_access(accessor, source))
+        return self._program(source)
+
+    def schema(self, document: Any) -> Validator:
+        """Compile a JSON Schema, 2020-12 unless it says otherwise (`ports.Compiler`)."""
+        kind = validators.validator_for(document, default=jsonschema.Draft202012Validator)
+        # a registry of its own: the default one fetches what a $ref names from wherever it points
+        validator = kind(document, format_checker=kind.FORMAT_CHECKER, registry=EMPTY_REGISTRY)
+        record = self._record
+
+        def validate(data: Any, scope: Scope) -> None:
+            if record is not None:
+                record.begin(scope.instance)  # a pattern may take forever as well as a program
+            try:
+                problem = jsonschema.exceptions.best_match(validator.iter_errors(data))
+            except Unresolvable as error:
+                raise SchemaViolated(f"the schema refers to {error.ref}, which is not in it") from None
+            except RecursionError:
+                raise SchemaViolated("the schema or the data is nested too deeply") from None
+            finally:
+                if record is not None:
+                    record.end()
+            if problem is not None:
+                raise SchemaViolated(_violation(problem))
+
+        return validate
+
+    def _program(self, source: str) -> Template:
+        names = tuple(dict.fromkeys(name for name in _VARIABLE.findall(source) if not name.startswith("__")))
+        return _JqTemplate(self, source, names)
+
+    def run(self, source: str, names: tuple[str, ...], data: Any, scope: Scope) -> Any:
+        """Return the first result of a program, None when it has none. Blocking, guarded.
+
+        Raises:
+            ExpressionFailed: jq refused the program or raised.
+        """
+        bound = {name: scope.lookup(name) for name in names if scope.defines(name)} if names else {}
+        try:
+            text = json.encode([data, bound] if bound else [data]).decode()
+        except TaskFault as problem:
+            raise ExpressionFailed(str(problem)) from None
+        record = self._record
+        if record is not None:
+            record.begin(scope.instance)
+        try:
+            return self._compiled(source, tuple(bound)).input_text(text).first()
+        except StopIteration:
+            return None
+        except ValueError as problem:
+            raise ExpressionFailed(_safe(str(problem), scope.workflow.secrets)) from None
+        finally:
+            if record is not None:
+                record.end()
+
+    def _compiled(self, source: str, names: tuple[str, ...]) -> Any:
+        bindings = "".join(f"($__given.{name}) as ${name} | " for name in names)
+        # the newlines end a comment that the author may have left open
+        wrapped = f".[1] as $__given | {bindings}.[0] | (\n{source}\n)" if names else f".[0] | (\n{source}\n)"
+        programs = self._programs
+        program = programs.get(wrapped)
+        if program is None:
+            program = programs[wrapped] = jq.compile(wrapped)
+            if len(programs) > self._cache_size:
+                programs.popitem(last=False)
+        else:
+            programs.move_to_end(wrapped)
+        return program
+
+
+class _JqTemplate:
+    """A template or an expression that is one jq program."""
+
+    __slots__ = ("_evaluator", "_names", "_source")
+
+    def __init__(self, evaluator: Evaluator, source: str, names: tuple[str, ...]) -> None:
+        self._evaluator = evaluator
+        self._source = source
+        self._names = names
+
+    def __call__(self, data: Any, scope: Scope) -> Any:
+        return self._evaluator.run(self._source, self._names, data, scope)
+
+
+def _has_expression(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_has_expression(item) for item in value.values())
+    if isinstance(value, list):
+        return any(_has_expression(item) for item in value)
+    return is_expression(value)
+
+
+def _accessor(source: str) -> Accessor | None:
+    try:
+        return compile_accessor(source)
+    except InvalidExpression:
+        return None
+
+
+def _access(accessor: Accessor, source: str) -> Template:
+    names = tuple(dict.fromkeys(_VARIABLE.findall(source)))
+    if not names:
+        return lambda data, _scope: accessor(data)
+    return lambda data, scope: accessor(data, scope.variables(names))
+
+
+def _native(value: Any) -> Template | None:
+    """Return a template of plain Python, or None when some expression in it needs jq."""
+    if isinstance(value, dict):
+        fields = {key: _native(item) for key, item in value.items()}
+        if None in fields.values():
+            return None
+        pairs = [(key, part) for key, part in fields.items() if part is not None]
+        return lambda data, scope: {key: part(data, scope) for key, part in pairs}
+    if isinstance(value, list):
+        items = [_native(item) for item in value]
+        if None in items:
+            return None
+        parts = [part for part in items if part is not None]
+        return lambda data, scope: [part(data, scope) for part in parts]
+    if is_expression(value):
+        source = strip(value)
+        accessor = _accessor(source)
+        return None if accessor is None else _access(accessor, source)
+    return lambda _data, _scope: value
+
+
+def _guard_types(template: Template) -> Template:
+    def evaluate(data: Any, scope: Scope) -> Any:
+        try:
+            return template(data, scope)
+        except ExpressionTypeError as problem:
+            raise ExpressionFailed(problem.message) from None
+
+    return evaluate
+
+
+def _source(value: Any) -> str:
+    """Return one jq program that builds the whole of a template.
+
+    An expression among others gives exactly one value: its first one, or null. So a template has one result, and not
+    as many as its expressions have when multiplied.
+    """
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_literal(key)}: {_source(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_source(item) for item in value) + "]"
+    if is_expression(value):
+        source = strip(value)
+        return f"(\n{source}\n)" if _accessor(source) is not None else f"([first((\n{source}\n))][0])"
+    return _literal(value)
+
+
+def _literal(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _safe(message: str, secrets: Mapping[str, Any]) -> str:
+    """Return jq's message; where the flow has secrets, without the values that jq puts into parentheses."""
+    if not secrets:
+        return message
+    message = _VALUE_IN_MESSAGE.sub("(…)", message)
+    for value in _texts(secrets):
+        message = message.replace(value, "…")
+    return message
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [text for item in value.values() for text in _texts(item)]
+    if isinstance(value, list):
+        return [text for item in value for text in _texts(item)]
+    return [value] if isinstance(value, str) and value else []
+
+
+def _violation(problem: jsonschema.exceptions.ValidationError) -> str:
+    """Return where and how data misses its schema; never the data itself, which may be confidential."""
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem.absolute_path)
+    rule = f"{problem.validator}: {orjson.dumps(problem.validator_value, default=str).decode()}"
+    return f"{place or '.'} does not meet {rule}"

@@ -1,0 +1,71 @@
+"""One child process: how it is started, and the pipe and the record that it shares with its parent."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from typing import Final, Self
+
+from runner.control import Pipe
+from runner.guard.record import Record
+from runner.guard.watch import Memory
+
+_PASSED_ON: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "TZ")
+"""What of the environment a child needs: where the machine keeps its certificates, and its time zone."""
+
+
+class Child:
+    """A child that was started. It waits for `control.Begin` before it does anything, so it may be a spare."""
+
+    def __init__(self, process: asyncio.subprocess.Process, pipe: Pipe, record: Record) -> None:
+        self.process = process
+        self.pipe = pipe
+        self.record = record
+        self.memory = Memory(process.pid, os.sysconf("SC_PAGE_SIZE"))
+
+    @classmethod
+    async def spawn(cls) -> Self:
+        """Start a child with an environment as good as empty: jq shows it to expressions.
+
+        Raises:
+            OSError: it can't be started.
+        """
+        ours, theirs = socket.socketpair()
+        record = Record()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                # isolated: neither the directory it is started in nor PYTHON* variables lead it to other code
+                "-I",
+                "-m",
+                "runner.worker",
+                str(theirs.fileno()),
+                str(record.descriptor),
+                stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(), record.descriptor),
+                env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+            )
+        except OSError:
+            ours.close()
+            record.close()
+            raise
+        finally:
+            theirs.close()
+        return cls(process, await Pipe.open(ours), record)
+
+    async def kill(self) -> None:
+        """End it at once and wait until it is gone."""
+        if self.process.returncode is None:
+            try:
+                self.process.kill()
+            except ProcessLookupError:
+                pass
+        await self.process.wait()
+
+    async def close(self) -> None:
+        """Kill it if it lives, and let go of what is shared."""
+        await self.kill()
+        self.pipe.close()
+        self.record.close()

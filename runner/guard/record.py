@@ -1,0 +1,96 @@
+"""The shared record: what the child evaluates right now, readable while the child is frozen inside jq.
+
+A few fields in anonymous shared memory (memfd), written by the child around each evaluation and read by the parent
+every few milliseconds. Layout, native byte order::
+
+    0   u64  sequence     evaluations begun so far
+    8   u64  started      CLOCK_MONOTONIC in ns when the evaluation began; 0: none is under way
+    16  u64  beat         CLOCK_MONOTONIC in ns when the child's event loop last ran
+    24  u8   length of lease, then 64 bytes of lease
+    96  u16  length of instance, then at most 414 bytes of JSON Pointer
+
+The child is the only writer, and single-threaded where it writes. `started` is written last when an evaluation begins
+and first when it ends, so that whoever sees it set sees the fields that belong to it.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import time
+from typing import Final, NamedTuple
+
+SIZE: Final = 512
+MAX_LEASE_BYTES: Final = 64
+MAX_INSTANCE_BYTES: Final = 414
+_NUMBERS: Final = struct.Struct("=QQQ")
+_U64: Final = struct.Struct("=Q")
+_SEQUENCE, _STARTED, _BEAT, _LEASE, _INSTANCE = 0, 8, 16, 24, 96
+
+
+class Evaluation(NamedTuple):
+    """What the record said at one moment.
+
+    Attributes:
+        sequence: number of the evaluation; grows by one with each.
+        started_ns: when it began (CLOCK_MONOTONIC); 0 when none is under way.
+        beat_ns: when the child's event loop last ran; 0 before it ever did.
+        lease: on whose behalf; empty outside of a lease.
+        instance: JSON Pointer of the task.
+    """
+
+    sequence: int
+    started_ns: int
+    beat_ns: int
+    lease: bytes
+    instance: str
+
+
+class Record:
+    """Either end of the shared memory. Never blocks."""
+
+    def __init__(self, descriptor: int | None = None) -> None:
+        """Open the record behind `descriptor`, which is closed with the record; absent: make a new one."""
+        self.descriptor = os.memfd_create("flowhook-guard") if descriptor is None else descriptor
+        if descriptor is None:
+            os.ftruncate(self.descriptor, SIZE)
+        self._memory = mmap.mmap(self.descriptor, SIZE)
+        self._sequence = 0
+
+    def assign(self, lease: bytes) -> None:
+        """Say on whose behalf the following evaluations are (child)."""
+        self._memory[_LEASE] = len(lease)
+        self._memory[_LEASE + 1 : _LEASE + 1 + len(lease)] = lease
+
+    def begin(self, instance: str) -> None:
+        """Say that an evaluation begins, for the task at `instance` (child)."""
+        memory = self._memory
+        text = instance.encode()[:MAX_INSTANCE_BYTES]
+        self._sequence += 1
+        memory[_INSTANCE : _INSTANCE + 2 + len(text)] = len(text).to_bytes(2, "little") + text
+        _U64.pack_into(memory, _SEQUENCE, self._sequence)
+        _U64.pack_into(memory, _STARTED, time.monotonic_ns())
+
+    def end(self) -> None:
+        """Say that the evaluation is over (child)."""
+        _U64.pack_into(self._memory, _STARTED, 0)
+
+    def beat(self) -> None:
+        """Say that the event loop runs (child)."""
+        _U64.pack_into(self._memory, _BEAT, time.monotonic_ns())
+
+    def read(self) -> Evaluation:
+        """Return what the record says (parent). A torn read shows another sequence the next time."""
+        memory = self._memory
+        sequence, started, beat = _NUMBERS.unpack_from(memory, 0)
+        length = min(memory[_LEASE], MAX_LEASE_BYTES)
+        lease = memory[_LEASE + 1 : _LEASE + 1 + length]
+        length = min(int.from_bytes(memory[_INSTANCE : _INSTANCE + 2], "little"), MAX_INSTANCE_BYTES)
+        instance = memory[_INSTANCE + 2 : _INSTANCE + 2 + length].decode(errors="ignore")
+        return Evaluation(sequence, started, beat, lease, instance)
+
+    def close(self) -> None:
+        """Let go of the memory."""
+        self._memory.close()
+        os.close(self.descriptor)

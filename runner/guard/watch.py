@@ -1,0 +1,82 @@
+"""Decides from the shared record and the child's memory whether the child has to die."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from flowhook.model import WorkflowError
+from runner.guard.record import Evaluation
+from runner.interpreter.errors import Kind, error
+
+STALL_SECONDS: Final = 10.0
+"""An event loop that did not run for so long, with nothing being evaluated, is stuck in a component."""
+
+_NS: Final = 1_000_000_000
+_MIB: Final = 1024 * 1024
+_LIMIT_STATUS: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The child has to die. `evaluation` names the culprit and `error` what it faults with; None: unknown."""
+
+    reason: str
+    evaluation: Evaluation | None
+    error: WorkflowError | None
+
+
+class Watch:
+    """Looks at one child, sample by sample. No I/O."""
+
+    def __init__(self, *, expression_seconds: float, expression_bytes: int) -> None:
+        """Allow each evaluation so much time (s) and growth of the process (bytes)."""
+        self._seconds = expression_seconds
+        self._bytes = expression_bytes
+        self._sequence = 0
+        self._baseline = 0
+
+    def look(self, evaluation: Evaluation, memory: int, now_ns: int) -> Verdict | None:
+        """Judge one sample.
+
+        Args:
+            evaluation: what the record says.
+            memory: resident bytes of the child.
+            now_ns: CLOCK_MONOTONIC.
+
+        Returns:
+            None while all is well.
+        """
+        if not evaluation.started_ns:
+            self._sequence = 0
+            stalled = evaluation.beat_ns and now_ns - evaluation.beat_ns > STALL_SECONDS * _NS
+            return Verdict("its event loop is stuck", None, None) if stalled else None
+        if evaluation.sequence != self._sequence:
+            # growth counts from the first look, at most one interval late: what came before it may be others' work
+            self._sequence, self._baseline = evaluation.sequence, memory
+        if now_ns - evaluation.started_ns > self._seconds * _NS:
+            return self._guilty(evaluation, f"the expression ran for more than {self._seconds:g} s")
+        if memory - self._baseline > self._bytes:
+            return self._guilty(evaluation, f"the expression took more than {self._bytes // _MIB} MiB of memory")
+        return None
+
+    def _guilty(self, evaluation: Evaluation, reason: str) -> Verdict:
+        problem = error(Kind.EXPRESSION, reason, status=_LIMIT_STATUS, instance=evaluation.instance)
+        return Verdict(reason, evaluation, problem)
+
+
+class Memory:
+    """Resident memory of a process, from /proc. Source: proc(5), /proc/pid/statm."""
+
+    def __init__(self, pid: int, page_size: int) -> None:
+        """Watch the process `pid`; pages have `page_size` bytes."""
+        self._path = Path(f"/proc/{pid}/statm")
+        self._page_size = page_size
+
+    def resident(self) -> int:
+        """Return bytes; 0 when the process is gone."""
+        try:
+            return int(self._path.read_bytes().split()[1]) * self._page_size
+        except (OSError, IndexError):
+            return 0

@@ -1,0 +1,86 @@
+"""Errors in the terms of the DSL.
+
+Source: dsl-reference.md, "Error" and "Standard Error Types".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from enum import StrEnum
+from typing import Final
+
+from flowhook import limits
+from flowhook.model import ERROR_TYPE_BASE, WorkflowError
+
+
+class Kind(StrEnum):
+    """The standard error types."""
+
+    CONFIGURATION = "configuration"
+    VALIDATION = "validation"
+    EXPRESSION = "expression"
+    AUTHENTICATION = "authentication"
+    AUTHORIZATION = "authorization"
+    TIMEOUT = "timeout"
+    COMMUNICATION = "communication"
+    RUNTIME = "runtime"
+
+
+_DEFAULTS: Final[dict[Kind, tuple[int, str]]] = {
+    Kind.CONFIGURATION: (400, "Configuration Error"),
+    Kind.VALIDATION: (400, "Validation Error"),
+    Kind.EXPRESSION: (400, "Expression Error"),
+    Kind.AUTHENTICATION: (401, "Authentication Error"),
+    Kind.AUTHORIZATION: (403, "Authorization Error"),
+    Kind.TIMEOUT: (408, "Timeout"),
+    Kind.COMMUNICATION: (500, "Communication Error"),
+    Kind.RUNTIME: (500, "Runtime Error"),
+}
+
+
+class TaskFault(Exception):  # noqa: N818 - the DSL's word for a task that ends by an error
+    """A task ended by an error; whatever encloses it may catch it."""
+
+    def __init__(self, error: WorkflowError) -> None:
+        super().__init__(error.detail or error.title)
+        self.error = error
+
+    def at(self, instance: str) -> TaskFault:
+        """Return the fault with the task it comes from, unless that is known already."""
+        if self.error.instance:
+            return self
+        return TaskFault(dataclasses.replace(self.error, instance=instance))
+
+
+class ExpressionFailed(Exception):  # noqa: N818 - names what happened; the interpreter makes it a TaskFault
+    """The evaluation of an expression failed; the message holds no secrets."""
+
+
+class SchemaViolated(Exception):  # noqa: N818 - names what happened; the interpreter makes it a TaskFault
+    """Data does not meet a schema; the message says where and how, without the data."""
+
+
+def error(kind: Kind, detail: str, *, status: int | None = None, instance: str = "") -> WorkflowError:
+    """Return an error of a standard type.
+
+    Args:
+        kind: which.
+        detail: what happened this time, without secrets; shortened to `limits.MAX_ERROR_DETAIL_BYTES`.
+        status: in [400, 599]; the type's own when absent.
+        instance: JSON Pointer of the task.
+    """
+    default, title = _DEFAULTS[kind]
+    return WorkflowError(ERROR_TYPE_BASE + kind, status or default, title, instance, shorten(detail))
+
+
+def fault(kind: Kind, detail: str, *, status: int | None = None, instance: str = "") -> TaskFault:
+    """Return an error of a standard type, ready to be raised; see `error`."""
+    return TaskFault(error(kind, detail, status=status, instance=instance))
+
+
+def shorten(text: str) -> str:
+    """Return `text`, cut so that it fits into an error's detail."""
+    data = text.encode()
+    if len(data) <= limits.MAX_ERROR_DETAIL_BYTES:
+        return text
+    return data[: limits.MAX_ERROR_DETAIL_BYTES - 3].decode(errors="ignore") + "…"

@@ -1,0 +1,144 @@
+"""The arguments that runtime expressions see (dsl.md, "Runtime expression arguments")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from flowhook import __version__
+from runner.interpreter.errors import ExpressionFailed
+
+VARIABLES: Final = frozenset({"context", "input", "output", "secrets", "authorization", "task", "workflow", "runtime"})
+"""Names that the DSL defines; which of them are set depends on where the expression stands."""
+
+Clock = Callable[[], int]
+"""Returns Unix milliseconds."""
+
+
+def date_time(milliseconds: int) -> dict[str, Any]:
+    """Return an instant as the DSL shows it (dsl.md, "DateTime Descriptor")."""
+    return {
+        "iso8601": rfc3339(milliseconds),
+        "epoch": {"seconds": milliseconds // 1000, "milliseconds": milliseconds},
+    }
+
+
+def rfc3339(milliseconds: int) -> str:
+    """Return an instant in RFC 3339, UTC, with milliseconds."""
+    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(slots=True)
+class Workflow:
+    """What stays the same for a whole execution."""
+
+    id: str
+    definition: Mapping[str, Any]
+    raw_input: Any
+    started_at_ms: int
+    clock: Clock
+    secrets: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def descriptor(self) -> dict[str, Any]:
+        """Return `$workflow`."""
+        return {
+            "id": self.id,
+            "definition": self.definition,
+            "input": self.raw_input,
+            "startedAt": date_time(self.started_at_ms),
+        }
+
+    def runtime(self) -> dict[str, Any]:
+        """Return `$runtime`."""
+        return {"name": "flowhook", "version": __version__, "metadata": self.metadata}
+
+
+class Scope:
+    """The arguments for the expressions of one task, or of the workflow itself (then `name` is empty).
+
+    `stage` grows with the task: what is not known yet is not there. Lazy, because most expressions look at few of them.
+    """
+
+    __slots__ = (
+        "context",
+        "definition",
+        "input",
+        "instance",
+        "locals",
+        "name",
+        "output",
+        "raw",
+        "raw_output",
+        "started_at_ms",
+        "workflow",
+    )
+
+    def __init__(
+        self,
+        workflow: Workflow,
+        *,
+        context: Any = None,
+        instance: str = "",
+        name: str = "",
+        definition: Any = None,
+        raw: Any = None,
+        variables: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.workflow = workflow
+        self.context = context
+        self.instance = instance
+        self.name = name
+        self.definition = definition
+        self.raw = raw
+        self.locals = variables
+        self.started_at_ms = 0
+        self.input: Any = None
+        self.raw_output: Any = None
+        self.output: Any = None
+
+    def variables(self, names: Iterable[str]) -> dict[str, Any]:
+        """Return the named arguments by name.
+
+        Raises:
+            ExpressionFailed: there is no such argument.
+        """
+        return {name: self.lookup(name) for name in names}
+
+    def defines(self, name: str) -> bool:
+        """Whether there is an argument of this name; a program's own variables are none."""
+        return name in VARIABLES or (self.locals is not None and name in self.locals)
+
+    def lookup(self, name: str) -> Any:
+        """Return one argument; see `variables`."""
+        if self.locals and name in self.locals:
+            return self.locals[name]
+        match name:
+            case "context" | "input" | "output":
+                return getattr(self, name)
+            case "secrets":
+                return self.workflow.secrets
+            case "task":
+                return self._task()
+            case "workflow":
+                return self.workflow.descriptor()
+            case "runtime":
+                return self.workflow.runtime()
+            case "authorization":
+                return None
+        raise ExpressionFailed(f"${name} is not defined here")
+
+    def _task(self) -> dict[str, Any]:
+        if not self.started_at_ms:
+            self.started_at_ms = self.workflow.clock()
+        return {
+            "name": self.name,
+            "reference": self.instance,
+            "definition": self.definition,
+            "input": self.raw,
+            "output": self.raw_output,
+            "startedAt": date_time(self.started_at_ms),
+        }

@@ -1,0 +1,42 @@
+"""URI templates as far as the DSL has them: simple string expansion of top-level properties.
+
+Source: dsl-reference.md, "URI Template"; RFC 6570, section 3.2.2.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+from urllib.parse import quote
+
+from flowhook.expressions import is_expression
+from runner.interpreter.errors import ExpressionFailed
+
+Expand = Callable[[Any], str]
+"""Returns the URI for the task's input; raises ExpressionFailed."""
+
+_VARIABLE: Final = re.compile(r"\{([^{}]*)\}")
+
+
+def compile_uri(uri: str) -> Expand | None:
+    """Return what fills the variables of `uri`; None when it has none, or is a runtime expression."""
+    if is_expression(uri) or not _VARIABLE.search(uri):
+        return None
+
+    def expand(data: Any) -> str:
+        values = data if isinstance(data, dict) else {}
+        return _VARIABLE.sub(lambda match: _text(match[1], values.get(match[1])), uri)
+
+    return expand
+
+
+def _text(name: str, value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case str() | int() | float():
+            return quote(str(value), safe="-._~")
+    raise ExpressionFailed(f"{{{name}}} is an {'array' if isinstance(value, list) else 'object'}; a URI takes a scalar")

@@ -1,0 +1,250 @@
+"""HTTP towards the world: one aiohttp session, an address policy, bounds on size and time.
+
+The policy is applied to the address a socket is about to connect to, after DNS and for every redirect, so that neither
+a name, nor a literal, nor an odd notation gets around it. Proxies of the environment are not used: the environment is
+empty, and a proxy would resolve names out of our sight.
+
+Redirects are followed here rather than by aiohttp: towards another origin the author's own headers stay behind, since
+any of them may be a credential.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import aiohttp
+import orjson
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+import flowhook
+from flowhook import limits
+from runner.interpreter.errors import Kind, TaskFault, fault
+
+USER_AGENT: Final = f"flowhook/{flowhook.__version__}"
+MAX_CONNECTIONS: Final = 1024
+MAX_CONNECTIONS_PER_HOST: Final = 256
+MAX_REDIRECTS: Final = 5
+IDEMPOTENCY_KEY: Final = "Idempotency-Key"
+
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_KEEPING_METHOD: Final = frozenset({307, 308})
+_KEPT_ACROSS_ORIGINS: Final = frozenset({"accept", "accept-language", "content-type", "user-agent"})
+_POLICY: Final = "is not allowed (private, loopback, link-local or reserved)"
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+_NAT64_LOCAL: Final = ipaddress.ip_network("64:ff9b:1::/48")
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What a server answered.
+
+    Attributes:
+        headers: by case-insensitive name; fields repeat.
+        body: decompressed, at most `limits.MAX_RESULT_BYTES`.
+        url: that was asked in the end, without credentials and query.
+    """
+
+    status: int
+    reason: str
+    headers: CIMultiDictProxy[str]
+    body: bytes
+    url: str
+
+
+class HttpClient:
+    """The one session of a child. Use it as an async context manager."""
+
+    def __init__(self, *, allow_private_addresses: bool) -> None:
+        self._allow_private = allow_private_addresses
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        connector = aiohttp.TCPConnector(
+            limit=MAX_CONNECTIONS, limit_per_host=MAX_CONNECTIONS_PER_HOST, socket_factory=self._open_socket
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+            timeout=aiohttp.ClientTimeout(total=None),
+            headers={"User-Agent": USER_AGENT},
+        )
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    def bind(self, *, idempotency_key: str, deadline: float) -> BoundClient:
+        """Return the client for one call; see `components.Context`."""
+        return BoundClient(self, idempotency_key, deadline)
+
+    def _open_socket(self, info: tuple[Any, ...]) -> socket.socket:
+        family, kind, protocol, _, address = info
+        if not self._allow_private and not is_public(ipaddress.ip_address(address[0].partition("%")[0])):
+            raise OSError(f"{address[0]} {_POLICY}")
+        return socket.socket(family, kind, protocol)
+
+    async def send(
+        self,
+        method: str,
+        url: URL,
+        headers: CIMultiDict[str],
+        body: bytes | None,
+        *,
+        follow: bool,
+    ) -> Response:
+        """Send one request and read the answer; used through `BoundClient`, which sets the deadline.
+
+        Raises:
+            TaskFault: no answer (communication).
+        """
+        if self._session is None:
+            raise AssertionError("the client is not open")
+        for _ in range(MAX_REDIRECTS + 1):
+            async with self._session.request(
+                method, url, headers=headers, data=body, allow_redirects=False, max_line_size=limits.MAX_HEADER_BYTES
+            ) as answer:
+                location = answer.headers.get("Location")
+                if not (follow and answer.status in _REDIRECTS and location):
+                    content = await _read(answer, url)
+                    return Response(answer.status, answer.reason or "", answer.headers, content, public_url(url))
+                target = url.join(URL(location))
+                if answer.status not in _KEEPING_METHOD and method not in ("GET", "HEAD"):
+                    method, body = "GET", None
+                    headers.popall("Content-Type", None)
+            if target.scheme not in ("http", "https") or (url.scheme == "https" and target.scheme == "http"):
+                raise fault(
+                    Kind.COMMUNICATION, f"{public_url(url)} redirects to {target.scheme}:, which is not followed"
+                )
+            if target.origin() != url.origin():
+                headers = CIMultiDict((name, value) for name, value in headers.items() if _survives(name))
+            url = target
+        raise fault(Kind.COMMUNICATION, f"more than {MAX_REDIRECTS} redirects, the last one to {public_url(url)}")
+
+
+@dataclass(frozen=True, slots=True)
+class BoundClient:
+    """The client as one call sees it: with its deadline and its Idempotency-Key."""
+
+    _client: HttpClient
+    _idempotency_key: str
+    _deadline: float
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str | list[str]] | None = None,
+        body: bytes | None = None,
+        json: Any = None,
+        follow_redirects: bool = False,
+    ) -> Response:
+        """Send a request and return the answer, whatever its status.
+
+        Args:
+            method: in upper case.
+            url: absolute, http or https.
+            headers: to add; an Idempotency-Key among them replaces the call's own.
+            query: parameters to add to those of `url`.
+            body: as it is; or `json`: to be sent as application/json.
+            follow_redirects: at most `MAX_REDIRECTS`, never from https to http.
+
+        Raises:
+            TaskFault: the URL is wrong (configuration), no answer came (communication) or not in time (timeout).
+        """
+        target = _checked(url, query)
+        fields = CIMultiDict(headers or {})
+        fields.setdefault(IDEMPOTENCY_KEY, self._idempotency_key)
+        if json is not None:
+            body = orjson.dumps(json)
+            fields.setdefault("Content-Type", "application/json")
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                return await self._client.send(method, target, fields, body, follow=follow_redirects)
+        except TimeoutError:
+            raise fault(Kind.TIMEOUT, f"{method} {public_url(target)}: no answer in time") from None
+        except TaskFault:
+            raise
+        except (aiohttp.ClientError, OSError, ValueError, UnicodeError) as problem:
+            raise fault(Kind.COMMUNICATION, f"{method} {public_url(target)}: {_explain(problem)}") from None
+
+
+def is_public(address: Address) -> bool:
+    """Whether an address belongs to the public Internet, looking into those that embed another one.
+
+    Source: IANA special-purpose address registries, as in Python's `ipaddress`; RFC 6052 (NAT64), RFC 3056 (6to4).
+    """
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if inner is None and (address in _NAT64 or int(address) >> 32 == 0):
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if inner is not None:
+            return is_public(inner)
+        if address in _NAT64_LOCAL or address.teredo is not None or address.is_site_local:
+            return False
+    return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
+
+
+def public_url(url: URL) -> str:
+    """Return a URL as errors and logs may show it: without credentials, query and fragment."""
+    return str(url.with_user(None).with_query(None).with_fragment(None)) if url.host else str(url.with_query(None))
+
+
+def _checked(url: str, query: Mapping[str, str | list[str]] | None) -> URL:
+    try:
+        target = URL(url)
+        if target.scheme not in ("http", "https") or not target.host:
+            raise ValueError
+        return target.extend_query(query) if query else target
+    except (ValueError, TypeError):
+        raise fault(Kind.CONFIGURATION, "the endpoint is not an absolute http or https URL") from None
+
+
+async def _read(answer: aiohttp.ClientResponse, url: URL) -> bytes:
+    parts, size = [], 0
+    async for part in answer.content.iter_any():
+        size += len(part)
+        if size > limits.MAX_RESULT_BYTES:
+            answer.close()
+            raise fault(
+                Kind.COMMUNICATION, f"{public_url(url)}: the answer is larger than {limits.MAX_RESULT_BYTES} bytes"
+            )
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _survives(name: str) -> bool:
+    return name.lower() in _KEPT_ACROSS_ORIGINS or name.lower() == IDEMPOTENCY_KEY.lower()
+
+
+_CAUSES: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (aiohttp.ClientConnectorDNSError, "the name can't be resolved"),
+    (aiohttp.ClientConnectorCertificateError, "the certificate is not valid"),
+    (aiohttp.ClientConnectorSSLError, "TLS failed"),
+    (aiohttp.ClientConnectorError, "can't connect"),
+    (aiohttp.ServerDisconnectedError, "the server closed the connection"),
+    (aiohttp.ClientPayloadError, "the answer ended early"),
+    (aiohttp.ClientResponseError, "the answer is not HTTP"),
+    (OSError, "the connection broke"),
+)
+"""Causes in our words, the first that fits: aiohttp's own texts hold the whole URL."""
+
+
+def _explain(problem: Exception) -> str:
+    if _POLICY in str(problem):
+        return f"the address it leads to {_POLICY}"
+    cause = next((text for kind, text in _CAUSES if isinstance(problem, kind)), "the request could not be sent")
+    reason = os.strerror(problem.errno) if isinstance(problem, OSError) and problem.errno else ""
+    return f"{cause} ({reason})" if reason and not isinstance(problem, aiohttp.ClientConnectorDNSError) else cause

@@ -1,0 +1,485 @@
+"""The runner's half of Attach, without I/O: what the router says goes in, what is to be done comes out.
+
+::
+
+    detached --connected()--> greeting --Welcome--> attached --Drain/disconnected()--> detached
+                                 |                      |
+                              only Hello           everything else
+
+Leases outlive streams. A lease is *held* from its assignment until its outcome is settled, revoked or lost; while it is
+held, its checkpoints that are not acknowledged and its outcome that is not settled are kept and, after a new
+connection, sent again, checkpoints first. Both are idempotent on the router's side.
+
+Nothing is sent at once: `take` returns everything that gathered since the last call, so that what happened while a
+write was under way goes into the next one.
+
+Credit is additive and dies with the stream. Bounds: `capacity` executions worked on, four times that with those whose
+outcome waits to be settled, and `MAX_HELD_BYTES` of events.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final, TypeVar
+
+from flowhook import limits
+from flowhook.errors import InvalidError
+from flowhook.model import JournalEntry, WorkflowError
+
+MAX_CREDIT: Final = 1024
+"""Assignments that one Credit message may permit."""
+
+MAX_OUTSTANDING: Final = 256
+"""Assignments that may be permitted and not yet here: plenty for one round trip, little memory if all are large."""
+
+MAX_HELD_BYTES: Final = 256 * limits.MIB
+"""Events in hand beyond which no more work is asked for."""
+
+MAX_PART_BYTES: Final = 8 * limits.MIB
+"""Results in one message; what a message holds beside them is well below the rest of `limits.MAX_MESSAGE_BYTES`."""
+
+UNSETTLED_FACTOR: Final = 4
+RENEWALS_PER_LEASE: Final = 3
+
+
+# --- what the router says ---------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The attachment stands. `lease_seconds` from receipt; `kept` are those of the held leases that are still good."""
+
+    lease_seconds: float
+    kept: frozenset[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One attempt at one execution. `event` is a serialized Event."""
+
+    lease: bytes
+    attempt: int
+    flow_revision: int
+    event: bytes
+    journal: tuple[JournalEntry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """Work to do."""
+
+    assignments: tuple[Assignment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpointed:
+    """Journal entries up to an index, by lease, are durable."""
+
+    durable: tuple[tuple[bytes, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Outcomes are durable."""
+
+    leases: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """Leases are gone."""
+
+    leases: tuple[bytes, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RouterDrains:
+    """The router is going away; it takes outcomes for `grace` more seconds."""
+
+    grace: float
+
+
+Incoming = Welcome | Assigned | Checkpointed | Settled | Revoked | RouterDrains
+
+
+# --- what is said to the router ---------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Who attaches, and what is still held; see the protos."""
+
+    runner_id: str
+    components: tuple[str, ...]
+    build: str
+    held_leases: tuple[bytes, ...]
+    losses_explained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """Permits more assignments."""
+
+    assignments: int
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """Renews all held leases."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """One more journal entry of an execution, at `index` from 0."""
+
+    lease: bytes
+    index: int
+    entry: JournalEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """Journal entries to make durable."""
+
+    checkpoints: tuple[Checkpoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The flow ended well; `output` is JSON."""
+
+    output: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Faulted:
+    """The flow ended with an error."""
+
+    error: WorkflowError
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The execution is given back; `charged`: the attempt counts."""
+
+    reason: str
+    charged: bool
+
+
+Ending = Completed | Faulted | Released
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one attempt ended."""
+
+    lease: bytes
+    ending: Ending
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """Ends of attempts to make durable."""
+
+    outcomes: tuple[Outcome, ...]
+
+
+Outgoing = Hello | Credit | Renewal | Checkpoints | Outcomes
+
+
+# --- what is to be done -----------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """The stream is ready; renew leases every `renew_seconds`."""
+
+    renew_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Begin to work on an assignment."""
+
+    assignment: Assignment
+
+
+@dataclass(frozen=True, slots=True)
+class Proceed:
+    """The journal of an execution is durable up to `index`: its next effect may start."""
+
+    lease: bytes
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """Stop working on a lease and discard the result."""
+
+    lease: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """The outcome of a lease is durable."""
+
+    lease: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reattach:
+    """Open a new stream once the router closed this one, or after `grace` seconds."""
+
+    grace: float
+
+
+Effect = Attached | Start | Proceed | Abandon | Forget | Reattach
+
+
+class _Phase(Enum):
+    DETACHED = "detached"
+    GREETING = "greeting"
+    ATTACHED = "attached"
+    LEAVING = "leaving"
+
+
+@dataclass(slots=True)
+class _Held:
+    """A lease in hand."""
+
+    size: int
+    checkpoints: OrderedDict[int, Checkpoint] = field(default_factory=OrderedDict)
+    outcome: Outcome | None = None
+
+
+class Session:
+    """State of one runner towards its router, across streams."""
+
+    def __init__(
+        self, *, runner_id: str, components: Sequence[str], build: str, capacity: int, losses_explained: bool
+    ) -> None:
+        """Start with nothing in hand.
+
+        Args:
+            runner_id: see `Hello`.
+            components: names of the functions that can be called.
+            build: version of the software.
+            capacity: executions worked on at a time, in [1, 4096].
+            losses_explained: whether the fate of what an earlier child held is known; see `Hello`.
+        """
+        self._identity = (runner_id, tuple(sorted(components)), build)
+        self._capacity = capacity
+        self._explained = losses_explained
+        self._phase = _Phase.DETACHED
+        self._held: dict[bytes, _Held] = {}
+        self._running = 0
+        self._bytes = 0
+        self._permitted = 0
+        self._lease_seconds = limits.LEASE_SECONDS
+        self._renewed_at: float | None = None
+        self._accepting = True
+        self._hello = False
+        self._renewal = False
+        self._checkpoints: list[Checkpoint] = []
+        self._outcomes: list[Outcome] = []
+
+    @property
+    def running(self) -> int:
+        """How many executions are worked on."""
+        return self._running
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is in hand: no work, and no outcome that the router has not settled."""
+        return not self._held
+
+    @property
+    def attached(self) -> bool:
+        """Whether the router accepted this runner on the present stream."""
+        return self._phase in (_Phase.ATTACHED, _Phase.LEAVING)
+
+    def connected(self) -> None:
+        """Begin a new stream: say hello."""
+        self._phase = _Phase.GREETING
+        self._hello = True
+        self._renewal = False
+        self._permitted = 0
+        self._checkpoints.clear()
+        self._outcomes.clear()
+
+    def disconnected(self) -> None:
+        """Note that the stream ended. What is in hand is kept; see `expire`."""
+        self._phase = _Phase.DETACHED
+        self._permitted = 0
+
+    def receive(self, message: Incoming, now: float) -> list[Effect]:
+        """Take in what the router says and return what is to be done, in order.
+
+        Args:
+            message: the router's.
+            now: seconds on any monotonic clock, the same one in all calls.
+
+        Raises:
+            InvalidError: the router breaks the protocol (`ATTACH_PROTOCOL_VIOLATION`); end the stream.
+        """
+        if isinstance(message, Welcome) != (self._phase is _Phase.GREETING):
+            raise InvalidError(
+                f"{type(message).__name__} while {self._phase.value}", reason="ATTACH_PROTOCOL_VIOLATION"
+            )
+        match message:
+            case Welcome():
+                return self._welcome(message, now)
+            case Assigned():
+                return [effect for assignment in message.assignments if (effect := self._assign(assignment))]
+            case Checkpointed():
+                return [effect for lease, index in message.durable if (effect := self._durable(lease, index))]
+            case Settled():
+                return [Forget(lease) for lease in message.leases if self._drop(lease)]
+            case Revoked():
+                return [Abandon(lease, message.reason) for lease in message.leases if self._drop(lease)]
+            case RouterDrains():
+                self._phase = _Phase.LEAVING
+                return [Reattach(message.grace)]
+
+    def checkpoint(self, lease: bytes, index: int, entry: JournalEntry) -> None:
+        """Have a journal entry made durable; nothing happens for a lease that is lost."""
+        held = self._held.get(lease)
+        if held is None:
+            return
+        checkpoint = held.checkpoints[index] = Checkpoint(lease, index, entry)
+        if self.attached:
+            self._checkpoints.append(checkpoint)
+
+    def finish(self, lease: bytes, ending: Ending) -> None:
+        """Report how an attempt ended; nothing happens for a lease that is lost."""
+        held = self._held.get(lease)
+        if held is None or held.outcome is not None:
+            return
+        held.outcome = Outcome(lease, ending)
+        self._running -= 1
+        if self.attached:
+            self._outcomes.append(held.outcome)
+
+    def report(self, lease: bytes, ending: Ending) -> None:
+        """Report how the attempt of an earlier child ended: it is not among the held leases, and sent until settled."""
+        self._held[lease] = _Held(0, outcome=Outcome(lease, ending))
+        if self.attached:
+            self._outcomes.append(Outcome(lease, ending))
+
+    def drain(self) -> None:
+        """Ask for no more work; what is permitted already may still come."""
+        self._accepting = False
+
+    def renew(self, now: float) -> None:
+        """Renew all leases with the next write."""
+        if self._phase is _Phase.ATTACHED and self._held:
+            self._renewal = True
+            self._renewed_at = now
+
+    def expire(self, now: float) -> list[Effect]:
+        """Abandon everything when the router has been away for longer than a lease."""
+        if self.attached or self._renewed_at is None or now < self._renewed_at + self._lease_seconds:
+            return []
+        lost = [lease for lease in list(self._held) if self._drop(lease)]
+        return [Abandon(lease, "LEASE_LOST") for lease in lost]
+
+    def take(self) -> list[Outgoing]:
+        """Return everything there is to say now, in the order in which it has to be said."""
+        if self._hello:
+            self._hello = False
+            held = tuple(lease for lease, entry in self._held.items() if entry.size)
+            return [Hello(*self._identity, held_leases=held, losses_explained=self._explained)]
+        if not self.attached:
+            return []
+        messages: list[Outgoing] = []
+        if self._checkpoints:
+            messages += [Checkpoints(part) for part in _parts(self._checkpoints, lambda item: _size(item.entry.output))]
+            self._checkpoints.clear()
+        if self._outcomes:
+            messages += [Outcomes(part) for part in _parts(self._outcomes, _outcome_size)]
+            self._outcomes.clear()
+        if self._renewal:
+            self._renewal = False
+            messages.append(Renewal())
+        credit = self._credit()
+        if credit:
+            self._permitted += credit
+            messages.append(Credit(credit))
+        return messages
+
+    def _welcome(self, message: Welcome, now: float) -> list[Effect]:
+        self._phase = _Phase.ATTACHED
+        self._lease_seconds = message.lease_seconds
+        self._renewed_at = now
+        self._explained = True
+        effects: list[Effect] = [Attached(message.lease_seconds / RENEWALS_PER_LEASE)]
+        for lease, held in list(self._held.items()):
+            if held.size and lease not in message.kept:
+                self._drop(lease)
+                effects.append(Abandon(lease, "LEASE_LOST"))
+                continue
+            self._checkpoints.extend(held.checkpoints.values())
+            if held.outcome is not None:
+                self._outcomes.append(held.outcome)
+        return effects
+
+    def _assign(self, assignment: Assignment) -> Effect | None:
+        self._permitted = max(0, self._permitted - 1)
+        if assignment.lease in self._held:
+            return None
+        # an empty event has no lease worth holding, but it has to be told from what `report` put here
+        size = max(1, len(assignment.event) + sum(len(entry.output or b"") for entry in assignment.journal))
+        self._held[assignment.lease] = _Held(size)
+        self._running += 1
+        self._bytes += size
+        return Start(assignment)
+
+    def _durable(self, lease: bytes, index: int) -> Effect | None:
+        held = self._held.get(lease)
+        if held is None:
+            return None
+        for known in [known for known in held.checkpoints if known <= index]:
+            del held.checkpoints[known]
+        return Proceed(lease, index)
+
+    def _drop(self, lease: bytes) -> bool:
+        held = self._held.pop(lease, None)
+        if held is None:
+            return False
+        self._bytes -= held.size
+        if held.outcome is None:
+            self._running -= 1
+        return True
+
+    def _credit(self) -> int:
+        if not self._accepting or self._phase is not _Phase.ATTACHED or self._bytes > MAX_HELD_BYTES:
+            return 0
+        room = min(
+            self._capacity - self._running,
+            UNSETTLED_FACTOR * self._capacity - len(self._held),
+            MAX_OUTSTANDING,
+        )
+        return max(0, min(room - self._permitted, MAX_CREDIT))
+
+
+_Item = TypeVar("_Item")
+
+
+def _parts(items: Sequence[_Item], size_of: Callable[[_Item], int]) -> list[tuple[_Item, ...]]:
+    """Return the items in order, in parts that fit into a message each."""
+    parts: list[list[_Item]] = [[]]
+    size = 0
+    for item in items:
+        size += size_of(item)
+        if size > MAX_PART_BYTES and parts[-1]:
+            parts.append([])
+            size = size_of(item)
+        parts[-1].append(item)
+    return [tuple(part) for part in parts]
+
+
+def _outcome_size(outcome: Outcome) -> int:
+    return _size(outcome.ending.output) if isinstance(outcome.ending, Completed) else _size(None)
+
+
+def _size(output: bytes | None) -> int:
+    return len(output or b"") + 2 * limits.KIB

@@ -1,0 +1,128 @@
+"""Composition root of the child."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Final
+
+from pydantic import SecretStr
+
+import flowhook
+from flowhook import logs
+from flowhook.client.channel import open_channel
+from flowhook.process import Lifecycle, Reporter
+from runner import control, metrics, session
+from runner.calls import Caller
+from runner.components.registry import components
+from runner.evaluator import Evaluator
+from runner.guard.record import Record
+from runner.outbound import HttpClient
+from runner.worker.attach import Attachment
+from runner.worker.executions import Executions
+from runner.worker.flows import Flows
+from runner.worker.secrets import Secrets
+
+BEAT_SECONDS: Final = 0.5
+SETTLE_SECONDS: Final = 2.0
+"""How long the router may take to settle the last outcomes."""
+
+log = logs.get_logger(__name__)
+
+
+async def work(pipe: control.Pipe, record: Record) -> None:
+    """Wait for the order to begin, then work until told to drain; returns after the drain.
+
+    Ends the process when the parent is gone: nobody would watch what is evaluated here.
+    """
+    components()  # imported while there is time: a spare child waits here
+    order = await pipe.receive()
+    if not isinstance(order, control.Begin):
+        os._exit(0)
+    settings = order.settings
+    logs.configure(level=settings.log_level, log_format=settings.log_format, process=order.runner_id)
+    loop = asyncio.get_running_loop()
+    lifecycle = Lifecycle(name=order.runner_id, role="runner")
+    metrics.EVALUATION_KILLS.inc(order.kills)
+    link = session.Session(
+        runner_id=order.runner_id,
+        components=tuple(components()),
+        build=flowhook.__version__,
+        capacity=settings.concurrency,
+        losses_explained=order.losses_explained,
+    )
+    for casualty in order.casualties:
+        link.report(
+            casualty.lease,
+            session.Faulted(casualty.error) if casualty.error else session.Released("RUNNER_DIED", charged=True),
+        )
+    reported = {casualty.lease for casualty in order.casualties}
+
+    def attached() -> None:
+        lifecycle.ready.set()
+        pipe.send(control.Attached())
+
+    def detached(detail: str) -> None:
+        lifecycle.ready.clear()
+        lifecycle.detail = detail
+        pipe.send(control.Detached(detail))
+
+    def forgotten(lease: bytes) -> None:
+        if lease in reported:
+            pipe.send(control.Reported(lease))
+
+    async with (
+        open_channel(settings.model_copy(update={"token": SecretStr(order.token)}), "runner") as channel,
+        HttpClient(allow_private_addresses=settings.allow_private_addresses) as http,
+        asyncio.TaskGroup() as tasks,
+    ):
+        attachment = Attachment(channel, link, loop.time)
+        attachment.on_attached, attachment.on_detached, attachment.on_forgotten = attached, detached, forgotten
+        executions = Executions(
+            link=link,
+            flows=Flows(channel, Evaluator(record)),
+            secrets=Secrets(channel, loop.time),
+            caller=Caller(components(), http, settings),
+            record=record,
+            tasks=tasks,
+            announce=attachment.announce,
+        )
+        service = [
+            tasks.create_task(attachment.run(executions), name="attach"),
+            tasks.create_task(executions.pump(), name="pump"),
+            tasks.create_task(_beat(record), name="beat"),
+            tasks.create_task(Reporter(channel, lifecycle).run(), name="report"),
+        ]
+        await _drain(await _told_to_drain(pipe), link, executions, attachment)
+        for task in service:
+            task.cancel()
+    log.debug("drained")
+
+
+async def _told_to_drain(pipe: control.Pipe) -> float:
+    order = await pipe.receive()
+    if not isinstance(order, control.Drain):
+        os._exit(1)
+    return order.seconds
+
+
+async def _drain(seconds: float, link: session.Session, executions: Executions, attachment: Attachment) -> None:
+    """Finish what is in hand, give back the rest, and have it all settled."""
+    link.drain()
+    await _until_idle(link, seconds)
+    executions.give_back()
+    attachment.announce()
+    await _until_idle(link, SETTLE_SECONDS)
+
+
+async def _until_idle(link: session.Session, seconds: float) -> None:
+    clock = asyncio.get_running_loop().time
+    ends = clock() + seconds
+    while not link.idle and clock() < ends:
+        await asyncio.sleep(0.02)
+
+
+async def _beat(record: Record) -> None:
+    while True:
+        record.beat()
+        await asyncio.sleep(BEAT_SECONDS)

@@ -1,0 +1,139 @@
+"""Keeps the Attach stream: reads, writes what gathered, renews, and attaches again when it breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+import grpc.aio
+
+from flowhook import logs
+from flowhook.errors import FlowhookError, InvalidError, UnavailableError
+from flowhook.v1 import runner_service_pb2 as pb
+from flowhook.v1 import runner_service_pb2_grpc
+from flowhook.wire import status
+from runner import session
+from runner.worker import bridge
+from runner.worker.executions import Executions, perform_all
+
+MIN_BACKOFF: Final = 0.05
+MAX_BACKOFF: Final = 1.0
+"""Seconds between attempts to attach, doubled each time, with jitter."""
+
+WELCOME_SECONDS: Final = 5.0
+"""How long the router may take to answer hello."""
+
+log = logs.get_logger(__name__)
+
+_EOF: Final = cast("Any", grpc.aio).EOF  # not in the stubs
+
+_Call = grpc.aio.StreamStreamCall[pb.AttachRequest, pb.AttachResponse]
+
+
+class Attachment:
+    """The connection of one session to the router."""
+
+    def __init__(self, channel: grpc.aio.Channel, link: session.Session, clock: Callable[[], float]) -> None:
+        """Attach over `channel`, which stays the caller's; `clock` gives seconds, monotonic."""
+        self._stub = runner_service_pb2_grpc.RunnerServiceStub(channel)
+        self._link = link
+        self._clock = clock
+        self._pending = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self.on_attached: Callable[[], None] = lambda: None
+        self.on_detached: Callable[[str], None] = lambda _detail: None
+        self.on_forgotten: Callable[[bytes], None] = lambda _lease: None
+
+    def announce(self) -> None:
+        """Say that the session has something to send."""
+        self._pending.set()
+
+    async def run(self, executions: Executions) -> None:
+        """Stay attached until cancelled."""
+        backoff = MIN_BACKOFF
+        while True:
+            problem = await self._once(executions)
+            if self._link.attached:
+                backoff = MIN_BACKOFF
+            self._link.disconnected()
+            detail = f"router: {problem.reason}" if problem else "router closed the stream"
+            self.on_detached(detail)
+            if problem is not None:
+                log.debug("detached", reason=problem.reason, cause=problem.message)
+            perform_all(self._link.expire(self._clock()), executions)
+            await asyncio.sleep(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            backoff = min(backoff * 2, MAX_BACKOFF)
+
+    async def _once(self, executions: Executions) -> FlowhookError | None:
+        """Live through one stream; returns what ended it, None when the router closed it."""
+        call = self._open()
+        self._link.connected()
+        self._pending.set()
+        writer = asyncio.create_task(self._write(call), name="attach writer")
+        try:
+            await self._read(call, executions)
+        except grpc.aio.AioRpcError as error:
+            return status.from_rpc_error(error)
+        except TimeoutError:
+            return UnavailableError("the router does not answer", reason="ROUTER_SILENT")
+        except InvalidError as error:
+            return error
+        finally:
+            call.cancel()
+            writer.cancel()
+            self._stop_renewing()
+            await asyncio.gather(writer, return_exceptions=True)
+        return None
+
+    def _open(self) -> _Call:
+        attach: Callable[[], _Call] = self._stub.Attach  # without requests, which are written as they come
+        return attach()
+
+    async def _read(self, call: _Call, executions: Executions) -> None:
+        """Take in what the router says until it closes the stream; the first message has to come in time."""
+        async with asyncio.timeout(WELCOME_SECONDS) as limit:
+            while (message := await call.read()) is not _EOF:
+                incoming = bridge.incoming(message)
+                if incoming is None:
+                    continue  # of a newer version
+                for effect in self._link.receive(incoming, self._clock()):
+                    match effect:
+                        case session.Attached(renew_seconds=seconds):
+                            limit.reschedule(None)
+                            self._renew_every(seconds)
+                            self.on_attached()
+                        case session.Reattach(grace=grace):
+                            limit.reschedule(asyncio.get_running_loop().time() + grace)
+                        case session.Forget(lease=lease):
+                            self.on_forgotten(lease)
+                        case _:
+                            perform_all((effect,), executions)
+                self._pending.set()
+
+    async def _write(self, call: _Call) -> None:
+        try:
+            while True:
+                await self._pending.wait()
+                self._pending.clear()
+                for message in self._link.take():
+                    await call.write(bridge.outgoing(message))
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            pass  # the reader learns it too, and knows why
+
+    def _renew_every(self, seconds: float) -> None:
+        """Renew all leases now and then, from a timer: nothing waits for it."""
+
+        def renew() -> None:
+            self._link.renew(self._clock())
+            self._pending.set()
+            self._timer = loop.call_later(seconds, renew)
+
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(seconds, renew)
+
+    def _stop_renewing(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,82 @@
+"""Attach messages to and from protobuf; `session` knows only plain data."""
+
+from __future__ import annotations
+
+from flowhook.v1 import runner_service_pb2 as pb
+from flowhook.wire import convert
+from runner import session
+
+
+def incoming(message: pb.AttachResponse) -> session.Incoming | None:
+    """Return what the router says; None for what this version does not know."""
+    match message.WhichOneof("message"):
+        case "welcome":
+            welcome = message.welcome
+            return session.Welcome(convert.seconds(welcome.lease_duration), frozenset(welcome.kept_leases))
+        case "assignments":
+            return session.Assigned(
+                tuple(
+                    session.Assignment(
+                        item.lease,
+                        item.attempt,
+                        item.flow_revision,
+                        item.event,
+                        tuple(convert.journal_entry_from_proto(entry) for entry in item.journal),
+                    )
+                    for item in message.assignments.assignments
+                )
+            )
+        case "checkpointed":
+            return session.Checkpointed(tuple((item.lease, item.index) for item in message.checkpointed.checkpoints))
+        case "settlement":
+            return session.Settled(tuple(message.settlement.leases))
+        case "revocation":
+            return session.Revoked(tuple(message.revocation.leases), message.revocation.reason)
+        case "drain":
+            return session.RouterDrains(convert.seconds(message.drain.grace))
+        case _:
+            return None
+
+
+def outgoing(message: session.Outgoing) -> pb.AttachRequest:
+    """Return what is said to the router as a message."""
+    match message:
+        case session.Hello():
+            return pb.AttachRequest(
+                hello=pb.Hello(
+                    runner_id=message.runner_id,
+                    components=message.components,
+                    build=message.build,
+                    held_leases=message.held_leases,
+                    losses_explained=message.losses_explained,
+                )
+            )
+        case session.Credit():
+            return pb.AttachRequest(credit=pb.Credit(assignments=message.assignments))
+        case session.Renewal():
+            return pb.AttachRequest(renewal=pb.Renewal())
+        case session.Checkpoints():
+            return pb.AttachRequest(
+                checkpoints=pb.CheckpointBatch(
+                    checkpoints=[
+                        pb.Checkpoint(
+                            lease=item.lease, index=item.index, entry=convert.journal_entry_to_proto(item.entry)
+                        )
+                        for item in message.checkpoints
+                    ]
+                )
+            )
+        case session.Outcomes():
+            return pb.AttachRequest(
+                outcomes=pb.OutcomeBatch(outcomes=[_outcome(outcome) for outcome in message.outcomes])
+            )
+
+
+def _outcome(outcome: session.Outcome) -> pb.Outcome:
+    match outcome.ending:
+        case session.Completed(output=output):
+            return pb.Outcome(lease=outcome.lease, completed=pb.Completed(output=output))
+        case session.Faulted(error=error):
+            return pb.Outcome(lease=outcome.lease, faulted=convert.error_to_proto(error))
+        case session.Released(reason=reason, charged=charged):
+            return pb.Outcome(lease=outcome.lease, released=pb.Released(reason=reason, charged=charged))

@@ -1,0 +1,90 @@
+"""Secrets that flows and components name, resolved by the router and kept for a few seconds at the most."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+from typing import Any, Final
+
+import grpc.aio
+import orjson
+
+from flowhook.v1 import secret_service_pb2, secret_service_pb2_grpc
+from flowhook.wire import status
+from runner.interpreter.errors import Kind, fault
+
+MAX_AGE: Final = 5.0
+"""Seconds after which a value is asked for again."""
+DEADLINE: Final = 5.0
+MAX_NAMES: Final = 100
+"""Names in one request."""
+
+
+class Secrets:
+    """Values by name, each at most `MAX_AGE` old."""
+
+    def __init__(self, channel: grpc.aio.Channel, clock: Callable[[], float]) -> None:
+        """Ask over `channel`; `clock` gives seconds, monotonic."""
+        self._stub = secret_service_pb2_grpc.SecretServiceStub(channel)
+        self._clock = clock
+        self._values: dict[str, tuple[float, bytes]] = {}
+        self._lock = asyncio.Lock()
+
+    def cached(self, names: Collection[str]) -> dict[str, bytes] | None:
+        """Return the values when all of them are here and fresh, else None."""
+        oldest = self._clock() - MAX_AGE
+        values = {}
+        for name in names:
+            known = self._values.get(name)
+            if known is None or known[0] < oldest:
+                return None
+            values[name] = known[1]
+        return values
+
+    async def resolve(self, names: Collection[str], flow_id: str) -> dict[str, bytes]:
+        """Return the values of all names.
+
+        Raises:
+            FlowhookError: the router can't be asked.
+            TaskFault: one of them is not set (configuration).
+        """
+        known = self.cached(names)
+        if known is not None:
+            return known
+        async with self._lock:
+            wanted = sorted(names)
+            asked = self._clock()
+            values: dict[str, bytes] = {}
+            for first in range(0, len(wanted), MAX_NAMES):
+                request = secret_service_pb2.ResolveSecretsRequest(
+                    names=wanted[first : first + MAX_NAMES], flow_id=flow_id
+                )
+                try:
+                    answer = await self._stub.ResolveSecrets(request, timeout=DEADLINE)
+                except grpc.aio.AioRpcError as error:
+                    raise status.from_rpc_error(error) from None
+                values.update(answer.values)
+            self._forget_old(asked)
+            self._values.update({name: (asked, value) for name, value in values.items()})
+        missing = [name for name in wanted if name not in values]
+        if missing:
+            raise fault(Kind.CONFIGURATION, f"the secret {missing[0]} is not set")
+        return values
+
+    def _forget_old(self, now: float) -> None:
+        for name in [name for name, (asked, _) in self._values.items() if asked < now - MAX_AGE]:
+            del self._values[name]
+
+
+def as_data(values: dict[str, bytes]) -> dict[str, Any]:
+    """Return `$secrets`: a secret that is a JSON object becomes one, so that its parts have names; others are text."""
+    return {name: _datum(value) for name, value in values.items()}
+
+
+def _datum(value: bytes) -> Any:
+    if value[:1] == b"{":
+        try:
+            return orjson.loads(value)
+        except orjson.JSONDecodeError:
+            pass
+    return value.decode(errors="replace")

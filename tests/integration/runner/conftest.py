@@ -1,0 +1,264 @@
+"""A router that speaks the Attach protocol for real and decides nothing: the tests do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import grpc.aio
+import orjson
+import pytest
+import structlog
+
+from flowhook import ids
+from flowhook.client.channel import SERVER_OPTIONS
+from flowhook.config import RunnerSettings
+from flowhook.model import Event
+from flowhook.process import Lifecycle
+from flowhook.v1 import (
+    cluster_service_pb2,
+    cluster_service_pb2_grpc,
+    flow_service_pb2,
+    flow_service_pb2_grpc,
+    runner_service_pb2,
+    runner_service_pb2_grpc,
+    secret_service_pb2,
+    secret_service_pb2_grpc,
+)
+from flowhook.wire import convert
+from runner import app
+
+PATIENCE = 15.0
+
+
+@pytest.fixture(autouse=True)
+def _restore_logging():
+    """Give structlog back as it was."""
+    yield
+    structlog.reset_defaults()
+
+
+@dataclass
+class Stream:
+    """One Attach call as the router sees it."""
+
+    hello: runner_service_pb2.Hello
+    responses: asyncio.Queue[runner_service_pb2.AttachResponse | None]
+    outcomes: list[runner_service_pb2.Outcome] = field(default_factory=list)
+    checkpoints: list[runner_service_pb2.Checkpoint] = field(default_factory=list)
+    credit: int = 0
+    renewals: int = 0
+    closed: bool = False
+
+    def close(self) -> None:
+        self.responses.put_nowait(None)
+
+
+class Router(
+    runner_service_pb2_grpc.RunnerServiceServicer,
+    flow_service_pb2_grpc.FlowServiceServicer,
+    secret_service_pb2_grpc.SecretServiceServicer,
+    cluster_service_pb2_grpc.ClusterServiceServicer,
+):
+    """The services a runner uses."""
+
+    def __init__(self):
+        self.definitions = {}
+        self.secrets = {}
+        self.streams: list[Stream] = []
+        self.kept: set[bytes] | None = None
+        self.settles = True
+        self.acknowledges = True
+        self.lease_seconds = 6.0
+        self.reports = []
+        self.leases = 0
+        self.changed = asyncio.Condition()
+
+    async def Attach(self, requests, context):  # noqa: N802
+        first = await anext(aiter(requests))
+        stream = Stream(first.hello, asyncio.Queue())
+        self.streams.append(stream)
+        kept = list(first.hello.held_leases) if self.kept is None else list(self.kept)
+        yield runner_service_pb2.AttachResponse(
+            welcome=runner_service_pb2.Welcome(lease_duration=convert.duration(self.lease_seconds), kept_leases=kept)
+        )
+        await self._notify()
+        reader = asyncio.create_task(self._read(requests, stream))
+        try:
+            while (response := await stream.responses.get()) is not None:
+                yield response
+        finally:
+            reader.cancel()
+            stream.closed = True
+
+    async def _read(self, requests, stream):
+        async for request in requests:
+            kind = request.WhichOneof("message")
+            if kind == "credit":
+                stream.credit += request.credit.assignments
+            elif kind == "renewal":
+                stream.renewals += 1
+            elif kind == "checkpoints":
+                stream.checkpoints.extend(request.checkpoints.checkpoints)
+                if self.acknowledges:
+                    self.acknowledge(stream, request.checkpoints.checkpoints)
+            elif kind == "outcomes":
+                stream.outcomes.extend(request.outcomes.outcomes)
+                if self.settles:
+                    settled = [outcome.lease for outcome in request.outcomes.outcomes]
+                    stream.responses.put_nowait(
+                        runner_service_pb2.AttachResponse(settlement=runner_service_pb2.Settlement(leases=settled))
+                    )
+            await self._notify()
+        stream.close()
+
+    def acknowledge(self, stream, checkpoints):
+        stream.responses.put_nowait(
+            runner_service_pb2.AttachResponse(
+                checkpointed=runner_service_pb2.CheckpointAck(
+                    checkpoints=[
+                        runner_service_pb2.DurableCheckpoint(lease=item.lease, index=item.index) for item in checkpoints
+                    ]
+                )
+            )
+        )
+
+    async def GetFlow(self, request, context):  # noqa: N802
+        definition = self.definitions.get((request.flow_id, request.revision))
+        if definition is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such flow")
+        return flow_service_pb2.GetFlowResponse(
+            flow=flow_service_pb2.Flow(
+                id=request.flow_id, definition=orjson.dumps(definition), revision=request.revision
+            )
+        )
+
+    async def ResolveSecrets(self, request, context):  # noqa: N802
+        values = {name: self.secrets[name] for name in request.names if name in self.secrets}
+        return secret_service_pb2.ResolveSecretsResponse(values=values)
+
+    async def ReportProcess(self, request, context):  # noqa: N802
+        self.reports.append(request.process)
+        await self._notify()
+        return cluster_service_pb2.ReportProcessResponse()
+
+    async def _notify(self):
+        async with self.changed:
+            self.changed.notify_all()
+
+    async def until(self, condition, patience=PATIENCE):
+        """Wait until `condition()` is true and return what it returned."""
+        async with asyncio.timeout(patience), self.changed:
+            await self.changed.wait_for(lambda: bool(condition()))
+        return condition()
+
+    async def attached(self, count=1):
+        await self.until(lambda: len(self.streams) >= count)
+        return self.streams[-1]
+
+    def assignment(self, flow_id, body=None, *, revision=1, journal=(), attempt=1):
+        """Return an assignment of a new execution; its lease is short and unique."""
+        self.leases += 1
+        event = Event(
+            ids.mint(ids.slot_of(flow_id)),
+            flow_id,
+            1_700_000_000_000,
+            None,
+            "",
+            "POST",
+            f"/hook/{flow_id}",
+            "",
+            "application/json",
+            (),
+            orjson.dumps(body),
+        )
+        return runner_service_pb2.Assignment(
+            lease=b"lease-%d" % self.leases,
+            attempt=attempt,
+            flow_revision=revision,
+            event=convert.event_to_bytes(event),
+            journal=[convert.journal_entry_to_proto(entry) for entry in journal],
+        )
+
+    def assign(self, stream, *assignments):
+        stream.responses.put_nowait(
+            runner_service_pb2.AttachResponse(assignments=runner_service_pb2.AssignmentBatch(assignments=assignments))
+        )
+
+    async def outcome(self, lease, patience=PATIENCE):
+        """Wait for the outcome of a lease, on whichever stream it comes."""
+
+        def find():
+            return [item for stream in self.streams for item in stream.outcomes if item.lease == lease]
+
+        return (await self.until(find, patience))[-1]
+
+    async def run(self, stream, flow_id, body=None, **more):
+        """Assign one execution and return its outcome."""
+        assignment = self.assignment(flow_id, body, **more)
+        self.assign(stream, assignment)
+        return await self.outcome(assignment.lease)
+
+    def define(self, flow_id, do, revision=1, **more):
+        self.definitions[flow_id, revision] = {
+            "document": {"dsl": "1.0.3", "namespace": "default", "name": flow_id, "version": "1.0.0"},
+            "do": do,
+            **more,
+        }
+
+
+async def serve_router(router: Router, port: int = 0) -> tuple[grpc.aio.Server, int]:
+    server = grpc.aio.server(options=SERVER_OPTIONS)
+    runner_service_pb2_grpc.add_RunnerServiceServicer_to_server(router, server)
+    flow_service_pb2_grpc.add_FlowServiceServicer_to_server(router, server)
+    secret_service_pb2_grpc.add_SecretServiceServicer_to_server(router, server)
+    cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(router, server)
+    bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    return server, bound
+
+
+@pytest.fixture
+async def router() -> AsyncIterator[Router]:
+    router = Router()
+    server, router.port = await serve_router(router)
+    router.server = server
+    yield router
+    await router.server.stop(None)
+
+
+@pytest.fixture
+def settings(router) -> RunnerSettings:
+    return RunnerSettings(
+        router=f"127.0.0.1:{router.port}",
+        token="test-token",
+        process_name="runner-1",
+        concurrency=32,
+        expression_seconds=0.5,
+        expression_bytes=64 * 1024 * 1024,
+        allow_private_addresses=True,
+        http_timeout=2.0,
+        drain_seconds=2.0,
+    )
+
+
+class Served:
+    """A whole runner, parent and child, served inside the test's loop."""
+
+    def __init__(self, settings):
+        self.lifecycle = Lifecycle(name=settings.process_name, role="runner")
+        self.task = asyncio.create_task(app.serve(settings, self.lifecycle))
+
+    async def stop(self):
+        self.lifecycle.stop.set()
+        async with asyncio.timeout(PATIENCE):
+            await self.task
+
+
+@pytest.fixture
+async def served(settings, router):
+    served = Served(settings)
+    yield served
+    if not served.task.done():
+        await served.stop()

@@ -23,9 +23,12 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 class CommonSettings(BaseSettings):
     """What every process and every client command needs."""
 
-    model_config = SettingsConfigDict(env_prefix="FLOWHOOK_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="FLOWHOOK_", env_ignore_empty=True, extra="ignore", frozen=True, use_attribute_docstrings=True
+    )
 
     data_dir: Path = Path("data")
+    """Directory of the database, keys and tokens."""
     router: str = "127.0.0.1:50051"
     """Address of the router, `host:port`."""
     token: SecretStr | None = None
@@ -33,9 +36,11 @@ class CommonSettings(BaseSettings):
     router_ca_file: Path | None = None
     """PEM certificates that the router's TLS certificate is checked against; absent: no TLS."""
     client_cert_file: Path | None = None
+    """PEM certificate that this process shows to the router (mTLS)."""
     client_key_file: Path | None = None
-    """PEM certificate and key that this process shows to the router (mTLS)."""
+    """PEM key of that certificate."""
     log_level: str = "info"
+    """`debug`, `info`, `warning` or `error`."""
     log_format: str = "auto"
     """`json`, `console`, or `auto`: console on a terminal, else json."""
     process_name: str = ""
@@ -46,15 +51,21 @@ class EdgeSettings(CommonSettings):
     """The HTTP process that senders reach."""
 
     host: str = "127.0.0.1"
+    """Address that senders reach."""
     http_port: Port = 8080
+    """Port that senders reach; 0 lets the system choose."""
     reuse_port: bool = False
     """Whether other edges on this machine may listen on the same port."""
     public_url: str = ""
     """Scheme and host that senders use, where a proxy hides them; for signatures that cover the URL."""
     header_timeout: float = 10.0
+    """Within which the head of a request must be there."""
     body_timeout: float = 60.0
+    """Within which the body of a request must be there."""
     idle_timeout: float = 75.0
+    """After which a connection without a request is closed."""
     max_connections: int = 10_000
+    """Connections at a time; beyond it new ones are closed at once."""
     flow_cache_size: int = 10_000
     """Flows, known and unknown, that an edge remembers."""
     max_pending_events: int = 10_000
@@ -62,29 +73,38 @@ class EdgeSettings(CommonSettings):
     router_timeout: float = 10.0
     """How long a request may wait for the router before the edge answers 503."""
     drain_seconds: float = 10.0
+    """How long what is under way may take after the process was told to stop."""
 
 
 class RouterSettings(CommonSettings):
     """The gRPC process that owns storage."""
 
     host: str = "127.0.0.1"
+    """Address that gRPC listens on."""
     grpc_port: Port = 50051
+    """Port that gRPC listens on; 0 lets the system choose."""
     storage: str = ""
     """`sqlite:PATH`; empty: `<data_dir>/flowhook.db`."""
     storage_max_bytes: int = 0
     """Size the database may grow to before events are refused with 503; 0: the disk is the limit."""
     tls_cert_file: Path | None = None
+    """PEM certificate of the router; absent: no TLS."""
     tls_key_file: Path | None = None
+    """PEM key of that certificate."""
     tls_client_ca_file: Path | None = None
     """PEM certificates that clients must present one of (mTLS)."""
     secrets_key: SecretStr | None = None
     """32 bytes in base64 that secrets are encrypted with; absent: `<data_dir>/secrets.key`, made when missing."""
     total_backlog: int = limits.DEFAULT_TOTAL_BACKLOG
+    """Unfinished executions of all flows; beyond it events are refused with 503."""
     lease_seconds: float = limits.LEASE_SECONDS
+    """After which the work of a silent runner is given to another."""
     max_attempts: int = limits.MAX_ATTEMPTS
+    """Attempts charged to an execution before it is faulted."""
     retention_seconds: float = 30 * 24 * 3600.0
     """How long an ended execution, its body and its journal are kept."""
     drain_seconds: float = 10.0
+    """How long what is under way may take after the process was told to stop."""
 
 
 class RunnerSettings(CommonSettings):
@@ -93,20 +113,26 @@ class RunnerSettings(CommonSettings):
     concurrency: Annotated[int, Field(ge=1, le=4096)] = 256
     """Executions worked on at a time."""
     expression_seconds: float = limits.EXPRESSION_SECONDS
+    """How long one expression may evaluate."""
     expression_bytes: int = limits.EXPRESSION_BYTES
+    """How much memory one expression may take."""
     allow_private_addresses: bool = False
     """Whether calls may reach private, loopback and link-local addresses."""
     http_timeout: float = 30.0
     """Deadline of one outbound HTTP request whose task sets none."""
     twitter_base_url: str = "https://api.x.com"
+    """Where `twitter.post` sends to."""
     drain_seconds: float = 10.0
+    """How long what is under way may take after the process was told to stop."""
 
 
 class AdminSettings(CommonSettings):
     """The HTTP process that operators reach."""
 
     host: str = "127.0.0.1"
+    """Address that operators reach."""
     admin_port: Port = 8081
+    """Port that operators reach; 0 lets the system choose."""
 
 
 def read_token(settings: CommonSettings, role: str) -> str:

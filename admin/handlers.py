@@ -1,0 +1,135 @@
+"""The HTTP side: `/healthz`, `/readyz`, `/health`, `/metrics` and the overview page."""
+
+from __future__ import annotations
+
+import http
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+import tornado.web
+
+import flowhook
+from admin import exposition, health
+from flowhook.client import AsyncClient, ProcessInfo
+from flowhook.errors import FlowhookError
+
+FOLDER: Final = Path(__file__).parent
+
+
+def application(client: AsyncClient) -> tornado.web.Application:
+    """Return the application; it asks `client`, which stays the caller's."""
+    context = {"client": client}
+    return tornado.web.Application(
+        [
+            ("/", Overview, context),
+            ("/healthz", Alive, context),
+            ("/readyz", Ready, context),
+            ("/health", Health, context),
+            ("/metrics", Metrics, context),
+        ],
+        default_handler_class=Unknown,
+        default_handler_args=context,
+        template_path=str(FOLDER),
+        log_function=lambda _handler: None,  # silent in normal operation; failures are logged where they happen
+    )
+
+
+class Base(tornado.web.RequestHandler):
+    """What all pages share: HEAD as GET, problem details for errors, nothing cached."""
+
+    SUPPORTED_METHODS = ("GET", "HEAD")
+
+    def initialize(self, client: AsyncClient) -> None:
+        """Take what the application hands over."""
+        self.client = client
+
+    def set_default_headers(self) -> None:
+        """Set the headers of every answer. Source: OWASP, "HTTP Headers Cheat Sheet"."""
+        self.set_header("Server", "flowhook")
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("X-Frame-Options", "DENY")
+        self.set_header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+
+    async def head(self) -> None:
+        """Answer as to GET; Tornado leaves the body away."""
+        await self.get()
+
+    async def get(self) -> None:
+        """Answer; each page its own."""
+        raise tornado.web.HTTPError(http.HTTPStatus.NOT_FOUND)
+
+    def write_error(self, status_code: int, **_kwargs: Any) -> None:
+        """Answer with a problem detail (RFC 9457) that tells no internals."""
+        title = http.HTTPStatus(status_code).phrase
+        if status_code == http.HTTPStatus.METHOD_NOT_ALLOWED:
+            self.set_header("Allow", ", ".join(self.SUPPORTED_METHODS))
+        self.finish_json({"status": status_code, "title": title}, content_type="application/problem+json")
+
+    def finish_json(self, value: object, *, content_type: str = "application/json") -> None:
+        """Answer with JSON."""
+        self.set_header("Content-Type", content_type)
+        self.finish(orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n")
+
+    async def processes(self) -> tuple[list[ProcessInfo], list[str]]:
+        """Return the processes there are and why the cluster is not ready; none when the router does not answer."""
+        try:
+            found = list(await self.client.cluster.processes())
+        except FlowhookError as error:
+            return [], [error.message]
+        return found, health.reasons(found)
+
+
+class Unknown(Base):
+    """Any other path: 404."""
+
+
+class Alive(Base):
+    """`/healthz`: this process runs."""
+
+    async def get(self) -> None:
+        """Answer 200."""
+        self.finish_json({"status": "ok", "build": flowhook.__version__})
+
+
+class Ready(Base):
+    """`/readyz`: a webhook that comes now becomes an executed flow."""
+
+    async def get(self) -> None:
+        """Answer 200, or 503 with the reasons."""
+        _, reasons = await self.processes()
+        self.set_status(http.HTTPStatus.SERVICE_UNAVAILABLE if reasons else 200)
+        self.finish_json({"ready": not reasons, "reasons": reasons})
+
+
+class Health(Base):
+    """`/health`: all processes."""
+
+    async def get(self) -> None:
+        """Answer 200 whenever this process can, with what is known."""
+        processes, reasons = await self.processes()
+        shown = [health.describe(process) for process in processes]
+        self.finish_json({"ready": not reasons, "reasons": reasons, "processes": shown})
+
+
+class Metrics(Base):
+    """`/metrics`: all processes, for Prometheus."""
+
+    async def get(self) -> None:
+        """Answer 200, or 503 when the router, who knows them, does not answer."""
+        processes, reasons = await self.processes()
+        if not processes and reasons:
+            raise tornado.web.HTTPError(http.HTTPStatus.SERVICE_UNAVAILABLE)
+        self.set_header("Content-Type", exposition.CONTENT_TYPE)
+        self.finish(exposition.merge(processes))
+
+
+class Overview(Base):
+    """`/`: a page for people."""
+
+    async def get(self) -> None:
+        """Answer 200 with HTML; everything in it is escaped."""
+        processes, reasons = await self.processes()
+        shown = [health.describe(process) for process in processes]
+        self.render("overview.html", processes=shown, reasons=reasons, build=flowhook.__version__)

@@ -1,0 +1,52 @@
+"""Whether the cluster is ready, and what it consists of; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from flowhook.client import ProcessInfo
+
+NEEDED_ROLES: Final = ("router", "edge", "runner")
+"""Without one ready process of each no webhook becomes an executed flow."""
+
+SILENT_SECONDS: Final = 6.0
+"""A process that has missed two of its reports (every 2 s) is not counted on."""
+
+
+def is_ready(process: ProcessInfo) -> bool:
+    """Return whether a process says that it is ready, and said so lately."""
+    return process.ready and process.last_seen <= SILENT_SECONDS
+
+
+def reasons(processes: Sequence[ProcessInfo]) -> list[str]:
+    """Return why the cluster is not ready; empty when it is."""
+    found = []
+    for role in NEEDED_ROLES:
+        members = [process for process in processes if process.role == role]
+        if any(is_ready(process) for process in members):
+            continue
+        causes = "; ".join(f"{process.name}: {_cause(process)}" for process in members)
+        found.append(f"no {role} is ready ({causes})" if causes else f"there is no {role}")
+    return found
+
+
+def describe(process: ProcessInfo) -> dict[str, Any]:
+    """Return what operators are told of a process."""
+    ready = is_ready(process)
+    return {
+        "name": process.name,
+        "role": process.role,
+        "ready": ready,
+        "detail": "" if ready else _cause(process),
+        "build": process.build,
+        "pid": process.pid,
+        "host": process.host,
+        "last_seen_seconds": round(process.last_seen, 3),
+    }
+
+
+def _cause(process: ProcessInfo) -> str:
+    if process.last_seen > SILENT_SECONDS:
+        return f"not heard of for {process.last_seen:.0f} s"
+    return process.detail or "not ready"

@@ -1,0 +1,61 @@
+"""Entry point of `flowhook` and of `python -m cli`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from cli import app
+from flowhook.errors import FlowhookError
+
+EXIT_REFUSED = 1
+EXIT_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code; errors are printed, never raised.
+
+    Args:
+        arguments: those of the process when absent.
+    """
+    command = typer.main.get_command(app.create())
+    try:
+        code = command.main(args=arguments, prog_name="flowhook", standalone_mode=False)
+        sys.stdout.flush()
+    except typer.Abort:
+        return EXIT_INTERRUPTED
+    except typer.TyperException as error:
+        return _usage_error(error)
+    except FlowhookError as error:
+        print(f"flowhook: {error.message}", file=sys.stderr)
+        return EXIT_REFUSED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # whoever reads the output has seen enough; the interpreter's own flush must not complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if os.environ.get("FLOWHOOK_DEBUG"):
+            raise
+        print(
+            f"flowhook: internal error: {type(error).__name__}: {error} (FLOWHOOK_DEBUG=1 shows where)", file=sys.stderr
+        )
+        return EXIT_REFUSED
+    return code if isinstance(code, int) else 0
+
+
+def _usage_error(error: typer.TyperException) -> int:
+    describe = getattr(error, "format_message", None)
+    print(f"flowhook: {describe() if describe else error}", file=sys.stderr)
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        print(f"Try '{context.command_path} --help'.", file=sys.stderr)
+    return int(getattr(error, "exit_code", 2))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""The tree of commands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import flowhook
+from cli.commands import apply, execute, executions, flows, processes, secrets, send, tail, tokens, up
+
+
+def create() -> typer.Typer:
+    """Return the whole command line."""
+    app = typer.Typer(
+        help="Receives webhooks, stores them durably, and runs flows with them.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    up.register(app)
+    apply.register(app)
+    execute.register(app)
+    send.register(app)
+    tail.register(app)
+    app.add_typer(flows.app, name="flows")
+    app.add_typer(secrets.app, name="secrets")
+    app.add_typer(executions.app, name="executions")
+    app.add_typer(tokens.app, name="tokens")
+    processes.register(app)
+    return app
+
+
+def _print_version(value: bool) -> None:  # noqa: FBT001 - how typer calls it
+    if value:
+        print(flowhook.__version__)
+        raise typer.Exit
+
+
+def _options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass

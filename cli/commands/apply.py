@@ -1,0 +1,63 @@
+"""`flowhook apply`: creates and updates flows."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.options import DataDir, Json, Router
+
+if TYPE_CHECKING:
+    from cli.flow_files import FlowFile
+    from flowhook.client import AppliedFlow
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("apply")(_apply)
+
+
+def _apply(
+    *,
+    files: Annotated[
+        list[Path], typer.Option("--file", "-f", metavar="FILE_OR_DIR", help="A flow file, or a directory of them.")
+    ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and compare only.")] = False,
+    json: Json = False,
+    router: Router = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Create or update flows; a bad file is named with line, key and cause, and changes nothing."""
+    from cli import flow_files
+    from cli.connection import open_client
+    from flowhook.errors import InvalidFlowError
+
+    flows = flow_files.read(files)
+    with open_client(router, data_dir) as client:
+        try:
+            applied = client.flows.apply([flow.content for flow in flows], dry_run=dry_run)
+        except InvalidFlowError as error:
+            raise flow_files.in_terms_of(error, flows) from None
+    for flow, result in zip(flows, applied, strict=True):
+        _show(flow, result, dry_run=dry_run, json=json)
+
+
+def _show(flow: FlowFile, result: AppliedFlow, *, dry_run: bool, json: bool) -> None:
+    from cli.output import print_json
+
+    if json:
+        shown: dict[str, Any] = {
+            "id": result.flow.id,
+            "change": str(result.change),
+            "revision": result.flow.revision,
+            "file": flow.name,
+            "warnings": list(result.warnings),
+        }
+        print_json({**shown, "dry_run": True} if dry_run else shown)
+        return
+    print(f"{result.flow.id}: {result.change}{' (dry run)' if dry_run else ''}")
+    for warning in result.warnings:
+        print(f"{result.flow.id}: {warning}", file=sys.stderr)

@@ -1,0 +1,113 @@
+"""`flowhook flows`: looks at flows, pauses, resumes and deletes them."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from cli.options import DataDir, Json, Router
+from flowhook.model import Flow
+
+app = typer.Typer(help="Look at flows; pause, resume and delete them.", no_args_is_help=True)
+
+FlowId = Annotated[str, typer.Argument(metavar="ID", help="ID of the flow: name, or namespace.name.")]
+
+
+@app.command("list")
+def _list(*, json: Json = False, router: Router = None, data_dir: DataDir = None) -> None:
+    """List all flows."""
+    from cli.connection import open_client
+    from cli.output import flow_as_json, print_json, print_table, rfc3339
+
+    with open_client(router, data_dir) as client:
+        flows = client.flows.list()
+        if json:
+            for flow in flows:
+                print_json(flow_as_json(flow))
+            return
+        print_table(
+            ("FLOW", "REVISION", "STATE", "WEBHOOK", "UPDATED"),
+            (
+                (
+                    flow.id,
+                    flow.revision,
+                    _state(flow),
+                    "yes" if flow.has_webhook else "no",
+                    rfc3339(flow.update_time_ms),
+                )
+                for flow in flows
+            ),
+            empty="no flows; apply one: flowhook apply -f FILE",
+        )
+
+
+@app.command("get")
+def _get(
+    *,
+    flow_id: FlowId,
+    revision: Annotated[int, typer.Option(min=0, help="Revision; 0 is the latest.")] = 0,
+    json: Json = False,
+    router: Router = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Print a flow's document as its author wrote it; with --json, everything about it."""
+    import orjson
+
+    from cli.connection import open_client
+    from cli.output import flow_as_json, print_json
+
+    with open_client(router, data_dir) as client:
+        flow = client.flows.get(flow_id, revision=revision)
+    if json:
+        print_json(
+            {
+                **flow_as_json(flow),
+                "document": flow.document.decode(errors="replace"),
+                "definition": orjson.loads(flow.definition) if flow.definition else None,
+            }
+        )
+        return
+    sys.stdout.buffer.write(flow.document if flow.document.endswith(b"\n") else flow.document + b"\n")
+
+
+@app.command("pause")
+def _pause(*, flow_id: FlowId, json: Json = False, router: Router = None, data_dir: DataDir = None) -> None:
+    """Accept and queue a flow's events from now on without running them."""
+    from cli.connection import open_client
+
+    with open_client(router, data_dir) as client:
+        _show(client.flows.pause(flow_id), json=json)
+
+
+@app.command("resume")
+def _resume(*, flow_id: FlowId, json: Json = False, router: Router = None, data_dir: DataDir = None) -> None:
+    """Run what was queued, and what comes."""
+    from cli.connection import open_client
+
+    with open_client(router, data_dir) as client:
+        _show(client.flows.resume(flow_id), json=json)
+
+
+@app.command("delete")
+def _delete(*, flow_id: FlowId, router: Router = None, data_dir: DataDir = None) -> None:
+    """Delete a flow; executions that were accepted finish."""
+    from cli.connection import open_client
+
+    with open_client(router, data_dir) as client:
+        client.flows.delete(flow_id)
+    print(f"{flow_id}: deleted")
+
+
+def _state(flow: Flow) -> str:
+    return "paused" if flow.paused else "active"
+
+
+def _show(flow: Flow, *, json: bool) -> None:
+    from cli.output import flow_as_json, print_json
+
+    if json:
+        print_json(flow_as_json(flow))
+    else:
+        print(f"{flow.id}: {_state(flow)}")

@@ -1,0 +1,100 @@
+"""`flowhook secrets`: sets, lists and deletes what flows name; values are never printed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.options import DataDir, Json, Router
+
+app = typer.Typer(help="Set, list and delete the secrets that flows name.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the secret.")]
+
+
+@app.command("set")
+def _set(
+    *,
+    name: Name,
+    source: Annotated[
+        str | None, typer.Argument(metavar="[-]", help="A dash reads the value from stdin.", show_default=False)
+    ] = None,
+    value: Annotated[
+        str | None, typer.Option("--value", help="The value itself; it stays in the shell's history.")
+    ] = None,
+    from_file: Annotated[
+        Path | None, typer.Option("--from-file", metavar="FILE", help="Read the value from a file.")
+    ] = None,
+    router: Router = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Create or replace a secret.
+
+    Without a source the value is asked for, hidden, on a terminal, and read from stdin elsewhere. One newline at the
+    end of a file or of stdin is not part of the value.
+    """
+    from cli.connection import open_client
+
+    content = _value(name, source, value, from_file)
+    if not content:
+        raise typer.BadParameter("the value is empty")
+    with open_client(router, data_dir) as client:
+        client.secrets.set(name, content)
+    print(f"{name}: set")
+
+
+@app.command("list")
+def _list(*, json: Json = False, router: Router = None, data_dir: DataDir = None) -> None:
+    """List the names of all secrets."""
+    from cli.connection import open_client
+    from cli.output import print_json, print_table, rfc3339
+
+    with open_client(router, data_dir) as client:
+        secrets = client.secrets.list()
+    if json:
+        for secret in secrets:
+            print_json({"name": secret.name, "updated_at": rfc3339(secret.update_time_ms)})
+        return
+    print_table(
+        ("SECRET", "UPDATED"),
+        ((secret.name, rfc3339(secret.update_time_ms)) for secret in secrets),
+        empty="no secrets; set one: flowhook secrets set NAME",
+    )
+
+
+@app.command("delete")
+def _delete(*, name: Name, router: Router = None, data_dir: DataDir = None) -> None:
+    """Delete a secret; flows that are verified with it refuse everything from then on."""
+    from cli.connection import open_client
+
+    with open_client(router, data_dir) as client:
+        client.secrets.delete(name)
+    print(f"{name}: deleted")
+
+
+def _value(name: str, source: str | None, value: str | None, from_file: Path | None) -> bytes:
+    if source not in (None, "-"):
+        raise typer.BadParameter("give the value by --value, --from-file or - (stdin)")
+    if sum((source is not None, value is not None, from_file is not None)) > 1:
+        raise typer.BadParameter("give one of --value, --from-file and -")
+    if value is not None:
+        return value.encode()
+    if from_file is not None:
+        return _without_newline(_read(from_file))
+    if source is None and sys.stdin.isatty():
+        return str(typer.prompt(f"Value of {name}", hide_input=True)).encode()
+    return _without_newline(sys.stdin.buffer.read())
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"{path}: {error.strerror}") from None
+
+
+def _without_newline(content: bytes) -> bytes:
+    return content.removesuffix(b"\n").removesuffix(b"\r")

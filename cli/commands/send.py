@@ -1,0 +1,170 @@
+"""`flowhook send`: acts as the sender of a webhook."""
+
+from __future__ import annotations
+
+import http.client
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
+from urllib.parse import urlsplit
+
+import typer
+
+from cli.options import DataDir, Json, Router
+from flowhook.errors import InvalidError, UnavailableError
+
+if TYPE_CHECKING:
+    from flowhook.client import Client
+    from flowhook.document import FlowDocument
+    from flowhook.document.auth import AuthKind
+
+TIMEOUT: Final = 90.0
+"""Seconds to wait for the answer; a flow may hold a request for a while."""
+
+DEFAULT_EDGE: Final = "http://127.0.0.1:8080"
+
+FIRST_REFUSAL: Final = 400
+
+
+class Request(NamedTuple):
+    """What is sent."""
+
+    method: str
+    url: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+class Response(NamedTuple):
+    """What came back."""
+
+    status: int
+    reason: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("send")(_send)
+
+
+def _send(
+    *,
+    flow_id: Annotated[str, typer.Argument(metavar="FLOW", help="ID of the flow.")],
+    data: Annotated[str | None, typer.Option("--data", metavar="TEXT_OR_@FILE", help="The body; @- is stdin.")] = None,
+    content_type: Annotated[str, typer.Option("--content-type", help="Media type of the body.")] = "application/json",
+    header: Annotated[
+        list[str] | None, typer.Option("--header", metavar="K:V", help="A header; may be given several times.")
+    ] = None,
+    edge: Annotated[
+        str | None,
+        typer.Option("--edge", metavar="URL", help="Where the edge is (FLOWHOOK_EDGE).", envvar="FLOWHOOK_EDGE"),
+    ] = None,
+    json: Json = False,
+    router: Router = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Send a webhook to a flow, signed as the flow's auth demands, and print the answer."""
+    from cli.connection import client_of, settings_of
+    from cli.supervisor.rundir import read_cluster
+    from flowhook.document import load_definition
+
+    headers = [_header(text) for text in header or ()]
+    body = _body(data)
+    settings = settings_of(router, data_dir)
+    cluster = read_cluster(settings.data_dir)
+    base = edge or (cluster.http_url if cluster is not None else DEFAULT_EDGE)
+    with client_of(settings) as client:
+        document = load_definition(client.flows.get(flow_id).definition)
+        request = _signed(client, document, base.rstrip("/"), content_type=content_type, headers=headers, body=body)
+    response = _exchange(request)
+    _show(response, json=json)
+    if response.status >= FIRST_REFUSAL:
+        raise typer.Exit(1)
+
+
+def _signed(
+    client: Client, document: FlowDocument, base: str, *, content_type: str, headers: list[tuple[str, str]], body: bytes
+) -> Request:
+    """Return the request with what the first kind of auth whose secret is set demands."""
+    from flowhook.signatures.build import sign, sign_url
+
+    webhook = document.webhook
+    if webhook is None:
+        raise InvalidError(f"flow {document.id} has no webhook; start it over gRPC", reason="NO_WEBHOOK")
+    method = "POST" if "POST" in webhook.methods else webhook.methods[0]
+    url = f"{base}/hook/{document.id}"
+    if body or method not in ("GET", "DELETE"):
+        headers = [("Content-Type", content_type), *headers]
+    names = webhook.secret_names()
+    secrets = client.secrets.resolve(sorted(names), flow_id=document.id) if names else {}
+    kinds: Sequence[AuthKind | None] = webhook.auth or (None,)
+    refusal: InvalidError | None = None
+    for kind in kinds:
+        try:
+            url = sign_url(kind, secrets, url)
+            added = sign(kind, secrets, method=method, url=url, body=body, headers=headers, now=time.time())
+        except InvalidError as error:
+            refusal = refusal or error
+        else:
+            return Request(method, url, [*headers, *added], body)
+    raise refusal or InvalidError(f"flow {document.id} can't be signed for", reason="NOT_SIGNED")
+
+
+def _exchange(request: Request) -> Response:
+    target = urlsplit(request.url)
+    kind = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}.get(target.scheme)
+    if kind is None or not target.hostname:
+        raise typer.BadParameter("--edge takes a URL such as http://127.0.0.1:8080")
+    connection = kind(target.hostname, target.port, timeout=TIMEOUT)
+    try:
+        path = target.path + (f"?{target.query}" if target.query else "")
+        connection.putrequest(request.method, path, skip_accept_encoding=True)
+        for name, value in request.headers:
+            connection.putheader(name, value)
+        if request.body or request.method not in ("GET", "DELETE"):
+            connection.putheader("Content-Length", str(len(request.body)))
+        connection.endheaders(request.body or None)
+        answer = connection.getresponse()
+        return Response(answer.status, answer.reason, answer.getheaders(), answer.read())
+    except (OSError, http.client.HTTPException) as error:
+        cause = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise UnavailableError(f"no answer from {target.scheme}://{target.netloc}: {cause}") from None
+    finally:
+        connection.close()
+
+
+def _show(response: Response, *, json: bool) -> None:
+    from cli.output import print_json
+
+    if json:
+        text = response.body.decode("utf-8", "replace")
+        print_json({"status": response.status, "headers": dict(response.headers), "body": text})
+        return
+    print(f"{response.status} {response.reason}", flush=True)
+    sys.stdout.buffer.write(response.body)
+    if response.body and not response.body.endswith(b"\n"):
+        sys.stdout.buffer.write(b"\n")
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise typer.BadParameter("--header takes NAME:VALUE")
+    return name.strip(), value.strip()
+
+
+def _body(data: str | None) -> bytes:
+    if data is None:
+        return b""
+    if not data.startswith("@"):
+        return data.encode()
+    if data == "@-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(data[1:]).read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"--data {data}: {error.strerror}") from None

@@ -1,0 +1,66 @@
+"""`flowhook tail`: follows executions."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from cli.options import DataDir, Json, Router
+from flowhook.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from flowhook.client import ExecutionChange
+
+FIRST_DELAY: Final = 0.2
+MAX_DELAY: Final = 5.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("tail")(_tail)
+
+
+def _tail(
+    *,
+    flow: Annotated[str, typer.Option("--flow", metavar="ID", help="Of this flow only.")] = "",
+    json: Json = False,
+    router: Router = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Print executions whenever their status changes, until Ctrl-C."""
+    from cli.connection import open_client
+
+    with open_client(router, data_dir) as client:
+        delay, established = FIRST_DELAY, False
+        while True:
+            try:
+                for change in client.executions.watch(flow_id=flow):
+                    delay, established = FIRST_DELAY, True
+                    if change is None:
+                        print("watching; Ctrl-C ends", file=sys.stderr, flush=True)
+                    else:
+                        _show(change, json=json)
+            except UnavailableError as error:
+                if not established:
+                    raise
+                print(f"flowhook: {error.message}; trying again", file=sys.stderr, flush=True)
+            time.sleep(delay)
+            delay = min(delay * 2, MAX_DELAY)
+
+
+def _show(change: ExecutionChange, *, json: bool) -> None:
+    from cli.output import execution_as_json, print_json
+
+    if change.missed:
+        print(f"flowhook: {change.missed} changes missed", file=sys.stderr, flush=True)
+    if json:
+        print_json(execution_as_json(change.execution))
+        return
+    shown = execution_as_json(change.execution)
+    error = change.execution.error
+    cause = "" if error is None else f"  {error.status} {error.title}: {error.detail}"
+    when = shown["ended_at"] or shown["received_at"]
+    print(f"{when}  {shown['id']}  {shown['flow']}  {shown['status']}{cause}", flush=True)

@@ -1,0 +1,102 @@
+"""Options: those made of settings models, and those that client commands share."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar, get_args
+
+import typer
+from pydantic import SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings
+
+S = TypeVar("S", bound=BaseSettings)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line, for programs.")]
+Router = Annotated[
+    str | None,
+    typer.Option("--router", metavar="HOST:PORT", help="Address of the router (FLOWHOOK_ROUTER)."),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        metavar="DIR",
+        help="Where tokens are when FLOWHOOK_TOKEN is not set (FLOWHOOK_DATA_DIR).",
+    ),
+]
+
+ENV_PREFIX: Final = "FLOWHOOK_"
+
+
+def command_of(model: type[S], action: Callable[[S], int | None], *, help_text: str) -> Callable[..., None]:
+    """Return a typer command that has an option for each setting of `model` and hands the settings to `action`.
+
+    Settings that are secret have no option: an argument is visible to everyone on the machine. An option that is not
+    given leaves the setting to the environment, then to its default. What `action` returns is the exit code.
+    """
+
+    def command(**given: Any) -> None:
+        code = action(read_settings(model, given))
+        if code:
+            raise typer.Exit(code)
+
+    parameters = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(name, field))
+        for name, field in model.model_fields.items()
+        if not _is(SecretStr, field)
+    ]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
+    command.__doc__ = help_text
+    return command
+
+
+def read_settings(model: type[S], given: Mapping[str, Any]) -> S:
+    """Return settings made of options, the environment and defaults; options that are None were not given.
+
+    Raises:
+        typer.BadParameter: a value is not acceptable; the message names the option or the variable.
+    """
+    try:
+        return model(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        problems = []
+        for detail in error.errors(include_url=False, include_input=False, include_context=False):
+            name = str(detail["loc"][0]) if detail["loc"] else ""
+            source = option_name(name) if given.get(name) is not None else variable_name(name)
+            problems.append(f"{source}: {detail['msg'][:1].lower()}{detail['msg'][1:]}")
+        raise typer.BadParameter("; ".join(problems)) from None
+
+
+def option_name(setting: str) -> str:
+    """Return the option of a setting: `--http-port`."""
+    return "--" + setting.replace("_", "-")
+
+
+def variable_name(setting: str) -> str:
+    """Return the environment variable of a setting: `FLOWHOOK_HTTP_PORT`."""
+    return ENV_PREFIX + setting.upper()
+
+
+def _annotation(name: str, field: FieldInfo) -> Any:
+    shown = "" if field.default in (None, "") else f"default {field.default}, "
+    about = " ".join((field.description or name.replace("_", " ").capitalize()).replace("`", "").split())
+    help_text = f"{about.rstrip('.')} ({shown}{variable_name(name)})."
+    option = option_name(name)
+    if _is(bool, field):
+        return Annotated[bool | None, typer.Option(f"{option}/--no-{option[2:]}", help=help_text)]
+    # the model checks the value; typer would only know half of its rules
+    return Annotated[str | None, typer.Option(option, help=help_text, metavar=_metavar(field))]
+
+
+def _metavar(field: FieldInfo) -> str:
+    for kind, metavar in ((int, "NUMBER"), (float, "NUMBER"), (Path, "PATH")):
+        if _is(kind, field):
+            return metavar
+    return "TEXT"
+
+
+def _is(kind: type, field: FieldInfo) -> bool:
+    return field.annotation is kind or kind in get_args(field.annotation)

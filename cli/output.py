@@ -1,0 +1,175 @@
+"""What commands print: JSON lines for programs, tables for people."""
+
+from __future__ import annotations
+
+import base64
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+
+from flowhook.model import Event, Execution, ExecutionDetail, Flow, JournalEntry
+
+STATUS_STYLES: Final = {
+    "completed": "green",
+    "faulted": "red",
+    "cancelled": "yellow",
+    "running": "cyan",
+    "waiting": "blue",
+    "suspended": "blue",
+    "ready": "green",
+    "created": "green",
+    "updated": "cyan",
+    "unchanged": "dim",
+}
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON object as a line."""
+    sys.stdout.buffer.write(orjson.dumps(value) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
+    """Print rows under a header, or `empty` when there are none. Cells are text, never markup."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_cell(cell), style=STATUS_STYLES.get(str(cell), "")) for cell in row))
+    if table.row_count:
+        _console(Console).print(table)
+    else:
+        print(empty)
+
+
+def print_fields(fields: Iterable[tuple[str, object]]) -> None:
+    """Print names and values, one pair a line; values that are containers as JSON."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in fields:
+        table.add_row(name, Text(_cell(value), style=STATUS_STYLES.get(str(value), "")))
+    _console(Console).print(table)
+
+
+def _console(kind: Any) -> Any:
+    # without a terminal there is no width to respect: a line stays a line for grep
+    return kind(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else 500)
+
+
+def _cell(value: object) -> str:
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, str | int | float):
+        return _printable(str(value))
+    return _printable(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+def _printable(text: str) -> str:
+    """Return text without control characters: what a sender wrote must not steer the terminal."""
+    return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def rfc3339(milliseconds: int | None) -> str | None:
+    """Return Unix milliseconds as RFC 3339 in UTC: `2026-01-31T12:00:00.000Z`."""
+    if milliseconds is None:
+        return None
+    moment = datetime.fromtimestamp(milliseconds // 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
+
+
+def flow_as_json(flow: Flow) -> dict[str, Any]:
+    """Return what is told of a flow in a list."""
+    return {
+        "id": flow.id,
+        "revision": flow.revision,
+        "paused": flow.paused,
+        "webhook": flow.has_webhook,
+        "created_at": rfc3339(flow.create_time_ms),
+        "updated_at": rfc3339(flow.update_time_ms),
+    }
+
+
+def execution_as_json(execution: Execution) -> dict[str, Any]:
+    """Return what is told of an execution in a list."""
+    return {
+        "id": execution.id,
+        "flow": execution.flow_id,
+        "revision": execution.flow_revision,
+        "status": str(execution.status),
+        "received_at": rfc3339(execution.receive_time_ms),
+        "ended_at": rfc3339(execution.end_time_ms),
+        "attempts": execution.attempts,
+        "error": None if execution.error is None else execution.error.as_dict(),
+    }
+
+
+def detail_as_json(detail: ExecutionDetail) -> dict[str, Any]:
+    """Return everything that is kept of an execution."""
+    shown = execution_as_json(detail.execution)
+    if detail.execution.replay_of:
+        shown["replay_of"] = detail.execution.replay_of
+    return {
+        **shown,
+        "request": request_as_json(detail.event),
+        "tasks": [_task_as_json(entry) for entry in detail.journal],
+        "output": _parsed(detail.output),
+    }
+
+
+def request_as_json(event: Event) -> dict[str, Any]:
+    """Return a stored request. A repeated header's values are joined by commas (RFC 9110, section 5.3).
+
+    `body` is the parsed JSON, or text; what is neither stands in `body_base64`.
+    """
+    headers: dict[str, str] = {}
+    for name, value in event.headers:
+        text = value.decode("utf-8", "replace")
+        headers[name] = f"{headers[name]}, {text}" if name in headers else text
+    principal = event.principal
+    shown: dict[str, Any] = {
+        "method": event.method,
+        "path": event.path,
+        "query": event.query,
+        "content_type": event.content_type,
+        "headers": headers,
+        "principal": None if principal is None else {"scheme": principal.scheme, "secret": principal.secret},
+    }
+    try:
+        shown["body"] = _parsed(event.body) if _is_json(event.content_type) else event.body.decode()
+    except UnicodeDecodeError:
+        shown["body_base64"] = base64.b64encode(event.body).decode()
+    return shown
+
+
+def _task_as_json(entry: JournalEntry) -> dict[str, Any]:
+    return {
+        "task": entry.key,
+        "output": _parsed(entry.output),
+        "error": None if entry.error is None else entry.error.as_dict(),
+    }
+
+
+def _is_json(content_type: str) -> bool:
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type == "application/json" or media_type.endswith("+json")
+
+
+def _parsed(content: bytes | None) -> Any:
+    if not content:
+        return None
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return content.decode()

@@ -1,0 +1,95 @@
+"""`<data-dir>/run`: pid files, what runs where, and the lock that makes one supervisor the only one."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from flowhook.errors import ConflictError, InvalidError
+from flowhook.process import write_pid_file
+
+CLUSTER_FILE: Final = "cluster.json"
+LOCK_FILE: Final = "up.lock"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterFile:
+    """Where a running cluster is reached; `pid` is its supervisor's."""
+
+    pid: int
+    http_url: str
+    admin_url: str
+    grpc_address: str
+    http_port: int
+    admin_port: int
+    grpc_port: int
+
+
+class RunDir:
+    """The run directory, held by this process alone from construction to `close`."""
+
+    def __init__(self, data_dir: Path) -> None:
+        """Take the directory. Blocking.
+
+        Raises:
+            ConflictError: another supervisor has it (`DATA_DIR_IN_USE`).
+            InvalidError: it can't be written (`DATA_DIR_UNUSABLE`).
+        """
+        self._path = data_dir / "run"
+        try:
+            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = os.open(self._path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise ConflictError(
+                f"a cluster is running on {data_dir} already; stop it first, or choose another --data-dir",
+                reason="DATA_DIR_IN_USE",
+            ) from None
+        except OSError as error:
+            raise InvalidError(
+                f"can't use the data directory {data_dir}: {os.strerror(error.errno or 0)}", reason="DATA_DIR_UNUSABLE"
+            ) from None
+        self._remove_all()  # what a supervisor left that was killed
+
+    def write_pid(self, name: str, pid: int) -> None:
+        """Tell the process ID of a process. Blocking."""
+        write_pid_file(self._path / f"{name}.pid", pid)
+
+    def remove_pid(self, name: str) -> None:
+        """Tell that a process runs no more. Blocking."""
+        (self._path / f"{name}.pid").unlink(missing_ok=True)
+
+    def write_cluster(self, cluster: ClusterFile) -> None:
+        """Tell where the cluster is reached. Blocking."""
+        temporary = self._path / f".{CLUSTER_FILE}.tmp"
+        temporary.write_bytes(orjson.dumps(asdict(cluster)) + b"\n")
+        temporary.replace(self._path / CLUSTER_FILE)
+
+    def close(self) -> None:
+        """Remove the files and release the directory. Blocking, idempotent."""
+        if self._lock >= 0:
+            self._remove_all()
+            os.close(self._lock)
+            self._lock = -1
+
+    def _remove_all(self) -> None:
+        for path in (*self._path.glob("*.pid"), self._path / CLUSTER_FILE):
+            path.unlink(missing_ok=True)
+
+
+def read_cluster(data_dir: Path) -> ClusterFile | None:
+    """Return where the cluster on a data directory is reached, or None when none runs. Blocking."""
+    try:
+        cluster = ClusterFile(**orjson.loads((data_dir / "run" / CLUSTER_FILE).read_bytes()))
+        os.kill(cluster.pid, 0)
+    except PermissionError:
+        return None
+    except (OSError, ValueError, TypeError):
+        return None
+    return cluster

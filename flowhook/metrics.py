@@ -10,9 +10,8 @@ import functools
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, disable_created_metrics, generate_latest
 
 
-@functools.cache
-def registry() -> CollectorRegistry:
-    """Return the registry of this process; it has `process_*` and `python_gc_*` from the start."""
+def new_registry() -> CollectorRegistry:
+    """Return a registry that has `process_*` and `python_gc_*` from the start; one for each service that is wired."""
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series per counter that no dashboard reads
     metrics = CollectorRegistry(auto_describe=True)
     ProcessCollector(registry=metrics)
@@ -20,9 +19,15 @@ def registry() -> CollectorRegistry:
     return metrics
 
 
-def render() -> bytes:
-    """Return all metrics of this process in the Prometheus text format.
+@functools.cache
+def registry() -> CollectorRegistry:
+    """Return the registry of this process."""
+    return new_registry()
+
+
+def render(metrics: CollectorRegistry | None = None) -> bytes:
+    """Return all metrics of a registry, by default this process's, in the Prometheus text format.
 
     Source: Prometheus, "Exposition formats", text-based format.
     """
-    return generate_latest(registry())
+    return generate_latest(registry() if metrics is None else metrics)

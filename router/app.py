@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
 from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined] # the stubs forget it
 from grpc_reflection.v1alpha import reflection
+from prometheus_client import CollectorRegistry
 
 import flowhook
 from flowhook import metrics
@@ -96,7 +97,8 @@ async def serve(settings: RouterSettings, lifecycle: Lifecycle) -> None:
 
 async def _serve(settings: RouterSettings, lifecycle: Lifecycle, storage: Storage, sealer: Sealer) -> None:
     state = await storage.own(0)
-    router_metrics = RouterMetrics(metrics.registry())
+    registry = metrics.new_registry()
+    router_metrics = RouterMetrics(registry)
     core = Shard(
         epoch=state.epoch,
         lease_seconds=settings.lease_seconds,
@@ -140,7 +142,7 @@ async def _serve(settings: RouterSettings, lifecycle: Lifecycle, storage: Storag
         ExecutionService(host=host, state=state, acceptance=acceptance, now_ms=_now_ms), server
     )
     runner_service_pb2_grpc.add_RunnerServiceServicer_to_server(runners, server)
-    cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(ClusterService(lambda: _describe(lifecycle)), server)
+    cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(ClusterService(lambda: _describe(lifecycle, registry)), server)
     health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
     reflection.enable_server_reflection([*_SERVICES, HEALTH_SERVICE, reflection.SERVICE_NAME], server)
 
@@ -235,7 +237,7 @@ async def _watch_health(storage: Storage, service: health_aio.HealthServicer, li
         await asyncio.sleep(HEALTH_SECONDS)
 
 
-def _describe(lifecycle: Lifecycle) -> cluster_service_pb2.Process:
+def _describe(lifecycle: Lifecycle, registry: CollectorRegistry) -> cluster_service_pb2.Process:
     ready = lifecycle.ready.is_set() and not lifecycle.stop.is_set()
     return cluster_service_pb2.Process(
         name=lifecycle.name,
@@ -245,5 +247,5 @@ def _describe(lifecycle: Lifecycle) -> cluster_service_pb2.Process:
         host=socket.gethostname(),
         ready=ready,
         detail="" if ready else lifecycle.detail,
-        metrics=metrics.render(),
+        metrics=metrics.render(registry),
     )

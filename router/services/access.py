@@ -45,7 +45,7 @@ def scopes_for(method: str) -> frozenset[Scope]:
     return _SERVICES.get(method[1:].partition("/")[0], frozenset()) if special is None else special
 
 
-class Authorizer(grpc.aio.ServerInterceptor[Any, Any]):
+class Authorizer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not generic at run time
     """Refuses calls without a token (UNAUTHENTICATED) or without the scope (PERMISSION_DENIED)."""
 
     def __init__(self, tokens: TokenVerifier) -> None:

@@ -1,0 +1,77 @@
+"""Who may call what, and what can be found out by reflection and health checks."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from flowhook.client import AsyncClient, channel
+from flowhook.errors import PermissionDeniedError, UnauthenticatedError
+
+SERVICES = {f"flowhook.v1.{name}Service" for name in ("Ingest", "Flow", "Secret", "Execution", "Runner", "Cluster")}
+
+
+async def listed_services(connection):
+    stub = reflection_pb2_grpc.ServerReflectionStub(connection)
+    call = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
+    answers = [answer async for answer in call]
+    return {service.name for service in answers[0].list_services_response.service}
+
+
+async def test_reflection_lists_the_services_to_those_with_a_token(router):
+    connection = channel.connect(router.target, router.token("edge"))
+    assert await listed_services(connection) >= SERVICES
+    await connection.close()
+
+
+async def test_reflection_says_nothing_without_a_token(router):
+    async with grpc.aio.insecure_channel(router.target) as connection:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await listed_services(connection)
+    assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_health_is_serving(router):
+    connection = channel.connect(router.target, router.token("runner"))
+    answer = await health_pb2_grpc.HealthStub(connection).Check(health_pb2.HealthCheckRequest())
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    await connection.close()
+
+
+@pytest.mark.parametrize("token", ["", "wrong", "Bearer", "fhk_" + "x" * 43])
+async def test_a_wrong_token_is_unauthenticated(router, token):
+    async with AsyncClient(router.target, token=token) as client:
+        with pytest.raises(UnauthenticatedError):
+            await client.ingest("any", {})
+        with pytest.raises(UnauthenticatedError):
+            [flow async for flow in client.flows.list()]
+
+
+async def test_each_scope_opens_its_own_methods_only(router):
+    async with router.client("edge") as edge, router.client("runner") as runner:
+        with pytest.raises(PermissionDeniedError) as caught:
+            await edge.secrets.set("name", b"value")
+        assert caught.value.reason == "SCOPE_MISSING"
+        with pytest.raises(PermissionDeniedError):
+            await runner.ingest("any", {})
+        with pytest.raises(PermissionDeniedError):
+            await edge.executions.get("evt_x")
+
+
+async def test_an_edge_reads_only_the_secrets_that_the_webhook_names(router, client):
+    document = b"""
+document: {dsl: 1.0.3, namespace: default, name: hook, version: 1.0.0}
+webhook: {auth: {basic: {username: bank, secret: named}}}
+do: [{keep: {set: {a: 1}}}]
+"""
+    await client.flows.apply([document])
+    await client.secrets.set("named", b"v1")
+    await client.secrets.set("other", b"v2")
+    async with router.client("edge") as edge:
+        assert await edge.secrets.resolve(["named"], flow_id="hook") == {"named": b"v1"}
+        with pytest.raises(PermissionDeniedError):
+            await edge.secrets.resolve(["named", "other"], flow_id="hook")
+    async with router.client("runner") as runner:
+        assert await runner.secrets.resolve(["named", "other", "missing"]) == {"named": b"v1", "other": b"v2"}

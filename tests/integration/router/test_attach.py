@@ -1,0 +1,181 @@
+"""The Attach stream against a real router: leases, journals, losses, restarts."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+from support.routers import flow, running_router
+from support.runners import attached
+
+from flowhook.client import channel
+from flowhook.errors import ConflictError
+from flowhook.model import Status
+from flowhook.v1 import runner_service_pb2 as pb
+from flowhook.v1 import runner_service_pb2_grpc
+
+
+@pytest.fixture
+async def hello(client):
+    await client.flows.apply([flow("hello")])
+
+
+async def test_an_outcome_is_stored_with_its_journal(router, client, hello):
+    execution_id = await client.ingest("hello", {})
+    async with attached(router, credit=1) as runner:
+        (assignment,) = await runner.assignments(1)
+        await runner.checkpoint(assignment, 0, "/do/0/a#0", b"1")
+        acknowledged = await runner.next("checkpointed")
+        assert acknowledged.checkpoints[0].index == 0
+        entry = pb.JournalEntry(key="/do/1/b#0", output=b"2")
+        last = pb.Checkpoint(lease=assignment.lease, index=1, entry=entry)
+        await runner.complete(assignment, b'{"x":1}', checkpoints=[last])
+    detail = await client.executions.get(execution_id)
+    assert detail.execution.status is Status.COMPLETED
+    assert detail.output == b'{"x":1}'
+    assert [(task.key, task.output) for task in detail.journal] == [("/do/0/a#0", b"1"), ("/do/1/b#0", b"2")]
+
+
+async def test_the_next_attempt_gets_the_journal_of_the_one_before(router, client, hello):
+    await client.ingest("hello", {})
+    async with attached(router, credit=1) as runner:
+        (assignment,) = await runner.assignments(1)
+        await runner.checkpoint(assignment, 0, "/do/0/a#0", b"1")
+        await runner.next("checkpointed")
+    async with attached(router, credit=1, explained=False) as runner:
+        (again,) = await runner.assignments(1)
+        assert (again.attempt, again.event) == (2, assignment.event)
+        assert [(entry.key, entry.output) for entry in again.journal] == [("/do/0/a#0", b"1")]
+        await runner.complete(again)
+
+
+async def test_a_runner_that_reconnects_keeps_its_lease(router, client, hello):
+    execution_id = await client.ingest("hello", {})
+    async with attached(router, credit=1) as runner:
+        (assignment,) = await runner.assignments(1)
+    async with attached(router, held=[assignment.lease]) as runner:
+        assert list(runner.welcome.kept_leases) == [assignment.lease]
+        await runner.complete(assignment)
+    execution = (await client.executions.get(execution_id)).execution
+    assert (execution.status, execution.attempts) == (Status.COMPLETED, 1)
+
+
+async def test_a_lost_lease_is_assigned_to_another_and_the_late_outcome_is_revoked(router, client, hello):
+    await client.ingest("hello", {})
+    async with attached(router, "r1", credit=1) as runner:
+        (assignment,) = await runner.assignments(1)
+    async with attached(router, "r2", credit=1) as other:
+        (again,) = await other.assignments(1)
+        async with attached(router, "r1", held=[assignment.lease]) as runner:
+            assert list(runner.welcome.kept_leases) == []
+            await runner.send(
+                outcomes=pb.OutcomeBatch(outcomes=[pb.Outcome(lease=assignment.lease, completed=pb.Completed())])
+            )
+            revocation = await runner.next("revocation")
+            assert (list(revocation.leases), revocation.reason) == ([assignment.lease], "LEASE_LOST")
+        await other.complete(again)
+
+
+async def test_a_runner_keeps_its_lease_over_a_restart_of_the_router(tmp_path):
+    async with running_router(tmp_path) as router, router.client() as client:
+        await client.flows.apply([flow("hello")])
+        execution_id = await client.ingest("hello", {})
+        async with attached(router, credit=1) as runner:
+            (assignment,) = await runner.assignments(1)
+    async with running_router(tmp_path) as router, router.client() as client:
+        async with attached(router, held=[assignment.lease]) as runner:
+            assert list(runner.welcome.kept_leases) == [assignment.lease]
+            await runner.complete(assignment)
+        execution = (await client.executions.get(execution_id)).execution
+        assert (execution.status, execution.attempts) == (Status.COMPLETED, 1)
+
+
+async def test_a_backlog_resumes_by_itself_after_a_restart(tmp_path):
+    async with running_router(tmp_path) as router, router.client() as client:
+        await client.flows.apply([flow("hello")])
+        accepted = {await client.ingest("hello", {"n": number}) for number in range(20)}
+    async with running_router(tmp_path) as router, router.client() as client, attached(router, credit=20) as runner:
+        for assignment in await runner.assignments(20):
+            await runner.complete(assignment)
+        completed = {execution.id async for execution in client.executions.list(statuses=[Status.COMPLETED])}
+    assert completed == accepted
+
+
+async def test_an_execution_that_breaks_its_runner_is_faulted_after_five_attempts(router, client, hello):
+    execution_id = await client.ingest("hello", {})
+    async with attached(router, credit=5) as runner:
+        for attempt in range(1, 6):
+            (assignment,) = await runner.assignments(1)
+            assert assignment.attempt == attempt
+            await runner.settle(pb.Outcome(lease=assignment.lease, released=pb.Released(reason="BROKEN", charged=True)))
+        execution = await ended(client, execution_id)
+    assert (execution.status, execution.attempts) == (Status.FAULTED, 5)
+    assert execution.error.status == 500
+
+
+async def ended(client, execution_id):
+    async for change in client.executions.watch():
+        execution = (await client.executions.get(execution_id)).execution
+        if execution.status.ended:
+            return execution
+        del change
+    raise AssertionError
+
+
+async def test_cancelling_revokes_the_lease(router, client, hello):
+    execution_id = await client.ingest("hello", {})
+    async with attached(router, credit=1) as runner:
+        (assignment,) = await runner.assignments(1)
+        assert (await client.executions.cancel(execution_id)).status is Status.CANCELLED
+        revocation = await runner.next("revocation")
+        assert (list(revocation.leases), revocation.reason) == ([assignment.lease], "EXECUTION_CANCELLED")
+    with pytest.raises(ConflictError):
+        await client.executions.cancel(execution_id)
+
+
+async def test_a_replay_runs_the_same_event_under_a_new_id(router, client, hello):
+    execution_id = await client.ingest("hello", {"a": 1})
+    async with attached(router, credit=2) as runner:
+        (assignment,) = await runner.assignments(1)
+        with pytest.raises(ConflictError):
+            await client.executions.replay(execution_id)
+        await runner.complete(assignment)
+        replay = await client.executions.replay(execution_id, request_id="once")
+        assert replay.replay_of == execution_id
+        assert (await client.executions.replay(execution_id, request_id="once")).id == replay.id
+        (again,) = await runner.assignments(1)
+        assert replay.id.encode() in again.event
+        await runner.complete(again)
+    assert (await client.executions.get(replay.id)).event.body == b'{"a":1}'
+
+
+async def test_pausing_holds_events_back_and_resuming_lets_them_go(router, client, hello):
+    await client.flows.pause("hello")
+    await client.ingest("hello", {})
+    await client.flows.apply([flow("other")])
+    other = await client.ingest("other", {})
+    async with attached(router, credit=5) as runner:
+        (assignment,) = await runner.assignments(1)
+        assert other.encode() in assignment.event
+        await client.flows.resume("hello")
+        assert len(await runner.assignments(1)) == 1
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [{"credit": pb.Credit(assignments=1)}],
+        [{"hello": pb.Hello()}],
+        [{"hello": pb.Hello(runner_id="r")}, {"hello": pb.Hello(runner_id="r")}],
+        [{"hello": pb.Hello(runner_id="r")}, {"credit": pb.Credit(assignments=-1)}],
+        [{"hello": pb.Hello(runner_id="r")}, {"credit": pb.Credit(assignments=5000)}],
+    ],
+)
+async def test_a_violation_of_the_protocol_ends_the_stream(router, messages):
+    connection = channel.connect(router.target, router.token("runner"))
+    call = runner_service_pb2_grpc.RunnerServiceStub(connection).Attach()
+    for message in messages:
+        await call.write(pb.AttachRequest(**message))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        [message async for message in call]
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    await connection.close(None)

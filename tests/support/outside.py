@@ -1,0 +1,51 @@
+"""A stand-in for the outside world: a real HTTP server on a free port that remembers every request in order."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from aiohttp import web
+
+
+@dataclass(frozen=True)
+class Received:
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def key(self):
+        return self.headers.get("Idempotency-Key", "")
+
+
+class Outside:
+    """What it received, and what it answers: `answer(received)` gives (status, JSON value)."""
+
+    def __init__(self, answer):
+        self.received: list[Received] = []
+        self.url = ""
+        self._answer = answer
+
+    async def handle(self, request):
+        received = Received(request.method, request.path_qs, dict(request.headers), await request.read())
+        self.received.append(received)
+        status, value = self._answer(received)
+        return web.json_response(value, status=status)
+
+
+@asynccontextmanager
+async def outside_world(answer=lambda _received: (200, {"ok": True})):
+    outside = Outside(answer)
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", outside.handle)
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    outside.url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"
+    try:
+        yield outside
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,54 @@
+"""A real router in this process, on a free port, with real storage, and clients with each kind of token."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from flowhook.client import AsyncClient
+from flowhook.config import RouterSettings
+from flowhook.process import Lifecycle
+from router import app
+
+FLOW = b"""
+document: {dsl: 1.0.3, namespace: default, name: NAME, version: 1.0.0}
+do:
+  - keep: {set: {seen: "${ .body }"}}
+"""
+
+
+def flow(name, extra=b""):
+    return FLOW.replace(b"NAME", name.encode()) + extra
+
+
+class RunningRouter:
+    """A router that serves, and how to reach it."""
+
+    def __init__(self, settings, lifecycle):
+        self.settings = settings
+        self.lifecycle = lifecycle
+        self.target = lifecycle.addresses["grpc"]
+
+    def token(self, role="admin"):
+        return Path(self.settings.data_dir, f"{role}.token").read_text().strip()
+
+    def client(self, role="admin"):
+        return AsyncClient(self.target, token=self.token(role))
+
+
+@asynccontextmanager
+async def running_router(data_dir, **settings):
+    settings = RouterSettings(data_dir=data_dir, grpc_port=0, drain_seconds=1.0, **settings)
+    lifecycle = Lifecycle(name="router-1", role="router")
+    serving = asyncio.create_task(app.serve(settings, lifecycle))
+    ready = asyncio.create_task(lifecycle.ready.wait())
+    await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
+    if serving.done():
+        ready.cancel()
+        await serving
+    try:
+        yield RunningRouter(settings, lifecycle)
+    finally:
+        lifecycle.stop.set()
+        await serving

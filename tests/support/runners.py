@@ -1,0 +1,69 @@
+"""A runner for tests: attaches to a router and does what the test says, message by message."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+from flowhook.client import channel
+from flowhook.v1 import runner_service_pb2 as pb
+from flowhook.v1 import runner_service_pb2_grpc
+
+
+class TestRunner:
+    """One attached stream. Methods send; `next` waits for a message of a kind."""
+
+    __test__ = False
+
+    def __init__(self, call):
+        self.call = call
+
+    async def send(self, **message):
+        await self.call.write(pb.AttachRequest(**message))
+
+    async def credit(self, assignments):
+        await self.send(credit=pb.Credit(assignments=assignments))
+
+    async def next(self, kind):
+        async with asyncio.timeout(10):
+            while True:
+                message = await self.call.read()
+                assert message, f"the stream ended before {kind}"
+                if message.WhichOneof("message") == kind:
+                    return getattr(message, kind)
+
+    async def assignments(self, count):
+        found = []
+        while len(found) < count:
+            found += (await self.next("assignments")).assignments
+        return found
+
+    async def complete(self, assignment, output=b"{}", **outcome):
+        await self.settle(pb.Outcome(lease=assignment.lease, completed=pb.Completed(output=output), **outcome))
+
+    async def settle(self, *outcomes):
+        await self.send(outcomes=pb.OutcomeBatch(outcomes=outcomes))
+        return await self.next("settlement")
+
+    async def checkpoint(self, assignment, index, key, output):
+        entry = pb.JournalEntry(key=key, output=output)
+        checkpoint = pb.Checkpoint(lease=assignment.lease, index=index, entry=entry)
+        await self.send(checkpoints=pb.CheckpointBatch(checkpoints=[checkpoint]))
+
+
+@asynccontextmanager
+async def attached(router, runner_id="r1", *, held=(), explained=True, credit=0):
+    connection = channel.connect(router.target, router.token("runner"))
+    call = runner_service_pb2_grpc.RunnerServiceStub(connection).Attach()
+    runner = TestRunner(call)
+    await runner.send(
+        hello=pb.Hello(runner_id=runner_id, components=["http"], held_leases=held, losses_explained=explained)
+    )
+    runner.welcome = await runner.next("welcome")
+    if credit:
+        await runner.credit(credit)
+    try:
+        yield runner
+    finally:
+        call.cancel()
+        await connection.close(None)

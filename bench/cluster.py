@@ -1,0 +1,107 @@
+"""A local cluster and the bare handler, as processes on free ports, in a directory that is thrown away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from flowhook.client import AsyncClient
+
+READY_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A running cluster.
+
+    Attributes:
+        http: URL of the edge.
+        admin: URL of the admin process.
+        grpc: `host:port` of the router.
+        client: an operator's client.
+        data_dir: where it stores everything.
+        supervisor: the process of `flowhook up`.
+        output: what it printed so far, its processes' logs included.
+    """
+
+    http: str
+    admin: str
+    grpc: str
+    client: AsyncClient
+    data_dir: Path
+    supervisor: asyncio.subprocess.Process
+    output: list[str]
+
+    def pid(self, process: str) -> int:
+        """Return the process ID of, for example, `runner-1`."""
+        return int((self.data_dir / "run" / f"{process}.pid").read_text())
+
+
+@asynccontextmanager
+async def running_cluster(*options: str, data_dir: Path | None = None) -> AsyncIterator[Cluster]:
+    """Run `flowhook up` with `options` until the block is left.
+
+    Args:
+        options: of `flowhook up`.
+        data_dir: where to store; a temporary directory when absent.
+
+    Raises:
+        RuntimeError: it did not get ready; the message holds its output.
+    """
+    with tempfile.TemporaryDirectory(prefix="flowhook-") as folder:
+        data_dir = data_dir or Path(folder, "data")
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "cli", "up", "--data-dir", str(data_dir),
+            "--http-port", "0", "--grpc-port", "0", "--admin-port", "0", *options,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        output: list[str] = []
+        ready = asyncio.Event()
+        reading = asyncio.create_task(_read(process, output, ready))
+        try:
+            await _until_ready(reading, ready, output)
+            ports = json.loads((data_dir / "run" / "cluster.json").read_text())
+            token = (data_dir / "admin.token").read_text().strip()
+            async with AsyncClient(ports["grpc"], token=token) as client:
+                yield Cluster(ports["http"], ports["admin"], ports["grpc"], client, data_dir, process, output)
+        finally:
+            if process.returncode is None:
+                process.terminate()
+            await process.wait()
+            await reading
+
+
+@asynccontextmanager
+async def bare_handler() -> AsyncIterator[str]:
+    """Run the bare handler and give its URL."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bench.bare", stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None  # noqa: S101 - a pipe was asked for
+    port = int(await process.stdout.readline())
+    yield f"http://127.0.0.1:{port}"
+    await process.communicate()
+
+
+async def _read(process: asyncio.subprocess.Process, output: list[str], ready: asyncio.Event) -> None:
+    """Keep what the cluster prints, so that it never blocks on a full pipe."""
+    async for line in process.stdout or ():
+        output.append(line.decode(errors="replace"))
+        if line.startswith(b"flowhook ready"):
+            ready.set()
+
+
+async def _until_ready(reading: asyncio.Task[None], ready: asyncio.Event, output: list[str]) -> None:
+    waiting = asyncio.create_task(ready.wait())
+    await asyncio.wait({reading, waiting}, timeout=READY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    if not waiting.done():
+        waiting.cancel()
+        raise RuntimeError("the cluster did not get ready:\n" + "".join(output))

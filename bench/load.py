@@ -1,0 +1,151 @@
+"""Load generators: as many requests as go (wrk, else our own), or a fixed rate with latencies."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+CONNECTIONS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One POST that is sent over and over."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    def encoded(self) -> bytes:
+        """Return the request as HTTP/1.1 bytes."""
+        parts = urlsplit(self.url)
+        fields = {"Host": parts.netloc, "Content-Length": str(len(self.body)), **self.headers}
+        head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        return f"POST {parts.path} HTTP/1.1\r\n{head}\r\n".encode() + self.body
+
+
+@dataclass(frozen=True, slots=True)
+class Saturation:
+    """What a closed loop of `CONNECTIONS` connections reached. `failed` counts answers other than 2xx."""
+
+    requests: int
+    failed: int
+    seconds: float
+
+    @property
+    def per_second(self) -> float:
+        """Requests a second that were answered well."""
+        return (self.requests - self.failed) / self.seconds
+
+
+async def saturate(request: Request, seconds: float) -> Saturation:
+    """Send as many requests as are answered, for `seconds`."""
+    return await (_saturate_wrk(request, seconds) if shutil.which("wrk") else _saturate_own(request, seconds))
+
+
+def generator() -> str:
+    """Return the name of what `saturate` uses."""
+    return "wrk" if shutil.which("wrk") else "asyncio"
+
+
+async def _saturate_wrk(request: Request, seconds: float) -> Saturation:
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder, "post.lua")
+        headers = "".join(f'wrk.headers["{name}"] = "{value}"\n' for name, value in request.headers.items())
+        body = request.body.decode().replace("\\", "\\\\").replace("'", "\\'")
+        script.write_text(f"wrk.method = 'POST'\nwrk.body = '{body}'\n{headers}")
+        process = await asyncio.create_subprocess_exec(
+            "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:.0f}s", "-s", str(script), request.url,
+            stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        output = (await process.communicate())[0].decode()
+    total = re.search(r"(\d+) requests in ([\d.]+)(ms|s|m)", output)
+    if total is None:
+        raise RuntimeError(f"wrk said: {output}")
+    failed = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
+    unit = {"ms": 0.001, "s": 1.0, "m": 60.0}[total[3]]
+    return Saturation(int(total[1]), int(failed[1]) if failed else 0, float(total[2]) * unit)
+
+
+async def _saturate_own(request: Request, seconds: float) -> Saturation:
+    data, counts, started = request.encoded(), [0, 0], time.monotonic()
+    until = started + seconds
+
+    async def loop() -> None:
+        connection = await Connection.open(request.url)
+        while time.monotonic() < until:
+            status = await connection.exchange(data)
+            counts[0] += 1
+            counts[1] += not 200 <= status < 300
+        connection.close()
+
+    await asyncio.gather(*(loop() for _ in range(CONNECTIONS)))
+    return Saturation(counts[0], counts[1], time.monotonic() - started)
+
+
+async def at_rate(request: Request, per_second: float, seconds: float) -> list[float]:
+    """Send at a fixed rate over enough connections, and return the latencies in seconds, ascending.
+
+    Latency counts from when a request was due, so that a stalled server is not spared the requests it held up.
+
+    Raises:
+        RuntimeError: a request was not answered with 2xx.
+    """
+    data = request.encoded()
+    idle: asyncio.Queue[Connection] = asyncio.Queue()
+    for _ in range(CONNECTIONS):
+        idle.put_nowait(await Connection.open(request.url))
+    latencies: list[float] = []
+
+    async def send(due: float) -> None:
+        connection = await idle.get()
+        status = await connection.exchange(data)
+        latencies.append(time.monotonic() - due)
+        idle.put_nowait(connection)
+        if not 200 <= status < 300:
+            raise RuntimeError(f"answered {status}")
+
+    started = time.monotonic()
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(int(per_second * seconds)):
+            due = started + number / per_second
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            tasks.create_task(send(due))
+    while not idle.empty():
+        idle.get_nowait().close()
+    return sorted(latencies)
+
+
+class Connection:
+    """One keep-alive connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def open(cls, url: str) -> Connection:
+        """Connect to the server of `url`."""
+        parts = urlsplit(url)
+        return cls(*await asyncio.open_connection(parts.hostname, parts.port))
+
+    async def exchange(self, data: bytes) -> int:
+        """Send a request, read the answer, and return its status."""
+        self._writer.write(data)
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"(?i)content-length: *(\d+)", head)
+        if length is not None:
+            await self._reader.readexactly(int(length[1]))
+        return int(head[9:12])
+
+    def close(self) -> None:
+        """Hang up."""
+        self._writer.close()

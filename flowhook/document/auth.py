@@ -114,6 +114,11 @@ class AuthKind(Model):
         """Names of the secrets, in the order they are tried; at least one."""
         return self.secrets or (self.secret or "",)
 
+    @property
+    def names_deliveries(self) -> bool:
+        """Whether its senders give each delivery an ID, so that repeated ones are recognised without a key."""
+        return False
+
 
 class BasicAuth(AuthKind):
     """A user name and a password. Source: RFC 7617."""
@@ -282,9 +287,19 @@ class HmacAuth(AuthKind):
             return self.id.header.lower()
         return IdSource().header if ContentPart("id") in self.parts else None
 
+    @property
+    def names_deliveries(self) -> bool:
+        """Whether there is a header for it."""
+        return self.id_header is not None
+
 
 class ProviderAuth(AuthKind):
     """A provider by its name. How each one signs stands in `flowhook.signatures.providers`."""
+
+    @property
+    def names_deliveries(self) -> bool:
+        """All providers do, so far."""
+        return True
 
 
 class GithubAuth(ProviderAuth):

@@ -90,7 +90,7 @@ def _check_headers(headers: dict[str, str]) -> dict[str, str]:
 
 
 def _check_key(value: object) -> object:
-    if value is None or (isinstance(value, str) and value != "none" and not is_expression(value)):
+    if value != "none" and not is_expression(value):
         raise refused('must be an expression such as ${ .headers["x-id"] }, or `none` to turn it off')
     return value
 
@@ -150,16 +150,6 @@ class OnFault(Model):
     status: Status = 502
 
 
-def _default_status(data: dict[str, Any]) -> int:
-    return 200 if data.get("mode") == "reply" else 202
-
-
-def _default_body(data: dict[str, Any]) -> Any:
-    if data.get("mode") == "reply" or data.get("status") in BODYLESS_STATUSES:
-        return None
-    return {"id": "${ .id }"}
-
-
 class Respond(Model):
     """The answer to the sender.
 
@@ -173,13 +163,23 @@ class Respond(Model):
     """
 
     mode: Literal["accept", "reply"] = "accept"
-    status: Status = Field(default_factory=_default_status)
+    status: Status
     headers: Annotated[dict[str, str], AfterValidator(_check_headers), AfterValidator(_check_expressions)] = Field(
         default_factory=dict, max_length=64
     )
-    body: Annotated[Any, AfterValidator(_check_expressions)] = Field(default_factory=_default_body)
+    body: Annotated[Any, AfterValidator(_check_expressions)]
     timeout: Annotated[Duration, Field(le=MAX_REPLY_SECONDS)] = 30.0
     on_fault: OnFault = OnFault()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_follow_from_the_mode(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        accept = value.get("mode", "accept") == "accept"
+        status = value.get("status", 202 if accept else 200)
+        bodyless = isinstance(status, int) and status in BODYLESS_STATUSES
+        return {"status": status, "body": {"id": "${ .id }"} if accept and not bodyless else None, **value}
 
     @model_validator(mode="after")
     def _no_body_where_none_can_be(self) -> Self:
@@ -196,7 +196,7 @@ class Dedupe(Model):
         window: seconds for which a key is remembered; in (0, 7 days].
     """
 
-    key: Annotated[str, BeforeValidator(_check_key), AfterValidator(_check_expressions)] | None = None
+    key: Annotated[str | None, BeforeValidator(_check_key), AfterValidator(_check_expressions)] = None
     window: Annotated[Duration, Field(le=MAX_DEDUPE_SECONDS)] = 24 * 3600.0
 
     @property
@@ -214,13 +214,16 @@ class RateLimit(Model):
     """
 
     per_second: Annotated[float, Field(gt=0, le=MAX_RATE, allow_inf_nan=False, strict=True)]
-    burst: Annotated[StrictInt, Field(ge=1, le=MAX_RATE)] = 0  # replaced below when it is not given
+    burst: Annotated[StrictInt, Field(ge=1, le=MAX_RATE)]
 
-    @model_validator(mode="wrap")
+    @model_validator(mode="before")
     @classmethod
-    def _burst_holds_a_second(cls, value: object, handler: Any) -> Any:
-        limit = handler(value)
-        return limit if limit.burst else limit.model_copy(update={"burst": max(1, math.ceil(limit.per_second))})
+    def _burst_holds_a_second(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        rate = value.get("per_second")
+        second = math.ceil(rate) if isinstance(rate, int | float) and 1 <= rate <= MAX_RATE else 1
+        return {"burst": second, **value}
 
 
 class Endpoint(Model):
@@ -234,17 +237,23 @@ class Endpoint(Model):
 
     auth: Auth = Field(default=None, validate_default=True)  # absent is an error that the validator words
     methods: Annotated[tuple[Annotated[Method, BeforeValidator(_method)], ...], AfterValidator(_distinct)] = ("POST",)
-    respond: Respond = Respond()
+    respond: Respond = Field(default_factory=lambda: Respond.model_validate({}))
     dedupe: Dedupe = Dedupe()
     rate_limit: RateLimit | None = None
     max_body: Annotated[int, BeforeValidator(_size)] = limits.DEFAULT_BODY_BYTES
     allow_from: Annotated[tuple[Annotated[Network, BeforeValidator(_network)], ...], AfterValidator(_some)] = ()
 
     @model_validator(mode="after")
-    def _bodies_are_signed(self) -> Self:
+    def _parts_fit_together(self) -> Self:
+        problems: list[tuple[tuple[int | str, ...], str]] = []
         unsigned = any(isinstance(kind, HmacAuth) and not kind.covers_body for kind in self.auth)
         if unsigned and not BODYLESS_METHODS.issuperset(self.methods):
-            raise refused_at([(("auth",), "`content` must cover {body}: only `methods` GET and DELETE may do without")])
+            problems.append((("auth",), "`content` must cover {body}: only `methods` GET and DELETE may do without"))
+        keyless = "dedupe" in self.model_fields_set and self.dedupe.key is None
+        if keyless and not any(kind.names_deliveries for kind in self.auth):
+            problems.append((("dedupe",), "needs a `key`: these senders give their deliveries no ID"))
+        if problems:
+            raise refused_at(problems)
         return self
 
     def allows(self, address: IPv4Address | IPv6Address) -> bool:

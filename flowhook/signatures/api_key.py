@@ -71,8 +71,8 @@ def key_header(kind: ApiKeyAuth, secrets: Mapping[str, bytes]) -> list[tuple[str
     if kind.header is None:
         return []
     name, secret = first_secret(kind, secrets)
-    key = secret.decode("latin-1")
-    if not key.isprintable() or key != key.strip():
+    key = secret.decode("ascii", "replace")
+    if not key.isascii() or not key.isprintable() or key != key.strip():
         raise InvalidError(f"secret {name} can't stand in a header", reason="SECRET_INVALID")
     return [(kind.header, key)]
 

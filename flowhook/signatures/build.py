@@ -72,7 +72,7 @@ def sign(
     if isinstance(kind, ApiKeyAuth):
         return key_header(kind, secrets)
     target = urlsplit(url)
-    fields = [(name.lower(), value.strip().encode("latin-1", "replace")) for name, value in headers]
+    fields = [(name.lower(), value.strip().encode("utf-8", "replace")) for name, value in headers]
     request = RequestView(method, url, target.path, target.query, fields, body)
     return sign_request(_scheme_of(kind), kind, secrets, request, now)
 

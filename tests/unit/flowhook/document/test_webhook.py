@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+
+import pytest
+from pydantic import ValidationError
+
+from flowhook import limits
+from flowhook.document.webhook import Dedupe, RateLimit, Respond, Webhook
+
+
+def webhook(**keys):
+    return Webhook.model_validate({"auth": "none", **keys})
+
+
+def faults(**keys):
+    """Return what is wrong, as pairs of the dotted place and the cause."""
+    with pytest.raises(ValidationError) as refusal:
+        webhook(**keys)
+    return [(".".join(map(str, error["loc"])), error["msg"]) for error in refusal.value.errors()]
+
+
+def fault(**keys):
+    ((place, cause),) = faults(**keys)
+    return place, cause
+
+
+def test_a_webhook_that_says_nothing_more_has_the_documented_defaults():
+    made = webhook()
+    assert made.auth == ()
+    assert made.methods == ("POST",)
+    assert made.respond == Respond(mode="accept", status=202, headers={}, body={"id": "${ .id }"}, timeout="PT30S")
+    assert made.respond.on_fault.status == 502
+    assert made.dedupe == Dedupe(window="PT24H")
+    assert (made.dedupe.enabled, made.dedupe.window) == (True, 86_400.0)
+    assert made.rate_limit is None
+    assert made.max_body == limits.DEFAULT_BODY_BYTES
+    assert (made.allow_from, made.subpaths, made.callbacks) == ((), False, {})
+
+
+def test_everything_that_the_design_lists_is_understood():
+    made = webhook(
+        auth={"hmac": {"secrets": ["new-one", "old-one"], "header": "X-Signature"}},
+        methods=["POST", "GET"],
+        subpaths=True,
+        respond={
+            "mode": "reply",
+            "headers": {"X-Thanks": "yes", "X-Id": "${ .id }"},
+            "timeout": "PT10S",
+            "on_fault": {"status": 404},
+        },
+        dedupe={"key": '${ .headers["webhook-id"] }', "window": "PT1H"},
+        rate_limit={"per_second": 100, "burst": 200},
+        max_body="10MiB",
+        allow_from=["192.0.2.0/24", "2001:db8::1"],
+        callbacks={"approval": {"auth": {"api_key": {"header": "X-Api-Key", "secret": "NAME"}}}},
+    )
+    assert made.secret_names() == {"new-one", "old-one", "NAME"}
+    assert (made.respond.status, made.respond.body, made.respond.timeout) == (200, None, 10.0)
+    assert made.respond.on_fault.status == 404
+    assert made.rate_limit == RateLimit(per_second=100, burst=200)
+    assert made.allow_from == (ip_network("192.0.2.0/24"), ip_network("2001:db8::1/128"))
+    assert made.callbacks["approval"].methods == ("POST",)
+
+
+def test_a_key_that_does_not_exist_is_refused():
+    assert fault(responds={})[0] == "responds"
+    assert fault(respond={"code": 200})[0] == "respond.code"
+
+
+@pytest.mark.parametrize(
+    ("methods", "place", "cause"),
+    [
+        ([], "methods", "at least one"),
+        (["post"], "methods.0", "upper case"),
+        (["POST", "TRACE"], "methods.1", "none of POST, GET"),
+        (["HEAD"], "methods.0", "starts nothing"),
+        (["GET", "GET"], "methods", "twice"),
+    ],
+)
+def test_methods_are_a_choice_of_five(methods, place, cause):
+    found = fault(methods=methods)
+    assert found[0] == place
+    assert cause in found[1]
+
+
+@pytest.mark.parametrize("status", [200, 204, 301, 404, 418, 503, 599])
+def test_an_answer_may_have_any_final_status(status):
+    assert webhook(respond={"status": status}).respond.status == status
+
+
+@pytest.mark.parametrize("status", [100, 199, 600, "200", True, 200.5])
+def test_other_statuses_are_refused(status):
+    assert fault(respond={"status": status})[0] == "respond.status"
+
+
+@pytest.mark.parametrize("status", [204, 205, 304])
+def test_an_answer_that_can_have_no_body_has_none(status):
+    assert webhook(respond={"status": status}).respond.body is None
+    assert fault(respond={"status": status, "body": {"ok": True}}) == (
+        "respond.body",
+        f"an answer with status {status} has no body: leave it out",
+    )
+
+
+@pytest.mark.parametrize("name", ["Content-Length", "connection", "Transfer-Encoding", "TE", "upgrade"])
+def test_headers_that_belong_to_the_server_are_refused(name):
+    assert fault(respond={"headers": {name: "1"}}) == (
+        f"respond.headers.{name}",
+        "is set by the server, not by a flow",
+    )
+
+
+@pytest.mark.parametrize("value", ["a\r\nSet-Cookie: b", "a\nb", "a\0", "grüße"])
+def test_a_header_value_that_is_more_than_a_line_of_ascii_is_refused(value):
+    assert fault(respond={"headers": {"X-A": value}})[0] == "respond.headers.X-A"
+
+
+def test_header_names_are_tokens_and_there_once():
+    assert fault(respond={"headers": {"X A": "1"}})[0] == "respond.headers.X A"
+    assert fault(respond={"headers": {"X-A": "1", "x-a": "2"}})[0] == "respond.headers.x-a"
+
+
+@pytest.mark.parametrize(
+    "body", ["OK", "", {"a": [1, None, True, {"b": "${ .body.x }"}]}, [1], 7, None, '${ "\\(.id)" }']
+)
+def test_a_body_is_json_or_a_string(body):
+    assert webhook(respond={"body": body}).respond.body == body
+
+
+def test_expressions_that_are_no_paths_are_refused_where_they_stand():
+    found = faults(
+        respond={"body": {"a": ["${ .id }", "${ .items | length }"]}, "headers": {"X-N": "${ env }"}},
+        dedupe={"key": "${ now }"},
+    )
+    assert [place for place, _ in found] == ["respond.headers.X-N", "respond.body.a.1", "dedupe.key"]
+
+
+def test_dedupe_takes_an_expression_or_none():
+    assert webhook(dedupe={"key": "${ .body.id }"}).dedupe.enabled
+    assert not webhook(dedupe={"key": "none"}).dedupe.enabled
+    for key in (".body.id", "", None, "None", 5):
+        assert "`none` to turn it off" in fault(dedupe={"key": key})[1]
+
+
+def test_dedupe_without_a_key_needs_senders_that_name_their_deliveries():
+    assert webhook(auth={"github": {"secret": "k"}}, dedupe={"window": "PT1H"}).dedupe.window == 3600.0
+    named = {"hmac": {"secret": "k", "header": "X-Sig", "id": {"header": "X-Event"}}}
+    assert webhook(auth=named, dedupe={"window": "PT1H"}).dedupe.key is None
+    for auth in ("none", {"hmac": {"secret": "k", "header": "X-Sig"}}, {"api_key": {"query": "k", "secret": "k"}}):
+        assert fault(auth=auth, dedupe={"window": "PT1H"})[0] == "dedupe"
+
+
+@pytest.mark.parametrize("window", ["P8D", "PT0S", "24h", 3600])
+def test_the_window_of_dedupe_is_a_duration_of_at_most_a_week(window):
+    assert fault(dedupe={"key": "${ .body.id }", "window": window})[0] == "dedupe.window"
+
+
+def test_a_rate_has_a_burst_of_a_second_unless_it_says_otherwise():
+    assert webhook(rate_limit={"per_second": 2.5}).rate_limit.burst == 3
+    assert webhook(rate_limit={"per_second": 0.1}).rate_limit.burst == 1
+
+
+@pytest.mark.parametrize(
+    ("rate", "place"),
+    [
+        ({}, "per_second"),
+        ({"per_second": 0}, "per_second"),
+        ({"per_second": -1}, "per_second"),
+        ({"per_second": float("nan")}, "per_second"),
+        ({"per_second": float("inf")}, "per_second"),
+        ({"per_second": "10"}, "per_second"),
+        ({"per_second": 1, "burst": 0}, "burst"),
+        ({"per_second": 1, "burst": 1.5}, "burst"),
+    ],
+)
+def test_rates_that_make_no_sense_are_refused(rate, place):
+    assert fault(rate_limit=rate)[0] == f"rate_limit.{place}"
+
+
+@pytest.mark.parametrize(("size", "expected"), [("512KiB", 524_288), (1, 1), ("16MiB", limits.MAX_BODY_BYTES)])
+def test_sizes_are_bytes(size, expected):
+    assert webhook(max_body=size).max_body == expected
+
+
+@pytest.mark.parametrize("size", ["17MiB", 0, "1GiB"])
+def test_a_size_that_can_not_be_stored_names_the_most_there_is(size):
+    assert fault(max_body=size) == ("max_body", "must be between 1 byte and 16MiB, the most Flowhook stores")
+
+
+@pytest.mark.parametrize("size", ["10 megs", -1, True, None, []])
+def test_a_size_that_is_none_is_refused(size):
+    assert fault(max_body=size)[0] == "max_body"
+
+
+def test_networks_are_matched_in_both_families_and_mapped():
+    made = webhook(allow_from=["192.0.2.0/24", "198.51.100.7", "2001:db8::/32"])
+    inside = ["192.0.2.255", "198.51.100.7", "2001:db8::1", "::ffff:192.0.2.1"]
+    outside = ["192.0.3.0", "198.51.100.8", "2001:db9::1", "::ffff:10.0.0.1", "::1"]
+    assert [made.allows(ip_address(address)) for address in inside + outside] == [True] * 4 + [False] * 5
+    assert webhook().allows(ip_address("203.0.113.1"))
+
+
+@pytest.mark.parametrize(
+    ("networks", "place", "cause"),
+    [
+        ([], "allow_from", "without the key any address may call"),
+        (["192.0.2.1/24"], "allow_from.0", "did you mean 192.0.2.0/24?"),
+        (["192.0.2.0/24", "example.com"], "allow_from.1", "no address and no network"),
+        ([3232235777], "allow_from.0", "an address or a network"),
+        (["192.0.2.0/33"], "allow_from.0", "no address and no network"),
+    ],
+)
+def test_what_is_no_network_is_refused(networks, place, cause):
+    found = fault(allow_from=networks)
+    assert found[0] == place
+    assert cause in found[1]
+
+
+def test_subpaths_are_a_boolean():
+    assert fault(subpaths="yes")[0] == "subpaths"
+
+
+def test_a_callback_is_checked_like_a_webhook():
+    assert fault(callbacks={"approval": {"auth": {"github": {}}}})[0] == "callbacks.approval.auth.github"
+    assert fault(callbacks={"approval": {}})[0] == "callbacks.approval.auth"
+    assert fault(callbacks={"a b": {"auth": "none"}})[0].startswith("callbacks.a b")
+    assert fault(callbacks={"approval": {"auth": "none", "subpaths": True}})[0] == "callbacks.approval.subpaths"
+
+
+def test_a_webhook_does_not_change():
+    with pytest.raises(ValidationError, match="frozen"):
+        webhook().subpaths = True

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from flowhook.document.auth import (
+    KINDS,
+    NOT_YET,
+    ApiKeyAuth,
+    BasicAuth,
+    ContentPart,
+    GithubAuth,
+    HmacAuth,
+    ProviderAuth,
+    TimestampSource,
+    parse_content,
+)
+from flowhook.document.webhook import Webhook
+from flowhook.signatures.providers import PROVIDERS
+
+SHARED_TABLE = Path("/work/shared/PROVIDERS.md")
+
+
+def auth(value, **keys):
+    return Webhook.model_validate({"auth": value, **keys}).auth
+
+
+def faults(value, **keys):
+    with pytest.raises(ValidationError) as refusal:
+        auth(value, **keys)
+    return [(".".join(map(str, error["loc"])), error["msg"]) for error in refusal.value.errors()]
+
+
+def fault(value, **keys):
+    ((place, cause),) = faults(value, **keys)
+    return place, cause
+
+
+def hmac(**keys):
+    return {"hmac": {"secret": "k", "header": "X-Signature", **keys}}
+
+
+def test_auth_is_none_or_one_kind_or_a_list():
+    github = GithubAuth(secret="blog-webhook")
+    assert auth("none") == ()
+    assert auth({"github": {"secret": "blog-webhook"}}) == (github,)
+    assert auth([{"github": {"secret": "blog-webhook"}}, {"basic": {"username": "bank", "secret": "pw"}}]) == (
+        github,
+        BasicAuth(username="bank", secret="pw"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "place", "cause"),
+    [
+        (None, "auth", "`auth: none` for everyone"),
+        ("all", "auth", "must be `none`"),
+        ("github", "auth", "github needs a secret: {github: {secret: NAME}}"),
+        (True, "auth", "must be `none`"),
+        ([], "auth", "needs 1 to 8 kinds, not 0"),
+        ([{"github": {"secret": "k"}}] * 9, "auth", "needs 1 to 8 kinds, not 9"),
+        (["none"], "auth.0", "would let everybody in"),
+        ([{"github": {"secret": "k"}}, "none"], "auth.1", "would let everybody in"),
+        ({"github": {"secret": "k"}, "basic": {}}, "auth", "a mapping with one key"),
+        ({}, "auth", "a mapping with one key"),
+        ([["github"]], "auth.0", "a mapping with one key"),
+        ({"githbu": {"secret": "k"}}, "auth.githbu", "did you mean github?"),
+        ({"twillio": {"secret": "k"}}, "auth.twillio", "did you mean twilio?"),
+        ({"acme": {"secret": "k"}}, "auth.acme", "unknown kind of `auth`: there are none, basic, api_key, hmac"),
+        ({5: {}}, "auth.5", "unknown kind"),
+        ([{"none": {}}], "auth.0.none", "unknown kind"),
+    ],
+)
+def test_other_forms_are_refused_and_say_what_would_do(value, place, cause):
+    found = fault(value)
+    assert found[0] == place
+    assert cause in found[1]
+
+
+def test_a_webhook_that_does_not_say_who_may_call_is_refused():
+    with pytest.raises(ValidationError, match="`auth: none` for everyone"):
+        Webhook.model_validate({})
+
+
+@pytest.mark.parametrize("provider", sorted(NOT_YET))
+def test_a_provider_that_is_not_built_yet_is_called_so(provider):
+    assert fault({provider: {"secret": "k"}}) == (f"auth.{provider}", f"provider {provider} is not supported yet")
+
+
+def test_every_provider_has_a_scheme_and_every_scheme_a_kind():
+    providers = {name for name, model in KINDS.items() if issubclass(model, ProviderAuth)}
+    assert providers == set(PROVIDERS)
+    assert not providers & NOT_YET
+    assert all(row.source.startswith("https://") for row in PROVIDERS.values())
+
+
+@pytest.mark.parametrize("kind", [name for name, model in KINDS.items() if issubclass(model, ProviderAuth)])
+def test_every_kind_takes_one_secret_or_several(kind):
+    assert auth({kind: {"secret": "a.b-C_1"}})[0].secret_names == ("a.b-C_1",)
+    assert auth({kind: {"secrets": ["new", "old"]}})[0].secret_names == ("new", "old")
+    both = "needs `secret: NAME`, or `secrets: [NAME, …]` while rotating, and not both"
+    assert fault({kind: {}}) == (f"auth.{kind}", both)
+    assert fault({kind: {"secret": "a", "secrets": ["b"]}}) == (f"auth.{kind}", both)
+    assert fault({kind: {"secrets": []}}) == (f"auth.{kind}.secrets", "needs 1 to 8 names, not 0")
+    assert fault({kind: {"secrets": ["k"] * 9}}) == (f"auth.{kind}.secrets", "needs 1 to 8 names, not 9")
+    assert fault({kind: {"secret": "k", "header": "X"}})[0] == f"auth.{kind}.header"
+
+
+@pytest.mark.parametrize("name", ["", "a b", "${ .x }", "a/b", "k" * 128, "k\n", 5, None])
+def test_a_secret_is_named_never_written(name):
+    assert faults({"github": {"secret": name}})[0][0].startswith("auth.github")
+
+
+def test_every_fault_of_a_list_is_told_in_its_place():
+    places = [
+        place for place, _ in faults([{"github": {"secret": "a b"}}, {"zoom": {}}, {"basic": {"secret": "k", "u": 1}}])
+    ]
+    assert places == ["auth.0.github.secret", "auth.1.zoom", "auth.2.basic.username", "auth.2.basic.u"]
+
+
+@pytest.mark.parametrize("username", ["", "a:b", "a\nb", "x" * 256])
+def test_a_user_name_that_can_not_be_sent_is_refused(username):
+    assert fault({"basic": {"username": username, "secret": "k"}})[0] == "auth.basic.username"
+
+
+def test_an_api_key_stands_in_a_header_or_in_the_query():
+    assert auth({"api_key": {"header": "X-Api-Key", "secret": "k"}}) == (ApiKeyAuth(header="X-Api-Key", secret="k"),)
+    assert auth({"api_key": {"query": "api_key", "secret": "k"}}) == (ApiKeyAuth(query="api_key", secret="k"),)
+    for places in ({}, {"header": "X-Api-Key", "query": "api_key"}):
+        assert fault({"api_key": {"secret": "k", **places}}) == (
+            "auth.api_key",
+            "needs `header: NAME` or `query: NAME`, and not both",
+        )
+    assert fault({"api_key": {"header": "X Api", "secret": "k"}})[0] == "auth.api_key.header"
+
+
+def test_hmac_spelled_out_as_the_design_does():
+    (kind,) = auth(
+        {
+            "hmac": {
+                "secrets": ["new-one", "old-one"],
+                "algorithm": "sha256",
+                "header": "X-Signature",
+                "prefix": "sha256=",
+                "encoding": "hex",
+                "content": "{timestamp}.{body}",
+                "timestamp": {"header": "X-Timestamp", "unit": "s", "tolerance": "PT5M"},
+            }
+        }
+    )
+    assert isinstance(kind, HmacAuth)
+    assert kind.timestamp == TimestampSource(header="X-Timestamp", tolerance="PT5M")
+    assert kind.timestamp.tolerance == 300.0
+    assert kind.parts == (ContentPart("timestamp"), ContentPart("text", "."), ContentPart("body"))
+
+
+def test_hmac_needs_no_more_than_a_secret_and_a_header():
+    (kind,) = auth(hmac())
+    assert (kind.algorithm, kind.prefix, kind.encoding, kind.content) == ("sha256", "", "hex", "{body}")
+    assert fault({"hmac": {"secret": "k"}})[0] == "auth.hmac.header"
+
+
+@pytest.mark.parametrize(
+    ("keys", "place", "cause"),
+    [
+        ({"algorithm": "md5"}, "algorithm", ""),
+        ({"encoding": "base32"}, "encoding", ""),
+        ({"header": "X Signature"}, "header", "no header name"),
+        ({"prefix": "sig=\n"}, "prefix", "printable ASCII"),
+        ({"content": "{timestamp}.{body}"}, "content", "needs `timestamp: {header: NAME}`"),
+        ({"content": "{method}"}, "content", "must cover {body}"),
+        ({"content": ""}, "content", "must cover {body}"),
+        ({"content": "{{body}}"}, "content", "must cover {body}"),
+        ({"content": "{boddy}"}, "content", "{boddy} is unknown"),
+        ({"content": "{body"}, "content", "without its partner"),
+        ({"content": "{body}}"}, "content", "without its partner"),
+        ({"content": "{header:}{body}"}, "content", "no header name"),
+        ({"content": "{header:x-signature}{body}"}, "content", "can't cover the header that carries it"),
+        ({"timestamp": {"header": "X-T"}}, "timestamp", "anyone could renew it"),
+        ({"content": "{timestamp}{body}", "timestamp": {"header": "X-T", "unit": "min"}}, "timestamp.unit", ""),
+        (
+            {"content": "{timestamp}{body}", "timestamp": {"header": "X-T", "tolerance": "5m"}},
+            "timestamp.tolerance",
+            "PT5M",
+        ),
+        (
+            {"content": "{timestamp}{body}", "timestamp": {"header": "X-T", "tolerance": "PT0S"}},
+            "timestamp.tolerance",
+            "longer than nothing",
+        ),
+        (
+            {"content": "{timestamp}{body}", "timestamp": {"header": "X-T", "tolerance": "P8D"}},
+            "timestamp.tolerance",
+            "",
+        ),
+        ({"content": "{timestamp}{body}", "timestamp": {}}, "timestamp.header", ""),
+    ],
+)
+def test_schemes_that_would_not_hold_are_refused(keys, place, cause):
+    found = fault(hmac(**keys))
+    assert found[0] == f"auth.hmac.{place}"
+    assert cause in found[1]
+
+
+def test_a_timestamp_that_is_signed_as_a_header_is_covered():
+    (kind,) = auth(hmac(content="{header:x-t}.{body}", timestamp={"header": "X-T"}))
+    assert kind.timestamp is not None
+
+
+def test_a_body_may_go_unsigned_only_where_there_is_none():
+    assert not auth(hmac(content="{method} {url}"), methods=["GET", "DELETE"])[0].covers_body
+    for methods in (["POST"], ["GET", "POST"], ["PUT"], ["PATCH"]):
+        assert fault(hmac(content="{method} {url}"), methods=methods)[0] == "auth"
+
+
+def test_the_id_is_the_header_that_is_named_or_that_of_standard_webhooks():
+    assert auth(hmac())[0].id_header is None
+    assert auth(hmac(content="{id}{body}"))[0].id_header == "webhook-id"
+    assert auth(hmac(id={"header": "X-Event"}))[0].id_header == "x-event"
+
+
+def test_braces_are_written_twice():
+    assert parse_content("{{{body}}}") == (ContentPart("text", "{"), ContentPart("body"), ContentPart("text", "}"))
+
+
+@pytest.mark.skipif(not SHARED_TABLE.exists(), reason="the list of providers is not here")
+def test_every_provider_that_is_wanted_is_known():
+    text = SHARED_TABLE.read_text(encoding="utf-8")
+    wanted = {name for row in re.findall(r"^\| ([a-z-]+)[ (|]", text, re.MULTILINE) for name in [row]} - {"provider"}
+    assert wanted <= KINDS.keys() | NOT_YET

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -18,7 +19,8 @@ from flowhook import limits
 from flowhook.config import RunnerSettings
 from flowhook.model import WorkflowError
 
-MAX_LINE_BYTES: Final = 16 * limits.MIB
+MAX_LINE_BYTES: Final = 40 * limits.MIB
+"""The largest event in base64, with room to spare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,31 @@ class Reported:
     lease: bytes
 
 
-Message = Begin | Drain | Attached | Detached | Reported
+@dataclass(frozen=True, slots=True)
+class Execute:
+    """Parent to child, instead of `Begin`: run one document, with no router.
+
+    Attributes:
+        definition: of the flow, canonical JSON.
+        event: serialized; its ID is the execution's.
+        secrets: all that there are, by name.
+    """
+
+    settings: RunnerSettings
+    definition: bytes
+    event: bytes
+    secrets: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Child to parent: how what `Execute` asked for ended: `output` as JSON, or an error."""
+
+    output: bytes | None
+    error: WorkflowError | None
+
+
+Message = Begin | Drain | Attached | Detached | Reported | Execute | Ended
 
 
 class Pipe:
@@ -109,6 +135,10 @@ class Pipe:
             return None
         return _decode(line) if line.endswith(b"\n") else None
 
+    async def flush(self) -> None:
+        """Wait until what was sent is on its way."""
+        await self._writer.drain()
+
     def close(self) -> None:
         """Close this end."""
         self._writer.close()
@@ -119,7 +149,7 @@ def _encode(message: Message) -> bytes:
     match message:
         case Begin():
             body = {
-                "settings": message.settings.model_dump(mode="json", exclude={"token"}),
+                "settings": _settings(message.settings),
                 "token": message.token,
                 "runner_id": message.runner_id,
                 "casualties": [
@@ -128,6 +158,18 @@ def _encode(message: Message) -> bytes:
                 ],
                 "losses_explained": message.losses_explained,
                 "kills": message.kills,
+            }
+        case Execute():
+            body = {
+                "settings": _settings(message.settings),
+                "definition": _text(message.definition),
+                "event": _text(message.event),
+                "secrets": {name: _text(value) for name, value in message.secrets.items()},
+            }
+        case Ended():
+            body = {
+                "output": None if message.output is None else _text(message.output),
+                "error": message.error and message.error.as_dict(),
             }
         case Drain(seconds=seconds):
             body = {"seconds": seconds}
@@ -155,6 +197,18 @@ def _decode(line: bytes) -> Message:
                 losses_explained=body["losses_explained"],
                 kills=body["kills"],
             )
+        case "Execute":
+            return Execute(
+                settings=RunnerSettings(**body["settings"]),
+                definition=base64.b64decode(body["definition"]),
+                event=base64.b64decode(body["event"]),
+                secrets={name: base64.b64decode(value) for name, value in body["secrets"].items()},
+            )
+        case "Ended":
+            return Ended(
+                output=None if body["output"] is None else base64.b64decode(body["output"]),
+                error=WorkflowError(**body["error"]) if body["error"] else None,
+            )
         case "Drain":
             return Drain(body["seconds"])
         case "Detached":
@@ -165,6 +219,10 @@ def _decode(line: bytes) -> Message:
             return Attached()
         case kind:
             raise ValueError(f"no such message: {kind}")
+
+
+def _settings(settings: RunnerSettings) -> dict[str, Any]:
+    return settings.model_dump(mode="json", exclude={"token"})
 
 
 def _text(data: bytes) -> str:

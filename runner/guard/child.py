@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import sys
+import time
 from typing import Final, Self
 
+from flowhook.config import RunnerSettings
 from runner.control import Pipe
 from runner.guard.record import Record
-from runner.guard.watch import Memory
+from runner.guard.watch import Memory, Verdict, Watch
+
+POLL_SECONDS: Final = 0.025
+IDLE_POLL_SECONDS: Final = 0.1
+"""Between looks while the child evaluates things, and when it has not for a while."""
+IDLE_AFTER: Final = 40
+"""Looks without a new evaluation after which the child counts as idle."""
 
 _PASSED_ON: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "TZ")
 """What of the environment a child needs: where the machine keeps its certificates, and its time zone."""
@@ -55,13 +64,25 @@ class Child:
             theirs.close()
         return cls(process, await Pipe.open(ours), record)
 
+    async def watch(self, settings: RunnerSettings) -> Verdict:
+        """Look at what it evaluates for as long as all is well; returns why it has to die."""
+        watch = Watch(expression_seconds=settings.expression_seconds, expression_bytes=settings.expression_bytes)
+        sequence, quiet = 0, 0
+        while True:
+            evaluation = self.record.read()
+            memory = self.memory.resident() if evaluation.started_ns else 0
+            verdict = watch.look(evaluation, memory, time.monotonic_ns())
+            if verdict is not None:
+                return verdict
+            quiet = quiet + 1 if evaluation.sequence == sequence and not evaluation.started_ns else 0
+            sequence = evaluation.sequence
+            await asyncio.sleep(POLL_SECONDS if quiet < IDLE_AFTER else IDLE_POLL_SECONDS)
+
     async def kill(self) -> None:
         """End it at once and wait until it is gone."""
         if self.process.returncode is None:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 self.process.kill()
-            except ProcessLookupError:
-                pass
         await self.process.wait()
 
     async def close(self) -> None:

@@ -16,13 +16,7 @@ from flowhook.config import RunnerSettings, read_token
 from flowhook.process import Lifecycle
 from runner import control
 from runner.guard.child import Child
-from runner.guard.watch import Verdict, Watch
-
-POLL_SECONDS: Final = 0.025
-IDLE_POLL_SECONDS: Final = 0.1
-"""Between looks while the child evaluates things, and when it has not for a while."""
-IDLE_AFTER: Final = 40
-"""Looks without a new evaluation after which the child counts as idle."""
+from runner.guard.watch import Verdict
 
 MIN_BACKOFF: Final = 0.1
 MAX_BACKOFF: Final = 5.0
@@ -86,7 +80,7 @@ class Keeper:
             )
         )
         listener = asyncio.create_task(self._listen(child), name="listen to child")
-        watcher = asyncio.create_task(self._watch(child), name="watch child")
+        watcher = asyncio.create_task(child.watch(self._settings), name="watch child")
         stopper = asyncio.create_task(self._stop(child), name="stop child")
         ended = asyncio.create_task(child.process.wait(), name="wait for child")
         try:
@@ -115,21 +109,6 @@ class Keeper:
                     self._casualties.pop(lease, None)
                 case _:
                     log.warning("unexpected message of the child", kind=type(message).__name__)
-
-    async def _watch(self, child: Child) -> Verdict:
-        watch = Watch(
-            expression_seconds=self._settings.expression_seconds, expression_bytes=self._settings.expression_bytes
-        )
-        sequence, quiet = 0, 0
-        while True:
-            evaluation = child.record.read()
-            memory = child.memory.resident() if evaluation.started_ns else 0
-            verdict = watch.look(evaluation, memory, time.monotonic_ns())
-            if verdict is not None:
-                return verdict
-            quiet = quiet + 1 if evaluation.sequence == sequence and not evaluation.started_ns else 0
-            sequence = evaluation.sequence
-            await asyncio.sleep(POLL_SECONDS if quiet < IDLE_AFTER else IDLE_POLL_SECONDS)
 
     async def _stop(self, child: Child) -> None:
         """Drain the child once this runner is told to stop; returns when it ought to have ended."""

@@ -18,6 +18,7 @@ from runner.components.registry import components
 from runner.evaluator import Evaluator
 from runner.guard.record import Record
 from runner.outbound import HttpClient
+from runner.worker import single
 from runner.worker.attach import Attachment
 from runner.worker.executions import Executions
 from runner.worker.flows import Flows
@@ -31,14 +32,23 @@ log = logs.get_logger(__name__)
 
 
 async def work(pipe: control.Pipe, record: Record) -> None:
-    """Wait for the order to begin, then work until told to drain; returns after the drain.
+    """Wait for an order: to work until told to drain, or to run one document. Returns when that is done.
 
     Ends the process when the parent is gone: nobody would watch what is evaluated here.
     """
     components()  # imported while there is time: a spare child waits here
     order = await pipe.receive()
-    if not isinstance(order, control.Begin):
-        os._exit(0)
+    match order:
+        case control.Begin():
+            await _serve(order, pipe, record)
+        case control.Execute():
+            pipe.send(await single.execute(order, record))
+            await pipe.flush()
+        case _:
+            os._exit(0)
+
+
+async def _serve(order: control.Begin, pipe: control.Pipe, record: Record) -> None:
     settings = order.settings
     logs.configure(level=settings.log_level, log_format=settings.log_format, process=order.runner_id)
     loop = asyncio.get_running_loop()

@@ -10,6 +10,7 @@ import grpc.aio
 import orjson
 import pytest
 import structlog
+from aiohttp import web
 
 from flowhook import ids
 from flowhook.client.channel import SERVER_OPTIONS
@@ -262,3 +263,23 @@ async def served(settings, router):
     yield served
     if not served.task.done():
         await served.stop()
+
+
+@pytest.fixture
+async def http_server():
+    """Serve HTTP with a handler on a free port; returns the base URL."""
+    runners = []
+
+    async def start(handler):
+        application = web.Application()
+        application.router.add_route("*", "/{path:.*}", handler)
+        runner = web.AppRunner(application)
+        await runner.setup()
+        runners.append(runner)
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        return f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"
+
+    yield start
+    for runner in runners:
+        await runner.cleanup()

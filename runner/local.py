@@ -1,0 +1,69 @@
+"""Runs one document here: the same interpreter under the same guard, with no cluster and no storage."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from flowhook.config import RunnerSettings
+from flowhook.document import FlowDocument
+from flowhook.model import Event, WorkflowError
+from flowhook.wire import convert
+from runner import control
+from runner.guard.child import Child
+from runner.interpreter.errors import Kind, error
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The flow ended well; `output` is JSON."""
+
+    output: bytes
+
+
+async def run_document(
+    document: FlowDocument, event: Event, settings: RunnerSettings, secrets: Mapping[str, bytes]
+) -> Completed | WorkflowError:
+    """Execute a checked document in a process of its own and say how it ended.
+
+    Args:
+        document: to execute.
+        event: that starts it; its ID is the execution's.
+        settings: limits, timeouts and whether private addresses may be called; no router is used.
+        secrets: values by name, for `$secrets` and for components.
+
+    Raises:
+        OSError: the process can't be started.
+    """
+    child = await Child.spawn()
+    tasks: list[asyncio.Task[object]] = []
+    try:
+        child.pipe.send(
+            control.Execute(
+                settings=settings,
+                definition=orjson.dumps(document.definition),
+                event=convert.event_to_bytes(event),
+                secrets=secrets,
+            )
+        )
+        answer = asyncio.create_task(child.pipe.receive())
+        verdict = asyncio.create_task(child.watch(settings))
+        tasks += [answer, verdict]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            problem = verdict.result()
+            return problem.error or error(Kind.RUNTIME, f"the process was killed: {problem.reason}")
+        match answer.result():
+            case control.Ended(output=bytes() as output):
+                return Completed(output)
+            case control.Ended(error=WorkflowError() as problem_):
+                return problem_
+        return error(Kind.RUNTIME, f"the process died ({await child.process.wait()})")
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await child.close()

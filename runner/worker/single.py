@@ -1,0 +1,65 @@
+"""One document, executed in a child without a router: what `flowhook exec` does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import orjson
+
+from flowhook.wire import convert
+from runner import control
+from runner.calls import Caller
+from runner.components.registry import components
+from runner.evaluator import Evaluator
+from runner.guard.record import Record
+from runner.interpreter import effects
+from runner.interpreter.errors import Kind, TaskFault, fault
+from runner.interpreter.event_input import workflow_input
+from runner.interpreter.program import compile_program
+from runner.interpreter.run import Run
+from runner.interpreter.scope import Workflow
+from runner.outbound import HttpClient
+from runner.worker.secrets import as_data
+
+
+async def execute(order: control.Execute, record: Record) -> control.Ended:
+    """Run to the end and say how it ended."""
+    program = compile_program(orjson.loads(order.definition), Evaluator(record))
+    event = convert.event_from_bytes(order.event)
+
+    async def secret(name: str) -> bytes:
+        return _secret(order.secrets, name)
+
+    try:
+        secrets = as_data({name: _secret(order.secrets, name) for name in program.secrets})
+    except TaskFault as problem:
+        return control.Ended(None, problem.error)
+    workflow = Workflow(
+        id=event.id,
+        definition=program.definition,
+        raw_input=workflow_input(event),
+        started_at_ms=event.receive_time_ms,
+        clock=lambda: time.time_ns() // 1_000_000,
+        secrets=secrets,
+    )
+    run = Run(program, workflow)
+    async with HttpClient(allow_private_addresses=order.settings.allow_private_addresses) as http:
+        caller = Caller(components(), http, order.settings)
+        step = run.start()
+        while True:
+            match step:
+                case effects.Perform():
+                    step = run.resume(await caller.perform(event.id, step, secret))
+                case effects.Pause():
+                    step = run.resume()
+                case effects.Completed(output=output):
+                    return control.Ended(output, None)
+                case effects.Faulted(error=problem_):
+                    return control.Ended(None, problem_)
+
+
+def _secret(secrets: Mapping[str, bytes], name: str) -> bytes:
+    if name not in secrets:
+        raise fault(Kind.CONFIGURATION, f"the secret {name} is not set")
+    return secrets[name]

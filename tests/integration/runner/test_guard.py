@@ -1,0 +1,93 @@
+"""Runaway expressions: killed at the limit, named, and nobody else is harmed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+
+import orjson
+import pytest
+from aiohttp import web
+
+
+@pytest.mark.parametrize(
+    "program",
+    ["def f: f; f", "[range(1e12)] | length", "last(range(1e15))", '"x" * 1e9 | length', "[limit(1e12; repeat(1))]"],
+)
+async def test_a_runaway_expression_faults_and_the_next_execution_runs(router, served, program):
+    router.define("bad", [{"run": {"set": {"x": "${ %s }" % program}}}])
+    router.define("good", [{"run": {"set": {"n": "${ .body.n + 1 }"}}}])
+    stream = await router.attached()
+    began = time.monotonic()
+    outcome = await router.run(stream, "bad")
+    assert time.monotonic() - began < 3
+    assert outcome.WhichOneof("result") == "faulted"
+    assert outcome.faulted.type.endswith("/expression")
+    assert outcome.faulted.status == 500
+    assert outcome.faulted.instance == "/do/0/run"
+    assert "0.5 s" in outcome.faulted.detail or "64 MiB" in outcome.faulted.detail
+
+    second = router.streams[-1]
+    assert second is not stream
+    assert second.hello.losses_explained
+    assert list(second.hello.held_leases) == []
+    assert second.hello.runner_id == stream.hello.runner_id
+    assert orjson.loads((await router.run(second, "good", {"n": 1})).completed.output) == {"n": 2}
+
+
+async def test_a_memory_hog_is_killed_for_its_memory_before_its_time(router, settings, served):
+    settings_of_the_runner = settings
+    assert settings_of_the_runner.expression_bytes == 64 * 1024 * 1024
+    router.define("hog", [{"run": {"set": {"x": '${ reduce range(1e9) as $i ("xxxxxxxx"; . + .) | length }'}}}])
+    stream = await router.attached()
+    outcome = await router.run(stream, "hog")
+    assert "MiB" in outcome.faulted.detail
+
+
+async def test_an_endless_pattern_of_a_schema_is_killed_as_well(router, served):
+    schema = {"document": {"type": "object", "properties": {"body": {"type": "string", "pattern": "^(a+)+$"}}}}
+    router.define("bad", [{"run": {"set": {"x": 1}, "input": {"schema": schema}}}])
+    stream = await router.attached()
+    outcome = await router.run(stream, "bad", "a" * 40 + "b")
+    assert outcome.faulted.type.endswith("/expression")
+
+
+async def test_neighbours_of_a_runaway_expression_are_run_again_with_the_same_key(router, served, http_server):
+    keys = []
+    release = asyncio.Event()
+
+    async def slow(request):
+        keys.append(request.headers["Idempotency-Key"])
+        await release.wait()
+        return web.json_response({"ok": True})
+
+    base = await http_server(slow)
+    router.define("call", [{"ask": {"call": "http", "with": {"method": "get", "endpoint": base}}}])
+    router.define("bad", [{"run": {"set": {"x": "${ def f: f; f }"}}}])
+    stream = await router.attached()
+    neighbour = router.assignment("call")
+    router.assign(stream, neighbour)
+    while not keys:
+        await asyncio.sleep(0.01)
+    await router.run(stream, "bad")
+    second = await router.attached(2)
+    router.assign(second, neighbour)
+    while len(keys) < 2:
+        await asyncio.sleep(0.01)
+    release.set()
+    outcome = await router.outcome(neighbour.lease)
+    assert orjson.loads(outcome.completed.output) == {"ok": True}
+    assert len(set(keys)) == 1
+
+
+async def test_a_child_that_is_killed_is_replaced_within_a_second_and_its_losses_are_not_explained(router, served):
+    stream = await router.attached()
+    (report,) = await router.until(lambda: router.reports[:1])
+    began = time.monotonic()
+    os.kill(report.pid, signal.SIGKILL)
+    second = await router.attached(2)
+    assert time.monotonic() - began < 2
+    assert stream.hello.runner_id == second.hello.runner_id
+    assert not second.hello.losses_explained

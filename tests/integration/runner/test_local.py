@@ -1,0 +1,56 @@
+"""One document, run with no cluster."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+
+import orjson
+import pytest
+
+from flowhook.config import RunnerSettings
+from flowhook.model import Event
+from runner.local import Completed, run_document
+
+
+@pytest.fixture
+def settings():
+    return RunnerSettings(expression_seconds=0.4, expression_bytes=64 * 1024 * 1024)
+
+
+def document(*do, **more):
+    return SimpleNamespace(definition={"document": {}, "do": list(do), **more})
+
+
+def event(body=None):
+    return Event(
+        "evt_1", "f", 1_700_000_000_000, None, "", "POST", "/hook/f", "", "application/json", (), orjson.dumps(body)
+    )
+
+
+async def test_a_document_completes_with_its_output(settings):
+    flow = document({"greet": {"set": {"hello": "${ .body.name }"}}})
+    assert await run_document(flow, event({"name": "world"}), settings, {}) == Completed(b'{"hello":"world"}')
+
+
+async def test_an_error_of_an_expression_names_its_task(settings):
+    flow = document({"add": {"set": "${ .body + 1 }"}})
+    problem = await run_document(flow, event("text"), settings, {})
+    assert (problem.type.rpartition("/")[2], problem.status, problem.instance) == ("expression", 400, "/do/0/add")
+
+
+async def test_an_endless_expression_faults_at_the_limit(settings):
+    flow = document({"loop": {"set": {"x": "${ def f: f; f }"}}})
+    began = time.monotonic()
+    problem = await run_document(flow, event(), settings, {})
+    assert (problem.type.rpartition("/")[2], problem.instance) == ("expression", "/do/0/loop")
+    assert "0.4 s" in problem.detail
+    assert time.monotonic() - began < 5
+
+
+async def test_secrets_are_there_by_name_and_a_missing_one_is_a_configuration_error(settings):
+    flow = document({"use": {"set": {"user": "${ $secrets.bank.user }"}}}, use={"secrets": ["bank"]})
+    assert await run_document(flow, event(), settings, {"bank": b'{"user":"u"}'}) == Completed(b'{"user":"u"}')
+    problem = await run_document(flow, event(), settings, {})
+    assert problem.type.endswith("/configuration")
+    assert "bank" in problem.detail

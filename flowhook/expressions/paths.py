@@ -1,7 +1,8 @@
 r"""The part of jq that runs outside the runner: paths, interpolations of paths into strings, and literals.
 
-What is accepted here means exactly what it means in jq, and always ends, in time proportional to its length. So it may
-run in the router and the edge, and it is the runner's fast path for the programs that flows are mostly made of.
+What is accepted here means what it means in jq, and always ends, in time proportional to its length. So it may run in
+the router and the edge, and it is the runner's fast path for the programs that flows are mostly made of. One thing is
+better: integers beyond 2^53 stay exact, where the jq binding rounds them in what it returns.
 
     expression := path | string | literal
     path       := ("." | "$" name) step*            the first step of "." may lack its dot: `.a`, `.["a"]`
@@ -67,7 +68,7 @@ def compile_accessor(source: str, *, variables: Collection[str] | None = None) -
         variables: names without `$` that it may use; None: any.
 
     Raises:
-        InvalidExpression: it is anything else; where it would be fine in jq, the message says what is allowed here.
+        InvalidExpression: it is anything else, fine in jq or not.
     """
     if len(source) > MAX_PROGRAM_LENGTH:
         raise InvalidExpression(f"an expression has at most {MAX_PROGRAM_LENGTH} characters")

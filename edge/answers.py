@@ -110,8 +110,7 @@ ADDRESS_FORBIDDEN: Final = problem(403, "ADDRESS_FORBIDDEN", "Requests from this
 UNAUTHENTICATED: Final = problem(401, "UNAUTHENTICATED", UNAUTHENTICATED_DETAIL)
 BODY_TOO_LARGE: Final = problem(413, "BODY_TOO_LARGE", "The body is larger than this URL accepts.", close=True)
 BODY_INVALID: Final = problem(400, "BODY_INVALID", "The body is not what its Content-Type says.")
-BODY_TIMEOUT: Final = problem(408, "REQUEST_TIMEOUT", "The request took too long to arrive.", close=True)
-HEADER_TOO_LARGE: Final = problem(431, "HEADER_TOO_LARGE", "The header fields are too large.", close=True)
+REQUEST_TIMEOUT: Final = problem(408, "REQUEST_TIMEOUT", "The request took too long to arrive.", close=True)
 INTERNAL: Final = problem(500, "INTERNAL", "The request could not be handled.", close=True)
 OVERLOADED: Final = problem(503, "OVERLOADED", "Too much is going on. Try again later.", retry_after=1)
 TOO_MANY_CONNECTIONS: Final = problem(

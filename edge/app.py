@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import resource
+from typing import Any, Final
 
 from tornado.netutil import bind_sockets
 
@@ -11,7 +12,7 @@ from edge.directory import Directory
 from edge.gateway import Gateway
 from edge.ingest import Ingest
 from edge.metrics import Counts
-from edge.refusals import RefusalLog
+from edge.refusals import LimitedLog
 from edge.router import GrpcRouter
 from edge.server import Server
 from flowhook import logs, metrics
@@ -20,7 +21,8 @@ from flowhook.config import EdgeSettings
 from flowhook.errors import UnavailableError
 from flowhook.process import Lifecycle, Reporter
 
-log = logs.get_logger(__name__)
+SPARE_FILES: Final = 256
+"""Descriptors that a process needs beside those of its connections."""
 
 
 async def serve(settings: EdgeSettings, lifecycle: Lifecycle) -> None:
@@ -44,14 +46,18 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any) -> 
     router = GrpcRouter(channel)
     loop = asyncio.get_running_loop()
 
-    def trust(trusted: bool) -> None:  # noqa: FBT001 - what `Directory` tells
-        lifecycle.detail = "" if trusted else "the router does not answer"
-        (lifecycle.ready.set if trusted else lifecycle.ready.clear)()
+    def on_state(lack: str) -> None:
+        lifecycle.detail = lack
+        if lack:
+            lifecycle.ready.clear()
+        else:
+            lifecycle.ready.set()
 
-    directory = Directory(router, counts, size=settings.flow_cache_size, on_trust=trust)
-    ingest = Ingest(router, counts, timeout=settings.router_timeout, max_pending=settings.max_pending_events)
-    gateway = Gateway(directory, ingest, RefusalLog(loop.time), public_url=settings.public_url)
-    server = Server(settings, gateway.handle, counts)
+    refusals = LimitedLog(logs.get_logger("edge.gateway"), loop.time)
+    directory = Directory(router, counts, size=settings.flow_cache_size, on_state=on_state)
+    ingest = Ingest(router, counts, refusals, timeout=settings.router_timeout, max_pending=settings.max_pending_events)
+    gateway = Gateway(directory, ingest, refusals, public_url=settings.public_url)
+    server = Server(settings, gateway.handle, counts, max_connections=_file_limit(settings.max_connections))
     counts.gauge("flowhook_edge_connections", "Open connections.", lambda: server.connections)
     counts.gauge("flowhook_edge_pending_events", "Requests that wait for the router.", lambda: ingest.pending)
     counts.gauge("flowhook_edge_cached_flows", "Flow IDs, known and unknown, in the cache.", lambda: directory.cached)
@@ -74,6 +80,7 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any) -> 
             await server.drain(settings.drain_seconds)
             for helper in helpers:
                 helper.cancel()
+        await server.ended()
     finally:
         server.stop()
         registry.unregister(counts)
@@ -87,3 +94,13 @@ def _bind(settings: EdgeSettings) -> list[Any]:
         raise UnavailableError(
             f"can't listen on {settings.host}:{settings.http_port}: {error.strerror}", reason="PORT_UNAVAILABLE"
         ) from None
+
+
+def _file_limit(connections: int) -> int:
+    """Raise this process's limit of open files for so many connections; return how many there can be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + SPARE_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return connections if soft == resource.RLIM_INFINITY else min(connections, max(1, soft - SPARE_FILES))

@@ -113,6 +113,7 @@ class Connection:
         "_held",
         "_host",
         "_peer",
+        "_served",
         "_stream",
         "_unread",
         "address",
@@ -131,6 +132,7 @@ class Connection:
         self._handler = handler
         self._buffer = b""  # received and not yet looked at
         self._unread = 0  # bytes of the body that were not read yet; -1: chunked, not begun
+        self._served = False
         self._held = 0  # bytes of the body that count in the host's `received`
         self.address = peer_address(peer)
         self.deadline = NEVER
@@ -152,8 +154,8 @@ class Connection:
     def expire(self) -> None:
         """End the connection, because it is past its deadline; tell the sender when there is something to tell."""
         if not self.idle and not self._stream.closed() and not self._stream.writing():
-            self._send(answers.BODY_TIMEOUT, None, keep_alive=False)
-            self._host.answered(answers.BODY_TIMEOUT)
+            self._send(answers.REQUEST_TIMEOUT, None, keep_alive=False)
+            self._host.answered(answers.REQUEST_TIMEOUT)
         self._stream.close()
 
     def close_if_idle(self) -> None:
@@ -173,15 +175,10 @@ class Connection:
 
     async def _serve_one(self) -> bool:
         """Serve the next request; return whether there may be another one after it."""
-        raw = await self._read_head()
-        self.deadline = NEVER
-        if raw is None:
-            await self._refuse(answers.HEADER_TOO_LARGE, None)
-            return False
         host = self._host
         head: Head | None = None
         try:
-            head = self.head = parse_head(raw)
+            head = self.head = parse_head(await self._read_head())
             self._unread = head.length
             answer = await self._handler(self)
         except MalformedRequestError as error:
@@ -193,6 +190,7 @@ class Connection:
         if answer.close or not head.keep_alive or host.draining or self._unread:
             return await self._finish_unread(answer)
         host.answered(answer)
+        self._served = True
         if head.http10 or head.method == "HEAD":
             self._send(answer, head, keep_alive=True)
         else:
@@ -203,29 +201,33 @@ class Connection:
             await asyncio.sleep(0)  # a pipeline of refused requests must not keep the loop
         return True
 
-    async def _read_head(self) -> bytes | None:
-        """Return the next request's head up to its last CRLF; None when it is too large."""
+    async def _read_head(self) -> bytes:
+        """Return the next request's head up to its last CRLF."""
         host = self._host
         buffer = self._buffer
         self.idle = not buffer
-        self.deadline = host.now() + (host.idle_timeout if self.idle else host.header_timeout)
+        # a new connection has no more time for its first request than a request has
+        self.deadline = host.now() + (host.idle_timeout if self.idle and self._served else host.header_timeout)
         searched = 0
         while True:
-            while buffer.startswith(b"\r\n"):  # RFC 9112, section 2.2: at least one empty line is ignored
-                buffer = buffer[2:]
+            if buffer.startswith((b"\r", b"\n")):  # RFC 9112, section 2.2: empty lines before a request are ignored
+                buffer = buffer.lstrip(b"\r\n")
             end = buffer.find(b"\r\n\r\n", searched)
-            if end >= 0:
-                self._buffer = buffer[end + 4 :]
-                return buffer[: end + 2] if end <= limits.MAX_HEADER_BYTES else None
-            if len(buffer) > limits.MAX_HEADER_BYTES:
-                self._buffer = buffer
-                return None
+            if end >= 0 or len(buffer) > limits.MAX_HEADER_BYTES:
+                break
+            if buffer.find(b"\n\n", searched) >= 0:
+                raise MalformedRequestError(400, "HEADER_MALFORMED", "lines end with LF alone")
             searched = max(0, len(buffer) - 3)
             data: bytes = await self._stream.read_bytes(READ_BYTES, partial=True)
             if self.idle:
                 self.idle = False
                 self.deadline = host.now() + host.header_timeout
             buffer = buffer + data if buffer else data
+        self.deadline = NEVER
+        if not 0 <= end <= limits.MAX_HEADER_BYTES:
+            raise MalformedRequestError(431, "HEADER_TOO_LARGE", "the head is too large")
+        self._buffer = buffer[end + 4 :]
+        return buffer[: end + 2]
 
     async def body(self, max_bytes: int) -> bytes:
         """Receive the body; see `Request.body`."""

@@ -61,15 +61,19 @@ class Directory:
         size: int,
         lookup_seconds: float = LOOKUP_SECONDS,
         silence_seconds: float = limits.WATCH_SILENCE_SECONDS,
-        on_trust: Callable[[bool], None] = lambda _trusted: None,
+        on_state: Callable[[str], None] = lambda _lack: None,
     ) -> None:
-        """Cache up to `size` flows, and as many IDs that name none; tell `on_trust` when the watch comes and goes."""
+        """Cache up to `size` flows, and as many IDs that name none.
+
+        `on_state` is told what the cache lacks when it can't be used any more, and an empty string when it can.
+        """
         self._router = router
         self._counts = counts
         self._size = size
         self._lookup_seconds = lookup_seconds
         self._silence = silence_seconds
-        self._on_trust = on_trust
+        self._on_state = on_state
+        self._interrupted = False
         self._now = asyncio.get_running_loop().time
         self._known: OrderedDict[str, Endpoint] = OrderedDict()
         self._unknown: OrderedDict[str, None] = OrderedDict()
@@ -124,12 +128,17 @@ class Directory:
                     named = error.metadata.get("revision", "")
                     self._revision = int(named) if named.isdecimal() else 0
                 except FlowhookError as error:
-                    log.warning("watch of flows interrupted", reason=error.reason, detail=error.message)
+                    self._tell_lack(error.reason, error.message)
                 except TimeoutError:
-                    log.warning("watch of flows went silent")
-                if self._now() >= self._trusted_until:
-                    self._on_trust(False)
+                    self._tell_lack("WATCH_SILENT", "the router's watch of flows went silent")
                 await asyncio.sleep(RECONNECT_SECONDS)
+
+    def _tell_lack(self, reason: str, detail: str) -> None:
+        if not self._interrupted:  # once, not with every attempt
+            log.warning("watch of flows interrupted", reason=reason, detail=detail)
+        self._interrupted = True
+        if self._now() >= self._trusted_until:
+            self._on_state(f"flows can't be watched: {reason}")
 
     async def _watch(self) -> None:
         """Follow one stream to its end.
@@ -149,7 +158,8 @@ class Directory:
                 caught_up = caught_up or change.is_progress
                 if caught_up:
                     if self._now() >= self._trusted_until:
-                        self._on_trust(True)
+                        self._on_state("")
+                    self._interrupted = False
                     self._trusted_until = self._now() + self._silence
         except StopAsyncIteration:
             return
@@ -202,7 +212,7 @@ class Directory:
         finally:
             del self._lookups[flow_id]
             if not lookup.result.done():
-                lookup.result.cancel()
+                lookup.result.set_exception(UnavailableError("the edge is stopping"))
 
     async def _current(self, flow_id: str, lookup: _Lookup) -> Endpoint | None:
         """Return an endpoint that nothing the watch told of has overtaken."""

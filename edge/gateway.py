@@ -22,9 +22,9 @@ from edge.directory import Directory
 from edge.endpoints import Endpoint
 from edge.http1 import Head
 from edge.ingest import Ingest, IngestUnavailableError
-from edge.refusals import RefusalLog
+from edge.refusals import LimitedLog
 from edge.view import view
-from flowhook import ids, logs
+from flowhook import ids
 from flowhook.errors import FlowhookError
 from flowhook.signatures import Match, RequestView, SignatureError, Verifier, strip_query
 from flowhook.v1.failure_pb2 import DISPOSITION_RETRYABLE, Failure
@@ -38,8 +38,6 @@ BODYLESS_METHODS: Final = frozenset({"GET", "DELETE"})
 LIMITS: Final = frozenset({"RATE_LIMITED", "BACKLOG_FULL"})
 """Reasons of the router that are the sender's to mind: 429."""
 
-log = logs.get_logger(__name__)
-
 
 class _Refused(Exception):  # noqa: N818 - carries an answer, not an error
     """The request is answered with a refusal."""
@@ -52,7 +50,7 @@ class _Refused(Exception):  # noqa: N818 - carries an answer, not an error
 class Gateway:
     """Answers requests."""
 
-    def __init__(self, directory: Directory, ingest: Ingest, refusals: RefusalLog, *, public_url: str = "") -> None:
+    def __init__(self, directory: Directory, ingest: Ingest, refusals: LimitedLog, *, public_url: str = "") -> None:
         """Look flows up in `directory`, store by `ingest`; `public_url` is scheme and host as senders see them."""
         self._directory = directory
         self._ingest = ingest
@@ -123,12 +121,13 @@ class Gateway:
         return endpoint
 
     def _unauthenticated(self, endpoint: Endpoint, request: Request, error: SignatureError) -> Answer:
-        self._refusals.unauthenticated(
+        self._refusals.warning(
+            "request unauthenticated",
             flow=endpoint.flow_id,
-            schemes=endpoint.schemes,
+            scheme=endpoint.schemes,
             reason=error.reason,
             detail=error.detail,
-            address=request.address,
+            address=str(request.address),
         )
         return endpoint.unauthenticated
 
@@ -176,7 +175,9 @@ class Gateway:
             return answers.limited(failure.reason, failure.retry_after_seconds or 1)
         if failure.disposition == DISPOSITION_RETRYABLE:
             return answers.unavailable(failure.reason, failure.retry_after_seconds or 1)
-        log.error("router refused an event", flow=endpoint.flow_id, reason=failure.reason, detail=failure.message)
+        self._refusals.warning(
+            "router refused an event", flow=endpoint.flow_id, reason=failure.reason, detail=failure.message
+        )
         return answers.NOT_STORED
 
 

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from edge.metrics import Counts
+from edge.refusals import LimitedLog
 from edge.router import Router
-from flowhook import limits, logs
+from flowhook import limits
 from flowhook.errors import ConflictError, FlowhookError, InternalError, InvalidError, UnavailableError
 from flowhook.v1.envelope_pb2 import Event
 from flowhook.v1.ingest_service_pb2 import IngestResult
@@ -37,8 +38,6 @@ _OVERHEAD: Final = 512
 _AGAIN: Final = (UnavailableError, ConflictError, InternalError)
 """Failures of a call that may be over when it is made again."""
 
-log = logs.get_logger(__name__)
-
 
 class IngestUnavailableError(Exception):
     """Nobody can say whether the event is stored: the router is away, overloaded or talks nonsense."""
@@ -54,9 +53,10 @@ class _Pending(NamedTuple):
 class Ingest:
     """The way to the router. `run` must be running for anything to be sent."""
 
-    def __init__(self, router: Router, counts: Counts, *, timeout: float, max_pending: int) -> None:
+    def __init__(self, router: Router, counts: Counts, log: LimitedLog, *, timeout: float, max_pending: int) -> None:
         """Let an event wait for `timeout` seconds at most, and `max_pending` of them at a time."""
         self._router = router
+        self._log = log
         self._counts = counts
         self._timeout = timeout
         self._max_pending = max_pending
@@ -95,11 +95,15 @@ class Ingest:
             self._counts.latency.observe(self._loop.time() - start)
 
     async def run(self) -> None:
-        """Send what is submitted, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._expire(), name="expire events")
-            for _ in range(DEPTH):
-                tasks.create_task(self._send_batches(), name="send events")
+        """Send what is submitted, until cancelled; what waits then is given up."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._expire(), name="expire events")
+                for _ in range(DEPTH):
+                    tasks.create_task(self._send_batches(), name="send events")
+        finally:
+            self._max_pending = 0
+            _give_up(self._queue)
 
     async def _send_batches(self) -> None:
         while True:
@@ -147,9 +151,9 @@ class Ingest:
                 return
         except FlowhookError as error:
             # a defect, or a token that is not valid: no repetition would help
-            log.error("router refused a batch", reason=error.reason, detail=error.message)  # noqa: TRY400 - no defect of ours
-            _give_up(batch)
+            self._log.warning("router refused a batch", reason=error.reason, detail=error.message)
         finally:
+            _give_up(batch)
             self._sending = [other for other in self._sending if other is not batch]
 
     async def _expire(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from email.utils import formatdate
 from typing import Any, Final
@@ -27,7 +28,7 @@ MAX_RECEIVED_BYTES: Final = 512 * limits.MIB
 class Server(TCPServer):
     """The HTTP server. Give it sockets (`add_sockets`), keep `sweep` running, and `drain` it in the end."""
 
-    def __init__(self, settings: EdgeSettings, handler: Handler, counts: Counts) -> None:
+    def __init__(self, settings: EdgeSettings, handler: Handler, counts: Counts, *, max_connections: int) -> None:
         super().__init__(read_chunk_size=READ_BYTES, max_buffer_size=4 * READ_BYTES)
         self.header_timeout = settings.header_timeout
         self.body_timeout = settings.body_timeout
@@ -38,7 +39,7 @@ class Server(TCPServer):
         self.keep_tail = b""
         self.close_tail = b""
         self.now = asyncio.get_running_loop().time
-        self._max_connections = settings.max_connections
+        self._max_connections = max_connections
         self._handler = handler
         self._counts = counts
         self._connections: set[Connection] = set()
@@ -56,7 +57,6 @@ class Server(TCPServer):
         stream.set_nodelay(True)
         connection = Connection(stream, str(address[0]), self, self._handler)
         if len(self._connections) >= self._max_connections:
-            self.answered(answers.TOO_MANY_CONNECTIONS)
             connection.reject(answers.TOO_MANY_CONNECTIONS)
             return
         self._connections.add(connection)
@@ -81,19 +81,24 @@ class Server(TCPServer):
                 connection.expire()
 
     async def drain(self, seconds: float) -> None:
-        """Stop accepting, let requests that are under way finish for at most `seconds`, and close all connections."""
+        """Stop accepting, and let requests that are under way finish for at most `seconds`."""
         self.stop()
         self.draining = True
         self._empty.clear()
         for connection in tuple(self._connections):
             connection.close_if_idle()
         if self._connections:
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._empty.wait()
-            except TimeoutError:
-                for connection in tuple(self._connections):
-                    connection.abort()
+
+    async def ended(self) -> None:
+        """Wait until no connection is left; call it when nothing is to be waited for any more."""
+        for connection in tuple(self._connections):
+            connection.abort()
+        while self._connections:
+            self._empty.clear()
+            await self._empty.wait()
 
     def _tick(self) -> None:
         now = int(time.time())

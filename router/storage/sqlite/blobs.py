@@ -45,19 +45,22 @@ class BlobDirectory:
                 file.write(content)
                 file.flush()
                 os.fsync(descriptor)
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
         return name
 
-    def read(self, name: str) -> bytes:
-        """Return the content stored under a name.
+    def read(self, name: str) -> bytes | None:
+        """Return the content stored under a name, or None when it was removed.
 
         Raises:
-            OSError: it can't be read, for example because it was removed.
+            OSError: it can't be read.
         """
-        return (self._path / name).read_bytes()
+        try:
+            return (self._path / name).read_bytes()
+        except FileNotFoundError:
+            return None
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove files, as far as possible: what stays is swept later."""
@@ -75,12 +78,13 @@ class BlobDirectory:
         if directory.is_dir():
             return
         self._path.mkdir(mode=0o700, exist_ok=True)
-        _sync_directory(self._path.parent)
+        sync_directory(self._path.parent)
         directory.mkdir(mode=0o700, exist_ok=True)
-        _sync_directory(self._path)
+        sync_directory(self._path)
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Make durable which files a directory has."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

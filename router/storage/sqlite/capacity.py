@@ -7,10 +7,13 @@ accepted can still be worked off and ended: ending an execution takes space too.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from router.storage.sqlite.schema import PAGE_BYTES
 
+PESSIMISM: Final = 2
+"""What a row takes at the most, in multiples of its own size: a page may be left half empty."""
 APPEND_SHARE: Final = 0.75
 """Part of the limit that new events may fill."""
 MIN_BYTES: Final = 64 * PAGE_BYTES
@@ -29,6 +32,30 @@ class Capacity:
         """Return the bytes that new events may still take; None: as many as they like."""
         if not self._pages:
             return None
-        pages = connection.execute("PRAGMA page_count").fetchone()[0]
-        free = connection.execute("PRAGMA freelist_count").fetchone()[0]
-        return int(self._pages * APPEND_SHARE - (pages - free)) * PAGE_BYTES
+        pages: int = connection.execute("PRAGMA page_count").fetchone()[0]
+        free: int = connection.execute("PRAGMA freelist_count").fetchone()[0]
+        left = int(self._pages * APPEND_SHARE) - (pages - free)
+        return max(0, left) * PAGE_BYTES // PESSIMISM
+
+
+class ProbeOperation:
+    """Writes next to nothing, and answers whether there is room for new events."""
+
+    order = 5
+
+    def __init__(self, room: Callable[[sqlite3.Connection], int | None]) -> None:
+        self._room = room
+
+    def reload(self, connection: sqlite3.Connection) -> None:
+        """See `Operation`."""
+
+    def apply(self, connection: sqlite3.Connection, arguments: Sequence[None]) -> list[bool]:
+        """See `Operation`."""
+        connection.execute(
+            "INSERT INTO counter (name, value) VALUES ('probe', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"
+        )
+        room = self._room(connection)
+        return [room is None or room > 0] * len(arguments)
+
+    def committed(self, results: Sequence[bool]) -> None:
+        """See `Operation`."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import sqlite3
+from typing import Final
 
 from flowhook.errors import FlowhookError, InternalError, UnavailableError
 
-_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+STORAGE_FULL: Final = "STORAGE_FULL"
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class StorageError(UnavailableError):
@@ -18,7 +20,7 @@ class StorageError(UnavailableError):
 
 def storage_full() -> StorageError:
     """Return the error for lack of space."""
-    return StorageError("storage is full: nothing of this was stored", reason="STORAGE_FULL", retry_after=5)
+    return StorageError("storage is full: nothing of this was stored", reason=STORAGE_FULL, retry_after=5)
 
 
 def unavailable(message: str) -> StorageError:

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from router.storage.sqlite.schema import UNENDED
 from router.storage.sqlite.statements import Bulk
 
+_BLOBS = Bulk("SELECT name FROM blob WHERE seq IN ({rows})", 0)
 _DELETES = [
-    Bulk("DELETE FROM execution WHERE seq IN ({rows})", 1, row="?"),
-    Bulk("DELETE FROM event WHERE seq IN ({rows})", 1, row="?"),
-    Bulk("DELETE FROM blob WHERE seq IN ({rows})", 1, row="?"),
-    Bulk("DELETE FROM outcome WHERE seq IN ({rows})", 1, row="?"),
-    Bulk("DELETE FROM journal WHERE seq IN ({rows})", 1, row="?"),
+    Bulk("DELETE FROM execution WHERE seq IN ({rows})", 0),
+    Bulk("DELETE FROM event WHERE seq IN ({rows})", 0),
+    Bulk("DELETE FROM blob WHERE seq IN ({rows})", 0),
+    Bulk("DELETE FROM outcome WHERE seq IN ({rows})", 0),
+    Bulk("DELETE FROM journal WHERE seq IN ({rows})", 0),
 ]
 
 
 class Expired(NamedTuple):
-    """How many executions a step removed, and the blobs that are no longer needed."""
+    """How many executions a step removed, the blobs that are no longer needed, and whether more is to be done."""
 
     executions: int
     blobs: list[str]
+    more: bool
 
 
 class ExpireOperation:
@@ -43,34 +46,31 @@ class ExpireOperation:
         """See `Operation`."""
 
     def _step(self, connection: sqlite3.Connection, before_ms: int, limit: int) -> Expired:
-        connection.execute(
+        now_ms = time.time_ns() // 1_000_000
+        keys = connection.execute(
             "DELETE FROM dedupe WHERE digest IN"
             " (SELECT digest FROM dedupe WHERE until_ms <= ? ORDER BY until_ms LIMIT ?)",
-            (before_ms, limit),
-        )
+            (now_ms, self.STEP),
+        ).rowcount
         found = connection.execute(
             "SELECT seq, flow FROM execution WHERE end_time_ms < ? ORDER BY end_time_ms LIMIT ?",
             (min(before_ms, UNENDED), limit),
         ).fetchall()
+        more = keys == self.STEP or len(found) == limit
         if not found:
-            return Expired(0, [])
+            return Expired(0, [], more)
         # The highest number may be among them: remember it, so that it is never used again.
         connection.execute(
             "INSERT INTO counter (name, value) SELECT 'seq', max(seq) FROM execution WHERE true"
             " ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)"
         )
-        first, last = min(found)[0], max(found)[0]
-        seqs = {seq for seq, _ in found}
-        blobs = [
-            name
-            for seq, name in connection.execute("SELECT seq, name FROM blob WHERE seq BETWEEN ? AND ?", (first, last))
-            if seq in seqs
-        ]
+        seqs = [(seq,) for seq, _ in found]
+        blobs = [name for (name,) in _BLOBS.fetch(connection, seqs)]
         for delete in _DELETES:
-            delete.run(connection, [(seq,) for seq in seqs])
+            delete.run(connection, seqs)
         for flow in {flow for _, flow in found}:
             forget_deleted_flow(connection, flow)
-        return Expired(len(found), blobs)
+        return Expired(len(found), blobs, more)
 
 
 def forget_deleted_flow(connection: sqlite3.Connection, key: int) -> None:

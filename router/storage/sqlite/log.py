@@ -5,37 +5,44 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from flowhook import limits
 from flowhook.errors import FlowhookError
-from flowhook.model import Status
 from router.storage.interface import Appended, LoggedEvent, NewEvent
 from router.storage.sqlite.blobs import BlobDirectory
-from router.storage.sqlite.errors import storage_full, translate
-from router.storage.sqlite.schema import CODES, UNENDED
+from router.storage.sqlite.errors import STORAGE_FULL, StorageError, storage_full, translate
 from router.storage.sqlite.statements import Bulk
 from router.storage.sqlite.writer import Writer
 
 ROW_BYTES: Final = 256
 """What an event takes beside its payload, in rows and indexes, roughly."""
 
-_BY_ID = Bulk("SELECT event_id, seq FROM execution WHERE event_id IN ({rows})", 1, row="?")
-_BY_KEY = Bulk("SELECT digest, until_ms, seq, event_id FROM dedupe WHERE digest IN ({rows})", 1, row="?")
+_BY_ID = Bulk("SELECT event_id, seq FROM execution WHERE event_id IN ({rows})", 0)
+_BY_KEY = Bulk("SELECT digest, until_ms, seq, event_id FROM dedupe WHERE digest IN ({rows})", 0)
 _INSERT_EXECUTION = Bulk(
     "INSERT INTO execution (seq, event_id, flow, flow_revision, receive_time_ms, replay_of, status, attempts,"
-    " end_time_ms) VALUES {rows}",
+    " end_time_ms) SELECT *, {pending}, 0, {unended} FROM (VALUES {rows}) WHERE column1 NOT NULL",
     6,
-    row=f"(?, ?, ?, ?, ?, ?, {CODES[Status.PENDING]}, 0, {UNENDED})",
 )
-_INSERT_EVENT = Bulk("INSERT INTO event (seq, payload) VALUES {rows}", 2)
-_INSERT_BLOB = Bulk("INSERT INTO blob (seq, name, bytes) VALUES {rows}", 3)
-_INSERT_KEY = Bulk("INSERT OR REPLACE INTO dedupe (digest, until_ms, seq, event_id) VALUES {rows}", 4)
+_INSERT_EVENT = Bulk(
+    "INSERT INTO event (seq, payload) SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL",
+    2,
+)
+_INSERT_BLOB = Bulk(
+    "INSERT INTO blob (seq, name, bytes) SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL",
+    3,
+)
+_INSERT_KEY = Bulk(
+    "INSERT OR REPLACE INTO dedupe (digest, until_ms, seq, event_id) SELECT * FROM (VALUES {rows})"
+    " WHERE column1 NOT NULL",
+    4,
+)
 
 
 class Batch(NamedTuple):
-    """Events of one call, with the names of the blobs that hold payloads, by event ID."""
+    """Events of one call, with the names of the blobs that hold payloads, by position."""
 
     events: Sequence[NewEvent]
     blobs: dict[int, str]
@@ -67,6 +74,8 @@ class AppendOperation:
         self._room = room
         self._next_seq = 1
         self._flows: dict[str, int] = {}
+        self.full = False
+        """Whether events were refused lately for want of room."""
         self.listener: Callable[[Sequence[LoggedEvent]], None] | None = None
 
     def reload(self, connection: sqlite3.Connection) -> None:
@@ -81,23 +90,12 @@ class AppendOperation:
     def apply(self, connection: sqlite3.Connection, arguments: Sequence[Batch]) -> list[Logged | FlowhookError]:
         """See `Operation`."""
         room = self._room(connection)
-        events = [event for batch in arguments for event in batch.events]
-        digests = [_digest(event) if event.dedupe_key else b"" for event in events]
-        ids: dict[str, int] = dict(_BY_ID.fetch(connection, [(event.event_id,) for event in events]))
-        keys: dict[bytes, _Key] = {}
-        wanted = [(digest,) for digest in digests if digest]
-        if wanted:
-            keys = {row[0]: _Key(*row[1:]) for row in _BY_KEY.fetch(connection, wanted)}
         rows = _Rows()
+        rows.find(connection, [event for batch in arguments for event in batch.events])
         results: list[Logged | FlowhookError] = []
-        position = 0
         for batch in arguments:
-            count = len(batch.events)
-            if room is not None and rows.bytes + _size(batch.events) > room:
-                results.append(storage_full())
-            else:
-                results.append(self._take(connection, batch, digests[position : position + count], ids, keys, rows))
-            position += count
+            self.full = room is not None and rows.bytes + _size(batch.events) > room
+            results.append(storage_full() if self.full else self._take(connection, batch, rows))
         rows.insert(connection)
         return results
 
@@ -109,33 +107,26 @@ class AppendOperation:
         if new:
             self.listener(new)
 
-    def _take(
-        self,
-        connection: sqlite3.Connection,
-        batch: Batch,
-        digests: Sequence[bytes],
-        ids: dict[str, int],
-        keys: dict[bytes, _Key],
-        rows: _Rows,
-    ) -> Logged:
+    def _take(self, connection: sqlite3.Connection, batch: Batch, rows: _Rows) -> Logged:
         logged = Logged([], [])
-        for index, (event, digest) in enumerate(zip(batch.events, digests, strict=True)):
-            event_id, flow_id, revision, receive_time_ms, payload, _, until_ms, replay_of = event
-            stored = ids.get(event_id)
+        for index, event in enumerate(batch.events):
+            # Unpacked: attributes of a named tuple cost more, and this runs for every event.
+            event_id, flow_id, revision, receive_time_ms, payload, dedupe_key, until_ms, replay_of = event
+            stored = rows.ids.get(event_id)
             if stored is not None:
                 logged.appended.append(Appended(stored, event_id))
                 continue
-            if digest:
-                key = keys.get(digest)
+            seq = self._next_seq
+            if dedupe_key:
+                digest = _digest(flow_id, dedupe_key)
+                key = rows.keys.get(digest)
                 if key is not None and receive_time_ms < key.until_ms:
                     logged.appended.append(Appended(key.seq, key.event_id))
                     continue
-            seq = self._next_seq
+                rows.keys[digest] = _Key(until_ms, seq, event_id)
+                rows.new_keys.append((digest, until_ms, seq, event_id))
             self._next_seq = seq + 1
-            ids[event_id] = seq
-            if digest:
-                keys[digest] = _Key(until_ms, seq, event_id)
-                rows.keys.append((digest, until_ms, seq, event_id))
+            rows.ids[event_id] = seq
             flow = self._flows.get(flow_id) or self._intern(connection, flow_id)
             rows.executions.append((seq, event_id, flow, revision, receive_time_ms, replay_of or None))
             name = batch.blobs.get(index) if batch.blobs else None
@@ -156,20 +147,29 @@ class AppendOperation:
 
 
 class _Rows:
-    """What a transaction inserts."""
+    """What a transaction knows of earlier events, and what it inserts."""
 
     def __init__(self) -> None:
+        self.ids: dict[str, int] = {}
+        self.keys: dict[bytes, _Key] = {}
         self.executions: list[tuple[Any, ...]] = []
         self.events: list[tuple[int, bytes]] = []
         self.blobs: list[tuple[int, str, int]] = []
-        self.keys: list[tuple[Any, ...]] = []
+        self.new_keys: list[tuple[Any, ...]] = []
         self.bytes = 0
 
+    def find(self, connection: sqlite3.Connection, events: Sequence[NewEvent]) -> None:
+        """Look up what is stored under the events' IDs and keys."""
+        self.ids.update(_BY_ID.fetch(connection, [(event.event_id,) for event in events]))
+        digests = [(_digest(event.flow_id, event.dedupe_key),) for event in events if event.dedupe_key]
+        self.keys.update((row[0], _Key(*row[1:])) for row in _BY_KEY.fetch(connection, digests))
+
     def insert(self, connection: sqlite3.Connection) -> None:
+        """Write what is new."""
         _INSERT_EXECUTION.run(connection, self.executions)
         _INSERT_EVENT.run(connection, self.events)
         _INSERT_BLOB.run(connection, self.blobs)
-        _INSERT_KEY.run(connection, self.keys)
+        _INSERT_KEY.run(connection, self.new_keys)
 
 
 class SqliteLog:
@@ -186,16 +186,21 @@ class SqliteLog:
             return []
         large = [index for index, event in enumerate(events) if len(event.payload) > limits.INLINE_BODY_BYTES]
         blobs = await asyncio.to_thread(self._write_blobs, events, large) if large else {}
-        used: set[str] = set()
+        batch = Batch(events, blobs)
         try:
-            logged: Logged = await self._writer.call(
-                self._operation, Batch(events, blobs), size=_size(events), refusable=True
-            )
-            used = {name for index, name in blobs.items() if not logged.appended[index].duplicate_of}
-        finally:
-            if unused := set(blobs.values()) - used:
-                await asyncio.to_thread(self._blobs.remove, unused)
+            logged: Logged = await self._writer.call(self._operation, batch, size=_size(events), refusable=True)
+        except FlowhookError as error:
+            # After an I/O error the log may hold the transaction nevertheless, and a crash would bring it back: what
+            # it would refer to stays until storage is opened again. The same goes for a call that is cancelled.
+            if blobs and (error.reason == STORAGE_FULL or not isinstance(error, StorageError)):
+                await self._remove(blobs.values())
+            raise
+        if unused := [name for index, name in blobs.items() if logged.appended[index].duplicate_of]:
+            await self._remove(unused)
         return logged.appended
+
+    async def _remove(self, names: Iterable[str]) -> None:
+        await asyncio.to_thread(self._blobs.remove, list(names))
 
     def _write_blobs(self, events: Sequence[NewEvent], indexes: Sequence[int]) -> dict[int, str]:
         names: dict[int, str] = {}
@@ -208,10 +213,9 @@ class SqliteLog:
         return names
 
 
-def _digest(event: NewEvent) -> bytes:
+def _digest(flow_id: str, dedupe_key: str) -> bytes:
     """Return a key's fingerprint: 16 bytes instead of up to 256, in an index where each insert hits another page."""
-    text = f"{event.flow_id}\0{event.dedupe_key}"
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return hashlib.blake2b(f"{flow_id}\0{dedupe_key}".encode(), digest_size=16).digest()
 
 
 def _size(events: Sequence[NewEvent]) -> int:

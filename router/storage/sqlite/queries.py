@@ -15,20 +15,16 @@ from router.storage.sqlite.rows import RECORD, journal_entry, record
 from router.storage.sqlite.schema import CODES, UNENDED
 from router.storage.sqlite.statements import Bulk
 
-_UNENDED_SEQS = Bulk(
-    "SELECT seq, flow_revision FROM execution WHERE seq IN ({rows}) AND end_time_ms = {unended}", 1, row="?"
-)
+_UNENDED_SEQS = Bulk("SELECT seq, flow_revision FROM execution WHERE seq IN ({rows}) AND end_time_ms = {unended}", 0)
 _RECORDS = Bulk(
     f"SELECT {RECORD} FROM execution e JOIN flow_key k ON k.key = e.flow WHERE e.seq IN ({{rows}})",  # noqa: S608
-    1,
-    row="?",
+    0,
 )
-_PAYLOADS = Bulk("SELECT seq, payload FROM event WHERE seq IN ({rows})", 1, row="?")
-_BLOBS = Bulk("SELECT seq, name FROM blob WHERE seq IN ({rows})", 1, row="?")
+_PAYLOADS = Bulk("SELECT seq, payload FROM event WHERE seq IN ({rows})", 0)
+_BLOBS = Bulk("SELECT seq, name FROM blob WHERE seq IN ({rows})", 0)
 _JOURNALS = Bulk(
     "SELECT seq, position, key, output, error FROM journal WHERE seq IN ({rows})",
-    1,
-    row="?",
+    0,
 )
 _UNSUCCESSFUL = frozenset({Status.CANCELLED, Status.FAULTED})
 
@@ -50,7 +46,10 @@ def work(connection: sqlite3.Connection, blobs: BlobDirectory, seqs: Sequence[in
     found = [(seq,) for seq in revisions]
     payloads: dict[int, bytes] = dict(_PAYLOADS.fetch(connection, found))
     large = [row for row in found if row[0] not in payloads]
-    payloads |= {seq: blobs.read(name) for seq, name in _BLOBS.fetch(connection, large)}
+    for seq, name in _BLOBS.fetch(connection, large):
+        large_payload = blobs.read(name)
+        if large_payload is not None:
+            payloads[seq] = large_payload
     rows = sorted(_JOURNALS.fetch(connection, found), key=itemgetter(0, 1))
     journals = {seq: _journal(entries) for seq, entries in groupby(rows, key=itemgetter(0))}
     return {seq: Work(seq, revisions[seq], payload, journals.get(seq, ())) for seq, payload in payloads.items()}
@@ -83,7 +82,11 @@ def content(connection: sqlite3.Connection, blobs: BlobDirectory, seq: int) -> E
     entries = connection.execute(
         "SELECT seq, position, key, output, error FROM journal WHERE seq = ? ORDER BY position", (seq,)
     )
-    return ExecutionContent(blobs.read(name) if name else payload, _journal(entries), output, reply)
+    if name is not None:
+        payload = blobs.read(name)
+    if payload is None:  # expired since the snapshot was taken
+        return None
+    return ExecutionContent(payload, _journal(entries), output, reply)
 
 
 def list_executions(
@@ -94,21 +97,27 @@ def list_executions(
     limit: int,
 ) -> list[ExecutionRecord]:
     """Return executions, newest first, that meet all conditions."""
+    index = "NOT INDEXED"
     conditions: list[str] = []
     parameters: list[Any] = []
     if flow_id:
+        index = "INDEXED BY execution_by_flow"
         conditions.append("e.flow = (SELECT key FROM flow_key WHERE flow_id = ?)")
         parameters.append(flow_id)
     if statuses:
         conditions.append(f"e.status IN ({', '.join(str(CODES[status]) for status in statuses)})")
         if not any(status.ended for status in statuses):
+            index = "INDEXED BY execution_by_end"
             conditions.append(f"e.end_time_ms = {UNENDED}")
+        elif _UNSUCCESSFUL.issuperset(statuses):
+            index = f"INDEXED BY execution_unsuccessful{'_by_flow' if flow_id else ''}"
+            conditions.append("e.status IN (6, 7)")  # SQLite uses a partial index for its very condition only
     if before_seq is not None:
         conditions.append("e.seq < ?")
         parameters.append(before_seq)
-    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     rows = connection.execute(
-        f"SELECT {RECORD} FROM execution e JOIN flow_key k ON k.key = e.flow{where}"  # noqa: S608
+        f"SELECT {RECORD} FROM execution e {index} CROSS JOIN flow_key k ON k.key = e.flow {where}"  # noqa: S608
         " ORDER BY e.seq DESC LIMIT ?",
         (*parameters, limit),
     )

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
+from flowhook.errors import FlowhookError
 from router.storage.sqlite.errors import translate, unavailable
 from router.storage.sqlite.schema import connect_reader
 
@@ -62,6 +63,8 @@ class Readers:
                 return read(connection)
             finally:
                 connection.execute("COMMIT")
+        except FlowhookError:
+            raise
         except Exception as error:
             raise translate(error) from error
 

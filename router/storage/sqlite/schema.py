@@ -36,9 +36,11 @@ CODES: Final = {
     Status.FAULTED: 7,
     Status.COMPLETED: 8,
 }
+PENDING: Final = CODES[Status.PENDING]
 STATUSES: Final = {code: status for status, code in CODES.items()}
 
-PAGE_BYTES: Final = 4096
+PAGE_BYTES: Final = 8192
+"""Measured with payloads of 1 KiB: less of a page is left empty than with 4096."""
 
 _TABLES = """
 CREATE TABLE flow_key (key INTEGER PRIMARY KEY, flow_id TEXT NOT NULL UNIQUE) STRICT;
@@ -58,8 +60,8 @@ CREATE TABLE execution (
 CREATE UNIQUE INDEX execution_by_event ON execution (event_id);
 CREATE INDEX execution_by_flow ON execution (flow);
 CREATE INDEX execution_by_end ON execution (end_time_ms);
-CREATE INDEX execution_unsuccessful ON execution (status) WHERE status IN (6, 7);
-CREATE INDEX execution_unsuccessful_by_flow ON execution (flow, status) WHERE status IN (6, 7);
+CREATE INDEX execution_unsuccessful ON execution (seq) WHERE status IN (6, 7);
+CREATE INDEX execution_unsuccessful_by_flow ON execution (flow) WHERE status IN (6, 7);
 
 CREATE TABLE event (seq INTEGER PRIMARY KEY, payload BLOB NOT NULL) STRICT;
 CREATE TABLE blob (seq INTEGER PRIMARY KEY, name TEXT NOT NULL, bytes INTEGER NOT NULL) STRICT;
@@ -111,8 +113,7 @@ _WRITER = f"""
 PRAGMA page_size = {PAGE_BYTES};
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = FULL;
-PRAGMA busy_timeout = 5000;
-PRAGMA wal_autocheckpoint = 4000;
+PRAGMA wal_autocheckpoint = 2000;
 PRAGMA journal_size_limit = 67108864;
 PRAGMA cache_size = -32768;
 PRAGMA secure_delete = FAST;
@@ -129,8 +130,14 @@ def connect_writer(path: Path) -> sqlite3.Connection:
     """
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
     try:
+        connection.execute("PRAGMA busy_timeout = 5000")
+        new = _check(connection, path)
         connection.executescript(_WRITER)
-        _prepare(connection, path)
+        if new:
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {_TABLES} PRAGMA application_id = {APPLICATION_ID};"
+                f"PRAGMA user_version = {FORMAT_VERSION}; COMMIT;"
+            )
     except BaseException:
         connection.close()
         raise
@@ -144,15 +151,18 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
-    if version == 0 and application == 0 and not connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {_TABLES} PRAGMA application_id = {APPLICATION_ID};"
-            f"PRAGMA user_version = {FORMAT_VERSION}; COMMIT;"
-        )
-        return
+def _check(connection: sqlite3.Connection, path: Path) -> bool:
+    """Return whether the file is empty; it is not touched."""
+    try:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        empty = connection.execute("SELECT 1 FROM sqlite_schema").fetchone() is None
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_NOTADB:
+            raise
+        version, application, empty = 0, 0, False
+    if empty and version == 0 and application == 0:
+        return True
     if application != APPLICATION_ID:
         raise ConflictError(f"{path} is not a Flowhook database", reason="NOT_A_FLOWHOOK_DATABASE")
     if version > FORMAT_VERSION:
@@ -160,3 +170,4 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             f"{path} has format {version}; this Flowhook reads up to {FORMAT_VERSION}: use a newer one",
             reason="FORMAT_TOO_NEW",
         )
+    return False

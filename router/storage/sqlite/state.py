@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from typing import Any, assert_never
 
 from flowhook.errors import ConflictError
 from flowhook.model import Status
@@ -87,6 +88,8 @@ class WriteOperation:
                         progress[seq] = (seq, CODES[Status.PENDING], change.attempts)
                     case Journaled(seq=seq, entry=entry):
                         journal.append((seq, change.index, entry.key, entry.output, dump_error(entry.error)))
+                    case _:
+                        assert_never(change)
         _INSERT_JOURNAL.run(connection, journal)
         _UPDATE_PROGRESS.run(connection, [row for seq, row in progress.items() if seq not in ends])
         _INSERT_OUTCOME.run(connection, outcomes)
@@ -153,7 +156,8 @@ class SqliteShardState:
 
     def follow(self, listener: Callable[[Sequence[LoggedEvent]], None]) -> None:
         """See `interface.ShardState`."""
-        self._append.listener = listener
+        if not self._lost:
+            self._append.listener = listener
 
     async def write(self, changes: Sequence[StateChange]) -> None:
         """See `interface.ShardState`."""
@@ -201,14 +205,14 @@ class SqliteShardState:
         """See `interface.ShardState`."""
         self._check()
         removed = 0
-        while removed < limit:
+        more = True
+        while more and removed < limit:
             step = min(limit - removed, ExpireOperation.STEP)
             expired: Expired = await self._writer.call(self._expire, (ended_before_ms, step))
             if expired.blobs:
-                await self._readers.run(lambda _, names=expired.blobs: self._blobs.remove(names))  # type: ignore[misc]
+                await asyncio.to_thread(self._blobs.remove, expired.blobs)
             removed += expired.executions
-            if expired.executions < step:
-                break
+            more = expired.more
         return removed
 
     def _check(self) -> None:

@@ -8,9 +8,10 @@ import os
 import sqlite3
 from pathlib import Path
 
+from flowhook.errors import UnavailableError
 from router.storage.interface import EventLog, Registry, ShardState
-from router.storage.sqlite.blobs import BlobDirectory
-from router.storage.sqlite.capacity import Capacity
+from router.storage.sqlite.blobs import BlobDirectory, sync_directory
+from router.storage.sqlite.capacity import Capacity, ProbeOperation
 from router.storage.sqlite.errors import translate
 from router.storage.sqlite.expiry import ExpireOperation
 from router.storage.sqlite.lock import DataLock
@@ -28,14 +29,16 @@ class SqliteStorage:
     def __init__(self, path: Path, lock: DataLock, connection: sqlite3.Connection, capacity: Capacity) -> None:
         self._lock = lock
         self._connection = connection
-        self._capacity = capacity
         self._blobs = BlobDirectory(path.parent / "blobs")
         self._append = AppendOperation(capacity.room)
         self._write = WriteOperation()
         self._own = OwnOperation()
         self._change = RegistryOperation()
+        self._probe = ProbeOperation(capacity.room)
         self._expire = ExpireOperation()
-        self._writer = Writer(connection, [self._append, self._write, self._own, self._change, self._expire])
+        self._writer = Writer(
+            connection, [self._append, self._write, self._own, self._change, self._expire, self._probe]
+        )
         self._readers = Readers(path)
         self._registry = SqliteRegistry(self._writer, self._readers, self._change)
         self._log = SqliteLog(self._writer, self._append, self._blobs)
@@ -43,7 +46,7 @@ class SqliteStorage:
         self._closing: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Read what is remembered and start the writer."""
+        """Sweep blobs and start the writer. Blocks."""
         known = {name for (name,) in self._connection.execute("SELECT name FROM blob")}
         self._blobs.sweep(known)
         self._writer.start()
@@ -84,7 +87,13 @@ class SqliteStorage:
 
     async def healthy(self) -> bool:
         """See `interface.Storage`."""
-        return self._closing is None and not self._writer.failing
+        if self._closing is None and not self._writer.failing and not self._append.full:
+            return True
+        try:
+            self._append.full = not await self._writer.call(self._probe, None)
+        except UnavailableError:
+            return False
+        return not self._append.full
 
     async def close(self) -> None:
         """See `interface.Storage`."""
@@ -113,7 +122,7 @@ async def open_storage(path: Path, max_bytes: int) -> SqliteStorage:
         raise translate(error) from error
     storage = SqliteStorage(path, lock, connection, capacity)
     try:
-        storage.start()
+        await asyncio.to_thread(storage.start)
     except (OSError, sqlite3.Error) as error:
         connection.close()
         lock.release()
@@ -122,7 +131,9 @@ async def open_storage(path: Path, max_bytes: int) -> SqliteStorage:
 
 
 def _open_files(path: Path, max_bytes: int) -> tuple[DataLock, sqlite3.Connection, Capacity]:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not path.parent.is_dir():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        sync_directory(path.parent.parent)
     lock = DataLock(path.with_name(f"{path.name}.lock"))
     try:
         # SQLite gives the files beside it the same mode.

@@ -3,8 +3,9 @@
 Calls that arrive while a transaction runs form the next one. Their futures are resolved on the event loop with one
 wake-up a transaction, after it is on stable storage.
 
-A transaction fails in two ways. When storage failed, all its calls did, and nothing of them is stored. When one call
-was faulty, each is run again in a transaction of its own, so that only the faulty one fails.
+A transaction fails in two ways. When storage failed, all its calls did, and nothing of them is stored; but when it was
+full, those that finish work are tried again without the new work. When one call was faulty, each is run again in a
+transaction of its own, so that only the faulty one fails.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from typing import Any, Final, Protocol
 
 from flowhook import limits
 from flowhook.errors import FlowhookError
-from router.storage.sqlite.errors import StorageError, translate, unavailable
+from router.storage.sqlite.errors import STORAGE_FULL, StorageError, translate, unavailable
 
 MAX_WAITING_CALLS: Final = 4096
-MAX_WAITING_BYTES: Final = 4 * limits.MAX_MESSAGE_BYTES
+MAX_WAITING_BYTES: Final = 2 * limits.MAX_MESSAGE_BYTES
 """What may wait for the writer; beyond it appends are refused."""
 RESERVE: Final = 4
 """Calls that finish work may wait in this many times the number: refusing them would not shorten the queue."""
@@ -44,7 +45,7 @@ class Operation(Protocol):
         ...
 
     def reload(self, connection: sqlite3.Connection) -> None:
-        """Read what is remembered of the database anew: at the start, and after a rollback (writer thread)."""
+        """Read what is remembered of the database anew: before the first transaction, and after one was rolled back."""
         ...
 
     def committed(self, results: Sequence[Any]) -> None:
@@ -55,12 +56,15 @@ class Operation(Protocol):
 class Call:
     """One caller's write."""
 
-    __slots__ = ("argument", "error", "future", "operation", "result", "size")
+    __slots__ = ("argument", "error", "future", "operation", "refusable", "result", "size")
 
-    def __init__(self, operation: Operation, argument: Any, size: int, future: asyncio.Future[Any]) -> None:
+    def __init__(
+        self, operation: Operation, argument: Any, future: asyncio.Future[Any], *, size: int, refusable: bool
+    ) -> None:
         self.operation = operation
         self.argument = argument
         self.size = size
+        self.refusable = refusable
         self.future = future
         self.result: Any = None
         self.error: FlowhookError | None = None
@@ -86,17 +90,10 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="storage-writer", daemon=True)
         self.failing = False
         """Whether the last transaction failed because of storage."""
-        self.transactions = 0
-        self.cpu_seconds = 0.0
+        self._stale = True
 
     def start(self) -> None:
-        """Start the thread.
-
-        Raises:
-            sqlite3.Error: the database can't be read.
-        """
-        for operation in self._operations:
-            operation.reload(self._connection)
+        """Start the thread."""
         self._thread.start()
 
     async def call(self, operation: Operation, argument: Any, *, size: int = 0, refusable: bool = False) -> Any:
@@ -122,7 +119,7 @@ class Writer:
                 or self._waiting_bytes + size > share * MAX_WAITING_BYTES
             ):
                 raise unavailable("too much is waiting to be stored")
-            self._waiting.append(Call(operation, argument, size, future))
+            self._waiting.append(Call(operation, argument, future, size=size, refusable=refusable))
             self._waiting_bytes += size
             self._wake.notify()
         return await future
@@ -161,9 +158,13 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - whatever it is, the calls must learn of it and the thread go on
             self._roll_back()
             failure = translate(error)
+            essential = [call for call in batch if not call.refusable]
             if isinstance(failure, StorageError):
                 self.failing = True
-                self._fail(batch, failure)
+                full = failure.reason == STORAGE_FULL and 0 < len(essential) < len(batch)
+                self._fail([call for call in batch if call.refusable] if full else batch, failure)
+                if full:
+                    self._commit(essential)
             elif len(batch) == 1:
                 self._fail(batch, failure)
             else:
@@ -177,6 +178,10 @@ class Writer:
     def _transact(self, batch: Sequence[Call]) -> None:
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
+        if self._stale:
+            for operation in self._operations:
+                operation.reload(connection)
+            self._stale = False
         for operation in self._operations:
             calls = [call for call in batch if call.operation is operation]
             if calls:
@@ -191,9 +196,7 @@ class Writer:
         with contextlib.suppress(sqlite3.Error):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-        with contextlib.suppress(sqlite3.Error):
-            for operation in self._operations:
-                operation.reload(self._connection)
+        self._stale = True
 
     def _on_loop(self, function: Callable[..., None], *arguments: Any) -> None:
         # A loop that is closed has nobody left who waits.
@@ -201,18 +204,20 @@ class Writer:
             self._loop.call_soon_threadsafe(function, *arguments)
 
     def _deliver(self, batch: Sequence[Call]) -> None:
-        for operation in self._operations:
-            results = [call.result for call in batch if call.operation is operation and call.error is None]
-            if results:
-                operation.committed(results)
-        for call in batch:
-            if call.future.done():
-                continue
-            error = call.error or (call.result if isinstance(call.result, FlowhookError) else None)
-            if error is None:
-                call.future.set_result(call.result)
-            else:
-                call.future.set_exception(error)
+        try:
+            for operation in self._operations:
+                results = [call.result for call in batch if call.operation is operation and call.error is None]
+                if results:
+                    operation.committed(results)
+        finally:
+            for call in batch:
+                if call.future.done():  # cancelled
+                    continue
+                error = call.error or (call.result if isinstance(call.result, FlowhookError) else None)
+                if error is None:
+                    call.future.set_result(call.result)
+                else:
+                    call.future.set_exception(error)
 
     def _end(self) -> None:
         if not self._ended.done():

@@ -1,0 +1,152 @@
+"""Secrets at rest: AES-256-GCM under one key, which lies in a file beside the database or comes with the settings.
+
+A sealed secret is a version byte (1), a nonce (12 bytes) and the ciphertext with its tag (16 bytes). Version and name
+are authenticated with it, so that no secret can be passed off as another by whoever can write to the database.
+
+Source: NIST SP 800-38D; RFC 5116, section 5.2. A random 96-bit nonce is good for 2^32 secrets under one key.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from pathlib import Path
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from pydantic import SecretStr
+
+from flowhook.errors import ConflictError, InvalidError
+
+KEY_BYTES: Final = 32
+KEY_FILE: Final = "secrets.key"
+_VERSION: Final = b"\x01"
+_NONCE_BYTES: Final = 12
+_TAG_BYTES: Final = 16
+_CONTEXT: Final = b"flowhook secret\x00"
+
+
+class Sealer:
+    """Seals and opens secrets.
+
+    Args:
+        key: 32 bytes, as `load_key` returns them.
+    """
+
+    __slots__ = ("_cipher",)
+
+    def __init__(self, key: bytes) -> None:
+        self._cipher = AESGCM(key)
+
+    def seal(self, name: str, value: bytes) -> bytes:
+        """Return `value` encrypted, so that only `open` with the same name and key gives it back."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return _VERSION + nonce + self._cipher.encrypt(nonce, value, _associated_data(name))
+
+    def open(self, name: str, sealed: bytes) -> bytes:
+        """Return the value that was sealed under a name.
+
+        Raises:
+            ConflictError: the key is another one, or this was not sealed under that name (`SECRET_NOT_DECRYPTABLE`),
+                or it was by a later version (`SECRET_FORMAT_TOO_NEW`).
+        """
+        if sealed[:1] > _VERSION:
+            raise ConflictError(
+                f"the secret {name} was sealed by a later version: use that one", reason="SECRET_FORMAT_TOO_NEW"
+            )
+        nonce, ciphertext = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
+        # The same whatever is wrong, and without the exception that would carry the cipher's arguments along.
+        try:
+            if sealed[:1] == _VERSION and len(ciphertext) >= _TAG_BYTES:
+                return self._cipher.decrypt(nonce, ciphertext, _associated_data(name))
+        except InvalidTag:
+            pass
+        raise ConflictError(
+            f"the secret {name} can't be decrypted: the key is not the one it was sealed with"
+            f" (FLOWHOOK_SECRETS_KEY, or {KEY_FILE} in the data directory), or it was tampered with",
+            reason="SECRET_NOT_DECRYPTABLE",
+        )
+
+
+def load_sealer(data_dir: Path, setting: SecretStr | None = None) -> Sealer:
+    """Return a sealer with the key that `load_key` finds. Blocks; raises what that raises."""
+    return Sealer(load_key(data_dir, setting))
+
+
+def load_key(data_dir: Path, setting: SecretStr | None = None) -> bytes:
+    """Return the key that secrets are sealed with. Blocks.
+
+    Args:
+        data_dir: where the key file is; both are made when missing (0700 and 0600).
+        setting: the key in base64; the file is then not looked at.
+
+    Raises:
+        InvalidError: the setting is not 32 bytes in base64 (`SECRETS_KEY_INVALID`).
+        ConflictError: the file can't be used: it is damaged (`SECRETS_KEY_INVALID`), others can read it
+            (`SECRETS_KEY_EXPOSED`), or it can't be read or made (`SECRETS_KEY_UNREADABLE`).
+    """
+    if setting is not None:
+        key = _decode(setting.get_secret_value())
+        if key is None:
+            raise InvalidError("FLOWHOOK_SECRETS_KEY must be 32 bytes in base64", reason="SECRETS_KEY_INVALID")
+        return key
+    path = data_dir / KEY_FILE
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            _make(path)
+        return _read(path)
+    except OSError as error:
+        cause = errno.errorcode.get(error.errno or 0, "unknown error")
+        raise ConflictError(f"{path} can't be read or made: {cause}", reason="SECRETS_KEY_UNREADABLE") from error
+
+
+def _make(path: Path) -> None:
+    if path.exists():
+        return
+    # Written under another name and then linked: who sees the file sees all of it, and of two that make one, one does.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        path.hardlink_to(temporary)
+    finally:
+        temporary.unlink()
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
+            raise ConflictError(f"{path} can be read by others: chmod 600 it", reason="SECRETS_KEY_EXPOSED")
+        key = _decode(file.read(4096).decode("ascii", "replace"))
+    if key is None:
+        raise ConflictError(
+            f"{path} is damaged: restore it, or remove it and set all secrets again", reason="SECRETS_KEY_INVALID"
+        )
+    return key
+
+
+def _decode(text: str) -> bytes | None:
+    try:
+        key = base64.b64decode(text.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return key if len(key) == KEY_BYTES else None
+
+
+def _associated_data(name: str) -> bytes:
+    return _CONTEXT + _VERSION + name.encode()

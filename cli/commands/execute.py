@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from cli.options import Json
+from cli.options import Json, read_settings
 
 
 def register(app: typer.Typer) -> None:
@@ -23,6 +26,14 @@ def _exec(
     input_: Annotated[
         str | None, typer.Option("--input", metavar="JSON_OR_@FILE", help="Body of the event; @- is stdin.")
     ] = None,
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--secret",
+            metavar="NAME=@FILE",
+            help="A secret that the flow names; also NAME=VALUE, or FLOWHOOK_SECRET_NAME in the environment.",
+        ),
+    ] = None,
     allow_private_addresses: Annotated[
         bool, typer.Option("--allow-private-addresses", help="Let it call private, loopback and link-local addresses.")
     ] = False,
@@ -30,24 +41,54 @@ def _exec(
 ) -> None:
     """Run one flow here, with no cluster: its output goes to stdout, a fault as JSON to stderr."""
     import orjson
-    from runner.local import run_document
 
     from cli import flow_files
     from cli.output import print_json
+    from flowhook.client import calls
+    from flowhook.config import RunnerSettings
+    from flowhook.model import WorkflowError
+    from runner.local import run_document
 
     body = _body(input_)
+    given = dict(map(_secret, secret or ()))
     if file.is_dir():
         raise typer.BadParameter(f"{file} is a directory; exec runs one file")
     document = flow_files.read([file])[0].document
-    result = asyncio.run(run_document(document, body, allow_private_addresses=allow_private_addresses))
-    if result.error is not None:
-        sys.stderr.buffer.write(orjson.dumps(result.error.as_dict()) + b"\n")
+    settings = read_settings(RunnerSettings, {"allow_private_addresses": allow_private_addresses or None})
+    event = calls.new_event(
+        document.id, body, content_type="application/json", headers=(), dedupe_key="", event_id=None
+    )
+    result = asyncio.run(run_document(document, event, settings, _secrets(document.workflow.use.secrets, given)))
+    if isinstance(result, WorkflowError):
+        sys.stderr.buffer.write(orjson.dumps(result.as_dict()) + b"\n")
         raise typer.Exit(1)
-    output: Any = orjson.loads(result.output) if result.output else None
+    output = orjson.loads(result.output)
     if json:
         print_json(output)
     else:
         print(orjson.dumps(output, option=orjson.OPT_INDENT_2).decode())
+
+
+def _secrets(names: Iterable[str], given: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return values by name; one that is set nowhere is missing, and the task that needs it says so."""
+    found = dict(given)
+    for name in names:
+        variable = "FLOWHOOK_SECRET_" + re.sub(r"[^A-Z0-9]", "_", name.upper())
+        if name not in found and variable in os.environ:
+            found[name] = os.environ[variable].encode()
+    return found
+
+
+def _secret(text: str) -> tuple[str, bytes]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise typer.BadParameter("--secret takes NAME=VALUE or NAME=@FILE")
+    if not value.startswith("@"):
+        return name, value.encode()
+    try:
+        return name, Path(value[1:]).read_bytes().removesuffix(b"\n")
+    except OSError as error:
+        raise typer.BadParameter(f"--secret {name}: {value[1:]}: {error.strerror}") from None
 
 
 def _body(text: str | None) -> bytes:

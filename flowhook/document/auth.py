@@ -8,9 +8,8 @@ its name: `{github: {secret: NAME}}`. The kinds hold what an author wrote, check
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -26,6 +25,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from flowhook import limits
 from flowhook.document.duration import parse_duration
 from flowhook.document.model import Model
+from flowhook.document.signed_content import TOKEN, ContentPart, parse_content
 from flowhook.errors import InvalidError
 
 MAX_SECRETS_PER_KIND: Final = 8
@@ -44,11 +44,6 @@ NOT_YET: Final = frozenset(
     }
 )  # fmt: skip
 """Providers that are known to be wanted; refused by a message that does not call them a typing error."""
-
-TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
-"""A header field's name. Source: RFC 9110, section 5.6.2; the bound is ours."""
-
-_PLACEHOLDER: Final = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
 def refused(cause: str) -> PydanticCustomError:
@@ -167,61 +162,6 @@ class IdSource(Model):
     """Where a sender names the delivery."""
 
     header: HeaderName = "webhook-id"
-
-
-class ContentPart(NamedTuple):
-    """A piece of signed content.
-
-    Attributes:
-        source: `text`, `body`, `timestamp`, `id`, `method`, `url`, `path` or `header`.
-        value: the text, or the lower-case name of the header; else empty.
-    """
-
-    source: str
-    value: str = ""
-
-
-_SOURCES: Final = ("body", "timestamp", "id", "method", "url", "path")
-
-
-def parse_content(template: str) -> tuple[ContentPart, ...]:
-    """Return the pieces of a content template; `{{` and `}}` stand for braces.
-
-    Raises:
-        ValueError: a brace without its partner, or a placeholder that does not exist.
-    """
-    parts: list[ContentPart] = []
-    text = ""
-    position = 0
-    for match in _PLACEHOLDER.finditer(template):
-        text += template[position : match.start()]
-        position = match.end()
-        token, name = match[0], match[1]
-        if token in ("{{", "}}"):
-            text += token[0]
-            continue
-        if name is None:
-            raise ValueError(f"a {token!r} without its partner; write {token * 2!r} for the character itself")
-        if text:
-            parts.append(ContentPart("text", text))
-            text = ""
-        parts.append(_content_part(name))
-    text += template[position:]
-    if text:
-        parts.append(ContentPart("text", text))
-    return tuple(parts)
-
-
-def _content_part(name: str) -> ContentPart:
-    if name in _SOURCES:
-        return ContentPart(name)
-    source, colon, header = name.partition(":")
-    if source == "header" and colon:
-        if not TOKEN.fullmatch(header):
-            raise ValueError(f"{header!r} is no header name")
-        return ContentPart("header", header.lower())
-    known = ", ".join(f"{{{source}}}" for source in _SOURCES)
-    raise ValueError(f"{{{name}}} is unknown; there are {known} and {{header:NAME}}")
 
 
 class HmacAuth(AuthKind):

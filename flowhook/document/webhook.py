@@ -15,8 +15,9 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictInt, model_validator
 
 from flowhook import limits
-from flowhook.document.auth import TOKEN, Auth, Duration, HmacAuth, refused, refused_at
+from flowhook.document.auth import Auth, Duration, HmacAuth, refused, refused_at
 from flowhook.document.model import Model
+from flowhook.document.signed_content import TOKEN
 from flowhook.document.size import parse_size
 from flowhook.errors import InvalidError
 from flowhook.expressions import is_expression, strip

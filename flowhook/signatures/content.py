@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from flowhook.document.auth import ContentPart
+from flowhook.document.signed_content import ContentPart
 from flowhook.signatures.headers import single_header
 from flowhook.signatures.types import RequestView, SignatureError
 

@@ -7,7 +7,8 @@ import secrets as random
 from collections.abc import Mapping
 from typing import Final
 
-from flowhook.document.auth import AuthKind, ContentPart
+from flowhook.document.auth import AuthKind
+from flowhook.document.signed_content import ContentPart
 from flowhook.errors import InvalidError
 from flowhook.signatures.content import Chunks, compile_content
 from flowhook.signatures.delivery import header_value, json_field

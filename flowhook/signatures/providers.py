@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from flowhook.document.auth import parse_content
+from flowhook.document.signed_content import parse_content
 from flowhook.signatures.scheme import HeaderNames, KeyFormat, Layout, Scheme
 
 _ROWS: Final = (

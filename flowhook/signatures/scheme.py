@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Literal
 
-from flowhook.document.auth import ContentPart, HmacAuth, parse_content
+from flowhook.document.auth import HmacAuth
+from flowhook.document.signed_content import ContentPart, parse_content
 
 Algorithm = Literal["sha1", "sha256", "sha384", "sha512"]
 EncodingName = Literal["hex", "base64", "base64url"]

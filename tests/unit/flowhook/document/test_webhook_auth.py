@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import pytest
 from pydantic import ValidationError
 
@@ -11,17 +8,14 @@ from flowhook.document.auth import (
     NOT_YET,
     ApiKeyAuth,
     BasicAuth,
-    ContentPart,
     GithubAuth,
     HmacAuth,
     ProviderAuth,
     TimestampSource,
-    parse_content,
 )
+from flowhook.document.signed_content import ContentPart, parse_content
 from flowhook.document.webhook import Webhook
 from flowhook.signatures.providers import PROVIDERS
-
-SHARED_TABLE = Path("/work/shared/PROVIDERS.md")
 
 
 def auth(value, **keys):
@@ -224,10 +218,3 @@ def test_the_id_is_the_header_that_is_named_or_that_of_standard_webhooks():
 
 def test_braces_are_written_twice():
     assert parse_content("{{{body}}}") == (ContentPart("text", "{"), ContentPart("body"), ContentPart("text", "}"))
-
-
-@pytest.mark.skipif(not SHARED_TABLE.exists(), reason="the list of providers is not here")
-def test_every_provider_that_is_wanted_is_known():
-    text = SHARED_TABLE.read_text(encoding="utf-8")
-    wanted = {name for row in re.findall(r"^\| ([a-z-]+)[ (|]", text, re.MULTILINE) for name in [row]} - {"provider"}
-    assert wanted <= KINDS.keys() | NOT_YET

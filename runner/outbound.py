@@ -11,6 +11,7 @@ any of them may be a credential.
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import os
 import socket
@@ -36,7 +37,7 @@ IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _KEEPING_METHOD: Final = frozenset({307, 308})
 _KEPT_ACROSS_ORIGINS: Final = frozenset({"accept", "accept-language", "content-type", "user-agent"})
-_POLICY: Final = "is not allowed (private, loopback, link-local or reserved)"
+_POLICY: Final = "the address is not allowed (private, loopback, link-local or reserved)"
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 _NAT64_LOCAL: Final = ipaddress.ip_network("64:ff9b:1::/48")
 
@@ -91,7 +92,7 @@ class HttpClient:
     def _open_socket(self, info: tuple[Any, ...]) -> socket.socket:
         family, kind, protocol, _, address = info
         if not self._allow_private and not is_public(ipaddress.ip_address(address[0].partition("%")[0])):
-            raise OSError(f"{address[0]} {_POLICY}")
+            raise OSError(errno.EACCES, _POLICY)
         return socket.socket(family, kind, protocol)
 
     async def send(
@@ -158,7 +159,8 @@ class BoundClient:
             url: absolute, http or https.
             headers: to add; an Idempotency-Key among them replaces the call's own.
             query: parameters to add to those of `url`.
-            body: as it is; or `json`: to be sent as application/json.
+            body: as it is.
+            json: instead of `body`, to be sent as application/json.
             follow_redirects: at most `MAX_REDIRECTS`, never from https to http.
 
         Raises:
@@ -204,12 +206,12 @@ def public_url(url: URL) -> str:
 
 def _checked(url: str, query: Mapping[str, str | list[str]] | None) -> URL:
     try:
-        target = URL(url)
-        if target.scheme not in ("http", "https") or not target.host:
-            raise ValueError
-        return target.extend_query(query) if query else target
+        target = URL(url).extend_query(query or {})
     except (ValueError, TypeError):
-        raise fault(Kind.CONFIGURATION, "the endpoint is not an absolute http or https URL") from None
+        target = URL()
+    if target.scheme not in ("http", "https") or not target.host:
+        raise fault(Kind.CONFIGURATION, "the endpoint is not an absolute http or https URL")
+    return target
 
 
 async def _read(answer: aiohttp.ClientResponse, url: URL) -> bytes:
@@ -244,7 +246,7 @@ _CAUSES: Final[tuple[tuple[type[Exception], str], ...]] = (
 
 def _explain(problem: Exception) -> str:
     if _POLICY in str(problem):
-        return f"the address it leads to {_POLICY}"
+        return _POLICY
     cause = next((text for kind, text in _CAUSES if isinstance(problem, kind)), "the request could not be sent")
     reason = os.strerror(problem.errno) if isinstance(problem, OSError) and problem.errno else ""
     return f"{cause} ({reason})" if reason and not isinstance(problem, aiohttp.ClientConnectorDNSError) else cause

@@ -87,7 +87,7 @@ def component(name: str) -> Callable[[Callable[..., Awaitable[Any]]], Component]
         hints = typing.get_type_hints(function)
         names = [parameter for parameter in parameters if parameter != CONTEXT]
         if len(names) == 1 and inspect.isclass(hint := hints.get(names[0])) and issubclass(hint, BaseModel):
-            return Component(name, hint, lambda checked, context: function(checked, context))
+            return Component(name, hint, function)
 
         fields: dict[str, Any] = {
             parameter: (

@@ -21,8 +21,8 @@ IDLE_POLL_SECONDS: Final = 0.1
 IDLE_AFTER: Final = 40
 """Looks without a new evaluation after which the child counts as idle."""
 
-_PASSED_ON: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "TZ")
-"""What of the environment a child needs: where the machine keeps its certificates, and its time zone."""
+_PASSED_ON: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+"""What of the environment a child needs to start: where the machine keeps its certificates. It clears it then."""
 
 
 class Child:
@@ -36,7 +36,7 @@ class Child:
 
     @classmethod
     async def spawn(cls) -> Self:
-        """Start a child with an environment as good as empty: jq shows it to expressions.
+        """Start a child with an environment as good as empty, since jq would show it to expressions.
 
         Raises:
             OSError: it can't be started.

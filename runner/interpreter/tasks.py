@@ -118,37 +118,41 @@ def run_block(block: Block, state: State, data: Any) -> Steps:
             variables=state.variables,
         )
         try:
-            if node.condition is not None and not _is_true(node.condition(data, scope)):
-                position += 1
-                continue
             data, directive = yield from _run_task(node, state, scope, data)
         except (ExpressionFailed, SchemaViolated) as problem:
             raise _fault_of(problem, node.pointer) from None
         except TaskFault as problem:
             raise problem.at(node.pointer) from None
-        if directive == CONTINUE:
-            position += 1
-        elif directive == EXIT:
-            break
-        elif directive == END:
+        position = _follow(directive, block, position)
+        if directive == END:
             state.ending = True
-        else:
-            position = block.index[directive]
         if state.ending:
             break
     return data
 
 
-def _run_task(node: Node, state: State, scope: Scope, data: Any) -> Generator[Perform | Pause, Result | None, Any]:
-    """Run one task; returns its output and where to go on."""
-    if node.input.schema is not None:
-        node.input.schema(data, scope)
-    if node.input.transform is not None:
-        data = node.input.transform(data, scope)
-        json.encode_result(data, "the task's input")
+def _follow(directive: str, block: Block, position: int) -> int:
+    """Return the position of the task that comes next, beyond the last one when none does."""
+    if directive == CONTINUE:
+        return position + 1
+    if directive in (EXIT, END):
+        return len(block.nodes)
+    return block.index[directive]
+
+
+def _run_task(
+    node: Node, state: State, scope: Scope, data: Any
+) -> Generator[Perform | Pause, Result | None, tuple[Any, str]]:
+    """Run one task; returns its output and where to go on.
+
+    A task that is skipped hands on its raw input and goes on with the next one: its `then` is part of it.
+    """
+    if node.condition is not None and not _is_true(node.condition(data, scope)):
+        return data, CONTINUE
+    if not node.plain:
+        data = _transform_input(node, scope, data)
     scope.input = data
     directive = node.then
-
     match node:
         case SetNode():
             data = node.value(data, scope)
@@ -162,10 +166,23 @@ def _run_task(node: Node, state: State, scope: Scope, data: Any) -> Generator[Pe
             scope.context = state.context
         case RaiseNode():
             raise TaskFault(_raised(node.value(data, scope), node.pointer))
+    if not node.plain:
+        data = _transform_output(node, state, scope, data)
+    return data, directive
 
+
+def _transform_input(node: Node, scope: Scope, data: Any) -> Any:
+    if node.input.schema is not None:
+        node.input.schema(data, scope)
+    if node.input.transform is not None:
+        data = node.input.transform(data, scope)
+        json.encode_result(data, "the task's input")
+    return data
+
+
+def _transform_output(node: Node, state: State, scope: Scope, data: Any) -> Any:
+    """Return the output of a task that is done, and export what it exports."""
     scope.raw_output = data
-    if node.plain:
-        return data, directive
     if node.output.transform is not None:
         data = node.output.transform(data, scope)
         json.encode_result(data, "the task's output")
@@ -175,12 +192,11 @@ def _run_task(node: Node, state: State, scope: Scope, data: Any) -> Generator[Pe
     if node.export.transform is not None:
         context = node.export.transform(data, scope)
         json.encode_result(context, "the exported context")
-        if node.export.schema is not None:
-            node.export.schema(context, scope)
-        state.context = context
-    elif node.export.schema is not None:
-        node.export.schema(state.context, scope)
-    return data, directive
+        scope.context = context
+    if node.export.schema is not None:
+        node.export.schema(scope.context, scope)
+    state.context = scope.context
+    return data
 
 
 def _choose(cases: tuple[Case, ...], data: Any, scope: Scope) -> str | None:

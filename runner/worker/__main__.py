@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import socket
 import sys
@@ -24,6 +25,7 @@ def main() -> None:
     # a terminal's Ctrl-C goes to the whole group: the parent decides what becomes of it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.environ.clear()  # certificates are loaded by now, and expressions could see what is left
     die_with_parent()  # also while an expression holds the loop
     gc.freeze()
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from typing import Final
 
@@ -119,17 +120,13 @@ async def _told_to_drain(pipe: control.Pipe) -> float:
 async def _drain(seconds: float, link: session.Session, executions: Executions, attachment: Attachment) -> None:
     """Finish what is in hand, give back the rest, and have it all settled."""
     link.drain()
-    await _until_idle(link, seconds)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await attachment.idle()
     executions.give_back()
-    attachment.announce()
-    await _until_idle(link, SETTLE_SECONDS)
-
-
-async def _until_idle(link: session.Session, seconds: float) -> None:
-    clock = asyncio.get_running_loop().time
-    ends = clock() + seconds
-    while not link.idle and clock() < ends:
-        await asyncio.sleep(0.02)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(SETTLE_SECONDS):
+            await attachment.idle()
 
 
 async def _beat(record: Record) -> None:

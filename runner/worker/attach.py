@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Final
 
 import grpc.aio
 
@@ -27,7 +27,6 @@ WELCOME_SECONDS: Final = 5.0
 
 log = logs.get_logger(__name__)
 
-_EOF: Final = cast("Any", grpc.aio).EOF  # not in the stubs
 
 _Call = grpc.aio.StreamStreamCall[pb.AttachRequest, pb.AttachResponse]
 
@@ -41,6 +40,7 @@ class Attachment:
         self._link = link
         self._clock = clock
         self._pending = asyncio.Event()
+        self._received = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self.on_attached: Callable[[], None] = lambda: None
         self.on_detached: Callable[[str], None] = lambda _detail: None
@@ -49,6 +49,12 @@ class Attachment:
     def announce(self) -> None:
         """Say that the session has something to send."""
         self._pending.set()
+
+    async def idle(self) -> None:
+        """Wait until nothing is in hand: no work, and no outcome that the router has not settled."""
+        while not self._link.idle:
+            self._received.clear()
+            await self._received.wait()
 
     async def run(self, executions: Executions) -> None:
         """Stay attached until cancelled."""
@@ -88,13 +94,12 @@ class Attachment:
         return None
 
     def _open(self) -> _Call:
-        attach: Callable[[], _Call] = self._stub.Attach  # without requests, which are written as they come
-        return attach()
+        return self._stub.Attach(None)  # no iterator: requests are written as they come
 
     async def _read(self, call: _Call, executions: Executions) -> None:
         """Take in what the router says until it closes the stream; the first message has to come in time."""
         async with asyncio.timeout(WELCOME_SECONDS) as limit:
-            while (message := await call.read()) is not _EOF:
+            while isinstance(message := await call.read(), pb.AttachResponse):
                 incoming = bridge.incoming(message)
                 if incoming is None:
                     continue  # of a newer version

@@ -76,6 +76,18 @@ class Router(
         self.leases = 0
         self.changed = asyncio.Condition()
 
+    async def serve(self, port=0):
+        self.server = grpc.aio.server(options=SERVER_OPTIONS)
+        runner_service_pb2_grpc.add_RunnerServiceServicer_to_server(self, self.server)
+        flow_service_pb2_grpc.add_FlowServiceServicer_to_server(self, self.server)
+        secret_service_pb2_grpc.add_SecretServiceServicer_to_server(self, self.server)
+        cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(self, self.server)
+        self.port = self.server.add_insecure_port(f"127.0.0.1:{port}")
+        await self.server.start()
+
+    async def stop(self):
+        await self.server.stop(None)
+
     async def Attach(self, requests, context):  # noqa: N802
         first = await anext(aiter(requests))
         stream = Stream(first.hello, asyncio.Queue())
@@ -209,24 +221,12 @@ class Router(
         }
 
 
-async def serve_router(router: Router, port: int = 0) -> tuple[grpc.aio.Server, int]:
-    server = grpc.aio.server(options=SERVER_OPTIONS)
-    runner_service_pb2_grpc.add_RunnerServiceServicer_to_server(router, server)
-    flow_service_pb2_grpc.add_FlowServiceServicer_to_server(router, server)
-    secret_service_pb2_grpc.add_SecretServiceServicer_to_server(router, server)
-    cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(router, server)
-    bound = server.add_insecure_port(f"127.0.0.1:{port}")
-    await server.start()
-    return server, bound
-
-
 @pytest.fixture
 async def router() -> AsyncIterator[Router]:
     router = Router()
-    server, router.port = await serve_router(router)
-    router.server = server
+    await router.serve()
     yield router
-    await router.server.stop(None)
+    await router.stop()
 
 
 @pytest.fixture
@@ -240,7 +240,7 @@ def settings(router) -> RunnerSettings:
         expression_bytes=64 * 1024 * 1024,
         allow_private_addresses=True,
         http_timeout=2.0,
-        drain_seconds=2.0,
+        drain_seconds=0.5,
     )
 
 

@@ -17,7 +17,7 @@ from aiohttp import web
     ["def f: f; f", "[range(1e12)] | length", "last(range(1e15))", '"x" * 1e9 | length', "[limit(1e12; repeat(1))]"],
 )
 async def test_a_runaway_expression_faults_and_the_next_execution_runs(router, served, program):
-    router.define("bad", [{"run": {"set": {"x": "${ %s }" % program}}}])
+    router.define("bad", [{"run": {"set": {"x": f"${{ {program} }}"}}}])
     router.define("good", [{"run": {"set": {"n": "${ .body.n + 1 }"}}}])
     stream = await router.attached()
     began = time.monotonic()

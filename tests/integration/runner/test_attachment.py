@@ -1,0 +1,228 @@
+"""The stream breaks, the router goes, the runner drains: nothing is lost and nothing is done twice."""
+
+from __future__ import annotations
+
+import asyncio
+
+import orjson
+import pytest
+from aiohttp import web
+
+from flowhook.model import JournalEntry
+from flowhook.v1 import runner_service_pb2
+
+
+class Outside:
+    """A service that counts, and answers when it is let to."""
+
+    def __init__(self):
+        self.keys = []
+        self.paths = []
+        self.release = asyncio.Event()
+        self.arrived = asyncio.Condition()
+
+    async def handle(self, request):
+        async with self.arrived:
+            self.keys.append(request.headers["Idempotency-Key"])
+            self.paths.append(request.path)
+            self.arrived.notify_all()
+        if request.path.startswith("/slow"):
+            await self.release.wait()
+        return web.json_response({"n": len(self.keys)})
+
+    async def until(self, count):
+        async with asyncio.timeout(10), self.arrived:
+            await self.arrived.wait_for(lambda: len(self.keys) >= count)
+
+
+@pytest.fixture
+async def outside(http_server):
+    outside = Outside()
+    outside.base = await http_server(outside.handle)
+    yield outside
+    outside.release.set()
+
+
+def call(base, path):
+    return {"call": "http", "with": {"method": "get", "endpoint": base + path}}
+
+
+async def test_a_result_is_journaled_before_the_next_effect_starts(router, served, outside):
+    router.define("two", [{"first": call(outside.base, "/1")}, {"second": call(outside.base, "/2")}])
+    router.acknowledges = False
+    stream = await router.attached()
+    assignment = router.assignment("two")
+    router.assign(stream, assignment)
+    (checkpoint,) = await router.until(lambda: stream.checkpoints[:1])
+    assert (checkpoint.index, checkpoint.entry.key) == (0, "/do/0/first#0")
+    assert orjson.loads(checkpoint.entry.output) == {"n": 1}
+    assert outside.paths == ["/1"]
+    router.acknowledges = True
+    router.acknowledge(stream, [checkpoint])
+    outcome = await router.outcome(assignment.lease)
+    assert orjson.loads(outcome.completed.output) == {"n": 2}
+    assert outside.paths == ["/1", "/2"]
+    assert len(set(outside.keys)) == 2
+    assert [item.index for item in stream.checkpoints] == [0, 1]
+
+
+async def test_a_journaled_effect_is_not_performed_again(router, served, outside):
+    router.define("two", [{"first": call(outside.base, "/1")}, {"second": call(outside.base, "/2")}])
+    stream = await router.attached()
+    outcome = await router.run(stream, "two", journal=[JournalEntry("/do/0/first#0", b'{"n":9}')], attempt=2)
+    assert outcome.WhichOneof("result") == "completed"
+    assert outside.paths == ["/2"]
+    assert [item.index for item in stream.checkpoints] == [1]
+
+
+async def test_a_journal_that_does_not_fit_faults_the_execution(router, served, outside):
+    router.define("one", [{"first": call(outside.base, "/1")}])
+    stream = await router.attached()
+    outcome = await router.run(stream, "one", journal=[JournalEntry("/do/7/other#0", b"{}")])
+    assert "diverged" in outcome.faulted.detail
+    assert outside.paths == []
+
+
+async def test_a_stream_that_breaks_keeps_its_leases_and_resends_what_is_not_settled(router, served, outside):
+    router.define("slow", [{"ask": call(outside.base, "/slow")}, {"done": {"set": {"done": True}}}])
+    router.define("quick", [{"done": {"set": {"quick": True}}}])
+    router.settles = False
+    stream = await router.attached()
+    slow, quick = router.assignment("slow"), router.assignment("quick")
+    router.assign(stream, slow, quick)
+    await outside.until(1)
+    await router.outcome(quick.lease)
+    stream.close()
+    second = await router.attached(2)
+    assert set(second.hello.held_leases) == {slow.lease, quick.lease}
+    await router.until(lambda: [item for item in second.outcomes if item.lease == quick.lease])
+    outside.release.set()
+    await router.until(lambda: [item for item in second.outcomes if item.lease == slow.lease])
+    assert outside.paths == ["/slow"]
+
+
+async def test_a_lease_that_the_router_does_not_keep_is_dropped(router, served, outside):
+    router.define("slow", [{"ask": call(outside.base, "/slow")}, {"again": call(outside.base, "/never")}])
+    router.define("quick", [{"done": {"set": {"quick": True}}}])
+    router.kept = set()
+    stream = await router.attached()
+    slow = router.assignment("slow")
+    router.assign(stream, slow)
+    await outside.until(1)
+    stream.close()
+    second = await router.attached(2)
+    outside.release.set()
+    assert (await router.run(second, "quick")).WhichOneof("result") == "completed"
+    assert outside.paths == ["/slow"]
+    assert not [item for item in second.outcomes if item.lease == slow.lease]
+
+
+async def test_a_router_that_restarts_is_found_again_within_two_seconds(router, served):
+    router.define("quick", [{"done": {"set": {"quick": True}}}])
+    await router.attached()
+    await router.stop()
+    await router.serve(router.port)
+    async with asyncio.timeout(2):
+        stream = await router.attached(2)
+    assert (await router.run(stream, "quick")).WhichOneof("result") == "completed"
+
+
+async def test_leases_are_renewed_at_a_third_of_their_time(router, served, outside):
+    router.lease_seconds = 0.3
+    router.define("slow", [{"ask": call(outside.base, "/slow")}])
+    stream = await router.attached()
+    router.assign(stream, router.assignment("slow"))
+    await router.until(lambda: stream.renewals >= 3, 2)
+
+
+async def test_credit_is_given_back_as_work_ends_and_never_beyond_the_capacity(router, served, outside):
+    router.define("quick", [{"done": {"set": {"quick": True}}}])
+    stream = await router.attached()
+    await router.until(lambda: stream.credit == 32)
+    assignments = [router.assignment("quick") for _ in range(32)]
+    router.assign(stream, *assignments)
+    await router.until(lambda: len(stream.outcomes) == 32 and stream.credit == 64)
+
+
+async def test_a_drain_finishes_what_is_quick_and_gives_back_the_rest_uncharged(router, settings, served, outside):
+    router.define("slow", [{"ask": call(outside.base, "/slow/forever")}])
+    router.define("soon", [{"ask": call(outside.base, "/soon")}])
+    stream = await router.attached()
+    slow, soon = router.assignment("slow"), router.assignment("soon")
+    router.assign(stream, slow, soon)
+    await outside.until(2)
+    credit = stream.credit
+    await served.stop()
+    assert (await router.outcome(soon.lease)).WhichOneof("result") == "completed"
+    released = (await router.outcome(slow.lease)).released
+    assert (released.reason, released.charged) == ("DRAINING", False)
+    assert stream.credit <= credit + 1
+
+
+async def test_a_revoked_execution_stops_and_reports_nothing(router, served, outside):
+    router.define("slow", [{"ask": call(outside.base, "/slow")}, {"again": call(outside.base, "/never")}])
+    router.define("quick", [{"done": {"set": {"quick": True}}}])
+    stream = await router.attached()
+    slow = router.assignment("slow")
+    router.assign(stream, slow)
+    await outside.until(1)
+    stream.responses.put_nowait(
+        runner_service_pb2.AttachResponse(
+            revocation=runner_service_pb2.Revocation(leases=[slow.lease], reason="EXECUTION_CANCELLED")
+        )
+    )
+    await router.run(stream, "quick")
+    outside.release.set()
+    await router.run(stream, "quick")
+    assert outside.paths == ["/slow"]
+    assert not [item for item in stream.outcomes if item.lease == slow.lease]
+
+
+async def test_an_unknown_flow_faults_as_a_configuration_error(router, served):
+    stream = await router.attached()
+    outcome = await router.run(stream, "nowhere")
+    assert outcome.faulted.type.endswith("/configuration")
+
+
+async def test_secrets_reach_expressions_and_a_missing_one_is_a_configuration_error(router, served):
+    use = {"secrets": ["bank"]}
+    router.define("secret", [{"use": {"set": {"user": "${ $secrets.bank.user }"}}}], use=use)
+    stream = await router.attached()
+    outcome = await router.run(stream, "secret")
+    assert outcome.faulted.type.endswith("/configuration")
+    router.secrets["bank"] = b'{"user": "u"}'
+    outcome = await router.run(stream, "secret")
+    assert orjson.loads(outcome.completed.output) == {"user": "u"}
+
+
+async def test_an_expression_that_fails_shows_no_secret(router, served):
+    router.secrets["token"] = b"sup3rs3cret"
+    use = {"secrets": ["token"]}
+    router.define("leak", [{"use": {"set": {"x": "${ $secrets.token | tonumber }"}}}], use=use)
+    router.define("leak2", [{"use": {"set": {"x": "${ error($secrets.token) }"}}}], use=use)
+    stream = await router.attached()
+    for flow in ("leak", "leak2"):
+        outcome = await router.run(stream, flow)
+        assert outcome.faulted.type.endswith("/expression")
+        assert "sup3r" not in outcome.faulted.detail
+
+
+async def test_expressions_see_no_environment(router, served, monkeypatch):
+    monkeypatch.setenv("FLOWHOOK_TOKEN", "visible")
+    router.define("env", [{"look": {"set": {"x": "${ env | keys }"}}}])
+    stream = await router.attached()
+    outcome = await router.run(stream, "env")
+    assert orjson.loads(outcome.completed.output) == {"x": []}
+
+
+async def test_the_child_reports_itself_with_its_metrics(router, served):
+    router.define("quick", [{"done": {"set": {"quick": True}}}])
+    stream = await router.attached()
+    await router.run(stream, "quick")
+    report = await router.until(
+        lambda: next(
+            (item for item in router.reports if b'flowhook_executions_total{outcome="completed"} 1.0' in item.metrics),
+            None,
+        )
+    )
+    assert (report.name, report.role, report.ready) == ("runner-1", "runner", True)

@@ -100,7 +100,7 @@ def test_a_damaged_key_file_is_refused_and_left_alone(tmp_path, content):
 
 def test_a_key_file_that_cannot_be_made_is_told_with_its_cause(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ConflictError, match="ENOTDIR|EEXIST") as raised:
+    with pytest.raises(ConflictError, match=r"ENOTDIR|EEXIST") as raised:
         load_key(tmp_path / "file")
     assert raised.value.reason == "SECRETS_KEY_UNREADABLE"
 

@@ -1,0 +1,132 @@
+"""The storage suite's backends, and what each is excused from.
+
+A check is a test function of this directory; it runs once for each backend. A new backend is one more entry in
+`BACKENDS`. What it can't do is waived in `WAIVERS`, with a reason; a waived check has to fail, and a waiver has to name
+a check, else the run fails: nothing is excused that needs no excuse.
+"""
+
+import itertools
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from flowhook import ids
+from flowhook.model import Status
+from router.storage.interface import Ended, EventLog, FlowDraft, NewEvent, Registry, ShardState, Storage
+from router.storage.sqlite import open_sqlite
+
+
+class Backend(NamedTuple):
+    """How to open a backend whose data lies in a directory; opened again, it finds what was stored."""
+
+    name: str
+    open: Callable[[Path], Awaitable[Storage]]
+
+
+class Waiver(NamedTuple):
+    """Excuses a backend from one check."""
+
+    backend: str
+    file: str
+    check: str
+    reason: str
+
+
+BACKENDS = [Backend("sqlite", lambda directory: open_sqlite(directory / "flowhook.db"))]
+WAIVERS: list[Waiver] = []
+
+
+def pytest_generate_tests(metafunc):
+    if "backend" in metafunc.fixturenames:
+        metafunc.parametrize("backend", BACKENDS, ids=[backend.name for backend in BACKENDS], indirect=True)
+
+
+def pytest_collection_modifyitems(items):
+    waivers = {(waiver.backend, waiver.file, waiver.check): waiver for waiver in WAIVERS}
+    files = set()
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        if item.path.parent != Path(__file__).parent or callspec is None or "backend" not in callspec.params:
+            continue
+        files.add(item.path.name)
+        waiver = waivers.pop((callspec.params["backend"].name, item.path.name, item.originalname), None)
+        if waiver:
+            item.add_marker(pytest.mark.xfail(reason=waiver.reason, strict=True))
+    stale = [waiver for (_, file, _), waiver in waivers.items() if file in files]
+    if stale:
+        raise pytest.UsageError(f"waivers that name no check: {stale}")
+
+
+class Cluster:
+    """Storage under test, with shorthands. `restart` closes it and opens it again, as a restarted router would."""
+
+    def __init__(self, backend: Backend, directory: Path) -> None:
+        self._backend = backend
+        self._directory = directory
+        self.storage: Storage
+        self.state: ShardState
+
+    async def start(self) -> None:
+        self.storage = await self._backend.open(self._directory)
+        self.state = await self.storage.own(0)
+
+    async def restart(self) -> None:
+        await self.storage.close()
+        await self.start()
+
+    @property
+    def log(self) -> EventLog:
+        return self.storage.log(0)
+
+    @property
+    def registry(self) -> Registry:
+        return self.storage.registry
+
+    async def append(self, *events: NewEvent) -> list[int]:
+        return [appended.seq for appended in await self.log.append(events)]
+
+    async def end(self, *seqs: int, status: Status = Status.COMPLETED, end_time_ms: int = 2_000) -> None:
+        await self.state.write([Ended(seq, status, end_time_ms, 1) for seq in seqs])
+
+
+@pytest.fixture
+def backend(request):
+    return request.param
+
+
+@pytest.fixture
+async def cluster(backend, tmp_path):
+    cluster = Cluster(backend, tmp_path)
+    await cluster.start()
+    yield cluster
+    await cluster.storage.close()
+
+
+@pytest.fixture
+def new_event():
+    """Make an event; every argument has a default."""
+    clock = itertools.count(1_000)
+
+    def make(flow_id="shop", **fields) -> NewEvent:
+        now_ms = next(clock)
+        defaults = {
+            "event_id": ids.mint(ids.slot_of(flow_id), now_ms=now_ms),
+            "flow_revision": 1,
+            "receive_time_ms": now_ms,
+            "payload": b"payload",
+        }
+        return NewEvent(flow_id=flow_id, **(defaults | fields))
+
+    return make
+
+
+@pytest.fixture
+def draft():
+    """Make a flow's draft; every argument has a default."""
+
+    def make(flow_id="shop", document=b"do: []", definition=b'{"do":[]}', *, has_webhook=True) -> FlowDraft:
+        return FlowDraft(flow_id, document, definition, has_webhook)
+
+    return make

@@ -1,0 +1,86 @@
+"""Removing what is past retention."""
+
+import time
+
+from flowhook import limits
+from flowhook.model import JournalEntry, Status
+from router.storage.interface import Appended, Ended, Journaled
+
+LARGE = b"x" * (limits.INLINE_BODY_BYTES + 1)
+
+
+async def test_what_ended_before_is_removed_and_nothing_else(cluster, new_event):
+    events = [new_event() for _ in range(4)]
+    await cluster.append(*events)
+    await cluster.end(1, 3, end_time_ms=2_000)
+    await cluster.end(2, end_time_ms=3_000)
+    assert await cluster.state.expire(ended_before_ms=3_000) == 2
+    assert sorted(await cluster.state.records([1, 2, 3, 4])) == [2, 4]
+    assert await cluster.state.content(1) is None
+    assert await cluster.state.find(events[0].event_id) is None
+    assert [unfinished.seq for unfinished in await cluster.state.unfinished()] == [4]
+    assert await cluster.state.expire(ended_before_ms=3_000) == 0
+
+
+async def test_a_limit_bounds_what_one_call_removes(cluster, new_event):
+    seqs = await cluster.append(*(new_event() for _ in range(300)))
+    await cluster.end(*seqs)
+    assert await cluster.state.expire(ended_before_ms=9_000, limit=250) == 250
+    assert await cluster.state.expire(ended_before_ms=9_000, limit=250) == 50
+
+
+async def test_a_large_payload_a_journal_and_an_outcome_go_too(cluster, new_event):
+    [seq] = await cluster.append(new_event(payload=LARGE))
+    await cluster.state.write(
+        [Journaled(seq, 0, JournalEntry("k", b"1")), Ended(seq, Status.COMPLETED, 2_000, 1, b"1", None, b"r")]
+    )
+    assert (await cluster.state.content(seq)).payload == LARGE
+    assert await cluster.state.expire(ended_before_ms=9_000) == 1
+    assert await cluster.state.content(seq) is None
+
+
+async def test_a_sequence_number_is_never_used_again(cluster, new_event):
+    seqs = await cluster.append(new_event(), new_event())
+    await cluster.end(*seqs)
+    assert await cluster.state.expire(ended_before_ms=9_000) == 2
+    await cluster.restart()
+    assert await cluster.append(new_event()) == [3]
+
+
+async def test_the_id_of_a_removed_execution_is_free_again(cluster, new_event):
+    event = new_event()
+    await cluster.append(event)
+    await cluster.end(1)
+    await cluster.state.expire(ended_before_ms=9_000)
+    assert await cluster.log.append([event]) == [Appended(2)]
+
+
+async def test_a_dedupe_key_outlives_its_execution_until_its_window_is_past(cluster, new_event):
+    now_ms = time.time_ns() // 1_000_000
+    kept = new_event(dedupe_key="kept", receive_time_ms=now_ms, dedupe_until_ms=now_ms + 3_600_000)
+    past = new_event(dedupe_key="past", receive_time_ms=now_ms - 2, dedupe_until_ms=now_ms - 1)
+    await cluster.append(kept, past)
+    await cluster.end(1, 2)
+    assert await cluster.state.expire(ended_before_ms=9_000) == 2
+    again = [new_event(dedupe_key=key, receive_time_ms=now_ms - 2, dedupe_until_ms=now_ms) for key in ("kept", "past")]
+    assert await cluster.log.append(again) == [Appended(1, kept.event_id), Appended(3)]
+
+
+async def test_a_deleted_flow_is_readable_until_its_last_execution_is_removed(cluster, new_event, draft):
+    await cluster.registry.apply_flows([draft("shop")], now_ms=1)
+    await cluster.append(new_event("shop"), new_event("shop"))
+    assert await cluster.registry.delete_flow("shop")
+    await cluster.end(1)
+    await cluster.state.expire(ended_before_ms=9_000)
+    assert (await cluster.registry.get_flow("shop", revision=1)).document == b"do: []"
+    await cluster.end(2)
+    await cluster.state.expire(ended_before_ms=9_000)
+    assert await cluster.registry.get_flow("shop", revision=1) is None
+
+
+async def test_a_flow_that_was_not_deleted_stays_without_executions(cluster, new_event, draft):
+    await cluster.registry.apply_flows([draft("shop")], now_ms=1)
+    await cluster.append(new_event("shop"))
+    await cluster.end(1)
+    await cluster.state.expire(ended_before_ms=9_000)
+    assert (await cluster.registry.get_flow("shop", revision=1)).revision == 1

@@ -1,0 +1,177 @@
+"""State of executions, and who may write it."""
+
+import asyncio
+
+import pytest
+
+from flowhook.errors import ConflictError
+from flowhook.model import JournalEntry, Status, WorkflowError
+from router.storage.interface import Ended, Journaled, Requeued, Started, Unfinished
+
+ERROR = WorkflowError(type="https://example.org/e", status=503, title="Away", instance="/do/0/a", detail="é \x00 ok")
+
+
+async def test_an_event_is_pending_until_it_is_started(cluster, new_event):
+    event = new_event(flow_revision=7, replay_of="evt_earlier")
+    [seq] = await cluster.append(event)
+    pending = await cluster.state.find(event.event_id)
+    assert (pending.seq, pending.id, pending.flow_id, pending.flow_revision) == (seq, event.event_id, "shop", 7)
+    assert (pending.status, pending.attempts, pending.end_time_ms, pending.error) == (Status.PENDING, 0, None, None)
+    assert (pending.receive_time_ms, pending.replay_of) == (event.receive_time_ms, "evt_earlier")
+    await cluster.state.write([Started(seq, 1)])
+    running = await cluster.state.find(event.event_id)
+    assert running == pending._replace(status=Status.RUNNING, attempts=1)
+
+
+async def test_a_requeued_execution_is_pending_with_its_attempts_also_after_a_restart(cluster, new_event):
+    event = new_event()
+    [seq] = await cluster.append(event)
+    await cluster.state.write([Started(seq, 1), Requeued(seq, 1), Started(seq, 2), Requeued(seq, 2)])
+    await cluster.restart()
+    assert await cluster.state.unfinished() == [Unfinished(seq, event.event_id, "shop", 1, 2)]
+    assert (await cluster.state.find(event.event_id)).status == Status.PENDING
+
+
+@pytest.mark.parametrize("status", [Status.COMPLETED, Status.FAULTED, Status.CANCELLED])
+async def test_an_end_is_kept_with_all_it_has(cluster, new_event, status):
+    event = new_event()
+    [seq] = await cluster.append(event)
+    await cluster.state.write([Ended(seq, status, 5_000, 3, b'{"ok":true}', ERROR, b"\x00reply")])
+    await cluster.restart()
+    record = await cluster.state.find(event.event_id)
+    assert (record.status, record.end_time_ms, record.attempts, record.error) == (status, 5_000, 3, ERROR)
+    content = await cluster.state.content(seq)
+    assert (content.payload, content.output, content.reply) == (event.payload, b'{"ok":true}', b"\x00reply")
+    assert await cluster.state.unfinished() == []
+
+
+async def test_an_end_without_output_and_reply_has_none(cluster, new_event):
+    [seq] = await cluster.append(new_event())
+    await cluster.end(seq)
+    content = await cluster.state.content(seq)
+    assert (content.output, content.reply, content.journal) == (None, None, ())
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one write", "in two writes"])
+async def test_the_first_end_wins_with_its_output_or_without(cluster, new_event, together):
+    seqs = await cluster.append(new_event(), new_event())
+    first = [Ended(seqs[0], Status.CANCELLED, 5_000, 1), Ended(seqs[1], Status.COMPLETED, 5_000, 1, b"1")]
+    second = [Ended(seqs[0], Status.COMPLETED, 6_000, 2, b"2"), Ended(seqs[1], Status.FAULTED, 6_000, 2, b"2", ERROR)]
+    for changes in [first + second] if together else [first, second]:
+        await cluster.state.write(changes)
+    records = await cluster.state.records(seqs)
+    assert [(records[seq].status, records[seq].end_time_ms) for seq in seqs] == [
+        (Status.CANCELLED, 5_000),
+        (Status.COMPLETED, 5_000),
+    ]
+    assert [(await cluster.state.content(seq)).output for seq in seqs] == [None, b"1"]
+    assert records[seqs[1]].error is None
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one write", "in two writes"])
+async def test_progress_after_the_end_is_ignored(cluster, new_event, together):
+    [seq] = await cluster.append(new_event())
+    end, late = [Ended(seq, Status.COMPLETED, 5_000, 1)], [Started(seq, 9), Requeued(seq, 9)]
+    for changes in [end + late] if together else [end, late]:
+        await cluster.state.write(changes)
+    record = (await cluster.state.records([seq]))[seq]
+    assert (record.status, record.attempts) == (Status.COMPLETED, 1)
+
+
+async def test_a_journal_is_kept_in_order_of_its_indexes(cluster, new_event):
+    [seq] = await cluster.append(new_event())
+    entries = [JournalEntry("/do/0/a#0", b"1"), JournalEntry("/do/1/b#0", None, ERROR), JournalEntry("/do/2/c#0", b"3")]
+    await cluster.state.write([Journaled(seq, 2, entries[2]), Journaled(seq, 0, entries[0])])
+    await cluster.state.write([Journaled(seq, 1, entries[1])])
+    await cluster.restart()
+    assert (await cluster.state.work([seq]))[seq].journal == tuple(entries)
+    await cluster.end(seq)
+    assert (await cluster.state.content(seq)).journal == tuple(entries)
+
+
+async def test_a_journal_index_is_written_once(cluster, new_event):
+    [seq] = await cluster.append(new_event())
+    first, second = JournalEntry("/do/0/a#0", b"1"), JournalEntry("/do/0/a#0", b"2")
+    await cluster.state.write([Journaled(seq, 0, first), Journaled(seq, 0, second)])
+    await cluster.state.write([Journaled(seq, 0, second)])
+    assert (await cluster.state.work([seq]))[seq].journal == (first,)
+
+
+async def test_changes_of_what_is_not_there_are_ignored(cluster, new_event):
+    [seq] = await cluster.append(new_event())
+    await cluster.state.write(
+        [Started(99, 1), Journaled(99, 0, JournalEntry("k", b"1")), Ended(99, Status.COMPLETED, 1, 1, b"1")]
+    )
+    assert await cluster.state.content(99) is None
+    assert [unfinished.seq for unfinished in await cluster.state.unfinished()] == [seq]
+
+
+async def test_writing_nothing_is_fine(cluster):
+    await cluster.state.write([])
+
+
+async def test_unfinished_executions_come_in_pages_by_ascending_number(cluster, new_event):
+    await cluster.append(*(new_event() for _ in range(10)))
+    await cluster.end(2, 5, 10)
+    first = await cluster.state.unfinished(limit=4)
+    assert [unfinished.seq for unfinished in first] == [1, 3, 4, 6]
+    second = await cluster.state.unfinished(after_seq=6, limit=4)
+    assert [unfinished.seq for unfinished in second] == [7, 8, 9]
+    assert await cluster.state.unfinished(after_seq=9) == []
+
+
+async def test_work_is_told_of_unfinished_executions_only(cluster, new_event):
+    events = [new_event(payload=payload, flow_revision=3) for payload in (b"a", b"b", b"c")]
+    await cluster.append(*events)
+    await cluster.end(2)
+    work = await cluster.state.work([1, 2, 3, 4])
+    assert {seq: (each.seq, each.flow_revision, each.payload, each.journal) for seq, each in work.items()} == {
+        1: (1, 3, b"a", ()),
+        3: (3, 3, b"c", ()),
+    }
+    assert await cluster.state.work([]) == {}
+
+
+async def test_writes_under_way_together_all_count(cluster, new_event):
+    seqs = await cluster.append(*(new_event() for _ in range(50)))
+    await asyncio.gather(*(cluster.state.write([Started(seq, 1)]) for seq in seqs))
+    await asyncio.gather(*(cluster.end(seq) for seq in seqs), *(cluster.append(new_event()) for _ in range(5)))
+    assert [unfinished.seq for unfinished in await cluster.state.unfinished()] == [51, 52, 53, 54, 55]
+
+
+async def test_a_former_owner_can_write_nothing(cluster, new_event):
+    [seq] = await cluster.append(new_event())
+    former = cluster.state
+    owner = await cluster.storage.own(0)
+    for write in (former.write([Started(seq, 1)]), former.expire(ended_before_ms=9_000)):
+        with pytest.raises(ConflictError) as raised:
+            await write
+        assert raised.value.reason == "SHARD_LOST"
+    await owner.write([Started(seq, 5)])
+    assert (await owner.records([seq]))[seq].attempts == 5
+
+
+async def test_a_former_owner_is_told_nothing_more(cluster, new_event):
+    told = {"former": [], "owner": []}
+    cluster.state.follow(told["former"].extend)
+    owner = await cluster.storage.own(0)
+    owner.follow(told["owner"].extend)
+    cluster.state.follow(told["former"].extend)
+    await cluster.append(new_event())
+    assert [len(events) for events in told.values()] == [0, 1]
+
+
+async def test_what_a_former_owner_wrote_before_is_what_the_next_one_finds(cluster, new_event):
+    seqs = await cluster.append(*(new_event() for _ in range(20)))
+    writes = [asyncio.ensure_future(cluster.end(seq)) for seq in seqs[:10]]
+    await asyncio.sleep(0)
+    owner = await cluster.storage.own(0)
+    await asyncio.gather(*writes)
+    assert [unfinished.seq for unfinished in await owner.unfinished()] == seqs[10:]
+
+
+async def test_each_ownership_has_the_next_epoch_also_after_a_restart(cluster):
+    first = cluster.state.epoch
+    second = (await cluster.storage.own(0)).epoch
+    await cluster.restart()
+    assert (first, second, cluster.state.epoch) == (1, 2, 3)

@@ -1,0 +1,58 @@
+"""A stand-in for a process of the cluster: the real process frame around a server that answers 200 to everything.
+
+`CHILD_PLAN` in the environment says how each start goes, by name: a folder where `NAME.refuse`, `NAME.crash` or
+`NAME.stubborn` ask for that behaviour, and where `events` collects what happened, in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from flowhook.config import CommonSettings
+from flowhook.errors import InvalidError
+from flowhook.process import run
+
+ROLE = sys.argv[1]
+NAME = os.environ["FLOWHOOK_PROCESS_NAME"]
+PLAN = Path(os.environ["CHILD_PLAN"])
+PORTS = {"edge": "FLOWHOOK_HTTP_PORT", "admin": "FLOWHOOK_ADMIN_PORT", "router": "FLOWHOOK_GRPC_PORT"}
+
+
+def asked(what):
+    return (PLAN / f"{NAME}.{what}").exists()
+
+
+def tell(what):
+    with (PLAN / "events").open("a") as file:
+        file.write(f"{what} {NAME}\n")
+
+
+async def answer(reader, writer):
+    await reader.readline()
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    await writer.drain()
+    writer.close()
+
+
+async def serve(lifecycle):
+    if asked("refuse"):
+        raise InvalidError("another router owns this data directory")
+    if asked("crash"):
+        raise RuntimeError("a defect")
+    port = int(os.environ.get(PORTS.get(ROLE, ""), "0"))
+    server = await asyncio.start_server(answer, "127.0.0.1", port, reuse_port=True)
+    lifecycle.announce("grpc" if ROLE == "router" else "http", "127.0.0.1", server.sockets[0].getsockname()[1])
+    tell("started")
+    lifecycle.ready.set()
+    await lifecycle.stop.wait()
+    if asked("stubborn"):
+        await asyncio.Event().wait()
+    tell("drained")
+    server.close()
+
+
+if __name__ == "__main__":
+    sys.exit(run(serve, CommonSettings(log_level="error"), ROLE))

@@ -1,0 +1,73 @@
+# ruff: noqa: T201 - what it prints is what tests read
+"""A supervisor of stand-ins as a process of its own: `supervise.py DATA_DIR EDGES RUNNERS`. For tests that kill it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from cli.supervisor.child import Command
+from cli.supervisor.cluster import Cluster
+from cli.supervisor.rundir import RunDir
+from flowhook.errors import FlowhookError
+
+CHILD = Path(__file__).with_name("child.py")
+
+
+class Plan:
+    """As many stand-ins of each role as were asked for, all ports chosen by the system."""
+
+    host = "127.0.0.1"
+    http_port = admin_port = grpc_port = 0
+
+    def __init__(self, edges, runners):
+        self._counts = {"edge": edges, "runner": runners, "router": 1, "admin": 1}
+
+    def names(self, role):
+        return [f"{role}-{number}" for number in range(1, self._counts[role] + 1)]
+
+    def command(self, role, name, *, http_port, admin_port, grpc_port):
+        return Command(
+            [sys.executable, str(CHILD), role],
+            {
+                **os.environ,
+                "FLOWHOOK_PROCESS_NAME": name,
+                "FLOWHOOK_HTTP_PORT": str(http_port),
+                "FLOWHOOK_ADMIN_PORT": str(admin_port),
+                "FLOWHOOK_GRPC_PORT": str(grpc_port),
+            },
+        )
+
+
+async def supervise(run_dir, plan):
+    async def on_router(address):
+        print(f"router at {address}", flush=True)
+
+    cluster = Cluster(
+        plan,
+        run_dir,
+        say=lambda line: print(line, flush=True),
+        on_router=on_router,
+        on_ready=lambda where: print(f"ready {where.http_url}", flush=True),
+        probe_path=lambda: "/hook/x",
+    )
+    return await cluster.run()
+
+
+def main():
+    run_dir = None
+    try:
+        run_dir = RunDir(Path(sys.argv[1]))
+        return asyncio.run(supervise(run_dir, Plan(int(sys.argv[2]), int(sys.argv[3]))))
+    except FlowhookError as error:
+        print(error.message, file=sys.stderr)
+        return 1
+    finally:
+        if run_dir is not None:
+            run_dir.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

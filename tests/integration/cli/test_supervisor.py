@@ -1,0 +1,138 @@
+"""The supervisor with real child processes: order, restarts, drain, and that nothing outlives it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import pytest
+from support.supervisors import alive, until
+
+
+def test_processes_start_in_order_and_drain_in_order(supervise):
+    supervised = supervise(edges=2, runners=2)
+    supervised.until_ready()
+    assert supervised.stop() == 0
+    events = supervised.events()
+    started = [line.split()[1].partition("-")[0] for line in events if line.startswith("started")]
+    drained = [line.split()[1].partition("-")[0] for line in events if line.startswith("drained")]
+    assert started == ["router", "runner", "runner", "edge", "edge", "admin"]
+    assert drained == ["edge", "edge", "runner", "runner", "router", "admin"]
+    assert supervised.errors == []
+
+
+def test_while_it_runs_files_tell_who_runs_and_where(supervise):
+    supervised = supervise(edges=2)
+    supervised.until_ready()
+    pids = supervised.pids()
+    assert set(pids) == {"edge-1", "edge-2", "router-1", "runner-1", "admin-1"}
+    assert all(map(alive, pids.values()))
+    cluster = json.loads((supervised.data_dir / "run" / "cluster.json").read_text())
+    assert cluster["pid"] == supervised.process.pid
+    assert cluster["http_url"] == f"http://127.0.0.1:{cluster['http_port']}"
+    assert 0 not in (cluster["http_port"], cluster["admin_port"], cluster["grpc_port"])
+    supervised.stop()
+    assert list((supervised.data_dir / "run").glob("*.pid")) == []
+    assert not (supervised.data_dir / "run" / "cluster.json").exists()
+    assert not any(map(alive, pids.values()))
+
+
+@pytest.mark.parametrize("name", ["router-1", "runner-1", "edge-1", "admin-1"])
+def test_a_killed_process_is_started_again_at_once_on_its_port(supervise, name):
+    supervised = supervise()
+    supervised.until_ready()
+    before, ports = supervised.pid(name), (supervised.data_dir / "run" / "cluster.json").read_text()
+    os.kill(before, signal.SIGKILL)
+    supervised.until_said(f"{name} is ready again")
+    assert f"{name} was killed by SIGKILL; starting it again in 0.1 s" in supervised.lines
+    assert supervised.pid(name) != before
+    assert (supervised.data_dir / "run" / "cluster.json").read_text() == ports
+    assert supervised.stop() == 0
+
+
+def test_a_process_that_keeps_dying_is_started_ever_more_slowly(supervise):
+    supervised = supervise()
+    supervised.until_ready()
+    (supervise.plan / "runner-1.crash").touch()
+    os.kill(supervised.pid("runner-1"), signal.SIGKILL)
+    supervised.until_said("runner-1 ended with exit code 70; starting it again in 0.4 s")
+    (supervise.plan / "runner-1.crash").unlink()
+    supervised.until_said("runner-1 is ready again")
+    delays = [line.rpartition(" in ")[2] for line in supervised.lines if "starting it again" in line]
+    assert delays[:3] == ["0.1 s", "0.2 s", "0.4 s"]
+
+
+def test_a_process_that_is_refused_what_it_needs_ends_the_start_with_its_message(supervise):
+    (supervise.plan / "router-1.refuse").touch()
+    supervised = supervise()
+    assert supervised.wait() == 1
+    assert "flowhook: router-1: another router owns this data directory" in supervised.errors
+    assert "router-1 can't start, see above" in supervised.errors
+    assert supervised.events() == []
+
+
+def test_a_process_that_never_gets_ready_is_given_up_and_the_others_end(supervise):
+    (supervise.plan / "edge-1.crash").touch()
+    supervised = supervise()
+    assert supervised.wait() == 1
+    assert "edge-1 ended with exit code 70 5 times before it was ready" in supervised.errors
+    assert supervised.pids() == {}
+
+
+def test_a_refusal_after_the_first_start_is_tried_again(supervise):
+    supervised = supervise()
+    supervised.until_ready()
+    (supervise.plan / "router-1.refuse").touch()
+    os.kill(supervised.pid("router-1"), signal.SIGKILL)
+    supervised.until_said("router-1 ended with exit code 1; starting it again")
+    (supervise.plan / "router-1.refuse").unlink()
+    supervised.until_said("router-1 is ready again")
+
+
+def test_no_process_outlives_a_supervisor_that_is_killed(supervise):
+    supervised = supervise(edges=2, runners=2)
+    supervised.until_ready()
+    pids = supervised.pids()
+    assert len(pids) == 6
+    supervised.process.kill()
+    until(lambda: not any(map(alive, pids.values())), "every child is gone")
+
+
+def test_what_a_killed_supervisor_left_is_no_obstacle(supervise):
+    first = supervise()
+    first.until_ready()
+    first.process.kill()
+    first.wait()
+    second = supervise()
+    second.until_ready()
+    assert second.stop() == 0
+
+
+def test_a_second_supervisor_on_the_same_directory_is_refused_and_harms_nothing(supervise):
+    first = supervise()
+    first.until_ready()
+    pids = first.pids()
+    second = supervise()
+    assert second.wait() == 1
+    assert "a cluster is running on" in second.errors[0]
+    assert first.pids() == pids
+    assert first.stop() == 0
+
+
+def test_a_second_signal_ends_a_drain_that_hangs(supervise):
+    (supervise.plan / "edge-1.stubborn").touch()
+    supervised = supervise()
+    supervised.until_ready()
+    pids = supervised.pids()
+    supervised.process.send_signal(signal.SIGINT)
+    supervised.until_said("stopping edge-1")
+    assert supervised.stop(signal.SIGTERM) == 128 + signal.SIGTERM
+    assert not any(map(alive, pids.values()))
+
+
+def test_a_signal_during_the_start_stops_it(supervise):
+    supervised = supervise()
+    supervised.until_said("router at ")
+    assert supervised.stop(signal.SIGTERM) == 0
+    assert supervised.pids() == {}

@@ -1,0 +1,48 @@
+"""A SQLite storage in a directory of its own."""
+
+import sqlite3
+import time
+
+import pytest
+
+from flowhook import ids
+from router.storage.interface import NewEvent
+from router.storage.sqlite import open_sqlite
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "data" / "flowhook.db"
+
+
+@pytest.fixture
+async def storage(path):
+    storage = await open_sqlite(path)
+    yield storage
+    await storage.close()
+
+
+@pytest.fixture
+def new_event():
+    def make(payload=b"payload", **fields) -> NewEvent:
+        defaults = {"event_id": ids.mint(7), "flow_id": "shop", "flow_revision": 1}
+        return NewEvent(payload=payload, receive_time_ms=time.time_ns() // 1_000_000, **(defaults | fields))
+
+    return make
+
+
+@pytest.fixture
+def stall(path):
+    """Hold the database's write lock, so that the writer waits, until `release` is called on what this returns."""
+
+    class Stall:
+        def __enter__(self):
+            self._connection = sqlite3.connect(path, isolation_level=None)
+            self._connection.execute("BEGIN IMMEDIATE")
+            return self
+
+        def __exit__(self, *_):
+            self._connection.execute("ROLLBACK")
+            self._connection.close()
+
+    return Stall

@@ -1,0 +1,267 @@
+"""What happens when SQLite, the disk or a caller fails."""
+
+import asyncio
+import contextlib
+import resource
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from flowhook import limits
+from flowhook.errors import FlowhookError, InternalError, UnavailableError
+from flowhook.model import JournalEntry, Status
+from router.storage.interface import Ended, Journaled, Started
+from router.storage.sqlite import capacity, open_sqlite, writer
+from router.storage.sqlite.schema import PAGE_BYTES
+
+MAX_BYTES = 2 * limits.MIB
+LARGE = b"x" * (limits.INLINE_BODY_BYTES + 1)
+
+
+async def fill(storage, new_event):
+    """Append until refused; the numbers of what was accepted."""
+    seqs = []
+    while True:
+        try:
+            seqs += [appended.seq for appended in await storage.log(0).append([new_event(b"x" * 1000)])]
+        except UnavailableError as error:
+            if error.reason != "STORAGE_FULL":
+                raise
+            return seqs
+
+
+@pytest.fixture
+async def small(path):
+    storage = await open_sqlite(path, max_bytes=MAX_BYTES)
+    yield storage
+    await storage.close()
+
+
+async def test_a_full_storage_refuses_events_and_lets_those_it_has_be_finished(path, small, new_event):
+    state = await small.own(0)
+    seqs = await fill(small, new_event)
+    assert len(seqs) > 500
+    assert not await small.healthy()
+    for seq in seqs:
+        await state.write([Started(seq, 1), Journaled(seq, 0, JournalEntry("/do/0/post#0", b'{"id":"1234567890"}'))])
+    for seq in seqs:
+        await state.write([Ended(seq, Status.COMPLETED, 1, 1, b'{"ok":true,"id":"1234567890"}')])
+    assert await state.unfinished() == []
+    assert path.stat().st_size <= MAX_BYTES
+    with pytest.raises(UnavailableError):
+        await small.log(0).append([new_event(b"x" * 1000)])
+
+
+async def test_a_full_storage_takes_events_again_after_expiry(small, new_event):
+    state = await small.own(0)
+    seqs = await fill(small, new_event)
+    await state.write([Ended(seq, Status.COMPLETED, 1, 1) for seq in seqs])
+    assert await state.expire(ended_before_ms=2, limit=len(seqs)) == len(seqs)
+    assert await small.healthy()
+    [appended] = await small.log(0).append([new_event(b"x" * 1000)])
+    assert appended.seq == seqs[-1] + 1
+
+
+async def test_nothing_of_a_refused_append_is_there(small, new_event):
+    state = await small.own(0)
+    seqs = await fill(small, new_event)
+    told = []
+    state.follow(told.extend)
+    refused = [new_event(b"x" * 1000) for _ in range(3)]
+    with pytest.raises(UnavailableError):
+        await small.log(0).append(refused)
+    assert told == []
+    assert [await state.find(event.event_id) for event in refused] == [None] * 3
+    assert len(await state.unfinished(limit=10_000)) == len(seqs)
+
+
+async def test_work_is_finished_even_when_new_events_fill_the_last_page_in_the_same_commit(
+    path, new_event, stall, monkeypatch
+):
+    monkeypatch.setattr(capacity, "APPEND_SHARE", 100)  # events are not refused before SQLite refuses them
+    storage = await open_sqlite(path, max_bytes=MAX_BYTES)
+    state = await storage.own(0)
+    seqs = [appended.seq for appended in await storage.log(0).append([new_event() for _ in range(10)])]
+    with stall():
+        too_much = [asyncio.ensure_future(storage.log(0).append([new_event(b"x" * 500_000)])) for _ in range(6)]
+        ends = asyncio.ensure_future(state.write([Ended(seq, Status.COMPLETED, 1, 1) for seq in seqs]))
+        await asyncio.sleep(0)
+    await ends
+    results = await asyncio.gather(*too_much, return_exceptions=True)
+    assert {getattr(result, "reason", "stored") for result in results} == {"STORAGE_FULL"}
+    assert await state.unfinished() == []
+    [appended] = await storage.log(0).append([new_event()])
+    assert appended.seq == seqs[-1] + 1
+    await storage.close()
+
+
+@contextlib.contextmanager
+def no_file_grows_beyond(size):
+    """Have the system fail writes beyond an offset, as a failing disk would."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_an_input_output_error_fails_what_was_under_way_and_the_next_call_succeeds(storage, new_event):
+    state = await storage.own(0)
+    await storage.log(0).append([new_event()])
+    events = [new_event(b"x" * 1000, flow_id=f"flow-{number}") for number in range(100)]
+    with no_file_grows_beyond(PAGE_BYTES):
+        results = await asyncio.gather(
+            *(storage.log(0).append([event]) for event in events), state.write([Started(1, 1)]), return_exceptions=True
+        )
+        assert {type(result).__mro__[1] for result in results} == {UnavailableError}
+        assert {result.reason for result in results} == {"STORAGE_UNAVAILABLE"}
+        assert "IOERR" in str(results[0])
+        assert not await storage.healthy()
+    assert await storage.healthy()
+    assert await state.find(events[0].event_id) is None
+    stored = await storage.log(0).append(events)
+    assert [appended.seq for appended in stored] == list(range(2, 102))
+    assert [record.flow_id for record in (await state.records(range(2, 102))).values()] == [
+        event.flow_id for event in events
+    ]
+
+
+async def test_a_large_payload_that_cannot_be_written_leaves_no_file(path, storage, new_event):
+    with no_file_grows_beyond(PAGE_BYTES), pytest.raises(UnavailableError, match="EFBIG"):
+        await storage.log(0).append([new_event(LARGE)])
+    assert list((path.parent / "blobs").glob("*/*")) == []
+
+
+FULL_DISK = """
+import asyncio, pathlib, time
+from flowhook import ids
+from flowhook.errors import UnavailableError
+from flowhook.model import Status
+from router.storage.interface import Ended, NewEvent
+from router.storage.sqlite import open_sqlite
+
+def event():
+    return NewEvent(ids.mint(1), "shop", 1, 1, b"x" * 1000)
+
+async def main():
+    directory = pathlib.Path("{directory}")
+    ballast = directory / "ballast"
+    ballast.write_bytes(b"x" * 300_000)
+    storage = await open_sqlite(directory / "flowhook.db")
+    state = await storage.own(0)
+    seqs = []
+    try:
+        while True:
+            seqs += [appended.seq for appended in await storage.log(0).append([event() for _ in range(10)])]
+    except UnavailableError as error:
+        print(error.reason)
+    ballast.unlink()
+    again = await storage.log(0).append([event()])
+    print(again[0].seq - seqs[-1], len(await state.unfinished(limit=10_000)) - len(seqs))
+    await storage.close()
+
+asyncio.run(main())
+"""
+
+
+def test_a_disk_without_space_refuses_events_until_there_is_some(tmp_path):
+    unshare = shutil.which("unshare")
+    inside = [unshare or "", "--user", "--map-root-user", "--mount", "sh", "-c"]
+    mount = f"mount -t tmpfs -o size=2m none {tmp_path}"
+    if not unshare or subprocess.run([*inside, mount], capture_output=True, check=False).returncode:
+        pytest.skip("no file system of limited size can be made here")
+    script = f'{mount} && exec "$@"'
+    done = subprocess.run(
+        [*inside, script, "sh", sys.executable, "-c", FULL_DISK.format(directory=tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.split() == ["STORAGE_FULL", "1", "1"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"payload": object()}, {"flow_revision": 1 << 70}, {"event_id": None}, {"dedupe_key": "\ud800"}],
+    ids=["payload", "integer", "null", "text"],
+)
+async def test_a_faulty_call_fails_none_of_those_it_shares_a_commit_with(storage, new_event, stall, fields):
+    state = await storage.own(0)
+    faulty = new_event()._replace(**({"payload": b""} | fields))
+    if not isinstance(faulty.payload, bytes):
+        faulty = faulty._replace(payload=Sized())
+    with stall():
+        good = [asyncio.ensure_future(storage.log(0).append([new_event()])) for _ in range(3)]
+        bad = asyncio.ensure_future(storage.log(0).append([new_event(), faulty]))
+        good += [asyncio.ensure_future(storage.log(0).append([new_event()])) for _ in range(3)]
+        await asyncio.sleep(0)
+    with pytest.raises(InternalError) as raised:
+        await bad
+    assert raised.value.reason == "STORAGE_CALL_FAILED"
+    assert [appended.seq for result in await asyncio.gather(*good) for appended in result] == list(range(1, 7))
+    assert len(await state.unfinished()) == 6
+    assert await storage.healthy()
+
+
+class Sized:
+    """Has a length, as a payload has, and is none."""
+
+    def __len__(self):
+        return 1
+
+
+async def test_a_faulty_change_fails_its_own_write_whole(storage, new_event, stall):
+    state = await storage.own(0)
+    await storage.log(0).append([new_event(), new_event()])
+    with stall():
+        good = asyncio.ensure_future(state.write([Started(1, 1)]))
+        bad = asyncio.ensure_future(state.write([Started(2, 1), Started(2, 1 << 70)]))
+        await asyncio.sleep(0)
+    await good
+    with pytest.raises(FlowhookError):
+        await bad
+    records = await state.records([1, 2])
+    assert [records[seq].status for seq in (1, 2)] == [Status.RUNNING, Status.PENDING]
+
+
+async def test_too_many_waiting_appends_are_refused_while_work_can_be_finished(storage, new_event, stall, monkeypatch):
+    monkeypatch.setattr(writer, "MAX_WAITING_CALLS", 10)
+    state = await storage.own(0)
+    await storage.log(0).append([new_event()])
+    with stall():
+        appends = [asyncio.ensure_future(storage.log(0).append([new_event()])) for _ in range(50)]
+        await asyncio.sleep(0)
+        end = asyncio.ensure_future(state.write([Ended(1, Status.COMPLETED, 1, 1)]))
+        await asyncio.sleep(0)
+    results = await asyncio.gather(*appends, return_exceptions=True)
+    await end
+    refused = [result for result in results if isinstance(result, UnavailableError)]
+    # The writer may have taken some before it came to wait for the database.
+    assert 29 <= len(refused) <= 40
+    assert {(error.reason, error.retry_after) for error in refused} == {("STORAGE_UNAVAILABLE", 1)}
+    assert len(await state.unfinished()) == 50 - len(refused)
+
+
+async def test_too_many_waiting_bytes_are_refused(storage, new_event, stall, monkeypatch):
+    monkeypatch.setattr(writer, "MAX_WAITING_BYTES", 1_000_000)
+    with stall():
+        appends = [asyncio.ensure_future(storage.log(0).append([new_event(b"x" * 600_000)])) for _ in range(5)]
+        await asyncio.sleep(0)
+    results = await asyncio.gather(*appends, return_exceptions=True)
+    assert 3 <= sum(isinstance(result, UnavailableError) for result in results) <= 4
+
+
+async def test_calls_that_arrive_during_a_commit_share_the_next_one(storage, new_event, stall, monkeypatch):
+    sizes = []
+    transact = storage._writer._transact
+    monkeypatch.setattr(storage._writer, "_transact", lambda batch: (sizes.append(len(batch)), transact(batch)))
+    with stall():
+        appends = [asyncio.ensure_future(storage.log(0).append([new_event()])) for _ in range(100)]
+        await asyncio.sleep(0)
+    await asyncio.gather(*appends)
+    assert sum(sizes) == 100
+    assert len(sizes) <= 3

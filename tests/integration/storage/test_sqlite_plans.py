@@ -1,0 +1,54 @@
+"""Queries use the index that was made for them, however many executions there are."""
+
+import itertools
+import sqlite3
+
+import pytest
+
+from flowhook.model import Status
+from router.storage.sqlite import queries
+
+KINDS = [
+    frozenset({Status.PENDING}),
+    frozenset({Status.PENDING, Status.RUNNING}),
+    frozenset({Status.FAULTED}),
+    frozenset({Status.FAULTED, Status.CANCELLED}),
+]
+
+
+@pytest.fixture
+def plan(path, storage):
+    """The plans of the statements that a query runs."""
+
+    def plans_of(query, *arguments):
+        statements = []
+        connection = sqlite3.connect(path)
+        connection.set_trace_callback(statements.append)
+        query(connection, *arguments)
+        connection.set_trace_callback(None)
+        plans = [row[3] for text in statements for row in connection.execute(f"EXPLAIN QUERY PLAN {text}")]
+        connection.close()
+        return plans
+
+    return plans_of
+
+
+@pytest.mark.parametrize(
+    ("flow_id", "statuses", "before_seq"), list(itertools.product(["", "shop"], [frozenset(), *KINDS], [None, 9]))
+)
+async def test_a_list_is_read_in_order_from_an_index(plan, flow_id, statuses, before_seq):
+    plans = plan(queries.list_executions, flow_id, statuses, before_seq, 10)
+    assert not [step for step in plans if "TEMP B-TREE" in step]
+    [main] = [step for step in plans if " e" in step]
+    if statuses and Status.FAULTED in statuses:
+        assert "execution_unsuccessful_by_flow" in main if flow_id else "execution_unsuccessful" in main
+    elif statuses:
+        assert "execution_by_end" in main
+    elif flow_id:
+        assert "execution_by_flow" in main
+
+
+async def test_unfinished_executions_are_found_without_looking_at_those_that_ended(plan):
+    plans = plan(queries.unfinished, 5, 10)
+    assert any("execution_by_end (end_time_ms=? AND rowid>?)" in step for step in plans)
+    assert not [step for step in plans if "TEMP B-TREE" in step or step.startswith("SCAN")]

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, StrictInt
+from pydantic import AfterValidator, Field, StrictInt
+from pydantic_core import PydanticCustomError
 
 from flowhook import limits
 from flowhook.document.model import Model
+from flowhook.expressions import InvalidExpression, is_expression, strip
+from flowhook.expressions.paths import compile_accessor
+
+
+def _path(value: str) -> str:
+    if not is_expression(value):
+        raise PydanticCustomError("flow", "expected an expression ${ … }")
+    try:
+        compile_accessor(strip(value), variables=())
+    except InvalidExpression as error:
+        raise PydanticCustomError("flow", "{cause}", {"cause": error.message}) from None
+    return value
 
 
 class ExecutionPolicy(Model):
@@ -15,7 +28,7 @@ class ExecutionPolicy(Model):
 
     concurrency: Annotated[StrictInt, Field(ge=1, le=100_000)] | None = None
     """Executions running at a time; None: as many as there are places."""
-    order_by: str | None = None
+    order_by: Annotated[str, AfterValidator(_path)] | None = None
     """Expression in `${ }`: events of one key run one after another. A path (see `expressions.paths`)."""
     retry: dict[str, Any] | None = None
     """The DSL's retry policy, for calls that fail transiently."""

@@ -6,15 +6,22 @@ for what `parse` let through before: it only builds the models, in well under a 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from pydantic import BaseModel
 
 from flowhook.document.execution import ExecutionPolicy
+from flowhook.document.problems import Path, Problem, to_fault
+from flowhook.document.rules import check_rules
+from flowhook.document.shape import check_shape
+from flowhook.document.source import read
+from flowhook.document.unsupported import TASK_KINDS
 from flowhook.document.webhook import Webhook
 from flowhook.document.workflow import Workflow
+from flowhook.errors import InvalidFlowError
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +61,38 @@ def parse(source: bytes, *, file: str = "flow.yaml", functions: Collection[str] 
     Raises:
         InvalidFlowError: something is wrong with it; lists everything that is, by line.
     """
-    raise NotImplementedError
+    text = read(source)
+    problems = list(text.problems)
+    if isinstance(text.data, dict):
+        problems += _check(text.data, functions)
+    elif not problems:
+        problems.append(Problem((), "expected a mapping with the keys `document` and `do`", text.root.line))
+    if problems:
+        faults = {to_fault(problem, file=file, root=text.root) for problem in problems}
+        raise InvalidFlowError(sorted(faults, key=lambda fault: (fault.line, fault.key, fault.cause)))
+    return build(text.data)
+
+
+def _check(data: dict[str, Any], functions: Collection[str] | None) -> list[Problem]:
+    """Return everything that is wrong with a document, and of each place only what says most."""
+    broken = list(check_rules(data, functions))
+    settled = {problem.path for problem in broken}
+    return broken + [problem for problem in _check_shapes(data) if not _is_settled(problem.path, settled)]
+
+
+def _check_shapes(data: dict[str, Any]) -> Iterator[Problem]:
+    ours: dict[str, type[BaseModel]] = {"webhook": Webhook, "execution": ExecutionPolicy}
+    yield from check_shape(Workflow, {key: value for key, value in data.items() if key not in ours}, siblings=ours)
+    for key, model in ours.items():
+        if data.get(key) is not None:
+            yield from check_shape(model, data[key], (key,))
+
+
+def _is_settled(path: Path, settled: set[Path]) -> bool:
+    """Whether a rule spoke of this place already, of something it is part of, or of its task's kind."""
+    if any(path[:length] in settled for length in range(1, len(path) + 1)):
+        return True
+    return any((*path, kind) in settled for kind in TASK_KINDS)
 
 
 def load_definition(definition: bytes) -> FlowDocument:

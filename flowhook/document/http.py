@@ -1,0 +1,86 @@
+"""The arguments of `call: http`, as written.
+
+Source: dsl-reference.md, "HTTP Call", "Endpoint", "URI Template".
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, Discriminator, Field, PlainValidator, StrictBool, Tag
+from pydantic_core import PydanticCustomError
+
+from flowhook.document.model import Model
+from flowhook.expressions import is_expression
+
+_METHOD: Final = re.compile(r"[A-Za-z]{1,32}")
+_URI: Final = re.compile(r"https?://[^\s/?#{}]\S*", re.IGNORECASE)
+_TEMPLATE: Final = re.compile(r"[^{}]*(?:\{[^{}]+\}[^{}]*)*")
+_FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
+
+
+def _method(value: str) -> str:
+    if not is_expression(value) and not _METHOD.fullmatch(value):
+        raise PydanticCustomError("flow", "expected an HTTP method such as post")
+    return value
+
+
+def _uri(value: str) -> str:
+    if is_expression(value):
+        return value
+    if not _URI.fullmatch(value):
+        raise PydanticCustomError("flow", "expected an http(s) URI such as https://api.example.com/pets")
+    if not _TEMPLATE.fullmatch(value):
+        raise PydanticCustomError("flow", "a URI template has only simple variables in braces, and no other braces")
+    return value
+
+
+def _scalars(value: object) -> object:
+    """Check a mapping of scalars: the DSL asks for strings, numbers and truth values are as clear."""
+    if is_expression(value):
+        return value
+    if not isinstance(value, dict):
+        raise PydanticCustomError("flow", "expected a mapping or an expression ${ … }")
+    for name, item in value.items():
+        if item is None or isinstance(item, dict | list):
+            raise PydanticCustomError("flow", "expected a text for {name}", {"name": name})
+    return value
+
+
+def _fields(value: object) -> object:
+    for name in value if isinstance(value, dict) else ():
+        if not _FIELD_NAME.fullmatch(name):
+            raise PydanticCustomError("flow", "{name} is no header name", {"name": repr(name)})
+    return value
+
+
+Uri = Annotated[str, AfterValidator(_uri)]
+"""An absolute http(s) URI that may hold `{variables}`, or an expression in `${ }`."""
+
+Scalars = Annotated[dict[str, Any] | str, PlainValidator(_scalars)]
+"""A mapping of texts (or numbers, truth values), some of them expressions; or an expression that yields one."""
+
+
+class Endpoint(Model):
+    """An endpoint spelled out."""
+
+    uri: Uri
+
+
+def _endpoint_tag(value: object) -> str:
+    return "<configuration>" if isinstance(value, dict) else "<uri>"
+
+
+class HttpArguments(Model):
+    """`with` of `call: http`."""
+
+    method: Annotated[str, AfterValidator(_method)]
+    endpoint: Annotated[
+        Annotated[Endpoint, Tag("<configuration>")] | Annotated[Uri, Tag("<uri>")], Discriminator(_endpoint_tag)
+    ]
+    headers: Annotated[Scalars, AfterValidator(_fields)] = Field(default_factory=dict)
+    query: Scalars = Field(default_factory=dict)
+    body: Any = None
+    output: Literal["raw", "content", "response"] = "content"
+    redirect: StrictBool = False

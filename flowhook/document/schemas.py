@@ -1,0 +1,86 @@
+"""The check of the JSON Schemas that a flow carries.
+
+Source: dsl-reference.md, "Schema"; https://json-schema.org/draft/2020-12.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from jsonschema import Draft202012Validator, validators
+from jsonschema.exceptions import SchemaError, best_match
+
+from flowhook.document.problems import Path, Problem
+
+FORMATS: Final = frozenset({"json", "json:2020-12"})
+
+_MAX_QUOTED: Final = 200
+
+
+def check_schema(schema: Any, path: Path) -> Iterator[Problem]:
+    """Yield what is wrong with the value of a key `schema`, as far as its model does not see it."""
+    if not isinstance(schema, dict):
+        return
+    if "resource" in schema:
+        yield Problem((*path, "resource"), "external schemas are not supported yet: write it inline, below `document`")
+    schema_format = schema.get("format", "json")
+    if isinstance(schema_format, str) and schema_format not in FORMATS:
+        yield Problem((*path, "format"), f"schemas of format {schema_format!r} are not supported yet; json is")
+        return
+    if isinstance(schema.get("document"), dict | bool):
+        yield from _check_document(schema["document"], (*path, "document"))
+
+
+def _check_document(document: Any, path: Path) -> Iterator[Problem]:
+    known = validators.validator_for(document, default=Draft202012Validator)
+    if isinstance(document, dict) and document.get("$schema", known.META_SCHEMA["$id"]) not in _spellings(known):
+        yield Problem((*path, "$schema"), "expected https://json-schema.org/draft/2020-12/schema, or an earlier draft")
+        return
+    checker = known(known.META_SCHEMA, format_checker=known.FORMAT_CHECKER)
+    error: SchemaError | None = best_match(checker.iter_errors(document))
+    if error is not None:
+        yield Problem((*path, *error.absolute_path), f"no valid JSON Schema: {_shorten(error.message)}")
+        return
+    identifiers = {node["$id"] for _, node in _objects(document, ()) if isinstance(node.get("$id"), str)}
+    for place, node in _objects(document, path):
+        reference = node.get("$ref")
+        if isinstance(reference, str) and not _is_inside(reference, document, identifiers):
+            yield Problem((*place, "$ref"), f"{_shorten(reference)} is not in this schema, and others are not fetched")
+
+
+def _spellings(known: Any) -> set[str]:
+    identifier = str(known.META_SCHEMA.get("$id", known.META_SCHEMA.get("id", "")))
+    return {identifier, identifier.rstrip("#"), identifier.rstrip("#") + "#"}
+
+
+def _is_inside(reference: str, document: Any, identifiers: set[str]) -> bool:
+    base, _, fragment = reference.partition("#")
+    if base:
+        return base in identifiers
+    if identifiers or not fragment.startswith("/"):
+        return True  # an anchor, or relative to a base inside the schema: the validator knows better
+    node = document
+    for step in fragment[1:].split("/"):
+        key = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(node, dict) and key in node:
+            node = node[key]
+        elif isinstance(node, list) and key.isdecimal() and int(key) < len(node):
+            node = node[int(key)]
+        else:
+            return False
+    return True
+
+
+def _objects(value: Any, path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    if isinstance(value, dict):
+        yield path, value
+        for key, item in value.items():
+            yield from _objects(item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _objects(item, (*path, index))
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _MAX_QUOTED else text[: _MAX_QUOTED - 1] + "…"

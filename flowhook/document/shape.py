@@ -1,0 +1,195 @@
+"""Whether a document has the shape of its models, told in words that help its author.
+
+pydantic finds the errors; here its places become paths of the file and its texts become causes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from types import UnionType
+from typing import Any, Final, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, Tag, ValidationError
+from pydantic_core import ErrorDetails
+
+from flowhook.document import workflow
+from flowhook.document.auth import KINDS as AUTH_KINDS
+from flowhook.document.auth import AuthKind
+from flowhook.document.problems import Path, Problem, suggestion
+from flowhook.document.tasks import KINDS, kind_of
+from flowhook.document.unsupported import TASK_KINDS
+
+_NAMED_LISTS: Final = frozenset({"do", "switch"})
+"""Keys of lists whose items are mappings of one name to what the models hold."""
+
+_PATTERNS: Final = {
+    workflow.NAME_PATTERN: "expected letters, digits and hyphens, at most 63, with no hyphen at either end",
+    workflow.DSL_VERSION_PATTERN: "expected a version 1.0.x of the DSL, such as 1.0.3",
+    workflow.SEMANTIC_VERSION_PATTERN: "expected a semantic version such as 1.0.0",
+}
+
+_LISTS: Final = {"do": "expected a list of tasks", "switch": "expected a list of cases"}
+
+_Describe = Callable[[ErrorDetails, Path], str]
+
+_CAUSES: Final[Mapping[str, _Describe]] = {
+    "missing": lambda _error, path: f"the key {path[-1]!r} is missing",
+    "string_type": lambda error, _path: f"expected a text{_quoting(error['input'])}",
+    "string_pattern_mismatch": lambda error, _path: _PATTERNS.get(
+        error["ctx"]["pattern"], f"does not match {error['ctx']['pattern']}"
+    ),
+    "string_too_long": lambda error, _path: f"expected at most {error['ctx']['max_length']} characters",
+    "string_too_short": lambda error, _path: f"expected at least {error['ctx']['min_length']} characters",
+    "int_type": lambda _error, _path: "expected an integer",
+    "float_type": lambda _error, _path: "expected a number",
+    "bool_type": lambda _error, _path: "expected true or false",
+    "dict_type": lambda _error, _path: "expected a mapping",
+    "model_type": lambda _error, _path: "expected a mapping",
+    "model_attributes_type": lambda _error, _path: "expected a mapping",
+    "tuple_type": lambda _error, path: _LISTS.get(str(path[-1]) if path else "", "expected a list"),
+    "list_type": lambda _error, path: _LISTS.get(str(path[-1]) if path else "", "expected a list"),
+    "too_short": lambda error, _path: f"expected at least {error['ctx']['min_length']}",
+    "too_long": lambda error, _path: f"expected at most {error['ctx']['max_length']}",
+    "greater_than": lambda error, _path: f"expected more than {error['ctx']['gt']}",
+    "greater_than_equal": lambda error, _path: f"expected at least {error['ctx']['ge']}",
+    "less_than": lambda error, _path: f"expected less than {error['ctx']['lt']}",
+    "less_than_equal": lambda error, _path: f"expected at most {error['ctx']['le']}",
+    "literal_error": lambda error, _path: f"expected {error['ctx']['expected']}",
+}
+
+
+def check_shape(
+    model: type[BaseModel], data: Any, path: Path = (), *, siblings: Collection[str] = ()
+) -> Iterator[Problem]:
+    """Yield what keeps `data` from being a `model`.
+
+    Args:
+        model: what it ought to be.
+        data: in plain JSON types.
+        path: where it stands in its document.
+        siblings: keys that may stand beside the model's own, to be suggested.
+    """
+    try:
+        model.model_validate(data)
+    except ValidationError as failure:
+        for error in failure.errors(include_url=False):
+            place = _place(error["loc"], data)
+            yield Problem((*path, *place), _cause(error, place, model, data, siblings))
+
+
+def _place(loc: tuple[int | str, ...], data: Any) -> Path:
+    """Return the path of an error: without the tags of unions, with the names of tasks and cases."""
+    path: list[int | str] = []
+    node = data
+    for index, step in enumerate(loc):
+        if isinstance(step, str) and step.startswith("<") and step.endswith(">"):
+            continue
+        last = index == len(loc) - 1
+        if isinstance(node, dict) and (step in node or last):
+            node = node.get(step)
+        elif isinstance(node, list) and isinstance(step, int) and step < len(node):
+            node = node[step]
+        elif not last:
+            continue  # a branch of a union, by the name of its type
+        path.append(step)
+        named = isinstance(step, int) and path[-2:-1] and path[-2] in _NAMED_LISTS
+        if named and not last and isinstance(node, dict) and len(node) == 1:
+            name, node = next(iter(node.items()))
+            path.append(name)
+    return tuple(path)
+
+
+def _cause(error: ErrorDetails, place: Path, model: type[BaseModel], data: Any, siblings: Collection[str]) -> str:
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        known = _keys_beside(model, error["loc"]).union(siblings if len(place) == 1 else ())
+        return _unknown_key(str(place[-1]), known, _at(data, place[:-1]))
+    if kind == "union_tag_not_found":
+        return _no_task(error["input"])
+    describe = _CAUSES.get(kind)
+    if describe is not None:
+        return describe(error, place)
+    text = error["msg"]
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text
+
+
+def _quoting(value: object) -> str:
+    return ": put it in quotes" if isinstance(value, int | float) else ""
+
+
+def _unknown_key(key: str, known: set[str], parent: object) -> str:
+    kind = kind_of(parent)
+    if key in KINDS and kind is not None and kind in known:
+        return f"a task does one thing, and this one is a {kind!r} task already"
+    return f"unknown key {key!r}{suggestion(key, sorted(known))}"
+
+
+def _no_task(value: object) -> str:
+    supported = [kind for kind in KINDS if kind not in TASK_KINDS]
+    if isinstance(value, dict):
+        for key in value:
+            hint = suggestion(key, KINDS)
+            if hint:
+                return f"unknown key {key!r}{hint}"
+    return f"expected a task: a mapping with one of {', '.join(supported)}"
+
+
+def _at(data: Any, path: Path) -> Any:
+    for step in path:
+        if isinstance(data, dict):
+            data = data.get(step)
+        elif isinstance(data, list) and isinstance(step, int) and step < len(data):
+            data = data[step]
+        else:
+            return None
+    return data
+
+
+def _keys_beside(model: type[BaseModel], loc: tuple[int | str, ...]) -> set[str]:
+    """Return the keys that the models at `loc` have, its last step aside."""
+    types: list[Any] = [model]
+    for step in loc[:-1]:
+        types = [member for annotation in types for member in _members(annotation, step)]
+    return {
+        field.alias or name
+        for annotation in types
+        for candidate, _ in _alternatives(annotation)
+        if _is_model(candidate)
+        for name, field in candidate.model_fields.items()
+        if not (field.alias or name).startswith("<")
+    }
+
+
+def _members(annotation: Any, step: int | str) -> Iterator[Any]:
+    """Yield the types that a step of an error's place may lead to."""
+    for candidate, tag in _alternatives(annotation):
+        if tag is not None:
+            if tag == step:
+                yield candidate
+        elif candidate is AuthKind:
+            yield AUTH_KINDS.get(str(step), AuthKind)
+        elif _is_model(candidate):
+            yield from (
+                field.annotation for name, field in candidate.model_fields.items() if step == (field.alias or name)
+            )
+        else:
+            arguments = (argument for argument in get_args(candidate) if argument is not ...)
+            # The kind stands in the place of an error without a list around it too.
+            yield from (AUTH_KINDS.get(str(step), item) if item is AuthKind else item for item in arguments)
+
+
+def _alternatives(annotation: Any, tag: str | None = None) -> Iterator[tuple[Any, str | None]]:
+    """Yield the types of a union, out of their annotations, and the tags they have in it."""
+    origin = get_origin(annotation)
+    if origin in (Union, UnionType):
+        for member in get_args(annotation):
+            yield from _alternatives(member)
+    elif hasattr(annotation, "__metadata__"):
+        tags = [data.tag for data in annotation.__metadata__ if isinstance(data, Tag)]
+        yield from _alternatives(annotation.__origin__, tags[0] if tags else tag)
+    elif origin is not Literal:
+        yield annotation, tag
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

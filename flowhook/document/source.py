@@ -1,0 +1,271 @@
+"""From bytes to plain JSON types, with the line of every node.
+
+YAML 1.2 with its core schema, so that `on` and `2024-01-01` are strings. JSON is YAML and is read alike. What makes
+YAML dangerous or ambiguous is refused: tags, duplicate keys, keys that are no strings, aliases that multiply, numbers
+that JSON does not have.
+
+The tree is built from ruamel's events rather than by its constructor, for the lines, and because nothing then is made
+that was not asked for.
+
+Source: https://yaml.org/spec/1.2.2/, section 10.3 "Core Schema".
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import orjson
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import (
+    AliasEvent,
+    DocumentEndEvent,
+    DocumentStartEvent,
+    Event,
+    MappingEndEvent,
+    MappingStartEvent,
+    NodeEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+    StreamEndEvent,
+)
+from ruamel.yaml.reader import ReaderError
+
+from flowhook import limits
+from flowhook.document.problems import Mark, Path, Problem
+
+MAX_DEPTH: Final = 64
+"""Collections within collections."""
+
+MAX_ALIASED: Final = limits.MAX_DOCUMENT_BYTES
+"""Characters and nodes that aliases may add to a document."""
+
+_NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
+_BOOLEANS: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_INTEGER: Final = re.compile(r"[-+]?[0-9]{1,400}|0o[0-7]{1,400}|0x[0-9a-fA-F]{1,400}")
+_FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_NO_JSON_NUMBER: Final = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+_MIN_INTEGER: Final = -(2**63)
+_MAX_INTEGER: Final = 2**64 - 1
+
+_HINTS: Final = {
+    "mapping values are not allowed here": "a ':' stands where none can be: put the text in quotes",
+    "found character '\\t' that cannot start any token": "indent with spaces, not with tabs",
+    "found character '@' that cannot start any token": "put text that starts with '@' in quotes",
+    "found character '`' that cannot start any token": "put text that starts with '`' in quotes",
+    "found character '%' that cannot start any token": "put text that starts with '%' in quotes",
+}
+
+
+class Source(NamedTuple):
+    """A document as read: `data` in plain JSON types, None where nothing could be read."""
+
+    data: Any
+    root: Mark
+    problems: list[Problem]
+
+
+class _StopReadingError(Exception):
+    """Nothing after this problem can be understood."""
+
+    def __init__(self, cause: str, line: int, path: Path = ()) -> None:
+        super().__init__(cause)
+        self.problem = Problem(path, cause, line)
+
+
+def read(source: bytes) -> Source:
+    """Read one YAML or JSON document. Never raises: what is wrong is in `problems`."""
+    if len(source) > limits.MAX_DOCUMENT_BYTES:
+        return _nothing(f"a flow file has at most {limits.MAX_DOCUMENT_BYTES // limits.KIB} KiB")
+    try:
+        text = source.decode()
+    except UnicodeDecodeError as error:
+        return _nothing("a flow file is UTF-8, and this is none", source.count(b"\n", 0, error.start) + 1)
+    reader = _Reader(_events(_without_tabs(source, text)))
+    try:
+        data, mark = reader.document()
+    except _StopReadingError as stop:
+        return Source(None, Mark(1), [*reader.problems, stop.problem])
+    return Source(data, mark, reader.problems)
+
+
+def _nothing(cause: str, line: int = 0) -> Source:
+    return Source(None, Mark(line), [Problem((), cause, line)])
+
+
+def _without_tabs(source: bytes, text: str) -> str:
+    # YAML indents with spaces only. In JSON a tab can be nothing but insignificant whitespace.
+    if "\t" in text and text.lstrip().startswith("{"):
+        try:
+            orjson.loads(source)
+        except orjson.JSONDecodeError:
+            return text
+        return text.replace("\t", " ")
+    return text
+
+
+def _events(text: str) -> Iterator[Event]:
+    """Yield ruamel's events, its errors translated."""
+    try:
+        yield from YAML(typ="safe", pure=True).parse(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        problem = _HINTS.get(str(error.problem)) or " ".join(filter(None, [error.context, error.problem]))
+        raise _StopReadingError(f"no valid YAML: {problem}", mark.line + 1 if mark else 0) from None
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1 if isinstance(error.position, int) else 0
+        raise _StopReadingError("no valid YAML: a character that no text has", line) from None
+    except (YAMLError, ValueError, OverflowError):  # the latter two for escapes such as "\UFFFFFFFF"
+        raise _StopReadingError("no valid YAML", 0) from None
+
+
+@dataclass(slots=True)
+class _Node:
+    """A node under construction: its value, where it stands, and what an alias to it costs."""
+
+    value: Any
+    mark: Mark
+    weight: int = 1
+    height: int = 0
+
+
+class _Reader:
+    def __init__(self, events: Iterator[Event]) -> None:
+        self.events = events
+        self.problems: list[Problem] = []
+        self.anchors: dict[str, _Node | None] = {}  # None while its node is being read
+        self.aliased = 0
+
+    def document(self) -> tuple[Any, Mark]:
+        next(self.events)  # the start of the stream
+        start = next(self.events)
+        if isinstance(start, StreamEndEvent):
+            raise _StopReadingError("the file is empty", 0)
+        if isinstance(start, DocumentStartEvent) and start.version not in (None, (1, 2)):
+            self.problems.append(Problem((), "a flow file is YAML 1.2", _line(start)))
+        node = self.node(next(self.events), (), 0)
+        end = next(self.events)
+        following = next(self.events) if isinstance(end, DocumentEndEvent) else end
+        if not isinstance(following, StreamEndEvent):
+            raise _StopReadingError("expected one document in the file, and here starts another", _line(following))
+        return node.value, node.mark
+
+    def node(self, event: Event, path: Path, depth: int) -> _Node:
+        if depth > MAX_DEPTH:
+            raise _StopReadingError(f"nested more than {MAX_DEPTH} deep", _line(event), path[:8])
+        if isinstance(event, AliasEvent):
+            return self.alias(event, path, depth)
+        if isinstance(event, NodeEvent) and event.anchor is not None:
+            self.anchors[event.anchor] = None
+        if getattr(event, "tag", None) is not None:
+            self.problems.append(Problem(path, "tags such as !!str are not allowed", _line(event)))
+        if isinstance(event, MappingStartEvent):
+            node = self.mapping(event, path, depth)
+        elif isinstance(event, SequenceStartEvent):
+            node = self.sequence(event, path, depth)
+        else:
+            node = self.scalar(event, path)
+        if isinstance(event, NodeEvent) and event.anchor is not None:
+            self.anchors[event.anchor] = node
+        return node
+
+    def mapping(self, event: Event, path: Path, depth: int) -> _Node:
+        value: dict[str, Any] = {}
+        members: dict[str | int, Mark] = {}
+        node = _Node(value, Mark(_line(event), members))
+        while not isinstance(key_event := next(self.events), MappingEndEvent):
+            key = self.key(key_event, path, depth)
+            member = self.node(next(self.events), (*path, key), depth + 1)
+            if key in value:
+                cause = f"key {key!r} stands here twice, first on line {members[key].line}"
+                self.problems.append(Problem((*path, key), cause, _line(key_event)))
+                continue
+            value[key] = member.value
+            members[key] = Mark(_line(key_event), member.mark.members)
+            node.weight += member.weight + len(key)
+            node.height = max(node.height, member.height + 1)
+        return node
+
+    def key(self, event: Event, path: Path, depth: int) -> str:
+        node = self.node(event, path, depth + 1)
+        if isinstance(node.value, str):
+            return node.value
+        if isinstance(event, ScalarEvent):
+            written = str(event.value)
+            self.problems.append(Problem(path, f"a key is a text: put {written!r} in quotes", _line(event)))
+            return written
+        raise _StopReadingError("a key is a text, not a collection", _line(event), path)
+
+    def sequence(self, event: Event, path: Path, depth: int) -> _Node:
+        value: list[Any] = []
+        members: dict[str | int, Mark] = {}
+        node = _Node(value, Mark(_line(event), members))
+        while not isinstance(item_event := next(self.events), SequenceEndEvent):
+            member = self.node(item_event, (*path, len(value)), depth + 1)
+            members[len(value)] = Mark(_line(item_event), member.mark.members)
+            value.append(member.value)
+            node.weight += member.weight
+            node.height = max(node.height, member.height + 1)
+        return node
+
+    def alias(self, event: AliasEvent, path: Path, depth: int) -> _Node:
+        node = self.anchors.get(event.anchor)
+        if node is None:
+            cause = "refers to what it is part of" if event.anchor in self.anchors else "is not defined before this"
+            raise _StopReadingError(f"alias *{event.anchor} {cause}", _line(event), path)
+        self.aliased += node.weight
+        if self.aliased > MAX_ALIASED:
+            raise _StopReadingError("aliases make the document too large", _line(event), path)
+        if depth + node.height > MAX_DEPTH:
+            raise _StopReadingError(f"nested more than {MAX_DEPTH} deep", _line(event), path)
+        return node
+
+    def scalar(self, event: Event, path: Path) -> _Node:
+        text = str(getattr(event, "value", ""))
+        try:
+            value = _plain(text) if getattr(event, "style", None) is None else _text(text)
+        except ValueError as error:
+            self.problems.append(Problem(path, str(error), _line(event)))
+            value = None
+        return _Node(value, Mark(_line(event)), weight=1 + len(text))
+
+
+def _line(event: Event) -> int:
+    return int(event.start_mark.line) + 1
+
+
+def _text(text: str) -> str:
+    """Return a quoted text; JSON escapes characters beyond the BMP as two halves, which are joined here."""
+    if text.isascii():
+        return text
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        raise ValueError("half of a character: \\ud800 to \\udfff come in pairs") from None
+
+
+def _plain(text: str) -> str | int | float | bool | None:
+    """Return what the core schema makes of an unquoted text.
+
+    Raises:
+        ValueError: a number that JSON can't hold.
+    """
+    if text in _NULLS:
+        return None
+    if text in _BOOLEANS:
+        return _BOOLEANS[text]
+    if _INTEGER.fullmatch(text):
+        number = int(text, 0 if text.startswith(("0o", "0x")) else 10)
+        if not _MIN_INTEGER <= number <= _MAX_INTEGER:
+            raise ValueError("an integer has at most 64 bits; put it in quotes to make it a text")
+        return number
+    if _FLOAT.fullmatch(text) and math.isfinite(float(text)):
+        return float(text)
+    if _FLOAT.fullmatch(text) or _NO_JSON_NUMBER.fullmatch(text):
+        raise ValueError(f"{text[:40]} is no number that JSON can hold; put it in quotes to make it a text")
+    return text

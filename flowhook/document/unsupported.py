@@ -1,0 +1,100 @@
+"""What the DSL has, and DESIGN promises, that Flowhook does not execute yet.
+
+It is refused by name when a flow is applied: nothing that is written in a flow file is ever silently ignored. To
+support one of these is to give it a model and a meaning in the runner, and to strike it from its table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from flowhook.document.problems import Path, Problem
+from flowhook.document.tasks import kind_of
+
+KEYS: Final[Mapping[tuple[str, ...], str]] = {
+    ("schedule",): "schedules are not supported yet",
+    ("timeout",): "timeouts are not supported yet",
+    ("evaluate",): "`evaluate` is not supported yet: expressions are jq, in strict mode",
+    ("use", "authentications"): "authentications are not supported yet",
+    ("use", "catalogs"): "catalogs are not supported yet",
+    ("use", "extensions"): "extensions are not supported yet",
+    ("use", "functions"): "functions of a workflow's own are not supported yet",
+    ("use", "retries"): "retry policies are not supported yet",
+    ("use", "timeouts"): "timeouts are not supported yet",
+    ("webhook", "callbacks"): "callbacks are not supported yet",
+    ("webhook", "respond", "timeout"): "`timeout` belongs to mode reply, which is not supported yet",
+    ("webhook", "respond", "on_fault"): "`on_fault` belongs to mode reply, which is not supported yet",
+    ("execution", "order_by"): "`order_by` is not supported yet",
+    ("execution", "retry"): "retry policies are not supported yet",
+}
+"""By path from the top of a document."""
+
+VALUES: Final[Mapping[tuple[tuple[str, ...], str], str]] = {
+    (("webhook", "respond", "mode"), "reply"): "mode reply is not supported yet; mode accept is",
+}
+"""By path from the top of a document, and value."""
+
+TASK_KINDS: Final[Mapping[str, str]] = {
+    "emit": "`emit` tasks are not supported yet",
+    "for": "`for` tasks are not supported yet",
+    "fork": "`fork` tasks are not supported yet",
+    "listen": "`listen` tasks are not supported yet",
+    "run": "`run` tasks are not supported yet",
+    "try": "`try` tasks are not supported yet",
+    "wait": "`wait` tasks are not supported yet",
+}
+"""By kind of task."""
+
+TASK_KEYS: Final[Mapping[tuple[str, ...], str]] = {
+    ("timeout",): "timeouts are not supported yet",
+    ("metadata", "retry"): "retry policies are not supported yet",
+    ("with", "endpoint", "authentication"): "authentication is not supported yet: set the header Authorization",
+}
+"""By path from a task; what stands below `with` counts for `call: http` only."""
+
+FUNCTIONS: Final[Mapping[str, str]] = {
+    "a2a": "A2A calls are not supported yet",
+    "asyncapi": "AsyncAPI calls are not supported yet",
+    "email.send": "`email.send` is not supported yet",
+    "grpc": "gRPC calls are not supported yet",
+    "mcp": "MCP calls are not supported yet",
+    "openapi": "OpenAPI calls are not supported yet",
+    "reply": "`reply` is not supported yet",
+    "webhook.send": "`webhook.send` is not supported yet",
+}
+"""By name of the called function; a component of that name comes first."""
+
+
+def in_document(data: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what a document has, outside of tasks, that is not supported yet."""
+    yield from _find(KEYS, data, ())
+    for (path, value), cause in VALUES.items():
+        found, present = _get(data, path)
+        if found and present == value:
+            yield Problem(path, cause)
+
+
+def in_task(task: Mapping[str, Any], path: Path) -> Iterator[Problem]:
+    """Yield what a task has that is not supported yet."""
+    kind = kind_of(task)
+    if kind is not None and kind in TASK_KINDS:
+        yield Problem((*path, kind), TASK_KINDS[kind])
+        return
+    for problem in _find(TASK_KEYS, task, path):
+        if problem.path[len(path)] != "with" or task.get("call") == "http":
+            yield problem
+
+
+def _find(table: Mapping[tuple[str, ...], str], data: Mapping[str, Any], path: Path) -> Iterator[Problem]:
+    for keys, cause in table.items():
+        if _get(data, keys)[0]:
+            yield Problem((*path, *keys), cause)
+
+
+def _get(data: object, keys: tuple[str, ...]) -> tuple[bool, object]:
+    for key in keys:
+        if not isinstance(data, dict) or key not in data:
+            return False, None
+        data = data[key]
+    return True, data

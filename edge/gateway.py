@@ -29,14 +29,12 @@ from flowhook.errors import FlowhookError
 from flowhook.signatures import Match, RequestView, SignatureError, Verifier, strip_query
 from flowhook.v1.failure_pb2 import DISPOSITION_RETRYABLE, Failure
 from flowhook.wire import fast
+from flowhook.wire.failures import THROTTLED
 
 PREFIX: Final = "/hook/"
 
 BODYLESS_METHODS: Final = frozenset({"GET", "DELETE"})
 """Requests of these methods are complete without a body, whatever their Content-Type says."""
-
-LIMITS: Final = frozenset({"RATE_LIMITED", "BACKLOG_FULL"})
-"""Reasons of the router that are the sender's to mind: 429."""
 
 
 class _Refused(Exception):  # noqa: N818 - carries an answer, not an error
@@ -171,7 +169,7 @@ class Gateway:
         if failure.reason == "FLOW_NOT_FOUND":
             self._directory.drop(endpoint.flow_id)
             return answers.FLOW_NOT_FOUND
-        if failure.reason in LIMITS:
+        if failure.reason in THROTTLED:
             return answers.limited(failure.reason, failure.retry_after_seconds or 1)
         if failure.disposition == DISPOSITION_RETRYABLE:
             return answers.unavailable(failure.reason, failure.retry_after_seconds or 1)

@@ -142,7 +142,8 @@ async def _serve(settings: RouterSettings, lifecycle: Lifecycle, storage: Storag
         ExecutionService(host=host, state=state, acceptance=acceptance, now_ms=_now_ms), server
     )
     runner_service_pb2_grpc.add_RunnerServiceServicer_to_server(runners, server)
-    cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(ClusterService(lambda: _describe(lifecycle, registry)), server)
+    cluster = ClusterService(lambda: _describe(lifecycle, registry))
+    cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(cluster, server)
     health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
     reflection.enable_server_reflection([*_SERVICES, HEALTH_SERVICE, reflection.SERVICE_NAME], server)
 

@@ -16,11 +16,9 @@ import orjson
 
 from flowhook import ids
 from flowhook.errors import (
-    ExhaustedError,
     FlowhookError,
     InternalError,
     InvalidError,
-    NotFoundError,
     UnavailableError,
 )
 from flowhook.model import Change, Event, Execution, ExecutionDetail, Flow, Reply, SecretInfo, Status, WorkflowError
@@ -29,7 +27,6 @@ from flowhook.v1 import (
     cluster_service_pb2_grpc,
     execution_service_pb2,
     execution_service_pb2_grpc,
-    failure_pb2,
     flow_service_pb2,
     flow_service_pb2_grpc,
     ingest_service_pb2,
@@ -38,6 +35,7 @@ from flowhook.v1 import (
     secret_service_pb2_grpc,
 )
 from flowhook.wire import convert
+from flowhook.wire.failures import failure_from_proto
 
 T = TypeVar("T")
 
@@ -179,19 +177,7 @@ def _accepted_id(response: ingest_service_pb2.IngestEventsResponse) -> str:
     result = response.results[0]
     if result.WhichOneof("outcome") == "accepted":
         return result.accepted.execution_id
-    raise error_of_failure(result.rejected)
-
-
-def error_of_failure(failure: failure_pb2.Failure) -> FlowhookError:
-    """Return the error that the refusal of one event stands for."""
-    retry_after = max(failure.retry_after_seconds, 1)
-    if failure.reason.endswith("_NOT_FOUND"):
-        return NotFoundError(failure.message, reason=failure.reason)
-    if failure.disposition != failure_pb2.DISPOSITION_RETRYABLE:
-        return InvalidError(failure.message, reason=failure.reason)
-    if failure.reason.startswith("STORAGE_") or failure.reason == UnavailableError.default_reason:
-        return UnavailableError(failure.message, reason=failure.reason, retry_after=retry_after)
-    return ExhaustedError(failure.message, reason=failure.reason, retry_after=retry_after)
+    raise failure_from_proto(result.rejected)
 
 
 def invoke(event: Event, max_wait: float) -> Call[Reply]:

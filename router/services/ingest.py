@@ -10,8 +10,9 @@ from typing import Any, Final
 from flowhook import ids, limits
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError, UnavailableError
 from flowhook.model import Status, WorkflowError
-from flowhook.v1 import envelope_pb2, failure_pb2, ingest_service_pb2, ingest_service_pb2_grpc
+from flowhook.v1 import envelope_pb2, ingest_service_pb2, ingest_service_pb2_grpc
 from flowhook.wire import convert
+from flowhook.wire.failures import failure_to_proto
 from router.dispatch.host import ShardHost
 from router.flows import FlowEntry, FlowTable
 from router.metrics import RouterMetrics
@@ -178,15 +179,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
 
     def _rejected(self, error: FlowhookError) -> _Result:
         self._metrics.rejected(error.reason)
-        retryable = isinstance(error, ExhaustedError | UnavailableError)
-        return _Result(
-            rejected=failure_pb2.Failure(
-                reason=error.reason,
-                message=error.message,
-                disposition=failure_pb2.DISPOSITION_RETRYABLE if retryable else failure_pb2.DISPOSITION_PERMANENT,
-                retry_after_seconds=error.retry_after if isinstance(error, ExhaustedError | UnavailableError) else 0,
-            )
-        )
+        return _Result(rejected=failure_to_proto(error))
 
 
 def _answer(

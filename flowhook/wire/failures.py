@@ -1,0 +1,31 @@
+"""Refusals of single events, as data inside a successful answer. See `flowhook.v1.Failure`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError, UnavailableError
+from flowhook.v1 import failure_pb2
+
+THROTTLED: Final = frozenset({"RATE_LIMITED", "BACKLOG_FULL"})
+"""Reasons that say a flow's own limit is reached; everything else that can be retried is a want of the router's."""
+
+
+def failure_to_proto(error: FlowhookError) -> failure_pb2.Failure:
+    """Return an error as the fate of one event."""
+    retry_after = error.retry_after if isinstance(error, ExhaustedError | UnavailableError) else 0
+    return failure_pb2.Failure(
+        reason=error.reason,
+        message=error.message,
+        disposition=failure_pb2.DISPOSITION_RETRYABLE if retry_after else failure_pb2.DISPOSITION_PERMANENT,
+        retry_after_seconds=retry_after,
+    )
+
+
+def failure_from_proto(failure: failure_pb2.Failure) -> FlowhookError:
+    """Return the error that the refusal of one event stands for."""
+    if failure.disposition == failure_pb2.DISPOSITION_RETRYABLE:
+        kind = ExhaustedError if failure.reason in THROTTLED else UnavailableError
+        return kind(failure.message, reason=failure.reason, retry_after=max(failure.retry_after_seconds, 1))
+    missing = failure.reason.endswith("_NOT_FOUND")
+    return (NotFoundError if missing else InvalidError)(failure.message, reason=failure.reason)

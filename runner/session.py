@@ -370,8 +370,8 @@ class Session:
         self._accepting = False
 
     def renew(self, now: float) -> None:
-        """Renew all leases with the next write."""
-        if self._phase is _Phase.ATTACHED and self._held:
+        """Renew all leases with the next write; without any, it is the sign of life that the next ones rest on."""
+        if self._phase is _Phase.ATTACHED:
             self._renewal = True
             self._renewed_at = now
 

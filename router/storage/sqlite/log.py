@@ -42,10 +42,16 @@ _INSERT_KEY = Bulk(
 
 
 class Batch(NamedTuple):
-    """Events of one call, with the names of the blobs that hold payloads, by position."""
+    """Events of one call.
+
+    Attributes:
+        blobs: names of the blobs that hold payloads, by the events' positions.
+        row_bytes: what the events take in the database, roughly, if all of them are new.
+    """
 
     events: Sequence[NewEvent]
     blobs: dict[int, str]
+    row_bytes: int
 
 
 class Logged(NamedTuple):
@@ -94,7 +100,7 @@ class AppendOperation:
         rows.find(connection, [event for batch in arguments for event in batch.events])
         results: list[Logged | FlowhookError] = []
         for batch in arguments:
-            self.full = room is not None and rows.bytes + _size(batch.events) > room
+            self.full = room is not None and rows.bytes + batch.row_bytes > room
             results.append(storage_full() if self.full else self._take(connection, batch, rows))
         rows.insert(connection)
         return results
@@ -134,9 +140,9 @@ class AppendOperation:
                 rows.events.append((seq, payload))
             else:
                 rows.blobs.append((seq, name, len(payload)))
-            rows.bytes += len(payload) + ROW_BYTES
             logged.appended.append(Appended(seq))
             logged.new.append(LoggedEvent(seq, event))
+        rows.bytes += batch.row_bytes
         return logged
 
     def _intern(self, connection: sqlite3.Connection, flow_id: str) -> int:
@@ -186,9 +192,10 @@ class SqliteLog:
             return []
         large = [index for index, event in enumerate(events) if len(event.payload) > limits.INLINE_BODY_BYTES]
         blobs = await asyncio.to_thread(self._write_blobs, events, large) if large else {}
-        batch = Batch(events, blobs)
+        size = sum(len(event.payload) for event in events) + ROW_BYTES * len(events)
+        batch = Batch(events, blobs, size - sum(len(events[index].payload) for index in blobs))
         try:
-            logged: Logged = await self._writer.call(self._operation, batch, size=_size(events), refusable=True)
+            logged: Logged = await self._writer.call(self._operation, batch, size=size, refusable=True)
         except FlowhookError as error:
             # After an I/O error the log may hold the transaction nevertheless, and a crash would bring it back: what
             # it would refer to stays until storage is opened again. The same goes for a call that is cancelled.
@@ -216,7 +223,3 @@ class SqliteLog:
 def _digest(flow_id: str, dedupe_key: str) -> bytes:
     """Return a key's fingerprint: 16 bytes instead of up to 256, in an index where each insert hits another page."""
     return hashlib.blake2b(f"{flow_id}\0{dedupe_key}".encode(), digest_size=16).digest()
-
-
-def _size(events: Sequence[NewEvent]) -> int:
-    return sum(len(event.payload) for event in events) + ROW_BYTES * len(events)

@@ -77,6 +77,13 @@ async def test_nothing_of_a_refused_append_is_there(small, new_event):
     assert len(await state.unfinished(limit=10_000)) == len(seqs)
 
 
+async def test_the_file_of_a_refused_append_is_removed(path, small, new_event):
+    await fill(small, new_event)
+    with pytest.raises(UnavailableError):
+        await small.log(0).append([new_event(LARGE), new_event(b"x" * 1000)])
+    assert list((path.parent / "blobs").glob("*/*")) == []
+
+
 async def test_work_is_finished_even_when_new_events_fill_the_last_page_in_the_same_commit(
     path, new_event, stall, monkeypatch
 ):

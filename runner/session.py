@@ -360,7 +360,7 @@ class Session:
             self._outcomes.append(held.outcome)
 
     def report(self, lease: bytes, ending: Ending) -> None:
-        """Report how the attempt of an earlier child ended: it is not among the held leases, and sent until settled."""
+        """Report how the attempt of an earlier child ended: its lease is held until that is settled."""
         self._held[lease] = _Held(0, outcome=Outcome(lease, ending))
         if self.attached:
             self._outcomes.append(Outcome(lease, ending))
@@ -386,8 +386,7 @@ class Session:
         """Return everything there is to say now, in the order in which it has to be said."""
         if self._hello:
             self._hello = False
-            held = tuple(lease for lease, entry in self._held.items() if entry.size)
-            return [Hello(*self._identity, held_leases=held, losses_explained=self._explained)]
+            return [Hello(*self._identity, held_leases=tuple(self._held), losses_explained=self._explained)]
         if not self.attached:
             return []
         messages: list[Outgoing] = []
@@ -413,7 +412,7 @@ class Session:
         self._explained = True
         effects: list[Effect] = [Attached(message.lease_seconds / RENEWALS_PER_LEASE)]
         for lease, held in list(self._held.items()):
-            if held.size and lease not in message.kept:
+            if lease not in message.kept:
                 self._drop(lease)
                 effects.append(Abandon(lease, "LEASE_LOST"))
                 continue
@@ -426,8 +425,7 @@ class Session:
         self._permitted = max(0, self._permitted - 1)
         if assignment.lease in self._held:
             return None
-        # an empty event has no lease worth holding, but it has to be told from what `report` put here
-        size = max(1, len(assignment.event) + sum(len(entry.output or b"") for entry in assignment.journal))
+        size = len(assignment.event) + sum(len(entry.output or b"") for entry in assignment.journal)
         self._held[assignment.lease] = _Held(size)
         self._running += 1
         self._bytes += size

@@ -111,11 +111,13 @@ class Attachment:
                             self.on_attached()
                         case session.Reattach(grace=grace):
                             limit.reschedule(asyncio.get_running_loop().time() + grace)
-                        case session.Forget(lease=lease):
+                        case session.Forget(lease=lease) | session.Abandon(lease=lease):
                             self.on_forgotten(lease)
+                            perform_all((effect,), executions)
                         case _:
                             perform_all((effect,), executions)
                 self._pending.set()
+                self._received.set()
 
     async def _write(self, call: _Call) -> None:
         try:

@@ -1,0 +1,85 @@
+"""A way to run documents without a clock, a socket or a guard."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import orjson
+import pytest
+
+from flowhook.model import JournalEntry
+from runner.evaluator import Evaluator
+from runner.interpreter.effects import Completed, Faulted, Pause, Perform, Result
+from runner.interpreter.program import compile_program
+from runner.interpreter.run import Run
+from runner.interpreter.scope import Workflow
+
+
+class World:
+    """Answers effects: with what `answers` says by function, or with a count."""
+
+    def __init__(self, answers=None):
+        self.answers = answers or {}
+        self.performed: list[Perform] = []
+        self._count = count(1)
+
+    def perform(self, effect):
+        self.performed.append(effect)
+        answer = self.answers.get(effect.function)
+        if answer is None:
+            return Result(orjson.dumps({"n": next(self._count)}))
+        value = answer(effect) if callable(answer) else answer
+        return value if isinstance(value, Result) else Result(orjson.dumps(value))
+
+
+class Outcome:
+    def __init__(self, step, world, journal, turns):
+        self.step, self.world, self.journal, self.turns = step, world, journal, turns
+
+    @property
+    def output(self):
+        assert isinstance(self.step, Completed), self.step
+        return orjson.loads(self.step.output)
+
+    @property
+    def error(self):
+        assert isinstance(self.step, Faulted), self.step
+        return self.step.error
+
+
+@pytest.fixture(scope="session")
+def evaluator():
+    return Evaluator()
+
+
+@pytest.fixture
+def execute(evaluator):
+    """Run tasks to the end: `execute(tasks, input, ...)`."""
+
+    def run(do, data=None, *, journal=(), world=None, stop_after=None, secrets=None, **more):
+        definition = {"document": {"name": "test"}, "do": do, **more}
+        program = compile_program(definition, evaluator)
+        workflow = Workflow("evt_1", definition, data, 1_700_000_000_000, lambda: 1_700_000_001_000, secrets or {})
+        world = world or World()
+        written, turns = list(journal), 0
+        execution = Run(program, workflow, journal)
+        step = execution.start()
+        while isinstance(step, Perform | Pause):
+            if isinstance(step, Pause):
+                turns += 1
+                step = execution.resume()
+                continue
+            if stop_after is not None and len(written) >= stop_after:
+                break
+            result = world.perform(step)
+            if result.error is None or step.catchable:
+                written.append(JournalEntry(step.key, result.output, result.error))
+            step = execution.resume(result)
+        return Outcome(step, world, tuple(written), turns)
+
+    run.World = World
+    return run
+
+
+def task(name, **body):
+    return {name: body}

@@ -1,0 +1,93 @@
+"""Replay: wherever an execution is cut, its journal leads to the same end, and no effect happens twice."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from flowhook.model import JournalEntry
+
+DO = [
+    {"first": {"call": "f", "with": {"v": "${ .start }"}, "export": {"as": "${ {first: .n} }"}}},
+    {"keep": {"set": {"n": "${ .n }", "round": "${ (.round // 0) }"}}},
+    {
+        "loop": {
+            "do": [
+                {"call": {"call": "f", "with": {"v": "${ .n }"}, "output": {"as": "${ {n: .n, round: ($input.round + 1)} }"}}},
+            ]
+        }
+    },
+    {"again": {"switch": [{"more": {"when": ".round < 3", "then": "loop"}}]}},
+    {"last": {"call": "f", "output": {"as": "${ {last: .n, first: $context.first} }"}}},
+]  # fmt: skip
+
+
+def test_effects_are_told_apart_by_place_and_visit(execute):
+    outcome = execute(DO, {"start": 1})
+    assert [entry.key for entry in outcome.journal] == [
+        "/do/0/first#0",
+        "/do/2/loop/do/0/call#0",
+        "/do/2/loop/do/0/call#1",
+        "/do/2/loop/do/0/call#2",
+        "/do/4/last#0",
+    ]
+    assert outcome.output == {"last": 5, "first": 1}
+
+
+@pytest.mark.parametrize("cut", range(6))
+def test_an_execution_that_is_cut_anywhere_ends_the_same_and_repeats_nothing(execute, cut):
+    whole = execute(DO, {"start": 1})
+    world = execute.World()
+    before = execute(DO, {"start": 1}, world=world, stop_after=cut)
+    assert len(before.journal) == cut
+    after = execute(DO, {"start": 1}, world=world, journal=before.journal)
+    assert after.output == whole.output
+    assert after.journal == whole.journal
+    assert len(world.performed) == len(whole.world.performed)
+    assert len({effect.key for effect in world.performed}) == len(world.performed)
+
+
+def tasks_strategy():
+    name = st.integers(0, 10**6).map(lambda number: f"t{number}")
+    leaf = st.one_of(
+        st.just({"call": "f", "output": {"as": "${ {n: .n} }"}}),
+        st.just({"set": {"n": "${ (.n // 0) + 1 }"}}),
+        st.just({"if": "(.n // 0) % 2 == 0", "call": "f"}),
+    )
+    blocks = st.recursive(
+        leaf,
+        lambda inner: st.lists(st.tuples(name, inner), min_size=1, max_size=4, unique_by=lambda pair: pair[0]).map(
+            lambda pairs: {"do": [{key: value} for key, value in pairs]}
+        ),
+        max_leaves=12,
+    )
+    return st.lists(st.tuples(name, blocks), min_size=1, max_size=5, unique_by=lambda pair: pair[0]).map(
+        lambda pairs: [{key: value} for key, value in pairs]
+    )
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(do=tasks_strategy(), cuts=st.lists(st.integers(0, 12), max_size=3))
+def test_any_flow_survives_any_cuts(execute, do, cuts):
+    whole = execute(do, {"n": 0})
+    world, journal = execute.World(), ()
+    for cut in sorted(cuts):
+        if cut >= len(journal):
+            journal = execute(do, {"n": 0}, world=world, journal=journal, stop_after=cut).journal
+    after = execute(do, {"n": 0}, world=world, journal=journal)
+    assert after.output == whole.output
+    assert after.journal == whole.journal
+    assert [effect.key for effect in world.performed] == [effect.key for effect in whole.world.performed]
+
+
+def test_a_journal_that_does_not_fit_is_a_fault_and_nothing_is_performed(execute):
+    world = execute.World()
+    outcome = execute(DO, {"start": 1}, world=world, journal=(JournalEntry("/do/9/other#0", b"1"),))
+    assert "diverged" in outcome.error.detail
+    assert (outcome.error.status, world.performed) == (500, [])
+
+
+def test_a_journal_with_more_than_the_flow_comes_to_is_a_fault(execute):
+    outcome = execute([{"a": {"set": {"x": 1}}}], {}, journal=(JournalEntry("/do/9/other#0", b"1"),))
+    assert "diverged" in outcome.error.detail

@@ -5,18 +5,25 @@ Source: dsl-reference.md, "Input", "Output", "Export", "Schema".
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, PlainValidator
+from pydantic_core import PydanticCustomError
 
 from flowhook.document.model import Model, Transformation
+
+
+def _schema(value: object) -> object:
+    if isinstance(value, dict | bool):
+        return value
+    raise PydanticCustomError("flow", "expected a JSON Schema: a mapping")
 
 
 class Schema(Model):
     """A JSON Schema (2020-12) that data has to meet. The schemas of other formats and places are refused at apply."""
 
     format: str = "json"
-    document: dict[str, Any] | bool
+    document: Annotated[dict[str, Any] | bool, PlainValidator(_schema)]
 
 
 class Input(Model):

@@ -23,7 +23,7 @@ def check_schema(schema: Any, path: Path) -> Iterator[Problem]:
     if not isinstance(schema, dict):
         return
     if "resource" in schema:
-        yield Problem((*path, "resource"), "external schemas are not supported yet: write it inline, below `document`")
+        yield Problem(path, "external schemas (`resource`) are not supported yet: write it inline, as `document`")
     schema_format = schema.get("format", "json")
     if isinstance(schema_format, str) and schema_format not in FORMATS:
         yield Problem((*path, "format"), f"schemas of format {schema_format!r} are not supported yet; json is")

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, Tag, ValidationError
 from pydantic_core import ErrorDetails
 
+from flowhook import limits
 from flowhook.document import workflow
 from flowhook.document.auth import KINDS as AUTH_KINDS
 from flowhook.document.auth import AuthKind
@@ -22,10 +23,13 @@ from flowhook.document.unsupported import TASK_KINDS
 _NAMED_LISTS: Final = frozenset({"do", "switch"})
 """Keys of lists whose items are mappings of one name to what the models hold."""
 
+_SECRET_NAME: Final = rf"^[A-Za-z0-9._-]{{1,{limits.MAX_SECRET_NAME_LENGTH}}}$"
+
 _PATTERNS: Final = {
     workflow.NAME_PATTERN: "expected letters, digits and hyphens, at most 63, with no hyphen at either end",
     workflow.DSL_VERSION_PATTERN: "expected a version 1.0.x of the DSL, such as 1.0.3",
     workflow.SEMANTIC_VERSION_PATTERN: "expected a semantic version such as 1.0.0",
+    _SECRET_NAME: "expected letters, digits, '-', '_' and '.', at most 127",
 }
 
 _LISTS: Final = {"do": "expected a list of tasks", "switch": "expected a list of cases"}
@@ -48,8 +52,8 @@ _CAUSES: Final[Mapping[str, _Describe]] = {
     "model_attributes_type": lambda _error, _path: "expected a mapping",
     "tuple_type": lambda _error, path: _LISTS.get(str(path[-1]) if path else "", "expected a list"),
     "list_type": lambda _error, path: _LISTS.get(str(path[-1]) if path else "", "expected a list"),
-    "too_short": lambda error, _path: f"expected at least {error['ctx']['min_length']}",
-    "too_long": lambda error, _path: f"expected at most {error['ctx']['max_length']}",
+    "too_short": lambda error, _path: f"expected at least {_items(error['ctx']['min_length'])}",
+    "too_long": lambda error, _path: f"expected at most {_items(error['ctx']['max_length'])}",
     "greater_than": lambda error, _path: f"expected more than {error['ctx']['gt']}",
     "greater_than_equal": lambda error, _path: f"expected at least {error['ctx']['ge']}",
     "less_than": lambda error, _path: f"expected less than {error['ctx']['lt']}",
@@ -73,6 +77,8 @@ def check_shape(
         model.model_validate(data)
     except ValidationError as failure:
         for error in failure.errors(include_url=False):
+            if error["type"] == "too_short" and len(error["input"]) >= error["ctx"]["min_length"]:
+                continue  # pydantic counts only those that are valid
             place = _place(error["loc"], data)
             yield Problem((*path, *place), _cause(error, place, model, data, siblings))
 
@@ -111,6 +117,10 @@ def _cause(error: ErrorDetails, place: Path, model: type[BaseModel], data: Any, 
         return describe(error, place)
     text = error["msg"]
     return text[:1].lower() + text[1:] if text[1:2].islower() else text
+
+
+def _items(count: int) -> str:
+    return "one item" if count == 1 else f"{count} items"
 
 
 def _quoting(value: object) -> str:

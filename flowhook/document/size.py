@@ -11,7 +11,6 @@ from typing import Final
 from flowhook.errors import InvalidError
 
 _UNITS: Final = {
-    "": 1,
     "B": 1,
     "kB": 10**3,
     "KB": 10**3,
@@ -21,7 +20,7 @@ _UNITS: Final = {
     "MiB": 2**20,
     "GiB": 2**30,
 }
-_SIZE: Final = re.compile(r"([0-9]{1,15}) ?(|B|[kKMG]B|[KMG]iB)")
+_SIZE: Final = re.compile(r"([0-9]{1,15})(?: ?(B|[kKMG]B|[KMG]iB))?")
 
 
 def parse_size(value: object) -> int:
@@ -38,4 +37,4 @@ def parse_size(value: object) -> int:
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise InvalidError("expected a size such as 10MiB, 512KiB or a number of bytes", reason="SIZE_INVALID")
-    return int(match[1]) * _UNITS[match[2]]
+    return int(match[1]) * _UNITS[match[2] or "B"]

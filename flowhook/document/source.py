@@ -90,7 +90,7 @@ def read(source: bytes) -> Source:
     try:
         data, mark = reader.document()
     except _StopReadingError as stop:
-        return Source(None, Mark(1), [*reader.problems, stop.problem])
+        return Source(None, Mark(0), [*reader.problems, stop.problem])
     return Source(data, mark, reader.problems)
 
 

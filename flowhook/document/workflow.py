@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field
 
+from flowhook.document.auth import SecretName
 from flowhook.document.dataflow import Input, Output
 from flowhook.document.model import Model
 from flowhook.document.tasks import ErrorDefinition, TaskItem
@@ -46,7 +47,7 @@ class Use(Model):
     """What tasks refer to by name."""
 
     errors: dict[str, ErrorDefinition] = Field(default_factory=dict)
-    secrets: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,127}$")], ...] = ()
+    secrets: tuple[SecretName, ...] = ()
 
 
 class Workflow(Model):

@@ -1,0 +1,150 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowhook import limits
+from flowhook.document.problems import key_of, line_of
+from flowhook.document.source import MAX_DEPTH, read
+
+
+def value_of(text):
+    source = read(text.encode() if isinstance(text, str) else text)
+    assert source.problems == []
+    return source.data
+
+
+def problem_of(text):
+    (problem,) = read(text.encode() if isinstance(text, str) else text).problems
+    return problem.line, key_of(problem.path), problem.cause
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("on", "on"),
+        ("yes", "yes"),
+        ("2024-01-01", "2024-01-01"),
+        ("12:30:45", "12:30:45"),
+        ("1_000", "1_000"),
+        ("1.0.3", "1.0.3"),
+        ("true", True),
+        ("False", False),
+        ("~", None),
+        ("", None),
+        ("null", None),
+        ("'null'", "null"),
+        ('"5"', "5"),
+        ("010", 10),
+        ("0o10", 8),
+        ("0xff", 255),
+        ("-7", -7),
+        ("+7", 7),
+        ("1.5", 1.5),
+        (".5", 0.5),
+        ("1e3", 1000.0),
+        ("18446744073709551615", 2**64 - 1),
+        ("=", "="),
+        ("|\n  ${ .a\n  }", "${ .a\n}"),
+        ('"\\ud83d\\ude00"', "😀"),
+        ("&a 1", 1),
+        ("[&a x, *a, *a]", ["x", "x", "x"]),
+    ],
+)
+def test_scalars_are_what_the_core_schema_of_yaml_1_2_says(text, value):
+    result = value_of(f"k: {text}")["k"]
+    assert (type(result), result) == (type(value), value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+    # YAML has no unescaped C1 controls, and folds these line breaks, where JSON keeps them.
+    | st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\u2028\u2029\ufeff\ufffe\uffff")),
+    lambda inner: st.lists(inner, max_size=4)
+    | st.dictionaries(st.text(st.characters(codec="ascii", min_codepoint=32, max_codepoint=126)), inner, max_size=4),
+    max_leaves=20,
+)  # fmt: skip
+
+
+@given(
+    data=st.dictionaries(st.sampled_from(["a", "b c", ""]), JSON),
+    escaped=st.booleans(),
+    indent=st.sampled_from([None, 2, "\t"]),
+)
+def test_json_is_read_as_json(data, escaped, indent):
+    assert value_of(json.dumps(data, ensure_ascii=escaped, indent=indent)) == data
+
+
+@given(source=st.binary(max_size=200))
+def test_no_bytes_raise(source):
+    read(source)
+
+
+@given(source=st.text(alphabet="ab:-?[]{},&*!|>'\"%@`#~ \n\t\\xuU0190.", max_size=60))
+def test_no_text_raises(source):
+    read(source.encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", (0, "", "the file is empty")),
+        ("# nothing\n", (0, "", "the file is empty")),
+        ("a: 1\nb:\n  c: 1\n  c: 2\n", (4, "b.c", "key 'c' stands here twice, first on line 3")),
+        ("a: 1\nb: !!python/object:os.system x", (2, "b", "tags such as !!str are not allowed")),
+        ("a: 1\n1: x", (2, "", "a key is a text: put '1' in quotes")),
+        ("a: 1\n? [b]\n: c", (2, "", "a key is a text, not a collection")),
+        ("a: 1\n---\nb: 2", (2, "", "expected one document in the file, and here starts another")),
+        ("%YAML 1.1\n---\na: 1", (2, "", "a flow file is YAML 1.2")),
+        ("a: 1\nb: *c", (2, "b", "alias *c is not defined before this")),
+        ("a: &a\n  b: [*a]", (2, "a.b[0]", "alias *a refers to what it is part of")),
+        ("a: .nan", (1, "a", ".nan is no number that JSON can hold; put it in quotes to make it a text")),
+        ("a: 1e999", (1, "a", "1e999 is no number that JSON can hold; put it in quotes to make it a text")),
+        ("a: 18446744073709551616", (1, "a", "an integer has at most 64 bits; put it in quotes to make it a text")),
+        ("a: 1\nb: c: d", (2, "", "no valid YAML: a ':' stands where none can be: put the text in quotes")),
+        ("a:\n\tb: 1", (2, "", "no valid YAML: indent with spaces, not with tabs")),
+        ("a: {b", (1, "", "no valid YAML: while parsing a flow mapping expected ',' or '}', but got '<stream end>'")),
+        ("a: 1\nb: \x07", (2, "", "no valid YAML: a character that no text has")),
+        (b"a: 1\nb: \xff", (2, "", "a flow file is UTF-8, and this is none")),
+        ('a: "\\UFFFFFFFF"', (0, "", "no valid YAML")),
+        ('a: "\\ud800"', (1, "a", "half of a character: \\ud800 to \\udfff come in pairs")),
+        ("a" * (limits.MAX_DOCUMENT_BYTES + 1), (0, "", "a flow file has at most 256 KiB")),
+    ],
+)  # fmt: skip
+def test_what_is_refused_names_its_line(text, problem):
+    assert problem_of(text) == problem
+
+
+def test_aliases_can_not_multiply_without_bound():
+    lines = ["a0: &a0 [" + ", ".join(["x"] * 9) + "]"]
+    lines += [f"a{n}: &a{n} [" + ", ".join([f"*a{n - 1}"] * 9) + "]" for n in range(1, 12)]
+    line, _, cause = problem_of("\n".join(lines))
+    assert cause == "aliases make the document too large"
+    assert line < 12
+
+
+def test_nesting_has_a_limit_that_aliases_can_not_pass():
+    assert value_of("[" * MAX_DEPTH + "]" * MAX_DEPTH)
+    assert problem_of("[" * 200_000)[2] == f"nested more than {MAX_DEPTH} deep"
+    deep = "[" * (MAX_DEPTH - 5) + "1" + "]" * (MAX_DEPTH - 5)
+    assert problem_of(f"a: &a {deep}\nb: [[[[[[*a]]]]]]") == (
+        2,
+        "b[0][0][0][0][0][0]",
+        f"nested more than {MAX_DEPTH} deep",
+    )
+
+
+def test_all_problems_of_a_file_are_found_up_to_the_first_that_hides_the_rest():
+    problems = read(b"a: 1\na: 2\nb: !x 1\nc: [").problems
+    assert [problem.line for problem in problems] == [2, 3, 4]
+
+
+def test_every_node_has_its_line():
+    root = read(b"a:\n  b:\n    - c: 1\n    -\n      d: |\n        x\n        y\n      e: &e {f: 1}\n  g: *e\n").root
+    assert line_of(root, ("a", "b", 0, "c")) == 3
+    assert line_of(root, ("a", "b", 1, "d")) == 5
+    assert line_of(root, ("a", "b", 1, "e", "f")) == 8
+    assert line_of(root, ("a", "g")) == 9
+    # What is missing is reported where it ought to be.
+    assert line_of(root, ("a", "b", 0, "missing")) == 3

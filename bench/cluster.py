@@ -70,8 +70,10 @@ async def running_cluster(*options: str, data_dir: Path | None = None) -> AsyncI
             await _until_ready(reading, ready, output)
             ports = json.loads((data_dir / "run" / "cluster.json").read_text())
             token = (data_dir / "admin.token").read_text().strip()
-            async with AsyncClient(ports["grpc"], token=token) as client:
-                yield Cluster(ports["http"], ports["admin"], ports["grpc"], client, data_dir, process, output)
+            async with AsyncClient(ports["grpc_address"], token=token) as client:
+                yield Cluster(
+                    ports["http_url"], ports["admin_url"], ports["grpc_address"], client, data_dir, process, output
+                )
         finally:
             if process.returncode is None:
                 process.terminate()

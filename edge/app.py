@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import socket
 from typing import Any, Final
 
-from tornado.netutil import bind_sockets
+from prometheus_client import CollectorRegistry
 
 from edge.directory import Directory
 from edge.gateway import Gateway
@@ -21,14 +22,18 @@ from flowhook.config import EdgeSettings
 from flowhook.errors import UnavailableError
 from flowhook.process import Lifecycle, Reporter
 
+BACKLOG: Final = 1024
+"""Connections that the kernel holds until they are accepted."""
+
 SPARE_FILES: Final = 256
 """Descriptors that a process needs beside those of its connections."""
 
 
-async def serve(settings: EdgeSettings, lifecycle: Lifecycle) -> None:
+async def serve(settings: EdgeSettings, lifecycle: Lifecycle, *, registry: CollectorRegistry | None = None) -> None:
     """Serve senders until `lifecycle.stop` is set, then drain for at most `settings.drain_seconds`.
 
-    `lifecycle.ready` is set while the flows are known; without a router requests are answered 503.
+    `lifecycle.ready` is set while the flows are known; without a router requests are answered 503. Metrics go into
+    `registry`, the process's own one when absent.
 
     Raises:
         InvalidError: there is no token for the router.
@@ -36,12 +41,12 @@ async def serve(settings: EdgeSettings, lifecycle: Lifecycle) -> None:
     """
     channel = open_channel(settings, "edge")
     try:
-        await _serve(settings, lifecycle, channel)
+        await _serve(settings, lifecycle, channel, registry or metrics.registry())
     finally:
         await channel.close(None)
 
 
-async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any) -> None:
+async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any, registry: CollectorRegistry) -> None:
     counts = Counts()
     router = GrpcRouter(channel)
     loop = asyncio.get_running_loop()
@@ -62,10 +67,9 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any) -> 
     counts.gauge("flowhook_edge_pending_events", "Requests that wait for the router.", lambda: ingest.pending)
     counts.gauge("flowhook_edge_cached_flows", "Flow IDs, known and unknown, in the cache.", lambda: directory.cached)
 
-    registry = metrics.registry()
     registry.register(counts)
     try:
-        sockets = _bind(settings)
+        sockets = _listen(settings.host, settings.http_port)
         for each in sockets:
             lifecycle.announce("http", *each.getsockname()[:2])
         server.add_sockets(sockets)
@@ -86,14 +90,24 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any) -> 
         registry.unregister(counts)
 
 
-def _bind(settings: EdgeSettings) -> list[Any]:
-    """Return listening sockets; `reuse_port` lets several edges share the port."""
+def _listen(host: str, port: int) -> list[socket.socket]:
+    """Return listening sockets for all addresses of `host`; `reuse_port` lets several edges share the port.
+
+    Not `tornado.netutil.bind_sockets`, which leaves its socket open when the port is taken. Blocking.
+    """
+    sockets: list[socket.socket] = []
     try:
-        return bind_sockets(settings.http_port, settings.host, reuse_port=True)
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, address in dict.fromkeys((each[0], each[4]) for each in found):
+            if port == 0 and sockets:
+                address = (address[0], sockets[0].getsockname()[1], *address[2:])  # noqa: PLW2901 - one port for all
+            sockets.append(socket.create_server(address, family=family, backlog=BACKLOG, reuse_port=True))
+            sockets[-1].setblocking(False)
     except OSError as error:
-        raise UnavailableError(
-            f"can't listen on {settings.host}:{settings.http_port}: {error.strerror}", reason="PORT_UNAVAILABLE"
-        ) from None
+        for each in sockets:
+            each.close()
+        raise UnavailableError(f"can't listen on {host}:{port}: {error.strerror}", reason="PORT_UNAVAILABLE") from None
+    return sockets
 
 
 def _file_limit(connections: int) -> int:

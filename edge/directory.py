@@ -23,7 +23,7 @@ from edge.metrics import Counts
 from edge.router import Change, Router
 from flowhook import limits, logs
 from flowhook.document.webhook import Webhook
-from flowhook.errors import FlowhookError, NotFoundError, OutOfRangeError, UnavailableError
+from flowhook.errors import FlowhookError, InternalError, NotFoundError, OutOfRangeError, UnavailableError
 
 MAX_LOOKUPS: Final = 64
 """Lookups at the router at a time; further ones wait for their turn."""
@@ -219,7 +219,11 @@ class Directory:
         while True:
             floor = self._revision
             lookup.changes.clear()
-            endpoint = await self._fetch(flow_id)
+            try:
+                endpoint = await self._fetch(flow_id)
+            except UnavailableError:
+                await asyncio.sleep(RECONNECT_SECONDS)
+                continue
             if endpoint is None:
                 if not any(change.flow_id == flow_id for change in lookup.changes):
                     return None
@@ -249,7 +253,7 @@ class Directory:
             return None
         except ValidationError:
             log.error("a stored flow can't be read", flow=flow_id)  # noqa: TRY400 - it says which flow; the rest is its author's
-            raise UnavailableError("the flow can't be read") from None
+            raise InternalError("the flow can't be read", reason="FLOW_UNREADABLE") from None
         return Endpoint(flow_id, webhook, secrets, revision)
 
     def _remember(self, flow_id: str, endpoint: Endpoint | None) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import grpc.aio
 import orjson
 import pytest
+from prometheus_client import CollectorRegistry
 
 from edge.app import serve
 from flowhook.client.channel import SERVER_OPTIONS
@@ -265,7 +266,7 @@ async def start_edge(router, tmp_path):
     """Start an edge with settings of one's own."""
     edges = []
 
-    async def start(*, wait_ready=True, **settings):
+    async def start(*, wait_ready=True, registry=None, **settings):
         chosen = EdgeSettings(
             router=f"127.0.0.1:{router.port}",
             token="fhk_test",
@@ -273,7 +274,7 @@ async def start_edge(router, tmp_path):
             **{"http_port": 0, "drain_seconds": 1.0, **settings},
         )
         lifecycle = Lifecycle(name="edge-test", role="edge")
-        task = asyncio.create_task(serve(chosen, lifecycle))
+        task = asyncio.create_task(serve(chosen, lifecycle, registry=registry or CollectorRegistry()))
         while "http" not in lifecycle.addresses and not task.done():
             await asyncio.sleep(0)
         if task.done():

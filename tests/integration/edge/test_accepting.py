@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import hmac
+
+import pytest
 
 from flowhook import ids
+from flowhook.errors import InternalError, UnavailableError
 
 
 async def test_a_signed_request_is_stored_and_answered_with_its_id(edge, sign, hmac_auth):
@@ -25,21 +31,27 @@ async def test_a_signed_request_is_stored_and_answered_with_its_id(edge, sign, h
 
 async def test_a_request_to_a_flow_without_auth_is_stored_without_a_principal(edge):
     edge.router.put_flow("open")
-
-    answer = await edge.post("/hook/open")
-
-    assert answer.status == 202
+    assert (await edge.post("/hook/open")).status == 202
     assert not edge.events()[0].HasField("principal")
+
+
+async def test_nothing_is_answered_before_the_event_is_durable(edge):
+    edge.router.put_flow("open")
+    edge.router.gate.clear()
+    post = asyncio.create_task(edge.post("/hook/open"))
+    await edge.router.arrived.wait()
+    assert not post.done()
+    edge.router.gate.set()
+    assert (await post).status == 202
 
 
 async def test_many_requests_at_once_are_sent_in_batches_and_each_gets_its_own_answer(edge):
     edge.router.put_flow("open")
-    await edge.post("/hook/open")
+    await edge.post("/hook/open", b"-1")
     edge.router.gate.clear()
-    edge.router.batches.clear()
+    edge.router.arrived.clear()
     posts = [asyncio.create_task(edge.post("/hook/open", b"%d" % number)) for number in range(40)]
-    while edge.router.batches and sum(edge.router.batches) < 2:
-        await asyncio.sleep(0)
+    await edge.router.arrived.wait()
     edge.router.gate.set()
 
     answers = await asyncio.gather(*posts)
@@ -47,3 +59,219 @@ async def test_many_requests_at_once_are_sent_in_batches_and_each_gets_its_own_a
     by_id = {event.id: event.body for event in edge.events()}
     assert [by_id[answer.json()["id"]] for answer in answers] == [b"%d" % number for number in range(40)]
     assert len(edge.router.batches) < 40
+
+
+async def test_the_request_is_kept_as_it_came_but_for_credentials_and_hop_by_hop_fields(edge):
+    edge.router.put_flow("orders", auth={"api_key": {"header": "X-Api-Key", "secret": "key"}}, subpaths=True)
+    headers = [
+        ("Content-Type", "application/json; charset=utf-8"),
+        ("X-B", "1"),
+        ("X-Api-Key", "a secret of sixteen"),
+        ("X-A", " 2 "),
+        ("x-b", "3"),
+        ("Cookie", "session=1"),
+        ("Authorization", "Bearer abc"),
+        ("Proxy-Authorization", "Basic abc"),
+        ("Connection", "keep-alive, X-Private"),
+        ("X-Private", "4"),
+        ("TE", "trailers"),
+        ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+    ]
+
+    answer = await edge.post("/hook/orders/a%20b/c?x=1&y=%41", b" [1,  2] ", headers)
+
+    assert answer.status == 202
+    (event,) = edge.events()
+    assert [(header.name, header.value) for header in event.headers] == [
+        ("host", b"edge.test"),
+        ("content-type", b"application/json; charset=utf-8"),
+        ("x-b", b"1"),
+        ("x-a", b"2"),
+        ("x-b", b"3"),
+        ("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        ("content-length", b"9"),
+    ]
+    assert (event.method, event.path, event.query) == ("POST", "/hook/orders/a%20b/c", "x=1&y=%41")
+    assert event.content_type == "application/json; charset=utf-8"
+    assert event.traceparent == "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    assert event.body == b" [1,  2] "
+
+
+async def test_an_api_key_in_the_query_is_removed(edge):
+    edge.router.put_flow("orders", auth={"api_key": {"query": "api_key", "secret": "key"}})
+    answer = await edge.post("/hook/orders?a=1&api_key=a+secret%20of+sixteen&b=2")
+    assert answer.status == 202
+    assert edge.events()[0].query == "a=1&b=2"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("text/plain", b"anything \xff"),
+        ("application/xml", b"<not closed"),
+        ("multipart/form-data; boundary=x", b"--x"),
+        ("application/octet-stream", b"\x00\x01"),
+        (None, b"{no type"),
+        (None, b""),
+        ("application/cloudevents+json", b'{"a": 1}'),
+        ("Application/JSON", b"[]"),
+        ("application/json", b'"scalar"'),
+    ],
+)
+async def test_a_body_of_any_type_is_kept_whole(edge, content_type, body):
+    edge.router.put_flow("open")
+    headers = [] if content_type is None else [("Content-Type", content_type)]
+    assert (await edge.post("/hook/open", body, headers)).status == 202
+    (event,) = edge.events()
+    assert event.body == body
+    assert event.content_type == (content_type or "")
+
+
+async def test_a_get_needs_no_body_even_when_it_names_json(edge):
+    edge.router.put_flow("open", methods=["GET"])
+    sender = await edge.connect()
+    answer = await sender.request("GET", "/hook/open?x=1", headers=[("Content-Type", "application/json")])
+    assert answer.status == 202
+    assert edge.events()[0].query == "x=1"
+
+
+@pytest.mark.parametrize("size", [1, 1000, 65536, 65537, 1_000_000])
+async def test_bodies_of_any_size_arrive_whole(edge, sign, hmac_auth, size):
+    edge.router.put_flow("orders", auth=hmac_auth)
+    body = b'"' + b"x" * size + b'"'
+    assert (await edge.post("/hook/orders", body, sign(body))).status == 202
+    assert edge.events()[0].body == body
+
+
+async def test_a_chunked_body_arrives_whole_and_the_connection_lives_on(edge, sign, hmac_auth):
+    edge.router.put_flow("orders", auth=hmac_auth)
+    body = b'{"order": "' + b"y" * 200_000 + b'"}'
+    sender = await edge.connect()
+    fields = "".join(f"{name}: {value}\r\n" for name, value in sign(body))
+    sender.write(f"POST /hook/orders HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n{fields}\r\n".encode())
+    for start in range(0, len(body), 7001):
+        piece = body[start : start + 7001]
+        sender.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+    sender.write(b"0\r\n\r\n")
+
+    assert (await sender.response()).status == 202
+    assert edge.events()[0].body == body
+    assert (await sender.request("POST", "/hook/orders", body=body, headers=sign(body))).status == 202
+
+
+async def test_a_body_in_single_bytes_arrives_whole(edge):
+    edge.router.put_flow("open")
+    sender = await edge.connect()
+    request = b"POST /hook/open HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
+    for position in range(len(request)):
+        sender.write(request[position : position + 1])
+        await sender.writer.drain()
+        await asyncio.sleep(0)
+    assert (await sender.response()).status == 202
+    assert edge.events()[0].body == b"hello"
+
+
+async def test_a_sender_that_expects_it_is_told_to_continue(edge):
+    edge.router.put_flow("open")
+    sender = await edge.connect()
+    sender.write(b"POST /hook/open HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+    assert await asyncio.wait_for(sender.reader.readuntil(b"\r\n\r\n"), 5) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    sender.write(b"{}")
+    assert (await sender.response()).status == 202
+
+
+async def test_the_configured_response_is_sent(edge):
+    edge.router.put_flow(
+        "bank",
+        respond={"status": 200, "headers": {"X-Thanks": "yes"}, "body": {"got": "${ .body.n }", "id": "${ .id }"}},
+    )
+    answer = await edge.post("/hook/bank", b'{"n": [1]}')
+    assert (answer.status, answer.headers["x-thanks"]) == (200, "yes")
+    assert answer.json() == {"got": [1], "id": edge.events()[0].id}
+
+
+async def test_a_response_without_content_leaves_the_connection_usable(edge):
+    edge.router.put_flow("bank", respond={"status": 204})
+    sender = await edge.connect()
+    for _ in range(2):
+        answer = await sender.request("POST", "/hook/bank", body=b"x")
+        assert (answer.status, answer.headers.get("content-length")) == (204, None)
+
+
+async def test_a_repeated_delivery_is_answered_with_the_first_ones_id(edge):
+    edge.router.put_flow("orders", dedupe={"key": '${ .headers["x-delivery"] }'})
+    headers = [("X-Delivery", "d-1")]
+    first = await edge.post("/hook/orders", b"a", headers)
+    again = await edge.post("/hook/orders", b"b", headers)
+    other = await edge.post("/hook/orders", b"c", [("X-Delivery", "d-2")])
+
+    assert first.json() == again.json() != other.json()
+    assert [event.dedupe_key for event in edge.events()] == ["d-1", "d-2"]
+
+
+async def test_basic_credentials_are_checked_and_not_kept(edge):
+    edge.router.put_flow("bank", auth={"basic": {"username": "bank", "secret": "key"}})
+    credentials = base64.b64encode(b"bank:a secret of sixteen").decode()
+    assert (await edge.post("/hook/bank", b"x", [("Authorization", f"Basic {credentials}")])).status == 202
+    (event,) = edge.events()
+    assert event.principal.scheme == "basic"
+    assert b"sixteen" not in event.SerializeToString()
+    assert credentials.encode() not in event.SerializeToString()
+
+
+async def test_any_of_several_kinds_of_credentials_will_do(edge, sign, hmac_auth):
+    edge.router.put_flow("both", auth=[hmac_auth, {"api_key": {"header": "X-Api-Key", "secret": "key"}}])
+    by_key = await edge.post("/hook/both", b"{}", [("X-Api-Key", "a secret of sixteen")])
+    by_signature = await edge.post("/hook/both", b"{}", sign(b"{}"))
+    assert (by_key.status, by_signature.status) == (202, 202)
+    assert [event.principal.scheme for event in edge.events()] == ["api_key", "hmac"]
+
+
+async def test_the_signed_url_is_the_public_one(start_edge, router):
+    auth = {"hmac": {"secret": "key", "header": "X-Signature", "content": "{url}{body}"}}
+    router.put_flow("orders", auth=auth)
+
+    def headers(url):
+        return [("X-Signature", hmac.new(b"a secret of sixteen", url + b"{}", hashlib.sha256).hexdigest())]
+
+    behind = await start_edge(public_url="https://hooks.example.com/")
+    plain = await start_edge()
+    public = headers(b"https://hooks.example.com/hook/orders?x=1")
+    local = headers(b"http://edge.test/hook/orders?x=1")
+    assert (await behind.post("/hook/orders?x=1", b"{}", public)).status == 202
+    assert (await behind.post("/hook/orders?x=1", b"{}", local)).status == 401
+    assert (await plain.post("/hook/orders?x=1", b"{}", local)).status == 202
+
+
+async def test_a_changed_secret_is_in_force_at_once(edge, sign, hmac_auth):
+    edge.router.put_flow("orders", auth=hmac_auth)
+    assert (await edge.post("/hook/orders", b"{}", sign(b"{}"))).status == 202
+    edge.router.put_secret("key", b"another secret")
+    status = 202
+    async with asyncio.timeout(1):
+        while status == 202:
+            status = (await edge.post("/hook/orders", b"{}", sign(b"{}"))).status
+    assert status == 401
+    assert (await edge.post("/hook/orders", b"{}", sign(b"{}", b"another secret"))).status == 202
+
+
+@pytest.mark.parametrize("error", [UnavailableError("restarting"), InternalError("crashed")])
+async def test_a_call_that_failed_after_storing_is_repeated_and_stores_nothing_twice(edge, error):
+    edge.router.put_flow("open")
+    edge.router.fail = [error]
+    answer = await edge.post("/hook/open")
+    assert answer.status == 202
+    assert [event.id for event in edge.events()] == [answer.json()["id"]]
+    assert len(edge.router.batches) == 2
+
+
+async def test_a_router_that_restarts_is_not_noticed(edge):
+    edge.router.put_flow("open")
+    await edge.post("/hook/open")
+    await edge.router.stop()
+    post = asyncio.create_task(edge.post("/hook/open", b'"meanwhile"'))
+    await asyncio.wait({post}, timeout=0.3)
+    assert not post.done(), post.done() and post.result().body
+    await edge.router.start()
+    assert (await post).status == 202
+    assert edge.events()[-1].body == b'"meanwhile"'

@@ -1,0 +1,341 @@
+"""What connections are like: persistence, order, limits, the end of them; and bytes of every bad kind."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import socket
+import struct
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from edge.app import serve
+from flowhook.config import EdgeSettings
+from flowhook.errors import UnavailableError
+from flowhook.process import Lifecycle
+
+POST = b"POST /hook/open HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n%02d"
+
+
+@pytest.fixture(autouse=True)
+async def flow(router):
+    router.put_flow("open")
+
+
+@pytest.fixture(autouse=True)
+async def quiet(caplog):
+    """No test in here may make anybody log an error, let alone a traceback."""
+    with caplog.at_level(logging.WARNING):
+        yield
+    loud = [record for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR]
+    assert not loud, [record.getMessage() for record in loud]
+
+
+async def test_pipelined_requests_are_answered_in_order(edge):
+    sender = await edge.connect()
+    sender.write(b"".join(POST % number for number in range(50)))
+    answers = [await sender.response() for _ in range(50)]
+    bodies = {event.id: event.body for event in edge.events()}
+    assert [bodies[answer.json()["id"]] for answer in answers] == [b"%02d" % number for number in range(50)]
+
+
+async def test_pipelined_refusals_do_not_keep_others_waiting(edge):
+    flooder = await edge.connect()
+    flooder.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 3000)
+    assert (await edge.post("/hook/open")).status == 202
+    for _ in range(3000):
+        assert (await flooder.response()).status == 404
+
+
+async def test_a_sender_that_reads_nothing_piles_nothing_up(start_edge):
+    edge = await start_edge(body_timeout=0.3)
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(sock, ("127.0.0.1", edge.port))
+    try:
+        with pytest.raises(ConnectionError):  # it is cut off
+            async with asyncio.timeout(10):
+                while True:
+                    await loop.sock_sendall(sock, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 1000)
+    finally:
+        sock.close()
+
+
+async def test_the_answer_carries_a_date(edge):
+    answer = await edge.post("/hook/open")
+    assert answer.headers["date"].endswith(" GMT")
+
+
+@pytest.mark.parametrize(
+    ("version", "headers", "connection"),
+    [
+        ("1.1", [("Connection", "close")], "close"),
+        ("1.0", [], "close"),
+        ("1.0", [("Connection", "keep-alive")], "keep-alive"),
+        ("1.1", [], None),
+    ],
+)
+async def test_the_connection_persists_as_the_sender_wants(edge, version, headers, connection):
+    sender = await edge.connect()
+    answer = await sender.request("POST", "/hook/open", body=b"{}", headers=headers, version=version)
+    assert answer.status == 202
+    assert answer.headers.get("connection") == connection
+    if connection == "close":
+        assert await sender.at_eof() == b""
+    else:
+        assert (await sender.request("POST", "/hook/open", body=b"{}")).status == 202
+
+
+async def test_empty_lines_before_a_request_are_ignored(edge):
+    sender = await edge.connect()
+    sender.write(b"\r\n\r\n" + POST % 1)
+    assert (await sender.response()).status == 202
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"\r\n\r\n \r\n\r\n", 400),
+        (b"hello\r\n\r\n", 400),
+        (b"GET /\r\n\r\n", 400),
+        (b"GET / HTTP/3.0\r\n\r\n", 505),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\nHost: a\n\n", 400),
+        (b"GET /%zz%00 HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+        (b"GET /\x00 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET /hook/\xff HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: \x00\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 1000 + b"\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 70_000 + b"\r\n\r\n", 431),
+        (b"GET /" + b"y" * 200_000, 431),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1e1\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+        (b"POST /hook/open HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+        (b"POST /hook/open HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n", 400),
+        (b"POST /hook/open HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1" * 1000, 400),
+        (b"POST /hook/open HTTP/1.1\r\nHost: a\r\nExpect: miracle\r\n\r\n", 417),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+        (b"\x16\x03\x01\x00\x05\r\n\r\n", 400),
+    ],
+)
+async def test_what_is_no_request_is_refused_and_the_connection_closed(edge, data, status):
+    sender = await edge.connect()
+    sender.write(data + b"GET /hook/open HTTP/1.1\r\nHost: a\r\n\r\n" * (status != 404))
+    answer = await sender.response()
+    assert answer.status == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    if status != 404:
+        assert answer.headers["connection"] == "close"
+        assert await sender.at_eof() == b""
+    assert edge.events() == []
+
+
+async def test_no_bytes_do_any_harm(edge):
+    source = random.Random(7)
+    parts = [
+        b"POST ", b"GET ", b"/hook/open", b"?a=%zz", b" HTTP/1.1", b"\r\n", b"\r\n\r\n", b"\n", b"Host: a\r\n",
+        b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n", b"Expect: 100-continue\r\n", b"5\r\nhello\r\n",
+        b"0\r\n\r\n", b"hello", b"\x00", b"\xff\xfe", b": ", b"Connection: close\r\n", b"Content-Type: application/json\r\n",
+    ]  # fmt: skip
+
+    async def attack():
+        sender = await edge.connect()
+        for _ in range(source.randrange(1, 5)):
+            sender.write(
+                b"".join(source.choices(parts, k=source.randrange(1, 15))) + source.randbytes(source.randrange(9))
+            )
+            await asyncio.sleep(0)
+        if source.random() < 0.5:
+            sender.writer.write_eof()
+            await sender.at_eof()
+        elif source.random() < 0.5:
+            sock = sender.writer.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        sender.close()
+
+    for _ in range(20):
+        await asyncio.gather(*(attack() for _ in range(20)))
+    assert (await edge.post("/hook/open")).status == 202
+
+
+async def test_a_sender_that_goes_away_in_the_middle_leaves_nothing(edge):
+    for data in (b"POST /ho", b"POST /hook/open HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf"):
+        sender = await edge.connect()
+        sender.write(data)
+        await sender.writer.drain()
+        sender.close()
+        await sender.writer.wait_closed()
+    assert (await edge.post("/hook/open", b'"whole"')).status == 202
+    assert [event.body for event in edge.events()] == [b'"whole"']
+
+
+async def test_a_sender_that_goes_away_after_the_whole_request_is_served_all_the_same(edge):
+    edge.router.gate.clear()
+    sender = await edge.connect()
+    sender.write(POST % 1)
+    await edge.router.arrived.wait()
+    sender.close()
+    await sender.writer.wait_closed()
+    edge.router.gate.set()
+    assert (await edge.post("/hook/open", b"2")).status == 202
+    assert [event.body for event in edge.events()] == [b"01", b"2"]
+
+
+@pytest.mark.parametrize("data", [b"", b"POST", POST % 1, POST % 1 + b"GET"])
+async def test_a_half_closed_connection_is_closed(edge, data):
+    sender = await edge.connect()
+    sender.write(data)
+    sender.writer.write_eof()
+    await sender.at_eof()
+    assert sender.reader.at_eof()
+
+
+class TestTimeouts:
+    async def test_a_slow_head_is_cut_off(self, start_edge):
+        edge = await start_edge(header_timeout=0.2)
+        sender = await edge.connect()
+        sender.write(b"POST /hook/open HTT")
+        assert (await sender.response()).status == 408
+        assert await sender.at_eof() == b""
+
+    async def test_a_head_that_trickles_is_cut_off(self, start_edge):
+        edge = await start_edge(header_timeout=0.3)
+        sender = await edge.connect()
+        sender.write(b"POST /hook/open HTTP/1.1\r\n")
+        answer = asyncio.create_task(sender.response())
+        async with asyncio.timeout(5):
+            while not answer.done():
+                sender.write(b"X: y\r\n")
+                await asyncio.wait({answer}, timeout=0.05)
+        assert answer.result().status == 408
+
+    async def test_a_slow_body_is_cut_off(self, start_edge):
+        edge = await start_edge(body_timeout=0.2)
+        sender = await edge.connect()
+        sender.write(b"POST /hook/open HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf")
+        assert (await sender.response()).status == 408
+        assert await sender.at_eof() == b""
+        assert edge.events() == []
+
+    async def test_a_connection_without_a_request_is_closed(self, start_edge):
+        edge = await start_edge(header_timeout=0.2)
+        assert await (await edge.connect()).at_eof() == b""
+
+    async def test_an_idle_connection_is_closed(self, start_edge):
+        edge = await start_edge(idle_timeout=0.2)
+        sender = await edge.connect()
+        assert (await sender.request("POST", "/hook/open", body=b"1")).status == 202
+        assert await sender.at_eof() == b""
+
+    async def test_waiting_for_the_router_is_not_slowness_of_the_sender(self, start_edge, router):
+        edge = await start_edge(header_timeout=0.2, body_timeout=0.2, idle_timeout=0.2)
+        router.gate.clear()
+        post = asyncio.create_task(edge.post("/hook/open", b'"' + b"x" * 100_000 + b'"'))
+        await router.arrived.wait()
+        await asyncio.wait({post}, timeout=0.7)
+        router.gate.set()
+        assert (await post).status == 202
+
+
+async def test_more_connections_than_there_may_be_are_told_so(start_edge):
+    edge = await start_edge(max_connections=2)
+    first, second = await edge.connect(), await edge.connect()
+    for sender in (first, second):
+        assert (await sender.request("POST", "/hook/open", body=b"1")).status == 202
+    answer = await (await edge.connect()).response()
+    assert (answer.status, answer.json()["reason"]) == (503, "TOO_MANY_CONNECTIONS")
+    assert answer.headers["retry-after"] == "1"
+    first.close()
+    async with asyncio.timeout(5):
+        while True:
+            sender = await edge.connect()
+            try:
+                if (await sender.request("POST", "/hook/open", body=b"1")).status == 202:
+                    break
+            except (ConnectionError, asyncio.IncompleteReadError):
+                continue
+
+
+async def test_a_server_with_little_memory_refuses_large_bodies(start_edge, monkeypatch):
+    monkeypatch.setattr("edge.server.MAX_RECEIVED_BYTES", 100_000)
+    edge = await start_edge()
+    answer = await edge.post("/hook/open", b"x" * 300_000, [])
+    assert (answer.status, answer.json()["reason"]) == (503, "OVERLOADED")
+    for _ in range(5):
+        assert (await edge.post("/hook/open", b"x" * 90_000, [])).status == 202
+
+
+class TestDraining:
+    async def test_requests_under_way_are_finished_and_idle_connections_closed(self, start_edge, router):
+        edge = await start_edge(drain_seconds=10)
+        idle = await edge.connect()
+        assert (await idle.request("POST", "/hook/open", body=b"1")).status == 202
+        router.gate.clear()
+        router.arrived.clear()
+        busy = await edge.connect()
+        busy.write(POST % 2)
+        await router.arrived.wait()
+
+        edge.lifecycle.stop.set()
+        assert await idle.at_eof() == b""
+        with pytest.raises(ConnectionError):
+            await edge.connect()
+        router.gate.set()
+
+        answer = await busy.response()
+        assert answer.status == 202
+        assert answer.headers["connection"] == "close"
+        assert await busy.at_eof() == b""
+        await asyncio.wait_for(edge.task, 5)
+
+    async def test_what_takes_too_long_is_given_up(self, start_edge, router):
+        edge = await start_edge(drain_seconds=0.1)
+        router.gate.clear()
+        busy = await edge.connect()
+        busy.write(POST % 1)
+        await router.arrived.wait()
+        slow = await edge.connect()
+        slow.write(b"POST /hook/open HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf")
+        await slow.writer.drain()
+        edge.lifecycle.stop.set()
+        await asyncio.wait_for(edge.task, 5)
+        assert (await busy.response()).status == 503
+        assert await busy.at_eof() == b""
+        assert await slow.at_eof() == b""
+
+
+async def test_several_edges_share_a_port(start_edge, router):
+    first = await start_edge()
+    second = await start_edge(http_port=first.port)
+    assert second.port == first.port
+    answers = [await first.post("/hook/open", b"%d" % number) for number in range(20)]
+    assert [answer.status for answer in answers] == [202] * 20
+
+
+async def test_a_port_that_is_taken_is_told(router, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        settings = EdgeSettings(token="fhk_test", data_dir=tmp_path, http_port=taken.getsockname()[1])
+        with pytest.raises(UnavailableError) as caught:
+            await serve(settings, Lifecycle(name="edge", role="edge"), registry=CollectorRegistry())
+    assert caught.value.reason == "PORT_UNAVAILABLE"
+
+
+async def test_answers_are_counted_by_status_and_reason(start_edge, router):
+    registry = CollectorRegistry()
+    edge = await start_edge(registry=registry)
+    await edge.post("/hook/open")
+    await edge.post("/hook/nope")
+    text = generate_latest(registry).decode()
+    assert 'flowhook_edge_requests_total{reason="",status="202"} 1.0' in text
+    assert 'flowhook_edge_requests_total{reason="FLOW_NOT_FOUND",status="404"} 1.0' in text
+    assert "flowhook_edge_accept_seconds_count 1.0" in text

@@ -1,0 +1,300 @@
+"""Each row of the table of answers that is not an acceptance."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+JSON = [("Content-Type", "application/json")]
+
+
+def refusal(answer):
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["status"] == answer.status
+    assert set(problem) == {"type", "title", "status", "reason", "detail"}
+    return answer.status, problem["reason"]
+
+
+@pytest.fixture(autouse=True)
+async def flows(router, hmac_auth):
+    router.put_flow("open")
+    router.put_flow("signed", auth=hmac_auth)
+    router.put_flow("deep", subpaths=True)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/",
+        "/hook",
+        "/hook/",
+        "/hook//",
+        "/hook/nope",
+        "/hook/no_id",
+        "/hook/%6Fpen",
+        "/hook/a.b.c",
+        "/hook/" + "a" * 200,
+        "/hook/open/",
+        "/hook/open/suffix",
+        "/hook/OPEN",
+        "/metrics",
+        "/health",
+        "/hook/../hook/open",
+        "/hook/caf%C3%A9",
+        "/hook/café",
+        "//hook/open",
+        "*",
+    ],
+)
+async def test_there_is_nothing_at_any_other_url(edge, target):
+    sender = await edge.connect()
+    assert refusal(await sender.request("POST", target, body=b"")) == (404, "FLOW_NOT_FOUND")
+    assert edge.events() == []
+
+
+async def test_a_suffix_is_taken_where_the_flow_says_so(edge):
+    assert (await edge.post("/hook/deep/any/suffix")).status == 202
+    assert (await edge.post("/hook/deep")).status == 202
+
+
+@pytest.mark.parametrize(("target", "status"), [("/hook/signed", 200), ("/hook/nope", 404), ("/hook/open/x", 404)])
+async def test_head_tells_whether_there_is_a_flow_and_starts_nothing(edge, target, status):
+    sender = await edge.connect()
+    for _ in range(2):
+        assert (await sender.request("HEAD", target)).status == status
+    assert edge.events() == []
+
+
+async def test_a_deleted_flow_is_gone(edge):
+    assert (await edge.post("/hook/open")).status == 202
+    edge.router.delete_flow("open")
+    async with asyncio.timeout(1):
+        while (await edge.post("/hook/open")).status == 202:
+            pass
+    assert refusal(await edge.post("/hook/open")) == (404, "FLOW_NOT_FOUND")
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS", "TRACE", "post", "PURGE"])
+async def test_another_method_is_told_what_is_allowed(edge, method):
+    sender = await edge.connect()
+    answer = await sender.request(method, "/hook/open")
+    assert refusal(answer) == (405, "METHOD_NOT_ALLOWED")
+    assert answer.headers["allow"] == "HEAD, POST"
+
+
+async def test_an_address_that_is_not_allowed_is_forbidden(edge):
+    edge.router.put_flow("inner", allow_from=["192.0.2.0/24"])
+    answer = await edge.post("/hook/inner", b"{}", [*JSON, ("X-Forwarded-For", "192.0.2.1")])
+    assert refusal(answer) == (403, "ADDRESS_FORBIDDEN")
+
+
+async def test_an_address_that_is_allowed_is_let_in(edge):
+    edge.router.put_flow("inner", allow_from=["127.0.0.0/8"])
+    assert (await edge.post("/hook/inner")).status == 202
+
+
+@pytest.mark.parametrize(
+    ("auth", "headers", "challenge"),
+    [
+        ({"hmac": {"secret": "key", "header": "X-Signature"}}, [], None),
+        ({"hmac": {"secret": "key", "header": "X-Signature"}}, [("X-Signature", "00" * 32)], None),
+        ({"hmac": {"secret": "key", "header": "X-Signature"}}, [("X-Signature", "zz\xff")], None),
+        ({"hmac": {"secret": "unset", "header": "X-Signature"}}, [("X-Signature", "00" * 32)], None),
+        ({"github": {"secret": "key"}}, [("X-Hub-Signature-256", "sha256=")], None),
+        ({"stripe": {"secret": "key"}}, [("Stripe-Signature", "t=x,v1=,,=")], None),
+        ({"api_key": {"header": "X-Api-Key", "secret": "key"}}, [("X-Api-Key", "wrong")], None),
+        ({"api_key": {"header": "X-Api-Key", "secret": "key"}}, [], None),
+        ({"basic": {"username": "u", "secret": "key"}}, [], "Basic"),
+        ({"basic": {"username": "u", "secret": "key"}}, [("Authorization", "Basic !!!")], "Basic"),
+        ({"basic": {"username": "u", "secret": "key"}}, [("Authorization", "Basic dTp3cm9uZw==")], "Basic"),
+    ],
+)
+async def test_wrong_credentials_are_always_answered_alike(edge, auth, headers, challenge, caplog):
+    edge.router.put_flow("closed", auth=auth)
+    with caplog.at_level(logging.WARNING):
+        sender = await edge.connect()
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        sender.write(f"POST /hook/closed HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n{lines}\r\n{{}}".encode("latin-1"))
+        answer = await sender.response()
+
+    assert refusal(answer) == (401, "UNAUTHENTICATED")
+    assert answer.json()["detail"] == "The request carries no valid credentials."
+    assert answer.headers.get("www-authenticate", "").partition(" ")[0] == (challenge or "")
+    assert edge.events() == []
+
+
+async def test_the_operator_is_told_why_but_no_secret(edge, capsys):
+    edge.router.put_flow("closed", auth={"api_key": {"header": "X-Api-Key", "secret": "key"}})
+    await edge.post("/hook/closed", b"{}", [("X-Api-Key", "guess-of-an-attacker")])
+    written = "".join(capsys.readouterr())
+    assert "request unauthenticated" in written
+    assert "CREDENTIALS_WRONG" in written
+    assert "closed" in written
+    assert "127.0.0.1" in written
+    assert "guess-of-an-attacker" not in written
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" ",
+        b"{",
+        b"{'a': 1}",
+        b"[1,]",
+        b"NaN",
+        b"[Infinity]",
+        b'"\xff"',
+        b'"\\ud800"',
+        b"\xef\xbb\xbf{}",
+        b"{} {}",
+        b"[" * 100_000 + b"]" * 100_000,
+        "{}".encode("utf-16"),
+        b'{"a": 01}',
+        b'"\x00"',
+    ],
+)
+async def test_a_body_that_is_no_json_is_refused(edge, body):
+    assert refusal(await edge.post("/hook/open", body)) == (400, "BODY_INVALID")
+    assert edge.events() == []
+
+
+async def test_the_signature_is_checked_before_the_body_is_parsed(edge):
+    assert refusal(await edge.post("/hook/signed", b"{"))[0] == 401
+
+
+async def test_the_method_is_checked_before_the_credentials(edge):
+    assert refusal(await edge.post("/hook/signed", method="PUT"))[0] == 405
+
+
+async def test_credentials_in_headers_are_checked_before_the_body_comes(edge):
+    edge.router.put_flow("closed", auth={"api_key": {"header": "X-Api-Key", "secret": "key"}})
+    sender = await edge.connect()
+    sender.write(b"POST /hook/closed HTTP/1.1\r\nHost: a\r\nContent-Length: 5000000\r\n\r\n")
+    assert refusal(await sender.response()) == (401, "UNAUTHENTICATED")
+
+
+class TestTooLarge:
+    @pytest.fixture(autouse=True)
+    async def flow(self, router):
+        router.put_flow("small", max_body="1KiB")
+
+    async def test_the_largest_body_is_taken(self, edge):
+        assert (await edge.post("/hook/small", b"x" * 1024, [])).status == 202
+
+    async def test_a_larger_one_is_refused_before_it_is_read(self, edge):
+        sender = await edge.connect()
+        sender.write(b"POST /hook/small HTTP/1.1\r\nHost: a\r\nContent-Length: 1025\r\n\r\n")
+        answer = await sender.response()
+        assert refusal(answer) == (413, "BODY_TOO_LARGE")
+        assert answer.headers["connection"] == "close"
+
+    async def test_the_connection_is_drained_for_a_second_at_most(self, edge):
+        sender = await edge.connect()
+        sender.write(b"POST /hook/small HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n" + b"x" * 3_000_000)
+        assert refusal(await sender.response())[0] == 413
+        started = asyncio.get_running_loop().time()
+        assert await sender.at_eof() == b""
+        sender.write(b"x" * 3_000_000)
+        with pytest.raises(ConnectionError):
+            async with asyncio.timeout(3):
+                while True:
+                    sender.write(b"x" * 100_000)
+                    await sender.writer.drain()
+                    await asyncio.sleep(0.01)
+        assert 0.5 < asyncio.get_running_loop().time() - started < 2
+
+    async def test_a_chunked_body_is_counted(self, edge):
+        sender = await edge.connect()
+        sender.write(b"POST /hook/small HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(5):
+            sender.write(b"100\r\n" + b"x" * 256 + b"\r\n")
+        assert refusal(await sender.response()) == (413, "BODY_TOO_LARGE")
+        assert edge.events() == []
+
+    async def test_a_chunk_that_says_it_is_larger_is_refused_when_it_has_come_too_far(self, edge):
+        sender = await edge.connect()
+        sender.write(
+            b"POST /hook/small HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nfffffff\r\n" + b"x" * 2000
+        )
+        assert refusal(await sender.response()) == (413, "BODY_TOO_LARGE")
+
+    @pytest.mark.parametrize("framing", [b"Content-Length: 5000", b"Content-Length: 99999999999999999"])
+    async def test_nobody_is_told_to_continue_with_it(self, edge, framing):
+        sender = await edge.connect()
+        sender.write(b"POST /hook/small HTTP/1.1\r\nHost: a\r\n" + framing + b"\r\nExpect: 100-continue\r\n\r\n")
+        assert refusal(await sender.response())[0] == 413
+
+    @pytest.mark.parametrize("target", [b"/hook/nope", b"/hook/signed/x"])
+    async def test_nobody_is_told_to_continue_with_what_is_refused_anyway(self, edge, target):
+        sender = await edge.connect()
+        sender.write(b"POST " + target + b" HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n")
+        assert refusal(await sender.response())[0] == 404
+        assert await sender.at_eof() == b""
+
+
+async def test_a_small_body_of_a_refused_request_is_skipped_and_the_connection_lives_on(edge):
+    sender = await edge.connect()
+    assert refusal(await sender.request("POST", "/hook/nope", body=b"POST /hook/open HTTP/1.1\r\n\r\n"))[0] == 404
+    assert (await sender.request("POST", "/hook/open", body=b"x")).status == 202
+    assert len(edge.events()) == 1
+
+
+@pytest.mark.parametrize("reason", ["RATE_LIMITED", "BACKLOG_FULL"])
+async def test_a_limit_of_the_flow_is_429(edge, failure, reason):
+    edge.router.reject["open"] = failure(reason, retry_after=7)
+    answer = await edge.post("/hook/open")
+    assert refusal(answer) == (429, reason)
+    assert answer.headers["retry-after"] == "7"
+
+
+@pytest.mark.parametrize("reason", ["STORAGE_FULL", "STORAGE_UNAVAILABLE", "TOTAL_BACKLOG_FULL"])
+async def test_what_is_away_or_full_is_503(edge, failure, reason):
+    edge.router.reject["open"] = failure(reason)
+    answer = await edge.post("/hook/open")
+    assert refusal(answer) == (503, reason)
+    assert answer.headers["retry-after"] == "1"
+
+
+async def test_a_flow_that_the_router_does_not_know_any_more_is_404_and_forgotten(edge, failure):
+    await edge.post("/hook/open")
+    edge.router.reject["open"] = failure("FLOW_NOT_FOUND", retryable=False)
+    assert refusal(await edge.post("/hook/open")) == (404, "FLOW_NOT_FOUND")
+    edge.router.lookups.clear()
+    await edge.post("/hook/open")
+    assert edge.router.lookups == ["open"]
+
+
+async def test_an_event_that_the_router_refuses_for_good_is_500(edge, failure):
+    edge.router.reject["open"] = failure("EVENT_ID_INVALID", retryable=False)
+    assert refusal(await edge.post("/hook/open")) == (500, "NOT_STORED")
+
+
+async def test_a_router_that_says_nothing_in_time_is_503(start_edge, router):
+    edge = await start_edge(router_timeout=0.2)
+    router.gate.clear()
+    answer = await edge.post("/hook/open")
+    assert refusal(answer) == (503, "ROUTER_UNAVAILABLE")
+    assert answer.headers["retry-after"] == "1"
+
+
+async def test_more_requests_than_may_wait_are_503(start_edge, router):
+    edge = await start_edge(max_pending_events=1)
+    router.gate.clear()
+    waiting = asyncio.create_task(edge.post("/hook/open"))
+    await router.arrived.wait()
+    assert refusal(await edge.post("/hook/open")) == (503, "ROUTER_UNAVAILABLE")
+    router.gate.set()
+    assert (await waiting).status == 202
+
+
+async def test_without_a_router_an_unknown_flow_is_503_and_not_404(start_edge, router, monkeypatch):
+    monkeypatch.setattr("edge.directory.LOOKUP_SECONDS", 0.2)
+    await router.stop()
+    edge = await start_edge(wait_ready=False)
+    answer = await edge.post("/hook/open")
+    assert refusal(answer) == (503, "ROUTER_UNAVAILABLE")
+    assert not edge.lifecycle.ready.is_set()

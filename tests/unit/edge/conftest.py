@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import asyncio
+
+import orjson
+import pytest
+
+from edge.metrics import Counts
+from edge.router import Change, Definition, Secrets
+from flowhook.errors import NotFoundError
+from flowhook.v1.ingest_service_pb2 import Accepted, IngestResult
+
+
+class ScriptedRouter:
+    """`edge.router.Router` without a network: each test says what it answers, and when."""
+
+    def __init__(self):
+        self.flows = {}
+        self.secrets = {}
+        self.revision = 1
+        self.asked = []
+        self.batches = []
+        self.answers = []
+        self.changes = asyncio.Queue()
+        self.watches = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def ingest(self, events, seconds):
+        self.batches.append([event.id for event in events])
+        await self.gate.wait()
+        answer = self.answers.pop(0) if self.answers else None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer or [IngestResult(accepted=Accepted(execution_id=event.id)) for event in events]
+
+    async def get_flow(self, flow_id, seconds):
+        self.asked.append(flow_id)
+        found = self.flows.get(flow_id)
+        revision = self.revision
+        await self.gate.wait()
+        if found is None:
+            raise NotFoundError("no such flow")
+        if isinstance(found, Exception):
+            raise found
+        return Definition(orjson.dumps({"webhook": found}), revision)
+
+    async def resolve_secrets(self, flow_id, names, seconds):
+        revision = self.revision
+        return Secrets({name: self.secrets[name] for name in names if name in self.secrets}, revision)
+
+    async def watch(self, start_revision):
+        self.watches.append(start_revision)
+        while True:
+            change = await self.changes.get()
+            if isinstance(change, Exception):
+                raise change
+            yield change
+
+    def tell(self, **change):
+        self.revision += 1
+        self.changes.put_nowait(Change(self.revision, **change))
+
+    def progress(self):
+        self.changes.put_nowait(Change(self.revision))
+
+
+@pytest.fixture
+async def router():
+    return ScriptedRouter()
+
+
+@pytest.fixture
+def counts():
+    return Counts()
+
+
+@pytest.fixture
+async def running():
+    """Run coroutines until the end of the test."""
+    tasks = []
+
+    def start(coroutine):
+        tasks.append(asyncio.create_task(coroutine))
+        return tasks[-1]
+
+    yield start
+    for task in tasks:
+        task.cancel()
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        assert outcome is None or isinstance(outcome, asyncio.CancelledError), outcome
+
+
+@pytest.fixture
+def settled():
+    """Let everything that can go on go on."""
+
+    async def wait():
+        for _ in range(30):
+            await asyncio.sleep(0)
+
+    return wait

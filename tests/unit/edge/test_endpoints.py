@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+
+from edge.connection import peer_address
+from edge.endpoints import Endpoint, shortened
+from edge.view import view
+from flowhook import ids
+from flowhook.document.webhook import Webhook
+from flowhook.signatures import Match, RequestView
+
+EVENT = ids.mint(7, now_ms=1_700_000_000_123)
+
+
+def endpoint(**webhook):
+    return Endpoint("orders", Webhook.model_validate({"auth": "none", **webhook}), {"key": b"secret"}, 1)
+
+
+def request(*headers, body=b""):
+    return RequestView("POST", "http://a/hook/orders", "/hook/orders", "", headers, body)
+
+
+def shown(body=None, query="", headers=()):
+    return view(EVENT, "POST", "/hook/orders", query, "application/json", headers, body)
+
+
+def test_expressions_see_the_input_of_the_workflow():
+    assert shown({"a": 1}, "x=1&y=a%20b", [("a", b"1"), ("b", b"2"), ("a", b"3")]) == {
+        "id": EVENT,
+        "received_at": "2023-11-14T22:13:20.123Z",
+        "method": "POST",
+        "path": "/hook/orders",
+        "query": {"x": "1", "y": "a b"},
+        "headers": {"a": "1, 3", "b": "2"},
+        "content_type": "application/json",
+        "body": {"a": 1},
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "key"),
+    [
+        ({"n": "A1"}, "A1"),
+        ({"n": 17}, "17"),
+        ({"n": {"a": 1}}, '{"a":1}'),
+        ({"n": None}, ""),
+        ({}, ""),
+        ("text", ""),
+        (None, ""),
+    ],
+)
+def test_the_dedupe_key_is_what_its_expression_yields(body, key):
+    compiled = endpoint(dedupe={"key": "${ .body.n }"})
+
+    assert compiled.needs_view
+    assert compiled.dedupe_key(compiled.late[0] if compiled.late else compiled.early[0], request(), shown(body)) == key
+
+
+def test_a_provider_brings_its_own_delivery_id():
+    compiled = endpoint(auth={"github": {"secret": "key"}})
+    assert compiled.dedupe_key(compiled.late[0], request(("x-github-delivery", b"d-1")), None) == "d-1"
+
+
+def test_dedupe_can_be_turned_off():
+    compiled = endpoint(auth={"github": {"secret": "key"}}, dedupe={"key": "none"})
+    assert compiled.dedupe_key(compiled.late[0], request(("x-github-delivery", b"d-1")), None) == ""
+
+
+def test_a_long_key_is_hashed_and_a_short_one_kept():
+    assert shortened("k" * 256) == "k" * 256
+    assert shortened("é" * 128) == "é" * 128
+    assert shortened("é" * 129).startswith("sha256:")
+    assert shortened("a" * 257) != shortened("a" * 258)
+    assert shortened("\ud800") == "?"
+
+
+@pytest.mark.parametrize(
+    ("peer", "admitted"),
+    [
+        ("192.0.2.7", True),
+        ("::ffff:192.0.2.7", True),
+        ("192.0.3.7", False),
+        ("2001:db8::1", True),
+        ("fe80::1%eth0", False),
+    ],
+)
+def test_allow_from_admits_its_networks(peer, admitted):
+    assert endpoint(allow_from=["192.0.2.0/24", "2001:db8::/32"]).admits(peer_address(peer)) is admitted
+
+
+def test_without_allow_from_everybody_is_admitted():
+    assert endpoint().admits(ip_address("203.0.113.9"))
+
+
+def test_credentials_are_among_what_is_dropped():
+    compiled = endpoint(auth=[{"api_key": {"header": "X-Api-Key", "secret": "key"}}, {"github": {"secret": "key"}}])
+
+    assert {"x-api-key", "x-hub-signature-256", "authorization", "cookie", "proxy-authorization", "te"} <= (
+        compiled.dropped_headers
+    )
+    assert [verifier.scheme for verifier in compiled.early] == ["api_key"]
+    assert [verifier.scheme for verifier in compiled.late] == ["github"]
+    assert endpoint(auth={"api_key": {"query": "api_key", "secret": "key"}}).dropped_query == {"api_key"}
+
+
+def test_nobody_is_named_where_nobody_is_asked():
+    compiled = endpoint()
+    verifier = (compiled.early + compiled.late)[0]
+    assert compiled.principal(verifier.verify(request(), 0.0)) is None
+
+
+def test_who_was_authenticated_is_named_by_the_secret_that_matched():
+    principal = endpoint(auth={"github": {"secret": "key"}}).principal(Match("github", "key"))
+    assert (principal.scheme, principal.secret) == ("github", "key")
+
+
+def test_a_method_that_is_not_allowed_is_told_what_is():
+    assert b"Allow: HEAD, POST, PUT\r\n" in endpoint(methods=["PUT", "POST"]).not_allowed.head

@@ -105,7 +105,7 @@ class MemoryRouter(
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def IngestEvents(self, request, context):
+    async def IngestEvents(self, request, context):  # noqa: N802 - the name of the RPC
         self.batches.append(len(request.events))
         self.arrived.set()
         await self.gate.wait()
@@ -129,7 +129,7 @@ class MemoryRouter(
             await (status.abort(context, error) if isinstance(error, FlowhookError) else context.abort(error))
         return ingest_service_pb2.IngestEventsResponse(results=results)
 
-    async def GetFlow(self, request, context):
+    async def GetFlow(self, request, context):  # noqa: N802 - the name of the RPC
         self.lookups.append(request.flow_id)
         if request.flow_id not in self.flows:
             await status.abort(context, NotFoundError("no such flow", reason="FLOW_NOT_FOUND"))
@@ -138,11 +138,11 @@ class MemoryRouter(
             registry_revision=self.revision,
         )
 
-    async def ResolveSecrets(self, request, context):
+    async def ResolveSecrets(self, request, context):  # noqa: N802 - the name of the RPC
         values = {name: self.secrets[name] for name in request.names if name in self.secrets}
         return secret_service_pb2.ResolveSecretsResponse(values=values, registry_revision=self.revision)
 
-    async def WatchFlows(self, request, context):
+    async def WatchFlows(self, request, context):  # noqa: N802 - the name of the RPC
         seen = request.start_revision or self.revision
         while True:
             changed = self._changed
@@ -155,7 +155,7 @@ class MemoryRouter(
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(changed.wait(), 0.2)
 
-    async def ReportProcess(self, request, context):
+    async def ReportProcess(self, request, context):  # noqa: N802 - the name of the RPC
         return cluster_service_pb2.ReportProcessResponse()
 
 

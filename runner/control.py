@@ -78,7 +78,7 @@ class Detached:
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """Child to parent: the router settled a casualty."""
+    """Child to parent: the router settled a casualty, or had given up its lease before."""
 
     lease: bytes
 

@@ -14,13 +14,13 @@ DO = [
     {
         "loop": {
             "do": [
-                {"call": {"call": "f", "with": {"v": "${ .n }"}, "output": {"as": "${ {n: .n, round: ($input.round + 1)} }"}}},
+                {"call": {"call": "f", "output": {"as": "${ {n: .n, round: ($input.round + 1)} }"}}},
             ]
         }
     },
     {"again": {"switch": [{"more": {"when": ".round < 3", "then": "loop"}}]}},
     {"last": {"call": "f", "output": {"as": "${ {last: .n, first: $context.first} }"}}},
-]  # fmt: skip
+]
 
 
 def test_effects_are_told_apart_by_place_and_visit(execute):

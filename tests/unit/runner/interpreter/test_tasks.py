@@ -50,9 +50,7 @@ def test_tasks_around_an_end_still_transform_their_output(execute):
 
 @pytest.mark.parametrize(("value", "expected"), [("red", ["red"]), ("blue", ["blue"]), ("other", None)])
 def test_a_switch_goes_on_where_the_first_true_case_says(execute, value, expected):
-    cases = [
-        {name: {"when": f'.color == "{name}"', "then": name}} for name in ("red", "blue")
-    ]
+    cases = [{name: {"when": f'.color == "{name}"', "then": name}} for name in ("red", "blue")]
     do = [{"choose": {"switch": cases, "then": "end"}}] + [
         {name: {**color(name), "then": "end"}} for name in ("red", "blue")
     ]
@@ -180,7 +178,7 @@ def test_a_call_gets_its_evaluated_arguments_and_its_result_is_the_output(execut
     [
         ("https://x/{id}/{name}?q={none}", "https://x/1/a%2Fb?q="),
         ({"uri": "https://x/{id}"}, {"uri": "https://x/1"}),
-        ("${ \"https://x/{id}/\" + (.id | tostring) }", "https://x/{id}/1"),
+        ('${ "https://x/{id}/" + (.id | tostring) }', "https://x/{id}/1"),
         ("https://x/plain", "https://x/plain"),
     ],
 )
@@ -204,10 +202,18 @@ def test_a_call_that_fails_faults_the_workflow_and_is_not_journaled(execute):
 
 
 def test_arguments_that_expressions_see(execute):
-    do = [{"a": {"set": {"w": "${ $workflow.id }", "at": "${ $workflow.startedAt.iso8601 }", "t": "${ $task.reference }",
-                         "ts": "${ $task.startedAt.epoch.seconds }", "r": "${ $runtime.name }",
-                         "d": "${ $workflow.definition.document.name }", "n": "${ $task.name }",
-                         "auth": "${ $authorization }", "s": "${ $secrets.k }"}}}]  # fmt: skip
+    seen = {
+        "w": "${ $workflow.id }",
+        "at": "${ $workflow.startedAt.iso8601 }",
+        "t": "${ $task.reference }",
+        "ts": "${ $task.startedAt.epoch.seconds }",
+        "r": "${ $runtime.name }",
+        "d": "${ $workflow.definition.document.name }",
+        "n": "${ $task.name }",
+        "auth": "${ $authorization }",
+        "s": "${ $secrets.k }",
+    }
+    do = [{"a": {"set": seen}}]
     assert execute(do, {}, secrets={"k": "v"}).output == {
         "w": "evt_1",
         "at": "2023-11-14T22:13:20.000Z",

@@ -1,0 +1,116 @@
+"""What one execution costs a runner's child in CPU, without network: `python -m bench.interpreter`.
+
+Four tasks (set, set, switch, set) on a JSON body of 1 KB, from the serialized assignment to the serialized outcome:
+protobuf, the workflow's input, the interpreter and its expressions, the session. Once with paths alone, which run as
+plain Python, and once with jq in each task.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import orjson
+
+from flowhook import ids
+from flowhook.model import Event
+from flowhook.v1 import runner_service_pb2 as pb
+from flowhook.wire import convert
+from runner import session
+from runner.evaluator import Evaluator
+from runner.guard.record import Record
+from runner.interpreter.effects import Completed
+from runner.interpreter.event_input import workflow_input
+from runner.interpreter.program import Program, compile_program
+from runner.interpreter.run import Run
+from runner.interpreter.scope import Workflow
+from runner.worker import bridge
+
+ROUNDS = 100
+BATCH = 64
+
+BODY = {
+    "action": "released",
+    "number": 7,
+    "repository": {"full_name": "flowhook/flowhook", "private": False},
+    "items": [{"sku": f"x{number}", "quantity": number} for number in range(34)],
+}
+
+
+def flow(first: dict[str, str], second: dict[str, str], when: str, last: dict[str, Any]) -> dict[str, Any]:
+    """Return a definition of four tasks."""
+    return {
+        "document": {"dsl": "1.0.3", "namespace": "default", "name": "bench", "version": "1.0.0"},
+        "do": [
+            {"read": {"set": first}},
+            {"shape": {"set": second}},
+            {"choose": {"switch": [{"yes": {"when": when, "then": "finish"}}, {"no": {"then": "end"}}]}},
+            {"finish": {"set": last}},
+        ],
+    }
+
+
+FLOWS = {
+    "paths": flow(
+        {"text": '${ "New \\(.body.action) \\(.body.number)" }', "repository": "${ .body.repository.full_name }"},
+        {"text": "${ .text }", "ready": "${ .repository }"},
+        ".ready",
+        {"done": True, "text": "${ .text }"},
+    ),
+    "jq in every task": flow(
+        {"text": '${ "New \\(.body.action | ascii_upcase)" }', "total": "${ [.body.items[].quantity] | add }"},
+        {"text": '${ .text + "!" }', "large": "${ .total > 100 }"},
+        ".large == true",
+        {"done": True, "text": "${ .text | length }"},
+    ),
+}
+
+
+def execute(batch: bytes, program: Program, link: session.Session) -> int:
+    """Take in one message of assignments, run them, and return the size of the answer."""
+    incoming = bridge.incoming(pb.AttachResponse.FromString(batch))
+    if not isinstance(incoming, session.Assigned):
+        raise TypeError
+    link.receive(incoming, 0)
+    for assignment in incoming.assignments:
+        event = convert.event_from_bytes(assignment.event)
+        workflow = Workflow(event.id, program.definition, workflow_input(event), event.receive_time_ms, lambda: 0)
+        step = Run(program, workflow).start()
+        if not isinstance(step, Completed):
+            raise TypeError(step)
+        link.finish(assignment.lease, session.Completed(step.output))
+    size = sum(len(bridge.outgoing(message).SerializeToString()) for message in link.take())
+    link.receive(session.Settled(tuple(assignment.lease for assignment in incoming.assignments)), 0)
+    return size
+
+
+def main() -> None:
+    """Print a line for each flow."""
+    body = orjson.dumps(BODY)
+    headers = tuple((f"x-header-{number}", b"a value of a header") for number in range(8))
+    event = Event(ids.mint(0), "bench", 1, None, "", "POST", "/hook/bench", "", "application/json", headers, body)
+    payload = convert.event_to_bytes(event)
+    batch = pb.AttachResponse(
+        assignments=pb.AssignmentBatch(
+            assignments=[
+                pb.Assignment(lease=b"%016d" % number, attempt=1, flow_revision=1, event=payload)
+                for number in range(BATCH)
+            ]
+        )
+    ).SerializeToString()
+    for name, definition in FLOWS.items():
+        program = compile_program(definition, Evaluator(Record()))
+        link = session.Session(runner_id="bench", components=(), build="", capacity=4 * BATCH, losses_explained=True)
+        link.connected()
+        link.take()
+        link.receive(session.Welcome(6.0, frozenset()), 0)
+        execute(batch, program, link)
+        began = time.process_time()
+        for _ in range(ROUNDS):
+            execute(batch, program, link)
+        cost = (time.process_time() - began) / ROUNDS / BATCH
+        print(f"{name:<18} {len(body)} bytes  {cost * 1e6:6.1f} µs of CPU per execution")
+
+
+if __name__ == "__main__":
+    main()

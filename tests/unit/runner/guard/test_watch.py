@@ -1,0 +1,83 @@
+"""What the guard concludes from what it sees, with a clock and a memory of the test's."""
+
+from __future__ import annotations
+
+import pytest
+
+from runner.guard.record import MAX_INSTANCE_BYTES, Evaluation, Record
+from runner.guard.watch import STALL_SECONDS, Watch
+
+S = 1_000_000_000
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def watch():
+    return Watch(expression_seconds=2.0, expression_bytes=256 * MIB)
+
+
+def evaluating(sequence=1, started=S, beat=S, lease=b"l", instance="/do/0/a"):
+    return Evaluation(sequence, started, beat, lease, instance)
+
+
+def test_an_evaluation_may_run_up_to_the_limit_and_not_longer(watch):
+    assert watch.look(evaluating(), 0, S) is None
+    assert watch.look(evaluating(), 0, 3 * S) is None
+    verdict = watch.look(evaluating(), 0, 3 * S + 1)
+    assert verdict.evaluation.lease == b"l"
+    assert verdict.error.type.endswith("/expression")
+    assert (verdict.error.status, verdict.error.instance) == (500, "/do/0/a")
+    assert "2 s" in verdict.error.detail
+
+
+def test_many_short_evaluations_are_no_long_one(watch):
+    for number in range(1, 100):
+        assert watch.look(evaluating(number, started=number * S), 0, number * S + S) is None
+
+
+def test_growth_counts_from_when_the_evaluation_was_first_seen(watch):
+    assert watch.look(evaluating(1), 900 * MIB, S) is None
+    assert watch.look(evaluating(1), 1156 * MIB, S) is None
+    assert "256 MiB" in watch.look(evaluating(1), 1157 * MIB, S).error.detail
+
+
+def test_growth_of_one_evaluation_is_not_charged_to_the_next(watch):
+    watch.look(evaluating(1), 0, S)
+    watch.look(evaluating(1), 200 * MIB, S)
+    assert watch.look(evaluating(2), 400 * MIB, S) is None
+    assert watch.look(evaluating(0, started=0), 600 * MIB, S) is None
+    assert watch.look(evaluating(2), 800 * MIB, S) is None
+
+
+def test_a_loop_that_does_not_run_is_a_stall_of_nobody(watch):
+    idle = evaluating(started=0, beat=S)
+    assert watch.look(idle, 0, S + int(STALL_SECONDS * S)) is None
+    verdict = watch.look(idle, 0, S + int(STALL_SECONDS * S) + 1)
+    assert (verdict.evaluation, verdict.error) == (None, None)
+
+
+def test_a_child_that_did_not_start_to_work_does_not_stall(watch):
+    assert watch.look(evaluating(started=0, beat=0), 0, 10**18) is None
+
+
+def test_the_record_says_what_the_child_wrote():
+    parent = Record()
+    child = Record(__import__("os").dup(parent.descriptor))
+    try:
+        assert parent.read() == Evaluation(0, 0, 0, b"", "")
+        child.assign(b"x" * 64)
+        child.begin("/do/0/ä")
+        child.beat()
+        seen = parent.read()
+        assert (seen.sequence, seen.lease, seen.instance) == (1, b"x" * 64, "/do/0/ä")
+        assert 0 < seen.started_ns <= seen.beat_ns
+        child.end()
+        child.assign(b"y")
+        child.begin("/" + "z" * 1000)
+        seen = parent.read()
+        assert (seen.sequence, seen.lease, len(seen.instance)) == (2, b"y", MAX_INSTANCE_BYTES)
+        child.end()
+        assert parent.read().started_ns == 0
+    finally:
+        child.close()
+        parent.close()

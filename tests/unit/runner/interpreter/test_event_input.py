@@ -1,0 +1,77 @@
+"""The workflow's input is made of the event, and nothing of it is lost without a trace."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+import pytest
+
+from flowhook.model import Event
+from runner.interpreter.event_input import MAX_ATTACHMENT_BYTES, workflow_input
+
+
+def event(body=b"", content_type="application/json", headers=(), query=""):
+    return Event("evt_1", "f", 1_700_000_000_123, None, "", "POST", "/hook/f", query, content_type, headers, body)
+
+
+def test_the_shape_is_the_documented_one():
+    assert workflow_input(event(b'{"a":1}')) == {
+        "id": "evt_1",
+        "received_at": "2023-11-14T22:13:20.123Z",
+        "method": "POST",
+        "path": "/hook/f",
+        "query": {},
+        "headers": {},
+        "content_type": "application/json",
+        "body": {"a": 1},
+        "attachments": [],
+    }
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/json; charset=utf-8", "APPLICATION/JSON", "application/cloudevents+json"]
+)
+def test_json_of_any_name_is_parsed(kind):
+    assert workflow_input(event(b"[1]", kind))["body"] == [1]
+
+
+def test_repeated_headers_are_joined_and_odd_bytes_survive():
+    headers = (("a", b"1"), ("b", "é".encode()), ("a", b"2"), ("c", b"\xe9"))
+    assert workflow_input(event(headers=headers))["headers"] == {"a": "1, 2", "b": "é", "c": "é"}
+
+
+def test_repeated_query_parameters_become_arrays():
+    assert workflow_input(event(query="a=1&b=x%20y&a=2&c=&a=3"))["query"] == {"a": ["1", "2", "3"], "b": "x y", "c": ""}
+
+
+@pytest.mark.parametrize(
+    ("body", "content"),
+    [("<ä/>".encode(), {"content": "<ä/>"}), (b"\xff\x00", {"base64": base64.b64encode(b"\xff\x00").decode()})],
+)
+def test_what_is_not_json_is_an_attachment(body, content):
+    data = workflow_input(event(body, "application/xml"))
+    assert data["body"] is None
+    assert data["attachments"] == [
+        {
+            "name": "body",
+            "type": "application/xml",
+            "size": len(body),
+            "sha256": hashlib.sha256(body).hexdigest(),
+            **content,
+        }
+    ]
+
+
+def test_json_that_is_none_is_an_attachment_too():
+    assert workflow_input(event(b"{"))["attachments"][0]["content"] == "{"
+
+
+def test_a_large_attachment_is_described_but_not_carried():
+    (attachment,) = workflow_input(event(b"x" * (MAX_ATTACHMENT_BYTES + 1), "text/plain"))["attachments"]
+    assert set(attachment) == {"name", "type", "size", "sha256"}
+
+
+def test_an_empty_body_is_nothing():
+    data = workflow_input(event())
+    assert (data["body"], data["attachments"]) == (None, [])

@@ -1,0 +1,91 @@
+"""Templates and expressions: what they give, and that the fast way gives the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from runner import evaluator as module
+from runner.evaluator import Evaluator
+from runner.interpreter.errors import ExpressionFailed
+from runner.interpreter.scope import Scope, Workflow
+
+
+def scope(**more):
+    workflow = Workflow("evt_1", {}, None, 0, lambda: 0, secrets=more.pop("secrets", {}))
+    made = Scope(workflow, context=more.pop("context", None), variables=more.pop("variables", None))
+    made.input = more.pop("input", None)
+    return made
+
+
+@pytest.fixture
+def evaluator():
+    return Evaluator()
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ({"a": "${ .n }", "b": ["x", "${ .s }", None, 1.5], "c": {"d": "${ .none.e }"}}, None),
+        ({"a": "${ .n + 1 }", "b": ["x", "${ .s }", None, 1.5], "c": {"d": True}}, None),
+        ({'q"\\(.n)': "\\(.n)", "b": "$x {} ${", "c": "${ .n + 0 }"}, None),
+        ({"a": "${ empty }", "b": "${ 1, 2 }", "c": "${ .s # comment\n }"}, {"a": None, "b": 1, "c": "text"}),
+        ("${ empty }", "null"),
+        ("${ .n, .s }", 1),
+    ],
+)
+def test_a_template_gives_its_shape_with_the_first_result_of_each_expression(evaluator, template, expected):
+    data = {"n": 1, "s": "text"}
+    result = evaluator.template(template)(data, scope())
+    if expected is None:
+        expected = {
+            0: {"a": 1, "b": ["x", "text", None, 1.5], "c": {"d": None}},
+            1: {"a": 2, "b": ["x", "text", None, 1.5], "c": {"d": True}},
+            2: {'q"\\(.n)': "\\(.n)", "b": "$x {} ${", "c": 1},
+        }[{"${ .n }": 0, "${ .n + 1 }": 1}.get(template.get("a"), 2)]
+    assert result == (None if expected == "null" else expected)
+
+
+@pytest.mark.parametrize("value", [1, "text", "${", {"a": [1]}, None, "$ {x}"])
+def test_what_has_no_expression_is_itself(evaluator, value):
+    assert evaluator.template(value)({}, scope()) == value
+
+
+def test_an_expression_needs_no_braces_where_only_expressions_stand(evaluator):
+    assert evaluator.expression(".a")({"a": 1}, scope()) == 1
+    assert evaluator.expression("${ .a }")({"a": 1}, scope()) == 1
+    assert evaluator.expression(".a + 1")({"a": 1}, scope()) == 2
+    assert evaluator.expression({"b": "${ .a }"})({"a": 1}, scope()) == {"b": 1}
+
+
+def test_variables_are_bound_when_mentioned_and_may_be_shadowed(evaluator):
+    given = scope(context={"c": 1}, input=[2], variables={"item": 3})
+    assert evaluator.expression("[$context.c + 0, $input[0], $item]")({}, given) == [1, 2, 3]
+    assert evaluator.expression(". as $input | $input + 1")(5, given) == 6
+    assert evaluator.expression("$context.c")({}, given) == 1
+
+
+@pytest.mark.parametrize("source", [".a.b", ".a + 1", "$nope", "syntax error (", 'error("x")'])
+def test_what_fails_is_an_expression_failure(evaluator, source):
+    with pytest.raises(ExpressionFailed):
+        evaluator.expression(source)({"a": "text"}, scope())
+
+
+def test_with_secrets_a_failure_shows_no_value(evaluator):
+    for source in (".a | tonumber", ".a | error", "$secrets.k | error"):
+        with pytest.raises(ExpressionFailed) as problem:
+            evaluator.expression(source)({"a": "pa55word"}, scope(secrets={"k": "pa55word"}))
+        assert "pa55" not in str(problem.value)
+
+
+def test_the_cache_of_programs_is_bounded():
+    small = Evaluator(cache_size=3)
+    for number in range(10):
+        assert small.expression(f"{number} + 0")(None, scope()) == number
+    assert len(small._programs) == 3
+
+
+def test_paths_run_without_jq(evaluator, monkeypatch):
+    monkeypatch.setattr(module.jq, "compile", None)
+    template = {"a": "${ .body.x }", "b": '${ "n \\(.body.n)" }', "c": "${ $context.y }"}
+    result = evaluator.template(template)({"body": {"x": 1, "n": 2}}, scope(context={"y": 3}))
+    assert result == {"a": 1, "b": "n 2", "c": 3}

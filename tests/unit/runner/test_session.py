@@ -1,0 +1,319 @@
+"""The runner's half of Attach against a model of the router, with broken streams at any moment."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from flowhook.errors import InvalidError
+from flowhook.model import JournalEntry
+from runner import session as s
+
+CAPACITY = 8
+LEASE = 6.0
+
+
+def new_session(**more):
+    arguments = {"runner_id": "r", "components": ("http",), "build": "1", "capacity": CAPACITY}
+    return s.Session(**{**arguments, "losses_explained": True, **more})
+
+
+def attached(session=None, kept=frozenset(), now=0.0):
+    session = session or new_session()
+    session.connected()
+    session.take()
+    session.receive(s.Welcome(LEASE, frozenset(kept)), now)
+    return session
+
+
+def assignment(lease, event=b"event"):
+    return s.Assignment(lease, 1, 1, event)
+
+
+def test_hello_comes_first_and_alone():
+    session = new_session()
+    assert session.take() == []
+    session.connected()
+    assert session.take() == [s.Hello("r", ("http",), "1", (), losses_explained=True)]
+    assert session.take() == []
+
+
+def test_credit_for_the_whole_capacity_follows_the_welcome():
+    session = attached()
+    assert session.take() == [s.Credit(CAPACITY)]
+    assert session.take() == []
+
+
+@pytest.mark.parametrize("message", [s.Assigned((assignment(b"a"),)), s.Settled((b"a",)), s.RouterDrains(1.0)])
+def test_anything_before_the_welcome_breaks_the_protocol(message):
+    session = new_session()
+    session.connected()
+    session.take()
+    with pytest.raises(InvalidError) as problem:
+        session.receive(message, 0)
+    assert problem.value.reason == "ATTACH_PROTOCOL_VIOLATION"
+
+
+def test_a_second_welcome_breaks_the_protocol():
+    with pytest.raises(InvalidError):
+        attached().receive(s.Welcome(LEASE, frozenset()), 0)
+
+
+def test_what_gathered_goes_out_together_checkpoints_before_outcomes_before_credit():
+    session = attached()
+    session.take()
+    session.receive(s.Assigned((assignment(b"a"), assignment(b"b"))), 0)
+    entry = JournalEntry("k", b"1")
+    session.finish(b"a", s.Completed(b"1"))
+    session.checkpoint(b"b", 0, entry)
+    session.finish(b"b", s.Released("x", charged=False))
+    assert session.take() == [
+        s.Checkpoints((s.Checkpoint(b"b", 0, entry),)),
+        s.Outcomes((s.Outcome(b"a", s.Completed(b"1")), s.Outcome(b"b", s.Released("x", charged=False)))),
+        s.Credit(2),
+    ]
+
+
+def test_results_that_are_large_go_out_in_parts():
+    session = attached()
+    session.take()
+    leases = [b"%d" % number for number in range(CAPACITY)]
+    session.receive(s.Assigned(tuple(assignment(lease) for lease in leases)), 0)
+    for lease in leases:
+        session.finish(lease, s.Completed(b"x" * (3 * 1024 * 1024)))
+    batches = [message.outcomes for message in session.take() if isinstance(message, s.Outcomes)]
+    assert [outcome.lease for batch in batches for outcome in batch] == leases
+    assert [len(batch) for batch in batches] == [2, 2, 2, 2]
+
+
+def test_no_credit_is_given_while_the_events_in_hand_are_too_large(monkeypatch):
+    monkeypatch.setattr(s, "MAX_HELD_BYTES", 10)
+    session = attached()
+    session.take()
+    session.receive(s.Assigned((assignment(b"a", b"x" * 11), assignment(b"b"))), 0)
+    session.finish(b"b", s.Completed(b""))
+    assert [type(message) for message in session.take()] == [s.Outcomes]
+    session.finish(b"a", s.Completed(b""))
+    session.receive(s.Settled((b"a", b"b")), 0)
+    assert session.take()[-1] == s.Credit(2)
+
+
+def test_a_casualty_is_held_and_reported_until_settled():
+    session = new_session()
+    ending = s.Released("RUNNER_DIED", charged=True)
+    session.report(b"dead", ending)
+    for _ in range(2):
+        session.connected()
+        (hello,) = session.take()
+        assert hello.held_leases == (b"dead",)
+        session.receive(s.Welcome(LEASE, frozenset({b"dead"})), 0)
+        assert s.Outcomes((s.Outcome(b"dead", ending),)) in session.take()
+        assert session.running == 0
+        session.disconnected()
+    attached(session, kept={b"dead"})
+    assert session.receive(s.Settled((b"dead",)), 0) == [s.Forget(b"dead")]
+    assert session.idle
+
+
+def test_losses_are_explained_from_the_second_hello_on():
+    session = new_session(losses_explained=False)
+    session.connected()
+    assert not session.take()[0].losses_explained
+    session.receive(s.Welcome(LEASE, frozenset()), 0)
+    session.disconnected()
+    session.connected()
+    assert session.take()[0].losses_explained
+
+
+def test_everything_is_abandoned_when_the_router_stays_away_for_a_lease():
+    session = attached(now=10.0)
+    session.receive(s.Assigned((assignment(b"a"),)), 10.0)
+    session.renew(12.0)
+    session.disconnected()
+    assert session.expire(12.0 + LEASE - 0.1) == []
+    assert session.expire(12.0 + LEASE) == [s.Abandon(b"a", "LEASE_LOST")]
+    assert session.idle
+
+
+def test_renewals_are_sent_while_attached_whether_anything_is_held_or_not():
+    session = attached()
+    session.take()
+    session.renew(1)
+    assert session.take() == [s.Renewal()]
+    session.disconnected()
+    session.connected()
+    session.renew(2)
+    assert [type(message) for message in session.take()] == [s.Hello]
+
+
+def test_a_router_that_drains_gets_outcomes_but_gives_no_more_work():
+    session = attached()
+    session.take()
+    session.receive(s.Assigned((assignment(b"a"),)), 0)
+    assert session.receive(s.RouterDrains(3.0), 0) == [s.Reattach(3.0)]
+    session.finish(b"a", s.Completed(b"1"))
+    assert session.take() == [s.Outcomes((s.Outcome(b"a", s.Completed(b"1")),))]
+
+
+class Attach(RuleBasedStateMachine):
+    """A router that keeps what it must, and a link that loses what was not read when it breaks."""
+
+    def __init__(self):
+        super().__init__()
+        self.session = new_session()
+        self.now = 0.0
+        self.connected = False
+        self.welcomed = False
+        self.credit = 0
+        self.number = 0
+        self.leased: set[bytes] = set()
+        self.settled: set[bytes] = set()
+        self.journals: dict[bytes, dict[int, JournalEntry]] = {}
+        self.working: dict[bytes, int] = {}
+        self.acknowledged: dict[bytes, int] = {}
+        self.finished: set[bytes] = set()
+        self.written: dict[bytes, int] = {}
+
+    def effects(self, effects):
+        for effect in effects:
+            match effect:
+                case s.Start(assignment=assignment):
+                    assert assignment.lease not in self.working
+                    self.working[assignment.lease] = 0
+                case s.Proceed(lease=lease, index=index):
+                    assert index in self.journals[lease]
+                case s.Abandon(lease=lease):
+                    assert lease not in self.leased
+                    self.working.pop(lease, None)
+                case s.Forget(lease=lease):
+                    assert lease in self.settled
+
+    @precondition(lambda self: not self.connected)
+    @rule()
+    def connect(self):
+        self.session.connected()
+        self.connected, self.welcomed, self.credit = True, False, 0
+        (hello,) = self.session.take()
+        assert set(hello.held_leases) == set(self.working) | {
+            lease for lease in self.finished if lease in self.session._held
+        }
+        kept = {lease for lease in hello.held_leases if lease in self.leased}
+        self.leased = kept  # the others are lost with the hello
+        self.effects(self.session.receive(s.Welcome(LEASE, frozenset(kept)), self.now))
+        self.welcomed = True
+
+    @precondition(lambda self: self.connected)
+    @rule(reads=st.booleans())
+    def break_stream(self, reads):
+        messages = self.session.take()
+        if reads:
+            self.read(messages)
+        self.session.disconnected()
+        self.connected, self.credit = False, 0
+
+    @precondition(lambda self: self.connected)
+    @rule()
+    def write(self):
+        self.read(self.session.take())
+
+    def read(self, messages):
+        for message in messages:
+            match message:
+                case s.Credit(assignments=assignments):
+                    assert 1 <= assignments <= s.MAX_CREDIT
+                    self.credit += assignments
+                case s.Checkpoints(checkpoints=checkpoints):
+                    for item in checkpoints:
+                        if item.lease in self.leased:
+                            known = self.journals.setdefault(item.lease, {})
+                            assert known.setdefault(item.index, item.entry) == item.entry
+                            assert sorted(known) == list(range(len(known)))
+                case s.Outcomes(outcomes=outcomes):
+                    for item in outcomes:
+                        if item.lease in self.leased:
+                            assert len(self.journals.get(item.lease, {})) == self.written[item.lease]
+                            self.leased.discard(item.lease)
+                            self.settled.add(item.lease)
+
+    @precondition(lambda self: self.connected and self.credit > 0)
+    @rule(count=st.integers(1, 4))
+    def assign(self, count):
+        items = []
+        for _ in range(min(count, self.credit)):
+            self.number += 1
+            lease = b"%d" % self.number
+            self.leased.add(lease)
+            items.append(assignment(lease))
+        self.credit -= len(items)
+        self.effects(self.session.receive(s.Assigned(tuple(items)), self.now))
+
+    @precondition(lambda self: bool(self.working))
+    @rule(data=st.data())
+    def journal(self, data):
+        lease = data.draw(st.sampled_from(sorted(self.working)))
+        index = self.working[lease]
+        self.session.checkpoint(lease, index, JournalEntry(f"k{index}", b"%d" % index))
+        self.working[lease] = index + 1
+
+    @precondition(lambda self: bool(self.working))
+    @rule(data=st.data())
+    def finish(self, data):
+        self.end(data.draw(st.sampled_from(sorted(self.working))))
+
+    def end(self, lease):
+        self.written[lease] = self.working.pop(lease)
+        self.finished.add(lease)
+        self.session.finish(lease, s.Completed(b"1"))
+
+    @precondition(lambda self: self.connected and bool(self.journals))
+    @rule(data=st.data())
+    def acknowledge(self, data):
+        lease = data.draw(st.sampled_from(sorted(self.journals)))
+        index = max(self.journals[lease])
+        self.effects(self.session.receive(s.Checkpointed(((lease, index),)), self.now))
+
+    @precondition(lambda self: self.connected and bool(self.settled))
+    @rule()
+    def settle(self):
+        self.effects(self.session.receive(s.Settled(tuple(sorted(self.settled))), self.now))
+
+    @precondition(lambda self: self.connected and bool(self.leased))
+    @rule(data=st.data())
+    def revoke(self, data):
+        lease = data.draw(st.sampled_from(sorted(self.leased)))
+        self.leased.discard(lease)
+        self.effects(self.session.receive(s.Revoked((lease,), "LEASE_LOST"), self.now))
+
+    @rule(seconds=st.floats(0.1, 8))
+    def time_passes(self, seconds):
+        self.now += seconds
+        if self.connected:
+            self.session.renew(self.now)
+        else:
+            lost = self.session.expire(self.now)
+            if lost:
+                self.leased -= {effect.lease for effect in lost}
+                self.effects(lost)
+
+    @invariant()
+    def the_capacity_is_kept(self):
+        assert self.session.running == len(self.working)
+        assert self.session.running + self.credit <= CAPACITY
+        assert len(self.session._held) <= s.UNSETTLED_FACTOR * CAPACITY
+
+    def teardown(self):
+        """Whatever happened: connected long enough, everything the router still leases gets settled."""
+        if not self.connected:
+            self.connect()
+        for lease in sorted(self.working):
+            self.end(lease)
+        self.write()
+        assert not self.leased, "an outcome that the router waits for was not sent"
+        self.effects(self.session.receive(s.Settled(tuple(sorted(self.settled))), self.now))
+        assert self.session.idle
+
+
+TestAttach = Attach.TestCase
+TestAttach.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import Any, Final
 
 import orjson
 from pydantic import BaseModel
 
 from flowhook.document.execution import ExecutionPolicy
-from flowhook.document.problems import Path, Problem, to_fault
+from flowhook.document.problems import Mark, Path, Problem, to_fault
 from flowhook.document.rules import check_rules
 from flowhook.document.shape import check_shape
 from flowhook.document.source import read
 from flowhook.document.unsupported import TASK_KINDS
 from flowhook.document.webhook import Webhook
 from flowhook.document.workflow import Workflow
-from flowhook.errors import InvalidFlowError
+from flowhook.errors import Fault, InvalidFlowError
+
+MAX_FAULTS: Final = 100
+"""Faults that are told of one file; more help nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,25 +63,33 @@ def parse(source: bytes, *, file: str = "flow.yaml", functions: Collection[str] 
         functions: names of the components that a `call` may name beside `http`; None: any name will do.
 
     Raises:
-        InvalidFlowError: something is wrong with it; lists everything that is, by line.
+        InvalidFlowError: something is wrong with it; lists everything that is, by line (at most `MAX_FAULTS`).
     """
     text = read(source)
-    problems = list(text.problems)
+    problems = text.problems[: MAX_FAULTS + 1]
     if isinstance(text.data, dict):
         problems += _check(text.data, functions)
     elif not problems:
         problems.append(Problem((), "expected a mapping with the keys `document` and `do`", text.root.line))
     if problems:
-        faults = {to_fault(problem, file=file, root=text.root) for problem in problems}
-        raise InvalidFlowError(sorted(faults, key=lambda fault: (fault.line, fault.key, fault.cause)))
+        raise InvalidFlowError(_faults(problems, file, text.root))
     return build(text.data)
 
 
+def _faults(problems: list[Problem], file: str, root: Mark) -> list[Fault]:
+    faults = {to_fault(problem, file=file, root=root) for problem in problems}
+    ordered = sorted(faults, key=lambda fault: (fault.line, fault.key, fault.cause))
+    if len(ordered) > MAX_FAULTS:
+        return [*ordered[:MAX_FAULTS], Fault(file, 0, "", "and there is more, which shows once this is put right")]
+    return ordered
+
+
 def _check(data: dict[str, Any], functions: Collection[str] | None) -> list[Problem]:
-    """Return everything that is wrong with a document, and of each place only what says most."""
-    broken = list(check_rules(data, functions))
+    """Return what is wrong with a document, somewhat more than `MAX_FAULTS` of it, and of each place what says most."""
+    broken = list(islice(check_rules(data, functions), MAX_FAULTS + 1))
     settled = {problem.path for problem in broken}
-    return broken + [problem for problem in _check_shapes(data) if not _is_settled(problem.path, settled)]
+    shapes = (problem for problem in _check_shapes(data) if not _is_settled(problem.path, settled))
+    return broken + list(islice(shapes, MAX_FAULTS + 1))
 
 
 def _check_shapes(data: dict[str, Any]) -> Iterator[Problem]:

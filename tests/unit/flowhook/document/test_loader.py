@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from flowhook import limits
 from flowhook.document import canonical, load_definition, parse, unsupported
+from flowhook.document.loader import MAX_FAULTS
 from flowhook.document.rules import MAX_PROGRAMS
 from flowhook.document.tasks import CallTask, DoTask, ErrorDefinition, RaiseTask, SetTask, SwitchTask
 from flowhook.errors import InvalidFlowError
@@ -231,6 +232,14 @@ def test_a_fault_reads_as_one_line():
         parse(flow("- a: {call: x, wth: {}}").encode(), file="orders.yaml")
 
 
+def test_faults_are_limited_in_number():
+    tasks = "\n".join(f"- t{n}: {{set: {{b: 1}}, then: nowhere{n}, wth: 1}}" for n in range(MAX_FAULTS))
+    faults = faults_of(flow(tasks))
+    assert len(faults) == MAX_FAULTS + 1
+    assert faults[0][:2] == (3, "do[0].t0.then")
+    assert faults[-1] == (0, "", "and there is more, which shows once this is put right")
+
+
 def test_expressions_are_limited_in_number():
     programs = ", ".join(f"a{n}: '${{ {n} + 1 }}'" for n in range(MAX_PROGRAMS + 1))
     (fault,) = faults_of(flow(f"- a: {{set: {{{programs}}}}}"))
@@ -240,33 +249,10 @@ def test_expressions_are_limited_in_number():
 LEAVES = st.sampled_from(["1", "''", "x", "null", "true", "${ .a }", "${ | }", "http", "end", "https://x.y"])
 WORDS = st.sampled_from(
     [
-        "document",
-        "do",
-        "set",
-        "call",
-        "with",
-        "switch",
-        "when",
-        "then",
-        "raise",
-        "error",
-        "use",
-        "errors",
-        "input",
-        "from",
-        "output",
-        "as",
-        "schema",
-        "webhook",
-        "auth",
-        "execution",
-        "if",
-        "for",
-        "a",
-        "method",
-        "endpoint",
+        "document", "do", "set", "call", "with", "switch", "when", "then", "raise", "error", "use", "errors", "input",
+        "from", "output", "as", "schema", "webhook", "auth", "execution", "if", "for", "a", "method", "endpoint",
     ]
-)
+)  # fmt: skip
 TREES = st.recursive(
     LEAVES,
     lambda inner: (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sys
 import time
 from pathlib import Path
 from typing import Final
@@ -53,7 +54,7 @@ from router.services.ingest import Acceptance, IngestService
 from router.services.runner import RunnerService
 from router.services.secret import SecretService
 from router.storage.interface import Storage
-from router.storage.sqlite import open_sqlite
+from router.storage.sqlite import SWITCH_INTERVAL_SECONDS, open_sqlite
 
 REATTACH_SECONDS: Final = 2.0
 """How long runners have to come back for what they work on, after their stream or the router ended."""
@@ -86,6 +87,8 @@ async def serve(settings: RouterSettings, lifecycle: Lifecycle) -> None:
     Raises:
         FlowhookError: the data directory, the storage, the port or a certificate can't be used.
     """
+    # or the storage's writer waits long for the interpreter's lock while this process is busy
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     ensure_tokens(settings.data_dir)
     sealer = load_sealer(settings.data_dir, settings.secrets_key)
     storage = await _open_storage(settings)

@@ -67,9 +67,13 @@ class Senders:
                 await self._progress.wait()
 
 
-def kill(cluster, *processes):
-    for process in processes:
-        os.kill(cluster.pid(process), signal.SIGKILL)
+async def kill(cluster, *processes):
+    """Kill processes at once, as soon as all of them run."""
+    async with asyncio.timeout(30):
+        while not all((cluster.data_dir / "run" / f"{process}.pid").exists() for process in processes):
+            await asyncio.sleep(0.05)
+    for pid in [cluster.pid(process) for process in processes]:
+        os.kill(pid, signal.SIGKILL)
 
 
 async def all_ended(client, ids):
@@ -107,7 +111,7 @@ async def test_every_acknowledged_event_completes_and_no_journaled_call_is_repea
             ["runner-1", "runner-2", "router-1", "edge-1"],
         ):
             await senders.progress(100)
-            kill(cluster, *processes)
+            await kill(cluster, *processes)
         await senders.progress(100)
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from flowhook.errors import InvalidError
 from flowhook.model import JournalEntry
 from runner import session as s
+from runner.session import machine
 
 CAPACITY = 8
 LEASE = 6.0
@@ -89,7 +90,7 @@ def test_results_that_are_large_go_out_in_parts():
 
 
 def test_no_credit_is_given_while_the_events_in_hand_are_too_large(monkeypatch):
-    monkeypatch.setattr(s, "MAX_HELD_BYTES", 10)
+    monkeypatch.setattr(machine, "MAX_HELD_BYTES", 10)
     session = attached()
     session.take()
     session.receive(s.Assigned((assignment(b"a", b"x" * 11), assignment(b"b"))), 0)
@@ -222,7 +223,7 @@ class Attach(RuleBasedStateMachine):
         for message in messages:
             match message:
                 case s.Credit(assignments=assignments):
-                    assert 1 <= assignments <= s.MAX_CREDIT
+                    assert 1 <= assignments <= machine.MAX_CREDIT
                     self.credit += assignments
                 case s.Checkpoints(checkpoints=checkpoints):
                     for item in checkpoints:
@@ -301,7 +302,7 @@ class Attach(RuleBasedStateMachine):
     def the_capacity_is_kept(self):
         assert self.session.running == len(self.working)
         assert self.session.running + self.credit <= CAPACITY
-        assert len(self.session._held) <= s.UNSETTLED_FACTOR * CAPACITY
+        assert len(self.session._held) <= machine.UNSETTLED_FACTOR * CAPACITY
 
     def teardown(self):
         """Whatever happened: connected long enough, everything the router still leases gets settled."""

@@ -1,0 +1,80 @@
+"""The runner's half of Attach, without I/O: what the router says goes in, what is to be done comes out.
+
+::
+
+    detached --connected()--> greeting --Welcome--> attached --Drain/disconnected()--> detached
+                                 |                      |
+                              only Hello           everything else
+
+Leases outlive streams. A lease is *held* from its assignment until its outcome is settled, revoked or lost; while it is
+held, its checkpoints that are not acknowledged and its outcome that is not settled are kept and, after a new
+connection, sent again, checkpoints first. Both are idempotent on the router's side.
+
+Nothing is sent at once: `take` returns everything that gathered since the last call, so that what happened while a
+write was under way goes into the next one.
+
+Credit is additive and dies with the stream. Bounds: `capacity` executions worked on, four times that with those whose
+outcome waits to be settled, and `MAX_HELD_BYTES` of events.
+"""
+
+from runner.session.machine import Session
+from runner.session.messages import (
+    Abandon,
+    Assigned,
+    Assignment,
+    Attached,
+    Checkpoint,
+    Checkpointed,
+    Checkpoints,
+    Completed,
+    Credit,
+    Effect,
+    Ending,
+    Faulted,
+    Forget,
+    Hello,
+    Incoming,
+    Outcome,
+    Outcomes,
+    Outgoing,
+    Proceed,
+    Reattach,
+    Released,
+    Renewal,
+    Revoked,
+    RouterDrains,
+    Settled,
+    Start,
+    Welcome,
+)
+
+__all__ = [
+    "Abandon",
+    "Assigned",
+    "Assignment",
+    "Attached",
+    "Checkpoint",
+    "Checkpointed",
+    "Checkpoints",
+    "Completed",
+    "Credit",
+    "Effect",
+    "Ending",
+    "Faulted",
+    "Forget",
+    "Hello",
+    "Incoming",
+    "Outcome",
+    "Outcomes",
+    "Outgoing",
+    "Proceed",
+    "Reattach",
+    "Released",
+    "Renewal",
+    "Revoked",
+    "RouterDrains",
+    "Session",
+    "Settled",
+    "Start",
+    "Welcome",
+]

@@ -1,0 +1,200 @@
+"""What runner and router say to each other over Attach, and what the runner does about it: plain data.
+
+Source: protos/flowhook/v1/runner_service.proto.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flowhook.model import JournalEntry, WorkflowError
+
+
+# --- what the router says ---------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The attachment stands. `lease_seconds` from receipt; `kept` are those of the held leases that are still good."""
+
+    lease_seconds: float
+    kept: frozenset[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One attempt at one execution. `event` is a serialized Event."""
+
+    lease: bytes
+    attempt: int
+    flow_revision: int
+    event: bytes
+    journal: tuple[JournalEntry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """Work to do."""
+
+    assignments: tuple[Assignment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpointed:
+    """Journal entries up to an index, by lease, are durable."""
+
+    durable: tuple[tuple[bytes, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Outcomes are durable."""
+
+    leases: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """Leases are gone."""
+
+    leases: tuple[bytes, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RouterDrains:
+    """The router is going away; it takes outcomes for `grace` more seconds."""
+
+    grace: float
+
+
+Incoming = Welcome | Assigned | Checkpointed | Settled | Revoked | RouterDrains
+
+
+# --- what is said to the router ---------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Who attaches, and what is still held; see the protos."""
+
+    runner_id: str
+    components: tuple[str, ...]
+    build: str
+    held_leases: tuple[bytes, ...]
+    losses_explained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """Permits more assignments."""
+
+    assignments: int
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """Renews all held leases."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """One more journal entry of an execution, at `index` from 0."""
+
+    lease: bytes
+    index: int
+    entry: JournalEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """Journal entries to make durable."""
+
+    checkpoints: tuple[Checkpoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The flow ended well; `output` is JSON."""
+
+    output: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Faulted:
+    """The flow ended with an error."""
+
+    error: WorkflowError
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The execution is given back; `charged`: the attempt counts."""
+
+    reason: str
+    charged: bool
+
+
+Ending = Completed | Faulted | Released
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one attempt ended."""
+
+    lease: bytes
+    ending: Ending
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """Ends of attempts to make durable."""
+
+    outcomes: tuple[Outcome, ...]
+
+
+Outgoing = Hello | Credit | Renewal | Checkpoints | Outcomes
+
+
+# --- what is to be done -----------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """The stream is ready; renew leases every `renew_seconds`."""
+
+    renew_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Begin to work on an assignment."""
+
+    assignment: Assignment
+
+
+@dataclass(frozen=True, slots=True)
+class Proceed:
+    """The journal of an execution is durable up to `index`: its next effect may start."""
+
+    lease: bytes
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """Stop working on a lease and discard the result."""
+
+    lease: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """The outcome of a lease is durable."""
+
+    lease: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reattach:
+    """Open a new stream once the router closed this one, or after `grace` seconds."""
+
+    grace: float
+
+
+Effect = Attached | Start | Proceed | Abandon | Forget | Reattach

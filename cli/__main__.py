@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from cli import app
-from flowhook.errors import FlowhookError
+from flowhook.errors import FlowhookError, InvalidFlowError
 
 EXIT_REFUSED = 1
 EXIT_INTERRUPTED = 130
@@ -29,6 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     except typer.TyperException as error:
         return _usage_error(error)
+    except InvalidFlowError as error:
+        print(error.message, file=sys.stderr)  # one FILE:LINE: a line, as editors and CI read it
+        return EXIT_REFUSED
     except FlowhookError as error:
         print(f"flowhook: {error.message}", file=sys.stderr)
         return EXIT_REFUSED
@@ -50,10 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _usage_error(error: typer.TyperException) -> int:
     describe = getattr(error, "format_message", None)
-    print(f"flowhook: {describe() if describe else error}", file=sys.stderr)
+    message = describe() if describe else str(error)
     context = getattr(error, "ctx", None)
-    if context is not None:
-        print(f"Try '{context.command_path} --help'.", file=sys.stderr)
+    if message:  # without one, the help was printed already
+        print(f"flowhook: {message}", file=sys.stderr)
+        if context is not None:
+            print(f"Try '{context.command_path} --help'.", file=sys.stderr)
     return int(getattr(error, "exit_code", 2))
 
 

@@ -1,0 +1,188 @@
+"""The frame around every process, seen from outside: exit codes, messages, signals, readiness and reports."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import grpc
+import pytest
+from support.supervisors import PATIENCE
+
+from flowhook.client import channel
+from flowhook.process import PARENT_FD, Lifecycle, Reporter
+from flowhook.v1 import cluster_service_pb2, cluster_service_pb2_grpc
+
+FRAME = """
+import asyncio, sys
+from flowhook.config import CommonSettings
+from flowhook.errors import InvalidError
+from flowhook.process import run
+
+async def serve(lifecycle):
+    lifecycle.announce("http", "::1", 8080)
+    lifecycle.ready.set()
+    {body}
+
+sys.exit(run(serve, CommonSettings(process_name="edge-1", log_format="json"), "edge"))
+"""
+UNTIL_STOPPED = "await lifecycle.stop.wait()"
+
+
+@pytest.fixture
+def start():
+    """Starts a process whose `serve` goes on with the given statement, with a parent's socket."""
+    processes = []
+
+    def run(body, *, supervised=True):
+        ours, theirs = socket.socketpair()
+        environment = {**os.environ, PARENT_FD: str(theirs.fileno())} if supervised else dict(os.environ)
+        process = subprocess.Popen(
+            [sys.executable, "-c", FRAME.format(body=body)],
+            env=environment,
+            pass_fds=[theirs.fileno()] if supervised else [],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        theirs.close()
+        ours.settimeout(PATIENCE)
+        processes.append((process, ours))
+        return process, ours
+
+    yield run
+    for process, ours in processes:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+        ours.close()
+
+
+def _lines(process):
+    return [json.loads(line) for line in process.stderr.read().splitlines()]
+
+
+def test_it_tells_its_parent_that_it_is_ready_and_where(start):
+    _, parent = start(UNTIL_STOPPED)
+    assert json.loads(parent.recv(1000)) == {"ready": True, "addresses": {"http": "[::1]:8080"}}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_asks_it_to_drain_and_it_ends_well(start, number):
+    process, parent = start(UNTIL_STOPPED)
+    parent.recv(1000)
+    process.send_signal(number)
+    assert process.wait(PATIENCE) == 0
+    assert [line["event"] for line in _lines(process)] == ["ready", "stopping", "stopped"]
+
+
+def test_a_second_signal_ends_it_at_once(start):
+    process, parent = start("await lifecycle.stop.wait(); print('draining', file=sys.stderr); await asyncio.sleep(60)")
+    parent.recv(1000)
+    process.send_signal(signal.SIGTERM)
+    while "draining" not in process.stderr.readline():
+        pass
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(PATIENCE) == 128 + signal.SIGTERM
+
+
+def test_it_ends_when_its_parent_is_gone(start):
+    process, parent = start(UNTIL_STOPPED)
+    parent.recv(1000)
+    parent.close()
+    assert process.wait(PATIENCE) == 1
+
+
+def test_without_a_parent_it_runs_on_its_own(start):
+    process, _ = start("", supervised=False)
+    assert process.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "raise InvalidError('no such storage')",
+        "raise ExceptionGroup('tasks', [ExceptionGroup('more', [InvalidError('no such storage')])])",
+    ],
+)
+def test_a_refusal_is_one_line_and_exit_code_1(start, body):
+    process, _ = start(body)
+    assert process.wait(PATIENCE) == 1
+    assert process.stderr.read().splitlines()[-1] == "flowhook: edge-1: no such storage"
+
+
+def test_a_defect_is_logged_and_exit_code_70(start):
+    process, _ = start("raise RuntimeError('Bearer abcdefgh')")
+    assert process.wait(PATIENCE) == 70
+    failure = _lines(process)[-1]
+    assert failure["event"] == "process failed"
+    assert "RuntimeError" in failure["exception"]
+    assert "abcdefgh" not in failure["exception"]
+
+
+class Cluster(cluster_service_pb2_grpc.ClusterServiceServicer):
+    """Collects reports."""
+
+    def __init__(self):
+        self.reports = asyncio.Queue()
+
+    async def ReportProcess(self, request, context):  # noqa: N802 - the name of the RPC
+        await self.reports.put(request.process)
+        return cluster_service_pb2.ReportProcessResponse()
+
+
+async def _serve(cluster, port=0):
+    server = grpc.aio.server(options=channel.SERVER_OPTIONS)
+    cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(cluster, server)
+    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    return server, port
+
+
+@pytest.fixture
+async def cluster():
+    cluster = Cluster()
+    server, port = await _serve(cluster)
+    cluster.target = f"127.0.0.1:{port}"
+    yield cluster
+    await server.stop(0)
+
+
+async def test_reports_follow_readiness(cluster, monkeypatch):
+    monkeypatch.setattr(Reporter, "INTERVAL", 0.05)
+    lifecycle = Lifecycle(name="edge-1", role="edge")
+    lifecycle.detail = "no router"
+    async with channel.connect(cluster.target, "t") as connection, asyncio.timeout(10):
+        reporting = asyncio.create_task(Reporter(connection, lifecycle, render=lambda: b"metric 1\n").run())
+        report = await cluster.reports.get()
+        assert (report.name, report.role, report.pid) == ("edge-1", "edge", os.getpid())
+        assert (report.ready, report.detail, report.metrics) == (False, "no router", b"metric 1\n")
+        lifecycle.ready.set()
+        while not (report := await cluster.reports.get()).ready:
+            pass
+        assert report.detail == ""
+        lifecycle.stop.set()
+        while (report := await cluster.reports.get()).ready:
+            pass
+        assert report.detail == "draining"
+        reporting.cancel()
+        await asyncio.gather(reporting, return_exceptions=True)
+
+
+async def test_reports_go_on_when_the_router_was_away(monkeypatch):
+    monkeypatch.setattr(Reporter, "INTERVAL", 0.05)
+    server, port = await _serve(Cluster())
+    await server.stop(0)
+    async with channel.connect(f"127.0.0.1:{port}", "t") as connection, asyncio.timeout(10):
+        reporting = asyncio.create_task(Reporter(connection, Lifecycle(name="edge-1", role="edge")).run())
+        await connection.wait_for_state_change(connection.get_state())
+        cluster = Cluster()
+        server, _ = await _serve(cluster, port)
+        assert (await cluster.reports.get()).name == "edge-1"
+        reporting.cancel()
+        await asyncio.gather(reporting, return_exceptions=True)
+    await server.stop(0)

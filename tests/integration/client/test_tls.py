@@ -1,0 +1,133 @@
+"""TLS and mTLS between clients and a real router, with certificates made for the test."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from support.clients import Either, close
+from support.routers import running_router
+
+from flowhook.client import AsyncClient, channel
+from flowhook.config import CommonSettings
+from flowhook.errors import InvalidError, UnavailableError
+from flowhook.v1 import flow_service_pb2, flow_service_pb2_grpc
+
+
+class Authority:
+    """Signs certificates and writes them as PEM files."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
+        certificate = self._certificate(self.name, self.key, authority=True)
+        self.ca_file = self._write("ca.pem", certificate.public_bytes(serialization.Encoding.PEM))
+
+    def issue(self, name):
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = self._certificate(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), key)
+        pem = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return (
+            self._write(f"{name}.pem", certificate.public_bytes(serialization.Encoding.PEM)),
+            self._write(f"{name}.key", pem),
+        )
+
+    def _certificate(self, subject, key, *, authority=False):
+        now = dt.datetime.now(dt.UTC)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self.name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - dt.timedelta(minutes=5))
+            .not_valid_after(now + dt.timedelta(hours=1))
+            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+            .add_extension(
+                x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+            )
+            .sign(self.key, hashes.SHA256())
+        )
+
+    def _write(self, name, content):
+        path = self.folder / name
+        path.write_bytes(content)
+        return path
+
+
+@pytest.fixture
+def authority(tmp_path):
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+async def router(tmp_path, authority):
+    """A router that shows a certificate and asks for one."""
+    cert_file, key_file = authority.issue("router")
+    async with running_router(
+        tmp_path / "data", tls_cert_file=cert_file, tls_key_file=key_file, tls_client_ca_file=authority.ca_file
+    ) as running:
+        yield running
+
+
+async def test_a_client_with_a_certificate_of_the_authority_is_served(router, authority, kind):
+    cert_file, key_file = authority.issue("client")
+    client = kind(
+        router.target, token=router.token(), ca_file=authority.ca_file, cert_file=cert_file, key_file=key_file
+    )
+    assert await Either(client)("flows.list") == []
+    await close(client)
+
+
+async def test_a_process_is_served_with_the_files_of_its_settings(router, authority):
+    cert_file, key_file = authority.issue("edge")
+    settings = CommonSettings(
+        data_dir=router.settings.data_dir,
+        router=router.target,
+        router_ca_file=authority.ca_file,
+        client_cert_file=cert_file,
+        client_key_file=key_file,
+    )
+    async with channel.open_channel(settings, "admin") as connection:
+        flows = flow_service_pb2_grpc.FlowServiceStub(connection)
+        assert not (await flows.ListFlows(flow_service_pb2.ListFlowsRequest(), timeout=10)).flows
+
+
+async def test_a_client_without_a_certificate_is_not_served(router, authority):
+    async with AsyncClient(router.target, token=router.token(), ca_file=authority.ca_file) as client:
+        with pytest.raises(UnavailableError):
+            await client.flows.pause("x")
+
+
+async def test_a_client_that_knows_another_authority_does_not_talk_to_the_router(router, authority, tmp_path):
+    (tmp_path / "other").mkdir()
+    other = Authority(tmp_path / "other")
+    cert_file, key_file = authority.issue("client")
+    async with AsyncClient(
+        router.target, token=router.token(), ca_file=other.ca_file, cert_file=cert_file, key_file=key_file
+    ) as client:
+        with pytest.raises(UnavailableError):
+            await client.flows.pause("x")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(InvalidError, match=r"no\.pem: No such file"):
+        channel.tls_credentials(ca_file=tmp_path / "no.pem")
+
+
+def test_a_certificate_without_its_key_is_refused(authority):
+    with pytest.raises(InvalidError, match="key"):
+        channel.tls_credentials(ca_file=authority.ca_file, cert_file=authority.ca_file)
+
+
+def test_settings_without_a_token_say_where_one_was_looked_for(tmp_path):
+    with pytest.raises(InvalidError, match=r"edge\.token"):
+        channel.open_channel(CommonSettings(data_dir=tmp_path), "edge")

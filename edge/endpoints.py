@@ -16,9 +16,7 @@ from flowhook.document.webhook import Webhook
 from flowhook.errors import InvalidError
 from flowhook.expressions.paths import Accessor, compile_accessor, strip
 from flowhook.ids import slot_of
-from flowhook.signatures import Match, RequestView, Verifier, build_verifiers
-from flowhook.v1.envelope_pb2 import Principal
-from flowhook.wire import fast
+from flowhook.signatures import RequestView, Verifier, build_verifiers
 
 HOP_BY_HOP: Final = frozenset(
     {
@@ -47,6 +45,7 @@ class Endpoint:
         slot: of the flow, for minting IDs.
         revision: registry-wide revision that this is at least as new as.
         secret_names: secrets whose change makes this out of date.
+        asks: whether credentials are asked for at all.
         early: verifiers that need no body.
         late: verifiers that need the body.
         dropped_headers: lower-case names of fields that are not kept.
@@ -56,7 +55,7 @@ class Endpoint:
     __slots__ = (
         "_dedupe",
         "_networks",
-        "_principals",
+        "asks",
         "delivery_ids",
         "dropped_headers",
         "dropped_query",
@@ -94,9 +93,9 @@ class Endpoint:
         self.dropped_query = frozenset[str]().union(*(verifier.credential_query for verifier in verifiers))
         challenges = [verifier.challenge for verifier in verifiers if verifier.challenge is not None]
         self.unauthenticated = answers.unauthenticated(challenges[0] if challenges else None)
-        self._principals: dict[Match, Principal | None] = {} if webhook.auth else {Match("none", ""): None}
+        self.asks = bool(webhook.auth)
         dedupe = webhook.dedupe
-        self.delivery_ids = dedupe.enabled and dedupe.key is None and bool(webhook.auth)
+        self.delivery_ids = dedupe.enabled and dedupe.key is None and self.asks
         self._dedupe: Accessor | None = (
             compile_accessor(strip(dedupe.key)) if dedupe.enabled and dedupe.key is not None else None
         )
@@ -106,14 +105,6 @@ class Endpoint:
     def admits(self, address: IPv4Address | IPv6Address) -> bool:
         """Whether `allow_from` lets requests from this address in."""
         return not self._networks or any(address in network for network in self._networks)
-
-    def principal(self, match: Match) -> Principal | None:
-        """Return who was authenticated, None where nobody is asked."""
-        try:
-            return self._principals[match]
-        except KeyError:
-            principal = self._principals[match] = fast.principal(match.scheme, match.secret)
-            return principal
 
     def dedupe_key(self, verifier: Verifier, request: RequestView, view: Mapping[str, Any] | None) -> str:
         """Return the key under which a repeated delivery of this request is recognised, or an empty string.

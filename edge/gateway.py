@@ -26,9 +26,10 @@ from edge.refusals import LimitedLog
 from edge.view import view
 from flowhook import ids
 from flowhook.errors import FlowhookError
+from flowhook.model import Event, Principal
 from flowhook.signatures import Match, RequestView, SignatureError, Verifier, strip_query
 from flowhook.v1.failure_pb2 import DISPOSITION_RETRYABLE, Failure
-from flowhook.wire import fast
+from flowhook.wire.convert import event_to_proto
 from flowhook.wire.failures import THROTTLED
 
 PREFIX: Final = "/hook/"
@@ -139,19 +140,14 @@ class Gateway:
         dropped = endpoint.dropped_headers
         if head.connection_options:
             dropped = dropped | head.connection_options
-        headers = [field for field in head.headers if field[0] not in dropped]
+        headers = tuple([field for field in head.headers if field[0] not in dropped])
         query = strip_query(head.query, endpoint.dropped_query) if endpoint.dropped_query else head.query
-        shown = (
-            view(event_id, head.method, head.path, query, head.content_type, headers, content)
-            if endpoint.needs_view
-            else None
-        )
-        event = fast.accepted_event(
+        event = Event(
             event_id,
             endpoint.flow_id,
             now_ms,
-            endpoint.principal(match),
-            endpoint.dedupe_key(verifier, seen, shown),
+            Principal(*match) if endpoint.asks else None,
+            "",
             head.method,
             head.path,
             query,
@@ -160,7 +156,11 @@ class Gateway:
             seen.body,
             head.traceparent,
         )
-        result = await self._ingest.submit(event, head.size + len(seen.body))
+        shown = view(event, content) if endpoint.needs_view else None
+        key = endpoint.dedupe_key(verifier, seen, shown)
+        if key:
+            event = event._replace(dedupe_key=key)
+        result = await self._ingest.submit(event_to_proto(event), head.size + len(seen.body))
         if result.HasField("accepted"):
             return endpoint.response.render(result.accepted.execution_id, shown)
         return self._rejected(endpoint, result.rejected)

@@ -1,4 +1,8 @@
-"""A request as expressions under `webhook` see it: the workflow's input, before there is a workflow."""
+"""A request as expressions under `webhook` see it: the workflow's input, before there is a workflow.
+
+What is shown here is what the runner shows to the flow's own expressions; a test compares the two. `attachments` alone
+is missing: to make it means to encode the body, for an answer.
+"""
 
 from __future__ import annotations
 
@@ -7,48 +11,46 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
-from flowhook import ids
+from flowhook.model import Event
 
 
-def joined_headers(headers: Iterable[tuple[str, bytes]]) -> dict[str, str]:
-    """Return header fields by name, repeated ones joined by a comma (RFC 9110, section 5.2)."""
-    result: dict[str, str] = {}
-    for name, value in headers:
-        text = value.decode("utf-8", "replace")
-        result[name] = f"{result[name]}, {text}" if name in result else text
-    return result
-
-
-def view(  # noqa: PLR0917 - one field each, named alike
-    event_id: str,
-    method: str,
-    path: str,
-    query: str,
-    content_type: str,
-    headers: Iterable[tuple[str, bytes]],
-    body: Any,
-) -> dict[str, Any]:
+def view(event: Event, content: Any) -> dict[str, Any]:
     """Return the object that `.` is.
 
     Args:
-        event_id: of the event; a duplicate's answer shows the original's.
-        method: upper case.
-        path: of the URL, percent-encoding kept.
-        query: query string, credentials removed; shown decoded, of repeated parameters the last.
-        content_type: verbatim.
-        headers: credentials removed.
-        body: the parsed content; None for what is not parsed.
+        event: what is to be stored, credentials removed.
+        content: its parsed body; None for what is not parsed.
     """
     return {
-        "id": event_id,
-        "received_at": _rfc3339(ids.time_ms_of(event_id)),
-        "method": method,
-        "path": path,
-        "query": dict(parse_qsl(query, keep_blank_values=True)),
-        "headers": joined_headers(headers),
-        "content_type": content_type,
-        "body": body,
+        "id": event.id,
+        "received_at": _rfc3339(event.receive_time_ms),
+        "method": event.method,
+        "path": event.path,
+        "query": _by_name(parse_qsl(event.query, keep_blank_values=True)) if event.query else {},
+        "headers": _joined(event.headers),
+        "content_type": event.content_type,
+        "body": content,
     }
+
+
+def _by_name(pairs: Iterable[tuple[str, str]]) -> dict[str, str | list[str]]:
+    """Return values by name; a repeated name has a list of its values, in order."""
+    values: dict[str, list[str]] = {}
+    for name, value in pairs:
+        values.setdefault(name, []).append(value)
+    return {name: each if len(each) > 1 else each[0] for name, each in values.items()}
+
+
+def _joined(headers: Iterable[tuple[str, bytes]]) -> dict[str, str]:
+    """Return fields by name; repeated ones are joined by a comma (RFC 9110, section 5.3)."""
+    values: dict[str, list[str]] = {}
+    for name, raw in headers:
+        try:
+            value = raw.decode()
+        except UnicodeDecodeError:
+            value = raw.decode("latin-1")
+        values.setdefault(name, []).append(value)
+    return {name: ", ".join(each) for name, each in values.items()}
 
 
 def _rfc3339(milliseconds: int) -> str:

@@ -125,8 +125,8 @@ class ShardHost:
 
     def _on_logged(self, events: Sequence[storage.LoggedEvent]) -> None:
         for seq, event in events:
-            self._core.accept(seq, event.flow_id)
-            self._payloads.put(seq, Payload(event.flow_revision, event.payload))
+            if self._core.accept(seq, event.flow_id):
+                self._payloads.put(seq, Payload(event.flow_revision, event.payload))
         self._wake()
         self._publish([logged.seq for logged in events])
 

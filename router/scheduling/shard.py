@@ -23,6 +23,9 @@ from router.scheduling.queues import FairQueues, FlowPolicy, FlowQueue
 MAX_ASSIGNMENTS: Final = 64
 """Assignments that one runner gets in one batch."""
 
+SOON: Final = 4096
+"""Executions of one flow whose turn may come soon; what stands further back is better read when it comes."""
+
 UNCERTAIN_FACTOR: Final = 4
 """Losses nobody can explain count this much less than those an execution is known to have caused."""
 
@@ -117,12 +120,13 @@ class Shard:
         """Replace what limits a flow."""
         self._queues.set_policy(flow_id, policy)
 
-    def accept(self, seq: int, flow_id: str) -> None:
-        """Take in an execution that has just become durable."""
+    def accept(self, seq: int, flow_id: str) -> bool:
+        """Take in an execution that has just become durable; tell whether its turn may come soon."""
         queue = self._queues.flow(flow_id)
         queue.unfinished += 1
         self.unfinished += 1
         self._queues.put(queue, seq)
+        return len(queue.ready) <= SOON and not queue.policy.paused
 
     def recover(self, seq: int, flow_id: str, attempts: int) -> Exhausted | None:
         """Take in an execution that was found unfinished at start-up.

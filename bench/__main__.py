@@ -107,6 +107,7 @@ async def bench(seconds: float) -> dict[str, Any]:
             bare_rates.append(await _rate("bare handler", bare_request, seconds))
 
         latencies = await at_rate(run_request, accept_rps / 10, seconds)
+        _say(f"acceptance at {accept_rps / 10:,.0f}/s: p99 {_quantile(latencies, 0.99) * 1000:.1f} ms")
         await wait_until_ended(client, running)
         return _figures(bare_rates, accept_rates, e2e_rates, latencies, cluster)
 

@@ -90,7 +90,7 @@ async def bare_handler() -> AsyncIterator[str]:
     assert process.stdout is not None  # noqa: S101 - a pipe was asked for
     port = int(await process.stdout.readline())
     yield f"http://127.0.0.1:{port}"
-    await process.communicate()
+    await process.communicate(b"")
 
 
 async def _read(process: asyncio.subprocess.Process, output: list[str], ready: asyncio.Event) -> None:

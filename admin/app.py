@@ -8,7 +8,6 @@ import socket
 from typing import Final
 
 import tornado.httpserver
-import tornado.netutil
 
 from admin import handlers
 from flowhook.client import AsyncClient
@@ -22,6 +21,7 @@ ROUTER_TIMEOUT: Final = 3.0
 """Seconds within which the router must answer; who asks for health is impatient."""
 
 IDLE_SECONDS: Final = 75.0
+BACKLOG: Final = 128
 
 
 async def serve(settings: AdminSettings, lifecycle: Lifecycle) -> None:
@@ -39,24 +39,28 @@ async def serve(settings: AdminSettings, lifecycle: Lifecycle) -> None:
         key_file=settings.client_key_file,
         timeout=ROUTER_TIMEOUT,
     )
-    async with client, open_channel(settings, "admin") as channel, asyncio.TaskGroup() as group:
+    async with client, open_channel(settings, "admin") as channel:
+        listener = _listen(settings.host, settings.admin_port)
         server = tornado.httpserver.HTTPServer(
             handlers.application(client), idle_connection_timeout=IDLE_SECONDS, max_header_size=MAX_HEADER_BYTES
         )
-        sockets = _bind(settings.host, settings.admin_port)
-        server.add_sockets(sockets)
-        lifecycle.announce("http", settings.host, sockets[0].getsockname()[1])
-        reporter = group.create_task(Reporter(channel, lifecycle).run(), name="report")
-        lifecycle.ready.set()
-        await lifecycle.stop.wait()
-        reporter.cancel()
+        server.add_socket(listener)
+        lifecycle.announce("http", settings.host, listener.getsockname()[1])
+        async with asyncio.TaskGroup() as group:
+            reporter = group.create_task(Reporter(channel, lifecycle).run(), name="report")
+            lifecycle.ready.set()
+            await lifecycle.stop.wait()
+            reporter.cancel()
         server.stop()
         await server.close_all_connections()
 
 
-def _bind(host: str, port: int) -> list[socket.socket]:
+def _listen(host: str, port: int) -> socket.socket:
     try:
-        return tornado.netutil.bind_sockets(port, host)
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as error:
         cause = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
         raise UnavailableError(f"can't listen on {host}:{port}: {cause}", reason="ADDRESS_UNUSABLE") from None
+    listener.setblocking(False)
+    return listener

@@ -1,0 +1,149 @@
+"""The admin process over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from admin import app
+from flowhook.config import AdminSettings
+from flowhook.errors import InvalidError, UnavailableError
+from flowhook.process import Lifecycle
+
+PATHS = ["/", "/healthz", "/readyz", "/health", "/metrics"]
+
+
+@pytest.fixture
+def cluster(router):
+    for name in ("admin-1", "edge-1", "router-1", "runner-1"):
+        router.add(name, metrics=b"# TYPE requests_total counter\nrequests_total 3\n")
+    return router
+
+
+async def test_it_is_alive_whatever_becomes_of_the_others(admin, router):
+    await router.stop()
+    status, _, text = await admin("GET", "/healthz")
+    assert (status, json.loads(text)["status"]) == (200, "ok")
+
+
+async def test_a_whole_cluster_is_ready(admin, cluster):
+    status, _, text = await admin("GET", "/readyz")
+    assert (status, json.loads(text)) == (200, {"ready": True, "reasons": []})
+
+
+async def test_a_cluster_without_a_runner_is_not_ready_and_says_why(admin, router):
+    router.add("router-1")
+    router.add("edge-1", ready=False, detail="the router is away")
+    status, _, text = await admin("GET", "/readyz")
+    reasons = ["no edge is ready (edge-1: the router is away)", "there is no runner"]
+    assert (status, json.loads(text)) == (503, {"ready": False, "reasons": reasons})
+
+
+async def test_a_router_that_is_away_is_the_reason(admin, router):
+    await router.stop()
+    status, _, text = await admin("GET", "/readyz")
+    assert status == 503
+    assert router.target in json.loads(text)["reasons"][0]
+
+
+async def test_health_describes_every_process(admin, cluster):
+    status, headers, text = await admin("GET", "/health")
+    assert (status, headers["Content-Type"]) == (200, "application/json")
+    shown = json.loads(text)
+    assert shown["ready"] is True
+    assert shown["processes"][1] == {
+        "name": "edge-1",
+        "role": "edge",
+        "ready": True,
+        "detail": "",
+        "build": "0.1.0",
+        "pid": 7,
+        "host": "host",
+        "last_seen_seconds": 0.1,
+    }
+
+
+async def test_health_answers_with_what_is_known_when_the_router_is_away(admin, router):
+    await router.stop()
+    status, _, text = await admin("GET", "/health")
+    assert (status, json.loads(text)["ready"], json.loads(text)["processes"]) == (200, False, [])
+
+
+async def test_metrics_of_all_processes_are_one_text(admin, cluster):
+    status, headers, text = await admin("GET", "/metrics")
+    assert status == 200
+    assert headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    assert {sample.labels["process"] for sample in families["requests"].samples} == {
+        "admin-1",
+        "edge-1",
+        "router-1",
+        "runner-1",
+    }
+
+
+async def test_there_are_no_metrics_without_the_router(admin, router):
+    await router.stop()
+    status, _, _ = await admin("GET", "/metrics")
+    assert status == 503
+
+
+async def test_the_page_shows_every_process_and_escapes_what_they_say(admin, router):
+    router.add("edge-1", ready=False, detail="<script>alert(1)</script>")
+    status, headers, text = await admin("GET", "/")
+    assert status == 200
+    assert headers["Content-Type"] == "text/html; charset=UTF-8"
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert "&lt;script&gt;alert(1)" in text
+    assert "<script" not in text
+    assert "edge-1" in text
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_head_is_get_without_a_body(admin, cluster, path):
+    status, headers, text = await admin("HEAD", path)
+    assert (status, text) == (200, "")
+    assert int(headers["Content-Length"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nope", 404),
+        ("HEAD", "/nope", 404),
+        ("GET", "/..%2f", 404),
+        ("POST", "/", 405),
+        ("DELETE", "/healthz", 405),
+    ],
+)
+async def test_what_there_is_not_is_a_problem_without_internals(admin, method, path, status):
+    got, headers, text = await admin(method, path)
+    assert (got, headers["Content-Type"]) == (status, "application/problem+json")
+    if method != "HEAD":
+        assert json.loads(text)["status"] == status
+    if status == 405:
+        assert headers["Allow"] == "GET, HEAD"
+
+
+async def test_it_reports_itself_to_the_router(admin, router):
+    async with asyncio.timeout(10):
+        await router.reported.wait()
+
+
+async def test_a_port_that_is_taken_is_named(tmp_path):
+    (tmp_path / "admin.token").write_text("t")
+    taken = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+    port = taken.sockets[0].getsockname()[1]
+    settings = AdminSettings(data_dir=tmp_path, admin_port=port)
+    with pytest.raises(UnavailableError, match=f"127.0.0.1:{port}"):
+        await app.serve(settings, Lifecycle(name="admin-1", role="admin"))
+    taken.close()
+    await taken.wait_closed()
+
+
+async def test_without_a_token_it_does_not_start(tmp_path):
+    with pytest.raises(InvalidError, match=r"admin\.token"):
+        await app.serve(AdminSettings(data_dir=tmp_path, admin_port=0), Lifecycle(name="admin-1", role="admin"))

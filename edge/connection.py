@@ -185,6 +185,12 @@ class Connection:
             log.debug("malformed request", address=self._peer, reason=error.reason, detail=error.detail)
             await self._refuse(answers.malformed(error.status, error.reason), head)
             return False
+        except StreamClosedError:
+            raise
+        except Exception:
+            log.exception("request failed", address=self._peer)
+            await self._refuse(answers.INTERNAL, head)
+            return False
 
         self._release()
         if answer.close or not head.keep_alive or host.draining or self._unread:

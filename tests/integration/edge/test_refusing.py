@@ -300,3 +300,14 @@ async def test_without_a_router_an_unknown_flow_is_503_and_not_404(start_edge, r
     answer = await edge.post("/hook/open")
     assert refusal(answer) == (503, "ROUTER_UNAVAILABLE")
     assert not edge.lifecycle.ready.is_set()
+
+
+async def test_a_defect_is_500_and_others_are_served_on(edge, monkeypatch, capsys):
+    def broken(*_args, **_kwargs):
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("edge.gateway.ids.mint", broken)
+        assert refusal(await edge.post("/hook/open")) == (500, "INTERNAL")
+    assert "request failed" in "".join(capsys.readouterr())
+    assert (await edge.post("/hook/open")).status == 202

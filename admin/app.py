@@ -17,8 +17,8 @@ from flowhook.errors import UnavailableError
 from flowhook.limits import MAX_HEADER_BYTES
 from flowhook.process import Lifecycle, Reporter
 
-ROUTER_TIMEOUT: Final = 3.0
-"""Seconds within which the router must answer; who asks for health is impatient."""
+ROUTER_TIMEOUT: Final = 0.8
+"""Seconds within which the router must answer: who asks for health (Kubernetes, for one) waits for 1 s."""
 
 IDLE_SECONDS: Final = 75.0
 BACKLOG: Final = 128

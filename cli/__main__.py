@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _usage_error(error: typer.TyperException) -> int:
     describe = getattr(error, "format_message", None)
-    message = describe() if describe else str(error)
+    message = " ".join((describe() if describe else str(error)).split())
     context = getattr(error, "ctx", None)
     if message:  # without one, the help was printed already
         print(f"flowhook: {message}", file=sys.stderr)

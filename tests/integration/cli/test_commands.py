@@ -1,0 +1,227 @@
+"""Commands against a running cluster, as scripts use them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from datetime import datetime
+
+import pytest
+from support.commands import PATIENCE, Up, clean_environment
+from support.supervisors import until
+
+DOCUMENT = "document: {dsl: 1.0.3, namespace: default, name: NAME, version: 1.0.0}\n"
+HELLO = DOCUMENT.replace("NAME", "hello") + "webhook: {auth: none}\ndo:\n  - keep: {set: '${ .body }'}\n"
+SIGNED = DOCUMENT.replace("NAME", "signed") + (
+    "webhook:\n  auth:\n    - github: {secret: gh}\n    - basic: {username: bank, secret: pw}\n"
+    "    - api_key: {query: key, secret: key}\n"
+    "do:\n  - keep: {set: {query: '${ .query }'}}\n"
+)
+FAULTY = DOCUMENT.replace("NAME", "faulty") + "webhook: {auth: none}\ndo:\n  - add: {set: {sum: '${ .body + 1 }'}}\n"
+QUIET = DOCUMENT.replace("NAME", "quiet") + "do:\n  - keep: {set: {a: 1}}\n"
+
+
+@pytest.fixture(scope="module")
+def flows(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("flows")
+    for name, text in {"hello": HELLO, "signed": SIGNED, "faulty": FAULTY, "quiet": QUIET}.items():
+        (folder / f"{name}.yaml").write_text(text)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cluster(flows, tmp_path_factory):
+    up = Up(tmp_path_factory.mktemp("cluster"), "--flows", flows, "--runners", 1)
+    yield up
+    up.close()
+
+
+def sent(cluster, flow, data, *options):
+    """Send, and return the execution's ID."""
+    result = cluster.run("send", flow, "--data", data, "--json", *options)
+    assert result.code == 0, result
+    return json.loads(result.rows[0]["body"])["id"]
+
+
+def ended(cluster, execution_id):
+    """Wait for an execution to end and return what `get --json` prints."""
+    found = []
+
+    def look():
+        found[:] = cluster.run("executions", "get", execution_id, "--json").rows
+        return found[0]["ended_at"] is not None
+
+    until(look, f"{execution_id} ends")
+    return found[0]
+
+
+def test_up_tells_urls_before_it_says_ready(cluster):
+    where = cluster.where
+    assert cluster.lines[-1] == "flowhook ready"
+    assert f"webhook  {where['http_url']}/hook/hello" in cluster.lines
+    assert not any("/hook/quiet" in line for line in cluster.lines)
+    assert f"admin    {where['admin_url']}" in cluster.lines
+    assert f"grpc     {where['grpc_address']}" in cluster.lines
+
+
+def test_applying_again_changes_nothing_and_a_change_makes_a_revision(cluster, flows, tmp_path):
+    again = cluster.run("apply", "-f", flows, "--json")
+    assert {row["id"]: row["change"] for row in again.rows} == dict.fromkeys(
+        ["faulty", "hello", "quiet", "signed"], "unchanged"
+    )
+    path = tmp_path / "new.yaml"
+    path.write_text(QUIET.replace("quiet", "fresh"))
+    assert cluster.run("apply", "-f", path, "--dry-run").out == "fresh: created (dry run)\n"
+    assert cluster.run("apply", "-f", path).out == "fresh: created\n"
+    path.write_text(path.read_text().replace("a: 1", "a: 2"))
+    assert cluster.run("apply", "-f", path).out == "fresh: updated\n"
+    assert cluster.run("flows", "get", "fresh").out == path.read_text()
+    assert cluster.run("flows", "get", "fresh", "--json").rows[0]["revision"] == 2
+    assert cluster.run("flows", "delete", "fresh").out == "fresh: deleted\n"
+    assert cluster.run("flows", "get", "fresh").code == 1
+
+
+def test_flows_are_listed_paused_and_resumed(cluster):
+    rows = cluster.run("flows", "list", "--json").rows
+    assert [row["id"] for row in rows] == ["faulty", "hello", "quiet", "signed"]
+    assert {row["id"] for row in rows if not row["webhook"]} == {"quiet"}
+    assert cluster.run("flows", "pause", "hello").out == "hello: paused\n"
+    assert "paused" in cluster.run("flows", "list").out
+    assert cluster.run("flows", "resume", "hello").out == "hello: active\n"
+
+
+def test_an_execution_is_shown_with_its_request_and_output(cluster):
+    execution_id = sent(cluster, "hello", '{"n": 1}', "--header", "X-Kind: test")
+    shown = ended(cluster, execution_id)
+    assert list(shown)[:8] == ["id", "flow", "revision", "status", "received_at", "ended_at", "attempts", "error"]
+    assert (shown["id"], shown["flow"], shown["status"], shown["error"]) == (execution_id, "hello", "completed", None)
+    assert datetime.fromisoformat(shown["received_at"]) <= datetime.fromisoformat(shown["ended_at"])
+    assert shown["request"]["body"] == {"n": 1}
+    assert shown["request"]["headers"]["x-kind"] == "test"
+    assert (shown["tasks"], shown["output"]) == ([], {"n": 1})
+    assert cluster.run("executions", "get", execution_id, "--raw").out == '{"n": 1}'
+    assert execution_id in cluster.run("executions", "get", execution_id).out
+
+
+def test_executions_are_listed_by_flow_and_status_and_replayed_in_bulk(cluster):
+    failed = [sent(cluster, "faulty", "{}") for _ in range(2)]
+    for execution_id in failed:
+        assert ended(cluster, execution_id)["error"]["type"].endswith("/errors/expression")
+    listed = cluster.run("executions", "list", "--flow", "faulty", "--status", "faulted", "--json").rows
+    assert [row["id"] for row in listed] == failed[::-1]
+    assert len(cluster.run("executions", "list", "--flow", "faulty", "--limit", "1", "--json").rows) == 1
+    assert "Expression" in cluster.run("executions", "list", "--flow", "faulty").out
+    replayed = cluster.run("executions", "replay", "--flow", "faulty", "--status", "faulted", "--json").rows
+    assert [row["replay_of"] for row in replayed] == failed
+    assert ended(cluster, replayed[0]["id"])["replay_of"] == failed[0]
+    single = cluster.run("executions", "replay", failed[0])
+    assert single.out.startswith(f"{failed[0]}: replayed as evt_")
+
+
+def test_an_execution_that_waits_is_cancelled_and_one_that_ended_is_not(cluster):
+    cluster.run("flows", "pause", "hello")
+    execution_id = sent(cluster, "hello", "{}")
+    assert cluster.run("executions", "cancel", execution_id).out == f"{execution_id}: cancelled\n"
+    again = cluster.run("executions", "cancel", execution_id)
+    assert (again.code, len(again.err.splitlines())) == (1, 1)
+    cluster.run("flows", "resume", "hello")
+
+
+def test_send_signs_with_the_first_kind_whose_secret_is_set(cluster):
+    refused = cluster.run("send", "signed", "--data", "{}")
+    assert (refused.code, refused.out) == (1, "")
+    assert "secret gh is not set" in refused.err
+    for secret, value in (("key", "k1"), ("pw", "pass"), ("gh", "top-secret")):
+        assert cluster.run("secrets", "set", secret, "--value", value).out == f"{secret}: set\n"
+        execution_id = sent(cluster, "signed", "{}")
+        assert ended(cluster, execution_id)["request"]["principal"]["secret"] == secret
+        assert cluster.run("secrets", "delete", secret).code == 0 or secret == "gh"
+
+
+def test_send_shows_a_refusal_and_ends_with_1(cluster):
+    result = cluster.run("send", "hello", "--data", "{")
+    assert result.code == 1
+    assert result.out.startswith("400 Bad Request\n")
+    assert cluster.run("send", "nope").err == "flowhook: there is no flow nope\n"
+    assert "has no webhook" in cluster.run("send", "quiet").err
+
+
+def test_secrets_come_from_stdin_files_and_options_without_the_last_newline(cluster, tmp_path):
+    path = tmp_path / "value"
+    path.write_bytes(b"from-file\r\n")
+    for arguments, stdin in (
+        (["--value", "hunter2"], ""),
+        (["--from-file", path], ""),
+        (["-"], "from-stdin\n"),
+        ([], "from-stdin\n"),
+    ):
+        result = cluster.run("secrets", "set", "gh", *arguments, stdin=stdin)
+        assert (result.code, result.out, result.err) == (0, "gh: set\n", "")
+    listed = cluster.run("secrets", "list", "--json")
+    assert {"gh"} == {row["name"] for row in listed.rows}
+    assert set(listed.rows[0]) == {"name", "updated_at"}
+    execution_id = sent(cluster, "signed", "{}")
+    assert ended(cluster, execution_id)["request"]["principal"] == {"scheme": "github", "secret": "gh"}
+    assert "from-stdin" not in listed.out + cluster.run("executions", "get", execution_id).out
+
+
+def test_tail_follows_a_flow_over_a_restart_of_the_router(cluster):
+    tail = subprocess.Popen(
+        [sys.executable, "-P", "-m", "cli", "tail", "--flow", "hello", "--json"],
+        env=clean_environment(FLOWHOOK_DATA_DIR=cluster.data_dir),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert "watching" in tail.stderr.readline()
+        first = sent(cluster, "hello", "1")
+        while (row := json.loads(tail.stdout.readline()))["status"] != "completed":
+            assert row["id"] == first
+        os.kill(int((cluster.data_dir / "run" / "router-1.pid").read_text()), signal.SIGKILL)
+        while "watching" not in tail.stderr.readline():
+            pass
+        second = sent(cluster, "hello", "2")
+        while (row := json.loads(tail.stdout.readline()))["status"] != "completed":
+            assert row["id"] == second
+        tail.send_signal(signal.SIGINT)
+        assert tail.wait(PATIENCE) == 130
+    finally:
+        tail.kill()
+        tail.communicate()
+
+
+def test_commands_of_another_directory_do_not_see_this_cluster(cluster, tmp_path):
+    result = cluster.run("flows", "list", "--data-dir", tmp_path)
+    assert result.code == 1
+    assert "no token" in result.err
+
+
+def test_a_second_up_and_a_second_router_on_the_data_are_refused_at_once(cluster):
+    second = cluster.run("up")
+    assert (second.code, second.out) == (1, "")
+    assert "a cluster is running on" in second.err
+    router = cluster.run("router", "--grpc-port", "0")
+    assert router.code == 1
+    assert len(router.err.splitlines()) == 1
+    assert cluster.run("flows", "list").code == 0
+
+
+def test_it_drains_and_leaves_nothing_running(flows, tmp_path):
+    up = Up(tmp_path, "--flows", flows, "--runners", 1)
+    try:
+        sent(up, "hello", "{}")
+        code, lines, _ = up.stop()
+    finally:
+        up.close()
+    assert code == 0
+    assert [line for line in lines if line.startswith("stopping")] == [
+        "stopping edge-1",
+        "stopping runner-1",
+        "stopping router-1",
+        "stopping admin-1",
+    ]
+    assert not list((tmp_path / "run").glob("*.pid"))

@@ -1,0 +1,82 @@
+"""The `flowhook` command as people and scripts run it: a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+
+PATIENCE = 30.0
+
+
+@dataclass(frozen=True)
+class Result:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def rows(self):
+        """What --json printed: one object a line, and nothing else."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+def flowhook(*arguments, stdin="", **environment):
+    """Run a command to its end; no variable of ours comes from the environment of the tests."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "cli", *map(str, arguments)],
+        input=stdin,
+        env=clean_environment(**environment),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+def clean_environment(**environment):
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("FLOWHOOK_")}
+    return kept | {key: str(value) for key, value in environment.items()}
+
+
+class Up:
+    """`flowhook up` on free ports, from its first line to its last."""
+
+    def __init__(self, data_dir, *options, **environment):
+        self.data_dir = data_dir
+        ports = [word for name in ("http", "admin", "grpc") for word in (f"--{name}-port", "0")]
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "cli", "up", "--data-dir", str(data_dir), *ports, *map(str, options)],
+            env=clean_environment(**environment),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.lines = []
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
+            if self.lines[-1] == "flowhook ready":
+                return
+        raise AssertionError((self.process.wait(), self.lines, self.process.stderr.read()))
+
+    @property
+    def where(self):
+        return json.loads((self.data_dir / "run" / "cluster.json").read_text())
+
+    def run(self, *arguments, stdin="", **environment):
+        return flowhook(*arguments, stdin=stdin, FLOWHOOK_DATA_DIR=self.data_dir, **environment)
+
+    def stop(self):
+        """Drain and return exit code, the lines since it was ready, and what stands on stderr."""
+        self.process.send_signal(signal.SIGINT)
+        out, err = self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode, out.splitlines(), err
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate(timeout=PATIENCE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -76,7 +77,11 @@ async def _run(settings: UpSettings, run_dir: RunDir, files: Sequence[FlowFile])
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    try:
+        print(line, flush=True)
+    except OSError:
+        # whoever started the cluster reads no more; that is no reason to stop it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say_applied(applied: AppliedFlow) -> None:

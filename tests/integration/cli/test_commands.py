@@ -225,3 +225,27 @@ def test_it_drains_and_leaves_nothing_running(flows, tmp_path):
         "stopping admin-1",
     ]
     assert not list((tmp_path / "run").glob("*.pid"))
+
+
+def test_it_goes_on_when_nobody_reads_what_it_says(flows, tmp_path):
+    up = Up(tmp_path, "--flows", flows, "--runners", 1)
+    try:
+        up.process.stdout.close()
+        os.kill(int((tmp_path / "run" / "runner-1.pid").read_text()), signal.SIGKILL)
+        ended(up, sent(up, "hello", "{}"))
+        up.process.send_signal(signal.SIGINT)
+        assert up.process.wait(PATIENCE) == 0
+    finally:
+        up.process.stdout = None
+        up.close()
+
+
+def test_several_edges_share_one_port(flows, tmp_path):
+    up = Up(tmp_path, "--flows", flows, "--edges", 2, "--runners", 1)
+    try:
+        assert {path.stem for path in (tmp_path / "run").glob("edge-*.pid")} == {"edge-1", "edge-2"}
+        os.kill(int((tmp_path / "run" / "edge-1.pid").read_text()), signal.SIGKILL)
+        sent(up, "hello", "{}")
+        assert up.stop()[0] == 0
+    finally:
+        up.close()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,12 +47,15 @@ class Cluster:
 
 
 @asynccontextmanager
-async def running_cluster(*options: str, data_dir: Path | None = None) -> AsyncIterator[Cluster]:
+async def running_cluster(
+    *options: str, data_dir: Path | None = None, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[Cluster]:
     """Run `flowhook up` with `options` until the block is left.
 
     Args:
         options: of `flowhook up`.
         data_dir: where to store; a temporary directory when absent.
+        environment: variables besides those of this process.
 
     Raises:
         RuntimeError: it did not get ready; the message holds its output.
@@ -61,7 +65,8 @@ async def running_cluster(*options: str, data_dir: Path | None = None) -> AsyncI
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "cli", "up", "--data-dir", str(data_dir),
             "--http-port", "0", "--grpc-port", "0", "--admin-port", "0", *options,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})},
+            start_new_session=True,
         )  # fmt: skip
         output: list[str] = []
         ready = asyncio.Event()

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from flowhook import ids
+from flowhook.event_input import workflow_input
 from flowhook.model import Event
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.wire import convert
@@ -20,7 +21,6 @@ from runner import session
 from runner.evaluator import Evaluator
 from runner.guard.record import Record
 from runner.interpreter.effects import Completed
-from runner.interpreter.event_input import workflow_input
 from runner.interpreter.program import Program, compile_program
 from runner.interpreter.run import Run
 from runner.interpreter.scope import Workflow

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -23,9 +22,9 @@ from edge.endpoints import Endpoint
 from edge.http1 import Head
 from edge.ingest import Ingest, IngestUnavailableError
 from edge.refusals import LimitedLog
-from edge.view import view
 from flowhook import ids
 from flowhook.errors import FlowhookError
+from flowhook.event_input import is_json, webhook_view
 from flowhook.model import Event, Principal
 from flowhook.signatures import Match, RequestView, SignatureError, Verifier, strip_query
 from flowhook.v1.failure_pb2 import DISPOSITION_RETRYABLE, Failure
@@ -99,7 +98,7 @@ class Gateway:
                 return self._unauthenticated(endpoint, request, verified)
 
         content = None
-        if _is_json(head.content_type) and (body or head.method not in BODYLESS_METHODS):
+        if is_json(head.content_type) and (body or head.method not in BODYLESS_METHODS):
             try:
                 content = orjson.loads(body)
             except orjson.JSONDecodeError:
@@ -156,7 +155,7 @@ class Gateway:
             seen.body,
             head.traceparent,
         )
-        shown = view(event, content) if endpoint.needs_view else None
+        shown = webhook_view(event, content) if endpoint.needs_view else None
         key = endpoint.dedupe_key(verifier, seen, shown)
         if key:
             event = event._replace(dedupe_key=key)
@@ -190,10 +189,3 @@ def _check(verifiers: Sequence[Verifier], seen: RequestView) -> tuple[Verifier, 
             if worst is None or error.specificity > worst.specificity:
                 worst = error
     return worst or SignatureError("no kind of `auth` is configured", reason="CREDENTIALS_MISSING")
-
-
-@lru_cache(1024)
-def _is_json(content_type: str) -> bool:
-    """Whether a media type is JSON (RFC 8259) or built on it (RFC 6839, section 3.1)."""
-    media_type = content_type.partition(";")[0].strip().lower()
-    return media_type == "application/json" or media_type.endswith("+json")

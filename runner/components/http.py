@@ -12,9 +12,9 @@ from urllib.parse import urlencode
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
+from flowhook.event_input import is_json
 from runner.components.base import Context, component
 from runner.interpreter.errors import Kind, fault
-from runner.interpreter.event_input import is_json
 from runner.outbound import Response
 
 Scalar = str | int | float | bool | None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from flowhook import __version__
+from flowhook.event_input import rfc3339
 from runner.interpreter.errors import ExpressionFailed
 
 VARIABLES: Final = frozenset({"context", "input", "output", "secrets", "authorization", "task", "workflow", "runtime"})
@@ -23,12 +23,6 @@ def date_time(milliseconds: int) -> dict[str, Any]:
         "iso8601": rfc3339(milliseconds),
         "epoch": {"seconds": milliseconds // 1000, "milliseconds": milliseconds},
     }
-
-
-def rfc3339(milliseconds: int) -> str:
-    """Return an instant in RFC 3339, UTC, with milliseconds."""
-    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(slots=True)

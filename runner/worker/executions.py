@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 
 from flowhook import logs
 from flowhook.errors import FlowhookError, UnavailableError
+from flowhook.event_input import workflow_input
 from flowhook.model import Event, JournalEntry
 from flowhook.wire import convert
 from runner import metrics, session
@@ -24,7 +25,6 @@ from runner.calls import Caller
 from runner.guard.record import Record
 from runner.interpreter import effects
 from runner.interpreter.errors import Kind, TaskFault, error
-from runner.interpreter.event_input import workflow_input
 from runner.interpreter.program import Program
 from runner.interpreter.run import Run
 from runner.interpreter.scope import Workflow

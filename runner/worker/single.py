@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import orjson
 
+from flowhook.event_input import workflow_input
 from flowhook.wire import convert
 from runner import control
 from runner.calls import Caller
@@ -15,7 +16,6 @@ from runner.evaluator import Evaluator
 from runner.guard.record import Record
 from runner.interpreter import effects
 from runner.interpreter.errors import Kind, TaskFault, fault
-from runner.interpreter.event_input import workflow_input
 from runner.interpreter.program import compile_program
 from runner.interpreter.run import Run
 from runner.interpreter.scope import Workflow

@@ -7,8 +7,8 @@ import hashlib
 
 import pytest
 
+from flowhook.event_input import MAX_ATTACHMENT_BYTES, webhook_view, workflow_input
 from flowhook.model import Event
-from runner.interpreter.event_input import MAX_ATTACHMENT_BYTES, workflow_input
 
 
 def event(body=b"", content_type="application/json", headers=(), query=""):
@@ -75,3 +75,10 @@ def test_a_large_attachment_is_described_but_not_carried():
 def test_an_empty_body_is_nothing():
     data = workflow_input(event())
     assert (data["body"], data["attachments"]) == (None, [])
+
+
+def test_expressions_under_webhook_see_the_same_but_for_attachments():
+    stored = event(b'{"a":1}', headers=(("a", b"1"),), query="a=1")
+    shown = workflow_input(stored)
+    assert shown.pop("attachments") == []
+    assert webhook_view(stored, {"a": 1}) == shown

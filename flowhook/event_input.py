@@ -9,12 +9,16 @@
 - `body`: the parsed JSON of `application/json` and `+json`; null for everything else.
 - `attachments`: what was not parsed: one `{name, type, size, sha256}`, and either `content` (text, when it is UTF-8)
   or `base64`. Above 1 MiB it has neither: the input travels through every expression.
+
+Runners make it of the stored event. Expressions under `webhook` see the same in the edge, before there is a workflow,
+but for `attachments`: to make them means to encode the body, for an answer.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -22,7 +26,6 @@ import orjson
 
 from flowhook import limits
 from flowhook.model import Event, Headers
-from runner.interpreter.scope import rfc3339
 
 MAX_ATTACHMENT_BYTES: Final = 1 * limits.MIB
 """Largest attachment whose content is part of the input."""
@@ -31,6 +34,16 @@ MAX_ATTACHMENT_BYTES: Final = 1 * limits.MIB
 def workflow_input(event: Event) -> dict[str, Any]:
     """Return what `.` is to the first expression of a flow."""
     body, attachments = _content(event.content_type, event.body)
+    return {**webhook_view(event, body), "attachments": attachments}
+
+
+def webhook_view(event: Event, body: Any) -> dict[str, Any]:
+    """Return what `.` is to expressions under `webhook`.
+
+    Args:
+        event: credentials removed.
+        body: its parsed content; None for what is not parsed.
+    """
     return {
         "id": event.id,
         "received_at": rfc3339(event.receive_time_ms),
@@ -40,8 +53,13 @@ def workflow_input(event: Event) -> dict[str, Any]:
         "headers": _headers(event.headers),
         "content_type": event.content_type,
         "body": body,
-        "attachments": attachments,
     }
+
+
+def rfc3339(milliseconds: int) -> str:
+    """Return an instant in RFC 3339, UTC, with milliseconds."""
+    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def is_json(content_type: str) -> bool:

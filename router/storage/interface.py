@@ -292,7 +292,8 @@ class Registry(Protocol):
         """Return changes by ascending revision.
 
         Raises:
-            OutOfRangeError: some of them are no longer kept (`REVISION_COMPACTED`).
+            OutOfRangeError: some of them are no longer kept (`REVISION_COMPACTED`); the metadata's `revision` is the
+                present one, to go on from.
         """
         ...
 

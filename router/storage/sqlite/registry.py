@@ -147,7 +147,9 @@ def _changes(connection: sqlite3.Connection, *, after_revision: int, limit: int)
     oldest = connection.execute("SELECT min(revision) FROM registry_change").fetchone()[0]
     if oldest is not None and after_revision < oldest - 1:
         raise OutOfRangeError(
-            f"changes up to revision {oldest - 1} are no longer kept: list anew", reason="REVISION_COMPACTED"
+            f"changes up to revision {oldest - 1} are no longer kept: list anew",
+            reason="REVISION_COMPACTED",
+            metadata={"revision": str(_revision(connection))},
         )
     rows = connection.execute(
         "SELECT revision, flow_id, secret_name FROM registry_change WHERE revision > ? ORDER BY revision LIMIT ?",

@@ -149,6 +149,7 @@ async def test_changes_that_are_no_longer_kept_are_told_as_such(cluster, draft):
     with pytest.raises(OutOfRangeError) as raised:
         await cluster.registry.changes(after_revision=latest - kept - 1)
     assert raised.value.reason == "REVISION_COMPACTED"
+    assert raised.value.metadata == {"revision": str(latest)}
 
 
 async def test_followers_are_told_the_latest_revision_before_the_change_returns(cluster, draft):

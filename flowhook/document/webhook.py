@@ -207,7 +207,7 @@ class Dedupe(Model):
 
 
 class RateLimit(Model):
-    """A token bucket, per edge.
+    """A token bucket, per router.
 
     Attributes:
         per_second: tokens that come in, in (0, 1,000,000].

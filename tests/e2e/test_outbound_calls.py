@@ -1,0 +1,72 @@
+"""What becomes of calls whose target is away, silent, unkind or none of a flow's business."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+from support.systems import document, running_system
+
+pytestmark = pytest.mark.e2e
+
+ERRORS = "https://serverlessworkflow.io/spec/1.0.0/errors/"
+
+
+def calling(name, url):
+    return document(name, do=f"- ask: {{call: http, with: {{method: get, endpoint: '{url}'}}}}")
+
+
+async def shown_error(system, execution_id):
+    """Return the error as `executions get --json` prints it."""
+    await system.faulted(execution_id)
+    [row] = (await system.flowhook("executions", "get", execution_id, "--json")).rows
+    assert row["status"] == "faulted"
+    return row["error"]
+
+
+async def test_an_unreachable_target_is_a_communication_error(system):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        await system.apply(calling("unreachable", f"http://127.0.0.1:{nobody.getsockname()[1]}/"))
+        error = await shown_error(system, (await system.send("unreachable", {})).id)
+    assert error.keys() == {"type", "status", "title", "instance", "detail"}
+    assert (error["type"], error["instance"]) == (ERRORS + "communication", "/do/0/ask")
+
+
+@pytest.mark.parametrize("status", [404, 500])
+async def test_a_status_of_failure_is_a_communication_error_with_that_status(system, status):
+    await system.apply(calling(f"unkind-{status}", f"{system.outside.url}/status/{status}"))
+    error = await system.faulted((await system.send(f"unkind-{status}", {})).id)
+    assert (error.type, error.status) == (ERRORS + "communication", status)
+
+
+@pytest.fixture
+async def silent():
+    """A server that accepts connections and never says a word."""
+
+    async def listen(reader, writer):
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(listen, "127.0.0.1", 0)
+    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    server.close()
+
+
+async def test_without_leave_private_addresses_are_refused_and_with_it_silence_is_a_timeout(silent, tmp_path):
+    async with running_system("--runners", "1", data_dir=tmp_path) as system:
+        await system.apply(
+            calling("inward", system.outside.url),
+            calling("inward-by-name", system.outside.url.replace("127.0.0.1", "localhost")),
+            calling("metadata", "http://169.254.169.254/latest/meta-data/"),
+        )
+        for flow in ("inward", "inward-by-name", "metadata"):
+            error = await shown_error(system, (await system.send(flow, {})).id)
+            assert error["type"] == ERRORS + "communication"
+            assert "private" in error["detail"] or "not allowed" in error["detail"], error
+        assert system.outside.received == []
+    async with running_system("--allow-private-addresses", data_dir=tmp_path, http_timeout=1) as system:
+        await system.apply(calling("hanging", silent))
+        error = await shown_error(system, (await system.send("hanging", {})).id)
+        assert (error["type"], error["status"]) == (ERRORS + "timeout", 408)

@@ -37,7 +37,7 @@ IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _KEEPING_METHOD: Final = frozenset({307, 308})
 _KEPT_ACROSS_ORIGINS: Final = frozenset({"accept", "accept-language", "content-type", "user-agent"})
-_POLICY: Final = "the address is not allowed (private, loopback, link-local or reserved)"
+POLICY: Final = "the address is not allowed (private, loopback, link-local or reserved)"
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 _NAT64_LOCAL: Final = ipaddress.ip_network("64:ff9b:1::/48")
 
@@ -90,10 +90,7 @@ class HttpClient:
         return BoundClient(self, idempotency_key, deadline)
 
     def _open_socket(self, info: tuple[Any, ...]) -> socket.socket:
-        family, kind, protocol, _, address = info
-        if not self._allow_private and not is_public(ipaddress.ip_address(address[0].partition("%")[0])):
-            raise OSError(errno.EACCES, _POLICY)
-        return socket.socket(family, kind, protocol)
+        return open_socket(info, allow_private_addresses=self._allow_private)
 
     async def send(
         self,
@@ -183,6 +180,18 @@ class BoundClient:
             raise fault(Kind.COMMUNICATION, f"{method} {public_url(target)}: {_explain(problem)}") from None
 
 
+def open_socket(info: tuple[Any, ...], *, allow_private_addresses: bool) -> socket.socket:
+    """Return a socket that is about to connect to an address, given as `getaddrinfo` does.
+
+    Raises:
+        OSError: the policy does not allow the address (`POLICY`), or there are no more sockets.
+    """
+    family, kind, protocol, _, address = info
+    if not allow_private_addresses and not is_public(ipaddress.ip_address(address[0].partition("%")[0])):
+        raise OSError(errno.EACCES, POLICY)
+    return socket.socket(family, kind, protocol)
+
+
 def is_public(address: Address) -> bool:
     """Whether an address belongs to the public Internet, looking into those that embed another one.
 
@@ -245,8 +254,8 @@ _CAUSES: Final[tuple[tuple[type[Exception], str], ...]] = (
 
 
 def _explain(problem: Exception) -> str:
-    if _POLICY in str(problem):
-        return _POLICY
+    if POLICY in str(problem):
+        return POLICY
     cause = next((text for kind, text in _CAUSES if isinstance(problem, kind)), "the request could not be sent")
     reason = os.strerror(problem.errno) if isinstance(problem, OSError) and problem.errno else ""
     return f"{cause} ({reason})" if reason and not isinstance(problem, aiohttp.ClientConnectorDNSError) else cause

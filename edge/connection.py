@@ -10,16 +10,16 @@ Source: RFC 9112, sections 9.3 (persistence, pipelining) and 9.6 (tear-down); RF
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, Protocol
 
-from tornado.iostream import IOStream, StreamClosedError
+from tornado.iostream import StreamClosedError
 
 from edge import answers
 from edge.answers import Answer
 from edge.http1 import ChunkedBody, Head, MalformedRequestError, parse_head
+from edge.stream import Stream
 from flowhook import limits, logs
 
 DRAIN_SECONDS: Final = 1.0
@@ -125,7 +125,7 @@ class Connection:
     head: Head
     """Of the request under way; not there before the first one."""
 
-    def __init__(self, stream: IOStream, peer: str, host: Host, handler: Handler) -> None:
+    def __init__(self, stream: Stream, peer: str, host: Host, handler: Handler) -> None:
         self._stream = stream
         self._peer = peer
         self._host = host
@@ -330,8 +330,7 @@ class Connection:
         try:
             async with asyncio.timeout(DRAIN_SECONDS):
                 await self._flush()
-                if self._stream.socket is not None:
-                    self._stream.socket.shutdown(socket.SHUT_WR)
+                self._stream.shut_write_side()
                 while True:
                     await self._stream.read_bytes(READ_BYTES, partial=True)
                     await asyncio.sleep(0)

@@ -15,6 +15,7 @@ from edge import answers
 from edge.answers import Answer
 from edge.connection import READ_BYTES, Connection, Handler
 from edge.metrics import Counts
+from edge.stream import Stream
 from flowhook import limits
 from flowhook.config import EdgeSettings
 
@@ -29,7 +30,7 @@ class Server(TCPServer):
     """The HTTP server. Give it sockets (`add_sockets`), keep `sweep` running, and `drain` it in the end."""
 
     def __init__(self, settings: EdgeSettings, handler: Handler, counts: Counts, *, max_connections: int) -> None:
-        super().__init__(read_chunk_size=READ_BYTES, max_buffer_size=4 * READ_BYTES)
+        super().__init__()
         self.header_timeout = settings.header_timeout
         self.body_timeout = settings.body_timeout
         self.idle_timeout = settings.idle_timeout
@@ -54,8 +55,10 @@ class Server(TCPServer):
 
     async def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         """Serve a new connection to its end."""
-        stream.set_nodelay(True)
-        connection = Connection(stream, str(address[0]), self, self._handler)
+        # `stream` has not begun to listen; `TCPServer` makes no streams of another class
+        own = Stream(stream.socket, read_chunk_size=READ_BYTES, max_buffer_size=4 * READ_BYTES)
+        own.set_nodelay(True)
+        connection = Connection(own, str(address[0]), self, self._handler)
         if len(self._connections) >= self._max_connections:
             connection.reject(answers.TOO_MANY_CONNECTIONS)
             return

@@ -7,6 +7,7 @@ import logging
 import random
 import socket
 import struct
+import time
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -193,13 +194,54 @@ async def test_a_sender_that_goes_away_after_the_whole_request_is_served_all_the
     assert [event.body for event in edge.events()] == [b"01", b"2"]
 
 
-@pytest.mark.parametrize("data", [b"", b"POST", POST % 1, POST % 1 + b"GET"])
-async def test_a_half_closed_connection_is_closed(edge, data):
-    sender = await edge.connect()
-    sender.write(data)
-    sender.writer.write_eof()
-    await sender.at_eof()
-    assert sender.reader.at_eof()
+class TestHalfClosed:
+    """A sender that sends its last request and shuts its side, as `nc` does, still waits for the answer."""
+
+    @pytest.mark.parametrize("count", [1, 3])
+    async def test_what_came_before_is_answered(self, edge, count):
+        edge.router.gate.clear()
+        sender = await edge.connect()
+        sender.write(b"".join(POST % number for number in range(count)))
+        sender.writer.write_eof()
+        await edge.router.arrived.wait()
+        await edge.post("/hook/nope")  # by now the edge has been told of the end, too
+        edge.router.gate.set()
+        for _ in range(count):
+            assert (await sender.response()).status == 202
+        assert await sender.at_eof() == b""
+        assert [event.body for event in edge.events()] == [b"%02d" % number for number in range(count)]
+
+    async def test_an_end_that_comes_while_the_request_is_handled_is_no_end_of_the_answer(self, edge):
+        edge.router.gate.clear()
+        sender = await edge.connect()
+        sender.write(POST % 1)
+        await edge.router.arrived.wait()
+        sender.writer.write_eof()
+        await edge.post("/hook/nope")
+        edge.router.gate.set()
+        assert (await sender.response()).status == 202
+        assert await sender.at_eof() == b""
+
+    async def test_waiting_for_the_answer_keeps_nobody_busy(self, edge):
+        edge.router.gate.clear()
+        sender = await edge.connect()
+        sender.write(POST % 1)
+        sender.writer.write_eof()
+        await edge.router.arrived.wait()
+        await edge.post("/hook/nope")
+        before = time.process_time()
+        await asyncio.sleep(0.5)
+        assert time.process_time() - before < 0.25
+        edge.router.gate.set()
+        assert (await sender.response()).status == 202
+
+    @pytest.mark.parametrize("data", [b"", b"POST", (POST % 1)[:-1]])
+    async def test_what_is_incomplete_is_dropped(self, edge, data):
+        sender = await edge.connect()
+        sender.write(data)
+        sender.writer.write_eof()
+        assert await sender.at_eof() == b""
+        assert edge.events() == []
 
 
 class TestTimeouts:

@@ -1,0 +1,37 @@
+"""A socket's stream that minds its own side only.
+
+Tornado's stream reads ahead while nobody asks for it, and closes both directions when the peer has shut one. So a sender
+that ends its side right after the request, as `nc` and some HTTP/1.0 clients do, would never see the answer.
+
+Source: RFC 9112, section 9.6: a server should not take a half-closed connection for a closed one.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from tornado.ioloop import IOLoop
+from tornado.iostream import IOStream
+
+
+class Stream(IOStream):
+    """Leaves in the kernel what arrives while nobody reads, the end of the peer's side among it."""
+
+    def _handle_events(self, fd: int | Any, events: int) -> None:
+        if events & IOLoop.READ and not self.reading() and not self.closed():
+            self._state = IOLoop.ERROR | (IOLoop.WRITE if self.writing() else 0)  # the next read listens again
+            self.io_loop.update_handler(fd, self._state)
+            events &= ~IOLoop.READ
+            if not events:
+                return
+        super()._handle_events(fd, events)
+
+    def shut_write_side(self) -> None:
+        """Tell the peer that nothing more comes; what it sends can still be read.
+
+        Raises:
+            OSError: the connection is gone.
+        """
+        if self.socket is not None:
+            self.socket.shutdown(socket.SHUT_WR)

@@ -56,12 +56,10 @@ TASK_KEYS: Final[Mapping[tuple[str, ...], str]] = {
 FUNCTIONS: Final[Mapping[str, str]] = {
     "a2a": "A2A calls are not supported yet",
     "asyncapi": "AsyncAPI calls are not supported yet",
-    "email.send": "`email.send` is not supported yet",
     "grpc": "gRPC calls are not supported yet",
     "mcp": "MCP calls are not supported yet",
     "openapi": "OpenAPI calls are not supported yet",
     "reply": "`reply` is not supported yet",
-    "webhook.send": "`webhook.send` is not supported yet",
 }
 """By name of the called function; a component of that name comes first."""
 

@@ -1,0 +1,241 @@
+"""`email.send`: send an e-mail by SMTP.
+
+The secret, `smtp` by default, is JSON: `{"host", "port"?, "username"?, "password"?, "tls"?}`. `tls` is `starttls`
+(default; port 587), `implicit` (465) or `none` (25), which sends no password. Certificates are checked; a server that
+offers no TLS where it was asked for gets nothing.
+
+What the server refuses for good is a communication error with status 422; what it may take later one with 503.
+
+Source: RFC 5321 (SMTP), RFC 3207 (STARTTLS), RFC 8314 (implicit TLS), RFC 4954 (AUTH).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal, Self
+
+import aiosmtplib
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from flowhook import limits
+from flowhook.document.auth import SecretName
+from runner import connections
+from runner.components import email_message
+from runner.components.base import Context, component
+from runner.interpreter.errors import Kind, TaskFault, fault, shorten
+from runner.outbound import POLICY
+
+MAX_RECIPIENTS: Final = 100
+"""A server has to take this many in one message. Source: RFC 5321, section 4.5.3.1.8."""
+
+MAX_PART_LENGTH: Final = 1 * limits.MIB
+"""Characters of the body in either form."""
+
+MAX_LINE_LENGTH: Final = 998
+"""Source: RFC 5322, section 2.1.1."""
+
+QUIT_SECONDS: Final = 1.0
+"""How long the server may take to say goodbye: the message is its own by then."""
+
+PERMANENT: Final = 422
+TRANSIENT: Final = 503
+
+_PORTS: Final = {"starttls": 587, "implicit": 465, "none": 25}
+_REFUSED_FOR_GOOD: Final = 500
+_TLS: Final = ssl.create_default_context()
+"""Made when this is imported: where certificates are is known from the environment, which a child clears."""
+
+
+def _mailbox(text: str) -> str:
+    email_message.parse_mailbox(text)
+    return text
+
+
+Mailbox = Annotated[str, Field(max_length=MAX_LINE_LENGTH), AfterValidator(_mailbox)]
+"""`ada@example.com`, or `Ada Lovelace <ada@example.com>`."""
+
+Mailboxes = Mailbox | Annotated[list[Mailbox], Field(max_length=MAX_RECIPIENTS)]
+Part = Annotated[str, Field(max_length=MAX_PART_LENGTH)]
+
+
+class Arguments(BaseModel):
+    """`with` of a `call: email.send`."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
+
+    to: Mailboxes
+    """Who gets it: one mailbox a text, such as `Ada Lovelace <ada@example.com>`."""
+    cc: Mailboxes = Field(default_factory=list)
+    """Who gets a copy."""
+    bcc: Mailboxes = Field(default_factory=list)
+    """Who gets a copy that the others don't see."""
+    from_: Mailbox = Field(alias="from")
+    """Who sends it."""
+    subject: Annotated[str, Field(max_length=MAX_LINE_LENGTH), AfterValidator(email_message.check_line)]
+    """One line."""
+    text: Part | None = None
+    """The body in plain text."""
+    html: Part | None = None
+    """The body in HTML; together with `text`, an alternative to it."""
+    reply_to: Mailboxes = Field(default_factory=list)
+    """Where answers go, unless to the sender."""
+    smtp: SecretName = "smtp"
+    """Name of the secret that says which server sends it."""
+
+    @model_validator(mode="after")
+    def _has_a_body(self) -> Self:
+        if self.text is None and self.html is None:
+            raise ValueError("needs `text`, `html` or both")
+        return self
+
+
+class _Server(BaseModel):
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    host: Annotated[str, Field(min_length=1, max_length=255)]
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    username: Annotated[str, Field(min_length=1)] | None = None
+    password: str = ""
+    tls: Literal["starttls", "implicit", "none"] = "starttls"
+
+    @model_validator(mode="after")
+    def _keeps_its_password(self) -> Self:
+        if self.tls == "none" and self.username is not None:
+            raise ValueError("a password is sent with TLS only")
+        return self
+
+
+@component("email.send")
+async def send(arguments: Arguments, context: Context) -> Any:
+    """Send an e-mail; returns `{message_id, accepted, refused}`, the latter with the server's code for each address."""
+    server = _server(await context.secret(arguments.smtp), arguments.smtp)
+    sender = email_message.parse_mailbox(arguments.from_)
+    to, cc, bcc, reply_to = (
+        [email_message.parse_mailbox(text) for text in ([given] if isinstance(given, str) else given)]
+        for given in (arguments.to, arguments.cc, arguments.bcc, arguments.reply_to)
+    )
+    recipients = list(dict.fromkeys(mailbox.address for mailbox in (*to, *cc, *bcc)))
+    if not 1 <= len(recipients) <= MAX_RECIPIENTS:
+        raise fault(Kind.CONFIGURATION, f"email.send: needs 1 to {MAX_RECIPIENTS} recipients, not {len(recipients)}")
+    identifier = email_message.message_id(context.idempotency_key, sender.domain)
+    message = email_message.compose(
+        sender=sender,
+        to=to,
+        cc=cc,
+        reply_to=reply_to,
+        subject=arguments.subject,
+        text=arguments.text,
+        html=arguments.html,
+        identifier=identifier,
+        date=datetime.now(UTC),
+    )
+    async with _session(server, allow_private_addresses=context.settings.allow_private_addresses) as smtp:
+        refused, _ = await smtp.sendmail(sender.address, recipients, message)
+    return {
+        "message_id": identifier,
+        "accepted": [address for address in recipients if address not in refused],
+        "refused": [
+            {"address": address, "code": response.code, "message": shorten(response.message)}
+            for address, response in refused.items()
+        ],
+    }
+
+
+def _server(secret: bytes, name: str) -> _Server:
+    try:
+        return _Server.model_validate_json(secret)
+    except ValidationError as problem:
+        first = problem.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(str(step) for step in first["loc"])
+        raise fault(
+            Kind.CONFIGURATION,
+            f"the secret {name} is not JSON with host and, where needed, port, username, password and tls "
+            f"(starttls, implicit or none): {where}{': ' if where else ''}{first['msg']}",
+        ) from None
+
+
+@contextlib.asynccontextmanager
+async def _session(server: _Server, *, allow_private_addresses: bool) -> AsyncIterator[aiosmtplib.SMTP]:
+    """Open a session, TLS and login included, and make errors within it those of the DSL."""
+    where = f"{server.host}:{server.port or _PORTS[server.tls]}"
+    smtp: aiosmtplib.SMTP | None = None
+    try:
+        connected = await connections.connect(
+            server.host, server.port or _PORTS[server.tls], allow_private_addresses=allow_private_addresses
+        )
+        smtp = aiosmtplib.SMTP(
+            hostname=server.host,
+            sock=connected,
+            use_tls=server.tls == "implicit",
+            start_tls=server.tls == "starttls",
+            tls_context=_TLS,
+            local_hostname=_own_name(connected),
+            timeout=None,  # the call has a deadline
+        )
+        try:
+            await smtp.connect()
+        except BaseException:
+            connected.close()
+            raise
+        if server.username is not None:
+            await smtp.login(server.username, server.password)
+        yield smtp
+        with contextlib.suppress(aiosmtplib.SMTPException, OSError):
+            await smtp.quit(timeout=QUIT_SECONDS)
+    except (aiosmtplib.SMTPException, OSError, UnicodeError) as problem:
+        raise _explain(problem, where) from None
+    finally:
+        if smtp is not None:
+            smtp.close()
+
+
+def _own_name(connected: socket.socket) -> str:
+    """Return who we are in EHLO: the host's full name, else its address. Source: RFC 5321, section 4.1.1.1."""
+    name = socket.gethostname()
+    if "." in name:
+        return name
+    address = str(connected.getsockname()[0]).partition("%")[0]
+    return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
+
+
+def _explain(problem: Exception, where: str) -> TaskFault:
+    """Return an error of the DSL, in our words and the server's; never what was sent."""
+    match problem:
+        case aiosmtplib.SMTPAuthenticationError(code=code):
+            return fault(Kind.AUTHENTICATION, f"{where} refused the user name or the password ({code})")
+        case aiosmtplib.SMTPRecipientsRefused(recipients=recipients):
+            said = "; ".join(f"{item.recipient}: {item.code} {item.message}" for item in recipients)
+            status = _status(min(item.code for item in recipients))
+            return fault(Kind.COMMUNICATION, f"{where} refused all recipients: {said}", status=status)
+        case aiosmtplib.SMTPResponseException(code=code, message=message):
+            return fault(Kind.COMMUNICATION, f"{where} answered {code} {message}", status=_status(code))
+        case TimeoutError():
+            return fault(Kind.TIMEOUT, f"{where} did not answer in time")
+    lasting = type(problem) is aiosmtplib.SMTPException  # it can't do what we need
+    return fault(Kind.COMMUNICATION, f"{where}: {_cause(problem)}", status=PERMANENT if lasting else None)
+
+
+def _status(code: int) -> int:
+    """Return whether to try again makes sense. Source: RFC 5321, section 4.2.1."""
+    return PERMANENT if code >= _REFUSED_FOR_GOOD else TRANSIENT
+
+
+def _cause(problem: Exception) -> str:
+    """Return why there was no session."""
+    if POLICY in str(problem):
+        return POLICY
+    if isinstance(problem, ssl.SSLError) or isinstance(problem.__cause__, ssl.SSLError):
+        return "TLS failed, or the certificate is not valid"
+    if isinstance(problem, socket.gaierror | UnicodeError):
+        return "the name can't be resolved"
+    if isinstance(problem, aiosmtplib.SMTPException):
+        closed = isinstance(problem, aiosmtplib.SMTPConnectError | aiosmtplib.SMTPServerDisconnected)
+        return "the server closed the connection" if closed else problem.message
+    if isinstance(problem, OSError) and problem.errno:
+        return f"can't connect ({os.strerror(problem.errno)})"
+    return "the connection broke"

@@ -1,0 +1,154 @@
+"""`webhook.send`: send a webhook of one's own, signed as Standard Webhooks says.
+
+The secret is the one the receiver verifies with: `whsec_` and base64, or any text. A delivery that is repeated carries
+the same `webhook-id`, by which receivers drop it; its timestamp and signature are new.
+
+Source: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from typing import Annotated, Any, Final
+
+import orjson
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from flowhook.document.auth import Duration, HeaderName, SecretName, StandardWebhooksAuth
+from flowhook.errors import InvalidError
+from flowhook.event_input import is_json
+from flowhook.signatures import sign
+from runner.components.base import Context, component
+from runner.interpreter import data
+from runner.interpreter.errors import Kind, fault
+from runner.outbound import IDEMPOTENCY_KEY, Response
+
+MAX_KEPT_BYTES: Final = 16 * 1024
+"""Of an answer's body: receivers have nothing to say beyond the status, so a longer one is left out."""
+
+_ID: Final = "webhook-id"
+_NOT_KEPT: Final = frozenset({"set-cookie", "www-authenticate"})
+_ERRORS_FROM: Final = 300
+
+_RESERVED: Final = frozenset(
+    {
+        "connection", "content-length", "content-type", "expect", "host", "idempotency-key", "transfer-encoding",
+        "webhook-id", "webhook-signature", "webhook-timestamp",
+    }
+)  # fmt: skip
+
+
+def _free(name: str) -> str:
+    if name.lower() in _RESERVED:
+        raise ValueError("is set by the call itself")
+    return name
+
+
+def _one_line(value: str) -> str:
+    if not value.isascii() or not value.isprintable():
+        raise ValueError("must be printable ASCII in one line")
+    return value
+
+
+def _undotted(value: str) -> str:
+    if "." in value or " " in value:
+        raise ValueError("has no full stop and no space: full stops separate what is signed")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_one_line)]
+
+
+class Arguments(BaseModel):
+    """`with` of a `call: webhook.send`."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
+
+    url: str
+    """Where the webhook goes: absolute, http or https. Redirects are not followed."""
+    body: Any
+    """What is sent: a string as it is, anything else as JSON."""
+    secret: SecretName
+    """Name of the secret to sign with: `whsec_` and base64, or any text."""
+    content_type: Text | None = None
+    """Media type; when absent `application/json`, or `text/plain; charset=utf-8` for a string."""
+    headers: dict[Annotated[HeaderName, AfterValidator(_free)], Text] = Field(default_factory=dict, max_length=64)
+    """Headers to add."""
+    id: Annotated[Text, AfterValidator(_undotted), Field(min_length=1, max_length=255)] | None = None
+    """`webhook-id`; when absent it is made of the execution and the task, the same for every repetition."""
+    timeout: Duration | None = None
+    """How long to wait for the answer, `PT10S` for example; at most the call's own deadline."""
+
+
+@component("webhook.send")
+async def send(arguments: Arguments, context: Context) -> Any:
+    """Send a signed webhook; returns `{status, headers, body}` of the answer, any status from 300 on is an error."""
+    body, content_type = _encode(arguments.body)
+    headers = {
+        **arguments.headers,
+        "Content-Type": arguments.content_type or content_type,
+        _ID: arguments.id or webhook_id(context.idempotency_key),
+        IDEMPOTENCY_KEY: context.idempotency_key,
+    }
+    secret = {arguments.secret: await context.secret(arguments.secret)}
+    try:
+        added = sign(
+            StandardWebhooksAuth(secret=arguments.secret),
+            secret,
+            method="POST",
+            url=arguments.url,
+            body=body,
+            headers=list(headers.items()),
+            now=time.time(),
+        )
+    except (InvalidError, ValueError) as problem:
+        detail = problem.message if isinstance(problem, InvalidError) else "the URL is not valid"
+        raise fault(Kind.CONFIGURATION, f"webhook.send: {detail}") from None
+    try:
+        async with asyncio.timeout(arguments.timeout):
+            response = await context.http.request("POST", arguments.url, headers={**headers, **dict(added)}, body=body)
+    except TimeoutError:
+        raise fault(Kind.TIMEOUT, f"webhook.send: no answer within {arguments.timeout:g} s") from None
+    if response.status >= _ERRORS_FROM:
+        raise fault(
+            Kind.COMMUNICATION,
+            f"POST {response.url} answered {response.status} {response.reason}".rstrip(),
+            status=response.status,
+        )
+    return _answer(response)
+
+
+def webhook_id(idempotency_key: str) -> str:
+    """Return the `webhook-id` of a call: its key, unless the key has what an ID must not have."""
+    try:
+        return _undotted(_one_line(idempotency_key))
+    except ValueError:
+        return "msg_" + hashlib.sha256(idempotency_key.encode()).hexdigest()[:32]
+
+
+def _encode(body: Any) -> tuple[bytes, str]:
+    if isinstance(body, str):
+        return body.encode(), "text/plain; charset=utf-8"
+    return data.encode(body), "application/json"
+
+
+def _answer(response: Response) -> dict[str, Any]:
+    """Return what the receiver said; `body` only when it is short, parsed when it is JSON, else as text."""
+    answer: dict[str, Any] = {
+        "status": response.status,
+        "headers": {
+            name.lower(): ", ".join(response.headers.getall(name))
+            for name in response.headers
+            if name.lower() not in _NOT_KEPT
+        },
+    }
+    if not 0 < len(response.body) <= MAX_KEPT_BYTES:
+        return answer
+    try:
+        if is_json(response.headers.get("Content-Type", "")):
+            return {**answer, "body": orjson.loads(response.body)}
+        return {**answer, "body": response.body.decode()}
+    except ValueError:  # what it answered is no reason to send again
+        return answer

@@ -1,0 +1,35 @@
+"""TCP towards the world for what is not HTTP, under the same address policy (see `outbound`)."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import socket
+from typing import Final
+
+import aiohappyeyeballs
+
+from runner.outbound import open_socket
+
+HEAD_START_SECONDS: Final = 0.25
+"""How long one address is tried alone before the next one is, too. Source: RFC 8305, section 5."""
+
+
+async def connect(host: str, port: int, *, allow_private_addresses: bool) -> socket.socket:
+    """Return a socket that is connected to one of the addresses of a host; the caller closes it.
+
+    The policy applies to each address after the name was resolved, so that no name leads around it. The caller sets
+    the deadline.
+
+    Raises:
+        socket.gaierror: the name can't be resolved.
+        OSError: no address can be reached, or the policy allows none (`outbound.POLICY`).
+    """
+    loop = asyncio.get_running_loop()
+    infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return await aiohappyeyeballs.start_connection(
+        infos,
+        happy_eyeballs_delay=HEAD_START_SECONDS,
+        socket_factory=functools.partial(open_socket, allow_private_addresses=allow_private_addresses),
+        loop=loop,
+    )

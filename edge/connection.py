@@ -18,7 +18,7 @@ from tornado.iostream import StreamClosedError
 
 from edge import answers
 from edge.answers import Answer
-from edge.http1 import ChunkedBody, Head, MalformedRequestError, parse_head
+from edge.http1 import ChunkedBody, Head, MalformedRequestError, check_partial_head, parse_head, without_empty_lines
 from edge.stream import Stream
 from flowhook import limits, logs
 
@@ -216,13 +216,12 @@ class Connection:
         self.deadline = host.now() + (host.idle_timeout if self.idle and self._served else host.header_timeout)
         searched = 0
         while True:
-            if buffer.startswith((b"\r", b"\n")):  # RFC 9112, section 2.2: empty lines before a request are ignored
-                buffer = buffer.lstrip(b"\r\n")
+            if buffer.startswith((b"\r", b"\n")):
+                buffer = without_empty_lines(buffer)
             end = buffer.find(b"\r\n\r\n", searched)
             if end >= 0 or len(buffer) > limits.MAX_HEADER_BYTES:
                 break
-            if buffer.find(b"\n\n", searched) >= 0:
-                raise MalformedRequestError(400, "HEADER_MALFORMED", "lines end with LF alone")
+            check_partial_head(buffer, searched)
             searched = max(0, len(buffer) - 3)
             data: bytes = await self._stream.read_bytes(READ_BYTES, partial=True)
             if self.idle:
@@ -311,6 +310,7 @@ class Connection:
         if modest and head.keep_alive and not answer.close and not host.draining:
             host.answered(answer)
             self._send(answer, head, keep_alive=True)
+            self.idle = True  # it has its answer: should the rest never come, nothing more is said
             await self.body(DISCARDED_BYTES)
             return True
         if self._unread or answer.close:

@@ -81,8 +81,7 @@ class Gateway:
         if not endpoint.admits(request.address):
             return answers.ADDRESS_FORBIDDEN
 
-        target = f"{head.path}?{head.query}" if head.query else head.path
-        url = f"{self._public_url or 'http://' + head.host}{target}"
+        url = f"{self._public_url or 'http://' + head.host}{head.target}"
         seen = RequestView(head.method, url, head.path, head.query, head.headers, b"")
         verified = _check(endpoint.early, seen) if endpoint.early else None
         if isinstance(verified, SignatureError) and not endpoint.late:

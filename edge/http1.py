@@ -19,6 +19,12 @@ from typing import Final
 MAX_FIELDS: Final = 256
 """Header fields of one request."""
 
+MAX_NAME_BYTES: Final = 256
+"""Name of one header field."""
+
+MAX_HOST_BYTES: Final = 300
+"""Host and port; a DNS name has at most 253 characters (RFC 1035, section 2.3.4)."""
+
 MAX_CHUNK_LINE_BYTES: Final = 256
 """Size and extensions of one chunk."""
 
@@ -28,11 +34,13 @@ MAX_TRAILER_BYTES: Final = 8192
 _TCHAR: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 # Possessive quantifiers: nothing in here can backtrack, whatever is sent.
 _REQUEST_LINE: Final = re.compile(rb"(" + _TCHAR + rb"++) ([\x21-\x7e\x80-\xff]++) HTTP/([0-9])\.([0-9])\r\n")
-_FIELD_LINES: Final = re.compile(rb"(?:" + _TCHAR + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+")
-_ABSOLUTE_FORM: Final = re.compile(rb"(?i:https?)://([^/?#]*+)(.*)", re.DOTALL)
-_HOST: Final = re.compile(rb"[A-Za-z0-9\-._~!$&'()*+,;=%\[\]:]*+")
+_FIELD_LINES: Final = re.compile(rb"(?:%b{1,%d}+:[\t\x20-\x7e\x80-\xff]*+\r\n)*+" % (_TCHAR, MAX_NAME_BYTES))
+_ABSOLUTE_FORM: Final = re.compile(rb"(?i:https?)://([^/?#]++)(.*)", re.DOTALL)
+_HOST: Final = re.compile(rb"[A-Za-z0-9\-._~!$&'()*+,;=%%\[\]:]{0,%d}+" % MAX_HOST_BYTES)
 _LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 _CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[\t ]*+(?:;[\t\x20-\x7e\x80-\xff]*+)?")
+_EMPTY_LINES: Final = re.compile(rb"(?:\r\n)*+")
+_BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 _TRAILER_LINE: Final = re.compile(_TCHAR + rb"++:[\t\x20-\x7e\x80-\xff]*+")
 
 
@@ -64,6 +72,7 @@ class Head:
         method: as sent; methods are case-sensitive.
         path: up to `?`, percent-encoding kept, never empty.
         query: after `?`, percent-encoding kept.
+        target: path and query as sent, with the `?` of an empty query.
         headers: pairs in wire order; lower-case name, value without surrounding whitespace.
         host: value of Host, or the authority of an absolute target; empty in HTTP/1.0 without one.
         content_type: value of Content-Type, or empty.
@@ -89,13 +98,14 @@ class Head:
         "path",
         "query",
         "size",
+        "target",
         "traceparent",
     )
 
-    def __init__(self, method: str, path: str, query: str, *, http10: bool) -> None:
+    def __init__(self, method: str, target: str, *, http10: bool) -> None:
         self.method = method
-        self.path = path
-        self.query = query
+        self.target = target
+        self.path, _, self.query = target.partition("?")
         self.http10 = http10
         self.keep_alive = not http10
         self.headers: list[tuple[str, bytes]] = []
@@ -106,6 +116,32 @@ class Head:
         self.length = 0
         self.expects_continue = False
         self.connection_options: frozenset[str] = frozenset()
+
+
+def without_empty_lines(data: bytes) -> bytes:
+    """Return what follows the empty lines before a request; a server ignores them (RFC 9112, section 2.2).
+
+    Raises:
+        MalformedRequestError: a line ends with CR or LF alone.
+    """
+    rest = data[_EMPTY_LINES.match(data).end() :]  # type: ignore[union-attr] # it matches nothing, too
+    if rest.startswith((b"\r", b"\n")) and rest != b"\r":
+        raise MalformedRequestError(400, "REQUEST_MALFORMED", "an empty line ends with CR or LF alone")
+    return rest
+
+
+def check_partial_head(data: bytes, start: int) -> None:
+    """Look at a head that is not complete, so that one which never will be is not waited for.
+
+    Args:
+        data: what there is of it.
+        start: up to where it was looked at before.
+
+    Raises:
+        MalformedRequestError: a line ends with LF alone.
+    """
+    if _BARE_LF.search(data, start):
+        raise MalformedRequestError(400, "HEADER_MALFORMED", "a line ends with LF alone")
 
 
 def parse_head(data: bytes) -> Head:
@@ -128,11 +164,10 @@ def parse_head(data: bytes) -> Head:
     if not target.startswith(b"/"):
         authority, target = _split_target(target)
     try:
-        path, _, query = target.decode().partition("?")
+        head = Head(method.decode("ascii"), target.decode(), http10=minor == b"0")
     except UnicodeDecodeError:
         raise MalformedRequestError(400, "REQUEST_MALFORMED", "the target is neither ASCII nor UTF-8") from None
 
-    head = Head(method.decode("ascii"), path, query, http10=minor == b"0")
     special: dict[str, list[bytes]] = {}
     head.size = len(data)
     headers = head.headers
@@ -210,7 +245,6 @@ def _checked_host(value: bytes) -> str:
     return value.decode("ascii")
 
 
-@lru_cache(256)
 def _tokens(value: bytes) -> frozenset[str]:
     return frozenset(token.strip().lower() for token in value.decode("latin-1").split(",") if token.strip())
 

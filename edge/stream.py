@@ -1,7 +1,7 @@
 """A socket's stream that minds its own side only.
 
-Tornado's stream reads ahead while nobody asks for it, and closes both directions when the peer has shut one. So a sender
-that ends its side right after the request, as `nc` and some HTTP/1.0 clients do, would never see the answer.
+Tornado's stream reads ahead while nobody asks for it, and closes both directions when the peer has shut one. So a
+sender that ends its side right after the request, as `nc` and some HTTP/1.0 clients do, would never see the answer.
 
 Source: RFC 9112, section 9.6: a server should not take a half-closed connection for a closed one.
 """

@@ -96,7 +96,10 @@ async def test_the_connection_persists_as_the_sender_wants(edge, version, header
 
 async def test_empty_lines_before_a_request_are_ignored(edge):
     sender = await edge.connect()
-    sender.write(b"\r\n\r\n" + POST % 1)
+    for piece in (b"\r", b"\n\r\n\r", b"\n" + POST % 1):
+        sender.write(piece)
+        await sender.writer.drain()
+        await edge.post("/hook/nope")  # the pieces are read one by one
     assert (await sender.response()).status == 202
 
 
@@ -109,6 +112,12 @@ async def test_empty_lines_before_a_request_are_ignored(edge):
         (b"GET / HTTP/3.0\r\n\r\n", 505),
         (b"GET / HTTP/1.1\r\n\r\n", 400),
         (b"GET / HTTP/1.1\nHost: a\n\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\n\r\n", 400),
+        (b"GET / HTTP/1.1\nHost: a\n", 400),
+        (b"\n", 400),
+        (b"\r\n\n", 400),
+        (b"\r", 400),
+        (b"\r\n\r\r\n", 400),
         (b"GET /%zz%00 HTTP/1.1\r\nHost: a\r\n\r\n", 404),
         (b"GET /\x00 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         (b"GET /hook/\xff HTTP/1.1\r\nHost: a\r\n\r\n", 400),
@@ -132,7 +141,7 @@ async def test_empty_lines_before_a_request_are_ignored(edge):
 )
 async def test_what_is_no_request_is_refused_and_the_connection_closed(edge, data, status):
     sender = await edge.connect()
-    sender.write(data + b"GET /hook/open HTTP/1.1\r\nHost: a\r\n\r\n" * (status != 404))
+    sender.write(data + b"POST /hook/open HTTP/1.1\r\nHost: a\r\n\r\n" * (status != 404))
     answer = await sender.response()
     assert answer.status == status
     assert answer.headers["content-type"] == "application/problem+json"
@@ -270,6 +279,15 @@ class TestTimeouts:
         assert (await sender.response()).status == 408
         assert await sender.at_eof() == b""
         assert edge.events() == []
+
+    async def test_a_request_that_was_refused_is_not_answered_again_when_the_rest_of_its_body_never_comes(
+        self, start_edge
+    ):
+        edge = await start_edge(body_timeout=0.2)
+        sender = await edge.connect()
+        sender.write(b"POST /hook/nope HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf")
+        assert (await sender.response()).status == 404
+        assert await sender.at_eof() == b""
 
     async def test_a_connection_without_a_request_is_closed(self, start_edge):
         edge = await start_edge(header_timeout=0.2)

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.http1 import MAX_FIELDS, MAX_TRAILER_BYTES, ChunkedBody, MalformedRequestError, parse_head
+from edge.http1 import MAX_FIELDS, MAX_NAME_BYTES, MAX_TRAILER_BYTES, ChunkedBody, MalformedRequestError, parse_head
 
 
 def head_of(*lines, start=b"POST /hook/a?x=1 HTTP/1.1", host=b"Host: a.test"):
@@ -17,7 +18,7 @@ def head_of(*lines, start=b"POST /hook/a?x=1 HTTP/1.1", host=b"Host: a.test"):
 def test_a_head_is_taken_apart():
     head = parse_head(head_of(b"Content-Type: application/json", b"Content-Length: 12"))
 
-    assert (head.method, head.path, head.query) == ("POST", "/hook/a", "x=1")
+    assert (head.method, head.path, head.query, head.target) == ("POST", "/hook/a", "x=1", "/hook/a?x=1")
     assert head.host == "a.test"
     assert head.content_type == "application/json"
     assert head.length == 12
@@ -47,6 +48,7 @@ def test_values_keep_bytes_that_are_no_ascii():
         ([b"A: a\rb"], 400, "HEADER_MALFORMED"),
         ([b"A: a\nB: b"], 400, "HEADER_MALFORMED"),
         ([b"A\xe9: b"], 400, "HEADER_MALFORMED"),
+        ([b"n" * (MAX_NAME_BYTES + 1) + b": x"], 400, "HEADER_MALFORMED"),
         ([b"Host: b.test"], 400, "HOST_INVALID"),
         ([b"Content-Length: 1", b"Content-Length: 2"], 400, "FRAMING_INVALID"),
         ([b"Content-Length: 1, 1"], 400, "FRAMING_INVALID"),
@@ -85,6 +87,10 @@ def test_ambiguous_and_malformed_fields_are_refused(lines, status, reason):
         (b"GET hook HTTP/1.1", 400),
         (b"CONNECT a.test:443 HTTP/1.1", 400),
         (b"GET /\xff HTTP/1.1", 400),
+        (b"GET http:///a HTTP/1.1", 400),
+        (b"GET http://u:p@a.test/ HTTP/1.1", 400),
+        (b"GET ftp://a.test/ HTTP/1.1", 400),
+        (b"GET //a.test@b/\t HTTP/1.1", 400),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
         (b"GET / HTTP/2.0", 505),
         (b"GET / HTTP/0.9", 505),
@@ -103,7 +109,7 @@ def test_a_request_without_host_is_refused_in_http_1_1_alone():
     assert parse_head(head_of(start=b"GET / HTTP/1.0", host=b"")).host == ""
 
 
-@pytest.mark.parametrize("value", [b"a test", b"a/b", b"a@b", b"a\xe9", b"a<b"])
+@pytest.mark.parametrize("value", [b"a test", b"a/b", b"a@b", b"a\xe9", b"a<b", b"a" * 301])
 def test_a_host_that_is_no_host_is_refused(value):
     with pytest.raises(MalformedRequestError) as caught:
         parse_head(head_of(host=b"Host: " + value))
@@ -239,3 +245,16 @@ def test_no_chunks_raise_anything_else(pieces):
         for piece in filter(None, pieces):
             if not body.done:
                 body.feed(piece)
+
+
+def test_what_senders_choose_is_not_remembered_without_bound():
+    tracemalloc.start()
+    try:
+        for number in range(200):
+            value = b"%d" % number + b"y" * 60_000
+            for line in (value + b": 1", b"Host: " + value, b"Connection: " + value):
+                with contextlib.suppress(MalformedRequestError):
+                    parse_head(head_of(line, host=None if line.startswith(b"Host") else b"Host: a"))
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000
+    finally:
+        tracemalloc.stop()

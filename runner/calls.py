@@ -67,7 +67,7 @@ class Caller:
             deadline=deadline,
             log=log.bind(execution=execution_id, task=effect.instance),
             secret=secret,
-            http=self.http.bind(idempotency_key=key, deadline=deadline),
+            http=self.http.bind(idempotency_key=key, deadline=deadline, discreet=effect.discreet),
             settings=self.settings,
         )
         try:

@@ -51,7 +51,7 @@ class Response:
     Attributes:
         headers: by case-insensitive name; fields repeat.
         body: decompressed, at most `limits.MAX_RESULT_BYTES`.
-        url: that was asked in the end, without credentials and query.
+        url: that was asked in the end, as `public_url` shows it.
     """
 
     status: int
@@ -85,9 +85,9 @@ class HttpClient:
         if self._session is not None:
             await self._session.close()
 
-    def bind(self, *, idempotency_key: str, deadline: float) -> BoundClient:
-        """Return the client for one call; see `components.Context`."""
-        return BoundClient(self, idempotency_key, deadline)
+    def bind(self, *, idempotency_key: str, deadline: float, discreet: bool = False) -> BoundClient:
+        """Return the client for one call; see `components.Context` and, for `discreet`, `public_url`."""
+        return BoundClient(self, idempotency_key, deadline, discreet)
 
     def _open_socket(self, info: tuple[Any, ...]) -> socket.socket:
         return open_socket(info, allow_private_addresses=self._allow_private)
@@ -100,6 +100,7 @@ class HttpClient:
         body: bytes | None,
         *,
         follow: bool,
+        discreet: bool,
     ) -> Response:
         """Send one request and read the answer; used through `BoundClient`, which sets the deadline.
 
@@ -114,20 +115,21 @@ class HttpClient:
             ) as answer:
                 location = answer.headers.get("Location")
                 if not (follow and answer.status in _REDIRECTS and location):
-                    content = await _read(answer, url)
-                    return Response(answer.status, answer.reason or "", answer.headers, content, public_url(url))
+                    shown = public_url(url, discreet=discreet)
+                    content = await _read(answer, shown)
+                    return Response(answer.status, answer.reason or "", answer.headers, content, shown)
                 target = url.join(URL(location))
                 if answer.status not in _KEEPING_METHOD and method not in ("GET", "HEAD"):
                     method, body = "GET", None
                     headers.popall("Content-Type", None)
             if target.scheme not in ("http", "https") or (url.scheme == "https" and target.scheme == "http"):
-                raise fault(
-                    Kind.COMMUNICATION, f"{public_url(url)} redirects to {target.scheme}:, which is not followed"
-                )
+                shown = public_url(url, discreet=discreet)
+                raise fault(Kind.COMMUNICATION, f"{shown} redirects to {target.scheme}:, which is not followed")
             if target.origin() != url.origin():
                 headers = CIMultiDict((name, value) for name, value in headers.items() if _survives(name))
             url = target
-        raise fault(Kind.COMMUNICATION, f"more than {MAX_REDIRECTS} redirects, the last one to {public_url(url)}")
+        shown = public_url(url, discreet=discreet)
+        raise fault(Kind.COMMUNICATION, f"more than {MAX_REDIRECTS} redirects, the last one to {shown}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,7 @@ class BoundClient:
     _client: HttpClient
     _idempotency_key: str
     _deadline: float
+    _discreet: bool = False
 
     async def request(
         self,
@@ -164,6 +167,7 @@ class BoundClient:
             TaskFault: the URL is wrong (configuration), no answer came (communication) or not in time (timeout).
         """
         target = _checked(url, query)
+        shown = public_url(target, discreet=self._discreet)
         fields = CIMultiDict(headers or {})
         fields.setdefault(IDEMPOTENCY_KEY, self._idempotency_key)
         if json is not None:
@@ -171,13 +175,15 @@ class BoundClient:
             fields.setdefault("Content-Type", "application/json")
         try:
             async with asyncio.timeout_at(self._deadline):
-                return await self._client.send(method, target, fields, body, follow=follow_redirects)
+                return await self._client.send(
+                    method, target, fields, body, follow=follow_redirects, discreet=self._discreet
+                )
         except TimeoutError:
-            raise fault(Kind.TIMEOUT, f"{method} {public_url(target)}: no answer in time") from None
+            raise fault(Kind.TIMEOUT, f"{method} {shown}: no answer in time") from None
         except TaskFault:
             raise
         except (aiohttp.ClientError, OSError, ValueError, UnicodeError) as problem:
-            raise fault(Kind.COMMUNICATION, f"{method} {public_url(target)}: {_explain(problem)}") from None
+            raise fault(Kind.COMMUNICATION, f"{method} {shown}: {_explain(problem)}") from None
 
 
 def open_socket(info: tuple[Any, ...], *, allow_private_addresses: bool) -> socket.socket:
@@ -208,8 +214,15 @@ def is_public(address: Address) -> bool:
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
 
 
-def public_url(url: URL) -> str:
-    """Return a URL as errors and logs may show it: without credentials, query and fragment."""
+def public_url(url: URL, *, discreet: bool = False) -> str:
+    """Return a URL as errors and results may show it: without credentials, query and fragment.
+
+    Args:
+        url: to be shown.
+        discreet: without the path, too: for flows that have secrets, since messengers take it for a credential.
+    """
+    if discreet and url.host:
+        return str(url.origin())
     return str(url.with_user(None).with_query(None).with_fragment(None)) if url.host else str(url.with_query(None))
 
 
@@ -223,15 +236,13 @@ def _checked(url: str, query: Mapping[str, str | list[str]] | None) -> URL:
     return target
 
 
-async def _read(answer: aiohttp.ClientResponse, url: URL) -> bytes:
+async def _read(answer: aiohttp.ClientResponse, shown_url: str) -> bytes:
     parts, size = [], 0
     async for part in answer.content.iter_any():
         size += len(part)
         if size > limits.MAX_RESULT_BYTES:
             answer.close()
-            raise fault(
-                Kind.COMMUNICATION, f"{public_url(url)}: the answer is larger than {limits.MAX_RESULT_BYTES} bytes"
-            )
+            raise fault(Kind.COMMUNICATION, f"{shown_url}: the answer is larger than {limits.MAX_RESULT_BYTES} bytes")
         parts.append(part)
     return b"".join(parts)
 

@@ -20,6 +20,8 @@ class Perform:
         timeout: seconds the task may take; None: the component's own default.
         catchable: whether something in the flow may catch the failure of this effect: such failures are journaled,
             so that a replay takes the same way.
+        discreet: whether the flow has secrets: of a URL, no more than the origin may show then, for messengers and
+            others take the path for a credential.
     """
 
     key: str
@@ -28,6 +30,7 @@ class Perform:
     instance: str
     timeout: float | None = None
     catchable: bool = False
+    discreet: bool = False
 
 
 @dataclass(frozen=True, slots=True)

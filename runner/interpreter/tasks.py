@@ -219,6 +219,7 @@ def _call(node: CallNode, state: State, scope: Scope, data: Any) -> Steps:
         arguments=arguments,
         instance=node.pointer,
         catchable=state.catching > 0,
+        discreet=bool(state.workflow.secrets),
     )
     if result is None:
         raise AssertionError("an effect was resumed without a result")

@@ -59,3 +59,7 @@ def test_addresses_that_are(address):
 
 def test_a_url_is_shown_without_credentials_query_and_fragment():
     assert public_url(URL("https://u:p@x.example:8443/a?key=s#f")) == "https://x.example:8443/a"
+
+
+def test_the_url_of_a_flow_with_secrets_is_shown_without_its_path():
+    assert public_url(URL("https://u:p@x.example:8443/a?key=s#f"), discreet=True) == "https://x.example:8443"

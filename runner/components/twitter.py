@@ -64,7 +64,7 @@ async def post(arguments: Arguments, context: Context) -> Any:
         said = next((answer[key] for key in ("detail", "title") if isinstance(answer.get(key), str)), response.reason)
         raise fault(
             kinds.get(response.status, Kind.COMMUNICATION),
-            f"X answered {response.status}: {shorten(said)}",
+            f"X answered {response.status}: {shorten(_without(credentials, said))}",
             status=response.status,
         )
     if not isinstance(answer.get("data"), dict):
@@ -81,6 +81,13 @@ def _credentials(secret: bytes, name: str) -> _BearerToken | _UserContext:
             f"the secret {name} is not JSON with api_key, api_key_secret, access_token and access_token_secret, "
             "or with bearer_token",
         ) from None
+
+
+def _without(credentials: _BearerToken | _UserContext, text: str) -> str:
+    """Return what X said without credentials, should it ever repeat ours."""
+    for value in credentials.model_dump().values():
+        text = text.replace(value, "…")
+    return text
 
 
 def _authorization(credentials: _BearerToken | _UserContext, url: str) -> str:

@@ -2,7 +2,7 @@
 
 What is logged in normal operation is the lifecycle alone. Bodies, header values and secrets are never handed to a
 logger; `redact` is the last line of defence for the day when somebody forgets. The libraries' own records (asyncio,
-grpc, tornado) pass through the same processors.
+grpc, tornado) pass through the same processors, from info on: their debugging shows what it likes, credentials included.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from flowhook.errors import InvalidError
 REDACTED: Final = "[redacted]"
 LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 FORMATS: Final = ("auto", "json", "console")
+
+_OURS: Final = frozenset({"admin", "cli", "edge", "flowhook", "router", "runner"})
+"""Packages whose records of level debug are logged when that is asked for."""
 
 _SENSITIVE_KEY: Final = re.compile(
     r"token|password|passwd|secret_value|authorization|cookie|credential|signature|api_?key|private_?key|body|headers?$",
@@ -81,6 +84,7 @@ def configure(
 
     handler = logging.StreamHandler(target)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=last, foreign_pre_chain=shared))
+    handler.addFilter(_is_ours_or_no_debugging)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(LEVELS[level])
@@ -94,6 +98,10 @@ def configure(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def _is_ours_or_no_debugging(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.DEBUG or record.name.partition(".")[0] in _OURS
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -56,6 +56,14 @@ def test_what_is_below_the_level_is_not_logged(stream):
     assert stream.getvalue() == ""
 
 
+def test_libraries_never_debug_because_they_show_credentials_then(stream):
+    logs.configure(level="debug", log_format="json", stream=stream)
+    logging.getLogger("oauthlib.oauth1.rfc5849").debug("signing with %s", "consumer-key")
+    logging.getLogger("oauthlib").info("signed")
+    logs.get_logger("runner.worker").debug("looking")
+    assert [line["event"] for line in _lines(stream)] == ["signed", "looking"]
+
+
 def test_auto_means_json_where_there_is_no_terminal(stream):
     logs.configure(log_format="auto", stream=stream)
     logs.get_logger("x").info("hello")

@@ -120,11 +120,11 @@ class Endpoint:
             return ""
         try:
             value = self._dedupe(view)
-        except InvalidError:
+            if value is None:
+                return ""
+            return shortened(value if isinstance(value, str) else orjson.dumps(value).decode())
+        except (InvalidError, RecursionError, orjson.JSONEncodeError):
             return ""  # a request without the key is one of its own
-        if value is None:
-            return ""
-        return shortened(value if isinstance(value, str) else orjson.dumps(value).decode())
 
 
 def shortened(key: str) -> str:

@@ -33,6 +33,10 @@ from flowhook.wire.failures import THROTTLED
 
 PREFIX: Final = "/hook/"
 
+MAX_GROWTH: Final = 3
+"""How much longer than the head what is made of it may be: Content-Type and traceparent stand in an event twice, the
+second time in UTF-8, which takes two bytes for each that is not ASCII."""
+
 BODYLESS_METHODS: Final = frozenset({"GET", "DELETE"})
 """Requests of these methods are complete without a body, whatever their Content-Type says."""
 
@@ -158,7 +162,7 @@ class Gateway:
         key = endpoint.dedupe_key(verifier, seen, shown)
         if key:
             event = event._replace(dedupe_key=key)
-        result = await self._ingest.submit(event_to_proto(event), head.size + len(seen.body))
+        result = await self._ingest.submit(event_to_proto(event), MAX_GROWTH * head.size + len(seen.body))
         if result.HasField("accepted"):
             return endpoint.response.render(result.accepted.execution_id, shown)
         return self._rejected(endpoint, result.rejected)

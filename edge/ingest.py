@@ -72,7 +72,7 @@ class Ingest:
 
         Args:
             event: not to be changed any more.
-            size: bytes of its body and headers.
+            size: bytes it has at most, serialized; `_OVERHEAD` aside.
 
         Raises:
             IngestUnavailableError: its fate is unknown, or too much is waiting already.

@@ -10,6 +10,7 @@ import orjson
 
 from edge import answers
 from edge.answers import Answer
+from flowhook import limits
 from flowhook.document.webhook import Respond
 from flowhook.errors import InvalidError
 from flowhook.expressions.paths import compile_accessor, is_expression, strip
@@ -17,6 +18,9 @@ from flowhook.ids import LENGTH
 
 Template = Callable[[Any], Any]
 """Gives a value for what `.` is."""
+
+MAX_HEADER_VALUE_BYTES: Final = 4 * limits.KIB
+"""A longer value is left empty: senders and proxies would take the whole answer for a broken one."""
 
 _ID: Final = "${ .id }"
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -76,14 +80,24 @@ class ConfiguredResponse:
         elif isinstance(value, str):
             body = value.encode("utf-8", "replace")
         else:
-            body = orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
+            body = _json(value)
         headers = [(name, _header_value(template(view))) for name, template in self._headers]
         return answers.make(self._status, headers, body)
 
 
 def _header_value(value: Any) -> bytes:
-    text = "" if value is None else value if isinstance(value, str) else orjson.dumps(value).decode()
+    text = "" if value is None else value if isinstance(value, str) else _json(value).decode()
+    if len(text) > MAX_HEADER_VALUE_BYTES:
+        return b""
     return _CONTROLS.sub(" ", text).strip().encode("latin-1", "replace")
+
+
+def _json(value: Any) -> bytes:
+    """Return a value as JSON; as null when it nests deeper than can be written, although it could be read."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
+    except orjson.JSONEncodeError:
+        return b"null"
 
 
 def _compile(value: Any) -> Template:
@@ -97,7 +111,7 @@ def _compile(value: Any) -> Template:
         def evaluate(view: Any) -> Any:
             try:
                 return accessor(view)
-            except InvalidError:
+            except (InvalidError, RecursionError):
                 return None
 
         return evaluate

@@ -190,6 +190,36 @@ async def test_the_configured_response_is_sent(edge):
     assert answer.json() == {"got": [1], "id": edge.events()[0].id}
 
 
+@pytest.mark.parametrize("depth", [300, 1000])
+async def test_data_of_any_depth_are_accepted_whatever_expressions_make_of_them(edge, depth):
+    edge.router.put_flow(
+        "deep",
+        respond={"headers": {"X-Body": "${ .body }", "X-Text": '${ "\\(.body)" }'}, "body": ["${ .body }", "${ .id }"]},
+        dedupe={"key": "${ .body }"},
+    )
+    edge.router.put_flow("text", respond={"body": '${ "got \\(.body)" }'}, dedupe={"key": '${ "\\(.body)" }'})
+    body = b"[" * depth + b"]" * depth
+    for target in ("/hook/deep", "/hook/text"):
+        assert (await edge.post(target, body)).status == 202
+        assert (await edge.post(target, body)).status == 202
+    assert edge.events()
+
+
+async def test_what_is_large_in_the_end_does_not_spoil_a_batch_for_others(edge):
+    """What a sender writes into Content-Type comes twice in an event, each byte beyond ASCII as two."""
+    edge.router.put_flow("open")
+    await edge.post("/hook/open")
+    edge.router.gate.clear()
+    fields = b"Content-Type: " + b"\xff" * 60_000
+    senders = [await edge.connect() for _ in range(250)]
+    for sender in senders:
+        sender.write(b"POST /hook/open HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n" + fields + b"\r\n\r\n")
+        await sender.writer.drain()
+    await edge.router.arrived.wait()
+    edge.router.gate.set()
+    assert {(await sender.response()).status for sender in senders} == {202}
+
+
 async def test_a_response_without_content_leaves_the_connection_usable(edge):
     edge.router.put_flow("bank", respond={"status": 204})
     sender = await edge.connect()

@@ -100,3 +100,9 @@ def test_only_responses_that_look_at_the_request_need_it():
     assert not ConfiguredResponse(Respond()).needs_view
     assert not ConfiguredResponse(Respond(body={"ok": 1})).needs_view
     assert ConfiguredResponse(Respond(body={"x": "${ .path }"})).needs_view
+
+
+def test_a_header_value_that_is_too_long_is_left_empty():
+    respond = {"headers": {"X-Name": "${ .body.name }"}}
+    assert b"X-Name: " + b"n" * 4096 + b"\r\n" in render({"body": {"name": "n" * 4096}}, **respond).head
+    assert b"X-Name: \r\n" in render({"body": {"name": "n" * 4097}}, **respond).head

@@ -22,7 +22,7 @@ class SecretReader(Protocol):
     """Resolves secrets by name."""
 
     async def __call__(self, name: str) -> bytes:
-        """Return the value of a secret; raises TaskFault (configuration) when it is not set."""
+        """Return the value of a secret; raises TaskFault (authorization) when it is not set."""
         ...
 
 

@@ -6,7 +6,8 @@ Source: dsl-reference.md, "HTTP Call", "HTTP Response", "Endpoint".
 from __future__ import annotations
 
 import base64
-from typing import Any, Literal
+import re
+from typing import Any, Final, Literal
 from urllib.parse import urlencode
 
 import orjson
@@ -14,11 +15,21 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flowhook.event_input import is_json
 from runner.components.base import Context, component
+from runner.interpreter.data import encode
 from runner.interpreter.errors import Kind, fault
 from runner.outbound import Response
 
 Scalar = str | int | float | bool | None
 _FORM = "application/x-www-form-urlencoded"
+_CHARSET: Final = re.compile(r";\s*charset\s*=\s*\"?([A-Za-z0-9._-]+)", re.IGNORECASE)
+_CODECS: Final = {
+    "iso-8859-1": "iso-8859-1",
+    "iso-8859-15": "iso-8859-15",
+    "utf-16": "utf-16",
+    "windows-1252": "cp1252",
+}
+"""Charsets of text beside UTF-8; not all of Python's, some of which take their time."""
+_OK = 200
 _MULTIPLE_CHOICES = 300
 _BAD_REQUEST = 400
 
@@ -74,7 +85,7 @@ class Arguments(BaseModel):
 
 @component("http")
 async def call(arguments: Arguments, context: Context) -> Any:
-    """Make an HTTP request; any status from 400 on is an error, and from 300 on without `redirect`."""
+    """Make an HTTP request; a status outside 200 to 299, with `redirect` outside 200 to 399, is an error."""
     endpoint = arguments.endpoint if isinstance(arguments.endpoint, Endpoint) else Endpoint(uri=arguments.endpoint)
     headers = {name: _text(value) for name, value in arguments.headers.items() if value is not None}
     names = {name.lower(): name for name in headers}
@@ -94,7 +105,7 @@ async def call(arguments: Arguments, context: Context) -> Any:
         follow_redirects=arguments.redirect,
     )
     limit = _BAD_REQUEST if arguments.redirect else _MULTIPLE_CHOICES
-    if response.status >= limit:
+    if not _OK <= response.status < limit:
         raise fault(
             Kind.COMMUNICATION,
             f"{method} {response.url} answered {response.status} {response.reason}".rstrip(),
@@ -107,7 +118,7 @@ async def call(arguments: Arguments, context: Context) -> Any:
             return _content(response)
         case "response":
             return {
-                "request": {"method": method, "uri": response.url},
+                "request": {"method": method, "uri": response.url, "headers": dict(response.sent)},
                 "statusCode": response.status,
                 "headers": {name.lower(): ", ".join(response.headers.getall(name)) for name in response.headers},
                 "content": _content(response),
@@ -127,10 +138,16 @@ def _content(response: Response) -> Any:
     media_type = kind.partition(";")[0].strip().lower()
     if media_type.startswith("text/") or media_type.endswith(("/xml", "+xml")) or media_type == _FORM:
         try:
-            return response.body.decode()
+            return response.body.decode(_codec(kind))
         except UnicodeDecodeError:
             pass
     return base64.b64encode(response.body).decode()
+
+
+def _codec(content_type: str) -> str:
+    """Return how a text is encoded; one in a charset not known here is hardly UTF-8, and then shown in base64."""
+    match = _CHARSET.search(content_type)
+    return _CODECS.get(match[1].lower(), "utf-8") if match else "utf-8"
 
 
 def _body(body: Any, content_type: str) -> tuple[bytes | None, str]:
@@ -141,7 +158,7 @@ def _body(body: Any, content_type: str) -> tuple[bytes | None, str]:
         return body.encode(), "text/plain; charset=utf-8"
     if isinstance(body, dict) and content_type.partition(";")[0].strip().lower() == _FORM:
         return urlencode({name: _values(value) for name, value in body.items()}, doseq=True).encode(), _FORM
-    return orjson.dumps(body), "application/json"
+    return encode(body), "application/json"
 
 
 def _authorization(authentication: Authentication) -> str:
@@ -158,4 +175,4 @@ def _values(value: Any) -> str | list[str]:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    return value if isinstance(value, str) else encode(value).decode()

@@ -1,0 +1,176 @@
+"""For those who write components: call one as a runner would, against a real HTTP server.
+
+`docs/testing-components.md` shows how. Of a runner it leaves out the retries and the journal, and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from flowhook import limits, logs
+from flowhook.config import RunnerSettings
+from runner.components.base import Component, Context
+from runner.interpreter import data
+from runner.interpreter.errors import Kind, TaskFault, fault
+from runner.outbound import HttpClient
+
+IDEMPOTENCY_KEY: Final = "evt_test:/do/0/test#0"
+SECONDS: Final = 10.0
+
+MIN_SECRET_LENGTH: Final = 8
+"""Shorter secrets are not looked for in results: they would be found by chance."""
+
+
+@asynccontextmanager
+async def context(
+    *,
+    secrets: Mapping[str, bytes] | None = None,
+    idempotency_key: str = IDEMPOTENCY_KEY,
+    seconds: float = SECONDS,
+    settings: RunnerSettings | None = None,
+) -> AsyncIterator[Context]:
+    """Offer a component what a runner offers it.
+
+    Args:
+        secrets: values by name; any other name is a configuration error, as it is in a runner.
+        idempotency_key: of the call.
+        seconds: until the deadline; it is `call` that keeps it.
+        settings: of the runner; when absent, the defaults with private addresses allowed, so that servers on this
+            machine can be called.
+    """
+    settings = settings or RunnerSettings(allow_private_addresses=True)
+    deadline = asyncio.get_running_loop().time() + seconds
+    values = dict(secrets or {})
+
+    async def secret(name: str) -> bytes:
+        if name not in values:
+            raise fault(Kind.CONFIGURATION, f"the secret {name} is not set")
+        return values[name]
+
+    async with HttpClient(allow_private_addresses=settings.allow_private_addresses) as http:
+        yield Context(
+            idempotency_key=idempotency_key,
+            deadline=deadline,
+            log=logs.get_logger("component"),
+            secret=secret,
+            http=http.bind(idempotency_key=idempotency_key, deadline=deadline),
+            settings=settings,
+        )
+
+
+async def call(
+    component: Component,
+    arguments: Mapping[str, Any],
+    *,
+    secrets: Mapping[str, bytes] | None = None,
+    idempotency_key: str = IDEMPOTENCY_KEY,
+    seconds: float = SECONDS,
+    settings: RunnerSettings | None = None,
+) -> Any:
+    """Call a component and return its result as the flow would see it; see `context` for the arguments.
+
+    What a runner keeps from the flow, an unexpected exception of the component, is raised as it is.
+
+    Raises:
+        TaskFault: the call failed; `error` of it is what the flow would see.
+        AssertionError: the result or the error holds the value of a secret.
+    """
+    async with context(secrets=secrets, idempotency_key=idempotency_key, seconds=seconds, settings=settings) as offered:
+        try:
+            async with asyncio.timeout_at(offered.deadline):
+                result = await component(arguments, offered)
+        except TimeoutError:
+            raise fault(Kind.TIMEOUT, f"{component.name} did not end in time") from None
+        except TaskFault as problem:
+            _check_secrets(orjson.dumps(problem.error.as_dict()), secrets or {}, "the error")
+            raise
+    encoded = data.encode_result(result, f"the result of {component.name}")
+    _check_secrets(encoded, secrets or {}, "the result")
+    return orjson.loads(encoded)
+
+
+def _check_secrets(encoded: bytes, secrets: Mapping[str, bytes], where: str) -> None:
+    for name, value in secrets.items():
+        shown = orjson.dumps(value.decode(errors="replace"))[1:-1]
+        if len(value) >= MIN_SECRET_LENGTH and shown in encoded:
+            raise AssertionError(f"{where} holds the value of the secret {name}")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a receiver answers: `json` when it is given, else `body`."""
+
+    status: int = 200
+    json: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A request that came in.
+
+    Attributes:
+        path: with the query string.
+        headers: by lower-case name; of a repeated one the last.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """Return the body, parsed."""
+        return orjson.loads(self.body)
+
+
+@dataclass(slots=True)
+class Receiver:
+    """A running HTTP server.
+
+    Attributes:
+        url: without a slash at the end.
+        received: all requests, in order.
+    """
+
+    url: str
+    received: list[Received] = field(default_factory=list)
+
+
+@asynccontextmanager
+async def receiver(*answers: Answer) -> AsyncIterator[Receiver]:
+    """Run an HTTP server on a free port of this machine.
+
+    Args:
+        answers: one for each request; the last one for all that follow. Without any: 200 and `{}`.
+    """
+    script = answers or (Answer(json={}),)
+    running = Receiver("")
+
+    async def handle(request: web.Request) -> web.Response:
+        answer = script[min(len(running.received), len(script) - 1)]
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        running.received.append(Received(request.method, request.path_qs, headers, await request.read()))
+        if answer.json is not None:
+            return web.json_response(answer.json, status=answer.status, headers=answer.headers)
+        return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
+
+    application = web.Application(client_max_size=limits.MAX_BODY_BYTES)
+    application.router.add_route("*", "/{path:.*}", handle)
+    server = web.AppRunner(application, access_log=None)
+    await server.setup()
+    try:
+        await web.TCPSite(server, "127.0.0.1", 0).start()
+        host, port = server.addresses[0][:2]
+        running.url = f"http://{host}:{port}"
+        yield running
+    finally:
+        await server.cleanup()

@@ -39,6 +39,7 @@ class _Rules:
         self.data = data
         self.functions = functions
         self.errors = _mapping(use.get("errors"))
+        self.authentications = _mapping(use.get("authentications"))
         self.secrets = {name for name in _list(use.get("secrets")) if isinstance(name, str)}
         self.own_functions = _mapping(use.get("functions"))
         self.verdicts: dict[tuple[str, frozenset[str]], str] = {}
@@ -52,6 +53,8 @@ class _Rules:
         yield from self.section(data, (), "input", "from", scopes.WORKFLOW_INPUT)
         for name, error in self.errors.items():
             yield from self.error(error, ("use", "errors", name))
+        for name, policy in self.authentications.items():
+            yield from self.authentication(policy, ("use", "authentications", name), scopes.TASK)
         yield from self.tasks(data.get("do"), ("do",))
         yield from self.section(data, (), "output", "as", scopes.WORKFLOW_OUTPUT)
 
@@ -105,6 +108,24 @@ class _Rules:
             settled = {problem.path for problem in unsupported.in_task(task, path)}
             shape = check_shape(HttpArguments, arguments, (*path, "with"))
             yield from (problem for problem in shape if problem.path not in settled)
+            endpoint = _mapping(arguments.get("endpoint"))
+            if "authentication" in endpoint:
+                place, policy = (*path, "with", "endpoint"), endpoint["authentication"]
+                yield from _nulls({"authentication": policy}, place)
+                yield from self.authentication(policy, (*place, "authentication"))
+
+    def authentication(self, policy: object, path: Path, variables: frozenset[str] | None = None) -> Iterator[Problem]:
+        """Check what a policy refers to, and its expressions where nothing else does."""
+        yield from _nulls(policy, path)
+        if variables is not None:
+            yield from self.template(policy, path, variables)
+        for key, value in _mapping(policy).items():
+            if key == "use" and isinstance(value, str) and value not in self.authentications:
+                hint = suggestion(value, self.authentications)
+                yield Problem((*path, key), f"there is no authentication {value!r} in `use.authentications`{hint}")
+            secret = _mapping(value).get("use")
+            if isinstance(secret, str) and secret not in self.secrets:
+                yield Problem((*path, key, "use"), f"secret {secret!r} is not listed in `use.secrets`")
 
     def unknown_function(self, name: str) -> str | None:
         """Return why a `call` can't name this function, None when it can."""

@@ -16,7 +16,6 @@ KEYS: Final[Mapping[tuple[str, ...], str]] = {
     ("schedule",): "schedules are not supported yet",
     ("timeout",): "timeouts are not supported yet",
     ("evaluate",): "`evaluate` is not supported yet: expressions are jq, in strict mode",
-    ("use", "authentications"): "authentications are not supported yet",
     ("use", "catalogs"): "catalogs are not supported yet",
     ("use", "extensions"): "extensions are not supported yet",
     ("use", "functions"): "functions of a workflow's own are not supported yet",
@@ -49,9 +48,16 @@ TASK_KINDS: Final[Mapping[str, str]] = {
 TASK_KEYS: Final[Mapping[tuple[str, ...], str]] = {
     ("timeout",): "timeouts are not supported yet",
     ("metadata", "retry"): "retry policies are not supported yet",
-    ("with", "endpoint", "authentication"): "authentication is not supported yet: set the header Authorization",
 }
-"""By path from a task; what stands below `with` counts for `call: http` only."""
+"""By path from a task."""
+
+AUTHENTICATIONS: Final[Mapping[str, str]] = {
+    "certificate": "certificate authentication is not supported yet; basic and bearer are",
+    "digest": "digest authentication is not supported yet; basic and bearer are",
+    "oauth2": "OAuth 2 authentication is not supported yet; basic and bearer are",
+    "oidc": "OpenID Connect authentication is not supported yet; basic and bearer are",
+}
+"""By key of an authentication policy."""
 
 FUNCTIONS: Final[Mapping[str, str]] = {
     "a2a": "A2A calls are not supported yet",
@@ -67,6 +73,9 @@ FUNCTIONS: Final[Mapping[str, str]] = {
 def in_document(data: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield what a document has, outside of tasks, that is not supported yet."""
     yield from _find(KEYS, data, ())
+    policies = _get(data, ("use", "authentications"))[1]
+    for name, policy in policies.items() if isinstance(policies, dict) else ():
+        yield from _in_authentication(policy, ("use", "authentications", name))
     for (path, value), cause in VALUES.items():
         found, present = _get(data, path)
         if found and present == value:
@@ -79,9 +88,16 @@ def in_task(task: Mapping[str, Any], path: Path) -> Iterator[Problem]:
     if kind is not None and kind in TASK_KINDS:
         yield Problem((*path, kind), TASK_KINDS[kind])
         return
-    for problem in _find(TASK_KEYS, task, path):
-        if problem.path[len(path)] != "with" or task.get("call") == "http":
-            yield problem
+    yield from _find(TASK_KEYS, task, path)
+    if task.get("call") == "http":
+        place = ("with", "endpoint", "authentication")
+        yield from _in_authentication(_get(task, place)[1], (*path, *place))
+
+
+def _in_authentication(policy: object, path: Path) -> Iterator[Problem]:
+    for key, cause in AUTHENTICATIONS.items():
+        if isinstance(policy, dict) and key in policy:
+            yield Problem((*path, key), cause)
 
 
 def _find(table: Mapping[tuple[str, ...], str], data: Mapping[str, Any], path: Path) -> Iterator[Problem]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 from pydantic import Field
 
 from flowhook.document.auth import SecretName
+from flowhook.document.authentication import AuthenticationPolicy
 from flowhook.document.dataflow import Input, Output
 from flowhook.document.model import Model
 from flowhook.document.tasks import ErrorDefinition, TaskItem
@@ -46,6 +47,7 @@ class Document(Model):
 class Use(Model):
     """What tasks refer to by name."""
 
+    authentications: dict[str, AuthenticationPolicy] = Field(default_factory=dict)
     errors: dict[str, ErrorDefinition] = Field(default_factory=dict)
     secrets: tuple[SecretName, ...] = ()
 

@@ -83,9 +83,10 @@ class DoNode(Node):
 
 @dataclass(slots=True)
 class RaiseNode(Node):
-    """Raises the error that `value` evaluates to."""
+    """Raises the error that `value` evaluates to. `kind`: its type, where that is a URI template."""
 
     value: Template
+    kind: uri_template.Expand | None
 
 
 @dataclass(slots=True)
@@ -95,11 +96,13 @@ class CallNode(Node):
     Attributes:
         arguments: `with`, evaluated as one template.
         endpoint: for `http`, when its endpoint is written as a literal: fills its `{variables}` from the input.
+        authenticates: whether the endpoint has an authentication policy.
     """
 
     function: str
     arguments: Template
     endpoint: uri_template.Expand | None
+    authenticates: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,19 +181,31 @@ class _Builder:
             case {"switch": cases}:
                 return SwitchNode(**common, cases=self._cases(cases))
             case {"call": function}:
-                arguments = task.get("with") or {}
+                arguments, policy = self._arguments(function, task.get("with") or {})
                 return CallNode(
                     **common,
                     function=function,
                     arguments=self._compiler.template(arguments),
                     endpoint=_literal_endpoint(arguments) if function == "http" else None,
+                    authenticates=policy is not None,
                 )
             case {"raise": {"error": error}}:
                 named = self._use["errors"][error] if isinstance(error, str) else error
-                return RaiseNode(**common, value=self._compiler.template(named))
+                kind = uri_template.compile_uri(named["type"])
+                return RaiseNode(**common, value=self._compiler.template(named), kind=kind)
             case {"do": items}:
                 return DoNode(**common, block=self._block(items, f"{pointer}/do"))
         raise ValueError(f"{pointer}: no kind of task that this version executes")
+
+    def _arguments(self, function: str, arguments: Mapping[str, Any]) -> tuple[Mapping[str, Any], Any]:
+        """Return `with` and the authentication policy in it, which is looked up when it is a name."""
+        endpoint = arguments.get("endpoint")
+        if function != "http" or not isinstance(endpoint, Mapping) or "authentication" not in endpoint:
+            return arguments, None
+        policy = endpoint["authentication"]
+        if "use" in policy:
+            policy = self._use["authentications"][policy["use"]]
+        return {**arguments, "endpoint": {**endpoint, "authentication": policy}}, policy
 
     def _cases(self, items: Sequence[Mapping[str, Any]]) -> tuple[Case, ...]:
         cases = []

@@ -58,6 +58,7 @@ class Scope:
     """
 
     __slots__ = (
+        "authorization",
         "context",
         "definition",
         "input",
@@ -93,6 +94,7 @@ class Scope:
         self.input: Any = None
         self.raw_output: Any = None
         self.output: Any = None
+        self.authorization: Any = None
 
     def variables(self, names: Iterable[str]) -> dict[str, Any]:
         """Return the named arguments by name.
@@ -111,7 +113,7 @@ class Scope:
         if self.locals and name in self.locals:
             return self.locals[name]
         match name:
-            case "context" | "input" | "output":
+            case "context" | "input" | "output" | "authorization":
                 return getattr(self, name)
             case "secrets":
                 return self.workflow.secrets
@@ -121,8 +123,6 @@ class Scope:
                 return self.workflow.descriptor()
             case "runtime":
                 return self.workflow.runtime()
-            case "authorization":
-                return None
         raise ExpressionFailed(f"${name} is not defined here")
 
     def _task(self) -> dict[str, Any]:

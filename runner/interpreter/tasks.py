@@ -14,6 +14,7 @@ from typing import Any, Final
 import orjson
 
 from flowhook.model import WorkflowError
+from runner.interpreter import authentication
 from runner.interpreter import data as json
 from runner.interpreter.effects import PAUSE, Pause, Perform, Result
 from runner.interpreter.errors import ExpressionFailed, Kind, SchemaViolated, TaskFault, error, fault, shorten
@@ -165,7 +166,7 @@ def _run_task(
             data = yield from run_block(node.block, state, data)
             scope.context = state.context
         case RaiseNode():
-            raise TaskFault(_raised(node.value(data, scope), node.pointer))
+            raise TaskFault(_raised(node, scope, data))
     if not node.plain:
         data = _transform_output(node, state, scope, data)
     return data, directive
@@ -213,6 +214,10 @@ def _call(node: CallNode, state: State, scope: Scope, data: Any) -> Steps:
     if node.endpoint is not None:
         uri, endpoint = node.endpoint(data), arguments["endpoint"]
         arguments = {**arguments, "endpoint": {**endpoint, "uri": uri} if isinstance(endpoint, dict) else uri}
+    if node.authenticates:
+        endpoint = arguments["endpoint"]
+        policy, scope.authorization = authentication.resolve(endpoint["authentication"], state.workflow.secrets)
+        arguments = {**arguments, "endpoint": {**endpoint, "authentication": policy}}
     result = yield Perform(
         key=state.effect_key(node.pointer),
         function=node.function,
@@ -228,9 +233,10 @@ def _call(node: CallNode, state: State, scope: Scope, data: Any) -> Steps:
     return orjson.loads(result.output or b"null")
 
 
-def _raised(definition: Mapping[str, Any], pointer: str) -> WorkflowError:
+def _raised(node: RaiseNode, scope: Scope, data: Any) -> WorkflowError:
     """Return the error that a `raise` describes (dsl-reference.md, "Error")."""
-    kind = definition.get("type")
+    pointer, definition = node.pointer, node.value(data, scope)
+    kind = definition["type"] if node.kind is None else node.kind(data)
     if not isinstance(kind, str) or not _URI.match(kind):
         return error(Kind.EXPRESSION, "the raised error's type is not a URI", instance=pointer)
     title, detail = definition.get("title"), definition.get("detail")

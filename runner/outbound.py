@@ -14,18 +14,20 @@ import asyncio
 import errno
 import ipaddress
 import os
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import aiohttp
-import orjson
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 import flowhook
 from flowhook import limits
+from flowhook.document.fields import FIELD_NAME, RESERVED_HEADERS
+from runner.interpreter.data import encode
 from runner.interpreter.errors import Kind, TaskFault, fault
 
 USER_AGENT: Final = f"flowhook/{flowhook.__version__}"
@@ -34,9 +36,12 @@ MAX_CONNECTIONS_PER_HOST: Final = 256
 MAX_REDIRECTS: Final = 5
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 
+_LINE_BREAK: Final = re.compile(r"[\r\n\0]")
+_MOVED: Final = frozenset({301, 302})
+_SEE_OTHER: Final = 303
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_KEEPING_METHOD: Final = frozenset({307, 308})
-_KEPT_ACROSS_ORIGINS: Final = frozenset({"accept", "accept-language", "content-type", "user-agent"})
+_HARMLESS: Final = frozenset({"accept", "accept-language", "content-type", "idempotency-key", "user-agent"})
+"""Headers that other origins get after a redirect, and that a response shows; any other one may be a credential."""
 POLICY: Final = "the address is not allowed (private, loopback, link-local or reserved)"
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 _NAT64_LOCAL: Final = ipaddress.ip_network("64:ff9b:1::/48")
@@ -52,6 +57,7 @@ class Response:
         headers: by case-insensitive name; fields repeat.
         body: decompressed, at most `limits.MAX_RESULT_BYTES`.
         url: that was asked in the end, as `public_url` shows it.
+        sent: headers of that request by lower-case name, as far as they can't be credentials.
     """
 
     status: int
@@ -59,6 +65,7 @@ class Response:
     headers: CIMultiDictProxy[str]
     body: bytes
     url: str
+    sent: Mapping[str, str]
 
 
 class HttpClient:
@@ -117,16 +124,19 @@ class HttpClient:
                 if not (follow and answer.status in _REDIRECTS and location):
                     shown = public_url(url, discreet=discreet)
                     content = await _read(answer, shown)
-                    return Response(answer.status, answer.reason or "", answer.headers, content, shown)
+                    sent = {
+                        name.lower(): value for name, value in answer.request_info.headers.items() if _harmless(name)
+                    }
+                    return Response(answer.status, answer.reason or "", answer.headers, content, shown, sent)
                 target = url.join(URL(location))
-                if answer.status not in _KEEPING_METHOD and method not in ("GET", "HEAD"):
+                if _becomes_get(answer.status, method):
                     method, body = "GET", None
                     headers.popall("Content-Type", None)
             if target.scheme not in ("http", "https") or (url.scheme == "https" and target.scheme == "http"):
                 shown = public_url(url, discreet=discreet)
                 raise fault(Kind.COMMUNICATION, f"{shown} redirects to {target.scheme}:, which is not followed")
             if target.origin() != url.origin():
-                headers = CIMultiDict((name, value) for name, value in headers.items() if _survives(name))
+                headers = CIMultiDict((name, value) for name, value in headers.items() if _harmless(name))
             url = target
         shown = public_url(url, discreet=discreet)
         raise fault(Kind.COMMUNICATION, f"more than {MAX_REDIRECTS} redirects, the last one to {shown}")
@@ -164,14 +174,15 @@ class BoundClient:
             follow_redirects: at most `MAX_REDIRECTS`, never from https to http.
 
         Raises:
-            TaskFault: the URL is wrong (configuration), no answer came (communication) or not in time (timeout).
+            TaskFault: the URL or a header is wrong (configuration), no answer came (communication) or not in time
+                (timeout).
         """
         target = _checked(url, query)
         shown = public_url(target, discreet=self._discreet)
-        fields = CIMultiDict(headers or {})
+        fields = _checked_fields(headers or {})
         fields.setdefault(IDEMPOTENCY_KEY, self._idempotency_key)
         if json is not None:
-            body = orjson.dumps(json)
+            body = encode(json)
             fields.setdefault("Content-Type", "application/json")
         try:
             async with asyncio.timeout_at(self._deadline):
@@ -247,8 +258,24 @@ async def _read(answer: aiohttp.ClientResponse, shown_url: str) -> bytes:
     return b"".join(parts)
 
 
-def _survives(name: str) -> bool:
-    return name.lower() in _KEPT_ACROSS_ORIGINS or name.lower() == IDEMPOTENCY_KEY.lower()
+def _checked_fields(headers: Mapping[str, str]) -> CIMultiDict[str]:
+    for name, value in headers.items():
+        if not FIELD_NAME.fullmatch(name):
+            raise fault(Kind.CONFIGURATION, "there is a header whose name is none")
+        if name.lower() in RESERVED_HEADERS:
+            raise fault(Kind.CONFIGURATION, f"the HTTP client sets {name}, not a flow")
+        if _LINE_BREAK.search(value):
+            raise fault(Kind.CONFIGURATION, f"the header {name} has a line break in its value")
+    return CIMultiDict(headers)
+
+
+def _becomes_get(status: int, method: str) -> bool:
+    """Whether a redirect is followed by GET, without a body. Source: RFC 9110, sections 15.4.2 to 15.4.4."""
+    return (status == _SEE_OTHER and method != "HEAD") or (status in _MOVED and method == "POST")
+
+
+def _harmless(name: str) -> bool:
+    return name.lower() in _HARMLESS
 
 
 _CAUSES: Final[tuple[tuple[type[Exception], str], ...]] = (

@@ -1,6 +1,6 @@
 """The arguments of `call: http`, as written.
 
-Source: dsl-reference.md, "HTTP Call", "Endpoint", "URI Template".
+Source: dsl-reference.md, "HTTP Call", "Endpoint", "Authentication", "URI Template".
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Discriminator, Field, PlainValidator, StrictBool, Tag
 from pydantic_core import PydanticCustomError
 
+from flowhook.document.authentication import ReferenceableAuthenticationPolicy
+from flowhook.document.fields import FIELD_NAME, RESERVED_HEADERS
 from flowhook.document.model import Model
 from flowhook.expressions import is_expression
 
 _METHOD: Final = re.compile(r"[A-Za-z]{1,32}")
 _URI: Final = re.compile(r"https?://[^\s/?#{}]\S*", re.IGNORECASE)
 _TEMPLATE: Final = re.compile(r"[^{}]*(?:\{[^{}]+\}[^{}]*)*")
-_FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 
 
 def _method(value: str) -> str:
@@ -50,8 +51,10 @@ def _scalars(value: object) -> object:
 
 def _fields(value: object) -> object:
     for name in value if isinstance(value, dict) else ():
-        if not _FIELD_NAME.fullmatch(name):
+        if not FIELD_NAME.fullmatch(name):
             raise PydanticCustomError("flow", "{name} is no header name", {"name": repr(name)})
+        if name.lower() in RESERVED_HEADERS:
+            raise PydanticCustomError("flow", "the HTTP client sets {name}, not a flow", {"name": name})
     return value
 
 
@@ -66,6 +69,7 @@ class Endpoint(Model):
     """An endpoint spelled out."""
 
     uri: Uri
+    authentication: ReferenceableAuthenticationPolicy | None = None
 
 
 def _endpoint_tag(value: object) -> str:

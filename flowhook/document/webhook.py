@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictI
 
 from flowhook import limits
 from flowhook.document.auth import Auth, Duration, HmacAuth, refused, refused_at
+from flowhook.document.fields import RESERVED_HEADERS
 from flowhook.document.model import Model
 from flowhook.document.signed_content import TOKEN
 from flowhook.document.size import parse_size
@@ -34,14 +35,6 @@ MAX_NETWORKS: Final = 1000
 BODYLESS_METHODS: Final = frozenset({"GET", "DELETE"})
 BODYLESS_STATUSES: Final = frozenset({204, 205, 304})
 """Answers that carry no content (RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5)."""
-
-RESERVED_HEADERS: Final = frozenset(
-    {
-        "connection", "content-length", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection",
-        "te", "trailer", "transfer-encoding", "upgrade",
-    }
-)  # fmt: skip
-"""Hop-by-hop fields (RFC 9110, section 7.6.1) and the length: the server sets them, a flow does not."""
 
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 

@@ -68,7 +68,8 @@ class WorkflowError:
     Attributes:
         type: URI, one of the standard ones (`ERROR_TYPE_BASE` and configuration, validation, expression,
             authentication, authorization, timeout, communication, runtime) or the author's own.
-        status: in [400, 599].
+        status: of HTTP, in [100, 599]: what an answer had (3xx for a redirect that is not followed), what the author
+            of a `raise` says, else the type's own, which is 400 or more.
         title: short summary of the type.
         instance: JSON Pointer to the task in the document, for example `/do/0/announce`.
         detail: what happened this time; holds no secrets; at most 4 KiB.

@@ -69,10 +69,13 @@ class DoTask(TaskBase):
 
 
 class ErrorDefinition(Model):
-    """An error as written: `type`, `instance`, `title` and `detail` may be expressions in `${ }`."""
+    """An error as written: `type`, `instance`, `title` and `detail` may be expressions in `${ }`.
+
+    `type` may be a URI template, too. The `instance` that is raised is always the task's.
+    """
 
     type: str
-    status: Annotated[StrictInt, Field(ge=400, le=599)]
+    status: Annotated[StrictInt, Field(ge=100, le=599)]
     instance: str | None = None
     title: str | None = None
     detail: str | None = None

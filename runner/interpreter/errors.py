@@ -26,6 +26,9 @@ class Kind(StrEnum):
     RUNTIME = "runtime"
 
 
+USED_SECRETS: Final = "/use/secrets"
+"""Instance of an error about secrets that came before any task."""
+
 _DEFAULTS: Final[dict[Kind, tuple[int, str]]] = {
     Kind.CONFIGURATION: (400, "Configuration Error"),
     Kind.VALIDATION: (400, "Validation Error"),
@@ -66,7 +69,7 @@ def error(kind: Kind, detail: str, *, status: int | None = None, instance: str =
     Args:
         kind: which.
         detail: what happened this time, without secrets; shortened to `limits.MAX_ERROR_DETAIL_BYTES`.
-        status: in [400, 599]; the type's own when absent.
+        status: in [100, 599]; the type's own when absent.
         instance: JSON Pointer of the task.
     """
     default, title = _DEFAULTS[kind]

@@ -24,7 +24,7 @@ from runner import metrics, session
 from runner.calls import Caller
 from runner.guard.record import Record
 from runner.interpreter import effects
-from runner.interpreter.errors import Kind, TaskFault, error
+from runner.interpreter.errors import USED_SECRETS, Kind, TaskFault, error
 from runner.interpreter.program import Program
 from runner.interpreter.run import Run
 from runner.interpreter.scope import Workflow
@@ -171,7 +171,7 @@ class Executions:
                 self._end(execution, session.Faulted(error(Kind.CONFIGURATION, detail)), "faulted")
                 return
             except TaskFault as problem:
-                self._end(execution, session.Faulted(problem.error), "faulted")
+                self._end(execution, session.Faulted(problem.at(USED_SECRETS).error), "faulted")
                 return
             else:
                 execution.task = None

@@ -46,7 +46,7 @@ class Secrets:
 
         Raises:
             FlowhookError: the router can't be asked.
-            TaskFault: one of them is not set (configuration).
+            TaskFault: one of them is not set (authorization). Source: dsl.md, "Secret".
         """
         known = self.cached(names)
         if known is not None:
@@ -68,7 +68,7 @@ class Secrets:
             self._values.update({name: (asked, value) for name, value in values.items()})
         missing = [name for name in wanted if name not in values]
         if missing:
-            raise fault(Kind.CONFIGURATION, f"the secret {missing[0]} is not set")
+            raise fault(Kind.AUTHORIZATION, f"the secret {missing[0]} is not set")
         return values
 
     def _forget_old(self, now: float) -> None:

@@ -15,7 +15,7 @@ from runner.components.registry import components
 from runner.evaluator import Evaluator
 from runner.guard.record import Record
 from runner.interpreter import effects
-from runner.interpreter.errors import Kind, TaskFault, fault
+from runner.interpreter.errors import USED_SECRETS, Kind, TaskFault, fault
 from runner.interpreter.program import compile_program
 from runner.interpreter.run import Run
 from runner.interpreter.scope import Workflow
@@ -34,7 +34,7 @@ async def execute(order: control.Execute, record: Record) -> control.Ended:
     try:
         secrets = as_data({name: _secret(order.secrets, name) for name in program.secrets})
     except TaskFault as problem:
-        return control.Ended(None, problem.error)
+        return control.Ended(None, problem.at(USED_SECRETS).error)
     workflow = Workflow(
         id=event.id,
         definition=program.definition,
@@ -61,5 +61,5 @@ async def execute(order: control.Execute, record: Record) -> control.Ended:
 
 def _secret(secrets: Mapping[str, bytes], name: str) -> bytes:
     if name not in secrets:
-        raise fault(Kind.CONFIGURATION, f"the secret {name} is not set")
+        raise fault(Kind.AUTHORIZATION, f"the secret {name} is not set")
     return secrets[name]

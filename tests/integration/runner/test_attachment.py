@@ -184,12 +184,13 @@ async def test_an_unknown_flow_faults_as_a_configuration_error(router, served):
     assert outcome.faulted.type.endswith("/configuration")
 
 
-async def test_secrets_reach_expressions_and_a_missing_one_is_a_configuration_error(router, served):
+async def test_secrets_reach_expressions_and_a_missing_one_is_an_authorization_error(router, served):
     use = {"secrets": ["bank"]}
     router.define("secret", [{"use": {"set": {"user": "${ $secrets.bank.user }"}}}], use=use)
     stream = await router.attached()
     outcome = await router.run(stream, "secret")
-    assert outcome.faulted.type.endswith("/configuration")
+    assert outcome.faulted.type.endswith("/authorization")
+    assert (outcome.faulted.status, outcome.faulted.instance) == (403, "/use/secrets")
     router.secrets["bank"] = b'{"user": "u"}'
     outcome = await router.run(stream, "secret")
     assert orjson.loads(outcome.completed.output) == {"user": "u"}

@@ -48,9 +48,9 @@ async def test_an_endless_expression_faults_at_the_limit(settings):
     assert time.monotonic() - began < 5
 
 
-async def test_secrets_are_there_by_name_and_a_missing_one_is_a_configuration_error(settings):
+async def test_secrets_are_there_by_name_and_a_missing_one_is_an_authorization_error(settings):
     flow = document({"use": {"set": {"user": "${ $secrets.bank.user }"}}}, use={"secrets": ["bank"]})
     assert await run_document(flow, event(), settings, {"bank": b'{"user":"u"}'}) == Completed(b'{"user":"u"}')
     problem = await run_document(flow, event(), settings, {})
-    assert problem.type.endswith("/configuration")
+    assert (problem.type.rpartition("/")[2], problem.status, problem.instance) == ("authorization", 403, "/use/secrets")
     assert "bank" in problem.detail

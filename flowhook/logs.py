@@ -2,7 +2,7 @@
 
 What is logged in normal operation is the lifecycle alone. Bodies, header values and secrets are never handed to a
 logger; `redact` is the last line of defence for the day when somebody forgets. The libraries' own records (asyncio,
-grpc, tornado) pass through the same processors, from info on: their debugging shows what it likes, credentials included.
+grpc, tornado) pass through the same processors, from info on: their debugging shows credentials, too.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Final
 
@@ -54,6 +55,7 @@ class Endpoint:
 
     __slots__ = (
         "_dedupe",
+        "_namespaces",
         "_networks",
         "asks",
         "delivery_ids",
@@ -87,6 +89,7 @@ class Endpoint:
         self.schemes = ",".join(kind.kind for kind in webhook.auth)
         self._networks = webhook.allow_from
         verifiers = build_verifiers(webhook.auth, secrets)
+        self._namespaces = _namespaces(verifiers)
         self.early = [verifier for verifier in verifiers if not verifier.needs_body]
         self.late = [verifier for verifier in verifiers if verifier.needs_body]
         self.dropped_headers = HOP_BY_HOP.union(CREDENTIALS, *(verifier.credential_headers for verifier in verifiers))
@@ -109,22 +112,43 @@ class Endpoint:
     def dedupe_key(self, verifier: Verifier, request: RequestView, view: Mapping[str, Any] | None) -> str:
         """Return the key under which a repeated delivery of this request is recognised, or an empty string.
 
+        A key counts among the deliveries of one kind of `auth`: whoever may send as one partner can't have another
+        one's events taken for repeated ones, nor can it happen by chance.
+
         Args:
             verifier: the one that passed; its provider may number its deliveries.
             request: what came in.
             view: what `.` is; there when `needs_view`.
         """
+        key = self._key(verifier, request, view)
+        return shortened(self._namespaces[verifier] + key) if key else ""
+
+    def _key(self, verifier: Verifier, request: RequestView, view: Mapping[str, Any] | None) -> str:
         if self.delivery_ids:
-            return shortened(verifier.delivery_id(request) or "")
+            return verifier.delivery_id(request) or ""
         if self._dedupe is None:
             return ""
         try:
             value = self._dedupe(view)
             if value is None:
                 return ""
-            return shortened(value if isinstance(value, str) else orjson.dumps(value).decode())
+            return value if isinstance(value, str) else orjson.dumps(value).decode()
         except (InvalidError, RecursionError, orjson.JSONEncodeError):
             return ""  # a request without the key is one of its own
+
+
+def _namespaces(verifiers: Sequence[Verifier]) -> dict[Verifier, str]:
+    """Return what precedes the dedupe keys of each kind of `auth`.
+
+    Its name, and a number where several have the same one. Not the secret's, which changes while it is rotated.
+    """
+    names: Counter[str] = Counter()
+    namespaces = {}
+    for verifier in verifiers:
+        names[verifier.scheme] += 1
+        number = names[verifier.scheme]
+        namespaces[verifier] = f"{verifier.scheme}:" if number == 1 else f"{verifier.scheme}.{number}:"
+    return namespaces
 
 
 def shortened(key: str) -> str:

@@ -6,13 +6,11 @@ from collections.abc import Sequence
 
 import orjson
 
-from flowhook import limits
-
 
 def header_value(headers: Sequence[tuple[str, bytes]], name: str) -> str | None:
     """Return the ID in a header, or None when there is none that can be used. Never raises."""
     values = [value for key, value in headers if key == name]
-    return _usable(values[0].decode("latin-1")) if len(values) == 1 else None
+    return values[0].decode("latin-1") or None if len(values) == 1 else None
 
 
 def json_field(body: bytes, field: str) -> str | None:
@@ -22,8 +20,4 @@ def json_field(body: bytes, field: str) -> str | None:
     except orjson.JSONDecodeError:
         return None
     value = document.get(field) if isinstance(document, dict) else None
-    return _usable(value) if isinstance(value, str) else None
-
-
-def _usable(value: str) -> str | None:
-    return value if 0 < len(value.encode()) <= limits.MAX_DEDUPE_KEY_BYTES else None
+    return value or None if isinstance(value, str) else None

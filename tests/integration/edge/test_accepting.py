@@ -236,7 +236,7 @@ async def test_a_repeated_delivery_is_answered_with_the_first_ones_id(edge):
     other = await edge.post("/hook/orders", b"c", [("X-Delivery", "d-2")])
 
     assert first.json() == again.json() != other.json()
-    assert [event.dedupe_key for event in edge.events()] == ["d-1", "d-2"]
+    assert [event.dedupe_key for event in edge.events()] == ["none:d-1", "none:d-2"]
 
 
 async def test_basic_credentials_are_checked_and_not_kept(edge):

@@ -6,6 +6,7 @@ import pytest
 
 from edge.connection import peer_address
 from edge.endpoints import Endpoint, shortened
+from flowhook import limits
 from flowhook.document.webhook import Webhook
 from flowhook.signatures import RequestView
 
@@ -38,12 +39,44 @@ def test_the_dedupe_key_is_what_its_expression_yields(body, key):
     compiled = endpoint(dedupe={"key": "${ .body.n }"})
 
     assert compiled.needs_view
-    assert compiled.dedupe_key(compiled.late[0] if compiled.late else compiled.early[0], request(), shown(body)) == key
+    assert compiled.dedupe_key(compiled.early[0], request(), shown(body)) == (key and f"none:{key}")
 
 
 def test_a_provider_brings_its_own_delivery_id():
     compiled = endpoint(auth={"github": {"secret": "key"}})
-    assert compiled.dedupe_key(compiled.late[0], request(("x-github-delivery", b"d-1")), None) == "d-1"
+    assert compiled.dedupe_key(compiled.late[0], request(("x-github-delivery", b"d-1")), None) == "github:d-1"
+
+
+@pytest.mark.parametrize("dedupe", [{"key": "${ .body }"}, None])
+def test_no_sender_can_have_the_events_of_another_one_taken_for_repeated_ones(dedupe):
+    hmac = {"header": "X-Signature", "id": {"header": "X-Delivery"}}
+    auth = [
+        {"hmac": {**hmac, "secret": "acme"}},
+        {"hmac": {**hmac, "secrets": ["new", "old"]}},
+        {"github": {"secret": "key"}},
+        {"standard-webhooks": {"secret": "key"}},
+    ]
+    compiled = endpoint(auth=auth, **({"dedupe": dedupe} if dedupe else {}))
+    seen = request(
+        ("x-signature", b""),
+        ("x-delivery", b"d"),
+        ("x-github-delivery", b"d"),
+        ("webhook-signature", b""),
+        ("webhook-id", b"d"),
+    )
+    keys = [compiled.dedupe_key(verifier, seen, shown("d")) for verifier in compiled.late]
+    assert keys == ["hmac:d", "hmac.2:d", "github:d", "standard-webhooks:d"]
+
+
+@pytest.mark.parametrize("length", [250, 251, 5000])
+def test_a_delivery_id_of_any_length_is_recognised_again(length):
+    compiled = endpoint(auth={"github": {"secret": "key"}})
+    first, other = (
+        compiled.dedupe_key(compiled.late[0], request(("x-github-delivery", b"d" * (length - 1) + last)), None)
+        for last in (b"1", b"2")
+    )
+    assert first != other
+    assert 0 < len(first) <= limits.MAX_DEDUPE_KEY_BYTES
 
 
 def test_dedupe_can_be_turned_off():

@@ -107,7 +107,7 @@ def test_the_id_of_a_spelled_out_scheme_names_the_delivery_whether_signed_or_not
         ({"github": {"secret": "k"}}, [], b"", None),
         ({"github": {"secret": "k"}}, [("x-github-delivery", b"")], b"", None),
         ({"github": {"secret": "k"}}, [("x-github-delivery", b"d1"), ("x-github-delivery", b"d2")], b"", None),
-        ({"github": {"secret": "k"}}, [("x-github-delivery", b"d" * 257)], b"", None),
+        ({"github": {"secret": "k"}}, [("x-github-delivery", b"d" * 257)], b"", "d" * 257),
         ({"shopify": {"secret": "k"}}, [("x-shopify-webhook-id", b"\xff")], b"", "ÿ"),
         ({"standard-webhooks": {"secret": "k"}}, [("svix-signature", b"v1,"), ("svix-id", b"m")], b"", "m"),
         ({"standard-webhooks": {"secret": "k"}}, [("webhook-signature", b""), ("svix-id", b"m")], b"", None),

@@ -41,13 +41,14 @@ log = logs.get_logger(__name__)
 
 
 class _Lookup:
-    """A lookup under way: who waits for it, and what changed meanwhile."""
+    """A lookup under way: who waits for it, what changed meanwhile, and whether more may have than was told."""
 
-    __slots__ = ("changes", "result")
+    __slots__ = ("changes", "doubtful", "result")
 
     def __init__(self, result: asyncio.Future[Endpoint | None]) -> None:
         self.result = result
         self.changes: list[Change] = []
+        self.doubtful = False
 
 
 class Directory:
@@ -167,7 +168,7 @@ class Directory:
             await changes.aclose()
 
     def _apply(self, change: Change) -> None:
-        if change.revision < self._revision or (self._revision == 0 and change.is_progress):
+        if change.revision < self._revision or self._revision == 0:
             # Another history than the one we know (a restored database), or the first word of it: what was looked up
             # before may have changed unnoticed.
             self._forget_all()
@@ -184,6 +185,8 @@ class Directory:
     def _forget_all(self) -> None:
         self._known.clear()
         self._unknown.clear()
+        for lookup in self._lookups.values():
+            lookup.doubtful = True
 
     async def _join_lookup(self, flow_id: str) -> Endpoint | None:
         lookup = self._lookups.get(flow_id)
@@ -219,10 +222,13 @@ class Directory:
         while True:
             floor = self._revision
             lookup.changes.clear()
+            lookup.doubtful = False
             try:
                 endpoint = await self._fetch(flow_id)
             except UnavailableError:
                 await asyncio.sleep(RECONNECT_SECONDS)
+                continue
+            if lookup.doubtful:
                 continue
             if endpoint is None:
                 if not any(change.flow_id == flow_id for change in lookup.changes):

@@ -192,6 +192,35 @@ async def test_a_watch_too_far_behind_forgets_everything(directory, router):
     assert directory.cached == 0
 
 
+async def test_an_answer_from_before_everything_was_forgotten_is_not_used(directory, router, settled):
+    router.gate.clear()
+    find = asyncio.create_task(directory.find("g"))
+    await settled()
+    router.secrets["key"] = b"new"
+    router.revision = 7
+    router.changes.put_nowait(OutOfRangeError("compacted", metadata={"revision": "7"}))
+    while len(router.watches) < 2:
+        await asyncio.sleep(0.01)
+    router.gate.set()
+    assert (await find).revision == 7
+    assert router.asked == ["g", "g"]
+
+
+async def test_what_was_looked_up_before_the_first_word_of_the_watch_is_not_used(router, counts, running, settled):
+    router.flows["g"] = GITHUB
+    directory = Directory(router, counts, size=3)
+    running(directory.run())
+    await settled()
+    await directory.find("g")
+    router.secrets["key"] = b"new"  # a change that a watch which began later does not tell
+    router.revision += 1
+    router.tell(flow_id="b")
+    router.progress()
+    await settled()
+    await directory.find("g")
+    assert router.asked == ["g", "g"]
+
+
 async def test_another_history_forgets_everything(directory, router, settled):
     router.tell(flow_id="b")
     await settled()

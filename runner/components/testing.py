@@ -39,7 +39,7 @@ async def context(
     """Offer a component what a runner offers it.
 
     Args:
-        secrets: values by name; any other name is a configuration error, as it is in a runner.
+        secrets: values by name; any other name is an authorization error, as it is in a runner.
         idempotency_key: of the call.
         seconds: until the deadline; it is `call` that keeps it.
         settings: of the runner; when absent, the defaults with private addresses allowed, so that servers on this
@@ -51,7 +51,7 @@ async def context(
 
     async def secret(name: str) -> bytes:
         if name not in values:
-            raise fault(Kind.CONFIGURATION, f"the secret {name} is not set")
+            raise fault(Kind.AUTHORIZATION, f"the secret {name} is not set")
         return values[name]
 
     async with HttpClient(allow_private_addresses=settings.allow_private_addresses) as http:

@@ -17,6 +17,7 @@ import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from flowhook.document.auth import Duration, HeaderName, SecretName, StandardWebhooksAuth
+from flowhook.document.fields import RESERVED_HEADERS
 from flowhook.errors import InvalidError
 from flowhook.event_input import is_json
 from flowhook.signatures import sign
@@ -32,16 +33,13 @@ _ID: Final = "webhook-id"
 _NOT_KEPT: Final = frozenset({"set-cookie", "www-authenticate"})
 _ERRORS_FROM: Final = 300
 
-_RESERVED: Final = frozenset(
-    {
-        "connection", "content-length", "content-type", "expect", "host", "idempotency-key", "transfer-encoding",
-        "webhook-id", "webhook-signature", "webhook-timestamp",
-    }
-)  # fmt: skip
+_OURS: Final = RESERVED_HEADERS | {
+    "content-type", "expect", "host", "idempotency-key", "webhook-id", "webhook-signature", "webhook-timestamp",
+}  # fmt: skip
 
 
 def _free(name: str) -> str:
-    if name.lower() in _RESERVED:
+    if name.lower() in _OURS:
         raise ValueError("is set by the call itself")
     return name
 

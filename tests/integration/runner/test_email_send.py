@@ -196,7 +196,6 @@ async def test_a_message_that_is_refused_is_a_communication_error(reply, status)
         ({"to": [f"u{number}@example.com" for number in range(60)], "cc": ["a@b.cd"] * 60}, ""),
         ({"to": [f"u{number}@example.com" for number in range(101)]}, "100"),
         ({"text": "x" * (email_send.MAX_PART_LENGTH + 1)}, "with.text"),
-        ({"smtp": "other"}, "the secret other is not set"),
         ({"attachments": []}, "with.attachments"),
     ],
 )
@@ -215,6 +214,13 @@ async def test_wrong_arguments_are_configuration_errors_and_nothing_is_sent(argu
     assert said in problem.value.error.detail
     assert "eve@" not in problem.value.error.detail
     assert not box.delivered
+
+
+async def test_a_secret_that_is_not_set_is_an_authorization_error():
+    with pytest.raises(TaskFault) as problem:
+        await mail(1, smtp="other")
+    assert kind(problem) == ("authorization", 403)
+    assert "the secret other is not set" in problem.value.error.detail
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,6 @@ async def test_any_other_status_is_a_communication_error_and_nothing_is_sent_aga
     [
         ({"url": "ftp://example.com"}, "http"),
         ({"url": "http://[::1"}, "URL"),
-        ({"secret": "other"}, "the secret other is not set"),
         ({"id": "a.b"}, "with.id"),
         ({"id": "a\nb"}, "with.id"),
         ({"headers": {"Webhook-Id": "x"}}, "set by the call itself"),

@@ -17,6 +17,10 @@ Clock = Callable[[], int]
 """Returns Unix milliseconds."""
 
 
+def _never() -> bool:
+    return False
+
+
 def date_time(milliseconds: int) -> dict[str, Any]:
     """Return an instant as the DSL shows it (dsl.md, "DateTime Descriptor")."""
     return {
@@ -27,7 +31,10 @@ def date_time(milliseconds: int) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class Workflow:
-    """What stays the same for a whole execution."""
+    """What stays the same for a whole execution.
+
+    `overdue` says whether it has run for so long that others have to have their turn; asked between expressions.
+    """
 
     id: str
     definition: Mapping[str, Any]
@@ -36,6 +43,7 @@ class Workflow:
     clock: Clock
     secrets: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    overdue: Callable[[], bool] = _never
 
     def descriptor(self) -> dict[str, Any]:
         """Return `$workflow`."""

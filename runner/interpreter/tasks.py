@@ -7,7 +7,7 @@ A task that fails raises TaskFault through whatever encloses it, so that a `try`
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -105,9 +105,9 @@ def run_block(block: Block, state: State, data: Any) -> Steps:
     while position < len(nodes):
         node = nodes[position]
         state.tasks += 1
-        if state.tasks % TASKS_PER_TURN == 0:
-            if state.tasks > MAX_TASKS:
-                raise fault(Kind.RUNTIME, f"more than {MAX_TASKS} tasks in one execution", instance=node.pointer)
+        if state.tasks > MAX_TASKS:
+            raise fault(Kind.RUNTIME, f"more than {MAX_TASKS} tasks in one execution", instance=node.pointer)
+        if state.tasks % TASKS_PER_TURN == 0 or state.workflow.overdue():
             yield PAUSE
         scope = Scope(
             state.workflow,
@@ -151,7 +151,7 @@ def _run_task(
     if node.condition is not None and not _is_true(node.condition(data, scope)):
         return data, CONTINUE
     if not node.plain:
-        data = _transform_input(node, scope, data)
+        data = yield from _transform_input(node, scope, data)
     scope.input = data
     directive = node.then
     match node:
@@ -168,36 +168,49 @@ def _run_task(
         case RaiseNode():
             raise TaskFault(_raised(node, scope, data))
     if not node.plain:
-        data = _transform_output(node, state, scope, data)
+        data = yield from _transform_output(node, state, scope, data)
     return data, directive
 
 
-def _transform_input(node: Node, scope: Scope, data: Any) -> Any:
+def _transform_input(node: Node, scope: Scope, data: Any) -> Steps:
+    yield from _rest(scope)  # after the condition
     if node.input.schema is not None:
         node.input.schema(data, scope)
+        yield from _rest(scope)
     if node.input.transform is not None:
         data = node.input.transform(data, scope)
         json.encode_result(data, "the task's input")
+        yield from _rest(scope)
     return data
 
 
-def _transform_output(node: Node, state: State, scope: Scope, data: Any) -> Any:
+def _transform_output(node: Node, state: State, scope: Scope, data: Any) -> Steps:
     """Return the output of a task that is done, and export what it exports."""
+    yield from _rest(scope)  # after the task itself
     scope.raw_output = data
     if node.output.transform is not None:
         data = node.output.transform(data, scope)
         json.encode_result(data, "the task's output")
+        yield from _rest(scope)
     scope.output = data
     if node.output.schema is not None:
         node.output.schema(data, scope)
+        yield from _rest(scope)
     if node.export.transform is not None:
         context = node.export.transform(data, scope)
         json.encode_result(context, "the exported context")
         scope.context = context
+        yield from _rest(scope)
     if node.export.schema is not None:
         node.export.schema(scope.context, scope)
     state.context = scope.context
     return data
+
+
+def _rest(scope: Scope) -> Iterator[Pause]:
+    """Let others run when the expressions so far took their time: each may take seconds, and a task has many."""
+    if scope.workflow.overdue():
+        yield PAUSE
 
 
 def _choose(cases: tuple[Case, ...], data: Any, scope: Scope) -> str | None:

@@ -34,6 +34,10 @@ from runner.worker.secrets import Secrets, as_data
 TURN_SECONDS: Final = 0.005
 """How long executions may run before the stream gets its turn."""
 
+LONG_TURN_SECONDS: Final = 0.1
+REST_SECONDS: Final = 0.01
+"""After a turn that took so long, by a slow expression, the stream gets more than one look: leases have to be renewed."""
+
 RETRY_SECONDS: Final = 0.5
 """Pause before the router is asked again for what an execution needs."""
 
@@ -98,6 +102,7 @@ class Executions:
         self._ready: deque[tuple[_Execution, effects.Result | None]] = deque()
         self._wake = asyncio.Event()
         self._draining = False
+        self._turn_ends = 0.0
 
     def start(self, assignment: session.Assignment) -> None:
         """Begin to work on an assignment."""
@@ -149,12 +154,16 @@ class Executions:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            turn_ends = time.monotonic() + TURN_SECONDS
+            self._turn_ends = time.monotonic() + TURN_SECONDS
             while self._ready:
                 self._drive(*self._ready.popleft())
-                if time.monotonic() > turn_ends:
-                    await asyncio.sleep(0)
-                    turn_ends = time.monotonic() + TURN_SECONDS
+                late = time.monotonic() - self._turn_ends
+                if late > 0:
+                    await asyncio.sleep(0 if late < LONG_TURN_SECONDS else REST_SECONDS)
+                    self._turn_ends = time.monotonic() + TURN_SECONDS
+
+    def _overdue(self) -> bool:
+        return time.monotonic() > self._turn_ends
 
     async def _prepare(self, execution: _Execution) -> None:
         """Fetch what an execution needs, for as long as its lease lasts."""
@@ -187,6 +196,7 @@ class Executions:
             started_at_ms=event.receive_time_ms,
             clock=_now_ms,
             secrets=as_data(secrets),
+            overdue=self._overdue,
         )
         execution.run = Run(program, workflow, execution.journal)
         self._queue(execution, None)

@@ -50,6 +50,7 @@ class Stream:
     checkpoints: list[runner_service_pb2.Checkpoint] = field(default_factory=list)
     credit: int = 0
     renewals: int = 0
+    renewed_at: list[float] = field(default_factory=list)
     closed: bool = False
 
     def close(self) -> None:
@@ -112,6 +113,7 @@ class Router(
                 stream.credit += request.credit.assignments
             elif kind == "renewal":
                 stream.renewals += 1
+                stream.renewed_at.append(asyncio.get_running_loop().time())
             elif kind == "checkpoints":
                 stream.checkpoints.extend(request.checkpoints.checkpoints)
                 if self.acknowledges:

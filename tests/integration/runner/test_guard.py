@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import time
@@ -86,3 +87,42 @@ async def test_a_child_that_is_killed_is_replaced_within_a_second_and_its_losses
     assert time.monotonic() - began < 2
     assert stream.hello.runner_id == second.hello.runner_id
     assert not second.hello.losses_explained
+
+
+def slow(name):
+    """A task that takes a tenth of a second or more, several times over, each time well within the limit."""
+    work = "(last(range(100000)) | 1)"
+    return {
+        name: {
+            "if": f"{work} == 1",
+            "input": {"from": f"{{x: {work}}}"},
+            "set": {"x": f"${{ {work} }}"},
+            "output": {"as": f"{{x: {work}}}"},
+            "export": {"as": f"{{x: {work}}}"},
+        }
+    }
+
+
+@pytest.mark.parametrize("tasks", [1, 4])
+async def test_an_execution_of_slow_expressions_lets_others_run_in_between(router, served, tasks):
+    router.define("slow", [slow(f"t{number}") for number in range(tasks)])
+    router.define("good", [{"run": {"set": {"n": "${ .body.n + 1 }"}}}])
+    stream = await router.attached()
+    await router.run(stream, "good", {"n": 1})  # fetched by now, as is the other one with the next
+    await router.run(stream, "slow")
+    ahead, behind = router.assignment("slow"), router.assignment("good", {"n": 1})
+    router.assign(stream, ahead, behind)
+    await router.outcome(ahead.lease)
+    ends = [outcome.lease for outcome in stream.outcomes[-2:]]
+    assert ends == [behind.lease, ahead.lease]
+
+
+async def test_leases_are_renewed_while_slow_expressions_follow_one_another(router, served):
+    router.lease_seconds = 0.9
+    router.define("slow", [slow(f"t{number}") for number in range(6)])
+    stream = await router.attached()
+    await router.run(stream, "slow")
+    began = asyncio.get_running_loop().time()
+    await router.run(stream, "slow")
+    moments = [began, *(moment for moment in stream.renewed_at if moment > began), asyncio.get_running_loop().time()]
+    assert max(later - earlier for earlier, later in itertools.pairwise(moments)) < router.lease_seconds

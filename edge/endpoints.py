@@ -38,6 +38,18 @@ HOP_BY_HOP: Final = frozenset(
 CREDENTIALS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
 """Fields that carry credentials whatever a flow asks for."""
 
+URLS: Final = frozenset(
+    {
+        "referer",
+        "x-envoy-original-path",
+        "x-forwarded-uri",
+        "x-original-uri",
+        "x-original-url",
+        "x-rewrite-url",
+    }
+)
+"""Fields in which proxies and browsers repeat the URL: they carry the credential that stands in its query."""
+
 
 class Endpoint:
     """One flow's URL, compiled.
@@ -94,6 +106,8 @@ class Endpoint:
         self.late = [verifier for verifier in verifiers if verifier.needs_body]
         self.dropped_headers = HOP_BY_HOP.union(CREDENTIALS, *(verifier.credential_headers for verifier in verifiers))
         self.dropped_query = frozenset[str]().union(*(verifier.credential_query for verifier in verifiers))
+        if self.dropped_query:
+            self.dropped_headers |= URLS
         challenges = [verifier.challenge for verifier in verifiers if verifier.challenge is not None]
         self.unauthenticated = answers.unauthenticated(challenges[0] if challenges else None)
         self.asks = bool(webhook.auth)

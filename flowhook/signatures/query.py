@@ -34,11 +34,16 @@ def strip_query(query: str, names: Collection[str]) -> str:
 
     Args:
         query: without `?`, percent-encoding kept.
-        names: decoded names, as in `Verifier.credential_query`.
+        names: decoded names, as in `Verifier.credential_query`. A field goes, too, when one of them follows a `;` in
+            it: some senders separate by that.
     """
     if not names or not query:
         return query
-    return "&".join(field for field in query.split("&") if name_of(field) not in names)
+    return "&".join(
+        field
+        for field in query.split("&")
+        if name_of(field) not in names and not any(name_of(part) in names for part in field.split(";")[1:])
+    )
 
 
 def _encode(text: str) -> bytes:

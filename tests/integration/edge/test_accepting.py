@@ -99,9 +99,14 @@ async def test_the_request_is_kept_as_it_came_but_for_credentials_and_hop_by_hop
 
 async def test_an_api_key_in_the_query_is_removed(edge):
     edge.router.put_flow("orders", auth={"api_key": {"query": "api_key", "secret": "key"}})
-    answer = await edge.post("/hook/orders?a=1&api_key=a+secret%20of+sixteen&b=2")
+    target = "/hook/orders?a=1&api%5Fkey=a+secret%20of+sixteen&b=2"
+    headers = [("X-Forwarded-Uri", target), ("X-Original-URL", target), ("Referer", f"http://a{target}"), ("X-A", "1")]
+    answer = await edge.post(target, b"{}", headers)
     assert answer.status == 202
-    assert edge.events()[0].query == "a=1&b=2"
+    (event,) = edge.events()
+    assert event.query == "a=1&b=2"
+    assert {header.name for header in event.headers} == {"host", "x-a", "content-length"}
+    assert b"sixteen" not in event.SerializeToString()
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ from flowhook.signatures import strip_query
         ("%61pi_%6bey=x&a=1&api_key", "a=1"),
         ("API_KEY=x&xapi_key=1", "API_KEY=x&xapi_key=1"),
         ("a=api_key&&b", "a=api_key&&b"),
+        ("a=1;api_key=x&b=2;c", "b=2;c"),
+        ("a;api%5fkey=x;b", ""),
     ],
 )
 def test_a_parameter_is_stripped_whatever_its_encoding_and_the_rest_stays_as_it_was(query, left):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictInt, model_validator
@@ -31,6 +31,9 @@ MAX_DEDUPE_SECONDS: Final = 7 * 24 * 3600.0
 MAX_REPLY_SECONDS: Final = 3600.0
 MAX_RATE: Final = 1_000_000
 MAX_NETWORKS: Final = 1000
+
+MAPPED_BITS: Final = 96
+"""What precedes the IPv4 address in an IPv4-mapped one."""
 
 BODYLESS_METHODS: Final = frozenset({"GET", "DELETE"})
 BODYLESS_STATUSES: Final = frozenset({204, 205, 304})
@@ -103,7 +106,7 @@ def _network(value: object) -> Network:
     if not isinstance(value, str):
         raise refused("must be an address or a network, such as 192.0.2.0/24")
     try:
-        return ip_network(value)
+        return _unmapped(ip_network(value))
     except ValueError:
         pass
     try:
@@ -111,6 +114,16 @@ def _network(value: object) -> Network:
     except ValueError:
         raise refused(f"{value!r} is no address and no network such as 192.0.2.0/24 or 2001:db8::/32") from None
     raise refused(f"{value!r} has bits beyond its prefix: did you mean {wider}?")
+
+
+def _unmapped(network: Network) -> Network:
+    """Return IPv4-mapped networks as IPv4, which is how peers are looked at (RFC 4291, section 2.5.5.2)."""
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    return (
+        network
+        if mapped is None or network.prefixlen < MAPPED_BITS
+        else IPv4Network((mapped, network.prefixlen - MAPPED_BITS))
+    )
 
 
 def _some(networks: tuple[Network, ...]) -> tuple[Network, ...]:
@@ -186,7 +199,8 @@ class Dedupe(Model):
     """How repeated deliveries are recognised.
 
     Attributes:
-        key: an expression; `none` turns it off; None: the delivery ID that the provider sends.
+        key: an expression; `none` turns it off; None: the delivery ID that the provider sends. Where nobody has to
+            authenticate, whoever knows a key can use it up.
         window: seconds for which a key is remembered; in (0, 7 days].
     """
 
@@ -249,14 +263,6 @@ class Endpoint(Model):
         if problems:
             raise refused_at(problems)
         return self
-
-    def allows(self, address: IPv4Address | IPv6Address) -> bool:
-        """Return whether `allow_from` lets this address in; an IPv4-mapped one counts as IPv4."""
-        if not self.allow_from:
-            return True
-        mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-        peer = mapped or address
-        return any(peer in network for network in self.allow_from)
 
     def secret_names(self) -> frozenset[str]:
         """Return the names of all secrets that verification needs."""

@@ -99,11 +99,17 @@ def test_a_long_key_is_hashed_and_a_short_one_kept():
         ("::ffff:192.0.2.7", True),
         ("192.0.3.7", False),
         ("2001:db8::1", True),
+        ("2001:db9::1", False),
         ("fe80::1%eth0", False),
+        ("198.51.100.7", True),
+        ("::ffff:198.51.100.7", True),
+        ("::ffff:198.51.100.8", False),
+        ("::", False),
     ],
 )
 def test_allow_from_admits_its_networks(peer, admitted):
-    assert endpoint(allow_from=["192.0.2.0/24", "2001:db8::/32"]).admits(peer_address(peer)) is admitted
+    networks = ["192.0.2.0/24", "2001:db8::/32", "::ffff:198.51.100.7"]
+    assert endpoint(allow_from=networks).admits(peer_address(peer)) is admitted
 
 
 def test_without_allow_from_everybody_is_admitted():

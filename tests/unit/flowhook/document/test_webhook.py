@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 
 import pytest
 from pydantic import ValidationError
@@ -193,12 +193,10 @@ def test_a_size_that_is_none_is_refused(size):
     assert fault(max_body=size)[0] == "max_body"
 
 
-def test_networks_are_matched_in_both_families_and_mapped():
-    made = webhook(allow_from=["192.0.2.0/24", "198.51.100.7", "2001:db8::/32"])
-    inside = ["192.0.2.255", "198.51.100.7", "2001:db8::1", "::ffff:192.0.2.1"]
-    outside = ["192.0.3.0", "198.51.100.8", "2001:db9::1", "::ffff:10.0.0.1", "::1"]
-    assert [made.allows(ip_address(address)) for address in inside + outside] == [True] * 4 + [False] * 5
-    assert webhook().allows(ip_address("203.0.113.1"))
+def test_networks_are_of_both_families_and_mapped_ones_are_ipv4():
+    made = webhook(allow_from=["192.0.2.0/24", "198.51.100.7", "2001:db8::/32", "::ffff:10.0.0.0/104", "::/0"])
+    expected = ["192.0.2.0/24", "198.51.100.7/32", "2001:db8::/32", "10.0.0.0/8", "::/0"]
+    assert [str(network) for network in made.allow_from] == expected
 
 
 @pytest.mark.parametrize(

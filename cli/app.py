@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import flowhook
-from cli.commands import apply, execute, executions, flows, processes, secrets, send, tail, tokens, up
+from cli.commands import apply, components, execute, executions, flows, processes, secrets, send, tail, tokens, up
 
 
 def create() -> typer.Typer:
@@ -29,6 +29,7 @@ def create() -> typer.Typer:
     app.add_typer(secrets.app, name="secrets")
     app.add_typer(executions.app, name="executions")
     app.add_typer(tokens.app, name="tokens")
+    app.add_typer(components.app, name="components")
     processes.register(app)
     return app
 

@@ -60,11 +60,13 @@ class Component:
     Attributes:
         name: as flows write it.
         model: what the arguments are checked against.
+        summary: first line of the function's docstring.
     """
 
     name: str
     model: type[BaseModel]
     _invoke: Callable[[BaseModel, Context], Awaitable[Any]]
+    summary: str = ""
 
     async def __call__(self, arguments: Mapping[str, Any], context: Context) -> Any:
         """Check the arguments and call the function.
@@ -86,8 +88,9 @@ def component(name: str) -> Callable[[Callable[..., Awaitable[Any]]], Component]
         parameters = inspect.signature(function).parameters
         hints = typing.get_type_hints(function)
         names = [parameter for parameter in parameters if parameter != CONTEXT]
+        summary = (inspect.getdoc(function) or "").partition("\n")[0]
         if len(names) == 1 and inspect.isclass(hint := hints.get(names[0])) and issubclass(hint, BaseModel):
-            return Component(name, hint, function)
+            return Component(name, hint, function, summary)
 
         fields: dict[str, Any] = {
             parameter: (
@@ -101,6 +104,7 @@ def component(name: str) -> Callable[[Callable[..., Awaitable[Any]]], Component]
             name,
             model,
             lambda checked, context: function(**{key: getattr(checked, key) for key in fields}, context=context),
+            summary,
         )
 
     return decorate

@@ -12,7 +12,7 @@ from support.commands import flowhook
 GOOD = "document: {dsl: 1.0.3, namespace: default, name: hello, version: 1.0.0}\n"
 GOOD += "do:\n  - greet: {set: {greeting: '${ \"Hello, \\(.body.name)!\" }'}}\n"
 
-COMMANDS = ["up", "apply", "exec", "send", "tail", "flows", "secrets", "executions", "tokens"]
+COMMANDS = ["up", "apply", "exec", "send", "tail", "flows", "secrets", "executions", "tokens", "components"]
 COMMANDS += ["edge", "router", "runner", "admin"]
 
 

@@ -1,0 +1,65 @@
+"""`flowhook components`: what a `call` may name here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.options import Json
+from flowhook.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from runner.components.catalogue import Description
+
+app = typer.Typer(help="Look at components: the functions that a call may name.", no_args_is_help=True)
+
+
+@app.command("list")
+def _list(*, json: Json = False) -> None:
+    """List the components that are installed here."""
+    from cli.output import print_json, print_table
+
+    found = _descriptions()
+    if json:
+        for description in found:
+            print_json(_brief(description))
+        return
+    print_table(
+        ("COMPONENT", "PACKAGE", "SUMMARY"),
+        ((description.name, description.package, description.summary) for description in found),
+        empty="no components",
+    )
+
+
+@app.command("show")
+def _show(
+    *,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="As flows write it: webhook.send.")],
+    json: Json = False,
+) -> None:
+    """Print what a component does, and the JSON Schema of its arguments."""
+    from cli.output import print_fields, print_json
+
+    known = {description.name: description for description in _descriptions()}
+    description = known.get(name)
+    if description is None:
+        raise NotFoundError(f"there is no component {name}; there are {', '.join(known)}", reason="COMPONENT_UNKNOWN")
+    if json:
+        print_json({**_brief(description), "arguments": description.arguments})
+        return
+    print_fields([*_brief(description).items(), ("arguments", description.arguments)])
+
+
+def _descriptions() -> Iterator[Description]:
+    from flowhook import logs
+    from runner.components.catalogue import descriptions
+
+    logs.configure(level="error")  # of one that can't be imported; stdout is for the others
+    return descriptions()
+
+
+def _brief(description: Description) -> dict[str, Any]:
+    return {"name": description.name, "package": description.package, "summary": description.summary}

@@ -1,0 +1,70 @@
+"""What there is to say about each component: for people who write flows, and for their editors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, Final
+
+from pydantic.errors import PydanticInvalidForJsonSchema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
+from pydantic_core import core_schema
+
+from runner.components.base import Component
+from runner.components.registry import ENTRY_POINT_GROUP, components
+
+OURS: Final = "flowhook"
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A component, described.
+
+    Attributes:
+        name: as flows write it.
+        summary: what it does, in one line; may be empty.
+        package: the distribution it comes with, and its version: `acme-flowhook 1.2.0`; `flowhook` for our own.
+        arguments: JSON Schema (2020-12) of `with`, expressions evaluated; None when its author's types have none.
+    """
+
+    name: str
+    summary: str
+    package: str
+    arguments: dict[str, Any] | None
+
+
+def descriptions() -> Iterator[Description]:
+    """Yield what is known of all components, by name. Blocking: imports them."""
+    packages = _packages()
+    for name, component in sorted(components().items()):
+        yield Description(name, component.summary, packages.get(name, OURS), arguments_schema(component))
+
+
+def arguments_schema(component: Component) -> dict[str, Any] | None:
+    """Return the JSON Schema of a component's arguments; None when there is none."""
+    try:
+        return component.model.model_json_schema(schema_generator=_Generator)
+    except PydanticInvalidForJsonSchema:
+        return None
+
+
+def _packages() -> dict[str, str]:
+    packages: dict[str, str] = {}
+    for entry_point in entry_points(group=ENTRY_POINT_GROUP):
+        if entry_point.dist is not None and entry_point.dist.name != OURS:
+            packages.setdefault(entry_point.name, f"{entry_point.dist.name} {entry_point.dist.version}")
+    return packages
+
+
+class _Generator(GenerateJsonSchema):
+    """Leaves out the titles that pydantic makes of names."""
+
+    def generate(self, schema: core_schema.CoreSchema, mode: JsonSchemaMode = "validation") -> JsonSchemaValue:
+        generated = super().generate(schema, mode)
+        generated.pop("title", None)
+        generated.pop("description", None)  # of the model; the component has a summary of its own
+        return {"$schema": self.schema_dialect, **generated}
+
+    def field_title_should_be_set(self, _schema: Any) -> bool:
+        return False

@@ -69,7 +69,7 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any, reg
 
     registry.register(counts)
     try:
-        sockets = _listen(settings.host, settings.http_port)
+        sockets = _listen(settings.host, settings.http_port, reuse_port=settings.reuse_port)
         for each in sockets:
             lifecycle.announce("http", *each.getsockname()[:2])
         server.add_sockets(sockets)
@@ -90,7 +90,7 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any, reg
         registry.unregister(counts)
 
 
-def _listen(host: str, port: int) -> list[socket.socket]:
+def _listen(host: str, port: int, *, reuse_port: bool) -> list[socket.socket]:
     """Return listening sockets for all addresses of `host`; `reuse_port` lets several edges share the port.
 
     Not `tornado.netutil.bind_sockets`, which leaves its socket open when the port is taken. Blocking.
@@ -101,7 +101,7 @@ def _listen(host: str, port: int) -> list[socket.socket]:
         for family, address in dict.fromkeys((each[0], each[4]) for each in found):
             if port == 0 and sockets:
                 address = (address[0], sockets[0].getsockname()[1], *address[2:])  # noqa: PLW2901 - one port for all
-            sockets.append(socket.create_server(address, family=family, backlog=BACKLOG, reuse_port=True))
+            sockets.append(socket.create_server(address, family=family, backlog=BACKLOG, reuse_port=reuse_port))
             sockets[-1].setblocking(False)
     except OSError as error:
         for each in sockets:

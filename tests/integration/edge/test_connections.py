@@ -377,11 +377,18 @@ class TestDraining:
 
 
 async def test_several_edges_share_a_port(start_edge, router):
-    first = await start_edge()
-    second = await start_edge(http_port=first.port)
+    first = await start_edge(reuse_port=True)
+    second = await start_edge(http_port=first.port, reuse_port=True)
     assert second.port == first.port
     answers = [await first.post("/hook/open", b"%d" % number) for number in range(20)]
     assert [answer.status for answer in answers] == [202] * 20
+
+
+async def test_an_edge_shares_its_port_only_when_it_is_told_to(start_edge, router, tmp_path):
+    first = await start_edge()
+    settings = EdgeSettings(token="fhk_test", data_dir=tmp_path, http_port=first.port, reuse_port=True)
+    with pytest.raises(UnavailableError, match="can't listen"):
+        await serve(settings, Lifecycle(name="edge", role="edge"), registry=CollectorRegistry())
 
 
 async def test_a_port_that_is_taken_is_told(router, tmp_path):

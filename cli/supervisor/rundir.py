@@ -42,7 +42,9 @@ class RunDir:
         """
         self._path = data_dir / "run"
         try:
-            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # in two steps: `parents` would make the data directory readable by everyone
+            data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._path.mkdir(mode=0o700, exist_ok=True)
             self._lock = os.open(self._path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

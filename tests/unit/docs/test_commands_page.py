@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+import typer
+from support import pages
+
+from cli.app import create
+
+PAGE = pages.text_of("commands.md")
+EVERYWHERE = {"--json", "--router", "--data-dir", "--help", "-h"}
+"""Options that are told once, for all commands."""
+IN_TABLES = {"up", "edge", "router", "runner", "admin"}
+"""Commands whose options are settings, which have tests of their own."""
+
+
+def commands(group=None, path=()):
+    group = group or typer.main.get_command(create())
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, name))
+        else:
+            yield " ".join((*path, name)), command
+
+
+def section(heading):
+    match = re.search(rf"^##+ {re.escape(heading)}$(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    return match[1] if match else ""
+
+
+ALL = list(commands())
+
+
+@pytest.mark.parametrize("name", [name for name, _ in ALL])
+def test_every_command_has_an_example(name):
+    heading = "edge, router, runner, admin" if name in IN_TABLES - {"up"} else name
+
+    assert "$ .venv/bin/flowhook " in section(heading)
+
+
+@pytest.mark.parametrize(("name", "command"), [pytest.param(*item, id=item[0]) for item in ALL])
+def test_every_option_is_told(name, command):
+    if name in IN_TABLES:
+        return
+    options = {option for parameter in command.params for option in parameter.opts if option.startswith("-")}
+
+    assert [option for option in sorted(options - EVERYWHERE) if f"`{option}" not in section(name)] == []
+
+
+@pytest.mark.parametrize("heading", re.findall(r"^###? (.+)$", PAGE, re.MULTILINE))
+def test_no_command_is_told_that_is_not_there(heading):
+    names = {name for name, _ in ALL} | {name.split()[0] for name, _ in ALL}
+
+    assert set(heading.split(", ")) <= names
+
+
+def test_commands_in_the_docs_are_there():
+    names = {name for name, _ in ALL}
+    groups = {name.split()[0] for name in names if " " in name}
+    lines = {
+        line
+        for path in pages.PAGES
+        for block in pages.blocks(path)
+        for line in re.findall(r"^\$ .*?bin/flowhook ([a-z]+ ?[a-z]*)", block.text, re.MULTILINE)
+    }
+    said = {line if line.split()[0] in groups else line.split()[0] for line in lines}
+
+    assert len(said) > 10
+    assert said - names == set()

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+from support import pages
+
+from flowhook import limits
+from flowhook.config import RouterSettings, RunnerSettings
+from flowhook.model import Status
+from router.dispatch.host import attempts_exhausted
+from router.scheduling.shard import UNCERTAIN_FACTOR
+from runner.calls import idempotency_key
+from runner.interpreter.errors import _DEFAULTS, Kind
+from runner.interpreter.tasks import MAX_TASKS
+
+PAGE = pages.text_of("executions.md")
+ROWS = {row[0]: row for row in pages.rows(PAGE)}
+
+
+def test_every_status_is_told():
+    section = PAGE.partition("## Status")[2].partition("\n## ")[0]
+    told = {name.strip("` ") for row in pages.rows(section)[1:] for name in row[0].split(",")}
+
+    assert told == {status.value for status in Status}
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_every_type_of_error_is_told_with_its_status(kind):
+    assert ROWS[f"`{kind}`"][1].startswith(str(_DEFAULTS[kind][0]))
+
+
+def test_the_idempotency_key_is_as_the_page_says():
+    assert f"Idempotency-Key: {idempotency_key('evt_01m8746w29ee29nr9fsnpeescq', '/do/2/fulfil#0')}\n" in PAGE
+
+
+def test_the_text_of_exhausted_attempts_is_as_the_page_says():
+    attempts = RouterSettings.model_fields["max_attempts"].default
+
+    assert attempts_exhausted(attempts).detail + "\n" in PAGE
+    assert f"was among those in hand at {attempts * UNCERTAIN_FACTOR} unexplained deaths" in PAGE
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        ("time of one expression", f"{limits.EXPRESSION_SECONDS:g} s"),
+        ("memory of one expression", f"{limits.EXPRESSION_BYTES // limits.MIB} MiB"),
+        ("time of one call", f"{RunnerSettings.model_fields['http_timeout'].default:g} s"),
+        ("a task's or flow's output, a call's result", f"{limits.MAX_RESULT_BYTES // limits.MIB} MiB"),
+        ("tasks that one execution runs", f"{MAX_TASKS:,}"),
+        ("calls that one execution makes", f"{limits.MAX_JOURNAL_ENTRIES:,}"),
+        ("calls that one execution makes", f"{limits.MAX_JOURNAL_BYTES // limits.MIB} MiB"),
+        ("body of an event", f"{limits.MAX_BODY_BYTES // limits.MIB} MiB"),
+        ("head of a request", f"{limits.MAX_HEADER_BYTES // limits.KIB} KiB"),
+        ("dedupe key", f"{limits.MAX_DEDUPE_KEY_BYTES} bytes"),
+        ("unfinished events of a flow", f"{limits.DEFAULT_FLOW_BACKLOG:,}"),
+        ("unfinished events of all flows", f"{limits.DEFAULT_TOTAL_BACKLOG:,}"),
+        ("executions in one runner", str(RunnerSettings.model_fields["concurrency"].default)),
+    ],
+)
+def test_limits_are_what_the_page_says(row, text):
+    assert text in ROWS[row][1]

@@ -1,0 +1,68 @@
+"""Flows in the docs parse, and give what the text below them says.
+
+A block without `document` is a part of a flow: what is missing is added. Where a block of JSON follows the words "With
+the body `…`", the flow above is executed for that body.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from support import pages
+
+from flowhook.document import parse
+from flowhook.document.source import read
+from flowhook.event_input import workflow_input
+from flowhook.model import Event
+from runner.components.registry import component_names
+from runner.evaluator import Evaluator
+from runner.interpreter.effects import Completed
+from runner.interpreter.program import compile_program
+from runner.interpreter.run import Run
+from runner.interpreter.scope import Workflow
+
+FLOWS = [block for block in pages.all_blocks("yaml") if "apiVersion:" not in block.text]
+DOCUMENT = "document: {dsl: 1.0.3, namespace: default, name: example, version: 1.0.0}\n"
+TASK = "do: [{keep: {set: {seen: true}}}]\n"
+
+
+def whole(text):
+    data = read(text.encode()).data
+    text += "" if "do" in data else TASK
+    return text if "document" in data else DOCUMENT + text
+
+
+def examples():
+    """Yield flow, body and expected JSON of every example that says what it gives."""
+    for path in pages.PAGES:
+        flow = None
+        for block in pages.blocks(path):
+            if block.language == "yaml":
+                flow = block
+            body = re.search(r"With the body `([^`]+)`[^`]*$", block.before)
+            if block.language == "json" and body:
+                yield pytest.param(flow, body[1], block, id=str(block))
+
+
+@pytest.mark.parametrize("block", FLOWS, ids=str)
+def test_a_flow_can_be_applied(block):
+    parse(whole(block.text).encode(), file=str(block), functions=component_names())
+
+
+@pytest.mark.parametrize(("flow", "body", "result"), list(examples()))
+def test_a_flow_gives_what_the_text_says(flow, body, result):
+    definition = parse(whole(flow.text).encode()).definition
+    event = Event("evt_1", "example", 0, None, "", "POST", "/", "", "application/json", (), body.encode())
+    workflow = Workflow(event.id, definition, workflow_input(event), 0, lambda: 0)
+
+    step = Run(compile_program(definition, Evaluator()), workflow).start()
+
+    given = json.loads(step.output) if isinstance(step, Completed) else step.error.as_dict()
+    assert given == json.loads(result.text)
+
+
+@pytest.mark.parametrize("block", pages.all_blocks("json"), ids=str)
+def test_json_is_json(block):
+    json.loads(block.text)

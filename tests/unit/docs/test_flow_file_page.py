@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from pydantic import BaseModel
+from support import pages
+
+from flowhook.document import auth, execution, scopes, unsupported, webhook
+from flowhook.document.tasks import DIRECTIVES
+from flowhook.errors import InvalidError
+from flowhook.expressions.jq import FORBIDDEN_FUNCTIONS
+from flowhook.expressions.paths import compile_accessor, strip
+
+PAGE = pages.text_of("flow-file.md")
+NOT_YET = PAGE.partition("## Not supported yet")[2].partition("\n## ")[0]
+
+
+def names(mapping):
+    return {key[-1] if isinstance(key, tuple) else key for key in mapping}
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(
+        names(unsupported.KEYS)
+        | names(unsupported.TASK_KEYS)
+        | names(unsupported.TASK_KINDS)
+        | names(unsupported.FUNCTIONS)
+        | names(unsupported.AUTHENTICATIONS)
+        | {value for _, value in unsupported.VALUES}
+        | auth.NOT_YET
+    ),
+)
+def test_what_is_refused_is_told(name):
+    assert re.search(rf"`(?:[\w.]+[. ])?(?:mode: )?{re.escape(name)}`", NOT_YET)
+
+
+def test_what_is_told_as_refused_is_refused():
+    known = names(unsupported.TASK_KINDS) | names(unsupported.FUNCTIONS) | auth.NOT_YET
+    table = {row[0]: re.findall(r"`([\w.-]+)`", row[1]) for row in pages.rows(NOT_YET)}
+
+    assert set(table["tasks"]) == names(unsupported.TASK_KINDS)
+    assert set(table["providers"]) - {"hmac", "api_key"} == auth.NOT_YET
+    assert {name for name in table["functions"] if not name.startswith("use.")} <= known
+
+
+def keys_of(model: type[BaseModel], *, without=()):
+    return [field.alias or name for name, field in model.model_fields.items() if name not in without]
+
+
+def table_keys(section):
+    return {row[0].strip("`") for row in pages.rows(section)}
+
+
+def test_every_key_of_webhook_is_told():
+    section = PAGE.partition("## webhook\n")[2].partition("### auth")[0]
+    keys = set(keys_of(webhook.Webhook, without=("respond", "dedupe", "rate_limit", "callbacks")))
+    keys |= {f"respond.{key}" for key in keys_of(webhook.Respond, without=("timeout", "on_fault"))}
+    keys |= {f"dedupe.{key}" for key in keys_of(webhook.Dedupe)}
+    keys |= {f"rate_limit.{key}" for key in keys_of(webhook.RateLimit)}
+
+    assert table_keys(section) - {"key", "---"} == keys
+
+
+def test_every_key_of_hmac_is_told():
+    section = PAGE.partition("#### hmac")[2].partition("\n## ")[0]
+    keys = set(keys_of(auth.HmacAuth, without=("secret", "secrets", "timestamp", "id")))
+    keys |= {f"timestamp.{key}" for key in keys_of(auth.TimestampSource)} | {"id.header"}
+
+    assert table_keys(section) - {"key", "---"} == keys
+
+
+def test_every_key_of_execution_is_told():
+    section = PAGE.partition("## execution\n")[2].partition("\n## ")[0]
+    keys = set(keys_of(execution.ExecutionPolicy, without=("order_by", "retry")))
+
+    assert table_keys(section) - {"key", "---"} == keys
+
+
+@pytest.mark.parametrize("kind", sorted(auth.KINDS))
+def test_every_kind_of_auth_has_its_section(kind):
+    assert f"\n#### {kind}\n" in PAGE
+
+
+@pytest.mark.parametrize("name", sorted(scopes.TASK_EXPORT))
+def test_every_variable_is_told(name):
+    assert f"| `${name}` |" in PAGE
+
+
+@pytest.mark.parametrize("directive", sorted(DIRECTIVES))
+def test_every_directive_is_told(directive):
+    assert f"`{directive}`" in PAGE
+
+
+def test_functions_told_as_refused_are_refused():
+    told = PAGE.partition("Refused when the flow is applied: ")[2].partition(", and whatever")[0]
+    functions = {name.partition("/")[0] for name in FORBIDDEN_FUNCTIONS}
+
+    assert set(re.findall(r"`(\w+)`", told)) - {"import", "include"} <= functions
+
+
+def test_paths_are_what_the_page_says():
+    section = PAGE.partition("### Paths")[2].partition("\n## ")[0]
+    pairs = [row for row in pages.rows(section) if row[0].startswith("`${")]
+
+    assert len(pairs) >= 4
+    for fine, refused in pairs:
+        compile_accessor(strip(fine.strip("`")))
+        with pytest.raises(InvalidError):
+            compile_accessor(strip(refused.strip("`")))

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import re
+
+from support import pages
+
+from flowhook.signatures.types import REASONS
+from flowhook.wire.failures import THROTTLED
+
+PAGE = pages.text_of("http.md")
+
+FROM_THE_ROUTER = {
+    *(("429", reason) for reason in THROTTLED),
+    ("503", "TOTAL_BACKLOG_FULL"),
+    ("503", "STORAGE_FULL"),
+    ("503", "STORAGE_UNAVAILABLE"),
+}
+
+
+def source(*folders):
+    return "".join(path.read_text() for folder in folders for path in sorted((pages.ROOT / folder).rglob("*.py")))
+
+
+def told():
+    return {(row[0], row[1].strip("`")) for row in pages.rows(PAGE) if re.fullmatch(r"\d{3}", row[0])}
+
+
+def test_every_refusal_is_told_and_no_other():
+    edge = source("edge")
+    given = set(re.findall(r'\bproblem\(\s*(\d{3}), "([A-Z_]+)"', edge))
+    given |= set(re.findall(r'MalformedRequestError\((\d{3}), "([A-Z_]+)"', edge))
+
+    assert told() == given | FROM_THE_ROUTER
+
+
+def test_reasons_of_the_router_are_still_its_reasons():
+    router = source("router", "flowhook")
+
+    assert [reason for _, reason in FROM_THE_ROUTER if f'"{reason}"' not in router] == []
+
+
+def test_every_reason_in_the_log_is_told():
+    section = PAGE.partition("## Why a request was 401")[2].partition("\n## ")[0]
+
+    assert {row[0].strip("`") for row in pages.rows(section) if row[0].startswith("`")} == REASONS

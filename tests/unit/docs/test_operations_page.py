@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from prometheus_client import CollectorRegistry
+from support import pages
+from support.settings_tables import TABLES, table
+
+from edge.metrics import Counts
+from flowhook import tokens
+from flowhook.metrics import registry
+from router.metrics import RouterMetrics
+from runner import metrics as runner_metrics
+
+PAGE = pages.text_of("operations.md")
+
+
+def settings():
+    for page, tables in TABLES.items():
+        for heading, model in tables.items():
+            yield pytest.param(page, heading, model, id=f"{page}: {heading}")
+
+
+@pytest.mark.parametrize(("page", "heading", "model"), list(settings()))
+def test_every_setting_is_told_with_option_and_default(page, heading, model):
+    section = re.split(rf"^#+ {heading}$", pages.text_of(page), flags=re.MULTILINE)[1]
+    section = re.split(r"^#", section, flags=re.MULTILINE)[0]
+    told = [row[:3] for row in pages.rows(section)]
+
+    assert told == [row[:3] for row in pages.rows("\n".join(table(model)))]
+
+
+def test_every_metric_is_told_and_no_other():
+    RouterMetrics(router := CollectorRegistry())
+    assert runner_metrics.CALLS
+    families = [*Counts().collect(), *router.collect(), *registry().collect()]
+    names = {family.name + ("_total" if family.type == "counter" else "") for family in families}
+    # gauges are named where the values are that they show
+    for path in ("edge/app.py", "router/app.py", "admin/exposition.py"):
+        names |= set(re.findall(r'"(flowhook_[a-z_]+)"', (pages.ROOT / path).read_text()))
+    section = PAGE.partition("## Metrics")[2].partition("\n## ")[0]
+
+    told = {row[0].strip("`") for row in pages.rows(section) if row[0].startswith("`")}
+
+    assert told == {name for name in names if name.startswith("flowhook_")}
+
+
+def test_every_scope_is_told():
+    section = PAGE.partition("## Tokens")[2].partition("\n## ")[0]
+
+    assert {row[0].strip("`") for row in pages.rows(section) if row[0].startswith("`")} == set(tokens.Scope)
+
+
+def test_every_path_of_admin_is_told():
+    served = set(re.findall(r'\("(/\w*)", \w+, context\)', (pages.ROOT / "admin/handlers.py").read_text()))
+    section = PAGE.partition("## Health")[2].partition("\n## ")[0]
+
+    assert {row[0].strip("`") for row in pages.rows(section) if row[0].startswith("`")} == served

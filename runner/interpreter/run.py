@@ -13,6 +13,7 @@ from flowhook.model import JournalEntry
 from runner.interpreter import data as json
 from runner.interpreter.effects import Completed, Faulted, Pause, Perform, Result, Step
 from runner.interpreter.errors import Kind, TaskFault, fault
+from runner.interpreter.observing import Observer
 from runner.interpreter.program import Program
 from runner.interpreter.scope import Workflow
 from runner.interpreter.tasks import State, Steps, run_workflow
@@ -28,8 +29,14 @@ class Run:
 
     __slots__ = ("_bytes", "_entries", "_journal", "_steps", "_waiting", "replayed", "started")
 
-    def __init__(self, program: Program, workflow: Workflow, journal: Sequence[JournalEntry] = ()) -> None:
-        self._steps: Steps = run_workflow(program, State(workflow))
+    def __init__(
+        self,
+        program: Program,
+        workflow: Workflow,
+        journal: Sequence[JournalEntry] = (),
+        observer: Observer | None = None,
+    ) -> None:
+        self._steps: Steps = run_workflow(program, State(workflow, observer=observer))
         self._journal = journal
         self._entries = len(journal)
         self._bytes = sum(len(entry.output or b"") for entry in journal)

@@ -76,6 +76,7 @@ class Scope:
         "output",
         "raw",
         "raw_output",
+        "skipped",
         "started_at_ms",
         "workflow",
     )
@@ -99,6 +100,7 @@ class Scope:
         self.raw = raw
         self.locals = variables
         self.started_at_ms = 0
+        self.skipped = False
         self.input: Any = None
         self.raw_output: Any = None
         self.output: Any = None

@@ -18,6 +18,7 @@ from runner.interpreter import authentication
 from runner.interpreter import data as json
 from runner.interpreter.effects import PAUSE, Pause, Perform, Result
 from runner.interpreter.errors import ExpressionFailed, Kind, SchemaViolated, TaskFault, error, fault, shorten
+from runner.interpreter.observing import Observation, Observer
 from runner.interpreter.program import (
     CONTINUE,
     END,
@@ -37,6 +38,9 @@ from runner.interpreter.scope import Scope, Workflow
 Steps = Generator[Perform | Pause, Result | None, Any]
 """Yields requests, is sent the result of each Perform (None after a Pause), returns the output."""
 
+TaskSteps = Generator[Perform | Pause, Result | None, tuple[Any, str]]
+"""The same for one task; returns its output and the directive it was left by."""
+
 MAX_TASKS: Final = 100_000
 """Tasks that one execution may run: a loop made of `then` has to end some day."""
 
@@ -55,6 +59,7 @@ class State:
         iterations: indexes of the enclosing loops; part of an effect's key.
         catching: how many enclosing tasks may catch an error.
         ending: a task said `end`: whatever encloses it completes, and nothing follows.
+        observer: is told of each task when it ends.
     """
 
     workflow: Workflow
@@ -65,6 +70,7 @@ class State:
     iterations: tuple[int, ...] = ()
     catching: int = 0
     ending: bool = False
+    observer: Observer | None = None
 
     def effect_key(self, pointer: str) -> str:
         """Return the identity of the effect that is about to happen at `pointer`: `/do/1/announce#0`."""
@@ -119,7 +125,10 @@ def run_block(block: Block, state: State, data: Any) -> Steps:
             variables=state.variables,
         )
         try:
-            data, directive = yield from _run_task(node, state, scope, data)
+            steps = _run_task(node, state, scope, data)
+            if state.observer is not None:
+                steps = _observed(steps, state.observer, node, state, scope)
+            data, directive = yield from steps
         except (ExpressionFailed, SchemaViolated) as problem:
             raise _fault_of(problem, node.pointer) from None
         except TaskFault as problem:
@@ -141,14 +150,13 @@ def _follow(directive: str, block: Block, position: int) -> int:
     return block.index[directive]
 
 
-def _run_task(
-    node: Node, state: State, scope: Scope, data: Any
-) -> Generator[Perform | Pause, Result | None, tuple[Any, str]]:
+def _run_task(node: Node, state: State, scope: Scope, data: Any) -> TaskSteps:
     """Run one task; returns its output and where to go on.
 
     A task that is skipped hands on its raw input and goes on with the next one: its `then` is part of it.
     """
     if node.condition is not None and not _is_true(node.condition(data, scope)):
+        scope.skipped = True
         return data, CONTINUE
     if not node.plain:
         data = yield from _transform_input(node, scope, data)
@@ -170,6 +178,25 @@ def _run_task(
     if not node.plain:
         data = yield from _transform_output(node, state, scope, data)
     return data, directive
+
+
+def _observed(steps: TaskSteps, observer: Observer, node: Node, state: State, scope: Scope) -> TaskSteps:
+    """Run the steps of one task and tell the observer how it ended."""
+
+    def observation(output: Any, then: str, error: WorkflowError | None = None) -> Observation:
+        given = scope.raw if scope.input is None else scope.input
+        return Observation(node, state.iterations, scope.skipped, given, output, state.context, then, error)
+
+    try:
+        output, then = yield from steps
+    except (ExpressionFailed, SchemaViolated) as problem:
+        observer(observation(None, "", _fault_of(problem, node.pointer).error))
+        raise
+    except TaskFault as problem:
+        observer(observation(None, "", problem.at(node.pointer).error))
+        raise
+    observer(observation(output, then))
+    return output, then
 
 
 def _transform_input(node: Node, scope: Scope, data: Any) -> Steps:

@@ -1,0 +1,93 @@
+"""What an observer is told, and that it changes nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from runner.interpreter.effects import Completed, Faulted, Perform, Result
+from runner.interpreter.errors import Kind, error
+from runner.interpreter.program import compile_program
+from runner.interpreter.run import Run
+from runner.interpreter.scope import Workflow
+
+
+@pytest.fixture
+def watch(evaluator):
+    """Run tasks under an observer; returns the last step and a row for each task that ended."""
+
+    def run(do, data=None, *, answer=None, observer=None):
+        definition = {"document": {"name": "test"}, "do": do}
+        seen = []
+        workflow = Workflow("evt_1", definition, data, 1_700_000_000_000, lambda: 0)
+        execution = Run(compile_program(definition, evaluator), workflow, observer=observer or seen.append)
+        step = execution.start()
+        while isinstance(step, Perform):
+            step = execution.resume(answer)
+        return step, seen
+
+    return run
+
+
+def row(seen):
+    return seen.node.pointer, seen.skipped, seen.input, seen.output, seen.then
+
+
+def test_each_task_is_told_when_it_ends_with_its_input_and_output(watch):
+    step, seen = watch(
+        [
+            {"first": {"input": {"from": ".a"}, "set": {"b": "${ . + 1 }"}, "output": {"as": "{b, c: true}"}}},
+            {"choose": {"switch": [{"yes": {"when": ".c", "then": "outer"}}]}},
+            {"never": {"set": {"x": 1}}},
+            {"outer": {"do": [{"inner": {"set": {"d": "${ .b }"}, "then": "exit"}}], "then": "end"}},
+        ],
+        {"a": 1},
+    )
+    assert step == Completed(b'{"d":2}')
+    assert [row(item) for item in seen] == [
+        ("/do/0/first", False, 1, {"b": 2, "c": True}, "continue"),
+        ("/do/1/choose", False, {"b": 2, "c": True}, {"b": 2, "c": True}, "outer"),
+        ("/do/3/outer/do/0/inner", False, {"b": 2, "c": True}, {"d": 2}, "exit"),
+        ("/do/3/outer", False, {"b": 2, "c": True}, {"d": 2}, "end"),
+    ]
+    assert all(item.error is None for item in seen)
+
+
+def test_a_skipped_task_says_so_and_one_that_works_on_null_does_not(watch):
+    _, seen = watch([{"no": {"if": "false", "set": {"x": 1}}}, {"yes": {"if": "true", "set": {"x": "${ . }"}}}])
+    assert [row(item) for item in seen] == [
+        ("/do/0/no", True, None, None, "continue"),
+        ("/do/1/yes", False, None, {"x": None}, "continue"),
+    ]
+
+
+def test_the_exported_context_is_shown(watch):
+    _, seen = watch([{"keep": {"set": {"a": 1}, "export": {"as": "{kept: .a}"}}}, {"next": {"set": {"b": 2}}}], {})
+    assert [item.context for item in seen] == [{"kept": 1}, {"kept": 1}]
+
+
+@pytest.mark.parametrize(
+    ("task", "kind"),
+    [
+        ({"set": {"x": "${ .a + 1 }"}}, "expression"),
+        ({"call": "http", "with": {}}, "communication"),
+        ({"input": {"schema": {"document": {"type": "string"}}}, "set": {"x": 1}}, "validation"),
+    ],
+)
+def test_a_fault_is_told_for_the_task_and_what_encloses_it_and_goes_on(watch, task, kind):
+    away = Result(None, error(Kind.COMMUNICATION, "away"))
+    step, seen = watch([{"outer": {"do": [{"inner": task}]}}], {"a": []}, answer=away)
+    assert isinstance(step, Faulted)
+    assert step.error.type.endswith(kind)
+    assert [item.node.name for item in seen] == ["inner", "outer"]
+    assert all((item.error, item.output, item.then, item.input) == (step.error, None, "", {"a": []}) for item in seen)
+
+
+def test_what_an_observer_raises_ends_the_run(watch):
+    class EnoughError(Exception):
+        pass
+
+    def stop(_observation):
+        raise EnoughError
+
+    with pytest.raises(EnoughError):
+        watch([{"one": {"set": {"x": 1}}}, {"two": {"call": "http", "with": {}}}], observer=stop)

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from flowhook import logs
 from flowhook.config import RunnerSettings
@@ -16,7 +16,9 @@ from runner.components.base import Component, Context, SecretReader
 from runner.interpreter import data
 from runner.interpreter.effects import Perform, Result
 from runner.interpreter.errors import Kind, TaskFault, error
+from runner.interpreter.redaction import redact_error
 from runner.outbound import HttpClient
+from runner.secret_values import datum
 
 MAX_KEY_LENGTH: Final = 255
 
@@ -47,7 +49,16 @@ class Caller:
             )
         clock = asyncio.get_running_loop().time
         began = clock()
-        result = await self._call(component, execution_id, effect, secret, clock)
+        known: dict[str, Any] = {"flow": effect.secrets}
+
+        async def remember(name: str) -> bytes:
+            value = await secret(name)
+            known[name] = datum(value)
+            return value
+
+        result = await self._call(component, execution_id, effect, remember, clock)
+        if result.error is not None:
+            result = Result(None, redact_error(result.error, known))
         outcome = "ok" if result.error is None else "error"
         metrics.CALLS.labels(effect.function, outcome).observe(clock() - began)
         return result
@@ -80,7 +91,11 @@ class Caller:
             return Result(None, error(Kind.TIMEOUT, f"{component.name} did not end in time", instance=effect.instance))
         except FlowhookError as problem:
             return Result(None, error(Kind.COMMUNICATION, problem.message, instance=effect.instance))
-        except Exception as problem:  # noqa: BLE001 - somebody else's code: a defect of it ends one task, not the runner
+        except (Exception, SystemExit, asyncio.CancelledError) as problem:
+            # a defect of it ends one task, not the runner; only what cancels this very call goes through
+            task = asyncio.current_task()
+            if isinstance(problem, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise
             # the type alone: a message may hold what the call was made with
             log.error(  # noqa: TRY400
                 "component failed unexpectedly",
@@ -88,7 +103,7 @@ class Caller:
                 execution=execution_id,
                 task=effect.instance,
                 cause=type(problem).__name__,
-                place=_place(problem),
+                place=place_of(problem),
             )
             return Result(
                 None,
@@ -107,7 +122,8 @@ def idempotency_key(execution_id: str, effect_key: str) -> str:
     return f"{execution_id}:{hashlib.sha256(effect_key.encode()).hexdigest()}"
 
 
-def _place(problem: Exception) -> str:
+def place_of(problem: BaseException) -> str:
+    """Return file and line where an exception was raised: what logs may say of it, for its message may hold data."""
     trace = problem.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -29,6 +29,7 @@ from runner.guard.record import Record
 from runner.interpreter import data as json
 from runner.interpreter.errors import ExpressionFailed, SchemaViolated, TaskFault
 from runner.interpreter.ports import Template, Validator
+from runner.interpreter.redaction import MASK, redact
 from runner.interpreter.scope import Scope
 
 PROGRAM_CACHE: Final = 2048
@@ -224,18 +225,7 @@ def _safe(message: str, secrets: Mapping[str, Any]) -> str:
     """Return jq's message; where the flow has secrets, without the values that jq puts into parentheses."""
     if not secrets:
         return message
-    message = _VALUE_IN_MESSAGE.sub("(…)", message)
-    for value in _texts(secrets):
-        message = message.replace(value, "…")
-    return message
-
-
-def _texts(value: Any) -> list[str]:
-    if isinstance(value, dict):
-        return [text for item in value.values() for text in _texts(item)]
-    if isinstance(value, list):
-        return [text for item in value for text in _texts(item)]
-    return [value] if isinstance(value, str) and value else []
+    return redact(_VALUE_IN_MESSAGE.sub(f"({MASK})", message), secrets)
 
 
 def _violation(problem: jsonschema.exceptions.ValidationError) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from flowhook.model import WorkflowError
@@ -22,15 +23,17 @@ class Perform:
             so that a replay takes the same way.
         discreet: whether the flow has secrets: of a URL, no more than the origin may show then, for messengers and
             others take the path for a credential.
+        secrets: those of the flow, as `$secrets` has them: no error of the effect may show a value of theirs.
     """
 
     key: str
     function: str
-    arguments: dict[str, Any]
+    arguments: dict[str, Any] = field(repr=False)
     instance: str
     timeout: float | None = None
     catchable: bool = False
     discreet: bool = False
+    secrets: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from runner.interpreter.effects import Completed, Faulted, Pause, Perform, Resul
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.interpreter.observing import Observer
 from runner.interpreter.program import Program
+from runner.interpreter.redaction import redact_error
 from runner.interpreter.scope import Workflow
 from runner.interpreter.tasks import State, Steps, run_workflow
 
@@ -27,7 +28,7 @@ class Run:
         started: whether `start` was called.
     """
 
-    __slots__ = ("_bytes", "_entries", "_journal", "_steps", "_waiting", "replayed", "started")
+    __slots__ = ("_bytes", "_entries", "_journal", "_secrets", "_steps", "_waiting", "replayed", "started")
 
     def __init__(
         self,
@@ -37,9 +38,10 @@ class Run:
         observer: Observer | None = None,
     ) -> None:
         self._steps: Steps = run_workflow(program, State(workflow, observer=observer))
+        self._secrets = workflow.secrets
         self._journal = journal
         self._entries = len(journal)
-        self._bytes = sum(len(entry.output or b"") for entry in journal)
+        self._bytes = sum(len(entry.key) + len(entry.output or b"") for entry in journal)
         self._waiting: Perform | None = None
         self.replayed = 0
         self.started = False
@@ -56,10 +58,10 @@ class Run:
         """
         if (self._waiting is None) != (result is None):
             raise AssertionError("a Perform is resumed with a result, and nothing else is")
-        self._waiting = None
-        if result is not None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and result is not None:
             self._entries += 1
-            self._bytes += len(result.output or b"")
+            self._bytes += len(waiting.key) + len(result.output or b"")
         return self._advance(result)
 
     def _advance(self, result: Result | None) -> Step:
@@ -76,7 +78,10 @@ class Run:
         except StopIteration as end:
             return self._complete(end.value)
         except TaskFault as problem:
-            return Faulted(problem.error)
+            return self._faulted(problem)
+
+    def _faulted(self, problem: TaskFault) -> Faulted:
+        return Faulted(redact_error(problem.error, self._secrets))
 
     def _replay(self, request: Perform) -> Result:
         entry = self._journal[self.replayed]
@@ -102,7 +107,7 @@ class Run:
         try:
             return self._diverged() or Completed(json.encode_result(output, "the workflow's output"))
         except TaskFault as problem:
-            return Faulted(problem.at("/output").error)
+            return self._faulted(problem.at("/output"))
 
     def _diverged(self) -> Faulted | None:
         """Return the fault when the journal records effects that the flow did not come to."""
@@ -110,4 +115,4 @@ class Run:
             return None
         entry = self._journal[self.replayed]
         problem = fault(Kind.RUNTIME, f"the journal diverged: the flow ended before {entry.key}")
-        return Faulted(problem.at(entry.key.partition("#")[0]).error)
+        return self._faulted(problem.at(entry.key.partition("#")[0]))

@@ -265,6 +265,7 @@ def _call(node: CallNode, state: State, scope: Scope, data: Any) -> Steps:
         instance=node.pointer,
         catchable=state.catching > 0,
         discreet=bool(state.workflow.secrets),
+        secrets=state.workflow.secrets,
     )
     if result is None:
         raise AssertionError("an effect was resumed without a result")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
-from typing import Any, Final
+from typing import Final
 
 import grpc.aio
-import orjson
 
 from flowhook.v1 import secret_service_pb2, secret_service_pb2_grpc
 from flowhook.wire import status
@@ -74,17 +73,3 @@ class Secrets:
     def _forget_old(self, now: float) -> None:
         for name in [name for name, (asked, _) in self._values.items() if asked < now - MAX_AGE]:
             del self._values[name]
-
-
-def as_data(values: dict[str, bytes]) -> dict[str, Any]:
-    """Return `$secrets`: a secret that is a JSON object becomes one, so that its parts have names; others are text."""
-    return {name: _datum(value) for name, value in values.items()}
-
-
-def _datum(value: bytes) -> Any:
-    if value[:1] == b"{":
-        try:
-            return orjson.loads(value)
-        except orjson.JSONDecodeError:
-            pass
-    return value.decode(errors="replace")

@@ -417,6 +417,25 @@ async def test_a_component_that_breaks_is_a_runtime_error_without_internals(call
     assert "internal-secret" not in error.detail
 
 
+async def test_what_a_component_says_shows_no_secret_that_it_asked_for(call):
+    @component("telling")
+    async def telling(context: Context) -> None:
+        key = orjson.loads(await context.secret("mine"))["key"]
+        raise fault(Kind.AUTHENTICATION, f"the server refused {key}")
+
+    error = await call("telling", extra=[telling], secrets={"mine": b'{"key":"k3y-of-mine"}'})
+    assert error.detail == "the server refused …"
+
+
+@pytest.mark.parametrize("problem", [SystemExit(1), asyncio.CancelledError()])
+async def test_a_component_that_gives_up_on_everything_ends_its_own_call_alone(call, problem):
+    @component("quitting")
+    async def quitting(context: Context) -> None:
+        raise problem
+
+    assert kind(await call("quitting", extra=[quitting])) == ("runtime", 500)
+
+
 async def test_a_component_that_takes_too_long_is_a_timeout_and_an_unknown_one_a_configuration_error(call):
     @component("slow")
     async def slow(context: Context) -> None:

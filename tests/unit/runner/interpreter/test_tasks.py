@@ -242,6 +242,13 @@ def test_calls_end_at_the_limit_of_the_journal(execute):
     assert outcome.journal[-1].key == "/do/0/a#999"
 
 
+def test_the_keys_of_effects_count_for_the_journal(execute, monkeypatch):
+    monkeypatch.setattr(limits, "MAX_JOURNAL_BYTES", 50_000)
+    outcome = execute([{"a" * 10_000: {"call": "f", "then": "a" * 10_000}}], {})
+    assert "journal is full" in outcome.error.detail
+    assert len(outcome.journal) == 5
+
+
 @pytest.mark.parametrize(
     "do",
     [

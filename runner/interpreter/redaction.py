@@ -1,0 +1,52 @@
+"""Takes the values of secrets out of texts that people get to see: errors and what is stored of them.
+
+Authors are free to use a secret in an expression, and servers are free to repeat what they were sent; neither may
+bring it into an error, and with it into storage, logs and terminals.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+from urllib.parse import quote
+
+from flowhook.model import WorkflowError
+
+MASK: Final = "…"
+
+MIN_LENGTH: Final = 4
+"""Characters of a text that is taken out: a shorter one is no secret, and messages without it would be riddles."""
+
+
+def redact(text: str, secrets: Any) -> str:
+    """Return `text` without the texts in `secrets` (JSON): as they are, as JSON writes them, or as a URL does."""
+    for value in sorted(_spellings(secrets), key=len, reverse=True):
+        text = text.replace(value, MASK)
+    return text
+
+
+def redact_error(error: WorkflowError, secrets: Any) -> WorkflowError:
+    """Return `error` without the texts in `secrets`; see `redact`."""
+    if not secrets:
+        return error
+    type_, title, detail = (redact(text, secrets) for text in (error.type, error.title, error.detail))
+    return dataclasses.replace(error, type=type_, title=title, detail=detail)
+
+
+def _spellings(secrets: Any) -> set[str]:
+    return {
+        spelling
+        for value in _texts(secrets)
+        if len(value) >= MIN_LENGTH
+        for spelling in (value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], quote(value, ""))
+    }
+
+
+def _texts(value: Any) -> Iterator[str]:
+    items: Iterable[Any] = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for item in items:
+        yield from _texts(item)
+    if isinstance(value, str):
+        yield value

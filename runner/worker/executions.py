@@ -18,25 +18,26 @@ from google.protobuf.message import DecodeError
 from flowhook import logs
 from flowhook.errors import FlowhookError, UnavailableError
 from flowhook.event_input import workflow_input
-from flowhook.model import Event, JournalEntry
+from flowhook.model import Event, JournalEntry, WorkflowError
 from flowhook.wire import convert
 from runner import metrics, session
-from runner.calls import Caller
+from runner.calls import Caller, place_of
 from runner.guard.record import Record
 from runner.interpreter import effects
 from runner.interpreter.errors import USED_SECRETS, Kind, TaskFault, error
 from runner.interpreter.program import Program
 from runner.interpreter.run import Run
 from runner.interpreter.scope import Workflow
+from runner.secret_values import as_data
 from runner.worker.flows import Flows
-from runner.worker.secrets import Secrets, as_data
+from runner.worker.secrets import Secrets
 
 TURN_SECONDS: Final = 0.005
 """How long executions may run before the stream gets its turn."""
 
 LONG_TURN_SECONDS: Final = 0.1
 REST_SECONDS: Final = 0.01
-"""After a turn that took so long, by a slow expression, the stream gets more than one look: leases have to be renewed."""
+"""After a turn that took so long, by a slow expression, the stream gets more than one look, for its leases."""
 
 RETRY_SECONDS: Final = 0.5
 """Pause before the router is asked again for what an execution needs."""
@@ -182,6 +183,9 @@ class Executions:
             except TaskFault as problem:
                 self._end(execution, session.Faulted(problem.at(USED_SECRETS).error), "faulted")
                 return
+            except Exception as problem:  # noqa: BLE001 - it ends this execution, not the process with all the others
+                self._end(execution, session.Faulted(_defect(execution, problem)), "faulted")
+                return
             else:
                 execution.task = None
                 self._begin(execution, program, values)
@@ -189,10 +193,15 @@ class Executions:
 
     def _begin(self, execution: _Execution, program: Program, secrets: dict[str, bytes]) -> None:
         event = execution.event
+        try:
+            data = workflow_input(event)
+        except Exception as problem:  # noqa: BLE001 - the same
+            self._end(execution, session.Faulted(_defect(execution, problem)), "faulted")
+            return
         workflow = Workflow(
             id=event.id,
             definition=program.definition,
-            raw_input=workflow_input(event),
+            raw_input=data,
             started_at_ms=event.receive_time_ms,
             clock=_now_ms,
             secrets=as_data(secrets),
@@ -212,10 +221,8 @@ class Executions:
         self._record.assign(execution.lease)
         try:
             step = run.resume(result) if run.started else run.start()
-        except Exception as problem:
-            log.exception("interpreter failed", execution=execution.event.id)
-            detail = f"the interpreter failed ({type(problem).__name__}); this is a defect of Flowhook"
-            step = effects.Faulted(error(Kind.RUNTIME, detail))
+        except Exception as problem:  # noqa: BLE001 - the same
+            step = effects.Faulted(_defect(execution, problem))
         match step:
             case effects.Perform():
                 if execution.durable < execution.written:
@@ -238,8 +245,12 @@ class Executions:
         flow_id = execution.event.flow_id
 
         async def secret(name: str) -> bytes:
-            values = await self._secrets.resolve((name,), flow_id)
-            return values[name]
+            while True:  # for as long as the call may take
+                try:
+                    return (await self._secrets.resolve((name,), flow_id))[name]
+                except UnavailableError as problem:
+                    log.debug("router not available", reason=problem.reason)
+                    await asyncio.sleep(RETRY_SECONDS)
 
         result = await self._caller.perform(execution.event.id, effect, secret)
         if self._in_hand.get(execution.lease) is not execution:
@@ -279,6 +290,12 @@ def perform_all(effects_: Collection[session.Effect], executions: Executions) ->
                 executions.abandon(lease)
             case _:
                 pass
+
+
+def _defect(execution: _Execution, problem: Exception) -> WorkflowError:
+    cause = type(problem).__name__
+    log.error("interpreter failed", execution=execution.event.id, cause=cause, place=place_of(problem))
+    return error(Kind.RUNTIME, f"the interpreter failed ({cause}); this is a defect of Flowhook")
 
 
 def _now_ms() -> int:

@@ -67,7 +67,7 @@ class Flows:
             raise _translated(error) from None
         try:
             return compile_program(orjson.loads(answer.flow.definition), self._compiler)
-        except (ValueError, KeyError, TypeError) as problem:
+        except (ValueError, KeyError, TypeError, AttributeError) as problem:
             raise fault(Kind.CONFIGURATION, f"this runner can't run {flow_id}: {problem}") from None
 
 

@@ -68,6 +68,7 @@ class Router(
     def __init__(self):
         self.definitions = {}
         self.secrets = {}
+        self.away = 0  # requests for secrets that are yet to be refused
         self.streams: list[Stream] = []
         self.kept: set[bytes] | None = None
         self.settles = True
@@ -150,6 +151,9 @@ class Router(
         )
 
     async def ResolveSecrets(self, request, context):  # noqa: N802
+        if self.away:
+            self.away -= 1
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
         values = {name: self.secrets[name] for name in request.names if name in self.secrets}
         return secret_service_pb2.ResolveSecretsResponse(values=values)
 
@@ -172,13 +176,13 @@ class Router(
         await self.until(lambda: len(self.streams) >= count)
         return self.streams[-1]
 
-    def assignment(self, flow_id, body=None, *, revision=1, journal=(), attempt=1):
+    def assignment(self, flow_id, body=None, *, revision=1, journal=(), attempt=1, receive_time_ms=1_700_000_000_000):
         """Return an assignment of a new execution; its lease is short and unique."""
         self.leases += 1
         event = Event(
             ids.mint(ids.slot_of(flow_id)),
             flow_id,
-            1_700_000_000_000,
+            receive_time_ms,
             None,
             "",
             "POST",

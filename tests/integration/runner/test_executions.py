@@ -3,6 +3,18 @@
 from __future__ import annotations
 
 import orjson
+import pytest
+from aiohttp import web
+
+
+@pytest.fixture
+async def settings(settings, http_server):
+    """Let `twitter.post` reach somebody who takes everything."""
+
+    async def take(_request):
+        return web.json_response({"data": {"id": "1"}}, status=201)
+
+    return settings.model_copy(update={"twitter_base_url": await http_server(take)})
 
 
 async def test_a_flow_of_set_switch_and_do_completes(router, served):
@@ -27,3 +39,35 @@ async def test_a_flow_of_set_switch_and_do_completes(router, served):
     assert orjson.loads(outcome.completed.output) == {"review": "o-1", "total": 130}
     outcome = await router.run(stream, "orders", {"id": "o-2", "items": [{"price": 6}]})
     assert orjson.loads(outcome.completed.output) == {"accepted": "o-2"}
+
+
+async def test_an_event_that_no_input_can_be_made_of_faults_and_harms_nobody(router, served):
+    router.define("good", [{"run": {"set": {"n": "${ .body.n }"}}}])
+    stream = await router.attached()
+    await router.run(stream, "good", {"n": 1})
+    bad = router.assignment("good", receive_time_ms=2**62)
+    router.assign(stream, bad, good := router.assignment("good", {"n": 2}))
+    outcome = await router.outcome(bad.lease)
+    assert (outcome.faulted.type.rpartition("/")[2], outcome.faulted.status) == ("runtime", 500)
+    assert orjson.loads((await router.outcome(good.lease)).completed.output) == {"n": 2}
+    assert router.streams == [stream]
+
+
+async def test_a_definition_that_breaks_the_compiler_faults_and_harms_nobody(router, served):
+    router.define("good", [{"run": {"set": {"n": 1}}}])
+    router.define("bad", [{"run": "no mapping"}])
+    router.define("worse", None)
+    stream = await router.attached()
+    for flow in ("bad", "worse"):
+        assert (await router.run(stream, flow)).faulted.type.endswith("/configuration")
+    assert (await router.run(stream, "good")).completed.output == b'{"n":1}'
+    assert router.streams == [stream]
+
+
+async def test_a_router_that_is_away_when_a_component_asks_for_its_secret_is_asked_again(router, served):
+    router.secrets["twitter"] = b'{"bearer_token": "t"}'
+    router.away = 2
+    router.define("post", [{"post": {"call": "twitter.post", "with": {"text": "hello"}}}])
+    stream = await router.attached()
+    outcome = await router.run(stream, "post")
+    assert (router.away, outcome.completed.output) == (0, b'{"id":"1"}')

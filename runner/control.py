@@ -91,23 +91,40 @@ class Execute:
         definition: of the flow, canonical JSON.
         event: serialized; its ID is the execution's.
         secrets: all that there are, by name.
+        trace: whether to send `Traced` for each task.
+        until: name or JSON Pointer of a task to stop after; empty: none.
     """
 
     settings: RunnerSettings
     definition: bytes
     event: bytes
     secrets: Mapping[str, bytes]
+    trace: bool = False
+    until: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """Child to parent: a task has ended; `entry` is what `worker.tracing.describe` says of it."""
+
+    entry: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Child to parent: how what `Execute` asked for ended: `output` as JSON, or an error."""
+    """Child to parent: how what `Execute` asked for ended: `output` as JSON, or an error.
+
+    Attributes:
+        output: of the workflow, or of the task that was asked for.
+        reached: whether it stopped after that task.
+    """
 
     output: bytes | None
     error: WorkflowError | None
+    reached: bool = False
 
 
-Message = Begin | Drain | Attached | Detached | Reported | Execute | Ended
+Message = Begin | Drain | Attached | Detached | Reported | Execute | Traced | Ended
 
 
 class Pipe:
@@ -165,11 +182,16 @@ def _encode(message: Message) -> bytes:
                 "definition": _text(message.definition),
                 "event": _text(message.event),
                 "secrets": {name: _text(value) for name, value in message.secrets.items()},
+                "trace": message.trace,
+                "until": message.until,
             }
+        case Traced(entry=entry):
+            body = {"entry": _text(entry)}
         case Ended():
             body = {
                 "output": None if message.output is None else _text(message.output),
                 "error": message.error and message.error.as_dict(),
+                "reached": message.reached,
             }
         case Drain(seconds=seconds):
             body = {"seconds": seconds}
@@ -203,11 +225,16 @@ def _decode(line: bytes) -> Message:
                 definition=base64.b64decode(body["definition"]),
                 event=base64.b64decode(body["event"]),
                 secrets={name: base64.b64decode(value) for name, value in body["secrets"].items()},
+                trace=body["trace"],
+                until=body["until"],
             )
+        case "Traced":
+            return Traced(base64.b64decode(body["entry"]))
         case "Ended":
             return Ended(
                 output=None if body["output"] is None else base64.b64decode(body["output"]),
                 error=WorkflowError(**body["error"]) if body["error"] else None,
+                reached=body["reached"],
             )
         case "Drain":
             return Drain(body["seconds"])

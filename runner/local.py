@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import orjson
@@ -24,9 +24,22 @@ class Completed:
     output: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The task that the run was to stop after has ended; `output` is the task's, as JSON."""
+
+    output: bytes
+
+
 async def run_document(
-    document: FlowDocument, event: Event, settings: RunnerSettings, secrets: Mapping[str, bytes]
-) -> Completed | WorkflowError:
+    document: FlowDocument,
+    event: Event,
+    settings: RunnerSettings,
+    secrets: Mapping[str, bytes],
+    *,
+    trace: Callable[[bytes], None] | None = None,
+    until: str = "",
+) -> Completed | Stopped | WorkflowError:
     """Execute a checked document in a process of its own and say how it ended.
 
     Args:
@@ -34,6 +47,8 @@ async def run_document(
         event: that starts it; its ID is the execution's.
         settings: limits, timeouts and whether private addresses may be called; no router is used.
         secrets: values by name, for `$secrets` and for components.
+        trace: is told of each task when it ends; see `worker.tracing.describe`.
+        until: name or JSON Pointer of a task to stop after; empty: none.
 
     Raises:
         OSError: the process can't be started.
@@ -47,9 +62,11 @@ async def run_document(
                 definition=orjson.dumps(document.definition),
                 event=convert.event_to_bytes(event),
                 secrets=secrets,
+                trace=trace is not None,
+                until=until,
             )
         )
-        answer = asyncio.create_task(child.pipe.receive())
+        answer = asyncio.create_task(_answer(child.pipe, trace))
         verdict = asyncio.create_task(child.watch(settings))
         tasks += [answer, verdict]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -57,8 +74,8 @@ async def run_document(
             problem = verdict.result()
             return problem.error or error(Kind.RUNTIME, f"the process was killed: {problem.reason}")
         match answer.result():
-            case control.Ended(output=bytes() as output):
-                return Completed(output)
+            case control.Ended(output=bytes() as output, reached=reached):
+                return Stopped(output) if reached else Completed(output)
             case control.Ended(error=WorkflowError() as problem_):
                 return problem_
         return error(Kind.RUNTIME, f"the process died ({await child.process.wait()})")
@@ -67,3 +84,13 @@ async def run_document(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await child.close()
+
+
+async def _answer(pipe: control.Pipe, trace: Callable[[bytes], None] | None) -> control.Message | None:
+    """Return what the child says in the end, and hand on what it says of tasks before."""
+    while True:
+        message = await pipe.receive()
+        if not isinstance(message, control.Traced):
+            return message
+        if trace is not None:
+            trace(message.entry)

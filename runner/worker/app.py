@@ -43,7 +43,8 @@ async def work(pipe: control.Pipe, record: Record) -> None:
         case control.Begin():
             await _serve(order, pipe, record)
         case control.Execute():
-            pipe.send(await single.execute(order, record))
+            logs.configure(level="warning")  # on stderr: stdout is the output's
+            pipe.send(await single.execute(order, record, pipe))
             await pipe.flush()
         case _:
             os._exit(0)

@@ -21,10 +21,11 @@ from runner.interpreter.run import Run
 from runner.interpreter.scope import Workflow
 from runner.outbound import HttpClient
 from runner.worker.secrets import as_data
+from runner.worker.tracing import ReachedError, Tracer
 
 
-async def execute(order: control.Execute, record: Record) -> control.Ended:
-    """Run to the end and say how it ended."""
+async def execute(order: control.Execute, record: Record, pipe: control.Pipe) -> control.Ended:
+    """Run to the end, or until the task that was asked for, and say how it ended; traces go into `pipe`."""
     program = compile_program(orjson.loads(order.definition), Evaluator(record))
     event = convert.event_from_bytes(order.event)
 
@@ -43,20 +44,25 @@ async def execute(order: control.Execute, record: Record) -> control.Ended:
         clock=lambda: time.time_ns() // 1_000_000,
         secrets=secrets,
     )
-    run = Run(program, workflow)
+    report = (lambda entry: pipe.send(control.Traced(entry))) if order.trace else None
+    run = Run(program, workflow, observer=Tracer(report, order.until) if report or order.until else None)
     async with HttpClient(allow_private_addresses=order.settings.allow_private_addresses) as http:
         caller = Caller(components(), http, order.settings)
-        step = run.start()
-        while True:
-            match step:
-                case effects.Perform():
-                    step = run.resume(await caller.perform(event.id, step, secret))
-                case effects.Pause():
-                    step = run.resume()
-                case effects.Completed(output=output):
-                    return control.Ended(output, None)
-                case effects.Faulted(error=problem_):
-                    return control.Ended(None, problem_)
+        try:
+            step = run.start()
+            while True:
+                match step:
+                    case effects.Perform():
+                        step = run.resume(await caller.perform(event.id, step, secret))
+                    case effects.Pause():
+                        await pipe.flush()
+                        step = run.resume()
+                    case effects.Completed(output=output):
+                        return control.Ended(output, None)
+                    case effects.Faulted(error=problem_):
+                        return control.Ended(None, problem_)
+        except ReachedError as end:
+            return control.Ended(end.output, None, reached=True)
 
 
 def _secret(secrets: Mapping[str, bytes], name: str) -> bytes:

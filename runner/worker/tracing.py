@@ -1,0 +1,80 @@
+"""What `flowhook exec --trace` and `--until` see of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from flowhook import limits
+from flowhook.document.tasks import kind_of
+from runner.interpreter import data
+from runner.interpreter.errors import TaskFault
+from runner.interpreter.observing import Observation
+
+
+class ReachedError(Exception):
+    """The task that the run was to stop after has ended; `output` is what it handed on, as JSON."""
+
+    def __init__(self, output: bytes) -> None:
+        super().__init__()
+        self.output = output
+
+
+class Tracer:
+    """An observer that reports tasks and stops the run after one of them."""
+
+    def __init__(self, report: Callable[[bytes], None] | None, until: str) -> None:
+        """Prepare.
+
+        Args:
+            report: takes what `describe` makes of each task; None: nobody wants to know.
+            until: name or JSON Pointer of the task to stop after; empty: none.
+        """
+        self._report = report
+        self._until = until
+
+    def __call__(self, seen: Observation) -> None:
+        """Report a task that has ended.
+
+        Raises:
+            ReachedError: it is the one to stop after, and did not fault.
+        """
+        if self._report is not None:
+            self._report(describe(seen))
+        if self._until in (seen.node.name, seen.node.pointer) and seen.error is None:
+            raise ReachedError(data.encode_result(seen.output, "the task's output"))
+
+
+def describe(seen: Observation) -> bytes:
+    """Return a task that has ended as a JSON object.
+
+    `{task, name, kind, status, input}`; `iteration` within loops; `output` and `then` unless it faulted, else `error`;
+    `context` when it exported one. `status` is completed, skipped or faulted. A value of more than
+    `limits.MAX_RESULT_BYTES` is told by its size.
+    """
+    node = seen.node
+    entry: dict[str, Any] = {"task": node.pointer, "name": node.name, "kind": kind_of(node.definition)}
+    if seen.iterations:
+        entry["iteration"] = seen.iterations
+    entry["status"] = "faulted" if seen.error else "skipped" if seen.skipped else "completed"
+    entry["input"] = _shown(seen.input)
+    if seen.error is not None:
+        entry["error"] = seen.error.as_dict()
+        return orjson.dumps(entry)
+    entry["output"] = _shown(seen.output)
+    if node.export.transform is not None and not seen.skipped:
+        entry["context"] = _shown(seen.context)
+    entry["then"] = seen.then
+    return orjson.dumps(entry)
+
+
+def _shown(value: Any) -> Any:
+    try:
+        encoded = data.encode(value)
+    except TaskFault:
+        return "(nested too deeply)"
+    if len(encoded) > limits.MAX_RESULT_BYTES:
+        return f"({len(encoded)} bytes)"
+    return orjson.Fragment(encoded)

@@ -99,6 +99,10 @@ class MemoryRouter(
         self.secrets[name] = value
         self._tell(secret_name=name)
 
+    def delete_secret(self, name):
+        del self.secrets[name]
+        self._tell(secret_name=name)
+
     def _tell(self, **change):
         self.revision += 1
         self.history.append((self.revision, change))

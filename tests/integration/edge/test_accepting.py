@@ -293,6 +293,42 @@ async def test_a_changed_secret_is_in_force_at_once(edge, sign, hmac_auth):
     assert (await edge.post("/hook/orders", b"{}", sign(b"{}", b"another secret"))).status == 202
 
 
+async def test_a_revoked_secret_is_out_of_force_within_a_second_and_the_one_beside_it_goes_on(edge, sign):
+    edge.router.put_secret("old", b"the old one")
+    edge.router.put_flow("orders", auth={"hmac": {"secrets": ["key", "old"], "header": "X-Signature"}})
+    old = sign(b"{}", b"the old one")
+    assert (await edge.post("/hook/orders", b"{}", old)).status == 202
+    edge.router.delete_secret("old")
+    async with asyncio.timeout(1):
+        while (await edge.post("/hook/orders", b"{}", old)).status == 202:
+            pass
+    assert (await edge.post("/hook/orders", b"{}", old)).status == 401
+    assert (await edge.post("/hook/orders", b"{}", sign(b"{}"))).status == 202
+    assert {event.principal.secret for event in edge.events()} == {"old", "key"}
+    edge.router.delete_secret("key")
+    async with asyncio.timeout(1):
+        while (await edge.post("/hook/orders", b"{}", sign(b"{}"))).status == 202:
+            pass
+
+
+@pytest.mark.parametrize("method", ["POST", "GET", "PUT", "DELETE"])
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("multipart/form-data; boundary=b", b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--b--\r\n'),
+        ("application/x-www-form-urlencoded", b"a=1&b=%20+"),
+        ("text/plain", b""),
+    ],
+)
+async def test_the_raw_bytes_are_signed_whatever_the_method_and_the_type(edge, hmac_auth, method, content_type, body):
+    edge.router.put_flow("orders", auth=hmac_auth, methods=["POST", "GET", "PUT", "DELETE"])
+    signature = hmac.new(b"a secret of sixteen", body, hashlib.sha256).hexdigest()
+    headers = [("Content-Type", content_type), ("X-Signature", signature)]
+    assert (await edge.post("/hook/orders", body, headers, method)).status == 202
+    assert (await edge.post("/hook/orders", body + b" ", headers, method)).status == 401
+    assert [event.body for event in edge.events()] == [body]
+
+
 @pytest.mark.parametrize("error", [UnavailableError("restarting"), InternalError("crashed")])
 async def test_a_call_that_failed_after_storing_is_repeated_and_stores_nothing_twice(edge, error):
     edge.router.put_flow("open")

@@ -162,6 +162,76 @@ async def test_a_body_that_is_no_json_is_refused(edge, body):
     assert edge.events() == []
 
 
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"GET\r\n\r\n", "REQUEST_MALFORMED"),
+        (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", "HEADER_MALFORMED"),
+        (b"GET / HTTP/1.1\r\n\r\n", "HOST_INVALID"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", "FRAMING_INVALID"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nExpect: x\r\n\r\n", "EXPECTATION_UNKNOWN"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 70_000, "HEADER_TOO_LARGE"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: br\r\n\r\n", "TRANSFER_CODING_UNKNOWN"),
+        (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", "HTTP_VERSION_UNSUPPORTED"),
+    ],
+)
+async def test_what_is_no_request_is_told_why(edge, data, reason):
+    sender = await edge.connect()
+    sender.write(data)
+    assert refusal(await sender.response())[1] == reason
+    assert await sender.at_eof() == b""
+
+
+class TestRefusedAndGoingOn:
+    """After a refusal the next request on the connection is a request of its own, or there is none."""
+
+    @pytest.mark.parametrize(
+        ("method", "target", "headers", "status"),
+        [
+            ("POST", "/hook/nope", [], 404),
+            ("PUT", "/hook/open", [], 405),
+            ("POST", "/hook/inner", [], 403),
+            ("POST", "/hook/keyed", [], 401),
+            ("POST", "/hook/signed", [], 401),
+            ("POST", "/hook/open", JSON, 400),
+            ("POST", "/hook/busy", [], 429),
+            ("POST", "/hook/full", [], 503),
+            ("HEAD", "/hook/open", [], 200),
+        ],
+    )
+    @pytest.mark.parametrize("body", [b"", b"GET /hook/nope HTTP/1.1\r\nHost: smuggled\r\n\r\n", b"x" * 60_000])
+    async def test_the_connection_lives_on(self, edge, failure, method, target, headers, status, body):
+        edge.router.put_flow("inner", allow_from=["192.0.2.0/24"])
+        edge.router.put_flow("keyed", auth={"api_key": {"header": "X-Api-Key", "secret": "key"}})
+        for name, reason in (("busy", "RATE_LIMITED"), ("full", "STORAGE_FULL")):
+            edge.router.put_flow(name)
+            edge.router.reject[name] = failure(reason, retry_after=1)
+        sender = await edge.connect()
+        for _ in range(2):
+            assert (await sender.request(method, target, body=body, headers=headers)).status == status
+            assert (await sender.request("POST", "/hook/open", body=b"next")).status == 202
+        assert [event.body for event in edge.events()] == [b"next"] * 2
+
+    @pytest.mark.parametrize("target", ["/hook/nope", "/hook/keyed"])
+    @pytest.mark.parametrize(
+        "framing",
+        [
+            b"Content-Length: 70000\r\n\r\n",
+            b"Transfer-Encoding: chunked\r\n\r\n",
+            b"Content-Length: 9\r\nExpect: 100-continue\r\n\r\n",
+        ],
+    )
+    async def test_one_whose_body_is_not_read_ends(self, edge, target, framing):
+        edge.router.put_flow("keyed", auth={"api_key": {"header": "X-Api-Key", "secret": "key"}})
+        sender = await edge.connect()
+        sender.write(f"POST {target} HTTP/1.1\r\nHost: a\r\n".encode() + framing)
+        sender.write(b"0\r\n\r\nPOST /hook/open HTTP/1.1\r\nHost: smuggled\r\n\r\n")
+        answer = await sender.response()
+        assert (answer.status, answer.headers["connection"]) == (401 if "keyed" in target else 404, "close")
+        assert await sender.at_eof() == b""
+        assert edge.events() == []
+
+
 async def test_the_signature_is_checked_before_the_body_is_parsed(edge):
     assert refusal(await edge.post("/hook/signed", b"{"))[0] == 401
 

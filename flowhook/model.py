@@ -39,6 +39,7 @@ class Event(NamedTuple):
     headers: Headers
     body: bytes
     traceparent: str = ""
+    order_key: str = ""
 
 
 class Status(StrEnum):

@@ -100,6 +100,7 @@ def event_to_proto(event: Event) -> envelope_pb2.Event:
         headers=headers_to_proto(event.headers),
         body=event.body,
         traceparent=event.traceparent,
+        order_key=event.order_key,
     )
 
 
@@ -119,6 +120,7 @@ def event_from_proto(message: envelope_pb2.Event) -> Event:
         headers=headers_from_proto(message.headers),
         body=message.body,
         traceparent=message.traceparent,
+        order_key=message.order_key,
     )
 
 

@@ -185,8 +185,16 @@ async def test_what_is_no_request_is_told_why(edge, data, reason):
 class TestRefusedAndGoingOn:
     """After a refusal the next request on the connection is a request of its own, or there is none."""
 
+    @pytest.fixture(autouse=True)
+    def more_flows(self, router, failure):
+        router.put_flow("inner", allow_from=["192.0.2.0/24"])
+        router.put_flow("keyed", auth={"api_key": {"header": "X-Api-Key", "secret": "key"}})
+        for name, reason in (("busy", "RATE_LIMITED"), ("full", "STORAGE_FULL")):
+            router.put_flow(name)
+            router.reject[name] = failure(reason, retry_after=1)
+
     @pytest.mark.parametrize(
-        ("method", "target", "headers", "status"),
+        "refused",
         [
             ("POST", "/hook/nope", [], 404),
             ("PUT", "/hook/open", [], 405),
@@ -200,12 +208,8 @@ class TestRefusedAndGoingOn:
         ],
     )
     @pytest.mark.parametrize("body", [b"", b"GET /hook/nope HTTP/1.1\r\nHost: smuggled\r\n\r\n", b"x" * 60_000])
-    async def test_the_connection_lives_on(self, edge, failure, method, target, headers, status, body):
-        edge.router.put_flow("inner", allow_from=["192.0.2.0/24"])
-        edge.router.put_flow("keyed", auth={"api_key": {"header": "X-Api-Key", "secret": "key"}})
-        for name, reason in (("busy", "RATE_LIMITED"), ("full", "STORAGE_FULL")):
-            edge.router.put_flow(name)
-            edge.router.reject[name] = failure(reason, retry_after=1)
+    async def test_the_connection_lives_on(self, edge, refused, body):
+        method, target, headers, status = refused
         sender = await edge.connect()
         for _ in range(2):
             assert (await sender.request(method, target, body=body, headers=headers)).status == status
@@ -222,7 +226,6 @@ class TestRefusedAndGoingOn:
         ],
     )
     async def test_one_whose_body_is_not_read_ends(self, edge, target, framing):
-        edge.router.put_flow("keyed", auth={"api_key": {"header": "X-Api-Key", "secret": "key"}})
         sender = await edge.connect()
         sender.write(f"POST {target} HTTP/1.1\r\nHost: a\r\n".encode() + framing)
         sender.write(b"0\r\n\r\nPOST /hook/open HTTP/1.1\r\nHost: smuggled\r\n\r\n")

@@ -7,8 +7,9 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -37,17 +38,25 @@ def _exec(
     allow_private_addresses: Annotated[
         bool, typer.Option("--allow-private-addresses", help="Let it call private, loopback and link-local addresses.")
     ] = False,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Show input and output of each task on stderr; with --json, as JSON.")
+    ] = False,
+    until: Annotated[
+        str,
+        typer.Option("--until", metavar="TASK", help="Stop after this task (a name or /do/0/name); print its output."),
+    ] = "",
     json: Json = False,
 ) -> None:
     """Run one flow here, with no cluster: its output goes to stdout, a fault as JSON to stderr."""
     import orjson
 
-    from cli import flow_files
+    from cli import flow_files, tracing
     from cli.output import print_json
     from flowhook.client import calls
     from flowhook.config import RunnerSettings
+    from flowhook.errors import NotFoundError
     from flowhook.model import WorkflowError
-    from runner.local import run_document
+    from runner.local import Completed, run_document
 
     body = _body(input_)
     given = dict(map(_secret, secret or ()))
@@ -58,15 +67,37 @@ def _exec(
     event = calls.new_event(
         document.id, body, content_type="application/json", headers=(), dedupe_key="", event_id=None
     )
-    result = asyncio.run(run_document(document, event, settings, _secrets(document.workflow.use.secrets, given)))
+    if until:
+        _check_task(document.definition, until)
+    result = asyncio.run(
+        run_document(
+            document,
+            event,
+            settings,
+            _secrets(document.workflow.use.secrets, given),
+            trace=partial(tracing.print_entry, json=json) if trace else None,
+            until=until,
+        )
+    )
     if isinstance(result, WorkflowError):
         sys.stderr.buffer.write(orjson.dumps(result.as_dict()) + b"\n")
         raise typer.Exit(1)
+    if until and isinstance(result, Completed):
+        raise NotFoundError(f"the flow ended without coming to {until}", reason="TASK_NOT_REACHED")
     output = orjson.loads(result.output)
     if json:
         print_json(output)
     else:
         print(orjson.dumps(output, option=orjson.OPT_INDENT_2).decode())
+
+
+def _check_task(definition: Mapping[str, Any], until: str) -> None:
+    from flowhook.document.walk import walk
+
+    tasks = list(walk(definition))
+    if not any(until in (task.name, task.pointer) for task in tasks):
+        names = dict.fromkeys(task.name for task in tasks)
+        raise typer.BadParameter(f"--until: there is no task {until}; there are {', '.join(names)}")
 
 
 def _secrets(names: Iterable[str], given: Mapping[str, bytes]) -> dict[str, bytes]:

@@ -1,0 +1,65 @@
+"""All tasks of a definition, in the order in which they are written, whatever kind they are of.
+
+It walks plain JSON types, kinds included that are not executed yet, and passes over what has not the shape of a task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from flowhook.document.tasks import kind_of
+
+_BLOCKS: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
+    "do": (("do",),),
+    "for": (("do",),),
+    "fork": (("fork", "branches"),),
+    "listen": (("foreach", "do"),),
+    "try": (("try",), ("catch", "do")),
+}
+"""Where a kind of task has lists of tasks. Source: dsl-reference.md, "Do", "For", "Fork", "Listen", "Try"."""
+
+
+class PlacedTask(NamedTuple):
+    """A task and where it stands.
+
+    Attributes:
+        name: unique within its list.
+        pointer: JSON Pointer in the document, as errors name it: `/do/0/greet`.
+        kind: `set`, `call`, …; empty when it is of none.
+        task: as written.
+    """
+
+    name: str
+    pointer: str
+    kind: str
+    task: Mapping[str, Any]
+
+
+def walk(definition: Mapping[str, Any]) -> Iterator[PlacedTask]:
+    """Yield the tasks of a workflow; those within a task follow it."""
+    yield from _walk(definition.get("do"), "/do")
+
+
+def tasks_of(items: object, pointer: str) -> Iterator[PlacedTask]:
+    """Yield the tasks of one list, at `pointer`, without those within them."""
+    for index, item in enumerate(items if isinstance(items, list) else ()):
+        if isinstance(item, Mapping) and len(item) == 1:
+            ((name, task),) = item.items()
+            if isinstance(task, Mapping):
+                yield PlacedTask(name, f"{pointer}/{index}/{_escape(name)}", kind_of(task) or "", task)
+
+
+def _walk(items: object, pointer: str) -> Iterator[PlacedTask]:
+    for placed in tasks_of(items, pointer):
+        yield placed
+        for path in _BLOCKS.get(placed.kind, ()):
+            inner: Any = placed.task
+            for key in path:
+                inner = inner.get(key) if isinstance(inner, Mapping) else None
+            yield from _walk(inner, "/".join((placed.pointer, *path)))
+
+
+def _escape(name: str) -> str:
+    """Return a name as a reference token. Source: RFC 6901, section 3."""
+    return name.replace("~", "~0").replace("/", "~1")

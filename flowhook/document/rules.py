@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final
 
 from flowhook.document import scopes, unsupported
+from flowhook.document.builtins import ARGUMENTS
 from flowhook.document.http import HttpArguments
 from flowhook.document.problems import Path, Problem, suggestion
 from flowhook.document.schemas import check_schema
@@ -100,6 +101,9 @@ class _Rules:
                 return  # its arguments follow rules of their own
         arguments = task.get("with")
         yield from self.template(arguments, (*path, "with"), scopes.TASK)
+        if name in ARGUMENTS and self.unknown_function(name) is None:
+            given = arguments if "with" in task else {}
+            yield from check_shape(ARGUMENTS[name], given, (*path, "with")) if isinstance(given, dict) else ()
         if name != "http":
             return
         if "with" not in task:

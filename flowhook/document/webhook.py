@@ -59,7 +59,7 @@ def _check_expressions(value: object) -> Any:
     for place, text in _strings(value):
         if is_expression(text):
             try:
-                compile_accessor(strip(text))
+                compile_accessor(strip(text), variables=())
             except InvalidError as error:
                 problems.append((place, error.message))
     if problems:

@@ -13,8 +13,9 @@ from typing import Any
 
 import oauthlib.oauth1
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from flowhook.document.builtins import TwitterPost
 from runner.components.base import Context, component
 from runner.interpreter.errors import Kind, fault, shorten
 from runner.outbound import Response
@@ -22,15 +23,6 @@ from runner.outbound import Response
 _UNAUTHORIZED = 401
 _FORBIDDEN = 403
 _ERRORS_FROM = 300
-
-
-class Arguments(BaseModel):
-    """`with` of a `call: twitter.post`."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    text: str = Field(min_length=1)
-    secret: str = "twitter"  # noqa: S105 - the name of a secret
 
 
 class _UserContext(BaseModel):
@@ -51,7 +43,7 @@ class _Credentials(BaseModel):
 
 
 @component("twitter.post")
-async def post(arguments: Arguments, context: Context) -> Any:
+async def post(arguments: TwitterPost, context: Context) -> Any:
     """Publish a post; returns `{id, text}` as X answers."""
     credentials = _credentials(await context.secret(arguments.secret), arguments.secret)
     url = context.settings.twitter_base_url.rstrip("/") + "/2/tweets"

@@ -229,3 +229,16 @@ def test_a_callback_is_checked_like_a_webhook():
 def test_a_webhook_does_not_change():
     with pytest.raises(ValidationError, match="frozen"):
         webhook().subpaths = True
+
+
+@pytest.mark.parametrize(
+    ("place", "keys"),
+    [
+        ("respond.body.x", {"respond": {"body": {"x": "${ $context.x }"}}}),
+        ("respond.headers.X", {"respond": {"headers": {"X": '${ "a \\($secrets.x)" }'}}}),
+        ("dedupe.key", {"dedupe": {"key": "${ $input.id }"}}),
+    ],
+)
+def test_expressions_outside_of_a_flow_know_no_variables(place, keys):
+    assert fault(**keys)[0] == place
+    assert "unknown variable $" in fault(**keys)[1]

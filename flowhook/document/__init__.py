@@ -4,11 +4,13 @@
 - `workflow`, `tasks`, `dataflow`, `http`: the DSL's part as models, under the DSL's names.
 - `webhook`, `auth`, `execution`: our part.
 - `source`, `shape`, `rules`, `unsupported`: how a file is read and what is checked.
+- `hints`: what is valid and hardly meant.
 - `duration`, `size`: PT5M and 10MiB.
 
 Models are immutable and hold what was written: they evaluate nothing, and know no storage, transport or secret value.
 """
 
+from flowhook.document.hints import warnings
 from flowhook.document.loader import FlowDocument, canonical, load_definition, parse
 
-__all__ = ["FlowDocument", "canonical", "load_definition", "parse"]
+__all__ = ["FlowDocument", "canonical", "load_definition", "parse", "warnings"]

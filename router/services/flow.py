@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
+from contextlib import aclosing
 from typing import Final
 
 from flowhook import limits
-from flowhook.document import FlowDocument, canonical, parse
+from flowhook.document import FlowDocument, canonical, parse, warnings
 from flowhook.errors import Fault, InvalidError, InvalidFlowError, NotFoundError
 from flowhook.model import Change, Flow
 from flowhook.v1 import flow_service_pb2 as pb
@@ -59,15 +60,13 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
             applied = [await self._preview(draft) for draft in drafts]
         else:
             applied = await self._registry.apply_flows(drafts, now_ms=self._now_ms())
-            for flow, change in applied:
-                if change is not Change.UNCHANGED:
-                    await self._flows.refresh(flow.id)
+            await self._flows.catch_up()
         return pb.ApplyFlowsResponse(
             flows=[
                 pb.AppliedFlow(
                     flow=convert.flow_to_proto(flow),
                     change=convert.change_to_proto(change),
-                    warnings=await self._warnings(document),
+                    warnings=[*warnings(document), *await self._unset_secrets(document)],
                 )
                 for (flow, change), document in zip(applied, documents, strict=True)
             ]
@@ -121,7 +120,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         del context
         if not await self._registry.delete_flow(request.flow_id):
             raise _no_flow(request.flow_id)
-        await self._flows.refresh(request.flow_id)
+        await self._flows.catch_up()
         return pb.DeleteFlowResponse()
 
     @guarded.method
@@ -129,20 +128,23 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         self, request: pb.WatchFlowsRequest, context: guarded.Context
     ) -> None:
         """Stream changes of flows and secrets."""
-        async for revision, changes in self._watch.follow(request.start_revision, limits.WATCH_PROGRESS_SECONDS):
-            for change in changes:
-                if change.flow_id:
-                    await context.write(pb.WatchFlowsResponse(revision=change.revision, flow_id=change.flow_id))
-                else:
-                    await context.write(pb.WatchFlowsResponse(revision=change.revision, secret_name=change.secret_name))
-            if not changes:
-                await context.write(pb.WatchFlowsResponse(revision=revision, progress=pb.Progress()))
+        async with aclosing(self._watch.follow(request.start_revision, limits.WATCH_PROGRESS_SECONDS)) as news:
+            async for revision, changes in news:
+                for change in changes:
+                    if change.flow_id:
+                        await context.write(pb.WatchFlowsResponse(revision=change.revision, flow_id=change.flow_id))
+                    else:
+                        await context.write(
+                            pb.WatchFlowsResponse(revision=change.revision, secret_name=change.secret_name)
+                        )
+                if not changes:
+                    await context.write(pb.WatchFlowsResponse(revision=revision, progress=pb.Progress()))
 
     async def _set_paused(self, flow_id: str, *, paused: bool) -> Flow:
         flow = await self._registry.set_paused(flow_id, paused=paused)
         if flow is None:
             raise _no_flow(flow_id)
-        await self._flows.refresh(flow_id)
+        await self._flows.catch_up()
         return flow
 
     async def _preview(self, draft: FlowDraft) -> tuple[Flow, Change]:
@@ -156,7 +158,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         same = (stored.document, stored.definition) == (draft.document, draft.definition)
         return stored, Change.UNCHANGED if same else Change.UPDATED
 
-    async def _warnings(self, document: FlowDocument) -> list[str]:
+    async def _unset_secrets(self, document: FlowDocument) -> list[str]:
         verifying = set() if document.webhook is None else set(document.webhook.secret_names())
         used = set(document.workflow.use.secrets)
         there = await self._registry.get_secrets(verifying | used)

@@ -1,0 +1,48 @@
+import pytest
+
+from flowhook.document import parse, warnings
+
+HEAD = "document: {dsl: 1.0.3, namespace: default, name: orders, version: 1.0.0, title: 'of ${ .x }'}\n"
+
+
+def warnings_of(text):
+    return warnings(parse((HEAD + text).encode(), functions={"f"}))
+
+
+@pytest.mark.parametrize(
+    ("document", "key", "quoted"),
+    [
+        ("do: [{a: {set: {b: 'Hello ${ .a }'}}}]", "do[0].a.set.b", "${ .a }"),
+        ("do: [{a: {set: {b: ['${ .a } and ${ .b', 1]}}}]", "do[0].a.set.b[0]", "${ .a }"),
+        ("do: [{a: {set: {metadata: 'x ${ .a }'}}}]", "do[0].a.set.metadata", "${ .a }"),
+        ("do: [{a: {do: [{b: {call: f, with: {c: 'x${.d}'}}}]}}]", "do[0].a.do[0].b.with.c", "${.d}"),
+        (
+            "do: [{a: {call: http, with: {method: get, endpoint: 'https://x.y/${.id}'}}}]",
+            "do[0].a.with.endpoint",
+            "${.id}",
+        ),
+        ("do: [{a: {set: {b: 1}, output: {as: {c: 'x ${ . }'}}}}]", "do[0].a.output.as.c", "${ . }"),
+        (
+            "do: [{a: {raise: {error: {type: https://x.y, status: 500, detail: 'no ${ .a }'}}}}]",
+            "do[0].a.raise.error.detail",
+            "${ .a }",
+        ),
+        ("do: []\nwebhook: {auth: none, respond: {body: {id: 'is ${ .id }'}}}", "webhook.respond.body.id", "${ .id }"),
+    ],
+)
+def test_an_expression_inside_a_longer_text_is_told_of(document, key, quoted):
+    (warning,) = warnings_of(document)
+    assert warning.startswith(f"{key}: '{quoted}' is no expression")
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "do: [{a: {set: {b: '${ \"Hello \\(.a)\" }', c: ' ${ .a } ', d: '$ {x}', e: '${', f: '$5 {x}'}}}]",
+        "do: [{a: {set: {b: 1}, metadata: {note: 'x ${ .a }'}}}]",
+        "do: [{a: {set: {b: 1}, input: {schema: {document: {description: 'x ${ .a }'}}}}}]",
+        "do: [{a: {if: .b, set: '${ {c: \"${ }\"} }'}}]",
+    ],
+)
+def test_what_is_meant_as_it_stands_is_not(document):
+    assert warnings_of(document) == []

@@ -1,0 +1,85 @@
+"""Programs that crash the child, not only freeze it: a real runner on a real router, with its real storage."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+from support.routers import running_router
+
+from flowhook.config import RunnerSettings
+from flowhook.model import Status
+from flowhook.process import Lifecycle
+from runner import app
+
+MAX_ATTEMPTS = 3
+
+SEGMENTATION_FAULT = "reduce range(100000) as $i (0; [.])"
+"""Overflows the stack of the jq binding, which is written in C, when it makes a Python value of so deep an array."""
+
+
+def document(name, *tasks):
+    lines = "\n".join(f"  - {task}" for task in tasks)
+    return f"document: {{dsl: 1.0.3, namespace: default, name: {name}, version: 1.0.0}}\ndo:\n{lines}\n".encode()
+
+
+@asynccontextmanager
+async def running_runner(router):
+    settings = RunnerSettings(
+        router=router.target, token=router.token("runner"), process_name="runner-1", allow_private_addresses=True,
+        drain_seconds=0.5,
+    )  # fmt: skip
+    lifecycle = Lifecycle(name=settings.process_name, role="runner")
+    serving = asyncio.create_task(app.serve(settings, lifecycle))
+    try:
+        yield
+    finally:
+        lifecycle.stop.set()
+        await serving
+
+
+@pytest.fixture
+async def client(tmp_path):
+    async with (
+        running_router(tmp_path, max_attempts=MAX_ATTEMPTS) as router,
+        running_runner(router),
+        router.client() as client,
+    ):
+        yield client
+
+
+async def ended(client, execution_id):
+    async with asyncio.timeout(60):
+        while True:
+            execution = (await client.executions.get(execution_id)).execution
+            if execution.status.ended:
+                return execution
+            await asyncio.sleep(0.1)
+
+
+async def test_an_expression_that_crashes_the_child_faults_at_the_limit_and_no_neighbour_is_charged(
+    client, http_server
+):
+    release, calls = asyncio.Event(), []
+
+    async def answer(request):
+        calls.append(request.headers["Idempotency-Key"])
+        await release.wait()
+        return web.json_response({"ok": True})
+
+    call = f"ask: {{call: http, with: {{method: post, endpoint: '{await http_server(answer)}'}}}}"
+    crash = f"crash: {{set: {{x: '${{ {SEGMENTATION_FAULT} }}'}}}}"
+    await client.flows.apply([document("calls", call), document("crashes", crash)])
+    neighbours = [await client.ingest("calls", {}) for _ in range(3)]
+    while len(set(calls)) < len(neighbours):
+        await asyncio.sleep(0.05)
+    culprit = await ended(client, await client.ingest("crashes", {}))
+    assert (culprit.status, culprit.attempts) == (Status.FAULTED, MAX_ATTEMPTS)
+    assert culprit.error.type.endswith("/runtime")
+    release.set()
+    for neighbour in [await ended(client, execution_id) for execution_id in neighbours]:
+        assert (neighbour.status, neighbour.attempts) == (Status.COMPLETED, 1)
+    # each was in flight at every crash; by its key the receiver knows it for the same one
+    assert len(set(calls)) == len(neighbours)

@@ -71,7 +71,7 @@ class Started(NamedTuple):
 
 
 class Requeued(NamedTuple):
-    """An execution waits for a runner again; `attempts` are those charged so far."""
+    """An execution lost its lease and waits for a runner again; `attempts` are those charged so far."""
 
     seq: int
     attempts: int
@@ -101,13 +101,14 @@ StateChange = Started | Requeued | Journaled | Ended
 
 
 class Unfinished(NamedTuple):
-    """An execution that has not ended, as found at start-up."""
+    """An execution that has not ended, as found at start-up. `requeued`: whether it ever was (see `Requeued`)."""
 
     seq: int
     event_id: str
     flow_id: str
     flow_revision: int
     attempts: int
+    requeued: bool = False
 
 
 class Work(NamedTuple):
@@ -203,7 +204,11 @@ class ShardState(Protocol):
         ...
 
     async def work(self, seqs: Collection[int]) -> dict[int, Work]:
-        """Return what runners need of executions that have not ended; missing where there is none."""
+        """Return what runners need of executions that have not ended; missing where there is none.
+
+        Of those with large payloads it may return the first few only, in the order of `seqs` and at least one: ask
+        again for the others.
+        """
         ...
 
     async def find(self, execution_id: str) -> ExecutionRecord | None:
@@ -231,6 +236,8 @@ class ShardState(Protocol):
 
     async def expire(self, *, ended_before_ms: int, limit: int = DEFAULT_PAGE) -> int:
         """Remove ended executions with their events, journals and blobs, and dedupe keys that are past.
+
+        So are revisions of flows that were deleted before that time too, once no execution of them is left.
 
         Returns:
             How many executions were removed.
@@ -265,7 +272,11 @@ class Registry(Protocol):
         ...
 
     async def delete_flow(self, flow_id: str) -> bool:
-        """Delete a flow; false when there was none. Its revisions stay readable while executions of them are kept."""
+        """Delete a flow; false when there was none.
+
+        Its revisions stay readable while executions of them are kept, and until `expire` is told of a time after the
+        deletion: an event may be on its way. Their numbers are not used again.
+        """
         ...
 
     async def set_secret(self, name: str, sealed: bytes, *, now_ms: int) -> SecretInfo:

@@ -19,6 +19,11 @@ _DELETES = [
     Bulk("DELETE FROM journal WHERE seq IN ({rows})", 0),
 ]
 
+_FORGET_REVISIONS = (
+    "DELETE FROM flow_revision WHERE flow_id IN (SELECT f.flow_id FROM flow f LEFT JOIN flow_key k USING (flow_id)"
+    " WHERE f.deleted AND f.deleted < ? AND NOT EXISTS (SELECT 1 FROM execution WHERE flow = k.key))"
+)
+
 
 class Expired(NamedTuple):
     """How many executions a step removed, the blobs that are no longer needed, and whether more is to be done."""
@@ -53,10 +58,12 @@ class ExpireOperation:
             (now_ms, self.STEP),
         ).rowcount
         found = connection.execute(
-            "SELECT seq, flow FROM execution WHERE end_time_ms < ? ORDER BY end_time_ms LIMIT ?",
+            "SELECT seq FROM execution WHERE end_time_ms < ? ORDER BY end_time_ms LIMIT ?",
             (min(before_ms, UNENDED), limit),
         ).fetchall()
         more = keys == self.STEP or len(found) == limit
+        if not more:
+            connection.execute(_FORGET_REVISIONS, (before_ms,))
         if not found:
             return Expired(0, [], more)
         # The highest number may be among them: remember it, so that it is never used again.
@@ -64,22 +71,7 @@ class ExpireOperation:
             "INSERT INTO counter (name, value) SELECT 'seq', max(seq) FROM execution WHERE true"
             " ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)"
         )
-        seqs = [(seq,) for seq, _ in found]
-        blobs = [name for (name,) in _BLOBS.fetch(connection, seqs)]
+        blobs = [name for (name,) in _BLOBS.fetch(connection, found)]
         for delete in _DELETES:
-            delete.run(connection, seqs)
-        for flow in {flow for _, flow in found}:
-            forget_deleted_flow(connection, flow)
+            delete.run(connection, found)
         return Expired(len(found), blobs, more)
-
-
-def forget_deleted_flow(connection: sqlite3.Connection, key: int) -> None:
-    """Remove a deleted flow's revisions when no execution of it is left."""
-    if connection.execute("SELECT 1 FROM execution WHERE flow = ? LIMIT 1", (key,)).fetchone():
-        return
-    row = connection.execute(
-        "SELECT flow_id FROM flow JOIN flow_key USING (flow_id) WHERE key = ? AND deleted", (key,)
-    ).fetchone()
-    if row:
-        connection.execute("DELETE FROM flow_revision WHERE flow_id = ?", row)
-        connection.execute("DELETE FROM flow WHERE flow_id = ?", row)

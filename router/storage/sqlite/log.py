@@ -12,12 +12,15 @@ from flowhook import limits
 from flowhook.errors import FlowhookError
 from router.storage.interface import Appended, LoggedEvent, NewEvent
 from router.storage.sqlite.blobs import BlobDirectory
-from router.storage.sqlite.errors import STORAGE_FULL, StorageError, storage_full, translate
+from router.storage.sqlite.errors import STORAGE_FULL, StorageError, storage_full, translate, unavailable
 from router.storage.sqlite.statements import Bulk
 from router.storage.sqlite.writer import Writer
 
 ROW_BYTES: Final = 256
 """What an event takes beside its payload, in rows and indexes, roughly."""
+
+MAX_LARGE_BYTES: Final = 4 * limits.MAX_MESSAGE_BYTES
+"""Calls with large events that are under way may hold this much; beyond it they are refused."""
 
 _BY_ID = Bulk("SELECT event_id, seq FROM execution WHERE event_id IN ({rows})", 0)
 _BY_KEY = Bulk("SELECT digest, until_ms, seq, event_id FROM dedupe WHERE digest IN ({rows})", 0)
@@ -185,26 +188,50 @@ class SqliteLog:
         self._writer = writer
         self._operation = operation
         self._blobs = blobs
+        self._large: set[asyncio.Task[list[Appended]]] = set()
+        self._large_bytes = 0
 
     async def append(self, events: Sequence[NewEvent]) -> list[Appended]:
         """See `interface.EventLog`."""
         if not events:
             return []
         large = [index for index, event in enumerate(events) if len(event.payload) > limits.INLINE_BODY_BYTES]
-        blobs = await asyncio.to_thread(self._write_blobs, events, large) if large else {}
         size = sum(len(event.payload) for event in events) + ROW_BYTES * len(events)
-        batch = Batch(events, blobs, size - sum(len(events[index].payload) for index in blobs))
+        if not large:
+            logged: Logged = await self._writer.call(
+                self._operation, Batch(events, {}, size), size=size, refusable=True
+            )
+            return logged.appended
+        if self._large and self._large_bytes + size > MAX_LARGE_BYTES:
+            raise unavailable("too much is waiting to be stored")
+        self._large_bytes += size
+        # A task of its own: what it writes to files is referred to or removed, also when nobody waits for it any more.
+        task = asyncio.create_task(self._append_large(events, large, size), name="append large events")
+        self._large.add(task)
+        task.add_done_callback(self._large.discard)
+        return await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """Wait for what is under way; nothing new may come."""
+        await asyncio.gather(*self._large, return_exceptions=True)
+
+    async def _append_large(self, events: Sequence[NewEvent], large: Sequence[int], size: int) -> list[Appended]:
         try:
-            logged: Logged = await self._writer.call(self._operation, batch, size=size, refusable=True)
-        except FlowhookError as error:
-            # After an I/O error the log may hold the transaction nevertheless, and a crash would bring it back: what
-            # it would refer to stays until storage is opened again. The same goes for a call that is cancelled.
-            if blobs and (error.reason == STORAGE_FULL or not isinstance(error, StorageError)):
-                await self._remove(blobs.values())
-            raise
-        if unused := [name for index, name in blobs.items() if logged.appended[index].duplicate_of]:
-            await self._remove(unused)
-        return logged.appended
+            blobs = await asyncio.to_thread(self._write_blobs, events, large)
+            batch = Batch(events, blobs, size - sum(len(events[index].payload) for index in blobs))
+            try:
+                logged: Logged = await self._writer.call(self._operation, batch, size=size, refusable=True)
+            except FlowhookError as error:
+                # After an I/O error the log may hold the transaction nevertheless, and a crash would bring it back:
+                # what it would refer to stays until storage is opened again.
+                if error.reason == STORAGE_FULL or not isinstance(error, StorageError):
+                    await self._remove(blobs.values())
+                raise
+            if unused := [name for index, name in blobs.items() if logged.appended[index].duplicate_of]:
+                await self._remove(unused)
+            return logged.appended
+        finally:
+            self._large_bytes -= size
 
     async def _remove(self, names: Iterable[str]) -> None:
         await asyncio.to_thread(self._blobs.remove, list(names))

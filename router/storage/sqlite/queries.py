@@ -6,8 +6,9 @@ import sqlite3
 from collections.abc import Collection, Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import Any, Final
 
+from flowhook import limits
 from flowhook.model import JournalEntry, Status
 from router.storage.interface import ExecutionContent, ExecutionRecord, Unfinished, Work
 from router.storage.sqlite.blobs import BlobDirectory
@@ -26,31 +27,38 @@ _JOURNALS = Bulk(
     "SELECT seq, position, key, output, error FROM journal WHERE seq IN ({rows})",
     0,
 )
+LARGE_BYTES: Final = 16 * limits.MIB
+"""Large payloads that one call of `work` reads before it leaves the others to the next one."""
+
 _UNSUCCESSFUL = frozenset({Status.CANCELLED, Status.FAULTED})
 
 
 def unfinished(connection: sqlite3.Connection, after_seq: int, limit: int) -> list[Unfinished]:
     """Return executions that have not ended, by ascending `seq`."""
     rows = connection.execute(
-        "SELECT e.seq, e.event_id, k.flow_id, e.flow_revision, e.attempts"
+        "SELECT e.seq, e.event_id, k.flow_id, e.flow_revision, e.attempts, e.requeued"
         " FROM execution e JOIN flow_key k ON k.key = e.flow"
         " WHERE e.end_time_ms = ? AND e.seq > ? ORDER BY e.seq LIMIT ?",
         (UNENDED, after_seq, limit),
     )
-    return [Unfinished(*row) for row in rows]
+    return [
+        Unfinished(seq, event_id, flow_id, revision, attempts, bool(requeued))
+        for seq, event_id, flow_id, revision, attempts, requeued in rows
+    ]
 
 
 def work(connection: sqlite3.Connection, blobs: BlobDirectory, seqs: Sequence[int]) -> dict[int, Work]:
-    """Return what runners need of those executions that have not ended."""
+    """Return what runners need of those executions that have not ended; of large payloads the first few."""
     revisions: dict[int, int] = dict(_UNENDED_SEQS.fetch(connection, [(seq,) for seq in seqs]))
     found = [(seq,) for seq in revisions]
     payloads: dict[int, bytes] = dict(_PAYLOADS.fetch(connection, found))
-    large = [row for row in found if row[0] not in payloads]
-    for seq, name in _BLOBS.fetch(connection, large):
-        large_payload = blobs.read(name)
-        if large_payload is not None:
-            payloads[seq] = large_payload
-    rows = sorted(_JOURNALS.fetch(connection, found), key=itemgetter(0, 1))
+    large = dict(_BLOBS.fetch(connection, [row for row in found if row[0] not in payloads]))
+    size = 0
+    for seq in seqs:
+        if seq in large and size <= LARGE_BYTES and (payload := blobs.read(large[seq])) is not None:
+            payloads[seq] = payload
+            size += len(payload)
+    rows = sorted(_JOURNALS.fetch(connection, [(seq,) for seq in payloads]), key=itemgetter(0, 1))
     journals = {seq: _journal(entries) for seq, entries in groupby(rows, key=itemgetter(0))}
     return {seq: Work(seq, revisions[seq], payload, journals.get(seq, ())) for seq, payload in payloads.items()}
 

@@ -1,4 +1,7 @@
-"""A few threads that read, each with a connection of its own: never the event loop, never in the writer's way."""
+"""A few threads that read, each with a connection of its own: never the event loop, never in the writer's way.
+
+There are two pools: what runs is read by one that no operator's query, however long it takes, can hold up.
+"""
 
 from __future__ import annotations
 

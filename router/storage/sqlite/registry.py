@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, Final
@@ -11,7 +12,6 @@ from flowhook import limits
 from flowhook.errors import ExhaustedError, FlowhookError, OutOfRangeError
 from flowhook.model import Change, Flow, SecretInfo
 from router.storage.interface import DEFAULT_PAGE, FlowDraft, RegistryChange
-from router.storage.sqlite.expiry import forget_deleted_flow
 from router.storage.sqlite.readers import Readers
 from router.storage.sqlite.writer import Writer
 
@@ -185,7 +185,7 @@ def _apply(connection: sqlite3.Connection, draft: FlowDraft, now_ms: int) -> tup
     stored = _get_flow(connection, draft.id)
     if stored and stored.document == draft.document and stored.definition == draft.definition:
         return stored, Change.UNCHANGED
-    # A flow that was deleted counts on while executions of its former revisions are kept.
+    # A flow that was deleted counts on: others may remember its former revisions.
     last = connection.execute("SELECT revision FROM flow WHERE flow_id = ?", (draft.id,)).fetchone()
     flow = Flow(
         id=draft.id,
@@ -222,10 +222,8 @@ def _set_paused(connection: sqlite3.Connection, flow_id: str, *, paused: bool) -
 def _delete_flow(connection: sqlite3.Connection, flow_id: str) -> bool:
     if _get_flow(connection, flow_id) is None:
         return False
-    connection.execute("UPDATE flow SET deleted = 1, paused = 0 WHERE flow_id = ?", (flow_id,))
-    connection.execute("INSERT INTO flow_key (flow_id) VALUES (?) ON CONFLICT DO NOTHING", (flow_id,))
-    key = connection.execute("SELECT key FROM flow_key WHERE flow_id = ?", (flow_id,)).fetchone()[0]
-    forget_deleted_flow(connection, key)
+    now_ms = time.time_ns() // 1_000_000
+    connection.execute("UPDATE flow SET deleted = ?, paused = 0 WHERE flow_id = ?", (now_ms, flow_id))
     _note(connection, flow_id=flow_id)
     return True
 

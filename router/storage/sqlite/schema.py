@@ -20,7 +20,7 @@ from typing import Final
 from flowhook.errors import ConflictError
 from flowhook.model import Status
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 APPLICATION_ID: Final = 0x464C4857
 """`FLHW`, in the file's header (https://www.sqlite.org/fileformat2.html, "Application ID")."""
 
@@ -55,7 +55,8 @@ CREATE TABLE execution (
   receive_time_ms INTEGER NOT NULL,
   end_time_ms INTEGER NOT NULL,
   replay_of TEXT,
-  error BLOB
+  error BLOB,
+  requeued INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE UNIQUE INDEX execution_by_event ON execution (event_id);
 CREATE INDEX execution_by_flow ON execution (flow);
@@ -89,7 +90,7 @@ CREATE TABLE flow (
   flow_id TEXT PRIMARY KEY,
   revision INTEGER NOT NULL,
   paused INTEGER NOT NULL,
-  deleted INTEGER NOT NULL,
+  deleted INTEGER NOT NULL, -- when, in Unix milliseconds; 0: it is there
   create_time_ms INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE flow_revision (
@@ -108,6 +109,9 @@ CREATE TABLE registry_change (
   secret_name TEXT NOT NULL
 ) STRICT;
 """
+
+_MIGRATIONS = {1: "ALTER TABLE execution ADD COLUMN requeued INTEGER NOT NULL DEFAULT 0;"}
+"""What makes the next version of each earlier one."""
 
 _WRITER = f"""
 PRAGMA page_size = {PAGE_BYTES};
@@ -131,11 +135,12 @@ def connect_writer(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
     try:
         connection.execute("PRAGMA busy_timeout = 5000")
-        new = _check(connection, path)
+        version = _version(connection, path)
         connection.executescript(_WRITER)
-        if new:
+        if version < FORMAT_VERSION:
+            changes = "".join(_MIGRATIONS[each] for each in range(version, FORMAT_VERSION)) if version else _TABLES
             connection.executescript(
-                f"BEGIN IMMEDIATE; {_TABLES} PRAGMA application_id = {APPLICATION_ID};"
+                f"BEGIN IMMEDIATE; {changes} PRAGMA application_id = {APPLICATION_ID};"
                 f"PRAGMA user_version = {FORMAT_VERSION}; COMMIT;"
             )
     except BaseException:
@@ -151,10 +156,10 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> bool:
-    """Return whether the file is empty; it is not touched."""
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the file's version, 0 when it is empty; it is not touched."""
     try:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
         application = connection.execute("PRAGMA application_id").fetchone()[0]
         empty = connection.execute("SELECT 1 FROM sqlite_schema").fetchone() is None
     except sqlite3.DatabaseError as error:
@@ -162,7 +167,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> bool:
             raise
         version, application, empty = 0, 0, False
     if empty and version == 0 and application == 0:
-        return True
+        return 0
     if application != APPLICATION_ID:
         raise ConflictError(f"{path} is not a Flowhook database", reason="NOT_A_FLOWHOOK_DATABASE")
     if version > FORMAT_VERSION:
@@ -170,4 +175,4 @@ def _check(connection: sqlite3.Connection, path: Path) -> bool:
             f"{path} has format {version}; this Flowhook reads up to {FORMAT_VERSION}: use a newer one",
             reason="FORMAT_TOO_NEW",
         )
-    return False
+    return version

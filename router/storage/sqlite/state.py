@@ -38,9 +38,9 @@ _INSERT_JOURNAL = Bulk(
     5,
 )
 _UPDATE_PROGRESS = Bulk(
-    "UPDATE execution SET status = column2, attempts = column3 FROM (VALUES {rows})"
+    "UPDATE execution SET status = column2, attempts = column3, requeued = max(requeued, column4) FROM (VALUES {rows})"
     " WHERE seq = column1 AND end_time_ms = {unended}",
-    3,
+    4,
 )
 _INSERT_OUTCOME = Bulk(
     "INSERT INTO outcome (seq, output, reply) SELECT * FROM (VALUES {rows})"
@@ -57,8 +57,8 @@ _UPDATE_ENDED = Bulk(
 class WriteOperation:
     """Writes the changes of all calls of a transaction.
 
-    Changes of different executions are independent, and of one execution only the last progress and the first end
-    count. So the changes are applied kind by kind, a few statements for all of them.
+    Changes of different executions are independent, and of one execution only the last progress, whether it was
+    requeued, and the first end count. So the changes are applied kind by kind, a few statements for all of them.
     """
 
     order = 1
@@ -69,6 +69,7 @@ class WriteOperation:
     def apply(self, connection: sqlite3.Connection, arguments: Sequence[Sequence[StateChange]]) -> list[None]:
         """See `Operation`."""
         progress: dict[int, tuple[int, int, int]] = {}
+        requeued: set[int] = set()
         journal: list[tuple[Any, ...]] = []
         ends: dict[int, tuple[Any, ...]] = {}
         outcomes: list[tuple[Any, ...]] = []
@@ -86,12 +87,13 @@ class WriteOperation:
                         progress[seq] = (seq, CODES[Status.RUNNING], change.attempts)
                     case Requeued(seq=seq):
                         progress[seq] = (seq, CODES[Status.PENDING], change.attempts)
+                        requeued.add(seq)
                     case Journaled(seq=seq, entry=entry):
                         journal.append((seq, change.index, entry.key, entry.output, dump_error(entry.error)))
                     case _:
                         assert_never(change)
         _INSERT_JOURNAL.run(connection, journal)
-        _UPDATE_PROGRESS.run(connection, [row for seq, row in progress.items() if seq not in ends])
+        _UPDATE_PROGRESS.run(connection, [(*row, seq in requeued) for seq, row in progress.items() if seq not in ends])
         _INSERT_OUTCOME.run(connection, outcomes)
         _UPDATE_ENDED.run(connection, list(ends.values()))
         return [None] * len(arguments)
@@ -129,6 +131,7 @@ class SqliteShardState:
         self,
         writer: Writer,
         readers: Readers,
+        queries_: Readers,
         blobs: BlobDirectory,
         *,
         append: AppendOperation,
@@ -139,6 +142,7 @@ class SqliteShardState:
         self._epoch = epoch
         self._writer = writer
         self._readers = readers
+        self._queries = queries_
         self._blobs = blobs
         self._append = append
         self._write = write
@@ -176,16 +180,16 @@ class SqliteShardState:
 
     async def find(self, execution_id: str) -> ExecutionRecord | None:
         """See `interface.ShardState`."""
-        return await self._readers.run(lambda connection: queries.find(connection, execution_id))
+        return await self._queries.run(lambda connection: queries.find(connection, execution_id))
 
     async def records(self, seqs: Collection[int]) -> dict[int, ExecutionRecord]:
         """See `interface.ShardState`."""
         wanted = list(seqs)
-        return await self._readers.run(lambda connection: queries.records(connection, wanted))
+        return await self._queries.run(lambda connection: queries.records(connection, wanted))
 
     async def content(self, seq: int) -> ExecutionContent | None:
         """See `interface.ShardState`."""
-        return await self._readers.run(lambda connection: queries.content(connection, self._blobs, seq))
+        return await self._queries.run(lambda connection: queries.content(connection, self._blobs, seq))
 
     async def list_executions(
         self,
@@ -197,7 +201,7 @@ class SqliteShardState:
     ) -> list[ExecutionRecord]:
         """See `interface.ShardState`."""
         wanted = frozenset(statuses)
-        return await self._readers.run(
+        return await self._queries.run(
             lambda connection: queries.list_executions(connection, flow_id, wanted, before_seq, limit)
         )
 

@@ -40,6 +40,7 @@ class SqliteStorage:
             connection, [self._append, self._write, self._own, self._change, self._expire, self._probe]
         )
         self._readers = Readers(path)
+        self._queries = Readers(path)
         self._registry = SqliteRegistry(self._writer, self._readers, self._change)
         self._log = SqliteLog(self._writer, self._append, self._blobs)
         self._owner: SqliteShardState | None = None
@@ -77,6 +78,7 @@ class SqliteStorage:
         self._owner = SqliteShardState(
             self._writer,
             self._readers,
+            self._queries,
             self._blobs,
             append=self._append,
             write=self._write,
@@ -102,8 +104,10 @@ class SqliteStorage:
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
+        await self._log.close()
         await self._writer.close()
         await self._readers.close()
+        await self._queries.close()
         await asyncio.to_thread(self._close_files)
 
     def _close_files(self) -> None:

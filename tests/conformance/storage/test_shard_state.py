@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from flowhook import limits
 from flowhook.errors import ConflictError
 from flowhook.model import JournalEntry, Status, WorkflowError
 from router.storage.interface import Ended, Journaled, Requeued, Started, Unfinished
@@ -28,8 +29,41 @@ async def test_a_requeued_execution_is_pending_with_its_attempts_also_after_a_re
     [seq] = await cluster.append(event)
     await cluster.state.write([Started(seq, 1), Requeued(seq, 1), Started(seq, 2), Requeued(seq, 2)])
     await cluster.restart()
-    assert await cluster.state.unfinished() == [Unfinished(seq, event.event_id, "shop", 1, 2)]
+    await cluster.state.write([Started(seq, 3)])
+    assert await cluster.state.unfinished() == [Unfinished(seq, event.event_id, "shop", 1, 3, requeued=True)]
+    await cluster.state.write([Requeued(seq, 2)])
     assert (await cluster.state.find(event.event_id)).status == Status.PENDING
+
+
+async def test_an_execution_that_lost_no_lease_is_not_on_record_as_requeued(cluster, new_event):
+    event = new_event()
+    [seq] = await cluster.append(event)
+    await cluster.state.write([Started(seq, 1)])
+    await cluster.restart()
+    assert await cluster.state.unfinished() == [Unfinished(seq, event.event_id, "shop", 1, 1, requeued=False)]
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one write", "in two writes"])
+async def test_that_an_execution_was_requeued_stays_on_record_when_it_is_started_again(cluster, new_event, together):
+    [seq] = await cluster.append(new_event())
+    changes = [[Requeued(seq, 1)], [Started(seq, 2)]]
+    for each in [changes[0] + changes[1]] if together else changes:
+        await cluster.state.write(each)
+    [found] = await cluster.state.unfinished()
+    assert (found.attempts, found.requeued) == (2, True)
+
+
+async def test_large_payloads_come_a_few_at_a_time(cluster, new_event):
+    payload = b"x" * 9 * limits.MIB
+    wanted = await cluster.append(*(new_event(payload=payload) for _ in range(3)))
+    found = []
+    while wanted:
+        work = await cluster.state.work(wanted)
+        found.append(len(work))
+        assert wanted[0] in work
+        wanted = [seq for seq in wanted if seq not in work]
+    assert len(found) > 1
+    assert sum(found) == 3
 
 
 @pytest.mark.parametrize("status", [Status.COMPLETED, Status.FAULTED, Status.CANCELLED])

@@ -2,23 +2,30 @@
 
 Everything runs on one event loop; methods without `await` are atomic. Tasks that must outlive the call that caused
 them (an outcome whose runner hung up is stored all the same) belong to `run`'s task group.
+
+Fencing rests on the order of writes. What a runner says under a lease is handed to storage at the moment the lease is
+seen to be good, and storage keeps the order of calls. The record that the lease is lost is one of these calls, and
+only after it is the execution assigned again: whoever gets it finds everything that was ever acknowledged.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from flowhook import logs
 from flowhook.errors import ConflictError, InternalError, NotFoundError, UnavailableError
 from flowhook.model import ERROR_TYPE_BASE, Status, WorkflowError
 from router.dispatch.link import Checkpoint, Completed, Delivery, Outcome, Released, RunnerLink
+from router.dispatch.loader import Loader
 from router.dispatch.observers import EndWaiters, ExecutionWatchers
 from router.dispatch.payloads import Payload, PayloadCache
 from router.metrics import RouterMetrics
 from router.scheduling.queues import FlowPolicy
-from router.scheduling.shard import Assigned, Exhausted, Loss, Shard
+from router.scheduling.shard import Assigned, Exhausted, Loss, Requeued, Shard
 from router.storage import interface as storage
 
 STARTED_DELAY: Final = 0.1
@@ -27,17 +34,22 @@ STARTED_DELAY: Final = 0.1
 RETRY_DELAY: Final = 0.5
 """Seconds between tries to store what must not be lost, while storage is away."""
 
+LATE_SECONDS: Final = 0.5
+"""A deadline that is noticed so much too late says that this process stood still, not its runners."""
+
+CATCH_UP_SECONDS: Final = 0.25
+"""What this process then gives itself to read what runners said meanwhile."""
+
 log = logs.get_logger(__name__)
+
+
+def _runtime_error(detail: str) -> WorkflowError:
+    return WorkflowError(type=f"{ERROR_TYPE_BASE}runtime", status=500, title="Runtime error", detail=detail)
 
 
 def attempts_exhausted(attempts: int) -> WorkflowError:
     """Return why an execution that kills its runners is faulted."""
-    return WorkflowError(
-        type=f"{ERROR_TYPE_BASE}runtime",
-        status=500,
-        title="Runtime error",
-        detail=f"given up after {attempts} attempts, each of which ended with its runner or lost its lease",
-    )
+    return _runtime_error(f"given up after {attempts} attempts, each of which ended with its runner or lost its lease")
 
 
 class ShardHost:
@@ -65,47 +77,70 @@ class ShardHost:
         self._pump_due = False
         self._started_due = False
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
         self._tasks: asyncio.TaskGroup | None = None
+        self._draining = False
         self._closing = False
+        self._storing: Counter[RunnerLink] = Counter()
+        self._concluded = asyncio.Event()
+        self._loader = Loader(core=core, state=state, spawn=self._spawn, lost=self._lost, fault=self._fault)
         self.waiters = EndWaiters()
-        self.watchers = ExecutionWatchers()
+        self.watchers = ExecutionWatchers(self._read_records)
         state.follow(self._on_logged)
 
     # --- life -------------------------------------------------------------------------------------------------------
 
-    async def recover(self) -> set[str]:
+    async def recover(self) -> dict[str, int]:
         """Take in everything that storage holds unfinished. Call it once, before `run`.
 
         Returns:
-            IDs of the flows that have something unfinished: their policies are to be set.
+            Flows that have something unfinished, whose policies are to be set, with a revision that is kept of each.
 
         Raises:
             UnavailableError: storage can't serve.
         """
-        after, exhausted, flow_ids = 0, [], set()
+        after, exhausted, flows = 0, [], {}
         while rows := await self._state.unfinished(after_seq=after):
             for row in rows:
-                flow_ids.add(row.flow_id)
-                loss = self._core.recover(row.seq, row.flow_id, row.attempts)
+                flows[row.flow_id] = row.flow_revision
+                loss = self._core.recover(row.seq, row.flow_id, row.attempts, requeued=row.requeued)
                 if loss is not None:
                     exhausted.append(loss)
             after = rows[-1].seq
+        self._loader.recovered_up_to = after
         if self._core.unfinished:
             log.info("backlog recovered", executions=self._core.unfinished)
         if exhausted:
-            await self._store_losses(exhausted)
-        return flow_ids
+            await self._conclude([], [], exhausted)
+        return flows
 
     async def run(self, stop: asyncio.Event) -> None:
         """Dispatch until `stop` is set, then let what is under way become durable."""
-        async with asyncio.TaskGroup() as tasks:
-            self._tasks = tasks
-            self._wake()
-            self._arm()
-            await stop.wait()
-            self._closing = True
-            if self._timer is not None:
-                self._timer.cancel()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                self._core.begin(self._clock())
+                telling = tasks.create_task(self.watchers.run())
+                self.wake()
+                self._arm()
+                await stop.wait()
+                self._closing = True
+                self._loader.leave_all()
+                telling.cancel()
+                if self._timer is not None:
+                    self._timer.cancel()
+        finally:
+            self._tasks = None
+
+    async def drain(self, seconds: float) -> None:
+        """Hand out nothing more, and wait up to `seconds` for runners to end what they have."""
+        self._draining = True
+        self._loader.leave_all()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._core.leased or self._storing:
+                    self._concluded.clear()
+                    await self._concluded.wait()
 
     @property
     def core(self) -> Shard:
@@ -121,14 +156,19 @@ class ShardHost:
     def set_policy(self, flow_id: str, policy: FlowPolicy) -> None:
         """Replace what limits a flow."""
         self._core.set_policy(flow_id, policy)
-        self._wake()
+        self.wake()
+
+    def retire(self, flow_id: str) -> None:
+        """Let what a deleted flow left behind end under the limits it had."""
+        self._core.retire(flow_id)
+        self.wake()
 
     def _on_logged(self, events: Sequence[storage.LoggedEvent]) -> None:
         for seq, event in events:
             if self._core.accept(seq, event.flow_id):
                 self._payloads.put(seq, Payload(event.flow_revision, event.payload))
-        self._wake()
-        self._publish([logged.seq for logged in events])
+        self.wake()
+        self.watchers.changed(logged.seq for logged in events)
 
     # --- runners ----------------------------------------------------------------------------------------------------
 
@@ -137,6 +177,7 @@ class ShardHost:
         earlier = self._links.pop(link.runner_id, None)
         if earlier is not None:
             earlier.close(ConflictError("this runner attached again", reason="RUNNER_REATTACHED"))
+            self._loader.leave(earlier)
         self._links[link.runner_id] = link
         attached = self._core.attach(link.runner_id, held, explained=explained, now=self._clock())
         self._lost(attached.losses)
@@ -147,6 +188,7 @@ class ShardHost:
         """Note that a stream ended."""
         if self._links.get(link.runner_id) is link:
             del self._links[link.runner_id]
+            self._loader.leave(link)
             self._core.detach(link.runner_id, self._clock())
             self._arm()
 
@@ -154,7 +196,7 @@ class ShardHost:
         """Allow a runner more assignments; false when that is more than any may have."""
         if self._links.get(link.runner_id) is not link:
             return True
-        self._wake()
+        self.wake()
         return self._core.add_credit(link.runner_id, credit)
 
     def renew(self, link: RunnerLink) -> None:
@@ -169,25 +211,37 @@ class ShardHost:
 
     async def checkpoint(self, link: RunnerLink, checkpoints: Sequence[Checkpoint]) -> None:
         """Store journal entries, then acknowledge them; those of stale leases are revoked."""
-        changes: list[storage.StateChange] = []
-        good, stale = [], []
-        for checkpoint in checkpoints:
-            seq = self._core.lease_of(checkpoint.token)
-            if seq is None:
-                stale.append(checkpoint.token)
+        with self._busy(link):
+            await self._outlive(self._journal(link, checkpoints))
+
+    async def _journal(self, link: RunnerLink, checkpoints: Sequence[Checkpoint]) -> None:
+        while checkpoints := self._good(link, checkpoints):
+            changes = [
+                storage.Journaled(seq, each.position, each.entry)
+                for each in checkpoints
+                if (seq := self._core.lease_of(each.token)) is not None
+            ]
+            try:
+                await self._state.write(changes)
+            except UnavailableError as error:
+                await self._pause(error, len(changes))
             else:
-                changes.append(storage.Journaled(seq, checkpoint.position, checkpoint.entry))
-                good.append(checkpoint)
-        if stale:
-            link.revoke(stale, "LEASE_LOST")
-        if changes:
-            await self._outlive(self._write(changes))
-        for checkpoint in good:
-            link.acknowledge(checkpoint.token, checkpoint.position)
+                break
+        # an acknowledgement permits the next effect: whoever lost its lease meanwhile must not perform it
+        for each in self._good(link, checkpoints):
+            link.acknowledge(each.token, each.position)
+
+    def _good(self, link: RunnerLink, checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
+        """Return those under leases that are good, and revoke the others."""
+        good = [each for each in checkpoints if self._core.lease_of(each.token) is not None]
+        if len(good) < len(checkpoints):
+            stale = {each.token for each in checkpoints}.difference(each.token for each in good)
+            link.revoke(list(stale), "LEASE_LOST")
+        return good
 
     async def settle(self, link: RunnerLink, outcomes: Sequence[Outcome]) -> None:
         """Store how attempts ended, then settle them; those of stale leases are revoked."""
-        changes: list[storage.StateChange] = []
+        journaled: list[storage.StateChange] = []
         ends: list[storage.Ended] = []
         settled: list[bytes] = []
         stale: list[bytes] = []
@@ -199,20 +253,31 @@ class ShardHost:
                 stale.append(outcome.token)
                 continue
             settled.append(outcome.token)
-            changes += [storage.Journaled(seq, position, entry) for _, position, entry in outcome.checkpoints]
+            journaled += [storage.Journaled(seq, position, entry) for _, position, entry in outcome.checkpoints]
             if isinstance(outcome.result, Released):
                 loss = self._core.release(outcome.token, charged=outcome.result.charged)
                 losses += [] if loss is None else [loss]
             else:
-                end = self._end(outcome.token, outcome.result, now_ms)
-                ends.append(end)
-                changes.append(end)
+                ends.append(self._end(outcome.token, outcome.result, now_ms))
         if stale:
             link.revoke(stale, "LEASE_LOST")
-        self._lost(losses)
-        if changes:
-            await self._outlive(self._store_ends(changes, ends))
-        link.settle(settled)
+        if settled:
+            with self._busy(link):
+                await self._outlive(self._conclude(journaled, ends, losses))
+            link.settle(settled)
+
+    @contextmanager
+    def _busy(self, link: RunnerLink) -> Iterator[None]:
+        """Count a runner as alive while what it said is being stored: nobody reads what it says after that."""
+        self._storing[link] += 1
+        try:
+            yield
+        finally:
+            self.renew(link)
+            self._storing[link] -= 1
+            if not self._storing[link]:
+                del self._storing[link]
+            self._concluded.set()
 
     def _end(self, token: bytes, result: Completed | WorkflowError, now_ms: int) -> storage.Ended:
         taken = self._core.take(token)
@@ -225,14 +290,37 @@ class ShardHost:
             )
         return storage.Ended(taken.seq, Status.FAULTED, now_ms, taken.attempt, error=result)
 
-    async def _store_ends(self, changes: Sequence[storage.StateChange], ends: Sequence[storage.Ended]) -> None:
-        await self._write(changes)
+    async def _conclude(
+        self, journaled: Sequence[storage.StateChange], ends: Sequence[storage.Ended], losses: Sequence[Loss]
+    ) -> None:
+        """Store what became of leases, then let go of what ended and assign again what did not."""
+        now_ms = self._now_ms()
+        requeued = [loss for loss in losses if isinstance(loss, Requeued)]
+        exhausted = [
+            storage.Ended(loss.seq, Status.FAULTED, now_ms, loss.attempts, error=attempts_exhausted(loss.attempts))
+            for loss in losses
+            if isinstance(loss, Exhausted)
+        ]
+        ends = [*ends, *exhausted]
+        await self._write([*journaled, *ends, *(storage.Requeued(*loss) for loss in requeued)])
         for end in ends:
             self._core.ended(end.seq)
             self._metrics.ended(end.status)
             self.waiters.ended(end)
-        self._wake()
-        self._publish([end.seq for end in ends])
+        self._core.requeued(loss.seq for loss in requeued)
+        self._concluded.set()
+        self.wake()
+        self.watchers.changed([*(end.seq for end in ends), *(loss.seq for loss in requeued)])
+
+    def _fault(self, item: Assigned, why: str) -> None:
+        """End an execution that no runner can ever get."""
+        taken = self._core.take(item.token)
+        if taken is not None:
+            log.error("an execution can't be run", seq=item.seq, cause=why)
+            self._core.refund(item.runner_id)
+            error = _runtime_error(f"it can't be run: {why}")
+            end = storage.Ended(item.seq, Status.FAULTED, self._now_ms(), taken.attempt, error=error)
+            self._spawn(self._conclude([], [end], []))
 
     # --- operators --------------------------------------------------------------------------------------------------
 
@@ -254,7 +342,7 @@ class ShardHost:
         if lease is not None and (link := self._links.get(lease.runner.id)) is not None:
             link.revoke([lease.token], "EXECUTION_CANCELLED")
         end = storage.Ended(record.seq, Status.CANCELLED, self._now_ms(), attempts)
-        await self._outlive(self._store_ends([end], [end]))
+        await self._outlive(self._conclude([], [end], []))
         return await self.find(execution_id)
 
     async def find(self, execution_id: str) -> storage.ExecutionRecord:
@@ -270,29 +358,37 @@ class ShardHost:
         return self.overlay(record)
 
     def overlay(self, record: storage.ExecutionRecord) -> storage.ExecutionRecord:
-        """Return a record with what only the core knows yet: that a runner works on it."""
-        attempt = None if record.status.ended else self._core.attempt_of(record.seq)
-        return record if attempt is None else record._replace(status=Status.RUNNING, attempts=attempt)
+        """Return a record with what only the core knows: whether a runner works on it."""
+        if record.status.ended:
+            return record
+        attempt = self._core.attempt_of(record.seq)
+        if attempt is not None:
+            return record._replace(status=Status.RUNNING, attempts=attempt)
+        return record._replace(status=Status.PENDING) if record.status is Status.RUNNING else record
+
+    async def _read_records(self, seqs: list[int]) -> Mapping[int, storage.ExecutionRecord]:
+        return {seq: self.overlay(record) for seq, record in (await self._state.records(seqs)).items()}
 
     # --- dispatch ---------------------------------------------------------------------------------------------------
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
         """Dispatch soon, once for everything that happens until then."""
-        if not self._pump_due and self._tasks is not None and not self._closing:
+        if not self._pump_due and self._tasks is not None and not self._draining:
             self._pump_due = True
             asyncio.get_running_loop().call_soon(self._pump)
 
     def _pump(self) -> None:
         self._pump_due = False
-        if self._closing:
+        if self._closing or self._draining:
             return
         known: dict[str, list[Delivery]] = {}
-        unknown: list[Assigned] = []
-        assigned = self._core.assign()
+        unknown: dict[str, list[Assigned]] = {}
+        # Their streams wake us when there is room again.
+        assigned = self._core.assign([link.runner_id for link in self._links.values() if link.full])
         for item in assigned:
             payload = self._payloads.pop(item.seq)
             if payload is None or item.attempt > 1:
-                unknown.append(item)
+                unknown.setdefault(item.runner_id, []).append(item)
             else:
                 known.setdefault(item.runner_id, []).append(
                     Delivery(item.token, item.attempt, payload.flow_revision, payload.payload)
@@ -300,32 +396,11 @@ class ShardHost:
             self._started[item.seq] = None
         for runner_id, deliveries in known.items():
             self._links[runner_id].assign(deliveries)
-        if unknown:
-            self._spawn(self._load_and_assign(unknown))
+        for runner_id, items in unknown.items():
+            self._loader.add(self._links[runner_id], items)
         if assigned:
             self._note_started_later()
-            self._publish([item.seq for item in assigned])
-
-    async def _load_and_assign(self, assigned: Sequence[Assigned]) -> None:
-        """Read what runners need of executions that are not fresh, then hand them over."""
-        try:
-            work = await self._state.work([item.seq for item in assigned])
-        except UnavailableError as error:
-            log.warning("work can't be read", reason=error.reason)
-            await asyncio.sleep(RETRY_DELAY)
-            self._lost([loss for item in assigned if (loss := self._core.release(item.token, charged=False))])
-            return
-        by_runner: dict[str, list[Delivery]] = {}
-        for item in assigned:
-            found = work.get(item.seq)
-            if found is None or self._core.lease_of(item.token) is None:
-                continue
-            by_runner.setdefault(item.runner_id, []).append(
-                Delivery(item.token, item.attempt, found.flow_revision, found.payload, found.journal)
-            )
-        for runner_id, deliveries in by_runner.items():
-            if (link := self._links.get(runner_id)) is not None:
-                link.assign(deliveries)
+            self.watchers.changed(item.seq for item in assigned)
 
     def _note_started_later(self) -> None:
         if not self._started_due:
@@ -350,37 +425,37 @@ class ShardHost:
             self._timer.cancel()
             self._timer = None
         deadline = self._core.next_deadline()
-        if deadline is not None and self._tasks is not None and not self._closing:
-            delay = max(0.01, deadline - self._clock())
-            self._timer = asyncio.get_running_loop().call_later(delay, self._on_deadline)
+        if deadline is not None:
+            self._arm_at(max(deadline, self._clock() + 0.01))
+
+    def _arm_at(self, due: float) -> None:
+        if self._tasks is not None and not self._closing:
+            self._due = due
+            self._timer = asyncio.get_running_loop().call_later(due - self._clock(), self._on_deadline)
 
     def _on_deadline(self) -> None:
-        expired = self._core.expire(self._clock())
+        now = self._clock()
+        if now - self._due > LATE_SECONDS:
+            self._arm_at(now + CATCH_UP_SECONDS)
+            return
+        for busy in self._storing:
+            self.renew(busy)
+        expired = self._core.expire(now)
         for runner_id in expired.silent:
             link = self._links.pop(runner_id, None)
             if link is not None:
                 log.warning("runner fell silent", runner=runner_id)
                 link.close(UnavailableError("no renewal in time", reason="RUNNER_SILENT"))
+                self._loader.leave(link)
         self._lost(expired.losses)
-        self._wake()
+        self.wake()
         self._arm()
 
     def _lost(self, losses: Sequence[Loss]) -> None:
         if losses:
             log.warning("leases lost", executions=len(losses))
             self._metrics.leases_lost.inc(len(losses))
-            self._spawn(self._store_losses(losses))
-            self._wake()
-
-    async def _store_losses(self, losses: Sequence[Loss]) -> None:
-        now_ms = self._now_ms()
-        ends = [
-            storage.Ended(loss.seq, Status.FAULTED, now_ms, loss.attempts, error=attempts_exhausted(loss.attempts))
-            for loss in losses
-            if isinstance(loss, Exhausted)
-        ]
-        requeued = [storage.Requeued(loss.seq, loss.attempts) for loss in losses if not isinstance(loss, Exhausted)]
-        await self._store_ends([*requeued, *ends], ends)
+            self._spawn(self._conclude([], [], losses))
 
     # --- storage ----------------------------------------------------------------------------------------------------
 
@@ -390,10 +465,14 @@ class ShardHost:
             try:
                 return await self._state.write(changes)
             except UnavailableError as error:
-                log.warning("state can't be stored; trying again", reason=error.reason, changes=len(changes))
-                if self._closing:
-                    raise
-                await asyncio.sleep(RETRY_DELAY)
+                await self._pause(error, len(changes))
+
+    async def _pause(self, error: UnavailableError, changes: int) -> None:
+        """Wait before storage is tried again; raise the error when there is no time left for that."""
+        log.warning("state can't be stored; trying again", reason=error.reason, changes=changes)
+        if self._closing:
+            raise error
+        await asyncio.sleep(RETRY_DELAY)
 
     async def _try_write(self, changes: Sequence[storage.StateChange]) -> None:
         try:
@@ -410,14 +489,3 @@ class ShardHost:
             work.close()
             raise UnavailableError("the router is not running", reason="ROUTER_STOPPED")
         return self._tasks.create_task(work)
-
-    def _publish(self, seqs: Sequence[int]) -> None:
-        if self.watchers.any and not self._closing:
-            self._spawn(self._publish_records(seqs))
-
-    async def _publish_records(self, seqs: Sequence[int]) -> None:
-        try:
-            records = await self._state.records(seqs[: storage.DEFAULT_PAGE])
-        except UnavailableError:
-            return
-        self.watchers.publish(self.overlay(records[seq]) for seq in seqs if seq in records)

@@ -57,6 +57,15 @@ class RunnerLink(Protocol):
         """Unique among runners."""
         ...
 
+    @property
+    def full(self) -> bool:
+        """Whether so much waits to be sent that no more work should be handed over for now."""
+        ...
+
+    async def room(self) -> None:
+        """Wait until it is not `full`, or closed."""
+        ...
+
     def assign(self, deliveries: Sequence[Delivery]) -> None:
         """Hand over work."""
         ...

@@ -4,47 +4,73 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from typing import Final, NamedTuple
 
-from flowhook.errors import ExhaustedError
-from router.storage.interface import Ended, ExecutionRecord
+from flowhook import logs
+from flowhook.errors import ExhaustedError, FlowhookError
+from router.storage.interface import DEFAULT_PAGE, Ended, ExecutionRecord
 
 MAX_WAITERS: Final = 10_000
 MAX_WATCHERS: Final = 100
 WATCH_QUEUE: Final = 1000
 """Changes that a slow watcher may lag behind before it misses some."""
 
+MAX_CHANGED: Final = 10_000
+"""Executions whose change may wait to be read for the watchers."""
+
+log = logs.get_logger(__name__)
+
+
+class Waiter:
+    """One caller's place among those who wait."""
+
+    def __init__(self, waiters: dict[int, list[asyncio.Future[Ended]]]) -> None:
+        self._waiters = waiters
+        self._seq = 0
+        self._future: asyncio.Future[Ended] | None = None
+
+    def wait_for(self, seq: int) -> asyncio.Future[Ended]:
+        """Return a future of an execution's end; once a waiter."""
+        self._seq, self._future = seq, asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(seq, []).append(self._future)
+        return self._future
+
+    def leave(self) -> None:
+        """Wait no longer."""
+        waiting = self._waiters.get(self._seq, [])
+        if self._future in waiting:
+            waiting.remove(self._future)
+            if not waiting:
+                del self._waiters[self._seq]
+
 
 class EndWaiters:
     """Callers that wait for executions to end."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = MAX_WAITERS) -> None:
+        self._limit = limit
         self._waiters: dict[int, list[asyncio.Future[Ended]]] = {}
         self._count = 0
 
     @contextmanager
-    def wait(self, seq: int) -> Iterator[asyncio.Future[Ended]]:
-        """Give a future of the execution's end, forgotten when the block is left.
+    def place(self) -> Iterator[Waiter]:
+        """Take a place, before anything is done that can't be undone; it is free again when the block is left.
 
         Raises:
             ExhaustedError: too many callers wait already (`TOO_MANY_WAITERS`).
         """
-        if self._count >= MAX_WAITERS:
+        if self._count >= self._limit:
             raise ExhaustedError("too many callers wait for replies", reason="TOO_MANY_WAITERS")
-        future: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
-        self._waiters.setdefault(seq, []).append(future)
+        waiter = Waiter(self._waiters)
         self._count += 1
         try:
-            yield future
+            yield waiter
         finally:
             self._count -= 1
-            waiters = self._waiters.get(seq, [])
-            if future in waiters:
-                waiters.remove(future)
-            if not waiters:
-                self._waiters.pop(seq, None)
+            waiter.leave()
 
     def ended(self, end: Ended) -> None:
         """Tell those who wait for this execution."""
@@ -60,56 +86,103 @@ class ExecutionChange(NamedTuple):
     missed: int
 
 
-class _Watcher:
+class Watcher:
+    """One caller that is told of changes, of one flow or (empty) of all."""
+
     def __init__(self, flow_id: str) -> None:
-        self.flow_id = flow_id
-        self.queue: deque[ExecutionChange] = deque()
-        self.missed = 0
-        self.woken = asyncio.Event()
+        self._flow_id = flow_id
+        self._queue: deque[ExecutionChange] = deque()
+        self._missed = 0
+        self._woken = asyncio.Event()
+
+    async def next(self) -> ExecutionChange:
+        """Wait for the next change."""
+        while not self._queue:
+            self._woken.clear()
+            await self._woken.wait()
+        return self._queue.popleft()
 
     def offer(self, record: ExecutionRecord) -> None:
-        if self.flow_id and record.flow_id != self.flow_id:
+        """Tell of a change, unless there is no place for it."""
+        if self._flow_id and record.flow_id != self._flow_id:
             return
-        if len(self.queue) >= WATCH_QUEUE:
-            self.missed += 1
+        if len(self._queue) >= WATCH_QUEUE:
+            self._missed += 1
             return
-        self.queue.append(ExecutionChange(record, self.missed))
-        self.missed = 0
-        self.woken.set()
+        self._queue.append(ExecutionChange(record, self._missed))
+        self._missed = 0
+        self._woken.set()
+
+    def miss(self, changes: int) -> None:
+        """Tell of changes that nobody could read."""
+        self._missed += changes
 
 
 class ExecutionWatchers:
-    """Watchers of changes of executions; without any, a change costs one test of a set."""
+    """Watchers of changes of executions; without any, a change costs one test of a set.
 
-    def __init__(self) -> None:
-        self._watchers: set[_Watcher] = set()
+    What changed is read by one task, in order: nobody is told of an earlier state after a later one. Changes of an
+    execution that come faster than they can be read are one.
+    """
 
-    @property
-    def any(self) -> bool:
-        """Whether somebody watches."""
-        return bool(self._watchers)
+    def __init__(self, read: Callable[[list[int]], Awaitable[Mapping[int, ExecutionRecord]]]) -> None:
+        """Watch; `read` returns executions by sequence number, as they are now."""
+        self._read = read
+        self._watchers: set[Watcher] = set()
+        self._changed: dict[int, None] = {}
+        self._woken = asyncio.Event()
 
-    def publish(self, records: Iterable[ExecutionRecord]) -> None:
-        """Tell all watchers."""
-        for record in records:
-            for watcher in self._watchers:
-                watcher.offer(record)
+    def changed(self, seqs: Iterable[int]) -> None:
+        """Have all watchers told of executions that changed."""
+        if not self._watchers:
+            return
+        for seq in seqs:
+            if len(self._changed) < MAX_CHANGED or seq in self._changed:
+                self._changed[seq] = None
+            else:
+                self._miss(1)
+        self._woken.set()
 
-    async def watch(self, flow_id: str) -> AsyncGenerator[ExecutionChange, None]:
-        """Yield changes from now on, of one flow or (empty) of all, until the iterator is closed.
+    @contextmanager
+    def watch(self, flow_id: str) -> Iterator[Watcher]:
+        """Take in a watcher: nothing that changes from now on, until the block is left, escapes it unmentioned.
 
         Raises:
             ExhaustedError: there are too many watchers (`TOO_MANY_WATCHERS`).
         """
         if len(self._watchers) >= MAX_WATCHERS:
             raise ExhaustedError("too many watchers", reason="TOO_MANY_WATCHERS", retry_after=10)
-        watcher = _Watcher(flow_id)
+        watcher = Watcher(flow_id)
         self._watchers.add(watcher)
         try:
-            while True:
-                await watcher.woken.wait()
-                watcher.woken.clear()
-                while watcher.queue:
-                    yield watcher.queue.popleft()
+            yield watcher
         finally:
             self._watchers.discard(watcher)
+
+    async def run(self) -> None:
+        """Tell watchers, until cancelled."""
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            while self._changed:
+                seqs = list(islice(self._changed, DEFAULT_PAGE))
+                for seq in seqs:
+                    del self._changed[seq]
+                if self._watchers:
+                    await self._tell(seqs)
+
+    async def _tell(self, seqs: list[int]) -> None:
+        try:
+            records = await self._read(seqs)
+        except FlowhookError as error:
+            log.debug("changes can't be read", reason=error.reason)
+            self._miss(len(seqs))
+            return
+        for seq in seqs:
+            if seq in records:
+                for watcher in self._watchers:
+                    watcher.offer(records[seq])
+
+    def _miss(self, changes: int) -> None:
+        for watcher in self._watchers:
+            watcher.miss(changes)

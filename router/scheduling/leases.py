@@ -2,8 +2,9 @@
 
 A lease token is 20 bytes: the shard's epoch (4), a number (8) and the execution's sequence number (8), big-endian. A
 runner that was attached when a router died presents its tokens to the next one, which *adopts* those of the epoch just
-before its own, and only while nobody else works on the execution. A token of an older epoch is refused: someone else
-may have had the execution in between.
+before its own, while nobody else works on the execution, and only if that epoch gave out no second lease on it. So an
+execution whose lease was lost is on record as requeued before anybody gets the next one, and is never adopted. A token
+of an older epoch is refused: someone else may have had the execution in between.
 
 Leases are renewed a runner at a time, so that what expires is a runner, and a renewal costs nothing per execution.
 """

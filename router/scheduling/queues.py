@@ -10,15 +10,22 @@ A queue holds nothing but sequence numbers (40 bytes each), so that a backlog of
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
 class FlowPolicy:
-    """What limits a flow. `concurrency`: executions under lease at a time; None: no limit."""
+    """What limits a flow.
+
+    Attributes:
+        concurrency: executions under lease at a time; None: no limit.
+        paused: nothing of it is handed out.
+        retired: the flow is deleted; the policy holds for what it left behind and is forgotten with the last of it.
+    """
 
     concurrency: int | None = None
     paused: bool = False
+    retired: bool = False
 
 
 DEFAULT_POLICY = FlowPolicy()
@@ -67,12 +74,22 @@ class FairQueues:
         self._admit(queue)
         self.forget_if_idle(queue)
 
-    def put(self, queue: FlowQueue, seq: int, *, front: bool = False) -> None:
-        """Make an execution ready; `front` for one that had its turn and lost its runner."""
-        if front:
-            queue.ready.appendleft(seq)
-        else:
-            queue.ready.append(seq)
+    def retire(self, flow_id: str) -> None:
+        """Let what a deleted flow left behind end under the limits it had; a pause ends with the flow."""
+        queue = self._flows.get(flow_id)
+        if queue is not None:
+            self.set_policy(flow_id, replace(queue.policy, paused=False, retired=True))
+
+    def put(self, queue: FlowQueue, seq: int) -> None:
+        """Make an execution ready, behind those of its flow that are."""
+        queue.ready.append(seq)
+        self.ready += 1
+        if not queue.in_ring:
+            self._admit(queue)
+
+    def put_first(self, queue: FlowQueue, seq: int) -> None:
+        """Make an execution ready before all others of its flow: its turn came before theirs."""
+        queue.ready.appendleft(seq)
         self.ready += 1
         if not queue.in_ring:
             self._admit(queue)
@@ -84,6 +101,7 @@ class FairQueues:
             queue = ring.popleft()
             if not queue.eligible:
                 queue.in_ring = False
+                self.forget_if_idle(queue)
                 continue
             seq = queue.ready.popleft()
             self.ready -= 1
@@ -112,7 +130,8 @@ class FairQueues:
 
     def forget_if_idle(self, queue: FlowQueue) -> None:
         """Free the memory of a flow that has nothing to run and no limits to remember."""
-        if queue.unfinished == 0 and queue.policy == DEFAULT_POLICY and not queue.in_ring:
+        forgettable = queue.policy == DEFAULT_POLICY or queue.policy.retired
+        if queue.unfinished == 0 and forgettable and not queue.in_ring:
             self._flows.pop(queue.flow_id, None)
 
     def unfinished(self, flow_id: str) -> int:

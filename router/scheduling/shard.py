@@ -1,19 +1,21 @@
 """The scheduling core of one shard: accepted executions in, assignments out.
 
-It knows every unfinished execution by its sequence number, in exactly one of four places:
+It knows every unfinished execution by its sequence number, in exactly one of five places:
 
     ready ──assign──▶ leased ──take──▶ ending ──ended──▶ (gone)
       ▲                  │
-      └─── requeued ◀────┘ (released, or its runner lost)
+      │                  ▼ (released, or its runner lost)
+      └──requeued── returning
     held: accepted before a restart; ready once runners had time to come back for what they were working on
 
-The caller makes durable what the returned values say before it tells anyone. Nothing here fails on a stale token: it
-is answered with None, and the caller revokes it.
+The caller makes durable what the returned values say, before it tells anyone and before it says `ended` or `requeued`.
+The latter is the fence: while it is not on record that a lease is void, nobody gets another one, and what was written
+under the old one came before. Nothing here fails on a stale token: it is answered with None, and the caller revokes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -40,7 +42,7 @@ class Assigned(NamedTuple):
 
 
 class Requeued(NamedTuple):
-    """An execution that is ready again; `attempts` are those charged so far."""
+    """An execution that is *returning*; `attempts` are those charged so far. Once that is durable: `requeued`."""
 
     seq: int
     attempts: int
@@ -87,10 +89,8 @@ class _Ending:
 class Shard:
     """See the module. All methods are O(1) per execution they concern, but for `cancel` of a ready one."""
 
-    def __init__(
-        self, *, epoch: int, lease_seconds: float, max_attempts: int, reattach_seconds: float, now: float
-    ) -> None:
-        """Make an empty shard.
+    def __init__(self, *, epoch: int, lease_seconds: float, max_attempts: int, reattach_seconds: float) -> None:
+        """Make an empty shard. After `recover`, call `begin`.
 
         Args:
             epoch: fencing number of this ownership; grows by one with each.
@@ -98,7 +98,6 @@ class Shard:
             max_attempts: attempts charged to an execution before it is exhausted.
             reattach_seconds: how long a detached runner may take to come back, and how long what was accepted before
                 a restart is held for runners that work on it.
-            now: the present.
         """
         self._tokens = LeaseTokens(epoch)
         self._lease_seconds = lease_seconds
@@ -109,9 +108,11 @@ class Shard:
         self._leases: dict[bytes, Lease] = {}
         self._by_seq: dict[int, Lease] = {}
         self._ending: dict[int, _Ending] = {}
+        self._returning: dict[int, FlowQueue] = {}
         self._attempts: dict[int, int] = {}
+        self._blamed: dict[int, int] = {}
         self._held: dict[int, FlowQueue] = {}
-        self._release_held_at: float | None = now + reattach_seconds
+        self._release_held_at: float | None = None
         self.unfinished = 0
 
     # --- flows and events -------------------------------------------------------------------------------------------
@@ -119,6 +120,10 @@ class Shard:
     def set_policy(self, flow_id: str, policy: FlowPolicy) -> None:
         """Replace what limits a flow."""
         self._queues.set_policy(flow_id, policy)
+
+    def retire(self, flow_id: str) -> None:
+        """Let what a deleted flow left behind end under the limits it had."""
+        self._queues.retire(flow_id)
 
     def accept(self, seq: int, flow_id: str) -> bool:
         """Take in an execution that has just become durable; tell whether its turn may come soon."""
@@ -128,13 +133,14 @@ class Shard:
         self._queues.put(queue, seq)
         return len(queue.ready) <= SOON and not queue.policy.paused
 
-    def recover(self, seq: int, flow_id: str, attempts: int) -> Exhausted | None:
-        """Take in an execution that was found unfinished at start-up.
+    def recover(self, seq: int, flow_id: str, attempts: int, *, requeued: bool = False) -> Exhausted | None:
+        """Take in an execution that was found unfinished at start-up, by ascending `seq`.
 
         Args:
             seq: its sequence number.
             flow_id: its flow.
             attempts: those charged to it, the one included that was under way when the router died.
+            requeued: whether it is on record that it lost a lease: then no runner can come back for it.
 
         Returns:
             None, or that it was there at too many deaths.
@@ -147,11 +153,15 @@ class Shard:
             return Exhausted(seq, attempts)
         if attempts:
             self._attempts[seq] = attempts
-        if self._release_held_at is None:
+        if requeued:
             self._queues.put(queue, seq)
         else:
             self._held[seq] = queue
         return None
+
+    def begin(self, now: float) -> None:
+        """Give runners time, from now on, to come back for what they worked on."""
+        self._release_held_at = now + self._reattach_seconds
 
     def backlog(self, flow_id: str) -> int:
         """Return how many accepted executions of a flow have not ended."""
@@ -159,8 +169,8 @@ class Shard:
 
     @property
     def ready(self) -> int:
-        """Executions that wait for a runner."""
-        return self._queues.ready + len(self._held)
+        """Executions that wait for a runner, or soon will."""
+        return self._queues.ready + len(self._held) + len(self._returning)
 
     @property
     def leased(self) -> int:
@@ -192,7 +202,7 @@ class Shard:
             runner = self._runners[runner_id] = Runner(runner_id, now + self._lease_seconds)
         runner.attached, runner.credit, runner.deadline = True, 0, now + self._lease_seconds
         kept = [token for token in held if token in runner.leases or self._adopt(runner, token)]
-        lost = set(runner.leases).difference(kept)
+        lost = runner.leases.keys() - kept
         losses = [self._lose(runner.leases[token], charged=not explained, certain=False) for token in lost]
         return Attached(kept, losses)
 
@@ -211,6 +221,12 @@ class Shard:
         runner.credit += credit
         return True
 
+    def refund(self, runner_id: str) -> None:
+        """Give back the credit for an assignment that never reached the runner, on the stream it was granted on."""
+        runner = self._runners.get(runner_id)
+        if runner is not None and runner.attached:
+            runner.credit = min(runner.credit + 1, MAX_CREDIT)
+
     def renew(self, runner_id: str, now: float) -> None:
         """Extend all leases of an attached runner."""
         runner = self._runners.get(runner_id)
@@ -219,11 +235,15 @@ class Shard:
 
     # --- work -------------------------------------------------------------------------------------------------------
 
-    def assign(self) -> list[Assigned]:
-        """Hand ready executions to runners with credit, fairly across flows and evenly across runners."""
+    def assign(self, full: Collection[str] = ()) -> list[Assigned]:
+        """Hand ready executions to runners with credit, fairly across flows and evenly across runners.
+
+        Args:
+            full: runners that can take nothing just now, credit or not.
+        """
         assigned: list[Assigned] = []
         while self._queues.ready:
-            able = [runner for runner in self._runners.values() if runner.credit]
+            able = [runner for runner in self._runners.values() if runner.credit and runner.id not in full]
             if not able:
                 break
             runner = max(able, key=lambda candidate: candidate.credit)
@@ -252,10 +272,19 @@ class Shard:
         lease = self._leases.get(token)
         return None if lease is None else self._lose(lease, charged=charged, certain=True)
 
+    def requeued(self, seqs: Iterable[int]) -> None:
+        """Make ready again, in order of arrival, what was *returning* and is on record as such."""
+        for seq in sorted(seqs, reverse=True):
+            queue = self._returning.pop(seq, None)
+            if queue is not None:  # else it was cancelled meanwhile
+                self._queues.put_first(queue, seq)
+                self._queues.stopped(queue)
+
     def ended(self, seq: int) -> None:
         """Forget an execution that was *ending* and whose end is durable."""
         ending = self._ending.pop(seq)
         self._attempts.pop(seq, None)
+        self._blamed.pop(seq, None)
         queue = ending.queue
         queue.unfinished -= 1
         self.unfinished -= 1
@@ -274,11 +303,11 @@ class Shard:
             self.take(lease.token)
             return lease.attempt, lease
         queue = self._queues.flow(flow_id)
-        if self._held.pop(seq, None) is None and not self._queues.remove(queue, seq):
+        returning = self._returning.pop(seq, None) is not None
+        if not returning and self._held.pop(seq, None) is None and not self._queues.remove(queue, seq):
             return None
-        attempts = self._attempts.get(seq, 0)
-        self._ending[seq] = _Ending(queue, counted=False)
-        return attempts, None
+        self._ending[seq] = _Ending(queue, counted=returning)
+        return self._attempts.get(seq, 0), None
 
     # --- time -------------------------------------------------------------------------------------------------------
 
@@ -301,8 +330,8 @@ class Shard:
         if self._release_held_at is not None and now >= self._release_held_at:
             self._release_held_at = None
             held, self._held = self._held, {}
-            for seq, queue in held.items():
-                self._queues.put(queue, seq)
+            for seq, queue in reversed(held.items()):
+                self._queues.put_first(queue, seq)
         return Expired(losses, silent)
 
     # --- inside -----------------------------------------------------------------------------------------------------
@@ -336,17 +365,20 @@ class Shard:
         return True
 
     def _lose(self, lease: Lease, *, charged: bool, certain: bool) -> Loss:
-        """Take a lease away; its execution is ready again, or exhausted."""
+        """Take a lease away; its execution is returning, or exhausted."""
         self._drop(lease)
+        seq = lease.seq
         attempts = lease.attempt if charged else lease.attempt - 1
-        limit = self._max_attempts if certain else self._max_attempts * UNCERTAIN_FACTOR
-        if charged and attempts >= limit:
-            self._ending[lease.seq] = _Ending(lease.queue, counted=True)
-            return Exhausted(lease.seq, attempts)
+        if charged and certain:
+            self._blamed[seq] = self._blamed.get(seq, 0) + 1
+        if charged and (
+            self._blamed.get(seq, 0) >= self._max_attempts or attempts >= self._max_attempts * UNCERTAIN_FACTOR
+        ):
+            self._ending[seq] = _Ending(lease.queue, counted=True)
+            return Exhausted(seq, attempts)
         if attempts:
-            self._attempts[lease.seq] = attempts
+            self._attempts[seq] = attempts
         else:
-            self._attempts.pop(lease.seq, None)
-        self._queues.put(lease.queue, lease.seq, front=True)
-        self._queues.stopped(lease.queue)
-        return Requeued(lease.seq, attempts)
+            self._attempts.pop(seq, None)
+        self._returning[seq] = lease.queue
+        return Requeued(seq, attempts)

@@ -1,109 +1,37 @@
 """RunnerService: the router's end of the Attach stream.
 
-Reading and writing are two loops over one stream. What is to be sent gathers in an outbox while an earlier write is
-under way, so that messages grow with the load. The outbox needs no limit of its own: assignments are bounded by
-credit, everything else by what the runner sent.
+Reading and writing are two loops over one stream; what is to be sent gathers in an `outbox`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
-from flowhook import limits, logs
-from flowhook.errors import FlowhookError, InvalidError, UnavailableError
+from flowhook import logs
+from flowhook.errors import InvalidError, UnavailableError
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import convert
 from router.dispatch.host import ShardHost
-from router.dispatch.link import Checkpoint, Completed, Delivery, Outcome, Released
+from router.dispatch.link import Checkpoint, Completed, Outcome, Released
 from router.services import guarded
+from router.services.outbox import Outbox
 
-MAX_BATCH_BYTES: Final = limits.MAX_MESSAGE_BYTES // 4
-"""Payloads and journals that go into one message; a larger assignment goes alone."""
+MAX_CREDIT: Final = 1024
+"""Assignments that one message may permit."""
 
 MAX_RUNNER_ID: Final = 63
 
+HELLO_SECONDS: Final = 10.0
+"""How long a runner may take to say hello."""
+
+LAST_WORDS_SECONDS: Final = 1.0
+"""How long what was gathered may take to be sent when a stream is ended."""
+
 log = logs.get_logger(__name__)
-
-
-class Link:
-    """One attached runner, as the host sees it; gathers messages for the writing loop."""
-
-    def __init__(self, runner_id: str) -> None:
-        self._runner_id = runner_id
-        self._assignments: list[pb.Assignment] = []
-        self._acknowledged: dict[bytes, int] = {}
-        self._settled: list[bytes] = []
-        self._revoked: dict[str, list[bytes]] = {}
-        self._drain: float | None = None
-        self.error: FlowhookError | None = None
-        self.woken = asyncio.Event()
-
-    @property
-    def runner_id(self) -> str:
-        """Unique among runners."""
-        return self._runner_id
-
-    def assign(self, deliveries: Sequence[Delivery]) -> None:
-        """Hand over work."""
-        for token, attempt, revision, payload, journal in deliveries:
-            assignment = pb.Assignment(lease=token, attempt=attempt, flow_revision=revision, event=payload)
-            if journal:
-                assignment.journal.extend(convert.journal_entry_to_proto(entry) for entry in journal)
-            self._assignments.append(assignment)
-        self.woken.set()
-
-    def acknowledge(self, token: bytes, position: int) -> None:
-        """Tell how far the journal of an execution is durable."""
-        self._acknowledged[token] = max(position, self._acknowledged.get(token, 0))
-        self.woken.set()
-
-    def settle(self, tokens: Sequence[bytes]) -> None:
-        """Tell which outcomes are durable."""
-        self._settled += tokens
-        self.woken.set()
-
-    def revoke(self, tokens: Sequence[bytes], reason: str) -> None:
-        """Tell which leases are gone."""
-        self._revoked.setdefault(reason, []).extend(tokens)
-        self.woken.set()
-
-    def drain(self, grace: float) -> None:
-        """Tell that this router is going away in `grace` seconds."""
-        self._drain = grace
-        self.woken.set()
-
-    def close(self, error: FlowhookError) -> None:
-        """End the stream once what was gathered is sent."""
-        self.error = error
-        self.woken.set()
-
-    def take(self) -> list[pb.AttachResponse]:
-        """Take everything that was gathered, as messages."""
-        self.woken.clear()
-        messages: list[pb.AttachResponse] = []
-        if self._settled:
-            messages.append(pb.AttachResponse(settlement=pb.Settlement(leases=self._settled)))
-            self._settled = []
-        if self._acknowledged:
-            durable = [pb.DurableCheckpoint(lease=lease, index=index) for lease, index in self._acknowledged.items()]
-            messages.append(pb.AttachResponse(checkpointed=pb.CheckpointAck(checkpoints=durable)))
-            self._acknowledged = {}
-        for reason, leases in self._revoked.items():
-            messages.append(pb.AttachResponse(revocation=pb.Revocation(leases=leases, reason=reason)))
-        self._revoked = {}
-        if self._assignments:
-            assignments, self._assignments = self._assignments, []
-            messages += [
-                pb.AttachResponse(assignments=pb.AssignmentBatch(assignments=batch)) for batch in _batches(assignments)
-            ]
-        if self._drain is not None:
-            messages.append(pb.AttachResponse(drain=pb.Drain(grace=convert.duration(self._drain))))
-            self._drain = None
-        return messages
 
 
 class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
@@ -112,8 +40,8 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
     def __init__(self, *, host: ShardHost, lease_seconds: float) -> None:
         self._host = host
         self._lease_seconds = lease_seconds
-        self._links: set[Link] = set()
-        self._components: dict[Link, frozenset[str]] = {}
+        self._links: set[Outbox] = set()
+        self._components: dict[Outbox, frozenset[str]] = {}
         self._closing = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -123,15 +51,16 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         return frozenset().union(*self._components.values()) if self._components else None
 
     async def drain(self, grace: float) -> None:
-        """Tell all runners to attach elsewhere, and wait up to `grace` seconds for them to leave."""
+        """Tell all runners to attach elsewhere, and give them up to `grace` seconds to report what they have."""
         self._closing = True
         for link in self._links:
             link.drain(grace)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(grace):
-                await self._idle.wait()
+        await self._host.drain(grace)
         for link in self._links:
             link.close(UnavailableError("the router stops", reason="ROUTER_STOPPED"))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_SECONDS):
+                await self._idle.wait()
 
     @guarded.method
     async def Attach(  # type: ignore[override] # noqa: N802 - grpc.aio takes a coroutine that writes, too
@@ -139,15 +68,10 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
     ) -> None:
         """Hold one runner's stream until either side ends it."""
         link, welcome = self._welcome(await _first(request_iterator))
+        log.info("runner attached", runner=link.runner_id)
         try:
             await context.write(welcome)
-            log.info("runner attached", runner=link.runner_id)
-            reading = asyncio.create_task(self._read(link, request_iterator))
-            reading.add_done_callback(lambda _: link.woken.set())
-            try:
-                await self._write(link, reading, context)
-            finally:
-                reading.cancel()
+            await self._converse(link, request_iterator, context)
         finally:
             self._links.discard(link)
             self._components.pop(link, None)
@@ -156,22 +80,40 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
                 self._idle.set()
             log.info("runner detached", runner=link.runner_id)
 
-    async def _write(self, link: Link, reading: asyncio.Task[None], context: guarded.Context) -> None:
-        while link.error is None and not reading.done():
-            await link.woken.wait()
-            for message in link.take():
-                await context.write(message)
-        if link.error is not None:
-            raise link.error
-        await reading
+    async def _converse(
+        self, link: Outbox, requests: AsyncIterator[pb.AttachRequest], context: guarded.Context
+    ) -> None:
+        """Read and write until one of the two ends, or the link is closed.
 
-    def _welcome(self, request: pb.AttachRequest) -> tuple[Link, pb.AttachResponse]:
+        Raises:
+            FlowhookError: why the link was closed, or what the runner did wrong.
+        """
+        reading = asyncio.create_task(self._read(link, requests), name="read from runner")
+        writing = asyncio.create_task(link.send(context.write), name="write to runner")
+        closing = asyncio.create_task(link.closed.wait(), name="wait for the end")
+        tasks: tuple[asyncio.Task[Any], ...] = (reading, writing, closing)
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            # a runner that does not read gets its last words never
+            link.end()
+            await asyncio.wait({writing}, timeout=LAST_WORDS_SECONDS)
+            if link.error is not None:
+                raise link.error
+            for task in (reading, writing):
+                if task.done():
+                    await task
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _welcome(self, request: pb.AttachRequest) -> tuple[Outbox, pb.AttachResponse]:
         hello = request.hello
         if request.WhichOneof("message") != "hello" or not 0 < len(hello.runner_id) <= MAX_RUNNER_ID:
             raise _violation("the first message is a hello with a runner ID of 1 to 63 characters")
         if self._closing:
             raise UnavailableError("the router stops", reason="ROUTER_STOPPED")
-        link = Link(hello.runner_id)
+        link = Outbox(hello.runner_id, self._host.wake)
         kept = self._host.attach(link, hello.held_leases, explained=hello.losses_explained)
         self._links.add(link)
         self._idle.clear()
@@ -180,13 +122,14 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
             welcome=pb.Welcome(lease_duration=convert.duration(self._lease_seconds), kept_leases=kept)
         )
 
-    async def _read(self, link: Link, requests: AsyncIterator[pb.AttachRequest]) -> None:
+    async def _read(self, link: Outbox, requests: AsyncIterator[pb.AttachRequest]) -> None:
         async for request in requests:
             kind = request.WhichOneof("message")
             if kind == "outcomes":
                 await self._host.settle(link, [_outcome(outcome) for outcome in request.outcomes.outcomes])
             elif kind == "credit":
-                if not self._host.add_credit(link, request.credit.assignments):
+                credit = request.credit.assignments
+                if not (0 < credit <= MAX_CREDIT and self._host.add_credit(link, credit)):
                     raise _violation("credit is 1 to 1024 at a time, and at most 4096 may be outstanding")
             elif kind == "checkpoints":
                 await self._host.checkpoint(link, [_checkpoint(item) for item in request.checkpoints.checkpoints])
@@ -198,30 +141,21 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
 
 async def _first(requests: AsyncIterator[pb.AttachRequest]) -> pb.AttachRequest:
     try:
-        return await anext(requests)
+        async with asyncio.timeout(HELLO_SECONDS):
+            return await anext(requests)
     except StopAsyncIteration:
         raise _violation("the stream ended before its hello") from None
+    except TimeoutError:
+        raise _violation(f"no hello within {HELLO_SECONDS:.0f} s") from None
 
 
 def _violation(message: str) -> InvalidError:
     return InvalidError(message, reason="ATTACH_PROTOCOL_VIOLATION")
 
 
-def _batches(assignments: Sequence[pb.Assignment]) -> list[list[pb.Assignment]]:
-    """Split assignments into messages of at most `MAX_BATCH_BYTES`, or of one that is larger."""
-    batches: list[list[pb.Assignment]] = [[]]
-    size = 0
-    for assignment in assignments:
-        its_size = assignment.ByteSize()
-        if batches[-1] and size + its_size > MAX_BATCH_BYTES:
-            batches.append([])
-            size = 0
-        batches[-1].append(assignment)
-        size += its_size
-    return batches
-
-
 def _checkpoint(message: pb.Checkpoint) -> Checkpoint:
+    if message.index < 0:
+        raise _violation("the index of a checkpoint counts from 0")
     return Checkpoint(message.lease, message.index, convert.journal_entry_from_proto(message.entry))
 
 

@@ -12,8 +12,13 @@ LEASE = 6.0
 REATTACH = 2.0
 
 
-def make_shard(*, epoch=1, now=0.0, max_attempts=3):
-    return Shard(epoch=epoch, lease_seconds=LEASE, max_attempts=max_attempts, reattach_seconds=REATTACH, now=now)
+def make_shard(*recovered, epoch=1, now=0.0, max_attempts=3):
+    """Make a shard that found `recovered`, of flow "a", at its start."""
+    shard = Shard(epoch=epoch, lease_seconds=LEASE, max_attempts=max_attempts, reattach_seconds=REATTACH)
+    for seq in recovered:
+        shard.recover(seq, "a", 0)
+    shard.begin(now)
+    return shard
 
 
 def attach(shard, runner="r1", *, credit=100, held=(), explained=True, now=0.0):
@@ -26,6 +31,12 @@ def attach(shard, runner="r1", *, credit=100, held=(), explained=True, now=0.0):
 def accept(shard, flow, *seqs):
     for seq in seqs:
         shard.accept(seq, flow)
+
+
+def on_record(shard, losses):
+    """Say that losses are durable; returns them."""
+    shard.requeued([loss.seq for loss in losses if isinstance(loss, Requeued)])
+    return losses
 
 
 @pytest.fixture
@@ -118,7 +129,7 @@ def test_a_runner_that_falls_silent_loses_its_leases_and_its_stream(shard):
     accept(shard, "a", 1)
     (assigned,) = shard.assign()
     expired = shard.expire(LEASE)
-    assert expired.losses == [Requeued(1, 1)]
+    assert on_record(shard, expired.losses) == [Requeued(1, 1)]
     assert expired.silent == ["r1"]
     assert shard.lease_of(assigned.token) is None
     attach(shard, "r2", now=LEASE)
@@ -161,7 +172,7 @@ def test_what_shared_a_process_with_a_culprit_is_not_charged(shard):
     culprit, innocent = shard.assign()
     shard.detach("r1", 1.0)
     attached = attach(shard, held=[culprit.token], explained=True, now=1.5)
-    assert attached.losses == [Requeued(2, 0)]
+    assert on_record(shard, attached.losses) == [Requeued(2, 0)]
     assert shard.take(culprit.token).seq == 1
     (again,) = shard.assign()
     assert (again.seq, again.attempt, again.token != innocent.token) == (2, 1, True)
@@ -173,7 +184,7 @@ def test_an_execution_that_breaks_its_runner_is_exhausted_after_its_attempts(sha
     losses = []
     for _ in range(3):
         (assigned,) = shard.assign()
-        losses.append(shard.release(assigned.token, charged=True))
+        losses += on_record(shard, [shard.release(assigned.token, charged=True)])
     assert losses == [Requeued(1, 1), Requeued(1, 2), Exhausted(1, 3)]
     assert shard.assign() == []
     shard.ended(1)
@@ -186,7 +197,7 @@ def test_losses_nobody_can_explain_count_less(shard):
         attach(shard, explained=False)
         shard.assign()
         shard.detach("r1", 0.0)
-        assert attach(shard, credit=0, explained=False).losses == [Requeued(1, number)]
+        assert on_record(shard, attach(shard, credit=0, explained=False).losses) == [Requeued(1, number)]
     attach(shard)
     shard.assign()
     assert attach(shard, credit=0, explained=False).losses == [Exhausted(1, 12)]
@@ -197,7 +208,7 @@ def test_giving_back_is_not_charged_and_goes_first_in_line(shard):
     accept(shard, "a", 1, 2)
     first, _ = shard.assign()
     accept(shard, "a", 3)
-    assert shard.release(first.token, charged=False) == Requeued(1, 0)
+    assert on_record(shard, [shard.release(first.token, charged=False)]) == [Requeued(1, 0)]
     assert [(item.seq, item.attempt) for item in shard.assign()] == [(1, 1), (3, 1)]
 
 
@@ -207,9 +218,7 @@ def test_what_was_accepted_before_a_restart_waits_for_runners_to_come_back():
     accept(before, "a", 1, 2)
     held, _ = before.assign()
 
-    shard = make_shard(epoch=2)
-    shard.recover(1, "a", 0)
-    shard.recover(2, "a", 0)
+    shard = make_shard(1, 2, epoch=2)
     attach(shard, "r2", now=0.1)
     assert shard.assign() == []
     assert attach(shard, "r1", held=[held.token], now=0.5).kept == [held.token]
@@ -219,8 +228,7 @@ def test_what_was_accepted_before_a_restart_waits_for_runners_to_come_back():
 
 
 def test_new_events_do_not_wait_for_runners_to_come_back():
-    shard = make_shard(epoch=2)
-    shard.recover(1, "a", 0)
+    shard = make_shard(1, epoch=2)
     attach(shard)
     accept(shard, "a", 2)
     assert [item.seq for item in shard.assign()] == [2]
@@ -231,8 +239,7 @@ def test_a_token_of_an_older_epoch_is_not_adopted():
     attach(before)
     accept(before, "a", 1)
     (held,) = before.assign()
-    shard = make_shard(epoch=3)
-    shard.recover(1, "a", 0)
+    shard = make_shard(1, epoch=3)
     assert attach(shard, held=[held.token]).kept == []
 
 
@@ -241,8 +248,7 @@ def test_two_runners_cannot_adopt_one_execution():
     attach(before)
     accept(before, "a", 1)
     (held,) = before.assign()
-    shard = make_shard(epoch=2)
-    shard.recover(1, "a", 0)
+    shard = make_shard(1, epoch=2)
     assert attach(shard, "r1", held=[held.token]).kept == [held.token]
     assert attach(shard, "r2", held=[held.token]).kept == []
 
@@ -286,3 +292,134 @@ def test_a_flow_without_work_or_limits_takes_no_memory(shard):
     shard.ended(1)
     shard.set_policy("b", FlowPolicy())
     assert shard._queues._flows == {}
+
+
+def test_a_lost_lease_is_on_record_before_anybody_gets_the_next_one(shard):
+    attach(shard)
+    accept(shard, "a", 1)
+    (assigned,) = shard.assign()
+    loss = shard.release(assigned.token, charged=False)
+    assert shard.assign() == []
+    shard.requeued([loss.seq])
+    assert [item.seq for item in shard.assign()] == [1]
+
+
+def test_a_lease_that_was_lost_before_a_restart_is_not_adopted_after_it():
+    before = make_shard(epoch=1)
+    attach(before, "r1")
+    accept(before, "a", 1)
+    (cut_off,) = before.assign()
+    on_record(before, before.expire(LEASE).losses)
+    attach(before, "r2", now=LEASE)
+    (next_one,) = before.assign()
+
+    shard = Shard(epoch=2, lease_seconds=LEASE, max_attempts=3, reattach_seconds=REATTACH)
+    shard.recover(1, "a", 1, requeued=True)
+    shard.begin(0.0)
+    assert attach(shard, "r1", held=[cut_off.token]).kept == []
+    assert attach(shard, "r2", held=[next_one.token]).kept == []
+    (again,) = shard.assign()
+    assert (again.seq, again.attempt) == (1, 2)
+
+
+def test_what_was_lost_together_runs_again_in_order_of_arrival(shard):
+    attach(shard)
+    accept(shard, "a", *range(1, 6))
+    shard.assign()
+    accept(shard, "a", 6)
+    on_record(shard, shard.expire(LEASE).losses)
+    attach(shard, "r2", now=LEASE)
+    assert [item.seq for item in shard.assign()] == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_was_accepted_before_a_restart_runs_before_what_came_after():
+    shard = make_shard(1, 2, epoch=2)
+    accept(shard, "a", 3)
+    shard.expire(REATTACH)
+    attach(shard)
+    assert [item.seq for item in shard.assign()] == [1, 2, 3]
+
+
+def test_runners_get_their_time_to_come_back_however_long_recovery_takes():
+    shard = make_shard(1, epoch=2, now=100.0)
+    attach(shard, now=100.0)
+    assert shard.next_deadline() == 100.0 + REATTACH
+    shard.expire(100.0 + REATTACH / 2)
+    assert shard.assign() == []
+
+
+def test_a_lost_execution_counts_as_running_until_that_is_on_record(shard):
+    shard.set_policy("a", FlowPolicy(concurrency=1))
+    attach(shard)
+    accept(shard, "a", 1, 2)
+    (assigned,) = shard.assign()
+    loss = shard.release(assigned.token, charged=False)
+    assert shard.assign() == []
+    on_record(shard, [loss])
+    assert [item.seq for item in shard.assign()] == [1]
+
+
+def test_an_execution_that_is_returning_can_be_cancelled(shard):
+    attach(shard)
+    accept(shard, "a", 1)
+    (assigned,) = shard.assign()
+    loss = shard.release(assigned.token, charged=True)
+    assert shard.cancel(1, "a") == (1, None)
+    shard.requeued([loss.seq])
+    assert shard.assign() == []
+    shard.ended(1)
+    assert shard.unfinished == 0
+
+
+def test_losses_nobody_can_explain_are_not_held_against_one_that_broke_something_once(shard):
+    accept(shard, "a", 1)
+    for _ in range(5):
+        attach(shard, explained=False)
+        shard.assign()
+        on_record(shard, attach(shard, credit=0, explained=False).losses)
+    attach(shard)
+    (assigned,) = shard.assign()
+    assert shard.release(assigned.token, charged=True) == Requeued(1, 6)
+
+
+def test_credit_for_what_never_reached_the_runner_is_given_back(shard):
+    attach(shard, credit=1)
+    accept(shard, "a", 1, 2)
+    (assigned,) = shard.assign()
+    shard.cancel(assigned.seq, "a")
+    assert shard.assign() == []
+    shard.refund("r1")
+    assert [item.seq for item in shard.assign()] == [2]
+
+
+def test_a_runner_that_can_take_nothing_is_passed_over(shard):
+    attach(shard, "r1")
+    attach(shard, "r2", credit=1)
+    accept(shard, "a", 1, 2)
+    assert [(item.runner_id, item.seq) for item in shard.assign(full={"r1"})] == [("r2", 1)]
+    assert [(item.runner_id, item.seq) for item in shard.assign()] == [("r1", 2)]
+
+
+def test_what_a_deleted_flow_left_behind_keeps_to_its_concurrency_and_ends_its_pause(shard):
+    shard.set_policy("a", FlowPolicy(concurrency=1, paused=True))
+    attach(shard)
+    accept(shard, "a", 1, 2)
+    shard.retire("a")
+    (assigned,) = shard.assign()
+    shard.take(assigned.token)
+    shard.ended(1)
+    (assigned,) = shard.assign()
+    shard.take(assigned.token)
+    shard.ended(2)
+    assert shard.assign() == []
+    assert shard._queues._flows == {}
+
+
+def test_a_flow_whose_executions_were_all_cancelled_takes_no_memory(shard):
+    accept(shard, "a", 1)
+    shard.cancel(1, "a")
+    shard.ended(1)
+    accept(shard, "b", 2)
+    attach(shard)
+    shard.assign()
+    assert list(shard._queues._flows) == ["b"]

@@ -28,8 +28,11 @@ class ShardMachine(RuleBasedStateMachine):
         self.unfinished: dict[int, str] = {}
         self.attempts: dict[int, int] = {}
         self.ending: set[int] = set()
+        self.returning: set[int] = set()
+        self.requeued: set[int] = set()
         self.valid: dict[bytes, tuple[int, str]] = {}
-        self.orphans: dict[bytes, tuple[int, str]] = {}
+        self.handed_out: dict[bytes, tuple[int, str, int]] = {}
+        self.latest: dict[int, bytes] = {}
         self.attached: set[str] = set()
         self.policies: dict[str, FlowPolicy] = {}
         self.shard = self.make()
@@ -40,7 +43,6 @@ class ShardMachine(RuleBasedStateMachine):
             lease_seconds=LEASE,
             max_attempts=MAX_ATTEMPTS,
             reattach_seconds=REATTACH,
-            now=self.now,
         )
 
     def lost(self, losses):
@@ -51,6 +53,8 @@ class ShardMachine(RuleBasedStateMachine):
             if isinstance(loss, Exhausted):
                 assert loss.attempts >= MAX_ATTEMPTS
                 self.ending.add(loss.seq)
+            else:
+                self.returning.add(loss.seq)
 
     @rule(flow=strategies.sampled_from(FLOWS))
     def accept(self, flow):
@@ -67,16 +71,23 @@ class ShardMachine(RuleBasedStateMachine):
         self.policies[flow] = FlowPolicy(concurrency, paused)
         self.shard.set_policy(flow, self.policies[flow])
 
-    @rule(runner=strategies.sampled_from(RUNNERS), explained=strategies.booleans(), data=strategies.data())
-    def attach(self, runner, explained, data):
+    @rule(
+        runner=strategies.sampled_from(RUNNERS),
+        explained=strategies.booleans(),
+        credit=strategies.sampled_from([0, 3]),
+        data=strategies.data(),
+    )
+    def attach(self, runner, explained, credit, data):
         mine = sorted(token for token, (_, owner) in self.valid.items() if owner == runner)
-        orphans = sorted(token for token, (_, owner) in self.orphans.items() if owner == runner)
-        held = [token for token in mine + orphans if data.draw(strategies.booleans())]
+        known = sorted(token for token, (_, owner, _) in self.handed_out.items() if owner == runner)
+        held = data.draw(strategies.lists(strategies.sampled_from(known), unique=True)) if known else []
         attached = self.shard.attach(runner, held, explained=explained, now=self.now)
         self.attached.add(runner)
         assert set(attached.kept) <= set(held)
-        for token in set(orphans) & set(attached.kept):
-            seq = self.orphans.pop(token)[0]
+        for token in set(attached.kept).difference(mine):
+            seq, _, epoch = self.handed_out[token]
+            assert epoch == self.epoch - 1
+            assert self.latest[seq] == token, "somebody else had it in between"
             assert seq in self.unfinished
             assert seq not in self.ending
             assert seq not in {its for its, _ in self.valid.values()}, "adopted twice"
@@ -84,6 +95,7 @@ class ShardMachine(RuleBasedStateMachine):
         for token in set(mine) - set(attached.kept):
             self.valid.pop(token, None)
         self.lost(attached.losses)
+        assert not credit or self.shard.add_credit(runner, credit)
 
     @rule(runner=strategies.sampled_from(RUNNERS))
     def detach(self, runner):
@@ -98,22 +110,48 @@ class ShardMachine(RuleBasedStateMachine):
     def renew(self, runner):
         self.shard.renew(runner, self.now)
 
+    @rule(target=tokens, flow=strategies.sampled_from(FLOWS), runner=strategies.sampled_from(RUNNERS))
+    def cut_off(self, flow, runner):
+        """A runner gets work and is cut off, and another one gets that work: rarely hit upon step by step."""
+        (other,) = set(RUNNERS) - {runner}
+        for each in (runner, other):
+            mine = [token for token, (_, owner) in self.valid.items() if owner == each]
+            self.shard.attach(each, mine, explained=True, now=self.now)
+            self.attached.add(each)
+        self.set_policy(flow, None, paused=False)
+        self.accept(flow)
+        self.add_credit(runner, 5)
+        handed_out = list(self.hand_out())
+        self.detach(runner)
+        self.pass_time(REATTACH)
+        self.become_durable()
+        if other in self.attached:
+            self.add_credit(other, 5)
+        return multiple(*handed_out, *self.hand_out())
+
     @rule(target=tokens)
     def assign(self):
+        return multiple(*self.hand_out())
+
+    def hand_out(self):
+        """Assign what can be, and return the tokens."""
         assigned = self.shard.assign()
         busy = {seq for seq, _ in self.valid.values()}
         for item in assigned:
             assert item.runner_id in self.attached
             assert item.seq in self.unfinished
             assert item.seq not in self.ending
+            assert item.seq not in self.returning
             assert item.seq not in busy, "assigned twice"
             assert item.token not in self.valid
             assert item.attempt == self.attempts.get(item.seq, 0) + 1
             busy.add(item.seq)
             self.valid[item.token] = (item.seq, item.runner_id)
+            self.handed_out[item.token] = (item.seq, item.runner_id, self.epoch)
+            self.latest[item.seq] = item.token
             policy = self.policies.get(self.unfinished[item.seq], FlowPolicy())
             assert not policy.paused
-        return multiple(*(item.token for item in assigned))
+        return [item.token for item in assigned]
 
     @rule(token=tokens)
     def take(self, token):
@@ -139,9 +177,13 @@ class ShardMachine(RuleBasedStateMachine):
         assert (cancelled is None) == (seq in self.ending)
         self.valid = {token: (its, runner) for token, (its, runner) in self.valid.items() if its != seq}
         self.ending.add(seq)
+        self.returning.discard(seq)
 
     @rule()
     def become_durable(self):
+        self.shard.requeued(self.returning)
+        self.requeued |= self.returning
+        self.returning.clear()
         for seq in self.ending:
             self.shard.ended(seq)
             del self.unfinished[seq]
@@ -156,11 +198,19 @@ class ShardMachine(RuleBasedStateMachine):
         deadline = self.shard.next_deadline()
         assert deadline is None or deadline > self.now
 
-    @rule(forget=strategies.booleans())
-    def restart(self, forget):
-        """The router dies: what was ending is found unfinished, and attempts may not have been written down."""
+    @rule(
+        forget=strategies.booleans(),
+        back=strategies.lists(strategies.sampled_from(RUNNERS), unique=True),
+        data=strategies.data(),
+    )
+    def restart(self, forget, back, data):
+        """The router dies: what was ending is found unfinished, and attempts may not have been written down.
+
+        Then runners come `back` with what they hold, or held long ago.
+        """
         self.epoch += 1
         self.ending.clear()
+        self.returning.clear()
         self.attached.clear()
         if forget:
             self.attempts.clear()
@@ -168,11 +218,14 @@ class ShardMachine(RuleBasedStateMachine):
         for flow, policy in self.policies.items():
             self.shard.set_policy(flow, policy)
         for seq, flow in self.unfinished.items():
-            loss = self.shard.recover(seq, flow, self.attempts.get(seq, 0))
+            loss = self.shard.recover(seq, flow, self.attempts.get(seq, 0), requeued=seq in self.requeued)
             if loss is not None:
                 self.ending.add(seq)
+        self.shard.begin(self.now)
         # until their runner shows them, tokens are good for nothing
-        self.orphans, self.valid = self.valid, {}
+        self.valid = {}
+        for runner in back:
+            self.attach(runner, explained=True, credit=3, data=data)
 
     @invariant()
     def nothing_is_lost(self):

@@ -1,0 +1,165 @@
+"""What waits to be sent to a runner, and how much of it there may be.
+
+What gathers while an earlier write is under way goes together, so that messages grow with the load. A runner whose
+outbox is full gets no more work until it has read some of it; one that leaves so much else unread that it can't be
+listening is sent away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from flowhook import limits
+from flowhook.errors import ExhaustedError, FlowhookError
+from flowhook.v1 import runner_service_pb2 as pb
+from flowhook.wire import convert
+from router.dispatch.link import Delivery
+
+MAX_BATCH_BYTES: Final = limits.MAX_MESSAGE_BYTES // 4
+"""Payloads and journals that go into one message; a larger assignment goes alone."""
+
+MAX_UNSENT_BYTES: Final = 16 * limits.MIB
+"""Payloads and journals that may wait to be sent before a runner gets no more work."""
+
+MAX_UNSENT_TOKENS: Final = 64 * 1024
+"""Leases that may wait to be told of; a runner holds a few thousand at the most."""
+
+
+class Outbox:
+    """One attached runner, as the host sees it (`RunnerLink`)."""
+
+    def __init__(self, runner_id: str, on_room: Callable[[], None] = lambda: None) -> None:
+        """Gather messages for a runner; `on_room` is called when it is not `full` any more."""
+        self._runner_id = runner_id
+        self._on_room = on_room
+        self._assignments: list[pb.Assignment] = []
+        self._acknowledged: dict[bytes, int] = {}
+        self._settled: list[bytes] = []
+        self._revoked: dict[str, list[bytes]] = {}
+        self._drain: float | None = None
+        self._unsent_bytes = 0
+        self._room = asyncio.Event()
+        self._room.set()
+        self._woken = asyncio.Event()
+        self._ending = False
+        self.error: FlowhookError | None = None
+        self.closed = asyncio.Event()
+
+    @property
+    def runner_id(self) -> str:
+        """Unique among runners."""
+        return self._runner_id
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits to be sent that no more work should be handed over for now."""
+        return self._unsent_bytes >= MAX_UNSENT_BYTES
+
+    async def room(self) -> None:
+        """Wait until it is not `full`, or closed."""
+        await self._room.wait()
+
+    def assign(self, deliveries: Sequence[Delivery]) -> None:
+        """Hand over work."""
+        for token, attempt, revision, payload, journal in deliveries:
+            assignment = pb.Assignment(lease=token, attempt=attempt, flow_revision=revision, event=payload)
+            self._unsent_bytes += len(payload)
+            if journal:
+                assignment.journal.extend(convert.journal_entry_to_proto(entry) for entry in journal)
+                self._unsent_bytes += sum(len(entry.output or b"") for entry in journal)
+            self._assignments.append(assignment)
+        if self.full:
+            self._room.clear()
+        self._woken.set()
+
+    def acknowledge(self, token: bytes, position: int) -> None:
+        """Tell how far the journal of an execution is durable."""
+        self._acknowledged[token] = max(position, self._acknowledged.get(token, 0))
+        self._woken.set()
+
+    def settle(self, tokens: Sequence[bytes]) -> None:
+        """Tell which outcomes are durable."""
+        self._settled += tokens
+        self._woken.set()
+
+    def revoke(self, tokens: Sequence[bytes], reason: str) -> None:
+        """Tell which leases are gone."""
+        unsent = self._revoked.setdefault(reason, [])
+        unsent.extend(tokens)
+        if len(unsent) > MAX_UNSENT_TOKENS:
+            self._revoked = {}
+            self.close(ExhaustedError("the runner does not read what it is told", reason="RUNNER_DEAF"))
+        self._woken.set()
+
+    def drain(self, grace: float) -> None:
+        """Tell that this router is going away in `grace` seconds."""
+        self._drain = grace
+        self._woken.set()
+
+    def close(self, error: FlowhookError) -> None:
+        """End the stream with an error once what was gathered is sent."""
+        self.error = self.error or error
+        self.closed.set()
+        self.end()
+
+    def end(self) -> None:
+        """End the stream once what was gathered is sent."""
+        self._ending = True
+        self._room.set()
+        self._woken.set()
+
+    async def send(self, write: Callable[[pb.AttachResponse], Awaitable[None]]) -> None:
+        """Send what is gathered, until the end."""
+        while True:
+            await self._woken.wait()
+            unsent = self._unsent_bytes
+            for message in self._take():
+                await write(message)
+            was_full = self.full
+            self._unsent_bytes -= unsent
+            if was_full and not self.full:
+                self._room.set()
+                self._on_room()
+            if self._ending and not self._woken.is_set():
+                return
+
+    def _take(self) -> list[pb.AttachResponse]:
+        """Take everything that was gathered, as messages."""
+        self._woken.clear()
+        messages: list[pb.AttachResponse] = []
+        if self._settled:
+            messages.append(pb.AttachResponse(settlement=pb.Settlement(leases=self._settled)))
+            self._settled = []
+        if self._acknowledged:
+            durable = [pb.DurableCheckpoint(lease=lease, index=index) for lease, index in self._acknowledged.items()]
+            messages.append(pb.AttachResponse(checkpointed=pb.CheckpointAck(checkpoints=durable)))
+            self._acknowledged = {}
+        if self._assignments:
+            assignments, self._assignments = self._assignments, []
+            messages += [
+                pb.AttachResponse(assignments=pb.AssignmentBatch(assignments=batch)) for batch in _batches(assignments)
+            ]
+        # after the assignments: one that was cancelled at once may be among them
+        for reason, leases in self._revoked.items():
+            messages.append(pb.AttachResponse(revocation=pb.Revocation(leases=leases, reason=reason)))
+        self._revoked = {}
+        if self._drain is not None:
+            messages.append(pb.AttachResponse(drain=pb.Drain(grace=convert.duration(self._drain))))
+            self._drain = None
+        return messages
+
+
+def _batches(assignments: Sequence[pb.Assignment]) -> list[list[pb.Assignment]]:
+    """Split assignments into messages of at most `MAX_BATCH_BYTES`, or of one that is larger."""
+    batches: list[list[pb.Assignment]] = [[]]
+    size = 0
+    for assignment in assignments:
+        its_size = assignment.ByteSize()
+        if batches[-1] and size + its_size > MAX_BATCH_BYTES:
+            batches.append([])
+            size = 0
+        batches[-1].append(assignment)
+        size += its_size
+    return batches

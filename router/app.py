@@ -107,18 +107,16 @@ async def _serve(settings: RouterSettings, lifecycle: Lifecycle, storage: Storag
         lease_seconds=settings.lease_seconds,
         max_attempts=settings.max_attempts,
         reattach_seconds=REATTACH_SECONDS,
-        now=time.monotonic(),
     )
     host = ShardHost(
         core=core, state=state, log_=storage.log(0), metrics=router_metrics, clock=time.monotonic, now_ms=_now_ms
     )
-    flows = FlowTable(storage.registry, set_policy=host.set_policy, clock=time.monotonic)
+    flows = FlowTable(storage.registry, policies=host, clock=time.monotonic)
     acceptance = Acceptance(host=host, flows=flows, total_backlog=settings.total_backlog, clock=time.monotonic)
     runners = RunnerService(host=host, lease_seconds=settings.lease_seconds)
     health_service = health_aio.HealthServicer()
 
-    for flow_id in await host.recover():
-        await flows.refresh(flow_id)
+    await flows.start(await host.recover())
 
     server = grpc.aio.server(
         interceptors=[Authorizer(TokenVerifier(settings.data_dir))],
@@ -163,6 +161,7 @@ async def _serve(settings: RouterSettings, lifecycle: Lifecycle, storage: Storag
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(host.run(stop_host))
         await server.start()
+        following = tasks.create_task(flows.follow())
         upkeep = [
             tasks.create_task(_watch_health(storage, health_service, lifecycle)),
             tasks.create_task(expire_forever(state, retention_seconds=settings.retention_seconds, now_ms=_now_ms)),
@@ -174,6 +173,7 @@ async def _serve(settings: RouterSettings, lifecycle: Lifecycle, storage: Storag
         await health_service.enter_graceful_shutdown()
         await runners.drain(settings.drain_seconds)
         await server.stop(STOP_GRACE_SECONDS)
+        following.cancel()
         stop_host.set()
 
 

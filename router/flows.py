@@ -1,27 +1,36 @@
 """What accepting an event needs to know of its flow: revision and limits. Loaded when first asked for, then kept.
 
-The table is bounded; a flow that is forgotten loses nothing but the fill of its rate limit. Every change of the
-registry passes through `refresh`, so an entry is never older than the commit that changed its flow.
+The table is bounded; a flow that is forgotten loses nothing but the fill of its rate limit. It follows the registry by
+itself, so that a change is put in force whoever made it and whatever became of its caller. Reads are one at a time, so
+that what an earlier one found never replaces what a later one did.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
-from flowhook import limits
+from flowhook import limits, logs
 from flowhook.document import FlowDocument, load_definition
+from flowhook.errors import UnavailableError
 from flowhook.model import Flow
-from router.scheduling.queues import DEFAULT_POLICY, FlowPolicy
+from router.scheduling.queues import FlowPolicy
 from router.storage.interface import Registry
 
 MAX_FLOWS: Final = 20_000
 """Flows that the table remembers."""
 
+RETRY_SECONDS: Final = 0.5
+"""Between tries to read what changed, while storage is away."""
+
 DEFAULT_DEDUPE_SECONDS: Final = 24 * 3600.0
 """Window of dedupe keys that come for a flow which says nothing of them."""
+
+
+log = logs.get_logger(__name__)
 
 
 class TokenBucket:
@@ -54,16 +63,39 @@ class FlowEntry:
     bucket: TokenBucket | None
 
 
+class Policies(Protocol):
+    """Where the limits of flows are put in force."""
+
+    def set_policy(self, flow_id: str, policy: FlowPolicy) -> None:
+        """Replace what limits a flow."""
+        ...
+
+    def retire(self, flow_id: str) -> None:
+        """Let what a deleted flow left behind end under the limits it had."""
+        ...
+
+
 class FlowTable:
-    """Flows by ID."""
+    """Flows by ID. Call `start`, then let `follow` run beside the server."""
 
     def __init__(
-        self, registry: Registry, *, set_policy: Callable[[str, FlowPolicy], None], clock: Callable[[], float]
+        self,
+        registry: Registry,
+        *,
+        policies: Policies,
+        clock: Callable[[], float],
+        max_flows: int = MAX_FLOWS,
     ) -> None:
         self._registry = registry
-        self._set_policy = set_policy
+        self._policies = policies
         self._clock = clock
+        self._max_flows = max_flows
         self._entries: OrderedDict[str, FlowEntry] = OrderedDict()
+        self._reading = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._told = 0
+        self._seen = 0
+        registry.follow(self._on_change)
 
     def known(self, flow_id: str) -> FlowEntry | None:
         """Return a flow that is in memory, else None."""
@@ -75,27 +107,69 @@ class FlowTable:
         Raises:
             UnavailableError: storage can't serve.
         """
-        entry = self._entries.get(flow_id)
-        return await self.refresh(flow_id) if entry is None else entry
+        async with self._reading:
+            return self._entries.get(flow_id) or await self._read(flow_id)
 
-    async def refresh(self, flow_id: str) -> FlowEntry | None:
-        """Read a flow again and put its limits in force; None when it is gone.
+    async def start(self, unfinished: Mapping[str, int]) -> None:
+        """Put in force the limits of flows that have something unfinished. Call it once.
+
+        Args:
+            unfinished: those flows, each with a revision that is kept, for those that were deleted.
 
         Raises:
             UnavailableError: storage can't serve.
         """
+        self._told = self._seen = await self._registry.revision()
+        for flow_id, revision in unfinished.items():
+            if await self._read(flow_id) is None:
+                flow = await self._registry.get_flow(flow_id, revision=revision)
+                if flow is not None:
+                    self._policies.set_policy(flow_id, _policy(flow, load_definition(flow.definition)))
+                    self._policies.retire(flow_id)
+
+    async def follow(self) -> None:
+        """Put changes in force until cancelled."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            try:
+                await self.catch_up()
+            except UnavailableError as error:
+                log.warning("changes of flows can't be read; trying again", reason=error.reason)
+                await asyncio.sleep(RETRY_SECONDS)
+                self._changed.set()
+
+    async def catch_up(self) -> None:
+        """Put every change in force that was committed before the call.
+
+        Raises:
+            UnavailableError: storage can't serve; `follow` tries again.
+        """
+        async with self._reading:
+            while self._seen < self._told:
+                changes = await self._registry.changes(after_revision=self._seen)
+                for flow_id in {change.flow_id for change in changes if change.flow_id}:
+                    await self._read(flow_id)
+                self._seen = changes[-1].revision
+
+    def _on_change(self, revision: int) -> None:
+        self._told = revision
+        self._changed.set()
+
+    async def _read(self, flow_id: str) -> FlowEntry | None:
+        """Read a flow and put its limits in force; None when it is gone. One call at a time."""
         flow = await self._registry.get_flow(flow_id)
         if flow is None:
             self._entries.pop(flow_id, None)
-            self._set_policy(flow_id, DEFAULT_POLICY)
+            self._policies.retire(flow_id)
             return None
         document = load_definition(flow.definition)
         entry = self._entry(flow, document)
         self._entries[flow_id] = entry
         self._entries.move_to_end(flow_id)
-        if len(self._entries) > MAX_FLOWS:
+        if len(self._entries) > self._max_flows:
             self._entries.popitem(last=False)
-        self._set_policy(flow_id, FlowPolicy(concurrency=document.execution.concurrency, paused=flow.paused))
+        self._policies.set_policy(flow_id, _policy(flow, document))
         return entry
 
     def _entry(self, flow: Flow, document: FlowDocument) -> FlowEntry:
@@ -115,3 +189,7 @@ class FlowTable:
             dedupe_seconds=DEFAULT_DEDUPE_SECONDS if dedupe is None else dedupe.window,
             bucket=bucket,
         )
+
+
+def _policy(flow: Flow, document: FlowDocument) -> FlowPolicy:
+    return FlowPolicy(concurrency=document.execution.concurrency, paused=flow.paused)

@@ -1,49 +1,94 @@
-"""Following the registry: many watchers, one source, a sign of life at least once a second."""
+"""Following the registry: many watchers, one source, a sign of life at least once a second.
+
+What changed lately is read once for all watchers and kept; a watcher that is further behind reads for itself, and one
+that is up to date costs storage nothing.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+from typing import Final
 
+from flowhook.errors import ExhaustedError, OutOfRangeError
 from router.storage.interface import Registry, RegistryChange
+
+MAX_WATCHERS: Final = 1000
+RECENT: Final = 1000
+"""Changes that are kept in memory."""
 
 
 class RegistryWatch:
     """Wakes watchers when the registry changes."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, *, max_watchers: int = MAX_WATCHERS) -> None:
         self._registry = registry
+        self._max_watchers = max_watchers
+        self._watchers = 0
         self._changed: asyncio.Event = asyncio.Event()
+        self._latest = 0
+        self._reading = asyncio.Lock()
+        self._recent: deque[RegistryChange] = deque(maxlen=RECENT)
         registry.follow(self._on_change)
 
-    def _on_change(self, _revision: int) -> None:
+    def _on_change(self, revision: int) -> None:
+        self._latest = max(self._latest, revision)
         self._changed.set()
         self._changed = asyncio.Event()
 
     async def follow(
         self, start_revision: int, progress_seconds: float
-    ) -> AsyncIterator[tuple[int, Sequence[RegistryChange]]]:
-        """Yield (revision reached, changes up to it), with no changes as a sign of life.
+    ) -> AsyncGenerator[tuple[int, Sequence[RegistryChange]], None]:
+        """Yield (revision reached, changes up to it), with no changes as a sign of life. Close it when done.
 
         Args:
             start_revision: revision the watcher has seen; 0: from now on.
             progress_seconds: how long at most nothing is yielded.
 
         Raises:
-            OutOfRangeError: changes after `start_revision` are no longer kept (`REVISION_COMPACTED`).
+            ExhaustedError: there are too many watchers (`TOO_MANY_WATCHERS`).
+            OutOfRangeError: changes after `start_revision` are no longer kept, or it is from another history than
+                storage has, as after a restored backup (`REVISION_COMPACTED`).
             UnavailableError: storage can't serve.
         """
-        seen = start_revision or await self._registry.revision()
-        while True:
-            changed = self._changed
+        if self._watchers >= self._max_watchers:
+            raise ExhaustedError("too many watchers", reason="TOO_MANY_WATCHERS", retry_after=10)
+        self._watchers += 1
+        try:
+            self._latest = max(self._latest, await self._registry.revision())
+            if start_revision > self._latest:
+                raise OutOfRangeError(
+                    f"there is no revision {start_revision} yet: list anew",
+                    reason="REVISION_COMPACTED",
+                    metadata={"revision": str(self._latest)},
+                )
+            seen = start_revision or self._latest
+            while True:
+                changed = self._changed
+                if seen < self._latest:
+                    changes = await self._after(seen)
+                    seen = changes[-1].revision
+                    yield seen, changes
+                    continue
+                yield seen, ()
+                try:
+                    async with asyncio.timeout(progress_seconds):
+                        await changed.wait()
+                except TimeoutError:
+                    continue
+        finally:
+            self._watchers -= 1
+
+    async def _after(self, seen: int) -> Sequence[RegistryChange]:
+        """Return changes after a revision that is not the latest."""
+        async with self._reading:
+            recent = self._recent
+            if recent and recent[0].revision - 1 <= seen < recent[-1].revision:
+                return [change for change in recent if change.revision > seen]
             changes = await self._registry.changes(after_revision=seen)
-            if changes:
-                seen = changes[-1].revision
-                yield seen, changes
-                continue
-            yield seen, ()
-            try:
-                async with asyncio.timeout(progress_seconds):
-                    await changed.wait()
-            except TimeoutError:
-                continue
+            if not recent or changes[0].revision == recent[-1].revision + 1:
+                recent.extend(changes)
+            elif changes[-1].revision > recent[-1].revision:
+                self._recent = deque(changes, RECENT)
+            return changes

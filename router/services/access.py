@@ -55,15 +55,21 @@ class Authorizer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not ge
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    ) -> Any:
         """Let a call through, or answer it with the refusal."""
+        # the stubs forget that there is none for a method nobody knows
+        handler: grpc.RpcMethodHandler[Any, Any] | None = await continuation(handler_call_details)
         try:
             scopes = self._authenticate(handler_call_details)
+            if handler is not None and not scopes & scopes_for(handler_call_details.method):
+                raise PermissionDeniedError(
+                    f"this token has not the scope for {handler_call_details.method}", reason="SCOPE_MISSING"
+                )
         except FlowhookError as error:
             # the handler must be of the method's own kind, or gRPC answers INTERNAL
-            return _refusal(await continuation(handler_call_details), error)
+            return _refusal(handler, error)
         caller_scopes.set(scopes)
-        return await continuation(handler_call_details)
+        return handler
 
     def _authenticate(self, details: grpc.HandlerCallDetails) -> frozenset[Scope]:
         header = next((value for key, value in details.invocation_metadata or () if key == "authorization"), "")
@@ -74,8 +80,6 @@ class Authorizer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not ge
             raise UnauthenticatedError(
                 f"{cause}: set FLOWHOOK_TOKEN, or FLOWHOOK_DATA_DIR to the router's data directory"
             )
-        if not scopes & scopes_for(details.method):
-            raise PermissionDeniedError(f"this token has not the scope for {details.method}", reason="SCOPE_MISSING")
         return scopes
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import aclosing
 from typing import Final
 
-from flowhook import ids
+from flowhook import ids, limits
 from flowhook.errors import ConflictError, InvalidError, NotFoundError
 from flowhook.model import Execution, ExecutionDetail
 from flowhook.v1 import envelope_pb2, execution_service_pb2_grpc
@@ -84,9 +83,10 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         self, request: pb.WatchExecutionsRequest, context: guarded.Context
     ) -> None:
         """Stream executions as their status changes."""
-        await context.write(pb.WatchExecutionsResponse())
-        async with aclosing(self._host.watchers.watch(request.flow_id)) as changes:
-            async for record, missed in changes:
+        with self._host.watchers.watch(request.flow_id) as watcher:
+            await context.write(pb.WatchExecutionsResponse())
+            while True:
+                record, missed = await watcher.next()
                 execution = convert.execution_to_proto(_execution(record))
                 await context.write(pb.WatchExecutionsResponse(execution=execution, missed=missed))
 
@@ -96,17 +96,18 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     ) -> pb.ReplayExecutionResponse:
         """Start a new execution from the event of one that ended."""
         del context
-        if len(request.request_id) > MAX_REQUEST_ID:
-            raise InvalidError(f"a request ID has at most {MAX_REQUEST_ID} characters", reason="REQUEST_ID_INVALID")
+        if len(request.request_id) > MAX_REQUEST_ID or not request.request_id.isascii():
+            raise InvalidError(
+                f"a request ID has at most {MAX_REQUEST_ID} ASCII characters", reason="REQUEST_ID_INVALID"
+            )
         original = await self._host.find(request.execution_id)
         if not original.status.ended:
             raise ConflictError(f"{original.id} has not ended: {original.status}", reason="EXECUTION_NOT_ENDED")
         content = await self._state.content(original.seq)
         if content is None:
             raise _past_retention(original.id)
-        entry = await self._acceptance.flow(original.flow_id)
-        self._acceptance.admit(entry, 0, 0)
         latest = request.revision == pb.ReplayExecutionRequest.REVISION_LATEST
+        revision = await self._revision(original, latest=latest)
         event = envelope_pb2.Event.FromString(content.payload)
         event.id = ids.mint(ids.slot_of(original.flow_id))
         now_ms = self._now_ms()
@@ -115,11 +116,11 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
                 NewEvent(
                     event.id,
                     original.flow_id,
-                    entry.revision if latest else original.flow_revision,
+                    revision,
                     now_ms,
                     event.SerializeToString(),
                     # the space keeps it apart from senders' keys, which are visible characters
-                    f"replay {request.request_id}" if request.request_id else "",
+                    f"replay {original.id} {request.request_id}" if request.request_id else "",
                     now_ms + REPLAY_WINDOW_MS,
                     original.id,
                 )
@@ -127,6 +128,18 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         )
         replayed = await self._host.find(appended[0].duplicate_of or event.id)
         return pb.ReplayExecutionResponse(execution=convert.execution_to_proto(_execution(replayed)))
+
+    async def _revision(self, original: ExecutionRecord, *, latest: bool) -> int:
+        """Return the revision that a replay runs; the one it ran is kept with it, whatever became of its flow.
+
+        Raises:
+            NotFoundError: the latest one is wanted and the flow is deleted (`FLOW_NOT_FOUND`).
+            ExhaustedError: the backlog is full.
+        """
+        entry = await self._acceptance.flow(original.flow_id) if latest else self._acceptance.known(original.flow_id)
+        limit = limits.DEFAULT_FLOW_BACKLOG if entry is None else entry.max_backlog
+        self._acceptance.check_backlog(original.flow_id, limit)
+        return entry.revision if latest and entry is not None else original.flow_revision
 
     @guarded.method
     async def CancelExecution(  # noqa: N802 - the name of the RPC

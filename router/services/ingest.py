@@ -23,6 +23,12 @@ DEFAULT_WAIT: Final = 30.0
 MAX_WAIT: Final = 300.0
 """Seconds that InvokeFlow waits by default, and at most."""
 
+MAX_ENVELOPE_BYTES: Final = 4 * limits.MAX_HEADER_BYTES
+"""An event but for its body: what fits into an HTTP request's headers, and what serializing adds."""
+
+MAX_SECONDS: Final = 253_402_300_799
+"""The last second of 9999, beyond which a protobuf timestamp says nothing."""
+
 _Response = ingest_service_pb2.IngestEventsResponse
 _Result = ingest_service_pb2.IngestResult
 _Accepted = ingest_service_pb2.Accepted
@@ -37,6 +43,10 @@ class Acceptance:
         self._total_backlog = total_backlog
         self._clock = clock
 
+    def known(self, flow_id: str) -> FlowEntry | None:
+        """Return an event's flow if it is in memory."""
+        return self._flows.known(flow_id)
+
     async def flow(self, flow_id: str) -> FlowEntry:
         """Return an event's flow.
 
@@ -44,7 +54,7 @@ class Acceptance:
             NotFoundError: there is none (`FLOW_NOT_FOUND`).
             UnavailableError: storage can't serve.
         """
-        entry = self._flows.known(flow_id) or await self._flows.load(flow_id)
+        entry = await self._flows.load(flow_id)
         if entry is None:
             raise NotFoundError(f"there is no flow {flow_id[: limits.MAX_FLOW_ID_LENGTH]}", reason="FLOW_NOT_FOUND")
         return entry
@@ -56,14 +66,23 @@ class Acceptance:
             ExhaustedError: the flow's backlog (`BACKLOG_FULL`) or rate (`RATE_LIMITED`) is used up.
             UnavailableError: all flows together have too much of a backlog (`TOTAL_BACKLOG_FULL`).
         """
-        core = self._host.core
-        if core.unfinished + more >= self._total_backlog:
-            raise UnavailableError("the backlog of all flows is full", reason="TOTAL_BACKLOG_FULL", retry_after=5)
-        if core.backlog(entry.id) + more_of_flow >= entry.max_backlog:
-            raise ExhaustedError("the backlog of this flow is full", reason="BACKLOG_FULL", retry_after=5)
+        self.check_backlog(entry.id, entry.max_backlog, more, more_of_flow)
         wait = 0.0 if entry.bucket is None else entry.bucket.take(self._clock())
         if wait:
             raise ExhaustedError("the rate limit of this flow", reason="RATE_LIMITED", retry_after=math.ceil(wait))
+
+    def check_backlog(self, flow_id: str, max_backlog: int, more: int = 0, more_of_flow: int = 0) -> None:
+        """Check all limits but the rate: that is for senders, and not for operators who replay.
+
+        Raises:
+            ExhaustedError: the flow's backlog is full (`BACKLOG_FULL`).
+            UnavailableError: all flows together have too much of a backlog (`TOTAL_BACKLOG_FULL`).
+        """
+        core = self._host.core
+        if core.unfinished + more >= self._total_backlog:
+            raise UnavailableError("the backlog of all flows is full", reason="TOTAL_BACKLOG_FULL", retry_after=5)
+        if core.backlog(flow_id) + more_of_flow >= max_backlog:
+            raise ExhaustedError("the backlog of this flow is full", reason="BACKLOG_FULL", retry_after=5)
 
 
 class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
@@ -89,13 +108,20 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
             raise InvalidError(f"a batch holds 1 to {limits.MAX_BATCH_EVENTS} events", reason="BATCH_INVALID")
         fates: list[FlowhookError | None] = []
         events: list[NewEvent] = []
-        for message in messages:
-            try:
-                events.append(await self._admitted(message))
-                fates.append(None)
-            except FlowhookError as error:
-                fates.append(error)
+        size = 0
         try:
+            for message in messages:
+                try:
+                    events.append(event := await self._admitted(message))
+                except FlowhookError as error:
+                    fates.append(error)
+                else:
+                    fates.append(None)
+                    size += len(event.payload)
+            if size > limits.MAX_BATCH_BYTES:
+                raise InvalidError(
+                    f"a batch has at most {limits.MAX_BATCH_BYTES} bytes serialized", reason="BATCH_INVALID"
+                )
             appended = iter(await self._host.append(events) if events else ())
         except UnavailableError as error:
             fates = [fate or error for fate in fates]
@@ -118,15 +144,12 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         wait = convert.seconds(request.max_wait) if request.HasField("max_wait") else DEFAULT_WAIT
         if not 0 < wait <= MAX_WAIT:
             raise InvalidError(f"max_wait is more than 0 s and at most {MAX_WAIT:.0f} s", reason="MAX_WAIT_INVALID")
-        event = await self._admitted(request.event)
-        try:
-            appended = (await self._host.append([event]))[0]
-        finally:
-            self._forget([event])
-        execution_id = appended.duplicate_of or event.event_id
-        with self._host.waiters.wait(appended.seq) as ended:
+        # the place comes first: who gets none must not find out after its event was stored
+        with self._host.waiters.place() as place:
+            seq, execution_id, earlier = await self._stored(request.event)
+            ended = place.wait_for(seq)
             # one that was here before may have ended before we began to wait
-            record = await self._host.find(execution_id) if appended.duplicate_of else None
+            record = await self._host.find(execution_id) if earlier else None
             if record is None or not record.status.ended:
                 try:
                     end = await asyncio.wait_for(ended, wait)
@@ -139,14 +162,26 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         output, reply = (content.output, content.reply) if isinstance(content, ExecutionContent) else (None, None)
         return _answer(execution_id, record.status, record.error, output, reply)
 
+    async def _stored(self, message: envelope_pb2.Event) -> tuple[int, str, bool]:
+        """Store an event and return (sequence number, ID, whether it was there before) of its execution."""
+        try:
+            event = await self._admitted(message)
+        except (ExhaustedError, UnavailableError, NotFoundError):
+            # whoever attaches again adds nothing, so that no limit is in the way
+            known = await self._state.find(message.id)
+            if known is None or known.flow_id != message.flow_id:
+                raise
+            return known.seq, known.id, True
+        try:
+            appended = (await self._host.append([event]))[0]
+        finally:
+            self._forget([event])
+        return appended.seq, appended.duplicate_of or event.event_id, bool(appended.duplicate_of)
+
     async def _admitted(self, message: envelope_pb2.Event) -> NewEvent:
         """Check an event and count it as being stored; `_forget` uncounts it."""
-        entry = await self._acceptance.flow(message.flow_id)
-        ids.decode(message.id)
-        if len(message.body) > limits.MAX_BODY_BYTES:
-            raise InvalidError(f"a body has at most {limits.MAX_BODY_BYTES} bytes", reason="BODY_TOO_LARGE")
-        if len(message.dedupe_key) > limits.MAX_DEDUPE_KEY_BYTES:
-            raise InvalidError("the dedupe key is too long", reason="DEDUPE_KEY_INVALID")
+        entry = self._acceptance.known(message.flow_id) or await self._acceptance.flow(message.flow_id)
+        payload = _checked(message)
         self._acceptance.admit(entry, self._storing, self._storing_by_flow.get(entry.id, 0))
         self._storing += 1
         self._storing_by_flow[entry.id] = self._storing_by_flow.get(entry.id, 0) + 1
@@ -156,7 +191,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
             entry.id,
             entry.revision,
             received_ms,
-            message.SerializeToString(),
+            payload,
             message.dedupe_key,
             received_ms + int(entry.dedupe_seconds * 1000) if message.dedupe_key else 0,
         )
@@ -180,6 +215,27 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
     def _rejected(self, error: FlowhookError) -> _Result:
         self._metrics.rejected(error.reason)
         return _Result(rejected=failure_to_proto(error))
+
+
+def _checked(message: envelope_pb2.Event) -> bytes:
+    """Return an event serialized.
+
+    Raises:
+        InvalidError: something of it is not as it should be.
+    """
+    ids.decode(message.id)
+    payload = message.SerializeToString()
+    if len(message.body) > limits.MAX_BODY_BYTES:
+        raise InvalidError(f"a body has at most {limits.MAX_BODY_BYTES} bytes", reason="BODY_TOO_LARGE")
+    if len(payload) - len(message.body) > MAX_ENVELOPE_BYTES:
+        raise InvalidError(
+            f"all but the body has at most {MAX_ENVELOPE_BYTES} bytes serialized", reason="EVENT_TOO_LARGE"
+        )
+    if message.dedupe_key and len(message.dedupe_key.encode()) > limits.MAX_DEDUPE_KEY_BYTES:
+        raise InvalidError("the dedupe key is too long", reason="DEDUPE_KEY_INVALID")
+    if not 0 <= message.receive_time.seconds <= MAX_SECONDS:
+        raise InvalidError("the time of receipt lies before 1970 or after 9999", reason="RECEIVE_TIME_INVALID")
+    return payload
 
 
 def _answer(

@@ -1,0 +1,99 @@
+"""What operators and internal services see of a whole cluster."""
+
+from __future__ import annotations
+
+import re
+
+import grpc
+import grpc.aio
+import pytest
+import pytest_asyncio
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from support.clients import KINDS, Either, close
+from support.systems import EVENT_ID, document, until
+
+pytestmark = pytest.mark.e2e
+
+PROCESSES = ["admin-1", "edge-1", "router-1", "runner-1", "runner-2"]
+SERVICES = ["Ingest", "Flow", "Secret", "Execution", "Runner", "Cluster"]
+
+
+async def test_the_admin_port_tells_that_all_is_well(system):
+    assert (await system.admin("/healthz")).status == 200
+    ready = await system.admin("/readyz")
+    assert (ready.status, ready.json) == (200, {"ready": True, "reasons": []})
+
+
+async def test_health_shows_every_process(system):
+    async def complete():
+        shown = [process for process in (await system.admin("/health")).json["processes"] if process["ready"]]
+        return shown if sorted(process["name"] for process in shown) == PROCESSES else None
+
+    processes = await until(complete, "every process has reported", within=10)
+    for process in processes:
+        if process["role"] != "runner":  # a runner's child reports, its parent is in the file
+            assert process["pid"] == system.cluster.pid(process["name"])
+
+
+async def test_metrics_show_every_process_and_what_it_did(system):
+    await system.apply(document("counted"))
+    await system.completed((await system.send("counted", {})).id)
+
+    async def complete():
+        text = (await system.admin("/metrics")).body.decode()
+        up = set(re.findall(r'^flowhook_up\{process="([^"]+)",role="\w+"\} 1\.0$', text, re.MULTILINE))
+        return up == set(PROCESSES) and all(counted(text, role) for role in ("edge", "router", "runner"))
+
+    await until(complete, "every process has reported", within=10)
+
+
+def counted(text, role):
+    """Tell whether a role counted anything but that it is there."""
+    counts = re.findall(rf'^flowhook_(?!up)\w+_total\{{.*role="{role}".*\}} ([\d.]+)$', text, re.MULTILINE)
+    return any(float(count) > 0 for count in counts)
+
+
+async def test_admin_says_nothing_on_the_public_port_and_the_edge_nothing_on_the_admin_port(system):
+    for path in ("/healthz", "/readyz", "/health", "/metrics", "/"):
+        assert (await system.request("GET", path)).status == 404
+    assert (await system.admin("/hook/counted")).status == 404
+
+
+@pytest_asyncio.fixture(params=KINDS, loop_scope="session")
+async def either(system, request):
+    token = (system.cluster.data_dir / "admin.token").read_text().strip()
+    client = request.param(system.cluster.grpc, token=token)
+    yield Either(client)
+    await close(client)
+
+
+async def test_an_internal_service_ingests_events_lists_flows_and_gets_answers(system, either):
+    await either("flows.apply", [document("internal", do="- double: {set: {n: '${ .body.n * 2 }'}}")])
+    assert "internal" in [flow.id for flow in await either("flows.list")]
+    execution_id = await either("ingest", "internal", {"n": 2})
+    assert EVENT_ID.fullmatch(execution_id)
+    assert await system.completed(execution_id) == {"n": 4}
+    reply = await either("invoke", "internal", {"n": 3})
+    assert (reply.status, reply.body) == (200, b'{"n":6}')
+    found = await either("executions.list", flow_id="internal", limit=2)
+    assert execution_id in [execution.id for execution in found]
+    assert {"admin", "edge", "router", "runner"} == {process.role for process in await either("cluster.processes")}
+
+
+async def services_found(system, metadata):
+    async with grpc.aio.insecure_channel(system.cluster.grpc) as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        call = stub.ServerReflectionInfo(metadata=metadata)
+        await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+        await call.done_writing()
+        return [service.name async for answer in call for service in answer.list_services_response.service]
+
+
+async def test_services_are_found_by_reflection_with_a_token_and_not_without(system):
+    token = (system.cluster.data_dir / "admin.token").read_text().strip()
+    found = await services_found(system, [("authorization", f"Bearer {token}")])
+    assert {f"flowhook.v1.{name}Service" for name in SERVICES} <= set(found)
+    for metadata in ([], [("authorization", "Bearer fhk_guessed-guessed-guessed")]):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await services_found(system, metadata)
+        assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED

@@ -1,0 +1,69 @@
+"""A cluster that is stopped keeps what it accepted, and one that is started on the same data goes on with it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+
+import aiohttp
+import pytest
+from support.supervisors import alive
+from support.systems import document, running_system, until
+
+from flowhook.model import Status
+
+pytestmark = pytest.mark.e2e
+
+
+async def keep_sending(system, acknowledged):
+    """Send until nobody takes it any more."""
+    with contextlib.suppress(aiohttp.ClientError):
+        while True:
+            answer = await system.send("busy", {"n": len(acknowledged)})
+            if answer.status == 202:
+                acknowledged.append(answer.id)
+
+
+async def test_whatever_was_acknowledged_before_a_graceful_stop_completes_before_or_after_it(tmp_path):
+    acknowledged = []
+    async with running_system("--allow-private-addresses", data_dir=tmp_path) as system:
+        called = f"- call: {{call: http, with: {{method: post, endpoint: '{system.outside.url}/busy', body: 1}}}}"
+        await system.apply(document("busy", do=f"{called}\n- after: {{set: {{ok: '${{ .ok }}'}}}}"), document("later"))
+        await system.client.flows.pause("later")
+        waiting = [(await system.send("later", {"n": number})).id for number in range(5)]
+        senders = [asyncio.create_task(keep_sending(system, acknowledged)) for _ in range(8)]
+        await until(lambda: len(acknowledged) > 200, "there is some load")
+        system.cluster.supervisor.terminate()
+        async with asyncio.timeout(30):
+            assert await system.cluster.supervisor.wait() == 0
+        await asyncio.gather(*senders)
+    async with running_system(data_dir=tmp_path) as system:
+        await system.client.flows.resume("later")
+        executions = {execution.id: execution for execution in await system.executions("busy")}
+        assert executions.keys() >= set(acknowledged)
+        for execution_id in [*acknowledged, *waiting]:
+            execution = executions.get(execution_id)
+            if execution is None or not execution.status.ended:
+                execution = (await system.ended(execution_id)).execution
+            assert execution.status is Status.COMPLETED, execution
+            assert execution.attempts <= 2
+
+
+async def test_ctrl_c_reaches_the_whole_group_and_still_drains_and_leaves_nothing(tmp_path):
+    async with running_system(data_dir=tmp_path) as system:
+        await system.apply(document("busy"))
+        answer = await system.send("busy", {"n": 1})
+        run = tmp_path / "run"
+        pids = [int(path.read_text()) for path in run.glob("*.pid")]
+        assert len(pids) == 5
+        os.killpg(system.cluster.supervisor.pid, signal.SIGINT)
+        async with asyncio.timeout(30):
+            assert await system.cluster.supervisor.wait() == 0
+        await until(lambda: not any(map(alive, pids)), "every process has ended", within=5)
+        assert not list(run.glob("*.pid"))
+        stopped = [line.split()[1].rstrip(",") for line in system.cluster.output if line.startswith("stopping")]
+        assert stopped == ["edge-1", "runner-1", "router-1", "admin-1"]
+    async with running_system(data_dir=tmp_path) as system:
+        assert await system.completed(answer.id) == {"n": 1}

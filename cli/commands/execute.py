@@ -54,6 +54,7 @@ def _exec(
     from cli.output import print_json
     from flowhook.client import calls
     from flowhook.config import RunnerSettings
+    from flowhook.document import warnings
     from flowhook.errors import NotFoundError
     from flowhook.model import WorkflowError
     from runner.local import Completed, run_document
@@ -63,6 +64,8 @@ def _exec(
     if file.is_dir():
         raise typer.BadParameter(f"{file} is a directory; exec runs one file")
     document = flow_files.read([file])[0].document
+    for warning in warnings(document):
+        print(f"warning: {warning}", file=sys.stderr)
     settings = read_settings(RunnerSettings, {"allow_private_addresses": allow_private_addresses or None})
     event = calls.new_event(
         document.id, body, content_type="application/json", headers=(), dedupe_key="", event_id=None

@@ -30,6 +30,8 @@ def good(tmp_path):
         (["apply"], "Missing option '--file'"),
         (["exec"], "Missing argument 'FILE'"),
         (["flows", "get"], "Missing argument 'ID'"),
+        (["flows", "graph"], "the ID of a flow, or --file"),
+        (["flows", "graph", "x", "--file", "y"], "the ID of a flow, or --file"),
         (["edge", "--http-port", "x"], "--http-port"),
         (["edge", "--http-port", "70000"], "--http-port"),
         (["up", "--edges", "0"], "--edges"),
@@ -227,3 +229,14 @@ def test_help_is_quick_and_lists_every_command():
 
 def test_version_is_printed():
     assert flowhook("--version").out.strip().count(".") == 2
+
+
+def test_exec_warns_of_an_expression_that_is_none(tmp_path):
+    file = tmp_path / "greet.yaml"
+    file.write_text(
+        "document: {dsl: 1.0.3, namespace: default, name: greet, version: 1.0.0}\n"
+        'do: [{greet: {set: {text: "Hello ${ .body.name }"}}}]\n'
+    )
+    result = flowhook("exec", file, "--json")
+    assert result.rows == [{"text": "Hello ${ .body.name }"}]
+    assert result.err.startswith("warning: do[0].greet.set.text: '${ .body.name }' is no expression")

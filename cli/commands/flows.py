@@ -1,8 +1,9 @@
-"""`flowhook flows`: looks at flows, pauses, resumes and deletes them."""
+"""`flowhook flows`: looks at flows, draws them, pauses, resumes and deletes them."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,7 +11,7 @@ import typer
 from cli.options import DataDir, Json, Router
 from flowhook.model import Flow
 
-app = typer.Typer(help="Look at flows; pause, resume and delete them.", no_args_is_help=True)
+app = typer.Typer(help="Look at flows; draw, pause, resume and delete them.", no_args_is_help=True)
 
 FlowId = Annotated[str, typer.Argument(metavar="ID", help="ID of the flow: name, or namespace.name.")]
 
@@ -98,6 +99,41 @@ def _delete(*, flow_id: FlowId, router: Router = None, data_dir: DataDir = None)
     with open_client(router, data_dir) as client:
         client.flows.delete(flow_id)
     print(f"{flow_id}: deleted")
+
+
+@app.command("graph")
+def _graph(
+    *,
+    flow_id: Annotated[str, typer.Argument(metavar="[ID]", help="ID of the flow.", show_default=False)] = "",
+    file: Annotated[Path | None, typer.Option("--file", "-f", metavar="FILE", help="Of this flow file.")] = None,
+    revision: Annotated[int, typer.Option(min=0, help="Revision; 0 is the latest.")] = 0,
+    json: Json = False,
+    router: Router = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Print a flow as a Mermaid flowchart; with --file, one that is not applied."""
+    import orjson
+
+    from cli import flow_files
+    from cli.connection import open_client
+    from cli.output import print_json
+    from flowhook.document.graph import mermaid
+
+    if bool(flow_id) == (file is not None):
+        raise typer.BadParameter("give the ID of a flow, or --file")
+    if file is not None:
+        if file.is_dir():
+            raise typer.BadParameter(f"{file} is a directory; a graph shows one flow")
+        document = flow_files.read([file])[0].document
+        flow_id, definition = document.id, document.definition
+    else:
+        with open_client(router, data_dir) as client:
+            definition = orjson.loads(client.flows.get(flow_id, revision=revision).definition)
+    picture = mermaid(definition, flow_id)
+    if json:
+        print_json({"id": flow_id, "mermaid": picture})
+    else:
+        print(picture, end="")
 
 
 def _state(flow: Flow) -> str:

@@ -58,6 +58,14 @@ def ended(cluster, execution_id):
     return found[0]
 
 
+def test_a_flow_is_drawn_by_its_id_and_from_its_file_alike(cluster, flows):
+    by_id = cluster.run("flows", "graph", "hello")
+    assert by_id.code == 0
+    assert by_id.out.startswith('flowchart TD\n    start(["hello"])\n')
+    assert cluster.run("flows", "graph", "--file", flows / "hello.yaml").out == by_id.out
+    assert cluster.run("flows", "graph", "hello", "--json").rows == [{"id": "hello", "mermaid": by_id.out}]
+
+
 def test_up_tells_urls_before_it_says_ready(cluster):
     where = cluster.where
     assert cluster.lines[-1] == "flowhook ready"

@@ -1,0 +1,133 @@
+"""A flow as a picture: a flowchart in Mermaid's language.
+
+Tasks are nodes, directives are edges; a `do` is a frame around its tasks, a condition a rhombus before its task. Kinds
+whose inside is not drawn (`for`, `try`, …) are plain nodes.
+
+Source: https://mermaid.js.org/syntax/flowchart.html.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from flowhook.document.walk import PlacedTask, tasks_of, walk
+
+MAX_LABEL: Final = 60
+"""Characters of a name or an expression; what is longer is cut."""
+
+START: Final = "start"
+FINISH: Final = "finish"
+
+_PLAIN: Final = frozenset(" _-.,/+*=()[]{}$!?'@~^")
+"""What may stand in a label as it is, beside letters and digits. A colon or `%` could begin what Mermaid obeys."""
+
+_SHAPES: Final[Mapping[str, tuple[str, str]]] = {
+    "call": ("[[", "]]"),
+    "raise": ("{{", "}}"),
+    "switch": ("{", "}"),
+}
+"""Brackets by kind of task; others are boxes."""
+
+
+def mermaid(definition: Mapping[str, Any], title: str) -> str:
+    """Return the flowchart of a definition that was checked; lines end with a newline.
+
+    Args:
+        definition: of the flow, in plain JSON types.
+        title: label of the start, the flow's ID for example.
+    """
+    return "".join(f"{line}\n" for line in _Chart(definition, title).lines())
+
+
+class _Chart:
+    def __init__(self, definition: Mapping[str, Any], title: str) -> None:
+        self._title = title
+        self._tasks = list(tasks_of(definition.get("do"), "/do"))
+        self._ids = {placed.pointer: f"n{number}" for number, placed in enumerate(walk(definition), 1)}
+        self._edges: list[str] = []
+
+    def lines(self) -> Iterator[str]:
+        yield "flowchart TD"
+        yield f"    {START}([{_quote(self._title)}])"
+        yield from self._block(self._tasks, FINISH, "    ")
+        yield f"    {FINISH}([{_quote('end')}])"
+        yield f"    {START} --> {self._entry(self._tasks[0]) if self._tasks else FINISH}"
+        yield from self._edges
+
+    def _block(self, tasks: list[PlacedTask], after: str, indent: str) -> Iterator[str]:
+        """Yield the nodes of a list of tasks and note their edges; `after` is the node that follows the list."""
+        entries = {placed.name: self._entry(placed) for placed in tasks}
+        for placed, following in zip(tasks, [*map(self._entry, tasks[1:]), after], strict=False):
+            targets = entries | {"continue": following, "exit": after, "end": FINISH}
+            then = targets.get(placed.task.get("then") or "continue", following)
+            if "if" in placed.task:
+                decision = self._decision(placed)
+                yield f"{indent}{decision}{{{_quote(_cut(placed.task['if']))}}}"
+                self._edge(decision, self._inside(placed), "true")
+                self._edge(decision, following, "else")
+            inner = _inner(placed)
+            if inner:
+                yield f"{indent}subgraph {self._id(placed)}[{_quote(_cut(placed.name))}]"
+                yield from self._block(inner, then, f"{indent}    ")
+                yield f"{indent}end"
+                continue
+            yield f"{indent}{self._node(placed)}"
+            self._leave(placed, then, targets)
+
+    def _leave(self, placed: PlacedTask, then: str, targets: Mapping[str, str]) -> None:
+        """Note the edges that lead on from a task."""
+        if placed.kind == "raise":
+            return
+        cases = _cases(placed)
+        for name, case in cases:
+            when = case.get("when")
+            label = name if when is None else f"{name}: {_cut(when)}"
+            self._edge(self._id(placed), targets.get(case.get("then", "continue"), then), label)
+        if all("when" in case for _, case in cases):
+            self._edge(self._id(placed), then, "else" if cases else "")
+
+    def _entry(self, placed: PlacedTask) -> str:
+        """Return the node by which a task is entered."""
+        return self._decision(placed) if "if" in placed.task else self._inside(placed)
+
+    def _inside(self, placed: PlacedTask) -> str:
+        inner = _inner(placed)
+        return self._entry(inner[0]) if inner else self._id(placed)
+
+    def _decision(self, placed: PlacedTask) -> str:
+        return f"{self._id(placed)}if"
+
+    def _id(self, placed: PlacedTask) -> str:
+        return self._ids[placed.pointer]
+
+    def _node(self, placed: PlacedTask) -> str:
+        opening, closing = _SHAPES.get(placed.kind, ("[", "]"))
+        what = f"call {_cut(placed.task['call'])}" if placed.kind == "call" else placed.kind
+        return f"{self._id(placed)}{opening}{_quote(_cut(placed.name), what)}{closing}"
+
+    def _edge(self, source: str, target: str, label: str) -> None:
+        self._edges.append(f"    {source} -->{f'|{_quote(_cut(label))}|' if label else ''} {target}")
+
+
+def _inner(placed: PlacedTask) -> list[PlacedTask]:
+    return list(tasks_of(placed.task["do"], f"{placed.pointer}/do")) if placed.kind == "do" else []
+
+
+def _cases(placed: PlacedTask) -> list[tuple[str, Mapping[str, Any]]]:
+    if placed.kind != "switch":
+        return []
+    return [next(iter(item.items())) for item in placed.task["switch"]]
+
+
+def _cut(text: object) -> str:
+    line = " ".join(str(text).split())
+    return line if len(line) <= MAX_LABEL else line[: MAX_LABEL - 1] + "…"
+
+
+def _quote(*lines: str) -> str:
+    """Return a label, with everything in it that might mean something to Mermaid or to HTML as an entity."""
+    escaped = (
+        "".join(char if char.isalnum() or char in _PLAIN else f"#{ord(char)};" for char in line) for line in lines
+    )
+    return '"' + "<br/>".join(escaped) + '"'

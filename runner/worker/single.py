@@ -20,7 +20,7 @@ from runner.interpreter.program import compile_program
 from runner.interpreter.run import Run
 from runner.interpreter.scope import Workflow
 from runner.outbound import HttpClient
-from runner.worker.secrets import as_data
+from runner.secret_values import as_data
 from runner.worker.tracing import ReachedError, Tracer
 
 

@@ -42,7 +42,7 @@ class BodyTooLargeError(Exception):
 
 
 class Overloaded(Exception):  # noqa: N818 - says what is, not what went wrong
-    """All bodies that are being received take more memory than they may."""
+    """All that is being received takes more memory than it may."""
 
 
 class Request(Protocol):
@@ -87,7 +87,7 @@ class Host(Protocol):
     draining: bool
     """Whether connections shall end after the request they are at."""
     received: int
-    """Bytes of bodies that are in memory; counted above `READ_BYTES` each."""
+    """Bytes of incomplete heads, and of bodies, that are in memory; what comes at once is not counted."""
     max_received: int
 
     def now(self) -> float:
@@ -133,7 +133,7 @@ class Connection:
         self._buffer = b""  # received and not yet looked at
         self._unread = 0  # bytes of the body that were not read yet; -1: chunked, not begun
         self._served = False
-        self._held = 0  # bytes of the body that count in the host's `received`
+        self._held = 0  # bytes of the head or the body that count in the host's `received`
         self.address = peer_address(peer)
         self.deadline = NEVER
         self.idle = True
@@ -185,6 +185,9 @@ class Connection:
             log.debug("malformed request", address=self._peer, reason=error.reason, detail=error.detail)
             await self._refuse(answers.malformed(error.status, error.reason), head)
             return False
+        except Overloaded:  # by heads: handlers answer it for bodies
+            await self._refuse(answers.OVERLOADED, head)
+            return False
         except StreamClosedError:
             raise
         except Exception:
@@ -222,6 +225,7 @@ class Connection:
             if end >= 0 or len(buffer) > limits.MAX_HEADER_BYTES:
                 break
             check_partial_head(buffer, searched)
+            self._hold(len(buffer) - self._held)
             searched = max(0, len(buffer) - 3)
             data: bytes = await self._stream.read_bytes(READ_BYTES, partial=True)
             if self.idle:
@@ -229,6 +233,7 @@ class Connection:
                 self.deadline = host.now() + host.header_timeout
             buffer = buffer + data if buffer else data
         self.deadline = NEVER
+        self._release()
         if not 0 <= end <= limits.MAX_HEADER_BYTES:
             raise MalformedRequestError(431, "HEADER_TOO_LARGE", "the head is too large")
         self._buffer = buffer[end + 4 :]
@@ -326,6 +331,8 @@ class Connection:
         """Send an answer, then drop what still comes for at most `DRAIN_SECONDS`; the connection ends."""
         self._host.answered(answer)
         self.deadline = NEVER
+        self._buffer = b""
+        self._release()
         self._send(answer, head, keep_alive=False)
         try:
             async with asyncio.timeout(DRAIN_SECONDS):

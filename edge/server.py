@@ -23,7 +23,7 @@ SWEEP_SECONDS: Final = 0.25
 """How often deadlines are looked at; a timeout is this much late at the most."""
 
 MAX_RECEIVED_BYTES: Final = 512 * limits.MIB
-"""Bodies in memory; beyond it large ones are refused with 503."""
+"""Bodies and incomplete heads in memory; beyond it large or slow ones are refused with 503."""
 
 
 class Server(TCPServer):

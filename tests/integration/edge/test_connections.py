@@ -337,6 +337,23 @@ async def test_a_server_with_little_memory_refuses_large_bodies(start_edge, monk
         assert (await edge.post("/hook/open", b"x" * 90_000, [])).status == 202
 
 
+async def test_heads_that_are_not_complete_take_of_the_same_memory(start_edge, monkeypatch):
+    monkeypatch.setattr("edge.server.MAX_RECEIVED_BYTES", 100_000)
+    edge = await start_edge(header_timeout=30)
+    slow = [await edge.connect() for _ in range(3)]
+    for sender in slow:
+        sender.write(b"POST /hook/open HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 40_000)
+    answered = [asyncio.create_task(sender.response()) for sender in slow]
+    (refused, *_), waiting = await asyncio.wait(answered, return_when=asyncio.FIRST_COMPLETED)
+    assert (refused.result().status, refused.result().json()["reason"]) == (503, "OVERLOADED")
+    assert (await edge.post("/hook/open")).status == 202
+    for sender, answer in zip(slow, answered, strict=True):
+        if answer in waiting:
+            sender.write(b"\r\n\r\n")
+            await answer
+    assert (await edge.post("/hook/open", b"x" * 90_000, [])).status == 202  # all of it was given back
+
+
 class TestDraining:
     async def test_requests_under_way_are_finished_and_idle_connections_closed(self, start_edge, router):
         edge = await start_edge(drain_seconds=10)

@@ -245,7 +245,7 @@ def _interpolation(parts: list[str | Accessor]) -> Accessor:
         result = texts[0]
         for accessor, text in zip(accessors, texts[1:], strict=True):
             value = accessor(data, variables)
-            result += (value if isinstance(value, str) else to_json(value)) + text
+            result += (value if isinstance(value, str) else _to_text(value)) + text
         return result
 
     return interpolate
@@ -269,6 +269,13 @@ def _type_name(value: object) -> str:
     if isinstance(value, int | float):
         return "number"
     return "array" if isinstance(value, list) else "object"
+
+
+def _to_text(value: Any) -> str:
+    try:
+        return to_json(value)
+    except RecursionError:
+        raise ExpressionTypeError("data is nested too deeply to be written into a text") from None
 
 
 def to_json(value: Any) -> str:

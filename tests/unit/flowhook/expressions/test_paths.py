@@ -167,3 +167,11 @@ def test_no_text_fails_in_any_other_way(source):
 
 
 VARIABLES = {a + b: 0 for a in "abxue" for b in ["", *"abxue01"]}
+
+
+def test_what_is_nested_too_deeply_for_a_text_is_a_type_error():
+    data = 1
+    for _ in range(1000):
+        data = [data]
+    with pytest.raises(ExpressionTypeError, match="too deeply"):
+        compile_accessor('"x \\(.)"')(data)

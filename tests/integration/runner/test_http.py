@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hmac
+import re
 import socket
+import time
+from urllib.parse import quote, unquote
 
 import orjson
 import pytest
@@ -364,6 +368,41 @@ async def test_a_post_is_made_with_oauth_1_and_returns_what_x_answers(call, http
     assert seen["authorization"].startswith("OAuth ")
     for part in ('oauth_consumer_key="ak"', 'oauth_token="at"', 'oauth_signature_method="HMAC-SHA1"'):
         assert part in seen["authorization"]
+
+
+def signature_base(method, url, fields):
+    """Return what RFC 5849, section 3.4.1, has signed; the JSON body has no part in it."""
+    pairs = "&".join(f"{quote(name, '-._~')}={quote(value, '-._~')}" for name, value in sorted(fields.items()))
+    return "&".join(quote(part, "-._~") for part in (method, url, pairs))
+
+
+def test_the_signature_base_is_that_of_the_rfc():
+    fields = {"b": "r b", "a": "2 q", "c@": ""}
+    assert signature_base("POST", "http://example.com/request", fields) == (
+        "POST&http%3A%2F%2Fexample.com%2Frequest&a%3D2%2520q%26b%3Dr%2520b%26c%2540%3D"
+    )
+
+
+async def test_the_signature_is_the_one_that_the_rfc_computes_and_is_never_used_twice(call, http_server):
+    seen = []
+
+    async def tweets(request):
+        seen.append((str(request.url), request.headers["Authorization"]))
+        return web.json_response({"data": {"id": "1"}}, status=201)
+
+    base = await http_server(tweets)
+    secret = {**USER, "api_key_secret": "a&k s", "access_token_secret": "ä/s"}
+    for _ in range(2):
+        await call("twitter.post", base=f"{base}/", secrets={"twitter": orjson.dumps(secret)}, text="a&b=ü")
+    for url, authorization in seen:
+        fields = {name: unquote(value) for name, value in re.findall(r'(\w+)="([^"]*)"', authorization)}
+        given = fields.pop("oauth_signature")
+        key = f"{quote('a&k s', '-._~')}&{quote('ä/s', '-._~')}".encode()
+        digest = hmac.digest(key, signature_base("POST", url, fields).encode(), "sha1")
+        assert base64.b64decode(given) == digest
+        assert abs(int(fields["oauth_timestamp"]) - time.time()) < 60
+    assert url == f"{base}/2/tweets"
+    assert seen[0][1] != seen[1][1]
 
 
 async def test_a_post_is_made_with_a_bearer_token(call, http_server):

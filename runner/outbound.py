@@ -18,6 +18,7 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, Final, Self
 
 import aiohttp
@@ -85,6 +86,7 @@ class HttpClient:
             trust_env=False,
             timeout=aiohttp.ClientTimeout(total=None),
             headers={"User-Agent": USER_AGENT},
+            trace_configs=[_tracing()],
         )
         return self
 
@@ -114,12 +116,8 @@ class HttpClient:
         Raises:
             TaskFault: no answer (communication).
         """
-        if self._session is None:
-            raise AssertionError("the client is not open")
         for _ in range(MAX_REDIRECTS + 1):
-            async with self._session.request(
-                method, url, headers=headers, data=body, allow_redirects=False, max_line_size=limits.MAX_HEADER_BYTES
-            ) as answer:
+            async with await self._answer(method, url, headers, body) as answer:
                 location = answer.headers.get("Location")
                 if not (follow and answer.status in _REDIRECTS and location):
                     shown = public_url(url, discreet=discreet)
@@ -140,6 +138,49 @@ class HttpClient:
             url = target
         shown = public_url(url, discreet=discreet)
         raise fault(Kind.COMMUNICATION, f"more than {MAX_REDIRECTS} redirects, the last one to {shown}")
+
+    async def _answer(
+        self, method: str, url: URL, headers: CIMultiDict[str], body: bytes | None
+    ) -> aiohttp.ClientResponse:
+        """Send one request and return its answer, whose body is yet to be read.
+
+        A server may close a connection that was kept just when it is used again: then, and only then, the request is
+        sent once more, over a new connection. The receiver knows by the Idempotency-Key if it had both.
+        """
+        if self._session is None:
+            raise AssertionError("the client is not open")
+        for attempt in range(2):
+            use = _Use()
+            try:
+                return await self._session.request(
+                    method,
+                    url,
+                    headers=headers,
+                    data=body,
+                    allow_redirects=False,
+                    max_line_size=limits.MAX_HEADER_BYTES,
+                    trace_request_ctx=use,
+                )
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                if not use.kept_connection or attempt:
+                    raise
+        raise AssertionError("unreachable")
+
+
+@dataclass(slots=True)
+class _Use:
+    """Whether a request went over a connection that was kept from an earlier one."""
+
+    kept_connection: bool = False
+
+
+def _tracing() -> aiohttp.TraceConfig:
+    async def note(_session: aiohttp.ClientSession, context: SimpleNamespace, _parameters: object) -> None:
+        context.trace_request_ctx.kept_connection = True
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_connection_reuseconn.append(note)
+    return tracing
 
 
 @dataclass(frozen=True, slots=True)

@@ -272,6 +272,29 @@ async def test_a_refused_connection_is_a_communication_error(call):
     assert not {"user", "pass", "secret"} & set(error.detail.replace("@", " ").replace(":", " ").split())
 
 
+@pytest.mark.parametrize(("answers", "expected"), [(1, "ok"), (0, ("communication", 500))])
+async def test_a_kept_connection_that_the_server_closed_is_replaced_once_and_a_new_one_is_not(answers, expected):
+    keys = []
+
+    async def serve(reader, writer):
+        for _ in range(answers):
+            keys.append(re.search(rb"Idempotency-Key: (.*)\r\n", await reader.readuntil(b"\r\n\r\n"))[1])
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: text/plain\r\n\r\nok")
+        await reader.readuntil(b"\r\n\r\n")  # one request more than it answers
+        keys.append(b"unanswered")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with HttpClient(allow_private_addresses=True) as http, server:
+        caller = Caller(components(), http, RunnerSettings(http_timeout=2.0))
+        for number in range(2 if answers else 1):
+            effect = Perform(f"/do/0/ask#{number}", "http", {"method": "post", "endpoint": endpoint}, "/do/0/ask")
+            result = await caller.perform("evt_1", effect, None)
+            assert (kind(result.error) if result.error else orjson.loads(result.output)) == expected
+    assert keys == ([b"evt_1:/do/0/ask#0", b"unanswered", b"evt_1:/do/0/ask#1"] if answers else [b"unanswered"])
+
+
 async def test_an_unknown_host_is_a_communication_error(call):
     error = await call(method="get", endpoint="http://no-such-host.invalid/")
     assert kind(error) == ("communication", 500)

@@ -178,6 +178,27 @@ async def test_a_revoked_execution_stops_and_reports_nothing(router, served, out
     assert not [item for item in stream.outcomes if item.lease == slow.lease]
 
 
+async def test_a_revoked_execution_closes_its_connection(router, served):
+    came, gone = asyncio.Event(), asyncio.Event()
+
+    async def listen(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        came.set()
+        await reader.read()
+        gone.set()
+        writer.close()
+
+    async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
+        router.define("slow", [{"ask": call(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "/")}])
+        stream = await router.attached()
+        router.assign(stream, slow := router.assignment("slow"))
+        await came.wait()
+        revocation = runner_service_pb2.Revocation(leases=[slow.lease], reason="EXECUTION_CANCELLED")
+        stream.responses.put_nowait(runner_service_pb2.AttachResponse(revocation=revocation))
+        async with asyncio.timeout(1):  # well before the call's deadline
+            await gone.wait()
+
+
 async def test_an_unknown_flow_faults_as_a_configuration_error(router, served):
     stream = await router.attached()
     outcome = await router.run(stream, "nowhere")

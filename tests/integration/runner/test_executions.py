@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import orjson
 import pytest
 from aiohttp import web
@@ -71,3 +73,30 @@ async def test_a_router_that_is_away_when_a_component_asks_for_its_secret_is_ask
     stream = await router.attached()
     outcome = await router.run(stream, "post")
     assert (router.away, outcome.completed.output) == (0, b'{"id":"1"}')
+
+
+async def test_executions_that_wait_for_a_slow_server_do_not_hold_up_others(router, served, http_server):
+    waiting, release = [], asyncio.Event()
+
+    async def slow(request):
+        waiting.append(request.headers["Idempotency-Key"])
+        await release.wait()
+        return web.json_response({"ok": True})
+
+    base = await http_server(slow)
+    router.define("slow", [{"ask": {"call": "http", "with": {"method": "post", "endpoint": base}}}])
+    router.define("good", [{"run": {"set": {"n": "${ .body.n + 1 }"}}}])
+    stream = await router.attached()
+    assignments = [router.assignment("slow") for _ in range(256)]
+    router.assign(stream, *assignments)
+    async with asyncio.timeout(10):
+        while len(waiting) < len(assignments):
+            await asyncio.sleep(0.01)
+    for number in range(20):
+        outcome = await router.run(stream, "good", {"n": number})
+        assert orjson.loads(outcome.completed.output) == {"n": number + 1}
+    assert not {outcome.lease for outcome in stream.outcomes} & {assignment.lease for assignment in assignments}
+    release.set()
+    for assignment in assignments:
+        assert (await router.outcome(assignment.lease)).completed.output == b'{"ok":true}'
+    assert len(set(waiting)) == len(waiting) == len(assignments)

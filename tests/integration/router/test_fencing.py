@@ -1,0 +1,178 @@
+"""What a runner says under a lease counts while the lease is good, and everything of it is there for whoever is next."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from support.shards import running_host
+
+from flowhook.model import JournalEntry, Status
+from router.dispatch.link import Checkpoint, Completed, Outcome, Released
+
+
+@pytest.fixture
+async def shard(tmp_path):
+    async with running_host(tmp_path) as shard:
+        yield shard
+
+
+def entry(number):
+    return JournalEntry(f"/do/{number}/call#0", b"%d" % number)
+
+
+def checkpoint(delivery, number):
+    return Checkpoint(delivery.token, number, entry(number))
+
+
+def completed(delivery):
+    return Outcome(delivery.token, (), Completed(b"{}"))
+
+
+async def test_a_checkpoint_under_way_when_its_lease_is_lost_is_there_for_the_next_attempt(shard):
+    await shard.append()
+    link = shard.attach("r1")
+    (delivery,) = await link.next()
+    journaling = asyncio.create_task(shard.host.checkpoint(link, [checkpoint(delivery, 0)]))
+    await shard.state.writing.wait()
+    other = shard.attach("r2")
+    shard.attach("r1", held=[], credit=0)
+    (again,) = await other.next()
+    assert again.journal == (entry(0),)
+    await journaling
+    assert link.acknowledged == []
+    assert link.revoked == [(delivery.token, "LEASE_LOST")]
+
+
+async def test_a_checkpoint_that_could_not_be_stored_before_its_lease_was_lost_is_not_stored_after_it(shard):
+    (seq,) = await shard.append()
+    link = shard.attach("r1")
+    (delivery,) = await link.next()
+    shard.state.away = True
+    journaling = asyncio.create_task(shard.host.checkpoint(link, [checkpoint(delivery, 0)]))
+    await shard.state.refused.wait()
+    shard.attach("r1", held=[], credit=0)
+    shard.state.away = False
+    other = shard.attach("r2")
+    (again,) = await other.next()
+    await journaling
+    assert link.revoked == [(delivery.token, "LEASE_LOST")]
+    assert again.journal == ()
+    await shard.host.checkpoint(other, [checkpoint(again, 0)])
+    assert (await shard.state.work([seq]))[seq].journal == (entry(0),)
+
+
+async def test_nothing_is_assigned_again_while_it_is_not_on_record_as_lost(shard):
+    await shard.append()
+    link = shard.attach("r1")
+    await link.next()
+    shard.state.away = True
+    other = shard.attach("r2")
+    shard.attach("r1", held=[], credit=0)
+    await shard.state.refused.wait()
+    assert (shard.core.leased, shard.core.ready) == (0, 1)
+    assert other.deliveries == []
+    shard.state.away = False
+    await other.next()
+
+
+async def test_what_a_runner_journaled_when_it_gave_an_execution_back_is_there_for_the_next_attempt(shard):
+    await shard.append()
+    link = shard.attach("r1", credit=1)
+    other = shard.attach("r2", credit=0)
+    (delivery,) = await link.next()
+    shard.host.add_credit(other, 1)
+    released = Outcome(delivery.token, (checkpoint(delivery, 0),), Released("DRAINING", charged=False))
+    await shard.host.settle(link, [released])
+    (again,) = await other.next()
+    assert (again.attempt, again.journal) == (1, (entry(0),))
+
+
+async def test_an_outcome_that_is_given_back_is_settled_only_once_that_is_on_record(shard):
+    await shard.append()
+    link = shard.attach("r1", credit=1)
+    (delivery,) = await link.next()
+    shard.state.away = True
+    released = Outcome(delivery.token, (), Released("BROKEN", charged=True))
+    settling = asyncio.create_task(shard.host.settle(link, [released]))
+    await shard.state.refused.wait()
+    assert link.settled == []
+    shard.state.away = False
+    await settling
+    assert link.settled == [delivery.token]
+
+
+async def test_a_lease_outlives_an_outage_of_storage_while_its_runners_words_are_being_stored(tmp_path, monkeypatch):
+    monkeypatch.setattr("router.dispatch.host.RETRY_DELAY", 0.05)
+    async with running_host(tmp_path, lease_seconds=0.2) as shard:
+        (seq,) = await shard.append()
+        link = shard.attach()
+        (delivery,) = await link.next()
+        shard.state.away = True
+        # who awaits this reads no renewals; storage is away for several leases
+        journaling = asyncio.create_task(shard.host.checkpoint(link, [checkpoint(delivery, 0)]))
+        await asyncio.sleep(0.7)
+        shard.state.away = False
+        await journaling
+        assert link.error is None
+        assert link.acknowledged == [(delivery.token, 0)]
+        await shard.host.settle(link, [completed(delivery)])
+        assert link.settled == [delivery.token]
+        record = await shard.record(seq)
+    assert (record.status, record.attempts) == (Status.COMPLETED, 1)
+
+
+async def test_a_router_that_stood_still_takes_no_lease_for_that(tmp_path):
+    async with running_host(tmp_path, lease_seconds=0.1) as shard:
+        await shard.append()
+        link = shard.attach()
+        (delivery,) = await link.next()
+        shard.clock.ahead += 100  # nobody read anything for so long
+        await asyncio.sleep(0.15)
+        shard.host.renew(link)
+        assert link.error is None
+        assert shard.core.lease_of(delivery.token) is not None
+
+
+async def test_a_runner_that_keeps_silent_loses_its_stream_and_its_work(tmp_path):
+    async with running_host(tmp_path, lease_seconds=0.1) as shard:
+        (seq,) = await shard.append()
+        link = shard.attach()
+        await link.next()
+        await link.until(lambda: link.error is not None)
+        assert link.error.reason == "RUNNER_SILENT"
+        (again,) = await shard.attach("r2").next()
+        assert again.attempt == 2
+        assert (await shard.record(seq)).attempts == 1
+
+
+async def test_an_attempt_at_what_was_here_before_a_restart_is_on_record_before_it_begins(tmp_path):
+    async with running_host(tmp_path) as shard:
+        (seq,) = await shard.append()
+    async with running_host(tmp_path, reattach_seconds=0.0) as shard:
+        link = shard.attach()
+        await link.next()
+        record = (await shard.state.records([seq]))[seq]
+        assert (record.status, record.attempts) == (Status.RUNNING, 1)
+
+
+async def test_an_execution_that_kills_the_router_each_time_is_faulted_in_the_end(tmp_path):
+    async with running_host(tmp_path, max_attempts=1) as shard:
+        (seq,) = await shard.append()
+    for _ in range(4):
+        async with running_host(tmp_path, max_attempts=1, reattach_seconds=0.0) as shard:
+            await shard.attach().next()
+    async with running_host(tmp_path, max_attempts=1) as shard:
+        record = await shard.record(seq)
+    assert (record.status, record.attempts) == (Status.FAULTED, 4)
+
+
+async def test_a_lease_lost_before_a_restart_is_not_adopted_after_it(tmp_path):
+    async with running_host(tmp_path) as shard:
+        await shard.append()
+        (cut_off,) = await shard.attach("r1").next()
+        shard.attach("r1", credit=0)
+        (next_one,) = await shard.attach("r2").next()
+    async with running_host(tmp_path) as shard:
+        assert shard.attach("r1", held=[cut_off.token]).kept == []
+        assert shard.attach("r2", held=[next_one.token]).kept == []

@@ -1,0 +1,186 @@
+"""A shard's host on real storage without the network around it, and what tests do to it: gates, failures, a clock."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+
+from flowhook import ids, metrics
+from flowhook.errors import UnavailableError
+from router.dispatch.host import ShardHost
+from router.metrics import RouterMetrics
+from router.scheduling.shard import Shard
+from router.storage.interface import NewEvent
+from router.storage.sqlite import open_sqlite
+
+
+class Clock:
+    """Monotonic seconds that tests can push ahead."""
+
+    def __init__(self):
+        self.ahead = 0.0
+
+    def __call__(self):
+        return time.monotonic() + self.ahead
+
+
+class Faulty:
+    """Storage's state with faults: `away` fails every write; `held` seqs are not read until released."""
+
+    def __init__(self, state):
+        self._state = state
+        self.away = False
+        self.refused = asyncio.Event()
+        self.writing = asyncio.Event()
+        self.held = {}
+        self.broken = {}
+        self.reads = []
+
+    def __getattr__(self, name):
+        return getattr(self._state, name)
+
+    async def write(self, changes):
+        if self.away:
+            self.refused.set()
+            raise UnavailableError("storage is away", reason="STORAGE_UNAVAILABLE")
+        self.writing.set()
+        await self._state.write(changes)
+
+    async def work(self, seqs):
+        self.reads.append(list(seqs))
+        for seq in seqs:
+            if seq in self.held:
+                await self.held[seq].wait()
+            if seq in self.broken:
+                raise self.broken[seq]
+        return await self._state.work(seqs)
+
+    def hold(self, *seqs):
+        gate = asyncio.Event()
+        self.held.update(dict.fromkeys(seqs, gate))
+        return gate
+
+
+class Link:
+    """An attached runner that keeps what it is told."""
+
+    def __init__(self, runner_id="r1"):
+        self.runner_id = runner_id
+        self.full = False
+        self.deliveries = []
+        self.acknowledged = []
+        self.settled = []
+        self.revoked = []
+        self.error = None
+        self._news = asyncio.Condition()
+        self._seen = 0
+
+    async def room(self):
+        async with self._news:
+            await self._news.wait_for(lambda: not self.full)
+
+    def _tell(self):
+        async def tell():
+            async with self._news:
+                self._news.notify_all()
+
+        self._telling = asyncio.ensure_future(tell())
+
+    async def until(self, condition):
+        async with asyncio.timeout(10), self._news:
+            await self._news.wait_for(condition)
+
+    def assign(self, deliveries):
+        self.deliveries += deliveries
+        self._tell()
+
+    def acknowledge(self, token, position):
+        self.acknowledged.append((token, position))
+        self._tell()
+
+    def settle(self, tokens):
+        self.settled += tokens
+        self._tell()
+
+    def revoke(self, tokens, reason):
+        self.revoked += [(token, reason) for token in tokens]
+        self._tell()
+
+    def close(self, error):
+        self.error = error
+        self._tell()
+
+    def take_in(self):
+        self.full = False
+        self._tell()
+
+    async def next(self, count=1):
+        """Wait for so many deliveries more and return them."""
+        start, self._seen = self._seen, self._seen + count
+        await self.until(lambda: len(self.deliveries) >= self._seen)
+        return self.deliveries[start : self._seen]
+
+
+class RunningHost:
+    """A host that runs, its storage, and shorthands."""
+
+    def __init__(self, storage, state, host, clock):
+        self.storage = storage
+        self.state = state
+        self.host = host
+        self.core = host.core
+        self.clock = clock
+
+    async def append(self, flow_id="a", *payloads, **fields):
+        events = [
+            NewEvent(ids.mint(ids.slot_of(flow_id)), flow_id, 1, 1000, payload, **fields)
+            for payload in payloads or (b"payload",)
+        ]
+        return [appended.seq for appended in await self.host.append(events)]
+
+    def attach(self, runner_id="r1", *, credit=10, held=(), explained=True):
+        link = Link(runner_id)
+        link.kept = self.host.attach(link, held, explained=explained)
+        if credit:
+            assert self.host.add_credit(link, credit)
+        return link
+
+    def forget_payloads(self):
+        """Have what was accepted read from storage."""
+        for seq in list(self.host._payloads._payloads):
+            self.host._payloads.pop(seq)
+
+    async def record(self, seq):
+        return (await self.state.records([seq]))[seq]
+
+
+@asynccontextmanager
+async def running_host(path, *, lease_seconds=6.0, reattach_seconds=2.0, max_attempts=5):
+    storage = await open_sqlite(path / "flowhook.db")
+    state = Faulty(await storage.own(0))
+    clock = Clock()
+    core = Shard(
+        epoch=state.epoch, lease_seconds=lease_seconds, max_attempts=max_attempts, reattach_seconds=reattach_seconds
+    )
+    host = ShardHost(
+        core=core,
+        state=state,
+        log_=storage.log(0),
+        metrics=RouterMetrics(metrics.new_registry()),
+        clock=clock,
+        now_ms=lambda: time.time_ns() // 1_000_000,
+    )
+    await host.recover()
+    stop = asyncio.Event()
+    running = asyncio.create_task(host.run(stop))
+    await asyncio.sleep(0)
+    try:
+        yield RunningHost(storage, state, host, clock)
+    finally:
+        state.away = False
+        for gate in state.held.values():
+            gate.set()
+        stop.set()
+        await running
+        await storage.close()

@@ -1,0 +1,119 @@
+"""What waits to be sent to a runner: in an order that means something, and bounded."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from flowhook.errors import UnavailableError
+from router.dispatch.link import Delivery
+from router.services import outbox
+from router.services.outbox import Outbox
+
+
+class Stream:
+    """Takes what is written, one message at a time while `open`."""
+
+    def __init__(self):
+        self.messages = []
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def write(self, message):
+        await self.open.wait()
+        self.messages.append(message)
+
+    @property
+    def kinds(self):
+        return [message.WhichOneof("message") for message in self.messages]
+
+
+@pytest.fixture
+async def stream():
+    return Stream()
+
+
+async def send_all(box, stream):
+    box.end()
+    await box.send(stream.write)
+
+
+def delivery(token=b"t", size=1):
+    return Delivery(token, 1, 1, b"x" * size)
+
+
+async def test_a_runner_hears_of_an_assignment_before_it_is_revoked(stream):
+    box = Outbox("r1")
+    box.assign([delivery()])
+    box.revoke([b"t"], "EXECUTION_CANCELLED")
+    await send_all(box, stream)
+    assert stream.kinds == ["assignments", "revocation"]
+
+
+async def test_what_gathers_goes_together(stream):
+    box = Outbox("r1")
+    for number in range(3):
+        box.settle([b"%d" % number])
+        box.acknowledge(b"t", number)
+    await send_all(box, stream)
+    settlement, checkpointed = stream.messages
+    assert list(settlement.settlement.leases) == [b"0", b"1", b"2"]
+    assert [(item.lease, item.index) for item in checkpointed.checkpointed.checkpoints] == [(b"t", 2)]
+
+
+async def test_assignments_are_split_into_messages_that_fit(stream, monkeypatch):
+    monkeypatch.setattr(outbox, "MAX_BATCH_BYTES", 250)
+    box = Outbox("r1")
+    box.assign([delivery(b"%d" % number, size) for number, size in enumerate([100, 100, 100, 900, 10])])
+    await send_all(box, stream)
+    batches = [[len(item.event) for item in message.assignments.assignments] for message in stream.messages]
+    assert batches == [[100, 100], [100], [900], [10]]
+
+
+async def test_it_is_full_until_what_it_holds_is_sent(stream, monkeypatch):
+    monkeypatch.setattr(outbox, "MAX_UNSENT_BYTES", 10)
+    told = []
+    box = Outbox("r1", lambda: told.append(box.full))
+    stream.open.clear()
+    sending = asyncio.create_task(box.send(stream.write))
+    box.assign([delivery(size=9)])
+    assert not box.full
+    box.assign([delivery(size=1)])
+    assert box.full
+    waiting = asyncio.create_task(box.room())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    stream.open.set()
+    await waiting
+    assert (box.full, told) == (False, [False])
+    box.end()
+    await sending
+
+
+async def test_who_waits_for_room_does_not_wait_for_ever_when_the_stream_ends(monkeypatch):
+    monkeypatch.setattr(outbox, "MAX_UNSENT_BYTES", 1)
+    box = Outbox("r1")
+    box.assign([delivery()])
+    waiting = asyncio.create_task(box.room())
+    await asyncio.sleep(0)
+    box.close(UnavailableError("the router stops"))
+    await waiting
+
+
+async def test_a_runner_that_reads_nothing_is_sent_away_before_what_it_is_told_grows_without_bound(monkeypatch):
+    monkeypatch.setattr(outbox, "MAX_UNSENT_TOKENS", 10)
+    box = Outbox("r1")
+    for _ in range(11):
+        assert box.error is None
+        box.revoke([b"stale"], "LEASE_LOST")
+    assert box.error.reason == "RUNNER_DEAF"
+    assert box.closed.is_set()
+
+
+async def test_the_first_reason_to_end_is_the_one_that_is_told():
+    box = Outbox("r1")
+    box.close(UnavailableError("first", reason="FIRST"))
+    box.close(UnavailableError("second", reason="SECOND"))
+    assert box.error.reason == "FIRST"

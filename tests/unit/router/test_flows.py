@@ -1,0 +1,209 @@
+"""The flow table: never older than what was committed before, whoever changed it, and bounded."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from flowhook.document import canonical, parse
+from flowhook.errors import UnavailableError
+from router.flows import FlowTable, TokenBucket
+from router.scheduling.queues import FlowPolicy
+from router.storage.interface import FlowDraft
+from router.storage.sqlite import open_sqlite
+
+
+class Policies:
+    """Keeps the policies that are in force."""
+
+    def __init__(self):
+        self.now = {}
+
+    def set_policy(self, flow_id, policy):
+        self.now[flow_id] = policy
+
+    def retire(self, flow_id):
+        if flow_id in self.now:
+            self.now[flow_id] = FlowPolicy(self.now[flow_id].concurrency, retired=True)
+
+
+class Registry:
+    """A registry whose reads of a flow can be held, after they were made, or refused."""
+
+    def __init__(self, registry):
+        self._registry = registry
+        self.hold = None
+        self.reached = asyncio.Event()
+        self.away = False
+
+    def __getattr__(self, name):
+        return getattr(self._registry, name)
+
+    async def get_flow(self, flow_id, *, revision=0):
+        if self.away:
+            raise UnavailableError("away")
+        flow = await self._registry.get_flow(flow_id, revision=revision)
+        hold, self.hold = self.hold, None
+        if hold is not None:
+            self.reached.set()
+            await hold.wait()
+        return flow
+
+
+@pytest.fixture
+async def registry(tmp_path):
+    storage = await open_sqlite(tmp_path / "flowhook.db")
+    yield Registry(storage.registry)
+    await storage.close()
+
+
+@pytest.fixture
+def policies():
+    return Policies()
+
+
+@pytest.fixture
+async def now():
+    return [0.0]
+
+
+@pytest.fixture
+async def table(registry, policies, now):
+    table = FlowTable(registry, policies=policies, clock=lambda: now[0], max_flows=3)
+    await table.start({})
+    following = asyncio.create_task(table.follow())
+    yield table
+    following.cancel()
+
+
+async def apply(registry, name="shop", extra=""):
+    source = f"""
+document: {{dsl: 1.0.3, namespace: default, name: {name}, version: 1.0.0}}
+do: [{{keep: {{set: {{a: 1}}}}}}]
+{extra}
+"""
+    document = parse(source.encode())
+    draft = FlowDraft(document.id, source.encode(), canonical(document.definition), document.webhook is not None)
+    return await registry.apply_flows([draft], now_ms=1)
+
+
+async def until(condition):
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+async def test_a_flow_is_loaded_when_first_asked_for(table, registry, policies):
+    assert table.known("shop") is None
+    assert await table.load("shop") is None
+    await apply(registry, extra="execution: {concurrency: 3, max_backlog: 7}")
+    entry = await table.load("shop")
+    assert (entry.revision, entry.max_backlog) == (1, 7)
+    assert table.known("shop") is entry
+    assert policies.now["shop"] == FlowPolicy(concurrency=3)
+
+
+async def test_a_change_is_in_force_after_catching_up(table, registry, policies):
+    await apply(registry)
+    await table.load("shop")
+    await apply(registry, extra="execution: {concurrency: 2}")
+    await registry.set_paused("shop", paused=True)
+    await table.catch_up()
+    assert table.known("shop").revision == 2
+    assert policies.now["shop"] == FlowPolicy(concurrency=2, paused=True)
+
+
+async def test_a_change_is_put_in_force_although_its_caller_went_away(table, registry, policies):
+    await apply(registry)
+    await table.load("shop")
+    await registry.set_paused("shop", paused=True)  # and nobody catches up
+    await until(lambda: policies.now["shop"].paused)
+
+
+async def test_a_change_is_put_in_force_although_it_could_not_be_read_at_once(table, registry, policies, monkeypatch):
+    monkeypatch.setattr("router.flows.RETRY_SECONDS", 0.01)
+    await apply(registry)
+    await table.load("shop")
+    registry.away = True
+    await registry.set_paused("shop", paused=True)
+    with pytest.raises(UnavailableError):
+        await table.catch_up()
+    registry.away = False
+    await until(lambda: policies.now["shop"].paused)
+
+
+async def test_an_earlier_read_that_ends_late_does_not_bring_back_what_was(table, registry, policies):
+    await apply(registry)
+    registry.hold = gate = asyncio.Event()
+    loading = asyncio.create_task(table.load("shop"))
+    await registry.reached.wait()
+    await registry.set_paused("shop", paused=True)
+    catching_up = asyncio.create_task(table.catch_up())
+    gate.set()
+    await asyncio.gather(loading, catching_up)
+    assert policies.now["shop"].paused
+
+
+async def test_a_deleted_flow_is_gone_and_its_limits_hold_for_what_it_left(table, registry, policies):
+    await apply(registry, extra="execution: {concurrency: 2}")
+    await table.load("shop")
+    await registry.set_paused("shop", paused=True)
+    await registry.delete_flow("shop")
+    await table.catch_up()
+    assert table.known("shop") is None
+    assert await table.load("shop") is None
+    assert policies.now["shop"] == FlowPolicy(concurrency=2, retired=True)
+    await apply(registry)
+    await table.catch_up()
+    assert (await table.load("shop")).revision == 2
+    assert policies.now["shop"] == FlowPolicy()
+
+
+async def test_what_a_deleted_flow_left_keeps_its_limits_over_a_restart(registry, policies):
+    await apply(registry, extra="execution: {concurrency: 2}")
+    await registry.delete_flow("shop")
+    await FlowTable(registry, policies=policies, clock=lambda: 0.0).start({"shop": 1, "never-there": 1})
+    assert policies.now["shop"] == FlowPolicy(concurrency=2, retired=True)
+
+
+async def test_the_table_is_bounded(table, registry):
+    for number in range(5):
+        await apply(registry, f"flow-{number}")
+        await table.load(f"flow-{number}")
+    assert [table.known(f"flow-{number}") is not None for number in range(5)] == [False, False, True, True, True]
+    assert await table.load("flow-0") is not None
+
+
+async def test_pausing_does_not_refill_a_rate_limit_and_a_new_revision_does(table, registry, now):
+    limit = "webhook: {auth: none, rate_limit: {per_second: 1, burst: 1}}"
+    await apply(registry, extra=limit)
+    bucket = (await table.load("shop")).bucket
+    assert bucket.take(now[0]) == 0
+    await registry.set_paused("shop", paused=True)
+    await table.catch_up()
+    assert table.known("shop").bucket is bucket
+    await apply(registry, extra=limit.replace("burst: 1", "burst: 2"))
+    await table.catch_up()
+    assert table.known("shop").bucket.take(now[0]) == 0
+
+
+def test_a_bucket_gives_its_burst_and_then_its_rate():
+    bucket = TokenBucket(per_second=2, burst=3, now=10.0)
+    assert [bucket.take(10.0) for _ in range(4)] == [0, 0, 0, 0.5]
+    assert bucket.take(10.25) == 0.25
+    assert bucket.take(10.5) == 0
+    assert bucket.take(10.5) == 0.5
+
+
+def test_a_bucket_never_holds_more_than_its_burst():
+    bucket = TokenBucket(per_second=100, burst=2, now=0.0)
+    assert [bucket.take(1000.0) == 0 for _ in range(3)] == [True, True, False]
+
+
+def test_a_refused_event_takes_nothing_from_the_bucket():
+    bucket = TokenBucket(per_second=1, burst=1, now=0.0)
+    bucket.take(0.0)
+    for _ in range(100):
+        assert bucket.take(0.5) == 0.5
+    assert bucket.take(1.0) == 0

@@ -36,6 +36,7 @@ MAX_SECRET_NAME_LENGTH: Final = 127
 MAX_SECRET_BYTES: Final = 64 * KIB
 MAX_SECRETS: Final = 10_000
 MAX_DEDUPE_KEY_BYTES: Final = 256
+MAX_ORDER_KEY_BYTES: Final = 256
 
 MAX_RESULT_BYTES: Final = 1 * MIB
 """JSON of one task's output, and of a workflow's output."""

@@ -153,6 +153,8 @@ async def _serve(settings: RouterSettings, lifecycle: Lifecycle, storage: Storag
     )
     router_metrics.observe("flowhook_router_ready", "Executions that wait for a runner.", lambda: core.ready)
     router_metrics.observe("flowhook_router_leased", "Executions under lease.", lambda: core.leased)
+    router_metrics.observe("flowhook_router_waiting", "Executions that wait for a time.", lambda: core.waiting)
+    router_metrics.observe("flowhook_router_suspended", "Suspended executions.", lambda: core.suspended)
     router_metrics.observe("flowhook_router_runners", "Attached runners.", lambda: host.runners)
 
     port = _bind(server, settings)

@@ -17,6 +17,7 @@ from flowhook import limits, logs
 from flowhook.document import FlowDocument, load_definition
 from flowhook.errors import UnavailableError
 from flowhook.model import Flow
+from flowhook.order_key import OrderKey, compile_order_key
 from router.scheduling.queues import FlowPolicy
 from router.storage.interface import Registry
 
@@ -54,13 +55,14 @@ class TokenBucket:
 
 @dataclass(slots=True)
 class FlowEntry:
-    """One flow, as accepting sees it. `bucket` is None where no rate limit is set."""
+    """One flow, as accepting sees it. `bucket` is None where no rate limit is set, `order_key` where no order is."""
 
     id: str
     revision: int
     max_backlog: int
     dedupe_seconds: float
     bucket: TokenBucket | None
+    order_key: OrderKey | None
 
 
 class Policies(Protocol):
@@ -176,6 +178,7 @@ class FlowTable:
         webhook = document.webhook
         dedupe = None if webhook is None else webhook.dedupe
         rate = None if webhook is None else webhook.rate_limit
+        order_by = document.execution.order_by
         bucket = None
         if rate is not None:
             earlier = self._entries.get(flow.id)
@@ -188,6 +191,7 @@ class FlowTable:
             max_backlog=min(document.execution.max_backlog, limits.DEFAULT_TOTAL_BACKLOG),
             dedupe_seconds=DEFAULT_DEDUPE_SECONDS if dedupe is None else dedupe.window,
             bucket=bucket,
+            order_key=None if order_by is None else compile_order_key(order_by),
         )
 
 

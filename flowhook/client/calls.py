@@ -328,12 +328,13 @@ def new_request_id() -> str:
     return uuid.uuid4().hex
 
 
-def replay_execution(execution_id: str, *, latest: bool, request_id: str) -> Call[Execution]:
+def replay_execution(execution_id: str, *, latest: bool, from_failed: bool, request_id: str) -> Call[Execution]:
     """Start a new execution from the stored event of one that ended."""
-    revisions = execution_service_pb2.ReplayExecutionRequest
+    options = execution_service_pb2.ReplayExecutionRequest
     request = execution_service_pb2.ReplayExecutionRequest(
         execution_id=execution_id,
-        revision=revisions.REVISION_LATEST if latest else revisions.REVISION_PINNED,
+        revision=options.REVISION_LATEST if latest else options.REVISION_PINNED,
+        start=options.START_FAILED_TASK if from_failed else options.START_BEGINNING,
         request_id=request_id,
     )
     return Call(execution_service_pb2_grpc.ExecutionServiceStub, "ReplayExecution", request, _execution)
@@ -344,6 +345,20 @@ def cancel_execution(execution_id: str) -> Call[Execution]:
     request = execution_service_pb2.CancelExecutionRequest(execution_id=execution_id)
     return Call(
         execution_service_pb2_grpc.ExecutionServiceStub, "CancelExecution", request, _execution, repeatable=False
+    )
+
+
+def suspend_execution(execution_id: str) -> Call[Execution]:
+    """Have an execution worked on no more."""
+    request = execution_service_pb2.SuspendExecutionRequest(execution_id=execution_id)
+    return Call(execution_service_pb2_grpc.ExecutionServiceStub, "SuspendExecution", request, _execution)
+
+
+def resume_execution(execution_id: str) -> Call[Execution]:
+    """Have a suspended execution worked on again."""
+    request = execution_service_pb2.ResumeExecutionRequest(execution_id=execution_id)
+    return Call(
+        execution_service_pb2_grpc.ExecutionServiceStub, "ResumeExecution", request, _execution, repeatable=False
     )
 
 

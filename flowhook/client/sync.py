@@ -315,21 +315,27 @@ class _Executions:
             if limit is not None:
                 limit -= len(page.items)
 
-    def replay(self, execution_id: str, *, latest: bool = False, request_id: str = "") -> Execution:
+    def replay(
+        self, execution_id: str, *, latest: bool = False, from_failed: bool = False, request_id: str = ""
+    ) -> Execution:
         """Start a new execution from the stored event of one that ended, and return it.
 
         Args:
             execution_id: the one to replay.
             latest: on the flow's latest revision rather than on the one it ran.
+            from_failed: from the task that failed, with what was journaled before it and the same idempotency keys,
+                rather than from the start.
             request_id: calls with the same one start one execution; at most 64 ASCII characters. Made here when
                 absent, so that a call repeated because the router was away starts one.
 
         Raises:
             NotFoundError: it is unknown, or past retention.
-            ConflictError: it has not ended.
+            ConflictError: it has not ended; with `from_failed`: it did not fail.
         """
         request_id = request_id or calls.new_request_id()
-        return self._transport.call(calls.replay_execution(execution_id, latest=latest, request_id=request_id))
+        return self._transport.call(
+            calls.replay_execution(execution_id, latest=latest, from_failed=from_failed, request_id=request_id)
+        )
 
     def cancel(self, execution_id: str) -> Execution:
         """Cancel an execution and return it.
@@ -339,6 +345,24 @@ class _Executions:
             ConflictError: it ended already.
         """
         return self._transport.call(calls.cancel_execution(execution_id))
+
+    def suspend(self, execution_id: str) -> Execution:
+        """Have an execution worked on no more until it is resumed, and return it.
+
+        Raises:
+            NotFoundError: it is unknown.
+            ConflictError: it ended already.
+        """
+        return self._transport.call(calls.suspend_execution(execution_id))
+
+    def resume(self, execution_id: str) -> Execution:
+        """Have a suspended execution worked on again, and return it.
+
+        Raises:
+            NotFoundError: it is unknown.
+            ConflictError: it is not suspended.
+        """
+        return self._transport.call(calls.resume_execution(execution_id))
 
     def watch(self, *, flow_id: str = "") -> Iterator[ExecutionChange | None]:
         """Give executions whenever their status changes, from now on; first None, once nothing can be missed.

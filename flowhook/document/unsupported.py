@@ -24,7 +24,6 @@ KEYS: Final[Mapping[tuple[str, ...], str]] = {
     ("webhook", "callbacks"): "callbacks are not supported yet",
     ("webhook", "respond", "timeout"): "`timeout` belongs to mode reply, which is not supported yet",
     ("webhook", "respond", "on_fault"): "`on_fault` belongs to mode reply, which is not supported yet",
-    ("execution", "order_by"): "`order_by` is not supported yet",
     ("execution", "retry"): "retry policies are not supported yet",
 }
 """By path from the top of a document."""

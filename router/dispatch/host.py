@@ -19,17 +19,26 @@ from typing import Any, Final
 from flowhook import logs
 from flowhook.errors import ConflictError, InternalError, NotFoundError, UnavailableError
 from flowhook.model import ERROR_TYPE_BASE, Status, WorkflowError
-from router.dispatch.link import Checkpoint, Completed, Delivery, Outcome, Released, RunnerLink
+from router.dispatch.link import Checkpoint, Completed, Delivery, Outcome, Parked, Released, RunnerLink
 from router.dispatch.loader import Loader
 from router.dispatch.observers import EndWaiters, ExecutionWatchers
 from router.dispatch.payloads import Payload, PayloadCache
 from router.metrics import RouterMetrics
+from router.scheduling.leases import Lease
 from router.scheduling.queues import FlowPolicy
 from router.scheduling.shard import Assigned, Exhausted, Loss, Requeued, Shard
 from router.storage import interface as storage
 
 STARTED_DELAY: Final = 0.1
 """Seconds after which an attempt that is still under way is written down; a quicker one costs no write of its own."""
+
+CLOCK_LOOK: Final = 0.5
+"""Seconds after which the wall clock is asked again while executions wait: it may be set, and it goes on while the
+machine sleeps, when the clock that timers run by may stand still."""
+
+MIN_WAIT_MS: Final = 50
+"""How long an execution waits at least. A runner whose clock is behind ours parks again what was woken on time; this is
+how often at the most."""
 
 RETRY_DELAY: Final = 0.5
 """Seconds between tries to store what must not be lost, while storage is away."""
@@ -50,6 +59,10 @@ def _runtime_error(detail: str) -> WorkflowError:
 def attempts_exhausted(attempts: int) -> WorkflowError:
     """Return why an execution that kills its runners is faulted."""
     return _runtime_error(f"given up after {attempts} attempts, each of which ended with its runner or lost its lease")
+
+
+def _journaled(seq: int, checkpoint: Checkpoint) -> storage.Journaled:
+    return storage.Journaled(seq, checkpoint.position, checkpoint.entry, checkpoint.compacts)
 
 
 class ShardHost:
@@ -77,6 +90,7 @@ class ShardHost:
         self._pump_due = False
         self._started_due = False
         self._timer: asyncio.TimerHandle | None = None
+        self._wake_timer: asyncio.TimerHandle | None = None
         self._due = 0.0
         self._tasks: asyncio.TaskGroup | None = None
         self._draining = False
@@ -103,7 +117,7 @@ class ShardHost:
         while rows := await self._state.unfinished(after_seq=after):
             for row in rows:
                 flows[row.flow_id] = row.flow_revision
-                loss = self._core.recover(row.seq, row.flow_id, row.attempts, requeued=row.requeued)
+                loss = self._recover(row)
                 if loss is not None:
                     exhausted.append(loss)
             after = rows[-1].seq
@@ -114,6 +128,16 @@ class ShardHost:
             await self._conclude([], [], exhausted)
         return flows
 
+    def _recover(self, row: storage.Unfinished) -> Exhausted | None:
+        seq, key = row.seq, row.order_key
+        if row.status is Status.WAITING:
+            self._core.recover_waiting(seq, row.flow_id, row.attempts, row.wake_at_ms, order_key=key)
+        elif row.status is Status.SUSPENDED:
+            self._core.recover_suspended(seq, row.flow_id, row.attempts, order_key=key)
+        else:
+            return self._core.recover(seq, row.flow_id, row.attempts, requeued=row.requeued, order_key=key)
+        return None
+
     async def run(self, stop: asyncio.Event) -> None:
         """Dispatch until `stop` is set, then let what is under way become durable."""
         try:
@@ -123,12 +147,14 @@ class ShardHost:
                 telling = tasks.create_task(self.watchers.run())
                 self.wake()
                 self._arm()
+                self._arm_wake()
                 await stop.wait()
                 self._closing = True
                 self._loader.leave_all()
                 telling.cancel()
-                if self._timer is not None:
-                    self._timer.cancel()
+                for timer in (self._timer, self._wake_timer):
+                    if timer is not None:
+                        timer.cancel()
         finally:
             self._tasks = None
 
@@ -165,7 +191,7 @@ class ShardHost:
 
     def _on_logged(self, events: Sequence[storage.LoggedEvent]) -> None:
         for seq, event in events:
-            if self._core.accept(seq, event.flow_id):
+            if self._core.accept(seq, event.flow_id, event.order_key) and event.resumes is None:
                 self._payloads.put(seq, Payload(event.flow_revision, event.payload))
         self.wake()
         self.watchers.changed(logged.seq for logged in events)
@@ -217,9 +243,7 @@ class ShardHost:
     async def _journal(self, link: RunnerLink, checkpoints: Sequence[Checkpoint]) -> None:
         while checkpoints := self._good(link, checkpoints):
             changes = [
-                storage.Journaled(seq, each.position, each.entry)
-                for each in checkpoints
-                if (seq := self._core.lease_of(each.token)) is not None
+                _journaled(seq, each) for each in checkpoints if (seq := self._core.lease_of(each.token)) is not None
             ]
             try:
                 await self._state.write(changes)
@@ -246,6 +270,7 @@ class ShardHost:
         settled: list[bytes] = []
         stale: list[bytes] = []
         losses: list[Loss] = []
+        parks: list[storage.Parked] = []
         now_ms = self._now_ms()
         for outcome in outcomes:
             seq = self._core.lease_of(outcome.token)
@@ -253,17 +278,19 @@ class ShardHost:
                 stale.append(outcome.token)
                 continue
             settled.append(outcome.token)
-            journaled += [storage.Journaled(seq, position, entry) for _, position, entry in outcome.checkpoints]
+            journaled += [_journaled(seq, checkpoint) for checkpoint in outcome.checkpoints]
             if isinstance(outcome.result, Released):
                 loss = self._core.release(outcome.token, charged=outcome.result.charged)
                 losses += [] if loss is None else [loss]
+            elif isinstance(outcome.result, Parked):
+                parks.append(self._park(outcome.token, outcome.result))
             else:
                 ends.append(self._end(outcome.token, outcome.result, now_ms))
         if stale:
             link.revoke(stale, "LEASE_LOST")
         if settled:
             with self._busy(link):
-                await self._outlive(self._conclude(journaled, ends, losses))
+                await self._outlive(self._conclude(journaled, ends, losses, parks))
             link.settle(settled)
 
     @contextmanager
@@ -279,6 +306,13 @@ class ShardHost:
                 del self._storing[link]
             self._concluded.set()
 
+    def _park(self, token: bytes, result: Parked) -> storage.Parked:
+        taken = self._core.park(token)
+        if taken is None:
+            raise InternalError("a lease vanished between two looks")
+        self._started.pop(taken.seq, None)
+        return storage.Parked(taken.seq, result.wake_at_ms, taken.attempt)
+
     def _end(self, token: bytes, result: Completed | WorkflowError, now_ms: int) -> storage.Ended:
         taken = self._core.take(token)
         if taken is None:
@@ -291,9 +325,13 @@ class ShardHost:
         return storage.Ended(taken.seq, Status.FAULTED, now_ms, taken.attempt, error=result)
 
     async def _conclude(
-        self, journaled: Sequence[storage.StateChange], ends: Sequence[storage.Ended], losses: Sequence[Loss]
+        self,
+        journaled: Sequence[storage.StateChange],
+        ends: Sequence[storage.Ended],
+        losses: Sequence[Loss],
+        parks: Sequence[storage.Parked] = (),
     ) -> None:
-        """Store what became of leases, then let go of what ended and assign again what did not."""
+        """Store what became of leases, then let go of what ended, and let wait or assign again what did not."""
         now_ms = self._now_ms()
         requeued = [loss for loss in losses if isinstance(loss, Requeued)]
         exhausted = [
@@ -302,15 +340,17 @@ class ShardHost:
             if isinstance(loss, Exhausted)
         ]
         ends = [*ends, *exhausted]
-        await self._write([*journaled, *ends, *(storage.Requeued(*loss) for loss in requeued)])
+        await self._write([*journaled, *ends, *parks, *(storage.Requeued(*loss) for loss in requeued)])
         for end in ends:
             self._core.ended(end.seq)
             self._metrics.ended(end.status)
             self.waiters.ended(end)
         self._core.requeued(loss.seq for loss in requeued)
+        self._wait(parks)
         self._concluded.set()
         self.wake()
-        self.watchers.changed([*(end.seq for end in ends), *(loss.seq for loss in requeued)])
+        concerned: Sequence[storage.Ended | storage.Parked | Requeued] = [*ends, *parks, *requeued]
+        self.watchers.changed([each.seq for each in concerned])
 
     def _fault(self, item: Assigned, why: str) -> None:
         """End an execution that no runner can ever get."""
@@ -339,11 +379,57 @@ class ShardHost:
         attempts, lease = cancelled
         self._started.pop(record.seq, None)
         self._payloads.pop(record.seq)
-        if lease is not None and (link := self._links.get(lease.runner.id)) is not None:
-            link.revoke([lease.token], "EXECUTION_CANCELLED")
+        self._revoke(lease, "EXECUTION_CANCELLED")
         end = storage.Ended(record.seq, Status.CANCELLED, self._now_ms(), attempts)
         await self._outlive(self._conclude([], [end], []))
         return await self.find(execution_id)
+
+    async def suspend(self, execution_id: str) -> storage.ExecutionRecord:
+        """Have an execution worked on no more until it is resumed; one that is suspended stays so.
+
+        Raises:
+            NotFoundError: there is none (`EXECUTION_NOT_FOUND`).
+            ConflictError: it has ended, or is ending at this moment (`EXECUTION_ENDED`).
+            UnavailableError: storage can't serve.
+        """
+        record = await self.find(execution_id)
+        if self._core.is_suspended(record.seq):
+            return record
+        withdrawn = None if record.status.ended else self._core.suspend(record.seq, record.flow_id)
+        if withdrawn is None:
+            raise ConflictError(f"{execution_id} has ended already", reason="EXECUTION_ENDED")
+        self._started.pop(record.seq, None)
+        self._payloads.pop(record.seq)
+        self._revoke(withdrawn.lease, "EXECUTION_SUSPENDED")
+        await self._outlive(self._write([storage.Suspended(record.seq, withdrawn.attempts)]))
+        self.wake()
+        self.watchers.changed([record.seq])
+        return await self.find(execution_id)
+
+    async def resume(self, execution_id: str) -> storage.ExecutionRecord:
+        """Have a suspended execution worked on again.
+
+        Raises:
+            NotFoundError: there is none (`EXECUTION_NOT_FOUND`).
+            ConflictError: it is not suspended (`EXECUTION_NOT_SUSPENDED`).
+            UnavailableError: storage can't serve.
+        """
+        record = await self.find(execution_id)
+        if not self._core.is_suspended(record.seq):
+            raise ConflictError(f"{execution_id} is not suspended: {record.status}", reason="EXECUTION_NOT_SUSPENDED")
+        await self._outlive(self._resume(record))
+        return await self.find(execution_id)
+
+    async def _resume(self, record: storage.ExecutionRecord) -> None:
+        await self._write([storage.Requeued(record.seq, record.attempts)])
+        self._core.resume(record.seq)
+        self.wake()
+        self.watchers.changed([record.seq])
+
+    def _revoke(self, lease: Lease | None, reason: str) -> None:
+        link = None if lease is None else self._links.get(lease.runner.id)
+        if lease is not None and link is not None:
+            link.revoke([lease.token], reason)
 
     async def find(self, execution_id: str) -> storage.ExecutionRecord:
         """Return an execution as it stands now.
@@ -358,13 +444,14 @@ class ShardHost:
         return self.overlay(record)
 
     def overlay(self, record: storage.ExecutionRecord) -> storage.ExecutionRecord:
-        """Return a record with what only the core knows: whether a runner works on it."""
+        """Return a record with what only the core knows: whether a runner works on it, or it was woken."""
         if record.status.ended:
             return record
         attempt = self._core.attempt_of(record.seq)
         if attempt is not None:
             return record._replace(status=Status.RUNNING, attempts=attempt)
-        return record._replace(status=Status.PENDING) if record.status is Status.RUNNING else record
+        woken = record.status is Status.WAITING and not self._core.is_waiting(record.seq)
+        return record._replace(status=Status.PENDING) if woken or record.status is Status.RUNNING else record
 
     async def _read_records(self, seqs: list[int]) -> Mapping[int, storage.ExecutionRecord]:
         return {seq: self.overlay(record) for seq, record in (await self._state.records(seqs)).items()}
@@ -450,6 +537,34 @@ class ShardHost:
         self._lost(expired.losses)
         self.wake()
         self._arm()
+
+    def _wait(self, parks: Sequence[storage.Parked]) -> None:
+        soonest = self._now_ms() + MIN_WAIT_MS
+        for seq, wake_at_ms, _ in parks:
+            self._core.parked(seq, None if wake_at_ms is None else max(wake_at_ms, soonest))
+        if parks:
+            self._arm_wake()
+
+    def _arm_wake(self) -> None:
+        """Have the waiting executions looked at when the first of them is due, and now and then before."""
+        earliest = self._core.next_wake()
+        if earliest is None or self._tasks is None or self._closing:
+            return
+        delay = min(max((earliest - self._now_ms()) / 1000, 0.001), CLOCK_LOOK)
+        loop = asyncio.get_running_loop()
+        if self._wake_timer is not None:
+            if self._wake_timer.when() <= loop.time() + delay:
+                return
+            self._wake_timer.cancel()
+        self._wake_timer = loop.call_later(delay, self._on_wake)
+
+    def _on_wake(self) -> None:
+        self._wake_timer = None
+        woken = self._core.wake(self._now_ms())
+        if woken:
+            self.wake()
+            self.watchers.changed(woken)
+        self._arm_wake()
 
     def _lost(self, losses: Sequence[Loss]) -> None:
         if losses:

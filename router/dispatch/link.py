@@ -10,21 +10,33 @@ from flowhook.model import JournalEntry, WorkflowError
 
 
 class Delivery(NamedTuple):
-    """One attempt at one execution, as it goes to a runner. `payload` is the serialized event."""
+    """One attempt at one execution, as it goes to a runner.
+
+    Attributes:
+        payload: the serialized event.
+        journal_start: index of the first entry of `journal`.
+        effect_scope: ID of the execution that idempotency keys are made of; empty: its own.
+    """
 
     token: bytes
     attempt: int
     flow_revision: int
     payload: bytes
     journal: tuple[JournalEntry, ...] = ()
+    journal_start: int = 0
+    effect_scope: str = ""
 
 
 class Checkpoint(NamedTuple):
-    """One more journal entry of the execution under a lease, at `position` from 0."""
+    """One more journal entry of the execution under a lease, at `position` from 0.
+
+    `compacts`: those before it are no longer needed.
+    """
 
     token: bytes
     position: int
     entry: JournalEntry
+    compacts: bool = False
 
 
 class Completed(NamedTuple):
@@ -32,6 +44,12 @@ class Completed(NamedTuple):
 
     output: bytes
     reply: bytes | None = None
+
+
+class Parked(NamedTuple):
+    """The execution waits; `wake_at_ms`: Unix time at which it is to go on, None: no time makes it go on."""
+
+    wake_at_ms: int | None
 
 
 class Released(NamedTuple):
@@ -46,7 +64,7 @@ class Outcome(NamedTuple):
 
     token: bytes
     checkpoints: tuple[Checkpoint, ...]
-    result: Completed | WorkflowError | Released
+    result: Completed | WorkflowError | Released | Parked
 
 
 class RunnerLink(Protocol):
@@ -79,7 +97,7 @@ class RunnerLink(Protocol):
         ...
 
     def revoke(self, tokens: Sequence[bytes], reason: str) -> None:
-        """Tell which leases are gone, because of `LEASE_LOST` or `EXECUTION_CANCELLED`."""
+        """Tell which leases are gone, because of `LEASE_LOST`, `EXECUTION_CANCELLED` or `EXECUTION_SUSPENDED`."""
         ...
 
     def close(self, error: FlowhookError) -> None:

@@ -129,7 +129,8 @@ class Loader:
             elif _size(work) > MAX_ASSIGNMENT_BYTES:
                 self._fault(item, "its event and its journal together are larger than a message may be")
             else:
-                deliveries.append(Delivery(item.token, item.attempt, work.flow_revision, work.payload, work.journal))
+                _, revision, payload, journal, start, scope = work
+                deliveries.append(Delivery(item.token, item.attempt, revision, payload, journal, start, scope))
         if deliveries:
             link.assign(deliveries)
         if found:

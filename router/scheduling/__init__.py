@@ -3,7 +3,9 @@
 - `shard`: the facade that the rest of the router talks to.
 - `queues`: ready executions by flow, drawn fairly.
 - `leases`: who works on what, under which fencing token.
+- `waits`: executions that wait, and when to wake them.
+- `lanes`: executions that have to run one after another.
 
-Time is a float of seconds that callers pass in and that never goes back. The whole of it is tested with a fake clock
-and hypothesis (tests/unit/router/scheduling).
+Time is a float of seconds that callers pass in and that never goes back; only wake times are of the calendar, in Unix
+milliseconds. The whole of it is tested with a fake clock and hypothesis (tests/unit/router/scheduling).
 """

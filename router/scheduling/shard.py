@@ -1,16 +1,20 @@
 """The scheduling core of one shard: accepted executions in, assignments out.
 
-It knows every unfinished execution by its sequence number, in exactly one of five places:
+It knows every unfinished execution by its sequence number, in exactly one of these places:
 
-    ready ──assign──▶ leased ──take──▶ ending ──ended──▶ (gone)
-      ▲                  │
-      │                  ▼ (released, or its runner lost)
-      └──requeued── returning
+    blocked ──its turn──▶ ready ──assign──▶ leased ──take──▶ ending ──ended──▶ (gone)
+                          ▲ ▲ ▲               │  └──take──▶ parking ──parked──▶ waiting ──┐
+                          │ │ │               ▼ (released, or its runner lost)            │
+                          │ │ └──requeued── returning                                     │
+                          │ └──────────────────────────────────────────────────────wake───┘
+                          └──resume── suspended ◀──suspend── anywhere but ending
     held: accepted before a restart; ready once runners had time to come back for what they were working on
+    blocked: has an order key, and it is the turn of an earlier one
 
-The caller makes durable what the returned values say, before it tells anyone and before it says `ended` or `requeued`.
-The latter is the fence: while it is not on record that a lease is void, nobody gets another one, and what was written
-under the old one came before. Nothing here fails on a stale token: it is answered with None, and the caller revokes it.
+The caller makes durable what the returned values say, before it tells anyone and before it says `ended`, `requeued` or
+`parked`. The latter two are the fence: while it is not on record that a lease is void, nobody gets another one, and
+what was written under the old one came before. Nothing here fails on a stale token: it is answered with None, and the
+caller revokes it.
 """
 
 from __future__ import annotations
@@ -19,14 +23,19 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from router.scheduling.lanes import OrderLanes
 from router.scheduling.leases import MAX_CREDIT, Lease, LeaseTokens, Runner
 from router.scheduling.queues import FairQueues, FlowPolicy, FlowQueue
+from router.scheduling.waits import Waits
 
 MAX_ASSIGNMENTS: Final = 64
 """Assignments that one runner gets in one batch."""
 
 SOON: Final = 4096
 """Executions of one flow whose turn may come soon; what stands further back is better read when it comes."""
+
+MAX_WAKES: Final = 512
+"""Executions that one call of `wake` wakes, so that it takes no longer than a millisecond."""
 
 UNCERTAIN_FACTOR: Final = 4
 """Losses nobody can explain count this much less than those an execution is known to have caused."""
@@ -59,7 +68,7 @@ Loss = Requeued | Exhausted
 
 
 class Taken(NamedTuple):
-    """A lease that was given up for good; its execution is *ending*."""
+    """A lease that was given up for good; its execution is *ending* or *parking*."""
 
     seq: int
     attempt: int
@@ -86,8 +95,19 @@ class _Ending:
     """Whether it still counts as running for its flow."""
 
 
+class Withdrawn(NamedTuple):
+    """An execution that an operator took out: attempts charged to it, and the lease that was broken, if any."""
+
+    attempts: int
+    lease: Lease | None
+
+
 class Shard:
-    """See the module. All methods are O(1) per execution they concern, but for `cancel` of a ready one."""
+    """See the module.
+
+    Methods take constant time per execution they concern; logarithmic to park and wake; linear in the flow's backlog
+    to cancel or suspend one that is ready or blocked.
+    """
 
     def __init__(self, *, epoch: int, lease_seconds: float, max_attempts: int, reattach_seconds: float) -> None:
         """Make an empty shard. After `recover`, call `begin`.
@@ -109,6 +129,10 @@ class Shard:
         self._by_seq: dict[int, Lease] = {}
         self._ending: dict[int, _Ending] = {}
         self._returning: dict[int, FlowQueue] = {}
+        self._parking: dict[int, FlowQueue] = {}
+        self._waits = Waits()
+        self._suspended: dict[int, FlowQueue] = {}
+        self._lanes = OrderLanes()
         self._attempts: dict[int, int] = {}
         self._blamed: dict[int, int] = {}
         self._held: dict[int, FlowQueue] = {}
@@ -125,39 +149,61 @@ class Shard:
         """Let what a deleted flow left behind end under the limits it had."""
         self._queues.retire(flow_id)
 
-    def accept(self, seq: int, flow_id: str) -> bool:
-        """Take in an execution that has just become durable; tell whether its turn may come soon."""
+    def accept(self, seq: int, flow_id: str, order_key: str = "") -> bool:
+        """Take in an execution that has just become durable; tell whether its turn may come soon.
+
+        Args:
+            seq: its sequence number, greater than all before.
+            flow_id: its flow.
+            order_key: it runs after those of its flow with the same key; empty: whenever it can.
+        """
         queue = self._queues.flow(flow_id)
         queue.unfinished += 1
         self.unfinished += 1
+        if order_key and not self._lanes.enter(seq, flow_id, order_key):
+            return False
         self._queues.put(queue, seq)
         return len(queue.ready) <= SOON and not queue.policy.paused
 
-    def recover(self, seq: int, flow_id: str, attempts: int, *, requeued: bool = False) -> Exhausted | None:
-        """Take in an execution that was found unfinished at start-up, by ascending `seq`.
+    def recover(
+        self, seq: int, flow_id: str, attempts: int, *, requeued: bool = False, order_key: str = ""
+    ) -> Exhausted | None:
+        """Take in an execution that was found pending or running at start-up.
+
+        All that is found is to be recovered by ascending `seq`, and before anything is accepted.
 
         Args:
             seq: its sequence number.
             flow_id: its flow.
             attempts: those charged to it, the one included that was under way when the router died.
             requeued: whether it is on record that it lost a lease: then no runner can come back for it.
+            order_key: see `accept`.
 
         Returns:
             None, or that it was there at too many deaths.
         """
-        queue = self._queues.flow(flow_id)
-        queue.unfinished += 1
-        self.unfinished += 1
+        queue, its_turn = self._recover(seq, flow_id, attempts, order_key)
         if attempts >= self._max_attempts * UNCERTAIN_FACTOR:
+            if not its_turn:
+                self._lanes.leave(seq)
             self._ending[seq] = _Ending(queue, counted=False)
             return Exhausted(seq, attempts)
-        if attempts:
-            self._attempts[seq] = attempts
-        if requeued:
+        if its_turn and requeued:
             self._queues.put(queue, seq)
-        else:
+        elif its_turn:
             self._held[seq] = queue
         return None
+
+    def recover_waiting(
+        self, seq: int, flow_id: str, attempts: int, wake_at_ms: int | None, *, order_key: str = ""
+    ) -> None:
+        """Take in an execution that was found waiting at start-up; `attempts` includes the one that parked it."""
+        queue, _ = self._recover(seq, flow_id, attempts - 1, order_key)
+        self._waits.add(seq, queue, wake_at_ms)
+
+    def recover_suspended(self, seq: int, flow_id: str, attempts: int, *, order_key: str = "") -> None:
+        """Take in an execution that was found suspended at start-up."""
+        self._suspended[seq], _ = self._recover(seq, flow_id, attempts, order_key)
 
     def begin(self, now: float) -> None:
         """Give runners time, from now on, to come back for what they worked on."""
@@ -169,13 +215,32 @@ class Shard:
 
     @property
     def ready(self) -> int:
-        """Executions that wait for a runner, or soon will."""
-        return self._queues.ready + len(self._held) + len(self._returning)
+        """Executions that wait for a runner or soon will, or for an earlier one of their order key."""
+        elsewhere = len(self._leases) + len(self._ending) + len(self._parking) + len(self._waits) + len(self._suspended)
+        return self.unfinished - elsewhere
 
     @property
     def leased(self) -> int:
         """Executions under lease."""
         return len(self._leases)
+
+    @property
+    def waiting(self) -> int:
+        """Executions that wait for a time, or for something to happen, or are about to."""
+        return len(self._waits) + len(self._parking)
+
+    @property
+    def suspended(self) -> int:
+        """Executions that an operator suspended."""
+        return len(self._suspended)
+
+    def is_waiting(self, seq: int) -> bool:
+        """Whether an execution waits, or is about to."""
+        return seq in self._waits or seq in self._parking
+
+    def is_suspended(self, seq: int) -> bool:
+        """Whether an operator suspended an execution."""
+        return seq in self._suspended
 
     def is_leased(self, seq: int) -> bool:
         """Whether a runner works on an execution."""
@@ -267,6 +332,32 @@ class Shard:
         self._ending[lease.seq] = _Ending(lease.queue, counted=True)
         return Taken(lease.seq, lease.attempt)
 
+    def park(self, token: bytes) -> Taken | None:
+        """Give up a lease because its execution is to wait: it is *parking*, and `attempt` is not charged.
+
+        Returns:
+            What it was; None when the token is stale.
+        """
+        lease = self._leases.get(token)
+        if lease is None:
+            return None
+        self._drop(lease)
+        self._charge(lease.seq, lease.attempt - 1)
+        self._parking[lease.seq] = lease.queue
+        return Taken(lease.seq, lease.attempt)
+
+    def parked(self, seq: int, wake_at_ms: int | None) -> None:
+        """Have an execution wait that was *parking* and is on record as such.
+
+        Args:
+            seq: the execution; nothing happens when an operator took it out meanwhile.
+            wake_at_ms: when it is ready again (Unix time); None: no time wakes it.
+        """
+        queue = self._parking.pop(seq, None)
+        if queue is not None:
+            self._waits.add(seq, queue, wake_at_ms)
+            self._queues.stopped(queue)
+
     def release(self, token: bytes, *, charged: bool) -> Loss | None:
         """Give an execution back unfinished; `charged` when it is known to have caused that. None: stale token."""
         lease = self._leases.get(token)
@@ -288,26 +379,66 @@ class Shard:
         queue = ending.queue
         queue.unfinished -= 1
         self.unfinished -= 1
+        turn = self._lanes.leave(seq)
+        if turn is not None and turn not in self._suspended:
+            self._queues.put(queue, turn)
         if ending.counted:
             self._queues.stopped(queue)
         self._queues.forget_if_idle(queue)
 
-    def cancel(self, seq: int, flow_id: str) -> tuple[int, Lease | None] | None:
+    def cancel(self, seq: int, flow_id: str) -> Withdrawn | None:
         """Take an execution out to end it: it is *ending* from here on.
 
         Returns:
-            Attempts so far, and the lease that was broken, if any; None when it is not here or ending already.
+            What it was, the attempt that is under way or made it wait included; None when it is not here or ending
+            already.
         """
         lease = self._by_seq.get(seq)
         if lease is not None:
             self.take(lease.token)
-            return lease.attempt, lease
-        queue = self._queues.flow(flow_id)
-        returning = self._returning.pop(seq, None) is not None
-        if not returning and self._held.pop(seq, None) is None and not self._queues.remove(queue, seq):
+            return Withdrawn(lease.attempt, lease)
+        counted = seq in self._returning or seq in self._parking
+        waits = self.is_waiting(seq)
+        queue = self._suspended.pop(seq, None) or self._withdraw(seq, flow_id)
+        if queue is None:
             return None
-        self._ending[seq] = _Ending(queue, counted=returning)
-        return self._attempts.get(seq, 0), None
+        if self._lanes.is_blocked(seq):
+            self._lanes.leave(seq)
+        self._ending[seq] = _Ending(queue, counted=counted)
+        return Withdrawn(self._attempts.get(seq, 0) + waits, None)
+
+    def suspend(self, seq: int, flow_id: str) -> Withdrawn | None:
+        """Take an execution out until `resume`; it keeps its order key. An attempt under way is not charged.
+
+        Returns:
+            What it was; None when it is not here, suspended or ending already.
+        """
+        if seq in self._suspended:
+            return None
+        lease = self._by_seq.get(seq)
+        running = lease is not None or seq in self._returning or seq in self._parking
+        queue: FlowQueue | None
+        if lease is not None:
+            queue = lease.queue
+            self._drop(lease)
+            self._charge(seq, lease.attempt - 1)
+        else:
+            queue = self._withdraw(seq, flow_id)
+        if queue is None:
+            return None
+        self._suspended[seq] = queue
+        if running:
+            self._queues.stopped(queue)
+        return Withdrawn(self._attempts.get(seq, 0), lease)
+
+    def resume(self, seq: int) -> bool:
+        """Make a suspended execution ready, before those that came later; false when it is not suspended."""
+        queue = self._suspended.pop(seq, None)
+        if queue is None:
+            return False
+        if not self._lanes.is_blocked(seq):
+            self._queues.put_first(queue, seq)
+        return True
 
     # --- time -------------------------------------------------------------------------------------------------------
 
@@ -317,6 +448,17 @@ class Shard:
         if self._release_held_at is not None:
             deadlines.append(self._release_held_at)
         return min(deadlines, default=None)
+
+    def next_wake(self) -> int | None:
+        """Return when `wake` has something to do next (Unix milliseconds), or None."""
+        return self._waits.next()
+
+    def wake(self, now_ms: int) -> list[int]:
+        """Make ready what waited for a time that has come, before what arrived later; at most `MAX_WAKES` at a time."""
+        due = self._waits.due(now_ms, MAX_WAKES)
+        for seq, queue in reversed(due):
+            self._queues.put_first(queue, seq)
+        return [seq for seq, _ in due]
 
     def expire(self, now: float) -> Expired:
         """Give up runners that were silent for too long, and free what was held for their return."""
@@ -335,6 +477,33 @@ class Shard:
         return Expired(losses, silent)
 
     # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _recover(self, seq: int, flow_id: str, attempts: int, order_key: str) -> tuple[FlowQueue, bool]:
+        """Count an execution; returns its queue, and whether it is its turn."""
+        queue = self._queues.flow(flow_id)
+        queue.unfinished += 1
+        self.unfinished += 1
+        self._charge(seq, attempts)
+        return queue, not order_key or self._lanes.enter(seq, flow_id, order_key)
+
+    def _withdraw(self, seq: int, flow_id: str) -> FlowQueue | None:
+        """Take out an execution that is returning, parking, held, waiting, blocked or ready."""
+        for place in (self._returning, self._parking, self._held):
+            queue = place.pop(seq, None)
+            if queue is not None:
+                return queue
+        queue = self._waits.pop(seq)
+        if queue is None and seq not in self._ending:
+            queue = self._queues.flow(flow_id)
+            if not self._lanes.is_blocked(seq) and not self._queues.remove(queue, seq):
+                return None
+        return queue
+
+    def _charge(self, seq: int, attempts: int) -> None:
+        if attempts > 0:
+            self._attempts[seq] = attempts
+        else:
+            self._attempts.pop(seq, None)
 
     def _draw(self, runner: Runner, count: int, assigned: list[Assigned]) -> int:
         for number in range(count):
@@ -376,9 +545,6 @@ class Shard:
         ):
             self._ending[seq] = _Ending(lease.queue, counted=True)
             return Exhausted(seq, attempts)
-        if attempts:
-            self._attempts[seq] = attempts
-        else:
-            self._attempts.pop(seq, None)
+        self._charge(seq, attempts)
         self._returning[seq] = lease.queue
         return Requeued(seq, attempts)

@@ -12,6 +12,7 @@ from flowhook.v1 import envelope_pb2, execution_service_pb2_grpc
 from flowhook.v1 import execution_service_pb2 as pb
 from flowhook.wire import convert
 from router.dispatch.host import ShardHost
+from router.replay import resumption
 from router.services import guarded
 from router.services.ingest import Acceptance
 from router.storage.interface import ExecutionRecord, NewEvent, ShardState
@@ -106,6 +107,8 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         content = await self._state.content(original.seq)
         if content is None:
             raise _past_retention(original.id)
+        from_failed = request.start == pb.ReplayExecutionRequest.START_FAILED_TASK
+        resumes = resumption(original, content) if from_failed else None
         latest = request.revision == pb.ReplayExecutionRequest.REVISION_LATEST
         revision = await self._revision(original, latest=latest)
         event = envelope_pb2.Event.FromString(content.payload)
@@ -123,6 +126,8 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
                     f"replay {original.id} {request.request_id}" if request.request_id else "",
                     now_ms + REPLAY_WINDOW_MS,
                     original.id,
+                    original.order_key,
+                    resumes,
                 )
             ]
         )
@@ -149,6 +154,24 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         del context
         record = await self._host.cancel(request.execution_id)
         return pb.CancelExecutionResponse(execution=convert.execution_to_proto(_execution(record)))
+
+    @guarded.method
+    async def SuspendExecution(  # noqa: N802 - the name of the RPC
+        self, request: pb.SuspendExecutionRequest, context: guarded.Context
+    ) -> pb.SuspendExecutionResponse:
+        """Have an execution worked on no more until it is resumed."""
+        del context
+        record = await self._host.suspend(request.execution_id)
+        return pb.SuspendExecutionResponse(execution=convert.execution_to_proto(_execution(record)))
+
+    @guarded.method
+    async def ResumeExecution(  # noqa: N802 - the name of the RPC
+        self, request: pb.ResumeExecutionRequest, context: guarded.Context
+    ) -> pb.ResumeExecutionResponse:
+        """Have a suspended execution worked on again."""
+        del context
+        record = await self._host.resume(request.execution_id)
+        return pb.ResumeExecutionResponse(execution=convert.execution_to_proto(_execution(record)))
 
 
 def _execution(record: ExecutionRecord) -> Execution:

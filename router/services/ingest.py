@@ -71,6 +71,19 @@ class Acceptance:
         if wait:
             raise ExhaustedError("the rate limit of this flow", reason="RATE_LIMITED", retry_after=math.ceil(wait))
 
+    def order_key(self, entry: FlowEntry, event: envelope_pb2.Event) -> str:
+        """Return the key that an event came with, or what its flow's `order_by` makes of it; empty: no order.
+
+        Raises:
+            InvalidError: the key is too long (`ORDER_KEY_INVALID`).
+        """
+        key: str = event.order_key
+        if not key and entry.order_key is not None:
+            return entry.order_key(convert.event_from_proto(event))
+        if key and len(key.encode()) > limits.MAX_ORDER_KEY_BYTES:
+            raise InvalidError("the order key is too long", reason="ORDER_KEY_INVALID")
+        return key
+
     def check_backlog(self, flow_id: str, max_backlog: int, more: int = 0, more_of_flow: int = 0) -> None:
         """Check all limits but the rate: that is for senders, and not for operators who replay.
 
@@ -182,6 +195,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         """Check an event and count it as being stored; `_forget` uncounts it."""
         entry = self._acceptance.known(message.flow_id) or await self._acceptance.flow(message.flow_id)
         payload = _checked(message)
+        order_key = self._acceptance.order_key(entry, message)
         self._acceptance.admit(entry, self._storing, self._storing_by_flow.get(entry.id, 0))
         self._storing += 1
         self._storing_by_flow[entry.id] = self._storing_by_flow.get(entry.id, 0) + 1
@@ -194,6 +208,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
             payload,
             message.dedupe_key,
             received_ms + int(entry.dedupe_seconds * 1000) if message.dedupe_key else 0,
+            order_key=order_key,
         )
 
     def _forget(self, events: list[NewEvent]) -> None:

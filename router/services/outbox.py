@@ -63,12 +63,15 @@ class Outbox:
 
     def assign(self, deliveries: Sequence[Delivery]) -> None:
         """Hand over work."""
-        for token, attempt, revision, payload, journal in deliveries:
+        for token, attempt, revision, payload, journal, journal_start, effect_scope in deliveries:
             assignment = pb.Assignment(lease=token, attempt=attempt, flow_revision=revision, event=payload)
             self._unsent_bytes += len(payload)
             if journal:
                 assignment.journal.extend(convert.journal_entry_to_proto(entry) for entry in journal)
+                assignment.journal_start = journal_start
                 self._unsent_bytes += sum(len(entry.output or b"") for entry in journal)
+            if effect_scope:
+                assignment.effect_scope = effect_scope
             self._assignments.append(assignment)
         if self.full:
             self._room.clear()

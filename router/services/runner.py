@@ -16,7 +16,7 @@ from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import convert
 from router.dispatch.host import ShardHost
-from router.dispatch.link import Checkpoint, Completed, Outcome, Released
+from router.dispatch.link import Checkpoint, Completed, Outcome, Parked, Released
 from router.services import guarded
 from router.services.outbox import Outbox
 
@@ -156,7 +156,7 @@ def _violation(message: str) -> InvalidError:
 def _checkpoint(message: pb.Checkpoint) -> Checkpoint:
     if message.index < 0:
         raise _violation("the index of a checkpoint counts from 0")
-    return Checkpoint(message.lease, message.index, convert.journal_entry_from_proto(message.entry))
+    return Checkpoint(message.lease, message.index, convert.journal_entry_from_proto(message.entry), message.compacts)
 
 
 def _outcome(message: pb.Outcome) -> Outcome:
@@ -168,4 +168,8 @@ def _outcome(message: pb.Outcome) -> Outcome:
         return Outcome(message.lease, checkpoints, Completed(completed.output, reply))
     if kind == "faulted":
         return Outcome(message.lease, checkpoints, convert.error_from_proto(message.faulted))
+    if kind == "parked":
+        parked = message.parked
+        wake_at_ms = convert.milliseconds(parked.wake_time) if parked.HasField("wake_time") else None
+        return Outcome(message.lease, checkpoints, Parked(wake_at_ms))
     return Outcome(message.lease, checkpoints, Released(message.released.reason, message.released.charged))

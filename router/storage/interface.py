@@ -23,6 +23,20 @@ DEFAULT_PAGE = 1000
 """Rows that one call returns at the most, unless it says otherwise."""
 
 
+class Resumption(NamedTuple):
+    """What a new execution takes over from one that ended, so that it goes on where that one stopped.
+
+    Attributes:
+        effect_scope: ID of the execution that idempotency keys are made of.
+        journal: its entries, in order.
+        journal_start: index of the first of them.
+    """
+
+    effect_scope: str
+    journal: tuple[JournalEntry, ...] = ()
+    journal_start: int = 0
+
+
 class NewEvent(NamedTuple):
     """An event to append.
 
@@ -31,6 +45,8 @@ class NewEvent(NamedTuple):
         dedupe_until_ms: Unix time until which another event with this key is a duplicate of this one.
         payload: the serialized event; above `limits.INLINE_BODY_BYTES` it is kept as a blob.
         replay_of: ID of the execution that this one replays, or empty.
+        order_key: executions of the flow with the same key run one after another; empty: no order.
+        resumes: what the execution takes over from the one it replays, stored with it.
     """
 
     event_id: str
@@ -41,6 +57,8 @@ class NewEvent(NamedTuple):
     dedupe_key: str = ""
     dedupe_until_ms: int = 0
     replay_of: str = ""
+    order_key: str = ""
+    resumes: Resumption | None = None
 
 
 class Appended(NamedTuple):
@@ -77,12 +95,34 @@ class Requeued(NamedTuple):
     attempts: int
 
 
+class Parked(NamedTuple):
+    """An execution gave up its lease and waits until `wake_at_ms` (None: for no time).
+
+    `attempts` includes the one that parked it, which is not charged.
+    """
+
+    seq: int
+    wake_at_ms: int | None
+    attempts: int
+
+
+class Suspended(NamedTuple):
+    """An operator suspended an execution; `attempts` are those charged so far. Resuming it is `Requeued`."""
+
+    seq: int
+    attempts: int
+
+
 class Journaled(NamedTuple):
-    """One more journal entry at `index` (from 0). Writing the same index again is a no-op."""
+    """One more journal entry at `index` (from 0). Writing the same index again is a no-op.
+
+    `compacts`: the entries before it are removed. Indexes below it must not be written any more.
+    """
 
     seq: int
     index: int  # type: ignore[assignment]  # shadows tuple.index, which nobody needs here
     entry: JournalEntry
+    compacts: bool = False
 
 
 class Ended(NamedTuple):
@@ -97,11 +137,17 @@ class Ended(NamedTuple):
     reply: bytes | None = None
 
 
-StateChange = Started | Requeued | Journaled | Ended
+StateChange = Started | Requeued | Parked | Suspended | Journaled | Ended
 
 
 class Unfinished(NamedTuple):
-    """An execution that has not ended, as found at start-up. `requeued`: whether it ever was (see `Requeued`)."""
+    """An execution that has not ended, as found at start-up.
+
+    Attributes:
+        attempts: as the last change of its state had them.
+        requeued: whether it ever gave up or lost a lease (see `Requeued`, `Parked`).
+        wake_at_ms: when it is to be woken, if it is waiting for a time; else None.
+    """
 
     seq: int
     event_id: str
@@ -109,15 +155,26 @@ class Unfinished(NamedTuple):
     flow_revision: int
     attempts: int
     requeued: bool = False
+    status: Status = Status.PENDING
+    wake_at_ms: int | None = None
+    order_key: str = ""
 
 
 class Work(NamedTuple):
-    """What a runner needs of an execution."""
+    """What a runner needs of an execution.
+
+    Attributes:
+        journal: its entries, in order, from the last one that compacted.
+        journal_start: index of the first of them; 0 when there is none.
+        effect_scope: ID of the execution that idempotency keys are made of; empty: its own.
+    """
 
     seq: int
     flow_revision: int
     payload: bytes
     journal: tuple[JournalEntry, ...]
+    journal_start: int = 0
+    effect_scope: str = ""
 
 
 class ExecutionRecord(NamedTuple):
@@ -133,6 +190,8 @@ class ExecutionRecord(NamedTuple):
     end_time_ms: int | None
     error: WorkflowError | None
     replay_of: str
+    effect_scope: str = ""
+    order_key: str = ""
 
 
 class ExecutionContent(NamedTuple):
@@ -142,6 +201,7 @@ class ExecutionContent(NamedTuple):
     journal: tuple[JournalEntry, ...]
     output: bytes | None
     reply: bytes | None
+    journal_start: int = 0
 
 
 class RegistryChange(NamedTuple):

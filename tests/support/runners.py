@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextlib import asynccontextmanager
 
 from flowhook.client import channel
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc
+from flowhook.wire import convert
 
 
 class TestRunner:
-    """One attached stream. Methods send; `next` waits for a message of a kind."""
+    """One attached stream. Methods send; `next` waits for a message of a kind and keeps others for later."""
 
     __test__ = False
 
     def __init__(self, call):
         self.call = call
+        self._skipped = {}
 
     async def send(self, **message):
         await self.call.write(pb.AttachRequest(**message))
@@ -26,11 +29,16 @@ class TestRunner:
 
     async def next(self, kind):
         async with asyncio.timeout(10):
-            while True:
+            while kind not in self._skipped:
                 message = await self.call.read()
                 assert message, f"the stream ended before {kind}"
-                if message.WhichOneof("message") == kind:
-                    return getattr(message, kind)
+                found = message.WhichOneof("message")
+                self._skipped.setdefault(found, deque()).append(getattr(message, found))
+        messages = self._skipped[kind]
+        message = messages.popleft()
+        if not messages:
+            del self._skipped[kind]
+        return message
 
     async def assignments(self, count):
         found = []
@@ -45,10 +53,19 @@ class TestRunner:
         await self.send(outcomes=pb.OutcomeBatch(outcomes=outcomes))
         return await self.next("settlement")
 
-    async def checkpoint(self, assignment, index, key, output):
+    async def checkpoint(self, assignment, index, key, output, **fields):
         entry = pb.JournalEntry(key=key, output=output)
-        checkpoint = pb.Checkpoint(lease=assignment.lease, index=index, entry=entry)
+        checkpoint = pb.Checkpoint(lease=assignment.lease, index=index, entry=entry, **fields)
         await self.send(checkpoints=pb.CheckpointBatch(checkpoints=[checkpoint]))
+
+    async def fault(self, assignment, instance="", **outcome):
+        error = {"type": "about:blank", "status": 500, "title": "no", "instance": instance}
+        await self.settle(pb.Outcome(lease=assignment.lease, faulted=error, **outcome))
+
+    async def park(self, assignment, wake_at=None, **outcome):
+        """Park until `wake_at` (Unix time in s), or for no time."""
+        parked = pb.Parked() if wake_at is None else pb.Parked(wake_time=convert.timestamp(int(wake_at * 1000)))
+        await self.settle(pb.Outcome(lease=assignment.lease, parked=parked, **outcome))
 
 
 @asynccontextmanager

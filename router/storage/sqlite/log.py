@@ -10,9 +10,10 @@ from typing import Any, Final, NamedTuple
 
 from flowhook import limits
 from flowhook.errors import FlowhookError
-from router.storage.interface import Appended, LoggedEvent, NewEvent
+from router.storage.interface import Appended, LoggedEvent, NewEvent, Resumption
 from router.storage.sqlite.blobs import BlobDirectory
 from router.storage.sqlite.errors import STORAGE_FULL, StorageError, storage_full, translate, unavailable
+from router.storage.sqlite.rows import dump_error
 from router.storage.sqlite.statements import Bulk
 from router.storage.sqlite.writer import Writer
 
@@ -25,9 +26,14 @@ MAX_LARGE_BYTES: Final = 4 * limits.MAX_MESSAGE_BYTES
 _BY_ID = Bulk("SELECT event_id, seq FROM execution WHERE event_id IN ({rows})", 0)
 _BY_KEY = Bulk("SELECT digest, until_ms, seq, event_id FROM dedupe WHERE digest IN ({rows})", 0)
 _INSERT_EXECUTION = Bulk(
-    "INSERT INTO execution (seq, event_id, flow, flow_revision, receive_time_ms, replay_of, status, attempts,"
-    " end_time_ms) SELECT *, {pending}, 0, {unended} FROM (VALUES {rows}) WHERE column1 NOT NULL",
-    6,
+    "INSERT INTO execution (seq, event_id, flow, flow_revision, receive_time_ms, replay_of, order_key, status,"
+    " attempts, end_time_ms) SELECT *, {pending}, 0, {unended} FROM (VALUES {rows}) WHERE column1 NOT NULL",
+    7,
+)
+_UPDATE_SCOPE = Bulk("UPDATE execution SET effect_scope = column2 FROM (VALUES {rows}) WHERE seq = column1", 2)
+_INSERT_JOURNAL = Bulk(
+    "INSERT INTO journal (seq, position, key, output, error) SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL",
+    5,
 )
 _INSERT_EVENT = Bulk(
     "INSERT INTO event (seq, payload) SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL",
@@ -120,7 +126,9 @@ class AppendOperation:
         logged = Logged([], [])
         for index, event in enumerate(batch.events):
             # Unpacked: attributes of a named tuple cost more, and this runs for every event.
-            event_id, flow_id, revision, receive_time_ms, payload, dedupe_key, until_ms, replay_of = event
+            event_id, flow_id, revision, receive_time_ms, payload, dedupe_key, until_ms, replay_of, order, resumes = (
+                event
+            )
             stored = rows.ids.get(event_id)
             if stored is not None:
                 logged.appended.append(Appended(stored, event_id))
@@ -137,7 +145,9 @@ class AppendOperation:
             self._next_seq = seq + 1
             rows.ids[event_id] = seq
             flow = self._flows.get(flow_id) or self._intern(connection, flow_id)
-            rows.executions.append((seq, event_id, flow, revision, receive_time_ms, replay_of or None))
+            rows.executions.append((seq, event_id, flow, revision, receive_time_ms, replay_of or None, order or None))
+            if resumes is not None:
+                rows.resume(seq, resumes)
             name = batch.blobs.get(index) if batch.blobs else None
             if name is None:
                 rows.events.append((seq, payload))
@@ -165,6 +175,8 @@ class _Rows:
         self.events: list[tuple[int, bytes]] = []
         self.blobs: list[tuple[int, str, int]] = []
         self.new_keys: list[tuple[Any, ...]] = []
+        self.scopes: list[tuple[int, str]] = []
+        self.journal: list[tuple[Any, ...]] = []
         self.bytes = 0
 
     def find(self, connection: sqlite3.Connection, events: Sequence[NewEvent]) -> None:
@@ -173,12 +185,22 @@ class _Rows:
         digests = [(_digest(event.flow_id, event.dedupe_key),) for event in events if event.dedupe_key]
         self.keys.update((row[0], _Key(*row[1:])) for row in _BY_KEY.fetch(connection, digests))
 
+    def resume(self, seq: int, resumes: Resumption) -> None:
+        """Add what an execution takes over."""
+        self.scopes.append((seq, resumes.effect_scope))
+        self.journal += [
+            (seq, index, entry.key, entry.output, dump_error(entry.error))
+            for index, entry in enumerate(resumes.journal, resumes.journal_start)
+        ]
+
     def insert(self, connection: sqlite3.Connection) -> None:
         """Write what is new."""
         _INSERT_EXECUTION.run(connection, self.executions)
         _INSERT_EVENT.run(connection, self.events)
         _INSERT_BLOB.run(connection, self.blobs)
         _INSERT_KEY.run(connection, self.new_keys)
+        _UPDATE_SCOPE.run(connection, self.scopes)
+        _INSERT_JOURNAL.run(connection, self.journal)
 
 
 class SqliteLog:
@@ -197,6 +219,7 @@ class SqliteLog:
             return []
         large = [index for index, event in enumerate(events) if len(event.payload) > limits.INLINE_BODY_BYTES]
         size = sum(len(event.payload) for event in events) + ROW_BYTES * len(events)
+        size += sum(_journal_bytes(event.resumes) for event in events if event.resumes is not None)
         if not large:
             logged: Logged = await self._writer.call(
                 self._operation, Batch(events, {}, size), size=size, refusable=True
@@ -245,6 +268,10 @@ class SqliteLog:
             self._blobs.remove(names.values())
             raise translate(error) from error
         return names
+
+
+def _journal_bytes(resumes: Resumption) -> int:
+    return sum(ROW_BYTES + len(entry.output or b"") for entry in resumes.journal)
 
 
 def _digest(flow_id: str, dedupe_key: str) -> bytes:

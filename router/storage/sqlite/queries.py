@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final
@@ -13,10 +13,12 @@ from flowhook.model import JournalEntry, Status
 from router.storage.interface import ExecutionContent, ExecutionRecord, Unfinished, Work
 from router.storage.sqlite.blobs import BlobDirectory
 from router.storage.sqlite.rows import RECORD, journal_entry, record
-from router.storage.sqlite.schema import CODES, UNENDED
+from router.storage.sqlite.schema import CODES, STATUSES, UNENDED, WAITING
 from router.storage.sqlite.statements import Bulk
 
-_UNENDED_SEQS = Bulk("SELECT seq, flow_revision FROM execution WHERE seq IN ({rows}) AND end_time_ms = {unended}", 0)
+_UNENDED = Bulk(
+    "SELECT seq, flow_revision, effect_scope FROM execution WHERE seq IN ({rows}) AND end_time_ms = {unended}", 0
+)
 _RECORDS = Bulk(
     f"SELECT {RECORD} FROM execution e JOIN flow_key k ON k.key = e.flow WHERE e.seq IN ({{rows}})",  # noqa: S608
     0,
@@ -36,21 +38,32 @@ _UNSUCCESSFUL = frozenset({Status.CANCELLED, Status.FAULTED})
 def unfinished(connection: sqlite3.Connection, after_seq: int, limit: int) -> list[Unfinished]:
     """Return executions that have not ended, by ascending `seq`."""
     rows = connection.execute(
-        "SELECT e.seq, e.event_id, k.flow_id, e.flow_revision, e.attempts, e.requeued"
+        "SELECT e.seq, e.event_id, k.flow_id, e.flow_revision, e.attempts, e.requeued,"
+        " e.status, e.wake_time_ms, e.order_key"
         " FROM execution e JOIN flow_key k ON k.key = e.flow"
         " WHERE e.end_time_ms = ? AND e.seq > ? ORDER BY e.seq LIMIT ?",
         (UNENDED, after_seq, limit),
     )
     return [
-        Unfinished(seq, event_id, flow_id, revision, attempts, bool(requeued))
-        for seq, event_id, flow_id, revision, attempts, requeued in rows
+        Unfinished(
+            seq,
+            event_id,
+            flow_id,
+            revision,
+            attempts,
+            bool(requeued),
+            STATUSES[status],
+            wake_at_ms if status == WAITING else None,
+            order_key or "",
+        )
+        for seq, event_id, flow_id, revision, attempts, requeued, status, wake_at_ms, order_key in rows
     ]
 
 
 def work(connection: sqlite3.Connection, blobs: BlobDirectory, seqs: Sequence[int]) -> dict[int, Work]:
     """Return what runners need of those executions that have not ended; of large payloads the first few."""
-    revisions: dict[int, int] = dict(_UNENDED_SEQS.fetch(connection, [(seq,) for seq in seqs]))
-    found = [(seq,) for seq in revisions]
+    unended = {seq: (revision, scope or "") for seq, revision, scope in _UNENDED.fetch(connection, _singles(seqs))}
+    found = _singles(unended)
     payloads: dict[int, bytes] = dict(_PAYLOADS.fetch(connection, found))
     large = dict(_BLOBS.fetch(connection, [row for row in found if row[0] not in payloads]))
     size = 0
@@ -58,9 +71,13 @@ def work(connection: sqlite3.Connection, blobs: BlobDirectory, seqs: Sequence[in
         if seq in large and size <= LARGE_BYTES and (payload := blobs.read(large[seq])) is not None:
             payloads[seq] = payload
             size += len(payload)
-    rows = sorted(_JOURNALS.fetch(connection, [(seq,) for seq in payloads]), key=itemgetter(0, 1))
-    journals = {seq: _journal(entries) for seq, entries in groupby(rows, key=itemgetter(0))}
-    return {seq: Work(seq, revisions[seq], payload, journals.get(seq, ())) for seq, payload in payloads.items()}
+    rows = sorted(_JOURNALS.fetch(connection, _singles(payloads)), key=itemgetter(0, 1))
+    journals = {seq: _journal(list(entries)) for seq, entries in groupby(rows, key=itemgetter(0))}
+    result: dict[int, Work] = {}
+    for seq, payload in payloads.items():
+        revision, scope = unended[seq]
+        result[seq] = Work(seq, revision, payload, *journals.get(seq, ((), 0)), scope)
+    return result
 
 
 def find(connection: sqlite3.Connection, execution_id: str) -> ExecutionRecord | None:
@@ -74,7 +91,7 @@ def find(connection: sqlite3.Connection, execution_id: str) -> ExecutionRecord |
 
 def records(connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, ExecutionRecord]:
     """Return executions by sequence number."""
-    return {row[0]: record(row) for row in _RECORDS.fetch(connection, [(seq,) for seq in seqs])}
+    return {row[0]: record(row) for row in _RECORDS.fetch(connection, _singles(seqs))}
 
 
 def content(connection: sqlite3.Connection, blobs: BlobDirectory, seq: int) -> ExecutionContent | None:
@@ -89,12 +106,13 @@ def content(connection: sqlite3.Connection, blobs: BlobDirectory, seq: int) -> E
     payload, name, output, reply = row
     entries = connection.execute(
         "SELECT seq, position, key, output, error FROM journal WHERE seq = ? ORDER BY position", (seq,)
-    )
+    ).fetchall()
     if name is not None:
         payload = blobs.read(name)
     if payload is None:  # expired since the snapshot was taken
         return None
-    return ExecutionContent(payload, _journal(entries), output, reply)
+    journal, start = _journal(entries)
+    return ExecutionContent(payload, journal, output, reply, start)
 
 
 def list_executions(
@@ -132,5 +150,10 @@ def list_executions(
     return [record(row) for row in rows]
 
 
-def _journal(rows: Any) -> tuple[JournalEntry, ...]:
-    return tuple(journal_entry(row[2:]) for row in rows)
+def _journal(rows: Sequence[tuple[Any, ...]]) -> tuple[tuple[JournalEntry, ...], int]:
+    """Return the entries of one execution and the index of the first of them."""
+    return tuple(journal_entry(row[2:]) for row in rows), rows[0][1] if rows else 0
+
+
+def _singles(values: Iterable[int]) -> list[tuple[int]]:
+    return [(value,) for value in values]

@@ -12,14 +12,14 @@ from router.storage.sqlite.schema import STATUSES, UNENDED
 
 RECORD = (
     "e.seq, e.event_id, k.flow_id, e.flow_revision, e.status, e.attempts, e.receive_time_ms, e.end_time_ms, "
-    "e.error, e.replay_of"
+    "e.error, e.replay_of, e.effect_scope, e.order_key"
 )
 """Columns of `record`, of `execution e` and `flow_key k`."""
 
 
 def record(row: tuple[Any, ...]) -> ExecutionRecord:
     """Return an execution from the columns `RECORD`."""
-    seq, event_id, flow_id, revision, status, attempts, receive_time_ms, end_time_ms, error, replay_of = row
+    seq, event_id, flow_id, revision, status, attempts, receive_time_ms, end_time_ms, error, replay_of, scope, key = row
     return ExecutionRecord(
         seq=seq,
         id=event_id,
@@ -31,6 +31,8 @@ def record(row: tuple[Any, ...]) -> ExecutionRecord:
         end_time_ms=None if end_time_ms == UNENDED else end_time_ms,
         error=load_error(error),
         replay_of=replay_of or "",
+        effect_scope=scope or "",
+        order_key=key or "",
     )
 
 

@@ -3,7 +3,7 @@
 Small rows that change (`execution`) are apart from large ones that don't (`event`, `journal`, `outcome`), so that
 starting and ending an execution rewrites some 90 bytes. Such a row keeps its size when it changes, and SQLite then
 overwrites it in place instead of rebalancing a full page: hence an end time of `UNENDED` rather than NULL, and status
-codes from 2 (0 and 1 take no byte).
+codes from 2 (0 and 1 take no byte). Only one that waits grows, once, by its wake time.
 
 Indexes are what each event pays for. There are three: by event ID (idempotence), by flow (lists), and by end time,
 which serves as the list of unfinished executions (they all have the last end time) and as the order of expiry. Faulted
@@ -20,7 +20,7 @@ from typing import Final
 from flowhook.errors import ConflictError
 from flowhook.model import Status
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 APPLICATION_ID: Final = 0x464C4857
 """`FLHW`, in the file's header (https://www.sqlite.org/fileformat2.html, "Application ID")."""
 
@@ -37,6 +37,7 @@ CODES: Final = {
     Status.COMPLETED: 8,
 }
 PENDING: Final = CODES[Status.PENDING]
+WAITING: Final = CODES[Status.WAITING]
 STATUSES: Final = {code: status for status, code in CODES.items()}
 
 PAGE_BYTES: Final = 8192
@@ -56,7 +57,10 @@ CREATE TABLE execution (
   end_time_ms INTEGER NOT NULL,
   replay_of TEXT,
   error BLOB,
-  requeued INTEGER NOT NULL DEFAULT 0
+  requeued INTEGER NOT NULL DEFAULT 0,
+  wake_time_ms INTEGER,
+  order_key TEXT,
+  effect_scope TEXT
 ) STRICT;
 CREATE UNIQUE INDEX execution_by_event ON execution (event_id);
 CREATE INDEX execution_by_flow ON execution (flow);
@@ -110,8 +114,16 @@ CREATE TABLE registry_change (
 ) STRICT;
 """
 
-_MIGRATIONS = {1: "ALTER TABLE execution ADD COLUMN requeued INTEGER NOT NULL DEFAULT 0;"}
-"""What makes the next version of each earlier one."""
+_MIGRATIONS: Final = {
+    1: "ALTER TABLE execution ADD COLUMN requeued INTEGER NOT NULL DEFAULT 0;",
+    2: "ALTER TABLE execution ADD COLUMN wake_time_ms INTEGER;"
+    "ALTER TABLE execution ADD COLUMN order_key TEXT;"
+    "ALTER TABLE execution ADD COLUMN effect_scope TEXT;",
+}
+"""What makes the next version of each earlier one. Adding a column rewrites no row.
+
+Source: https://www.sqlite.org/lang_altertable.html, "ALTER TABLE ADD COLUMN".
+"""
 
 _WRITER = f"""
 PRAGMA page_size = {PAGE_BYTES};
@@ -126,7 +138,7 @@ PRAGMA temp_store = MEMORY;
 
 
 def connect_writer(path: Path) -> sqlite3.Connection:
-    """Return the connection that writes, its tables created where there are none.
+    """Return the connection that writes, its tables created or brought up to date.
 
     Raises:
         ConflictError: the file is of a later version (`FORMAT_TOO_NEW`) or not ours (`NOT_A_FLOWHOOK_DATABASE`).

@@ -16,9 +16,11 @@ from router.storage.interface import (
     ExecutionRecord,
     Journaled,
     LoggedEvent,
+    Parked,
     Requeued,
     Started,
     StateChange,
+    Suspended,
     Unfinished,
     Work,
 )
@@ -42,6 +44,17 @@ _UPDATE_PROGRESS = Bulk(
     " WHERE seq = column1 AND end_time_ms = {unended}",
     4,
 )
+_UPDATE_PARKED = Bulk(
+    "UPDATE execution SET status = column2, attempts = column3, requeued = 1, wake_time_ms = column4"
+    " FROM (VALUES {rows}) WHERE seq = column1 AND end_time_ms = {unended}",
+    4,
+)
+_COMPACT_JOURNAL = Bulk(
+    "DELETE FROM journal WHERE (seq, position) IN"
+    " (SELECT j.seq, j.position FROM (VALUES {rows}) CROSS JOIN journal j ON j.seq = column1 AND j.position < column2"
+    " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended}))",
+    2,
+)
 _INSERT_OUTCOME = Bulk(
     "INSERT INTO outcome (seq, output, reply) SELECT * FROM (VALUES {rows})"
     " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended})",
@@ -52,6 +65,61 @@ _UPDATE_ENDED = Bulk(
     " FROM (VALUES {rows}) WHERE seq = column1 AND end_time_ms = {unended}",
     5,
 )
+
+
+class _Rows:
+    """What the changes of a transaction come to."""
+
+    def __init__(self) -> None:
+        self._progress: dict[int, tuple[int, int, int]] = {}
+        self._requeued: set[int] = set()
+        self._parked: dict[int, tuple[int, int, int, int | None]] = {}
+        self._journal: list[tuple[Any, ...]] = []
+        self._compactions: dict[int, int] = {}
+        self._ends: dict[int, tuple[Any, ...]] = {}
+        self._outcomes: list[tuple[Any, ...]] = []
+
+    def add(self, change: StateChange) -> None:
+        """Add a change to those before."""
+        match change:
+            case Ended():
+                self._end(change)
+            case Started(seq=seq):
+                self._progress[seq] = (seq, CODES[Status.RUNNING], change.attempts)
+            case Requeued(seq=seq):
+                self._progress[seq] = (seq, CODES[Status.PENDING], change.attempts)
+                self._requeued.add(seq)
+            case Suspended(seq=seq):
+                self._progress[seq] = (seq, CODES[Status.SUSPENDED], change.attempts)
+            case Parked(seq=seq):
+                self._parked[seq] = (seq, CODES[Status.WAITING], change.attempts, change.wake_at_ms)
+                self._progress.pop(seq, None)
+            case Journaled(seq=seq, entry=entry):
+                self._journal.append((seq, change.index, entry.key, entry.output, dump_error(entry.error)))
+                if change.compacts:
+                    self._compactions[seq] = max(change.index, self._compactions.get(seq, 0))
+            case _:
+                assert_never(change)
+
+    def _end(self, end: Ended) -> None:
+        if end.seq in self._ends:
+            return
+        error = None if end.error is None else dump_error(end.error)
+        self._ends[end.seq] = (end.seq, CODES[end.status], end.attempts, end.end_time_ms, error)
+        if end.output is not None or end.reply is not None:
+            self._outcomes.append((end.seq, end.output, end.reply))
+
+    def write(self, connection: sqlite3.Connection) -> None:
+        """Write what they come to."""
+        ends = self._ends
+        _INSERT_JOURNAL.run(connection, self._journal)
+        _COMPACT_JOURNAL.run(connection, list(self._compactions.items()))
+        # Before progress: an execution that has both was parked first.
+        _UPDATE_PARKED.run(connection, [row for seq, row in self._parked.items() if seq not in ends])
+        progress = [(*row, seq in self._requeued) for seq, row in self._progress.items() if seq not in ends]
+        _UPDATE_PROGRESS.run(connection, progress)
+        _INSERT_OUTCOME.run(connection, self._outcomes)
+        _UPDATE_ENDED.run(connection, list(ends.values()))
 
 
 class WriteOperation:
@@ -68,34 +136,11 @@ class WriteOperation:
 
     def apply(self, connection: sqlite3.Connection, arguments: Sequence[Sequence[StateChange]]) -> list[None]:
         """See `Operation`."""
-        progress: dict[int, tuple[int, int, int]] = {}
-        requeued: set[int] = set()
-        journal: list[tuple[Any, ...]] = []
-        ends: dict[int, tuple[Any, ...]] = {}
-        outcomes: list[tuple[Any, ...]] = []
+        rows = _Rows()
         for changes in arguments:
             for change in changes:
-                match change:
-                    case Ended(seq=seq):
-                        if seq in ends:
-                            continue
-                        error = None if change.error is None else dump_error(change.error)
-                        ends[seq] = (seq, CODES[change.status], change.attempts, change.end_time_ms, error)
-                        if change.output is not None or change.reply is not None:
-                            outcomes.append((seq, change.output, change.reply))
-                    case Started(seq=seq):
-                        progress[seq] = (seq, CODES[Status.RUNNING], change.attempts)
-                    case Requeued(seq=seq):
-                        progress[seq] = (seq, CODES[Status.PENDING], change.attempts)
-                        requeued.add(seq)
-                    case Journaled(seq=seq, entry=entry):
-                        journal.append((seq, change.index, entry.key, entry.output, dump_error(entry.error)))
-                    case _:
-                        assert_never(change)
-        _INSERT_JOURNAL.run(connection, journal)
-        _UPDATE_PROGRESS.run(connection, [(*row, seq in requeued) for seq, row in progress.items() if seq not in ends])
-        _INSERT_OUTCOME.run(connection, outcomes)
-        _UPDATE_ENDED.run(connection, list(ends.values()))
+                rows.add(change)
+        rows.write(connection)
         return [None] * len(arguments)
 
     def committed(self, results: Sequence[None]) -> None:

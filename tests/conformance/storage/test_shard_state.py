@@ -7,7 +7,7 @@ import pytest
 from flowhook import limits
 from flowhook.errors import ConflictError
 from flowhook.model import JournalEntry, Status, WorkflowError
-from router.storage.interface import Ended, Journaled, Requeued, Started, Unfinished
+from router.storage.interface import Ended, Journaled, Parked, Requeued, Resumption, Started, Suspended, Unfinished
 
 ERROR = WorkflowError(type="https://example.org/e", status=503, title="Away", instance="/do/0/a", detail="é \x00 ok")
 
@@ -30,7 +30,9 @@ async def test_a_requeued_execution_is_pending_with_its_attempts_also_after_a_re
     await cluster.state.write([Started(seq, 1), Requeued(seq, 1), Started(seq, 2), Requeued(seq, 2)])
     await cluster.restart()
     await cluster.state.write([Started(seq, 3)])
-    assert await cluster.state.unfinished() == [Unfinished(seq, event.event_id, "shop", 1, 3, requeued=True)]
+    assert await cluster.state.unfinished() == [
+        Unfinished(seq, event.event_id, "shop", 1, 3, requeued=True, status=Status.RUNNING)
+    ]
     await cluster.state.write([Requeued(seq, 2)])
     assert (await cluster.state.find(event.event_id)).status == Status.PENDING
 
@@ -40,7 +42,9 @@ async def test_an_execution_that_lost_no_lease_is_not_on_record_as_requeued(clus
     [seq] = await cluster.append(event)
     await cluster.state.write([Started(seq, 1)])
     await cluster.restart()
-    assert await cluster.state.unfinished() == [Unfinished(seq, event.event_id, "shop", 1, 1, requeued=False)]
+    assert await cluster.state.unfinished() == [
+        Unfinished(seq, event.event_id, "shop", 1, 1, requeued=False, status=Status.RUNNING)
+    ]
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["in one write", "in two writes"])
@@ -209,3 +213,98 @@ async def test_each_ownership_has_the_next_epoch_also_after_a_restart(cluster):
     second = (await cluster.storage.own(0)).epoch
     await cluster.restart()
     assert (first, second, cluster.state.epoch) == (1, 2, 3)
+
+
+async def test_a_parked_execution_is_found_waiting_with_its_wake_time_also_after_a_restart(cluster, new_event):
+    events = [new_event(), new_event(order_key="account 7")]
+    timed, untimed = await cluster.append(*events)
+    await cluster.state.write([Started(timed, 1), Parked(timed, 1_700_000_000_123, 1), Parked(untimed, None, 2)])
+    await cluster.restart()
+    assert await cluster.state.unfinished() == [
+        Unfinished(timed, events[0].event_id, "shop", 1, 1, True, Status.WAITING, 1_700_000_000_123),
+        Unfinished(untimed, events[1].event_id, "shop", 1, 2, True, Status.WAITING, None, "account 7"),
+    ]
+    record = await cluster.state.find(events[0].event_id)
+    assert (record.status, record.attempts, record.end_time_ms) == (Status.WAITING, 1, None)
+    assert sorted(await cluster.state.work([timed, untimed])) == [timed, untimed]
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one write", "in several writes"])
+async def test_the_last_of_parking_and_progress_counts(cluster, new_event, together):
+    a, b, c = await cluster.append(new_event(), new_event(), new_event())
+    steps = [
+        [Started(a, 1), Parked(b, 5, 1), Parked(c, 6, 1)],
+        [Parked(a, 7, 1), Started(b, 1), Suspended(c, 0)],
+        [Parked(a, 8, 2), Requeued(c, 0)],
+    ]
+    for changes in [[change for step in steps for change in step]] if together else steps:
+        await cluster.state.write(changes)
+    found = [(each.status, each.attempts, each.wake_at_ms) for each in await cluster.state.unfinished()]
+    assert found == [(Status.WAITING, 2, 8), (Status.RUNNING, 1, None), (Status.PENDING, 0, None)]
+
+
+async def test_a_suspended_execution_is_found_suspended_until_it_is_requeued(cluster, new_event):
+    event = new_event()
+    [seq] = await cluster.append(event)
+    await cluster.state.write([Parked(seq, 5, 1), Suspended(seq, 0)])
+    await cluster.restart()
+    assert await cluster.state.unfinished() == [Unfinished(seq, event.event_id, "shop", 1, 0, True, Status.SUSPENDED)]
+    assert [record.id for record in await cluster.state.list_executions(statuses=[Status.SUSPENDED])]
+    await cluster.state.write([Requeued(seq, 0)])
+    assert await cluster.state.list_executions(statuses=[Status.SUSPENDED]) == []
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one write", "in two writes"])
+async def test_parking_after_the_end_is_ignored(cluster, new_event, together):
+    [seq] = await cluster.append(new_event())
+    end, late = [Ended(seq, Status.COMPLETED, 5_000, 1)], [Parked(seq, 9, 9), Suspended(seq, 9)]
+    for changes in [end + late] if together else [end, late]:
+        await cluster.state.write(changes)
+    assert (await cluster.state.records([seq]))[seq].status == Status.COMPLETED
+
+
+async def test_a_compacting_entry_removes_those_before_it_and_no_others(cluster, new_event):
+    seq, other = await cluster.append(new_event(), new_event())
+    entries = [JournalEntry(f"k{number}", str(number).encode()) for number in range(6)]
+    await cluster.state.write([Journaled(each, index, entries[index]) for each in (seq, other) for index in range(3)])
+    await cluster.state.write([Journaled(seq, 3, entries[3], compacts=True), Journaled(seq, 4, entries[4])])
+    await cluster.restart()
+    work = await cluster.state.work([seq, other])
+    assert (work[seq].journal, work[seq].journal_start) == (tuple(entries[3:5]), 3)
+    assert (work[other].journal, work[other].journal_start) == (tuple(entries[:3]), 0)
+    await cluster.state.write([Journaled(seq, 5, entries[5], compacts=True)])
+    await cluster.end(seq)
+    content = await cluster.state.content(seq)
+    assert (content.journal, content.journal_start) == ((entries[5],), 5)
+
+
+async def test_the_last_of_several_compactions_in_one_write_counts(cluster, new_event):
+    [seq] = await cluster.append(new_event())
+    entries = [JournalEntry(f"k{number}", b"1") for number in range(4)]
+    await cluster.state.write([Journaled(seq, index, entries[index], compacts=index > 0) for index in range(4)])
+    work = (await cluster.state.work([seq]))[seq]
+    assert (work.journal, work.journal_start) == ((entries[3],), 3)
+
+
+async def test_a_finished_execution_is_not_compacted(cluster, new_event):
+    [seq] = await cluster.append(new_event())
+    entries = [JournalEntry("a", b"1"), JournalEntry("b", b"2")]
+    await cluster.state.write([Journaled(seq, 0, entries[0])])
+    await cluster.end(seq)
+    await cluster.state.write([Journaled(seq, 1, entries[1], compacts=True)])
+    assert (await cluster.state.content(seq)).journal == (entries[0],)
+
+
+async def test_an_event_that_resumes_another_execution_is_stored_with_what_it_takes_over(cluster, new_event):
+    entries = (JournalEntry("@", b"{}"), JournalEntry("/do/1/b#0", None, ERROR))
+    plain, resumed = new_event(), new_event(replay_of="evt_1", resumes=Resumption("evt_0", entries, 17))
+    seqs = await cluster.append(plain, resumed)
+    assert await cluster.log.append([resumed]) == [(seqs[1], resumed.event_id)]
+    await cluster.restart()
+    work = await cluster.state.work(seqs)
+    assert [(each.journal, each.journal_start, each.effect_scope) for each in map(work.get, seqs)] == [
+        ((), 0, ""),
+        (entries, 17, "evt_0"),
+    ]
+    records = await cluster.state.records(seqs)
+    assert [records[seq].effect_scope for seq in seqs] == ["", "evt_0"]

@@ -11,7 +11,7 @@ import pytest
 from flowhook import limits
 from flowhook.errors import ConflictError, InvalidError, UnavailableError
 from flowhook.model import Status
-from router.storage.interface import Ended, Requeued
+from router.storage.interface import Ended
 from router.storage.sqlite import open_sqlite
 from router.storage.sqlite.schema import FORMAT_VERSION
 
@@ -77,22 +77,6 @@ async def test_a_closed_storage_is_one_file_and_its_lock(path, storage, new_even
     await storage.registry.list_flows()
     await storage.close()
     assert sorted(file.name for file in path.parent.iterdir()) == ["flowhook.db", "flowhook.db.lock"]
-
-
-async def test_an_earlier_format_is_brought_up_to_date(path, storage, new_event):
-    event = new_event()
-    await storage.log(0).append([event])
-    await storage.close()
-    connection = sqlite3.connect(path)
-    connection.executescript("ALTER TABLE execution DROP COLUMN requeued; PRAGMA user_version = 1;")
-    connection.close()
-    storage = await open_sqlite(path)
-    state = await storage.own(0)
-    [found] = await state.unfinished()
-    assert (found.event_id, found.requeued) == (event.event_id, False)
-    await state.write([Requeued(found.seq, 1)])
-    assert (await state.unfinished())[0].requeued
-    await storage.close()
 
 
 async def test_a_later_format_is_refused_and_left_alone(path, storage):

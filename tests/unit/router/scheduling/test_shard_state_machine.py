@@ -13,6 +13,8 @@ REATTACH = 2.0
 MAX_ATTEMPTS = 2
 FLOWS = ["a", "b", "c"]
 RUNNERS = ["r1", "r2"]
+KEYS = ["", "", "x", "y"]
+EPOCH_MS = 1_700_000_000_000
 
 
 class ShardMachine(RuleBasedStateMachine):
@@ -26,6 +28,10 @@ class ShardMachine(RuleBasedStateMachine):
         self.epoch = 1
         self.seq = 0
         self.unfinished: dict[int, str] = {}
+        self.keys: dict[int, str] = {}
+        self.parking: dict[int, int | None] = {}
+        self.waiting: dict[int, int | None] = {}
+        self.suspended: set[int] = set()
         self.attempts: dict[int, int] = {}
         self.ending: set[int] = set()
         self.returning: set[int] = set()
@@ -56,11 +62,21 @@ class ShardMachine(RuleBasedStateMachine):
             else:
                 self.returning.add(loss.seq)
 
-    @rule(flow=strategies.sampled_from(FLOWS))
-    def accept(self, flow):
+    @property
+    def now_ms(self):
+        return EPOCH_MS + int(self.now * 1000)
+
+    def its_turn(self, seq):
+        flow, key = self.unfinished[seq], self.keys[seq]
+        lane = [its for its, other in self.unfinished.items() if other == flow and self.keys[its] == key]
+        return not key or seq == min(lane)
+
+    @rule(flow=strategies.sampled_from(FLOWS), key=strategies.sampled_from(KEYS))
+    def accept(self, flow, key):
         self.seq += 1
         self.unfinished[self.seq] = flow
-        self.shard.accept(self.seq, flow)
+        self.keys[self.seq] = key
+        self.shard.accept(self.seq, flow, key)
 
     @rule(
         flow=strategies.sampled_from(FLOWS),
@@ -90,6 +106,8 @@ class ShardMachine(RuleBasedStateMachine):
             assert self.latest[seq] == token, "somebody else had it in between"
             assert seq in self.unfinished
             assert seq not in self.ending
+            assert seq not in self.waiting
+            assert seq not in self.suspended
             assert seq not in {its for its, _ in self.valid.values()}, "adopted twice"
             self.valid[token] = (seq, runner)
         for token in set(mine) - set(attached.kept):
@@ -119,7 +137,7 @@ class ShardMachine(RuleBasedStateMachine):
             self.shard.attach(each, mine, explained=True, now=self.now)
             self.attached.add(each)
         self.set_policy(flow, None, paused=False)
-        self.accept(flow)
+        self.accept(flow, "")
         self.add_credit(runner, 5)
         handed_out = list(self.hand_out())
         self.detach(runner)
@@ -143,6 +161,10 @@ class ShardMachine(RuleBasedStateMachine):
             assert item.seq not in self.ending
             assert item.seq not in self.returning
             assert item.seq not in busy, "assigned twice"
+            assert item.seq not in self.parking
+            assert item.seq not in self.waiting
+            assert item.seq not in self.suspended
+            assert self.its_turn(item.seq), "assigned before an earlier one of its key has ended"
             assert item.token not in self.valid
             assert item.attempt == self.attempts.get(item.seq, 0) + 1
             busy.add(item.seq)
@@ -161,6 +183,40 @@ class ShardMachine(RuleBasedStateMachine):
             assert self.valid.pop(token)[0] == taken.seq
             self.ending.add(taken.seq)
 
+    @rule(token=tokens, seconds=strategies.sampled_from([None, -1.0, 0.5, 2.0, 5.0]))
+    def park(self, token, seconds):
+        taken = self.shard.park(token)
+        assert (taken is not None) == (token in self.valid)
+        if taken is not None:
+            del self.valid[token]
+            self.attempts[taken.seq] = taken.attempt - 1
+            self.parking[taken.seq] = None if seconds is None else self.now_ms + int(seconds * 1000)
+
+    @rule(data=strategies.data())
+    def suspend(self, data):
+        if not self.unfinished:
+            return
+        seq = data.draw(strategies.sampled_from(sorted(self.unfinished)))
+        withdrawn = self.shard.suspend(seq, self.unfinished[seq])
+        assert (withdrawn is None) == (seq in self.ending or seq in self.suspended)
+        if withdrawn is not None:
+            leased = next((token for token, (its, _) in self.valid.items() if its == seq), None)
+            assert (withdrawn.lease and withdrawn.lease.token) == leased
+            self.valid.pop(leased, None)
+            self.attempts[seq] = withdrawn.attempts
+            self.forget_places(seq)
+            self.suspended.add(seq)
+
+    @rule(data=strategies.data())
+    def resume(self, data):
+        if not self.unfinished:
+            return
+        seq = data.draw(strategies.sampled_from(sorted(self.unfinished)))
+        assert self.shard.resume(seq) == (seq in self.suspended)
+        if seq in self.suspended:
+            self.suspended.discard(seq)
+            self.requeued.add(seq)
+
     @rule(token=tokens, charged=strategies.booleans())
     def release(self, token, charged):
         loss = self.shard.release(token, charged=charged)
@@ -176,11 +232,22 @@ class ShardMachine(RuleBasedStateMachine):
         cancelled = self.shard.cancel(seq, self.unfinished[seq])
         assert (cancelled is None) == (seq in self.ending)
         self.valid = {token: (its, runner) for token, (its, runner) in self.valid.items() if its != seq}
+        self.forget_places(seq)
         self.ending.add(seq)
+
+    def forget_places(self, seq):
         self.returning.discard(seq)
+        self.parking.pop(seq, None)
+        self.waiting.pop(seq, None)
+        self.suspended.discard(seq)
 
     @rule()
     def become_durable(self):
+        for seq, wake_at_ms in self.parking.items():
+            self.shard.parked(seq, wake_at_ms)
+            self.waiting[seq] = wake_at_ms
+            self.requeued.add(seq)
+        self.parking.clear()
         self.shard.requeued(self.returning)
         self.requeued |= self.returning
         self.returning.clear()
@@ -197,6 +264,15 @@ class ShardMachine(RuleBasedStateMachine):
         self.lost(expired.losses)
         deadline = self.shard.next_deadline()
         assert deadline is None or deadline > self.now
+        self.wake()
+
+    def wake(self):
+        woken = self.shard.wake(self.now_ms)
+        assert sorted(woken) == sorted(seq for seq, at in self.waiting.items() if at is not None and at <= self.now_ms)
+        for seq in woken:
+            del self.waiting[seq]
+        times = [at for at in self.waiting.values() if at is not None]
+        assert self.shard.next_wake() == min(times, default=None)
 
     @rule(
         forget=strategies.booleans(),
@@ -211,6 +287,7 @@ class ShardMachine(RuleBasedStateMachine):
         self.epoch += 1
         self.ending.clear()
         self.returning.clear()
+        self.parking.clear()
         self.attached.clear()
         if forget:
             self.attempts.clear()
@@ -218,21 +295,64 @@ class ShardMachine(RuleBasedStateMachine):
         for flow, policy in self.policies.items():
             self.shard.set_policy(flow, policy)
         for seq, flow in self.unfinished.items():
-            loss = self.shard.recover(seq, flow, self.attempts.get(seq, 0), requeued=seq in self.requeued)
-            if loss is not None:
-                self.ending.add(seq)
+            self.recover(seq, flow)
         self.shard.begin(self.now)
         # until their runner shows them, tokens are good for nothing
         self.valid = {}
         for runner in back:
             self.attach(runner, explained=True, credit=3, data=data)
 
+    def recover(self, seq, flow):
+        attempts, key = self.attempts.get(seq, 0), self.keys[seq]
+        if seq in self.suspended:
+            self.shard.recover_suspended(seq, flow, attempts, order_key=key)
+        elif seq in self.waiting:
+            self.shard.recover_waiting(seq, flow, attempts + 1, self.waiting[seq], order_key=key)
+        elif self.shard.recover(seq, flow, attempts, requeued=seq in self.requeued, order_key=key) is not None:
+            self.ending.add(seq)
+
+    def teardown(self):
+        """Whatever happened: once nothing stands in its way, everything ends."""
+        self.become_durable()
+        self.policies.clear()
+        for flow in FLOWS:
+            self.shard.set_policy(flow, FlowPolicy())
+        for seq in sorted(self.suspended):
+            assert self.shard.resume(seq)
+        self.suspended.clear()
+        for seq in [seq for seq, wake_at_ms in self.waiting.items() if wake_at_ms is None]:
+            assert self.shard.cancel(seq, self.unfinished[seq])
+            del self.waiting[seq]
+            self.ending.add(seq)
+        self.become_durable()
+        self.pass_time(10.0)  # wakes what waits, and loses all leases
+        self.become_durable()
+        while self.unfinished:
+            self.shard.attach("last", (), explained=True, now=self.now)
+            self.shard.add_credit("last", 100)
+            self.attached.add("last")
+            tokens = self.hand_out()
+            assert tokens, "something never runs"
+            for token in tokens:
+                self.take(token)
+            self.become_durable()
+        assert self.shard.unfinished == 0
+        assert not self.shard._lanes._lanes
+        assert not self.shard._attempts
+
     @invariant()
     def nothing_is_lost(self):
         assert self.shard.unfinished == len(self.unfinished)
         for flow in FLOWS:
             assert self.shard.backlog(flow) == sum(1 for its in self.unfinished.values() if its == flow)
-        assert self.shard.ready + self.shard.leased + len(self.ending) == len(self.unfinished)
+        assert self.shard.ready >= 0
+        assert self.shard.waiting == len(self.waiting) + len(self.parking)
+        assert self.shard.suspended == len(self.suspended)
+        for seq in self.unfinished:
+            assert self.shard.is_waiting(seq) == (seq in self.waiting or seq in self.parking)
+            assert self.shard.is_suspended(seq) == (seq in self.suspended)
+        elsewhere = len(self.ending) + self.shard.waiting + self.shard.suspended
+        assert self.shard.ready + self.shard.leased + elsewhere == len(self.unfinished)
 
     @invariant()
     def leases_are_what_the_model_says(self):
@@ -248,4 +368,4 @@ class ShardMachine(RuleBasedStateMachine):
 
 
 TestShard = ShardMachine.TestCase
-TestShard.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestShard.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)

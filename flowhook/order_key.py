@@ -1,0 +1,61 @@
+"""The order key of an event: what `execution.order_by` yields for it.
+
+Whoever accepts an event makes it, once; it is stored with the event. A string is the key as it is, any other value is
+written as JSON. An event for which the expression yields null, or fails, has no key and runs whenever it can.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import orjson
+
+from flowhook import limits
+from flowhook.event_input import is_json, webhook_view
+from flowhook.expressions import ExpressionTypeError, strip
+from flowhook.expressions.paths import compile_accessor
+from flowhook.model import Event
+
+OrderKey = Callable[[Event], str]
+"""Gives the order key of an event, empty for none; at most `limits.MAX_ORDER_KEY_BYTES` of UTF-8."""
+
+
+def compile_order_key(expression: str) -> OrderKey:
+    """Compile the `order_by` of a flow.
+
+    Args:
+        expression: in `${ }`; checked when the flow was applied.
+
+    Raises:
+        InvalidExpression: it is not one that runs outside the runner.
+    """
+    accessor = compile_accessor(strip(expression), variables=())
+
+    def order_key(event: Event) -> str:
+        try:
+            value = accessor(webhook_view(event, _body(event)))
+        except ExpressionTypeError:
+            return ""
+        return _text(value)
+
+    return order_key
+
+
+def _body(event: Event) -> object:
+    if not event.body or not is_json(event.content_type):
+        return None
+    try:
+        return orjson.loads(event.body)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    encoded = text.encode()
+    if len(encoded) <= limits.MAX_ORDER_KEY_BYTES:
+        return text
+    return f"blake2b:{hashlib.blake2b(encoded, digest_size=32).hexdigest()}"

@@ -1,0 +1,199 @@
+"""Executions that wait: parked, woken on time, compacted, suspended and resumed, over restarts too."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from support.routers import flow, running_router
+from support.runners import attached
+
+from flowhook.errors import ConflictError
+from flowhook.model import Status
+from flowhook.v1 import runner_service_pb2 as pb
+
+PROMPT = 1.0
+"""Seconds within which a wait has to end."""
+
+
+@pytest.fixture
+async def hello(client):
+    await client.flows.apply([flow("hello")])
+
+
+def entry(assignment, index, key, output, **fields):
+    journal_entry = pb.JournalEntry(key=key, output=output)
+    return pb.Checkpoint(lease=assignment.lease, index=index, entry=journal_entry, **fields)
+
+
+async def status_of(client, execution_id):
+    execution = (await client.executions.get(execution_id)).execution
+    return execution.status, execution.attempts
+
+
+async def test_a_parked_execution_waits_and_goes_on_at_its_time_with_its_journal(router, client, hello):
+    execution_id = await client.ingest("hello", {})
+    async with attached(router, credit=2) as runner:
+        (assignment,) = await runner.assignments(1)
+        wake_at = time.time() + 0.7
+        await runner.park(assignment, wake_at, checkpoints=[entry(assignment, 0, "/do/0/wait#0", b"1")])
+        assert await status_of(client, execution_id) == (Status.WAITING, 1)
+        assert [item.id async for item in client.executions.list(statuses=[Status.WAITING])] == [execution_id]
+        (again,) = await runner.assignments(1)
+        assert wake_at <= time.time() < wake_at + PROMPT
+        assert (again.attempt, again.event, again.lease != assignment.lease) == (1, assignment.event, True)
+        assert [(item.key, item.output) for item in again.journal] == [("/do/0/wait#0", b"1")]
+        assert await status_of(client, execution_id) == (Status.RUNNING, 1)
+        await runner.complete(again)
+    assert await status_of(client, execution_id) == (Status.COMPLETED, 1)
+
+
+async def test_a_wait_ends_on_time_although_the_router_was_restarted_meanwhile(tmp_path):
+    async with running_router(tmp_path) as router, router.client() as client:
+        await client.flows.apply([flow("hello")])
+        ids = [await client.ingest("hello", {"n": number}) for number in range(3)]
+        async with attached(router, credit=3) as runner:
+            early, late, later = await runner.assignments(3)
+            now = time.time()
+            await runner.park(early, now + 0.2)
+            await runner.park(late, now + 4.5)
+            await runner.park(later, now + 3600)
+    async with running_router(tmp_path) as router, router.client() as client:
+        assert [await status_of(client, execution_id) for execution_id in ids[1:]] == [(Status.WAITING, 1)] * 2
+        async with attached(router, credit=5) as runner:
+            first, second = await runner.assignments(2)
+            assert now + 4.5 <= time.time() < now + 4.5 + PROMPT
+            assert ids[0].encode() in first.event
+            assert ids[1].encode() in second.event
+            await runner.complete(first)
+            await runner.complete(second)
+        assert await status_of(client, ids[2]) == (Status.WAITING, 1)
+
+
+async def test_one_without_a_time_waits_until_it_is_cancelled(router, client, hello):
+    execution_id = await client.ingest("hello", {})
+    async with attached(router, credit=1) as runner:
+        (assignment,) = await runner.assignments(1)
+        await runner.park(assignment)
+    assert (await client.executions.cancel(execution_id)).status is Status.CANCELLED
+
+
+async def test_a_time_that_is_past_means_soon_and_not_at_once(router, client, hello):
+    await client.ingest("hello", {})
+    async with attached(router, credit=100) as runner:
+        began, rounds = time.monotonic(), 5
+        for _ in range(rounds):
+            (assignment,) = await runner.assignments(1)
+            await runner.park(assignment, time.time() - 60)
+        (assignment,) = await runner.assignments(1)
+        assert rounds * 0.05 <= time.monotonic() - began < rounds * 0.05 + PROMPT
+        await runner.complete(assignment)
+
+
+async def test_a_parked_execution_holds_no_place_of_its_flow(router, client):
+    await client.flows.apply([flow("narrow", b"execution: {concurrency: 1}\n")])
+    await client.ingest("narrow", {})
+    await client.ingest("narrow", {})
+    async with attached(router, credit=2) as runner:
+        (first,) = await runner.assignments(1)
+        await runner.park(first, time.time() + 3600)
+        (second,) = await runner.assignments(1)
+        assert second.event != first.event
+        await runner.complete(second)
+
+
+async def test_a_lease_from_before_a_wait_is_not_good_after_it_and_a_restart(tmp_path):
+    async with running_router(tmp_path) as router, router.client() as client:
+        await client.flows.apply([flow("hello")])
+        execution_id = await client.ingest("hello", {})
+        async with attached(router, "r1", credit=1) as runner, attached(router, "r2") as other:
+            (assignment,) = await runner.assignments(1)
+            await runner.park(assignment, time.time())
+            await other.credit(1)
+            (again,) = await other.assignments(1)
+            await other.checkpoint(again, 0, "/do/0/a#0", b"1")
+            await other.next("checkpointed")
+    async with running_router(tmp_path) as router, router.client() as client:
+        async with attached(router, "r1", held=[assignment.lease], credit=1) as runner:
+            assert list(runner.welcome.kept_leases) == []
+            (last,) = await runner.assignments(1)
+            assert [item.key for item in last.journal] == ["/do/0/a#0"]
+            await runner.complete(last)
+        assert (await client.executions.get(execution_id)).execution.status is Status.COMPLETED
+
+
+async def test_a_compacted_journal_starts_with_its_last_snapshot_and_goes_on_counting(router, client, hello):
+    await client.ingest("hello", {})
+    async with attached(router, credit=2) as runner:
+        (assignment,) = await runner.assignments(1)
+        for index in range(3):
+            await runner.checkpoint(assignment, index, f"/do/0/a#{index}", b"1")
+        await runner.checkpoint(assignment, 3, "@", b'{"data":1}', compacts=True)
+        await runner.park(assignment, time.time(), checkpoints=[entry(assignment, 4, "/do/1/b#0", b"2")])
+        (again,) = await runner.assignments(1)
+        assert again.journal_start == 3
+        assert [(item.key, item.output) for item in again.journal] == [("@", b'{"data":1}'), ("/do/1/b#0", b"2")]
+        await runner.complete(again)
+
+
+async def test_a_suspended_execution_is_taken_from_its_runner_and_goes_on_when_resumed(router, client, hello):
+    execution_id = await client.ingest("hello", {})
+    async with attached(router, credit=2) as runner:
+        (assignment,) = await runner.assignments(1)
+        await runner.checkpoint(assignment, 0, "/do/0/a#0", b"1")
+        await runner.next("checkpointed")
+        assert (await client.executions.suspend(execution_id)).status is Status.SUSPENDED
+        revocation = await runner.next("revocation")
+        assert (list(revocation.leases), revocation.reason) == ([assignment.lease], "EXECUTION_SUSPENDED")
+        assert (await client.executions.suspend(execution_id)).status is Status.SUSPENDED
+        assert (await client.executions.resume(execution_id)).status in (Status.PENDING, Status.RUNNING)
+        (again,) = await runner.assignments(1)
+        assert (again.attempt, [item.key for item in again.journal]) == (1, ["/do/0/a#0"])
+        with pytest.raises(ConflictError) as caught:
+            await client.executions.resume(execution_id)
+        assert caught.value.reason == "EXECUTION_NOT_SUSPENDED"
+        await runner.complete(again)
+    with pytest.raises(ConflictError) as caught:
+        await client.executions.suspend(execution_id)
+    assert caught.value.reason == "EXECUTION_ENDED"
+
+
+async def test_what_is_suspended_while_it_waits_does_not_wake_and_stays_so_over_a_restart(tmp_path):
+    async with running_router(tmp_path) as router, router.client() as client:
+        await client.flows.apply([flow("hello")])
+        waiting, pending = await client.ingest("hello", {}), ""
+        async with attached(router, credit=1) as runner:
+            (assignment,) = await runner.assignments(1)
+            await runner.park(assignment, time.time() + 0.3)
+            await client.executions.suspend(waiting)
+        pending = await client.ingest("hello", {})
+        await client.executions.suspend(pending)
+    async with running_router(tmp_path) as router, router.client() as client:
+        other = await client.ingest("hello", {})
+        async with attached(router, credit=9) as runner:
+            (assignment,) = await runner.assignments(1)
+            assert other.encode() in assignment.event
+            await runner.complete(assignment)
+            for execution_id in (waiting, pending):
+                await client.executions.resume(execution_id)
+                (assignment,) = await runner.assignments(1)
+                assert execution_id.encode() in assignment.event
+                await runner.complete(assignment)
+                assert await status_of(client, execution_id) == (Status.COMPLETED, 1)
+
+
+async def test_watchers_see_an_execution_wait_and_go_on(router, client, hello):
+    changes = client.executions.watch()
+    assert await anext(changes) is None
+    await client.ingest("hello", {})
+    async with attached(router, credit=2) as runner:
+        (assignment,) = await runner.assignments(1)
+        await runner.park(assignment, time.time())
+        (again,) = await runner.assignments(1)
+        await runner.complete(again)
+    seen = []
+    while not seen or not seen[-1].ended:
+        seen.append((await anext(changes)).execution.status)
+    await changes.aclose()
+    assert Status.WAITING in seen
+    assert Status.RUNNING in seen[seen.index(Status.WAITING) :]

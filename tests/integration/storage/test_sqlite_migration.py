@@ -1,0 +1,87 @@
+"""Databases of earlier formats are brought up to date when they are opened."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from flowhook.errors import InternalError
+from flowhook.model import JournalEntry, Status
+from router.storage.interface import Ended, Journaled, Parked, Resumption, Unfinished
+from router.storage.sqlite import open_sqlite
+from router.storage.sqlite.schema import FORMAT_VERSION
+
+FORMAT_1 = (Path(__file__).parent / "format_1.sql").read_text()
+
+
+@pytest.fixture
+def old_path(path):
+    path.parent.mkdir(mode=0o700)
+    connection = sqlite3.connect(path)
+    connection.executescript(FORMAT_1)
+    connection.close()
+    return path
+
+
+def schema(path):
+    connection = sqlite3.connect(path)
+    tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall()
+    columns = {name: connection.execute(f"PRAGMA table_info({name})").fetchall() for (name,) in tables}
+    indexes = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'index' ORDER BY name").fetchall()
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    connection.close()
+    return version, columns, indexes
+
+
+async def test_what_a_database_of_format_1_holds_is_kept(old_path):
+    storage = await open_sqlite(old_path)
+    state = await storage.own(0)
+    assert state.epoch == 4
+    assert await state.unfinished() == [
+        Unfinished(2, "evt_running", "shop", 1, 2, False, Status.RUNNING),
+        Unfinished(3, "evt_pending", "shop", 2, 0),
+    ]
+    work = await state.work([2, 3])
+    assert (work[2].payload, work[2].journal_start, work[2].effect_scope) == (b"\x02", 0, "")
+    assert work[2].journal == (JournalEntry("/do/0/a#0", b"1"), JournalEntry("/do/1/b#0", b"2"))
+    ended = await state.find("evt_ended")
+    assert (ended.status, ended.end_time_ms, ended.effect_scope) == (Status.COMPLETED, 2000, "")
+    assert (await state.content(1)).output == b"{}"
+    await storage.close()
+
+
+async def test_a_migrated_database_does_all_that_a_new_one_does(old_path, new_event):
+    storage = await open_sqlite(old_path)
+    state = await storage.own(0)
+    resumed = new_event(order_key="k", resumes=Resumption("evt_ended", (JournalEntry("@", b"0"),), 4))
+    assert [each.seq for each in await storage.log(0).append([resumed])] == [4]
+    await state.write(
+        [Parked(2, 99, 2), Journaled(2, 2, JournalEntry("@", b"3"), compacts=True), Ended(3, Status.FAULTED, 5, 1)]
+    )
+    await storage.close()
+    storage = await open_sqlite(old_path)
+    state = await storage.own(0)
+    assert [(each.seq, each.status, each.wake_at_ms, each.order_key) for each in await state.unfinished()] == [
+        (2, Status.WAITING, 99, ""),
+        (4, Status.PENDING, None, "k"),
+    ]
+    assert (await state.work([2]))[2].journal_start == 2
+    await storage.close()
+
+
+async def test_a_migrated_database_has_the_schema_of_a_new_one(old_path, tmp_path):
+    await (await open_sqlite(old_path)).close()
+    new = tmp_path / "new" / "flowhook.db"
+    await (await open_sqlite(new)).close()
+    assert schema(old_path) == schema(new)
+    assert schema(new)[0] == FORMAT_VERSION
+
+
+async def test_a_migration_that_fails_leaves_the_database_as_it_was(old_path):
+    connection = sqlite3.connect(old_path)
+    connection.execute("ALTER TABLE execution ADD COLUMN order_key TEXT")  # in the way of the migration's own
+    connection.close()
+    before = schema(old_path)
+    with pytest.raises(InternalError, match="SQLITE_ERROR"):
+        await open_sqlite(old_path)
+    assert schema(old_path) == before

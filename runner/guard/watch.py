@@ -13,6 +13,10 @@ from runner.interpreter.errors import Kind, error
 STALL_SECONDS: Final = 10.0
 """An event loop that did not run for so long, with nothing being evaluated, is stuck in a component."""
 
+PAUSE_SECONDS: Final = 0.5
+"""Several times the interval between looks. Whoever does not look for so long was stopped, and the child most probably
+with it (a frozen container, a machine without a processor to spare); it is not charged for that time."""
+
 _NS: Final = 1_000_000_000
 _MIB: Final = 1024 * 1024
 _LIMIT_STATUS: Final = 500
@@ -36,6 +40,9 @@ class Watch:
         self._bytes = expression_bytes
         self._sequence = 0
         self._baseline = 0
+        self._looked_ns = 0
+        self._paused_ns = 0
+        self._resumed_ns = 0
 
     def look(self, evaluation: Evaluation, memory: int, now_ns: int) -> Verdict | None:
         """Judge one sample.
@@ -48,18 +55,31 @@ class Watch:
         Returns:
             None while all is well.
         """
+        pause = self._pause(now_ns)
         if not evaluation.started_ns:
             self._sequence = 0
-            stalled = evaluation.beat_ns and now_ns - evaluation.beat_ns > STALL_SECONDS * _NS
+            alive = max(evaluation.beat_ns, self._resumed_ns)
+            stalled = evaluation.beat_ns and now_ns - alive > STALL_SECONDS * _NS
             return Verdict("its event loop is stuck", None, None) if stalled else None
         if evaluation.sequence != self._sequence:
             # growth counts from the first look, at most one interval late: what came before it may be others' work
             self._sequence, self._baseline = evaluation.sequence, memory
-        if now_ns - evaluation.started_ns > self._seconds * _NS:
+            self._paused_ns, pause = 0, min(pause, now_ns - evaluation.started_ns)
+        self._paused_ns += pause
+        if now_ns - evaluation.started_ns - self._paused_ns > self._seconds * _NS:
             return self._guilty(evaluation, f"the expression ran for more than {self._seconds:g} s")
         if memory - self._baseline > self._bytes:
             return self._guilty(evaluation, f"the expression took more than {self._bytes // _MIB} MiB of memory")
         return None
+
+    def _pause(self, now_ns: int) -> int:
+        """Return for how long nobody looked, if that was no mere delay: then the whole machine, or we, stood still."""
+        pause = now_ns - self._looked_ns if self._looked_ns else 0
+        self._looked_ns = now_ns
+        if pause <= PAUSE_SECONDS * _NS:
+            return 0
+        self._resumed_ns = now_ns
+        return pause
 
     def _guilty(self, evaluation: Evaluation, reason: str) -> Verdict:
         problem = error(Kind.EXPRESSION, reason, status=_LIMIT_STATUS, instance=evaluation.instance)

@@ -236,8 +236,9 @@ async def router() -> AsyncIterator[Router]:
 
 
 @pytest.fixture
-def settings(router) -> RunnerSettings:
-    return RunnerSettings(
+def settings(router, request) -> RunnerSettings:
+    """Settings of the runner; a test changes some by `parametrize("settings", [{…}], indirect=True)`."""
+    usual = RunnerSettings(
         router=f"127.0.0.1:{router.port}",
         token="test-token",
         process_name="runner-1",
@@ -248,6 +249,7 @@ def settings(router) -> RunnerSettings:
         http_timeout=2.0,
         drain_seconds=0.5,
     )
+    return usual.model_copy(update=getattr(request, "param", {}))
 
 
 class Served:

@@ -21,13 +21,35 @@ def evaluating(sequence=1, started=S, beat=S, lease=b"l", instance="/do/0/a"):
 
 
 def test_an_evaluation_may_run_up_to_the_limit_and_not_longer(watch):
-    assert watch.look(evaluating(), 0, S) is None
-    assert watch.look(evaluating(), 0, 3 * S) is None
+    for tenth in range(21):
+        assert watch.look(evaluating(), 0, S + tenth * S // 10) is None
     verdict = watch.look(evaluating(), 0, 3 * S + 1)
     assert verdict.evaluation.lease == b"l"
     assert verdict.error.type.endswith("/expression")
     assert (verdict.error.status, verdict.error.instance) == (500, "/do/0/a")
     assert "2 s" in verdict.error.detail
+
+
+def test_the_time_for_which_guard_and_child_stood_still_is_not_charged(watch):
+    assert watch.look(evaluating(), 0, S) is None
+    assert watch.look(evaluating(), 0, 60 * S) is None
+    for tenth in range(1, 21):
+        assert watch.look(evaluating(), 0, 60 * S + tenth * S // 10) is None
+    assert watch.look(evaluating(), 0, 62 * S + 1) is not None
+
+
+def test_an_evaluation_that_began_while_nobody_looked_has_all_its_time_left(watch):
+    watch.look(evaluating(1), 0, S)
+    assert watch.look(evaluating(2, started=50 * S), 0, 60 * S) is None
+    for tenth in range(1, 21):
+        assert watch.look(evaluating(2, started=50 * S), 0, 60 * S + tenth * S // 10) is None
+    assert watch.look(evaluating(2, started=50 * S), 0, 62 * S + 1) is not None
+
+
+def test_a_loop_that_stood_still_with_its_guard_is_not_stuck(watch):
+    watch.look(evaluating(started=0, beat=S), 0, S)
+    assert watch.look(evaluating(started=0, beat=S), 0, 60 * S) is None
+    assert watch.look(evaluating(started=0, beat=S), 0, 60 * S + S // 10) is None
 
 
 def test_many_short_evaluations_are_no_long_one(watch):

@@ -1,10 +1,17 @@
-"""One cluster for all tests that leave it as they found it; its flows are told apart by name."""
+"""Clusters that several tests share, since one takes seconds to start; flows are told apart by name.
+
+`system` is for tests that leave it as they found it, `guarded` for those that take processes of it away and bring them
+back. Modules whose tests need settings of their own have a fixture of their own; tests that end a cluster start it.
+"""
 
 from __future__ import annotations
 
 import pytest
 import pytest_asyncio
 from support.systems import running_system
+
+SHARED = {"system", "guarded", "limited", "brittle"}
+"""Fixtures that live in the loop of the session, and so do the tests that use them."""
 
 
 def answer_of_the_world(request):
@@ -18,12 +25,18 @@ def answer_of_the_world(request):
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def system():
-    async with running_system("--allow-private-addresses", answer=answer_of_the_world) as system:
+    async with running_system("--allow-private-addresses", answer=answer_of_the_world, http_timeout=2) as system:
+        yield system
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def guarded():
+    """A cluster that calls no private addresses, and whose edge is quick to give up on the router."""
+    async with running_system("--runners", "1", router_timeout=0.5) as system:
         yield system
 
 
 def pytest_collection_modifyitems(items):
-    """Run what uses the shared cluster in the loop that it lives in."""
     for item in items:
-        if "system" in getattr(item, "fixturenames", ()):
+        if SHARED.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)

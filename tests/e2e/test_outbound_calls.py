@@ -6,7 +6,8 @@ import asyncio
 import socket
 
 import pytest
-from support.systems import document, running_system
+import pytest_asyncio
+from support.systems import document
 
 pytestmark = pytest.mark.e2e
 
@@ -41,7 +42,7 @@ async def test_a_status_of_failure_is_a_communication_error_with_that_status(sys
     assert (error.type, error.status) == (ERRORS + "communication", status)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def silent():
     """A server that accepts connections and never says a word."""
 
@@ -54,19 +55,20 @@ async def silent():
     server.close()
 
 
-async def test_without_leave_private_addresses_are_refused_and_with_it_silence_is_a_timeout(silent, tmp_path):
-    async with running_system("--runners", "1", data_dir=tmp_path) as system:
-        await system.apply(
-            calling("inward", system.outside.url),
-            calling("inward-by-name", system.outside.url.replace("127.0.0.1", "localhost")),
-            calling("metadata", "http://169.254.169.254/latest/meta-data/"),
-        )
-        for flow in ("inward", "inward-by-name", "metadata"):
-            error = await shown_error(system, (await system.send(flow, {})).id)
-            assert error["type"] == ERRORS + "communication"
-            assert "private" in error["detail"] or "not allowed" in error["detail"], error
-        assert system.outside.received == []
-    async with running_system("--allow-private-addresses", data_dir=tmp_path, http_timeout=1) as system:
-        await system.apply(calling("hanging", silent))
-        error = await shown_error(system, (await system.send("hanging", {})).id)
-        assert (error["type"], error["status"]) == (ERRORS + "timeout", 408)
+async def test_a_target_that_hangs_is_a_timeout(system, silent):
+    await system.apply(calling("hanging", silent))
+    error = await shown_error(system, (await system.send("hanging", {})).id)
+    assert (error["type"], error["status"], error["instance"]) == (ERRORS + "timeout", 408, "/do/0/ask")
+
+
+async def test_private_addresses_are_refused_unless_allowed(guarded):
+    await guarded.apply(
+        calling("inward", guarded.outside.url),
+        calling("inward-by-name", guarded.outside.url.replace("127.0.0.1", "localhost")),
+        calling("metadata", "http://169.254.169.254/latest/meta-data/"),
+    )
+    for flow in ("inward", "inward-by-name", "metadata"):
+        error = await guarded.faulted((await guarded.send(flow, {})).id)
+        assert error.type == ERRORS + "communication"
+        assert "the address is not allowed" in error.detail
+    assert guarded.outside.received == []

@@ -7,6 +7,7 @@ import signal
 from contextlib import contextmanager
 
 import pytest
+import pytest_asyncio
 from support.systems import document, running_system, until
 
 pytestmark = pytest.mark.e2e
@@ -48,55 +49,58 @@ async def ready(system, status):
 
 
 @pytest.mark.parametrize("away", [router_down, router_silent])
-async def test_senders_get_503_and_operators_see_it_until_it_is_back(away):
-    async with running_system("--runners", "1", router_timeout=0.5) as system:
-        await system.apply(document("keep"))
-        before = await system.send("keep", {"n": 1})
-        assert await ready(system, 200)
-        with away(system.cluster):
-            for flow in ("keep", "never-asked-for"):
-                refused_for_now(await system.send(flow, {"n": 2}), "ROUTER_UNAVAILABLE")
-            assert (await system.admin("/healthz")).status == 200
-            assert (await system.admin("/readyz")).status == 503
-            assert (await system.admin("/health")).json["ready"] is False
-            if away is router_down:
-                command = await system.flowhook("flows", "list", "--router", system.cluster.grpc)
-                assert (command.code, command.out) == (1, "")
-                assert command.err.startswith("flowhook: can't reach the router at ")
+async def test_senders_get_503_and_operators_see_it_until_it_is_back(guarded, away):
+    await guarded.apply(document("keep"))
+    before = await guarded.send("keep", {"n": 1})
+    assert await ready(guarded, 200)
+    with away(guarded.cluster):
+        for flow in ("keep", f"never-asked-for-{away.__name__[7:]}"):
+            refused_for_now(await guarded.send(flow, {"n": 2}), "ROUTER_UNAVAILABLE")
+        assert (await guarded.admin("/healthz")).status == 200
+        assert (await guarded.admin("/readyz")).status == 503
+        assert (await guarded.admin("/health")).json["ready"] is False
+        if away is router_down:
+            command = await guarded.flowhook("flows", "list", "--router", guarded.cluster.grpc)
+            assert (command.code, command.out) == (1, "")
+            assert command.err.startswith("flowhook: can't reach the router at ")
 
-        async def accepted():
-            return (await system.send("keep", {"n": 3})).status == 202
+    async def accepted():
+        return (await guarded.send("keep", {"n": 3})).status == 202
 
-        await until(accepted, "events are accepted again", within=10)
-        await until(lambda: ready(system, 200), "the cluster is ready again", within=10)
-        assert await system.completed(before.id) == {"n": 1}
-        assert await system.completed((await system.send("keep", {"n": 4})).id) == {"n": 4}
-
-
-async def test_a_full_backlog_of_all_flows_is_503_for_every_flow_until_there_is_room():
-    async with running_system("--runners", "1", total_backlog=3) as system:
-        await system.apply(document("one"), document("other"))
-        await system.client.flows.pause("one")
-        waiting = [await system.send("one", {"n": number}) for number in range(3)]
-        for flow in ("one", "other"):
-            refused_for_now(await system.send(flow, {}), "TOTAL_BACKLOG_FULL")
-        await system.client.flows.resume("one")
-        for number, answer in enumerate(waiting):
-            assert await system.completed(answer.id) == {"n": number}
-        assert (await system.send("other", {})).status == 202
+    await until(accepted, "events are accepted again", within=10)
+    await until(lambda: ready(guarded, 200), "the cluster is ready again")
+    assert await guarded.completed(before.id) == {"n": 1}
+    assert await guarded.completed((await guarded.send("keep", {"n": 4})).id) == {"n": 4}
 
 
-async def test_a_full_storage_is_503_and_what_was_acknowledged_completes():
-    async with running_system("--runners", "1", storage_max_bytes=2_000_000) as system:
-        await system.apply(document("large", do="- keep: {set: {n: '${ .body.n }'}}"))
-        await system.client.flows.pause("large")
-        acknowledged = []
-        while (answer := await system.send("large", {"n": len(acknowledged), "ballast": "x" * 50_000})).status == 202:
-            acknowledged.append(answer.id)
-            assert len(acknowledged) < 100
-        refused_for_now(answer, "STORAGE_FULL")
-        assert len(acknowledged) > 10
-        assert len(await system.executions("large")) == len(acknowledged)
-        await system.client.flows.resume("large")
-        for number, execution_id in enumerate(acknowledged):
-            assert await system.completed(execution_id) == {"n": number}
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def limited():
+    async with running_system("--runners", "1", total_backlog=50, storage_max_bytes=2_000_000) as system:
+        yield system
+
+
+async def test_a_full_backlog_of_all_flows_is_503_for_every_flow_until_there_is_room(limited):
+    await limited.apply(document("one"), document("other"))
+    await limited.client.flows.pause("one")
+    waiting = [await limited.send("one", {"n": number}) for number in range(50)]
+    for flow in ("one", "other"):
+        refused_for_now(await limited.send(flow, {}), "TOTAL_BACKLOG_FULL")
+    await limited.client.flows.resume("one")
+    for number, answer in enumerate(waiting):
+        assert await limited.completed(answer.id) == {"n": number}
+    assert (await limited.send("other", {})).status == 202
+
+
+async def test_a_full_storage_is_503_and_what_was_acknowledged_completes(limited):
+    await limited.apply(document("large", do="- keep: {set: {n: '${ .body.n }'}}"))
+    await limited.client.flows.pause("large")
+    acknowledged = []
+    while (answer := await limited.send("large", {"n": len(acknowledged), "ballast": "x" * 100_000})).status == 202:
+        acknowledged.append(answer.id)
+        assert len(acknowledged) < 50
+    refused_for_now(answer, "STORAGE_FULL")
+    assert len(acknowledged) > 5
+    assert len(await limited.executions("large")) == len(acknowledged)
+    await limited.client.flows.resume("large")
+    for number, execution_id in enumerate(acknowledged):
+        assert await limited.completed(execution_id) == {"n": number}

@@ -26,7 +26,12 @@ async def keep_sending(system, acknowledged):
                 acknowledged.append(answer.id)
 
 
-async def test_whatever_was_acknowledged_before_a_graceful_stop_completes_before_or_after_it(tmp_path):
+async def stopped(supervisor):
+    async with asyncio.timeout(30):
+        return await supervisor.wait()
+
+
+async def test_whatever_was_acknowledged_completes_before_a_graceful_stop_or_after_the_next_start(tmp_path):
     acknowledged = []
     async with running_system("--allow-private-addresses", data_dir=tmp_path) as system:
         called = f"- call: {{call: http, with: {{method: post, endpoint: '{system.outside.url}/busy', body: 1}}}}"
@@ -36,9 +41,9 @@ async def test_whatever_was_acknowledged_before_a_graceful_stop_completes_before
         senders = [asyncio.create_task(keep_sending(system, acknowledged)) for _ in range(8)]
         await until(lambda: len(acknowledged) > 200, "there is some load")
         system.cluster.supervisor.terminate()
-        async with asyncio.timeout(30):
-            assert await system.cluster.supervisor.wait() == 0
+        assert await stopped(system.cluster.supervisor) == 0
         await asyncio.gather(*senders)
+
     async with running_system(data_dir=tmp_path) as system:
         await system.client.flows.resume("later")
         executions = {execution.id: execution for execution in await system.executions("busy")}
@@ -49,21 +54,17 @@ async def test_whatever_was_acknowledged_before_a_graceful_stop_completes_before
                 execution = (await system.ended(execution_id)).execution
             assert execution.status is Status.COMPLETED, execution
             assert execution.attempts <= 2
+        await given_ctrl_c_everything_drains_and_ends(system)
 
 
-async def test_ctrl_c_reaches_the_whole_group_and_still_drains_and_leaves_nothing(tmp_path):
-    async with running_system(data_dir=tmp_path) as system:
-        await system.apply(document("busy"))
-        answer = await system.send("busy", {"n": 1})
-        run = tmp_path / "run"
-        pids = [int(path.read_text()) for path in run.glob("*.pid")]
-        assert len(pids) == 5
-        os.killpg(system.cluster.supervisor.pid, signal.SIGINT)
-        async with asyncio.timeout(30):
-            assert await system.cluster.supervisor.wait() == 0
-        await until(lambda: not any(map(alive, pids)), "every process has ended", within=5)
-        assert not list(run.glob("*.pid"))
-        stopped = [line.split()[1].rstrip(",") for line in system.cluster.output if line.startswith("stopping")]
-        assert stopped == ["edge-1", "runner-1", "router-1", "admin-1"]
-    async with running_system(data_dir=tmp_path) as system:
-        assert await system.completed(answer.id) == {"n": 1}
+async def given_ctrl_c_everything_drains_and_ends(system):
+    """Press Ctrl-C: a terminal sends SIGINT to the supervisor and to all that it has started."""
+    run = system.cluster.data_dir / "run"
+    pids = [int(path.read_text()) for path in run.glob("*.pid")]
+    assert len(pids) == 5
+    os.killpg(system.cluster.supervisor.pid, signal.SIGINT)
+    assert await stopped(system.cluster.supervisor) == 0
+    await until(lambda: not any(map(alive, pids)), "every process has ended", within=5)
+    assert not list(run.glob("*.pid"))
+    said = [line.split()[1].rstrip(",") for line in system.cluster.output if line.startswith("stopping")]
+    assert said == ["edge-1", "runner-1", "router-1", "admin-1"]

@@ -97,7 +97,9 @@ class ShardHost:
         self._closing = False
         self._storing: Counter[RunnerLink] = Counter()
         self._concluded = asyncio.Event()
-        self._loader = Loader(core=core, state=state, spawn=self._spawn, lost=self._lost, fault=self._fault)
+        self._loader = Loader(
+            core=core, state=state, spawn=self._spawn, wake=self.wake, lost=self._lost, fault=self._fault
+        )
         self.waiters = EndWaiters()
         self.watchers = ExecutionWatchers(self._read_records)
         state.follow(self._on_logged)
@@ -470,8 +472,8 @@ class ShardHost:
             return
         known: dict[str, list[Delivery]] = {}
         unknown: dict[str, list[Assigned]] = {}
-        # Their streams wake us when there is room again.
-        assigned = self._core.assign([link.runner_id for link in self._links.values() if link.full])
+        full = [link.runner_id for link in self._links.values() if link.full or self._loader.full(link)]
+        assigned = self._core.assign(full)
         for item in assigned:
             payload = self._payloads.pop(item.seq)
             if payload is None or item.attempt > 1:
@@ -486,6 +488,7 @@ class ShardHost:
         for runner_id, items in unknown.items():
             self._loader.add(self._links[runner_id], items)
         if assigned:
+            self.wake()  # for the next batches
             self._note_started_later()
             self.watchers.changed(item.seq for item in assigned)
 

@@ -21,6 +21,9 @@ from router.storage.interface import ShardState, Started, Work
 CHUNK: Final = 32
 """Executions that are read at a time."""
 
+MAX_WAITING: Final = 2 * CHUNK
+"""Executions that wait to be read for one runner before it is assigned no more: they may do better elsewhere."""
+
 RETRY_DELAY: Final = 0.5
 """Seconds between tries to read, while storage is away."""
 
@@ -39,6 +42,7 @@ class Loader:
         core: Shard,
         state: ShardState,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
+        wake: Callable[[], None],
         lost: Callable[[Sequence[Loss]], None],
         fault: Callable[[Assigned, str], None],
     ) -> None:
@@ -48,18 +52,24 @@ class Loader:
             core: tells which leases are still good.
             state: where to read.
             spawn: runs a coroutine beside the caller.
+            wake: is called when a runner that was `full` may not be so any more.
             lost: is told of leases that were given back.
             fault: ends an execution that no runner can ever get, for a reason.
         """
         self._core = core
         self._state = state
         self._spawn = spawn
+        self._wake = wake
         self._lost = lost
         self._fault = fault
         self._waiting: dict[RunnerLink, deque[Assigned]] = {}
         self.recovered_up_to = 0
         """Sequence number up to which executions were here when the router started. One of them may be why it had
         to: an attempt at such a one is written down before it begins, so that it counts whatever it does."""
+
+    def full(self, link: RunnerLink) -> bool:
+        """Whether a runner has so much to load that it should be assigned no more for now."""
+        return len(self._waiting.get(link, ())) >= MAX_WAITING
 
     def add(self, link: RunnerLink, assigned: Sequence[Assigned]) -> None:
         """Have a runner get what it was assigned as soon as that is read."""
@@ -105,6 +115,7 @@ class Loader:
             if self._waiting.get(link) is not waiting:
                 return
             self._hand_over(link, waiting, [waiting.popleft() for _ in chunk], found)
+            self._wake()
         if self._waiting.get(link) is waiting:
             del self._waiting[link]
 

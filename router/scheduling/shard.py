@@ -303,18 +303,18 @@ class Shard:
     def assign(self, full: Collection[str] = ()) -> list[Assigned]:
         """Hand ready executions to runners with credit, fairly across flows and evenly across runners.
 
+        Each runner gets one batch at the most; call again, until nothing is assigned, for more.
+
         Args:
             full: runners that can take nothing just now, credit or not.
         """
         assigned: list[Assigned] = []
-        while self._queues.ready:
-            able = [runner for runner in self._runners.values() if runner.credit and runner.id not in full]
-            if not able:
-                break
+        able = [runner for runner in self._runners.values() if runner.credit and runner.id not in full]
+        while able and self._queues.ready:
             runner = max(able, key=lambda candidate: candidate.credit)
             share = -(-self._queues.ready // len(able))
-            drawn = self._draw(runner, min(runner.credit, share, MAX_ASSIGNMENTS), assigned)
-            if not drawn:
+            able.remove(runner)
+            if not self._draw(runner, min(runner.credit, share, MAX_ASSIGNMENTS), assigned):
                 break
         return assigned
 

@@ -9,6 +9,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from flowhook.client import AsyncClient, channel
 from flowhook.errors import PermissionDeniedError, UnauthenticatedError
+from router.services.access import scopes_for
 
 SERVICES = {f"flowhook.v1.{name}Service" for name in ("Ingest", "Flow", "Secret", "Execution", "Runner", "Cluster")}
 
@@ -75,3 +76,23 @@ do: [{keep: {set: {a: 1}}}]
             await edge.secrets.resolve(["named", "other"], flow_id="hook")
     async with router.client("runner") as runner:
         assert await runner.secrets.resolve(["named", "other", "missing"]) == {"named": b"v1", "other": b"v2"}
+
+
+async def test_a_method_that_nobody_knows_is_unimplemented_to_those_with_a_token_only(router):
+    method = "/flowhook.v1.FlowService/Invent"
+    for token, code in (
+        (router.token(), grpc.StatusCode.UNIMPLEMENTED),
+        ("wrong", grpc.StatusCode.UNAUTHENTICATED),
+    ):
+        connection = channel.connect(router.target, token)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await connection.unary_unary(method)(b"")
+        assert caught.value.code() is code
+        await connection.close(None)
+
+
+async def test_every_method_of_every_service_asks_for_a_scope(router):
+    connection = channel.connect(router.target, router.token())
+    for service in await listed_services(connection):
+        assert scopes_for(f"/{service}/Any"), service
+    await connection.close(None)

@@ -179,3 +179,33 @@ async def test_a_violation_of_the_protocol_ends_the_stream(router, messages):
         [message async for message in call]
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     await connection.close(None)
+
+
+async def test_a_stream_without_a_hello_is_ended(router, monkeypatch):
+    monkeypatch.setattr("router.services.runner.HELLO_SECONDS", 0.05)
+    connection = channel.connect(router.target, router.token("runner"))
+    call = runner_service_pb2_grpc.RunnerServiceStub(connection).Attach()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call.read()
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    await connection.close(None)
+
+
+async def test_a_runner_that_reads_nothing_gets_no_more_than_fits_and_leaves_the_rest_to_others(router, client, hello):
+    async with attached(router, "deaf", credit=200):
+        for _ in range(200):
+            await client.ingest("hello", b"x" * 2**19)
+        async with attached(router, "r2", credit=100) as runner:
+            for assignment in await runner.assignments(100):
+                await runner.complete(assignment)
+
+
+async def test_a_runner_that_says_the_same_again_after_a_lost_answer_is_told_that_it_is_over(router, client, hello):
+    await client.ingest("hello", {})
+    async with attached(router, credit=1) as runner:
+        (assignment,) = await runner.assignments(1)
+        outcome = pb.Outcome(lease=assignment.lease, completed=pb.Completed(output=b"{}"))
+        await runner.send(outcomes=pb.OutcomeBatch(outcomes=[outcome, outcome]))
+        await runner.send(outcomes=pb.OutcomeBatch(outcomes=[outcome]))
+        assert list((await runner.next("settlement")).leases) == [assignment.lease]
+        assert list((await runner.next("revocation")).leases) == [assignment.lease]

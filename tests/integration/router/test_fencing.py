@@ -1,4 +1,4 @@
-"""What a runner says under a lease counts while the lease is good, and everything of it is there for whoever is next."""
+"""What a runner says under a lease counts while the lease is good, and all of it is there for whoever is next."""
 
 from __future__ import annotations
 

@@ -1,0 +1,65 @@
+"""Stopping under load: what was acknowledged is there, what runners have in hand stays theirs."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+import pytest
+from support.routers import flow, running_router
+from support.runners import attached
+
+from flowhook.errors import FlowhookError
+from flowhook.model import Status
+
+
+async def end_of(runner):
+    """Wait for the end of a runner's stream and return its code."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        while True:
+            await runner.call.read()
+    return caught.value.code()
+
+
+async def test_everything_acknowledged_before_a_stop_under_load_is_there_after_it(tmp_path):
+    acknowledged = []
+
+    async def send(client):
+        while True:
+            acknowledged.append(await client.ingest("hello", {}))
+
+    async with running_router(tmp_path) as router, router.client() as client:
+        await client.flows.apply([flow("hello")])
+        senders = [asyncio.create_task(send(client)) for _ in range(20)]
+        while len(acknowledged) < 200:
+            await asyncio.sleep(0.01)
+        router.lifecycle.stop.set()
+        ends = await asyncio.gather(*senders, return_exceptions=True)
+    assert all(isinstance(end, FlowhookError) for end in ends)
+    async with running_router(tmp_path) as router, router.client() as client:
+        found = {execution.id async for execution in client.executions.list()}
+    assert found.issuperset(acknowledged)
+
+
+async def test_a_stop_waits_for_what_runners_report_and_hands_out_nothing_more(tmp_path):
+    async with running_router(tmp_path, drain_seconds=10.0) as router, router.client() as client:
+        await client.flows.apply([flow("hello")])
+        first = await client.ingest("hello", {})
+        async with attached(router, credit=2) as runner:
+            (assignment,) = await runner.assignments(1)
+            router.lifecycle.stop.set()
+            await runner.next("drain")
+            second = await client.ingest("hello", {})
+            await runner.complete(assignment)
+            assert await end_of(runner) is grpc.StatusCode.UNAVAILABLE
+    async with running_router(tmp_path) as router, router.client() as client:
+        statuses = {execution.id: execution.status async for execution in client.executions.list()}
+    assert statuses == {first: Status.COMPLETED, second: Status.PENDING}
+
+
+async def test_a_stop_does_not_wait_for_runners_that_have_nothing_in_hand(tmp_path):
+    async with running_router(tmp_path, drain_seconds=60.0) as router, attached(router, credit=10) as runner:
+        router.lifecycle.stop.set()
+        async with asyncio.timeout(10):
+            await runner.next("drain")
+            assert await end_of(runner) is grpc.StatusCode.UNAVAILABLE

@@ -147,7 +147,7 @@ class Endpoint:
             if value is None:
                 return ""
             return value if isinstance(value, str) else orjson.dumps(value).decode()
-        except (InvalidError, RecursionError, orjson.JSONEncodeError):
+        except (InvalidError, orjson.JSONEncodeError):
             return ""  # a request without the key is one of its own
 
 

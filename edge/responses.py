@@ -111,7 +111,7 @@ def _compile(value: Any) -> Template:
         def evaluate(view: Any) -> Any:
             try:
                 return accessor(view)
-            except (InvalidError, RecursionError):
+            except InvalidError:
                 return None
 
         return evaluate

@@ -1,4 +1,4 @@
-"""Watches over gRPC: nothing that changes after the first word is missed, and a client that reads nothing harms nobody."""
+"""Watches over gRPC: nothing after the first word is missed, and a client that reads nothing harms nobody."""
 
 from __future__ import annotations
 

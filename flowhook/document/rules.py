@@ -101,7 +101,7 @@ class _Rules:
                 return  # its arguments follow rules of their own
         arguments = task.get("with")
         yield from self.template(arguments, (*path, "with"), scopes.TASK)
-        if name in ARGUMENTS and self.unknown_function(name) is None:
+        if isinstance(name, str) and name in ARGUMENTS and self.unknown_function(name) is None:
             given = arguments if "with" in task else {}
             yield from check_shape(ARGUMENTS[name], given, (*path, "with")) if isinstance(given, dict) else ()
         if name != "http":

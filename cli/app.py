@@ -7,7 +7,20 @@ from typing import Annotated
 import typer
 
 import flowhook
-from cli.commands import apply, components, execute, executions, flows, processes, secrets, send, tail, tokens, up
+from cli.commands import (
+    apply,
+    components,
+    execute,
+    executions,
+    flows,
+    processes,
+    schema,
+    secrets,
+    send,
+    tail,
+    tokens,
+    up,
+)
 
 
 def create() -> typer.Typer:
@@ -23,6 +36,7 @@ def create() -> typer.Typer:
     up.register(app)
     apply.register(app)
     execute.register(app)
+    schema.register(app)
     send.register(app)
     tail.register(app)
     app.add_typer(flows.app, name="flows")

@@ -14,15 +14,21 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    ConfigDict,
     Field,
+    GetJsonSchemaHandler,
+    JsonValue,
     PlainValidator,
     TypeAdapter,
     ValidationError,
+    create_model,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
 
 from flowhook import limits
+from flowhook.document import json_types
 from flowhook.document.duration import parse_duration
 from flowhook.document.model import Model
 from flowhook.document.signed_content import TOKEN, ContentPart, parse_content
@@ -85,11 +91,16 @@ HeaderName = Annotated[str, AfterValidator(_header_name)]
 """A header field's name as its author spelled it; compare it in lower case."""
 
 SecretName = Annotated[str, Field(pattern=rf"^[A-Za-z0-9._-]{{1,{limits.MAX_SECRET_NAME_LENGTH}}}$")]
-Duration = Annotated[float, BeforeValidator(duration)]
+Duration = Annotated[float, BeforeValidator(duration), json_types.DURATION]
+
+
+_ONE_WAY_TO_NAME_SECRETS: Final[JsonValue] = [{"required": ["secret"]}, {"required": ["secrets"]}]
 
 
 class AuthKind(Model):
     """What every kind of credential has: the secrets that it may match, newest first while rotating."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": _ONE_WAY_TO_NAME_SECRETS})
 
     kind: ClassVar[str]
 
@@ -131,6 +142,15 @@ class BasicAuth(AuthKind):
 
 class ApiKeyAuth(AuthKind):
     """A key in a header or in the query string."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "allOf": [
+                {"oneOf": _ONE_WAY_TO_NAME_SECRETS},
+                {"oneOf": [{"required": ["header"]}, {"required": ["query"]}]},
+            ]
+        }
+    )
 
     kind: ClassVar[str] = "api_key"
 
@@ -335,4 +355,21 @@ def parse_auth(value: object) -> tuple[AuthKind, ...]:
     raise refused("must be `none`, one kind such as {github: {secret: NAME}}, or a list of kinds")
 
 
-Auth = Annotated[tuple[AuthKind, ...], PlainValidator(parse_auth)]
+class _OneOf(Model):
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
+
+
+class _AuthSchema:
+    """Shows editors the three forms of `auth`, and the kinds there are."""
+
+    def __get_pydantic_json_schema__(self, _schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        fields: dict[str, Any] = {
+            name.replace("-", "_"): (model | None, Field(None, alias=name)) for name, model in KINDS.items()
+        }
+        kind = create_model("AuthByKind", __base__=_OneOf, **fields)
+        some = Annotated[list[kind], Field(min_length=1, max_length=MAX_KINDS)]  # type: ignore[valid-type]
+        forms: Any = Literal["none"] | kind | some
+        return handler(TypeAdapter(forms).core_schema)
+
+
+Auth = Annotated[tuple[AuthKind, ...], PlainValidator(parse_auth), _AuthSchema()]

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
+from flowhook.document import json_types
 from flowhook.document.model import Model, Transformation
 
 
@@ -23,7 +24,7 @@ class Schema(Model):
     """A JSON Schema (2020-12) that data has to meet. The schemas of other formats and places are refused at apply."""
 
     format: str = "json"
-    document: Annotated[dict[str, Any] | bool, PlainValidator(_schema)]
+    document: Annotated[dict[str, Any] | bool, PlainValidator(_schema), json_types.SCHEMA]
 
 
 class Input(Model):

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Discriminator, Field, PlainValidator, StrictBool, Tag
 from pydantic_core import PydanticCustomError
 
+from flowhook.document import json_types
 from flowhook.document.authentication import ReferenceableAuthenticationPolicy
 from flowhook.document.fields import FIELD_NAME, RESERVED_HEADERS
 from flowhook.document.model import Model
@@ -61,7 +62,7 @@ def _fields(value: object) -> object:
 Uri = Annotated[str, AfterValidator(_uri)]
 """An absolute http(s) URI that may hold `{variables}`, or an expression in `${ }`."""
 
-Scalars = Annotated[dict[str, Any] | str, PlainValidator(_scalars)]
+Scalars = Annotated[dict[str, Any] | str, PlainValidator(_scalars), json_types.TEXTS]
 """A mapping of texts (or numbers, truth values), some of them expressions; or an expression that yields one."""
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, PlainValidator
 from pydantic_core import PydanticCustomError
 
+from flowhook.document import json_types
 from flowhook.expressions import is_expression
 
 
@@ -32,8 +33,8 @@ def _data_or_expression(value: object) -> object:
     raise PydanticCustomError("flow", "expected a mapping or an expression ${ … }")
 
 
-Transformation = Annotated[dict[str, Any] | str, PlainValidator(_data_or_bare_expression)]
+Transformation = Annotated[dict[str, Any] | str, PlainValidator(_data_or_bare_expression), json_types.TRANSFORMATION]
 """`input.from`, `output.as`, `export.as`: an expression, in `${ }` or bare, or an object that holds some in `${ }`."""
 
-Data = Annotated[dict[str, Any] | str, PlainValidator(_data_or_expression)]
+Data = Annotated[dict[str, Any] | str, PlainValidator(_data_or_expression), json_types.DATA]
 """An object with at least one key that holds expressions in `${ }`, or one expression in `${ }` that yields it."""

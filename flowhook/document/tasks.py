@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from pydantic import Discriminator, Field, StrictInt, Tag, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Discriminator, Field, GetJsonSchemaHandler, StrictInt, Tag, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
+from flowhook.document import json_types
 from flowhook.document.dataflow import Export, Input, Output
 from flowhook.document.model import Data, Model
 
@@ -113,6 +115,17 @@ class SwitchCase(Model):
     """Expression, with or without `${ }`."""
     then: str
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Return the schema of a mapping from the case's name to the rest of it."""
+        reference = handler(schema)
+        model = handler.resolve_ref_schema(reference)
+        case = {**model, "properties": {key: item for key, item in model["properties"].items() if key != "<name>"}}
+        case["required"] = [key for key in model["required"] if key != "<name>"]
+        model.clear()
+        model.update(json_types.named(case))
+        return reference
+
     @model_validator(mode="before")
     @classmethod
     def _unfold(cls, value: object) -> object:
@@ -149,6 +162,16 @@ class TaskItem(Model):
 
     name: str = Field(alias="<name>")
     task: Task = Field(alias="<task>")
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Return the schema of a mapping from the task's name to the task."""
+        reference = handler(schema)
+        model = handler.resolve_ref_schema(reference)
+        task = model["properties"]["<task>"]
+        model.clear()
+        model.update(json_types.named(task))
+        return reference
 
     @model_validator(mode="before")
     @classmethod

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictInt, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, model_validator
 
 from flowhook import limits
+from flowhook.document import json_types
 from flowhook.document.auth import Auth, Duration, HmacAuth, refused, refused_at
 from flowhook.document.fields import RESERVED_HEADERS
 from flowhook.document.model import Model
@@ -148,6 +149,7 @@ def _method(value: object) -> object:
     return value
 
 
+NetworkText = Annotated[Network, BeforeValidator(_network), json_types.NETWORK]
 Status = Annotated[StrictInt, Field(ge=200, le=599)]
 
 
@@ -168,6 +170,8 @@ class Respond(Model):
             `headers` say otherwise. None: no body; in mode `reply`, the flow's output.
         timeout: seconds a sender is held in mode `reply`.
     """
+
+    model_config = ConfigDict(json_schema_extra={"required": []})  # the defaults follow from the mode
 
     mode: Literal["accept", "reply"] = "accept"
     status: Status
@@ -221,6 +225,8 @@ class RateLimit(Model):
         burst: tokens it holds; a second's worth, at least one, if not given.
     """
 
+    model_config = ConfigDict(json_schema_extra={"required": ["per_second"]})
+
     per_second: Annotated[float, Field(gt=0, le=MAX_RATE, allow_inf_nan=False, strict=True)]
     burst: Annotated[StrictInt, Field(ge=1, le=MAX_RATE)]
 
@@ -243,13 +249,15 @@ class Endpoint(Model):
         allow_from: networks that senders may come from; empty: any.
     """
 
+    model_config = ConfigDict(json_schema_extra={"required": ["auth"]})
+
     auth: Auth = Field(default=None, validate_default=True)  # absent is an error that the validator words
     methods: Annotated[tuple[Annotated[Method, BeforeValidator(_method)], ...], AfterValidator(_distinct)] = ("POST",)
     respond: Respond = Field(default_factory=lambda: Respond.model_validate({}))
     dedupe: Dedupe = Dedupe()
     rate_limit: RateLimit | None = None
-    max_body: Annotated[int, BeforeValidator(_size)] = limits.DEFAULT_BODY_BYTES
-    allow_from: Annotated[tuple[Annotated[Network, BeforeValidator(_network)], ...], AfterValidator(_some)] = ()
+    max_body: Annotated[int, BeforeValidator(_size), json_types.SIZE] = limits.DEFAULT_BODY_BYTES
+    allow_from: Annotated[tuple[NetworkText, ...], AfterValidator(_some)] = ()
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:

@@ -8,9 +8,10 @@ from importlib.metadata import entry_points
 from typing import Any, Final
 
 from pydantic.errors import PydanticInvalidForJsonSchema
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
+from pydantic.json_schema import JsonSchemaMode, JsonSchemaValue
 from pydantic_core import core_schema
 
+from flowhook.document.json_schema import SchemaGenerator
 from runner.components.base import Component
 from runner.components.registry import ENTRY_POINT_GROUP, components
 
@@ -57,14 +58,11 @@ def _packages() -> dict[str, str]:
     return packages
 
 
-class _Generator(GenerateJsonSchema):
-    """Leaves out the titles that pydantic makes of names."""
+class _Generator(SchemaGenerator):
+    """Says of the arguments what their models say."""
 
     def generate(self, schema: core_schema.CoreSchema, mode: JsonSchemaMode = "validation") -> JsonSchemaValue:
         generated = super().generate(schema, mode)
         generated.pop("title", None)
         generated.pop("description", None)  # of the model; the component has a summary of its own
         return {"$schema": self.schema_dialect, **generated}
-
-    def field_title_should_be_set(self, _schema: Any) -> bool:
-        return False

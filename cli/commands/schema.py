@@ -1,0 +1,29 @@
+"""`flowhook schema`: the JSON Schema of a flow file, for editors."""
+
+from __future__ import annotations
+
+import typer
+
+from cli.options import Json
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("schema")(_schema)
+
+
+def _schema(*, json: Json = False) -> None:
+    """Print the JSON Schema of a flow file, the arguments of the components that are installed here included."""
+    import orjson
+
+    from cli.output import print_json
+    from flowhook import logs
+    from flowhook.document.json_schema import flow_schema
+    from runner.components.catalogue import descriptions
+
+    logs.configure(level="error")  # of a component that can't be imported; stdout is the schema's
+    schema = flow_schema({item.name: item.arguments for item in descriptions() if item.arguments is not None})
+    if json:
+        print_json(schema)
+    else:
+        print(orjson.dumps(schema, option=orjson.OPT_INDENT_2).decode())

@@ -1,0 +1,256 @@
+"""The JSON Schema of a flow file, made of the models: for editors, which complete and check while one types.
+
+It says less than `loader.parse`: names that refer to something, expressions, what only together makes sense are for
+`flowhook apply --dry-run`.
+
+Source: https://json-schema.org/draft/2020-12/json-schema-core.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import itertools
+import re
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from jsonschema import Draft202012Validator
+from pydantic import BaseModel, create_model
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
+from pydantic_core import core_schema
+
+from flowhook.document import json_types, unsupported
+from flowhook.document.builtins import ARGUMENTS
+from flowhook.document.execution import ExecutionPolicy
+from flowhook.document.http import HttpArguments
+from flowhook.document.webhook import Webhook
+from flowhook.document.workflow import Workflow
+
+IDENTIFIER: Final = "urn:flowhook:flow"
+"""`$id`: a name, not a place to fetch it from."""
+
+_DEFINITIONS: Final = "#/$defs/"
+_EXPRESSION: Final = "Expression"
+_CONSTRAINTS: Final = frozenset({"const", "enum", "format", "maxLength", "minLength", "pattern"})
+_ANNOTATIONS: Final[tuple[str, ...]] = ("description", "default", "examples")
+
+
+def flow_schema(components: Mapping[str, JsonSchemaValue] | None = None) -> JsonSchemaValue:
+    """Return the JSON Schema (2020-12) of a flow file.
+
+    Args:
+        components: schema of the evaluated arguments by name of the component; those of `http` and of
+            `builtins.ARGUMENTS` are known.
+    """
+    flow = create_model(
+        "Flow", __base__=Workflow, webhook=(Webhook | None, None), execution=(ExecutionPolicy | None, None)
+    )
+    flow.__doc__ = "A flow: a Serverless Workflow 1.0 document, and how events come in and are run."
+    arguments: dict[str, type[BaseModel]] = {"http": HttpArguments, **ARGUMENTS}
+    references, generated = models_json_schema(
+        [(model, "validation") for model in (flow, *arguments.values())], schema_generator=SchemaGenerator
+    )
+    definitions: dict[str, JsonSchemaValue] = generated["$defs"]
+    definitions[_EXPRESSION] = {**json_types.EXPRESSION, "description": "A jq expression in ${ }."}
+    named = {name: references[model, "validation"] for name, model in arguments.items()}
+    for name, schema in (components or {}).items():
+        if name not in named:
+            named[name] = _adopt(name, schema, definitions)
+    _complete_calls(definitions["CallTask"], named, definitions)
+    root = definitions.pop("Flow")
+    _leave_out_unsupported(root, definitions)
+    return {
+        "$schema": GenerateJsonSchema.schema_dialect,
+        "$id": IDENTIFIER,
+        **root,
+        "title": "Flowhook flow",
+        "$defs": dict(sorted(_referenced(root, definitions).items())),
+    }
+
+
+class SchemaGenerator(GenerateJsonSchema):
+    """Makes schemas that read well: no titles made of names, no null for what may be absent, described."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - asked for every field
+        """Return False: a name is there already."""
+        return False
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        """Leave out null: a key without a value is refused, and absent is the way to say nothing."""
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        """Show defaults as far as one could write them like this."""
+        shown = super().default_schema(schema)
+        if "default" in shown:
+            plain = {key: value for key, value in shown.items() if key != "default"}
+            scalar = isinstance(shown["default"], str | int | float)
+            if not scalar or "$ref" in plain or not Draft202012Validator(plain).is_valid(shown["default"]):
+                return plain
+        return shown
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        """Describe a model by the text of its docstring, and its fields by theirs."""
+        shown = super().model_schema(schema)
+        model: type[BaseModel] = schema["cls"]
+        summary = _sections(model)[0]
+        shown.pop("description", None)
+        if summary:
+            shown = {"description": summary, **shown}
+        about = dict(_field_docs(model))
+        for name, field in model.model_fields.items():
+            place = shown.get("properties", {}).get(field.alias or name)
+            if isinstance(place, dict) and name in about:
+                place["description"] = about[name]
+        return shown
+
+
+def _field_docs(model: type[BaseModel]) -> Iterator[tuple[str, str]]:
+    """Yield what is said of fields: in `Attributes:` of the classes' docstrings, or below each of them."""
+    for cls in reversed(model.__mro__):
+        if cls is BaseModel or not issubclass(cls, BaseModel):
+            continue
+        yield from _sections(cls)[1].items()
+        yield from _docs_below(cls)
+
+
+def _sections(cls: type) -> tuple[str, dict[str, str]]:
+    """Return the text of a class's own docstring, and what its section `Attributes:` says of each."""
+    text, _, attributes = inspect.cleandoc(cls.__dict__.get("__doc__") or "").partition("\nAttributes:\n")
+    entries = re.split(r"^(\w+): ", textwrap.dedent(attributes), flags=re.MULTILINE)[1:]
+    return _joined(text), dict(zip(entries[::2], map(_sentence, entries[1::2]), strict=True))
+
+
+def _docs_below(cls: type) -> Iterator[tuple[str, str]]:
+    try:
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    except (OSError, TypeError, SyntaxError, ValueError):  # made by code, or without its source
+        return
+    body = definition.body if isinstance(definition, ast.ClassDef) else []
+    for field, text in itertools.pairwise(body):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+            value = text.value
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                yield field.target.id, _sentence(value.value)
+
+
+def _joined(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _sentence(text: str) -> str:
+    joined = _joined(text)
+    return joined[:1].upper() + joined[1:]
+
+
+def _complete_calls(
+    call: JsonSchemaValue, named: Mapping[str, JsonSchemaValue], definitions: Mapping[str, JsonSchemaValue]
+) -> None:
+    """Have editors complete the names that a `call` takes, and check the arguments of those that are known."""
+    described = {key: value for key, value in call["properties"]["call"].items() if key in _ANNOTATIONS}
+    call["properties"]["call"] = {**described, "anyOf": [{"enum": sorted(named)}, {"type": "string"}]}
+    call["allOf"] = [
+        {
+            "if": {"properties": {"call": {"const": name}}, "required": ["call"]},
+            "then": {
+                "properties": {"with": arguments},
+                "required": ["with"] if _resolved(arguments, definitions).get("required") else [],
+            },
+        }
+        for name, arguments in sorted(named.items())
+    ]
+
+
+def _adopt(name: str, schema: JsonSchemaValue, definitions: dict[str, JsonSchemaValue]) -> JsonSchemaValue:
+    """Take over the schema of evaluated arguments, as one of arguments in which expressions may stand."""
+
+    def move(part: Any) -> Any:
+        if isinstance(part, list):
+            return [move(item) for item in part]
+        if not isinstance(part, dict):
+            return part
+        moved = {key: move(item) for key, item in part.items()}
+        if isinstance(reference := part.get("$ref"), str) and reference.startswith(_DEFINITIONS):
+            moved["$ref"] = f"{_DEFINITIONS}{name}.{reference.removeprefix(_DEFINITIONS)}"
+        return moved
+
+    own = {key: value for key, value in schema.items() if key not in ("$schema", "$defs")}
+    for inner, definition in schema.get("$defs", {}).items():
+        definitions[f"{name}.{inner}"] = _with_expressions(move(definition))
+    definitions[name] = _with_expressions(move(own))
+    return {"$ref": _DEFINITIONS + name}
+
+
+def _with_expressions(schema: JsonSchemaValue) -> JsonSchemaValue:
+    """Let an expression stand for every value within."""
+    allowed = dict(schema)
+    if "properties" in schema:
+        allowed["properties"] = {key: _or_expression(value) for key, value in schema["properties"].items()}
+    for key in ("items", "additionalProperties"):
+        if isinstance(schema.get(key), dict):
+            allowed[key] = _or_expression(schema[key])
+    for key in ("anyOf", "oneOf", "allOf"):
+        if key in schema:
+            allowed[key] = [_with_expressions(item) for item in schema[key]]
+    return allowed
+
+
+def _or_expression(schema: JsonSchemaValue) -> JsonSchemaValue:
+    inner = _with_expressions({key: value for key, value in schema.items() if key not in _ANNOTATIONS})
+    described = {key: schema[key] for key in _ANNOTATIONS if key in schema}
+    if not inner or (inner.get("type") == "string" and not _CONSTRAINTS & inner.keys()):
+        return {**described, **inner}
+    return {**described, "anyOf": [inner, {"$ref": _DEFINITIONS + _EXPRESSION}]}
+
+
+def _leave_out_unsupported(root: JsonSchemaValue, definitions: Mapping[str, JsonSchemaValue]) -> None:
+    """Take out what has a model already but is refused when a flow is applied."""
+    for path in unsupported.KEYS:
+        parent = _find(root, path[:-1], definitions)
+        if parent is not None:
+            parent.get("properties", {}).pop(path[-1], None)
+    for path, value in unsupported.VALUES:
+        found = _find(root, path, definitions)
+        if found is not None and value in found.get("enum", ()):
+            found["enum"] = [item for item in found["enum"] if item != value]
+
+
+def _find(root: JsonSchemaValue, path: tuple[str, ...], definitions: Mapping[str, Any]) -> JsonSchemaValue | None:
+    node = root
+    for key in path:
+        found = node.get("properties", {}).get(key)
+        if found is None:
+            return None
+        node = _resolved(found, definitions)
+    return node
+
+
+def _resolved(schema: JsonSchemaValue, definitions: Mapping[str, JsonSchemaValue]) -> JsonSchemaValue:
+    reference = schema.get("$ref", "")
+    return definitions[reference.removeprefix(_DEFINITIONS)] if reference else schema
+
+
+def _referenced(root: JsonSchemaValue, definitions: Mapping[str, JsonSchemaValue]) -> dict[str, JsonSchemaValue]:
+    """Return the definitions that the root needs, directly or through others."""
+    found: dict[str, JsonSchemaValue] = {}
+    waiting = [root]
+    while waiting:
+        for name in _references(waiting.pop()):
+            if name not in found:
+                found[name] = definitions[name]
+                waiting.append(definitions[name])
+    return found
+
+
+def _references(part: Any) -> Iterator[str]:
+    if isinstance(part, dict):
+        reference = part.get("$ref")
+        if isinstance(reference, str) and reference.startswith(_DEFINITIONS):
+            yield reference.removeprefix(_DEFINITIONS)
+        for item in part.values():
+            yield from _references(item)
+    elif isinstance(part, list):
+        for item in part:
+            yield from _references(item)

@@ -1,0 +1,54 @@
+"""JSON Schemas of what is written otherwise than it is held: for the models, and through them for editors."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pydantic import WithJsonSchema
+from pydantic.json_schema import JsonSchemaValue
+
+EXPRESSION: Final[JsonSchemaValue] = {"type": "string", "pattern": r"^\s*\$\{[\s\S]*\}\s*$"}
+"""An expression in `${ }`."""
+
+DURATION: Final = WithJsonSchema(
+    {
+        "description": "A duration.",
+        "examples": ["PT30S", "PT5M", "P1D"],
+        "anyOf": [
+            {"type": "string", "pattern": r"^P(?=.)([0-9.]+W)?([0-9.]+D)?(T(?=.)([0-9.]+H)?([0-9.]+M)?([0-9.]+S)?)?$"},
+            {
+                "type": "object",
+                "properties": {
+                    unit: {"type": "integer", "minimum": 0}
+                    for unit in ("days", "hours", "minutes", "seconds", "milliseconds")
+                },
+                "additionalProperties": False,
+                "minProperties": 1,
+            },
+        ],
+    }
+)
+SIZE: Final = WithJsonSchema(
+    {
+        "description": "A size.",
+        "examples": ["10MiB", "512KiB"],
+        "anyOf": [
+            {"type": "string", "pattern": "^[0-9]{1,15}( ?(B|[kKMG]B|[KMG]iB))?$"},
+            {"type": "integer", "minimum": 1},
+        ],
+    }
+)
+NETWORK: Final = WithJsonSchema(
+    {"type": "string", "pattern": "^[0-9a-fA-F:.]+(/[0-9]+)?$", "examples": ["192.0.2.0/24", "2001:db8::/32"]}
+)
+TRANSFORMATION: Final = WithJsonSchema({"type": ["string", "object"]})
+DATA: Final = WithJsonSchema({"anyOf": [EXPRESSION, {"type": "object", "minProperties": 1}]})
+TEXTS: Final = WithJsonSchema(
+    {"anyOf": [EXPRESSION, {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}]}
+)
+SCHEMA: Final = WithJsonSchema({"type": ["object", "boolean"]})
+
+
+def named(content: Any) -> JsonSchemaValue:
+    """Return the schema of a mapping from one name to `content`, as lists of tasks and cases hold them."""
+    return {"type": "object", "additionalProperties": content, "minProperties": 1, "maxProperties": 1}

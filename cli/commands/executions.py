@@ -1,20 +1,17 @@
-"""`flowhook executions`: looks at executions, replays and cancels them."""
+"""`flowhook executions`: looks at executions, replays, cancels, suspends and resumes them."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from enum import StrEnum
+from typing import Annotated
 
 import typer
 
 from cli.options import DataDir, Json, Router
-from flowhook.errors import FlowhookError
 from flowhook.model import Execution, Status
 
-if TYPE_CHECKING:
-    from flowhook.client import Client
-
-app = typer.Typer(help="Look at executions; replay and cancel them.", no_args_is_help=True)
+app = typer.Typer(help="Look at executions; replay, cancel, suspend and resume them.", no_args_is_help=True)
 
 ExecutionId = Annotated[str, typer.Argument(metavar="ID", help="ID of the execution: evt_…")]
 Flow = Annotated[str, typer.Option("--flow", metavar="ID", help="Of this flow only.")]
@@ -22,6 +19,21 @@ Statuses = Annotated[
     list[Status] | None,
     typer.Option("--status", help="In this status only; may be given several times.", case_sensitive=False),
 ]
+
+
+class Start(StrEnum):
+    """Where a replay begins."""
+
+    START = "start"
+    FAILED = "failed"
+
+
+class Revision(StrEnum):
+    """Which revision a replay runs."""
+
+    PINNED = "pinned"
+    LATEST = "latest"
+
 
 COLUMNS = ("EXECUTION", "FLOW", "STATUS", "RECEIVED", "ENDED", "ATTEMPTS", "ERROR")
 
@@ -80,62 +92,80 @@ def _replay(
     execution_id: Annotated[str, typer.Argument(metavar="[ID]", help="ID of the execution.", show_default=False)] = "",
     flow: Flow = "",
     status: Statuses = None,
-    latest: Annotated[bool, typer.Option("--latest", help="On the flow's latest revision.")] = False,
+    start: Annotated[
+        Start, typer.Option("--from", help="From the start, or from the failed task with what was done before it.")
+    ] = Start.START,
+    revision: Annotated[
+        Revision, typer.Option(help="On the revision that it ran, or on the flow's latest one.")
+    ] = Revision.PINNED,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be replayed; start nothing.")] = False,
+    rate: Annotated[
+        float | None, typer.Option(metavar="N", min=0.001, help="At most N a second.", show_default=False)
+    ] = None,
     json: Json = False,
     router: Router = None,
     data_dir: DataDir = None,
 ) -> None:
     """Run the stored event of an execution again, or, with --flow and --status, of all that match."""
     from cli.connection import open_client
+    from cli.replays import Replay
 
+    wanted = status or []
     if bool(execution_id) == bool(flow):
         raise typer.BadParameter("give the ID of an execution, or --flow with --status")
-    if execution_id and status:
+    if execution_id and wanted:
         raise typer.BadParameter("--status goes with --flow")
-    if flow and not status:
+    if flow and not wanted:
         raise typer.BadParameter("--flow needs --status: say --status faulted")
-    if not all(item.ended for item in status or ()):
+    if not all(item.ended for item in wanted):
         raise typer.BadParameter("only executions that ended are replayed: completed, faulted, cancelled")
+    if start is Start.FAILED and Status.COMPLETED in wanted:
+        raise typer.BadParameter("what completed has no failed task; use --from start")
     with open_client(router, data_dir) as client:
+        replay = Replay(
+            client,
+            latest=revision is Revision.LATEST,
+            from_failed=start is Start.FAILED,
+            dry_run=dry_run,
+            rate=rate,
+            json=json,
+        )
         if execution_id:
-            _show_replay(execution_id, client.executions.replay(execution_id, latest=latest), json=json)
-        elif _replay_all(client, flow, status or [], latest=latest, json=json):
+            replay.one(execution_id)
+        elif replay.all(flow, wanted):
             raise typer.Exit(1)
-
-
-def _replay_all(client: Client, flow: str, statuses: list[Status], *, latest: bool, json: bool) -> int:
-    """Replay what matches now, and return how many could not be."""
-    # all of them first: those that are started while this runs must not be found again
-    found = [execution.id for execution in client.executions.list(flow_id=flow, statuses=statuses)]
-    failed = 0
-    for execution_id in reversed(found):  # in the order in which they arrived
-        try:
-            _show_replay(execution_id, client.executions.replay(execution_id, latest=latest), json=json)
-        except FlowhookError as error:
-            failed += 1
-            print(f"flowhook: {execution_id}: {error.message}", file=sys.stderr)
-    if not json:
-        print(f"{len(found) - failed} of {len(found)} replayed")
-    return failed
-
-
-def _show_replay(execution_id: str, started: Execution, *, json: bool) -> None:
-    from cli.output import execution_as_json, print_json
-
-    if json:
-        print_json({**execution_as_json(started), "replay_of": execution_id})
-    else:
-        print(f"{execution_id}: replayed as {started.id}")
 
 
 @app.command("cancel")
 def _cancel(*, execution_id: ExecutionId, json: Json = False, router: Router = None, data_dir: DataDir = None) -> None:
     """Cancel an execution that has not ended."""
     from cli.connection import open_client
-    from cli.output import execution_as_json, print_json
 
     with open_client(router, data_dir) as client:
-        execution = client.executions.cancel(execution_id)
+        _show(client.executions.cancel(execution_id), json=json)
+
+
+@app.command("suspend")
+def _suspend(*, execution_id: ExecutionId, json: Json = False, router: Router = None, data_dir: DataDir = None) -> None:
+    """Have an execution worked on no more until it is resumed."""
+    from cli.connection import open_client
+
+    with open_client(router, data_dir) as client:
+        _show(client.executions.suspend(execution_id), json=json)
+
+
+@app.command("resume")
+def _resume(*, execution_id: ExecutionId, json: Json = False, router: Router = None, data_dir: DataDir = None) -> None:
+    """Have a suspended execution worked on again."""
+    from cli.connection import open_client
+
+    with open_client(router, data_dir) as client:
+        _show(client.executions.resume(execution_id), json=json)
+
+
+def _show(execution: Execution, *, json: bool) -> None:
+    from cli.output import execution_as_json, print_json
+
     if json:
         print_json(execution_as_json(execution))
     else:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from datetime import datetime
 
 import pytest
@@ -127,6 +128,36 @@ def test_executions_are_listed_by_flow_and_status_and_replayed_in_bulk(cluster):
     assert ended(cluster, replayed[0]["id"])["replay_of"] == failed[0]
     single = cluster.run("executions", "replay", failed[0])
     assert single.out.startswith(f"{failed[0]}: replayed as evt_")
+
+
+def test_a_replay_is_previewed_and_limited_in_its_rate(cluster):
+    failed = [sent(cluster, "faulty", "{}") for _ in range(3)]
+    for row in cluster.run("executions", "list", "--flow", "faulty", "--json").rows:
+        ended(cluster, row["id"])
+    options = ("executions", "replay", "--flow", "faulty", "--status", "faulted")
+    before = cluster.run("executions", "list", "--flow", "faulty", "--json").rows
+    previewed = cluster.run(*options, "--dry-run", "--json").rows
+    assert [row["id"] for row in previewed][-3:] == failed
+    assert {row["status"] for row in previewed} == {"faulted"}
+    assert cluster.run(*options, "--dry-run").out.endswith(f"{len(previewed)} of {len(previewed)} would be replayed\n")
+    assert "would be replayed" in cluster.run("executions", "replay", failed[0], "--dry-run").out
+    assert cluster.run("executions", "list", "--flow", "faulty", "--json").rows == before
+    began = time.monotonic()
+    replayed = cluster.run(*options, "--rate", "20", "--from", "failed", "--revision", "latest", "--json").rows
+    assert time.monotonic() - began >= (len(previewed) - 1) / 20
+    assert [row["replay_of"] for row in replayed] == [row["id"] for row in previewed]
+
+
+def test_an_execution_is_suspended_and_resumed(cluster):
+    cluster.run("flows", "pause", "hello")
+    execution_id = sent(cluster, "hello", "{}")
+    assert cluster.run("executions", "suspend", execution_id).out == f"{execution_id}: suspended\n"
+    cluster.run("flows", "resume", "hello")
+    assert cluster.run("executions", "list", "--status", "suspended", "--json").rows[0]["id"] == execution_id
+    assert cluster.run("executions", "resume", execution_id, "--json").rows[0]["status"] in {"pending", "running"}
+    assert ended(cluster, execution_id)["status"] == "completed"
+    again = cluster.run("executions", "resume", execution_id)
+    assert (again.code, len(again.err.splitlines())) == (1, 1)
 
 
 def test_an_execution_that_waits_is_cancelled_and_one_that_ended_is_not(cluster):

@@ -71,6 +71,8 @@ async def test_a_bad_document_is_refused_with_every_fault_and_nothing_is_stored(
         ("executions.get", [ids.mint(0)]),
         ("executions.replay", [ids.mint(0)]),
         ("executions.cancel", [ids.mint(0)]),
+        ("executions.suspend", [ids.mint(0)]),
+        ("executions.resume", [ids.mint(0)]),
         ("ingest", ["no", {}]),
         ("invoke", ["no", {}]),
     ],
@@ -176,6 +178,20 @@ async def test_an_execution_is_replayed_once_it_has_ended_and_cancelled_until_th
     second = await client("executions.replay", execution_id, request_id="k", latest=True)
     assert first.id == second.id
     assert first.replay_of == execution_id
+
+
+async def test_an_execution_is_suspended_and_resumed_until_it_has_ended(client):
+    await client("flows.apply", [flow("hello")])
+    execution_id = await client("ingest", "hello", {})
+    with pytest.raises(ConflictError):
+        await client("executions.resume", execution_id)
+    assert (await client("executions.suspend", execution_id)).status is Status.SUSPENDED
+    assert (await client("executions.suspend", execution_id)).status is Status.SUSPENDED
+    assert (await client("executions.resume", execution_id)).status is Status.PENDING
+    await client("executions.cancel", execution_id)
+    with pytest.raises(ConflictError):
+        await client("executions.suspend", execution_id)
+    assert (await client("executions.replay", execution_id, from_failed=True)).replay_of == execution_id
 
 
 async def test_the_cluster_lists_the_router(client):

@@ -1,78 +1,92 @@
-"""Replays: of what was deleted, of what is large, and each asked for once."""
+"""Replays: from the start, and from the task that failed."""
 
 from __future__ import annotations
 
 import pytest
-from support.routers import flow
+from support.routers import flow, running_router
 from support.runners import attached
 
-from flowhook import limits
-from flowhook.errors import InvalidError, NotFoundError
+from flowhook.errors import ConflictError
 from flowhook.model import Status
+from flowhook.v1 import runner_service_pb2 as pb
 
 
-async def run(router, count=1):
-    async with attached(router, credit=count) as runner:
-        assignments = await runner.assignments(count)
-        for assignment in assignments:
-            await runner.complete(assignment)
-    return assignments
-
-
-async def test_an_execution_of_a_deleted_flow_is_replayed_on_the_revision_it_ran(router, client):
+@pytest.fixture
+async def hello(client):
     await client.flows.apply([flow("hello")])
-    execution_id = await client.ingest("hello", {})
-    await run(router)
-    await client.flows.delete("hello")
-    with pytest.raises(NotFoundError):
-        await client.executions.replay(execution_id, latest=True)
-    replay = await client.executions.replay(execution_id)
-    (assignment,) = await run(router)
-    assert (replay.flow_revision, assignment.flow_revision) == (1, 1)
-    assert (await client.flows.get("hello", revision=1)).revision == 1
-    assert (await client.executions.get(replay.id)).execution.status is Status.COMPLETED
 
 
-async def test_a_replay_runs_the_latest_revision_when_asked_to(router, client):
-    await client.flows.apply([flow("hello")])
-    execution_id = await client.ingest("hello", {})
-    await run(router)
-    await client.flows.apply([flow("hello", b"execution: {concurrency: 1}\n")])
-    await client.executions.replay(execution_id)
-    await client.executions.replay(execution_id, latest=True)
-    revisions = []
-    async with attached(router, credit=1) as runner:
-        for _ in range(2):
+def failure(assignment, index, key):
+    error = {"type": "about:blank", "status": 503, "title": "away", "instance": key.partition("#")[0]}
+    return pb.Checkpoint(lease=assignment.lease, index=index, entry=pb.JournalEntry(key=key, error=error))
+
+
+async def fault(runner, assignment, *, at):
+    """Journal a success and a failure, and fault by the latter."""
+    await runner.checkpoint(assignment, 0, "/do/0/a#0", b"1")
+    await runner.next("checkpointed")
+    await runner.fault(assignment, at, checkpoints=[failure(assignment, 1, f"{at}#0")])
+
+
+async def test_a_replay_from_the_failed_task_takes_over_what_succeeded_and_the_scope_of_keys(router, client, hello):
+    execution_id = await client.ingest("hello", {"a": 1})
+    async with attached(router, credit=3) as runner:
+        (assignment,) = await runner.assignments(1)
+        await fault(runner, assignment, at="/do/1/b")
+        replay = await client.executions.replay(execution_id, from_failed=True)
+        (again,) = await runner.assignments(1)
+        assert (again.attempt, again.effect_scope, again.journal_start) == (1, execution_id, 0)
+        assert [(entry.key, entry.output) for entry in again.journal] == [("/do/0/a#0", b"1")]
+        assert replay.id.encode() in again.event
+        await runner.fault(again, "/do/1/b")
+        second = await client.executions.replay(replay.id, from_failed=True)
+        (last,) = await runner.assignments(1)
+        assert last.effect_scope == execution_id
+        assert second.replay_of == replay.id
+        await runner.complete(last)
+    assert (await client.executions.get(execution_id)).execution.status is Status.FAULTED
+
+
+async def test_what_a_replay_takes_over_is_there_after_a_restart_and_a_lost_runner(tmp_path):
+    async with running_router(tmp_path) as router, router.client() as client:
+        await client.flows.apply([flow("hello")])
+        execution_id = await client.ingest("hello", {})
+        async with attached(router, credit=1) as runner:
             (assignment,) = await runner.assignments(1)
-            revisions.append(assignment.flow_revision)
-            await runner.complete(assignment)
-            await runner.credit(1)
-    assert revisions == [1, 2]
+            await runner.checkpoint(assignment, 0, "@", b"{}", compacts=False)
+            await runner.checkpoint(assignment, 1, "@", b'{"n":1}', compacts=True)
+            await runner.fault(assignment, "/do/1/b")
+        await client.executions.replay(execution_id, from_failed=True, latest=True)
+    async with running_router(tmp_path) as router:
+        for runner_id in ("r1", "r2"):
+            async with attached(router, runner_id, credit=1) as runner:
+                (again,) = await runner.assignments(1)
+                assert (again.effect_scope, again.journal_start) == (execution_id, 1)
+                assert [entry.output for entry in again.journal] == [b'{"n":1}']
 
 
-async def test_a_large_body_is_replayed_byte_for_byte_also_when_the_original_is_gone(router, client):
-    await client.flows.apply([flow("hello")])
-    body = bytes(range(256)) * (limits.DEFAULT_BODY_BYTES // 256)
-    execution_id = await client.ingest("hello", body, content_type="application/octet-stream")
-    await run(router)
-    replay = await client.executions.replay(execution_id)
-    assert (await client.executions.get(replay.id)).event.body == body
-    (assignment,) = await run(router)
-    assert body in assignment.event
-
-
-async def test_one_request_id_starts_one_replay_of_each_execution(router, client):
-    await client.flows.apply([flow("hello")])
-    originals = [await client.ingest("hello", {}) for _ in range(2)]
-    await run(router, 2)
-    replays = [await client.executions.replay(each, request_id="bulk") for each in [*originals, *originals]]
-    assert [replay.replay_of for replay in replays] == [*originals, *originals]
-    assert len({replay.id for replay in replays}) == 2
-
-
-async def test_a_request_id_is_short_and_ascii(router, client):
-    await client.flows.apply([flow("hello")])
+async def test_a_replay_from_the_start_has_a_scope_and_a_journal_of_its_own(router, client, hello):
     execution_id = await client.ingest("hello", {})
-    for request_id in ("x" * 65, "é"):
-        with pytest.raises(InvalidError):
-            await client.executions.replay(execution_id, request_id=request_id)
+    async with attached(router, credit=2) as runner:
+        (assignment,) = await runner.assignments(1)
+        await fault(runner, assignment, at="/do/1/b")
+        await client.executions.replay(execution_id)
+        (again,) = await runner.assignments(1)
+        assert (again.effect_scope, list(again.journal)) == ("", [])
+
+
+async def test_what_completed_has_no_failed_task(router, client, hello):
+    execution_id = await client.ingest("hello", {})
+    async with attached(router, credit=1) as runner:
+        (assignment,) = await runner.assignments(1)
+        await runner.complete(assignment)
+    with pytest.raises(ConflictError) as caught:
+        await client.executions.replay(execution_id, from_failed=True)
+    assert caught.value.reason == "EXECUTION_NOT_FAILED"
+
+
+async def test_a_request_id_makes_one_replay_from_the_failed_task(router, client, hello):
+    execution_id = await client.ingest("hello", {})
+    await client.executions.cancel(execution_id)
+    first = await client.executions.replay(execution_id, from_failed=True, request_id="k")
+    assert (await client.executions.replay(execution_id, from_failed=True, request_id="k")).id == first.id

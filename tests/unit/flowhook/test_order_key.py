@@ -1,0 +1,64 @@
+"""Order keys of events."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from flowhook import limits
+from flowhook.model import Event
+from flowhook.order_key import compile_order_key
+
+
+def event(body=None, content_type="application/json", raw=None, headers=()):
+    return Event(
+        id="evt_1",
+        flow_id="shop",
+        receive_time_ms=0,
+        principal=None,
+        dedupe_key="",
+        method="POST",
+        path="/hook/shop",
+        query="a=1",
+        content_type=content_type,
+        headers=headers,
+        body=orjson.dumps(body) if raw is None else raw,
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "key"),
+    [
+        ("a", "a"),
+        ("", ""),
+        (7, "7"),
+        (7.5, "7.5"),
+        (0, "0"),
+        (False, "false"),
+        (None, ""),
+        ([1, "x"], '[1,"x"]'),
+        ({"b": 1, "a": 2}, '{"a":2,"b":1}'),
+        ("é", "é"),
+    ],
+)
+def test_a_string_is_the_key_and_any_other_value_is_written_as_json(value, key):
+    assert compile_order_key("${ .body.account }")(event({"account": value})) == key
+
+
+@pytest.mark.parametrize(
+    "body", [event([1]), event("text"), event(raw=b"{"), event(raw=b""), event({}), event({"account": 1}, "text/plain")]
+)
+def test_an_event_that_the_path_does_not_fit_has_no_key(body):
+    assert compile_order_key("${ .body.account }")(body) == ""
+
+
+def test_the_key_may_be_made_of_everything_that_expressions_under_webhook_see():
+    order_key = compile_order_key('${ "\\(.headers["x-shop"])/\\(.query.a)" }')
+    assert order_key(event({}, headers=(("x-shop", b"north"),))) == "north/1"
+
+
+def test_a_long_value_becomes_a_key_of_bounded_length_and_stays_distinct():
+    order_key = compile_order_key("${ .body }")
+    keys = {order_key(event("x" * length)) for length in (256, 257, 10_000)} | {order_key(event("é" * 129))}
+    assert len(keys) == 4
+    assert max(len(key.encode()) for key in keys) <= limits.MAX_ORDER_KEY_BYTES

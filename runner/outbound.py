@@ -16,6 +16,7 @@ import ipaddress
 import os
 import re
 import socket
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -44,6 +45,9 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _HARMLESS: Final = frozenset({"accept", "accept-language", "content-type", "idempotency-key", "user-agent"})
 """Headers that other origins get after a redirect, and that a response shows; any other one may be a credential."""
 POLICY: Final = "the address is not allowed (private, loopback, link-local or reserved)"
+TLS: Final = ssl.create_default_context()
+"""For what is not HTTP. Made on import: the environment says where certificates are, and a child clears it."""
+
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 _NAT64_LOCAL: Final = ipaddress.ip_network("64:ff9b:1::/48")
 

@@ -28,7 +28,7 @@ from runner import connections
 from runner.components import email_message
 from runner.components.base import Context, component
 from runner.interpreter.errors import Kind, TaskFault, fault, shorten
-from runner.outbound import POLICY
+from runner.outbound import POLICY, TLS
 
 MAX_RECIPIENTS: Final = 100
 """A server has to take this many in one message. Source: RFC 5321, section 4.5.3.1.8."""
@@ -47,8 +47,6 @@ TRANSIENT: Final = 503
 
 _PORTS: Final = {"starttls": 587, "implicit": 465, "none": 25}
 _REFUSED_FOR_GOOD: Final = 500
-_TLS: Final = ssl.create_default_context()
-"""Made when this is imported: where certificates are is known from the environment, which a child clears."""
 
 
 def _mailbox(text: str) -> str:
@@ -173,7 +171,7 @@ async def _session(server: _Server, *, allow_private_addresses: bool) -> AsyncIt
             sock=connected,
             use_tls=server.tls == "implicit",
             start_tls=server.tls == "starttls",
-            tls_context=_TLS,
+            tls_context=TLS,
             local_hostname=_own_name(connected),
             timeout=None,  # the call has a deadline
         )

@@ -29,7 +29,7 @@ def _quiet():
 def certificate(tmp_path, monkeypatch):
     """A certificate for 127.0.0.1 of an authority that the component trusts."""
     authority = Authority(tmp_path)
-    monkeypatch.setattr(email_send, "_TLS", ssl.create_default_context(cafile=authority.ca_file))
+    monkeypatch.setattr(email_send, "TLS", ssl.create_default_context(cafile=authority.ca_file))
     return authority.issue("mail")
 
 

@@ -94,14 +94,21 @@ class FairQueues:
         if not queue.in_ring:
             self._admit(queue)
 
-    def draw(self) -> tuple[FlowQueue, int] | None:
-        """Take the next execution, counted as running from here on; None when nothing may run."""
+    def draw(self, share: int) -> tuple[FlowQueue, int] | None:
+        """Take the next execution, counted as running from here on; None when nothing may run.
+
+        Args:
+            share: executions that a flow without a limit of its own may have running.
+        """
         ring = self._ring
-        while ring:
+        for _ in range(len(ring)):
             queue = ring.popleft()
             if not queue.eligible:
                 queue.in_ring = False
                 self.forget_if_idle(queue)
+                continue
+            if queue.running >= share and queue.policy.concurrency is None:
+                ring.append(queue)
                 continue
             seq = queue.ready.popleft()
             self.ready -= 1

@@ -31,6 +31,12 @@ from router.scheduling.waits import Waits
 MAX_ASSIGNMENTS: Final = 64
 """Assignments that one runner gets in one batch."""
 
+RESERVE: Final = 4
+"""One place in so many is kept from each single flow, so that one whose calls hang leaves room for the others."""
+
+MIN_SHARE: Final = 64
+"""Places that each flow may take however few there are."""
+
 SOON: Final = 4096
 """Executions of one flow whose turn may come soon; what stands further back is better read when it comes."""
 
@@ -100,6 +106,11 @@ class Withdrawn(NamedTuple):
 
     attempts: int
     lease: Lease | None
+
+
+def _flow_share(places: int) -> int:
+    """Return how many of all runners' places one flow may take."""
+    return max(MIN_SHARE, places - places // RESERVE)
 
 
 class Shard:
@@ -309,12 +320,13 @@ class Shard:
             full: runners that can take nothing just now, credit or not.
         """
         assigned: list[Assigned] = []
+        flow_share = _flow_share(sum(runner.credit + len(runner.leases) for runner in self._runners.values()))
         able = [runner for runner in self._runners.values() if runner.credit and runner.id not in full]
         while able and self._queues.ready:
             runner = max(able, key=lambda candidate: candidate.credit)
             share = -(-self._queues.ready // len(able))
             able.remove(runner)
-            if not self._draw(runner, min(runner.credit, share, MAX_ASSIGNMENTS), assigned):
+            if not self._draw(runner, min(runner.credit, share, MAX_ASSIGNMENTS), flow_share, assigned):
                 break
         return assigned
 
@@ -505,9 +517,9 @@ class Shard:
         else:
             self._attempts.pop(seq, None)
 
-    def _draw(self, runner: Runner, count: int, assigned: list[Assigned]) -> int:
+    def _draw(self, runner: Runner, count: int, flow_share: int, assigned: list[Assigned]) -> int:
         for number in range(count):
-            drawn = self._queues.draw()
+            drawn = self._queues.draw(flow_share)
             if drawn is None:
                 return number
             queue, seq = drawn

@@ -82,6 +82,27 @@ def test_a_quiet_flow_waits_one_turn_of_the_ring_not_for_the_backlog_of_another(
     assert [item.seq for item in shard.assign()] == [1, 2000]
 
 
+def test_a_flow_whose_calls_hang_leaves_room_for_the_others(shard):
+    attach(shard, "r1", credit=100)
+    attach(shard, "r2", credit=100)
+    accept(shard, "hanging", *range(1, 1001))
+    taken = []
+    while batch := shard.assign():
+        taken += batch
+    assert len(taken) == 150
+    accept(shard, "quiet", 2000)
+    assert [item.seq for item in shard.assign()] == [2000]
+    shard.ended(shard.take(taken[0].token).seq)
+    assert [item.seq for item in shard.assign()] == [151]
+
+
+def test_a_concurrency_of_its_own_lifts_the_share_of_a_flow(shard):
+    shard.set_policy("a", FlowPolicy(concurrency=200))
+    attach(shard, credit=100)
+    accept(shard, "a", *range(100))
+    assert len([*shard.assign(), *shard.assign()]) == 100
+
+
 def test_runners_share_what_is_ready_evenly(shard):
     attach(shard, "r1")
     attach(shard, "r2")

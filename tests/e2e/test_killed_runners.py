@@ -109,7 +109,6 @@ async def test_an_execution_that_never_survives_is_faulted_and_others_go_on(brit
     assert await brittle.completed(replay.id) == {}
 
 
-@pytest.mark.xfail(reason="nothing bounds a flow's share of the runners where it sets no `concurrency`")
 async def test_a_flow_whose_calls_all_hang_does_not_keep_a_quiet_one_waiting(brittle, gate):
     await given_an_execution_that_waits_for_an_answer(brittle, gate)
     await asyncio.gather(*(brittle.send("held", {}) for _ in range(600)))

@@ -12,6 +12,7 @@ from flowhook.errors import InternalError, UnavailableError
 from flowhook.model import JournalEntry, Status
 from router.dispatch.link import Completed, Outcome
 from router.dispatch.loader import CHUNK
+from router.scheduling.queues import FlowPolicy
 from router.storage.interface import Journaled
 
 
@@ -69,6 +70,7 @@ async def test_a_fresh_event_does_not_wait_for_a_slow_read(shard):
 
 async def test_what_is_read_at_a_time_is_bounded_and_waits_for_a_runner_that_takes_nothing_in(shard):
     count = 3 * CHUNK
+    shard.host.set_policy("a", FlowPolicy(concurrency=count))
     await shard.append("a", *(b"%d" % number for number in range(count)))
     shard.forget_payloads()
     link = shard.attach(credit=0)

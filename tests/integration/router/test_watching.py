@@ -58,7 +58,7 @@ async def test_clients_that_read_nothing_of_their_watches_hold_up_nobody(router,
     flows = flow_service_pb2_grpc.FlowServiceStub(connection)
     deaf = [executions.WatchExecutions(executions_pb.WatchExecutionsRequest()) for _ in range(20)]
     deaf += [flows.WatchFlows(flows_pb.WatchFlowsRequest()) for _ in range(20)]
-    async with attached(router, credit=200) as runner:
+    async with attached(router, credit=300) as runner:
         for _ in range(20):
             await asyncio.gather(*(client.ingest("hello", {}) for _ in range(10)))
         # in two parts: one flow gets no more than its share of a runner's places

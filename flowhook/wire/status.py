@@ -32,6 +32,12 @@ from flowhook.errors import (
 
 DOMAIN: Final = "flowhook"
 
+MAX_MESSAGE: Final = 512
+"""Bytes of a text in an error that travel."""
+
+MAX_FAULT_BYTES: Final = 4096
+"""Faults of flow files that travel, serialized. A status is sent as metadata, of which gRPC takes 8 KiB in all."""
+
 CODES: Final[Sequence[tuple[type[FlowhookError], grpc.StatusCode]]] = (
     (InvalidError, grpc.StatusCode.INVALID_ARGUMENT),
     (UnauthenticatedError, grpc.StatusCode.UNAUTHENTICATED),
@@ -60,17 +66,35 @@ def code_of(error: FlowhookError) -> grpc.StatusCode:
 
 def to_status(error: FlowhookError) -> status_pb2.Status:
     """Return an error as google.rpc.Status with ErrorInfo, and BadRequest where it has faults."""
-    details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=dict(error.metadata))]
-    packed = [_pack(detail) for detail in details]
+    packed = [_pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=dict(error.metadata)))]
     if isinstance(error, InvalidFlowError):
-        violations = [
-            error_details_pb2.BadRequest.FieldViolation(
-                field=f"{fault.file}:{fault.line}:{fault.key}", description=fault.cause
-            )
-            for fault in error.faults
-        ]
-        packed.append(_pack(error_details_pb2.BadRequest(field_violations=violations)))
-    return status_pb2.Status(code=code_of(error).value[0], message=error.message, details=packed)
+        packed.append(_pack(_violations(error.faults)))
+    return status_pb2.Status(code=code_of(error).value[0], message=_short(error.message), details=packed)
+
+
+def _violations(faults: Sequence[Fault]) -> error_details_pb2.BadRequest:
+    """Return faults as violations: as many as may travel, and how many there are beside."""
+    violations: list[error_details_pb2.BadRequest.FieldViolation] = []
+    left = MAX_FAULT_BYTES
+    for fault in faults:
+        violation = _violation(fault)
+        left -= violation.ByteSize()
+        if left < 0 and violations:
+            more = f"and {len(faults) - len(violations)} more faults"
+            violations.append(_violation(Fault(fault.file, 0, "", more)))
+            break
+        violations.append(violation)
+    return error_details_pb2.BadRequest(field_violations=violations)
+
+
+def _violation(fault: Fault) -> error_details_pb2.BadRequest.FieldViolation:
+    return error_details_pb2.BadRequest.FieldViolation(
+        field=f"{fault.file}:{fault.line}:{_short(fault.key)}", description=_short(fault.cause)
+    )
+
+
+def _short(text: str) -> str:
+    return text.encode()[:MAX_MESSAGE].decode(errors="ignore")
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: FlowhookError) -> NoReturn:

@@ -8,7 +8,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from flowhook.client import AsyncClient, channel
-from flowhook.errors import PermissionDeniedError, UnauthenticatedError
+from flowhook.errors import InvalidFlowError, PermissionDeniedError, UnauthenticatedError
 from router.services.access import scopes_for
 
 SERVICES = {f"flowhook.v1.{name}Service" for name in ("Ingest", "Flow", "Secret", "Execution", "Runner", "Cluster")}
@@ -96,3 +96,12 @@ async def test_every_method_of_every_service_asks_for_a_scope(router):
     for service in await listed_services(connection):
         assert scopes_for(f"/{service}/Any"), service
     await connection.close(None)
+
+
+async def test_many_faults_in_many_files_are_told_as_far_as_an_answer_can_hold_them(client):
+    bad = b"document: {dsl: 1.0.3, namespace: default, name: A B, version: x}\ndo: [{a: {set: {x: '${ env }'}}}]\n"
+    with pytest.raises(InvalidFlowError) as caught:
+        await client.flows.apply([bad] * 200)
+    first, *_, last = caught.value.faults
+    assert (first.file, first.line, first.key) == ("0", 1, "document.name")
+    assert last.cause.endswith("more faults")

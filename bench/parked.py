@@ -1,0 +1,252 @@
+"""Measures what waiting executions cost: the router's memory, its restart, and how late they are woken.
+
+Run: .venv/bin/python -m bench.parked [--executions 100000] [--spread 20]
+
+A runner of its own parks them all. Then the router is killed and started again, and the executions are due, evenly over
+`--spread` seconds; how late each comes to the runner is taken from the same machine's clock.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final, Self
+
+from flowhook import ids
+from flowhook.client import AsyncClient
+from flowhook.client.channel import connect
+from flowhook.config import RouterSettings
+from flowhook.model import Event
+from flowhook.process import Lifecycle
+from flowhook.v1 import ingest_service_pb2, ingest_service_pb2_grpc, runner_service_pb2_grpc
+from flowhook.v1 import runner_service_pb2 as pb
+from flowhook.wire import convert
+from router import app
+
+FLOW: Final = (
+    b"document: {dsl: 1.0.3, namespace: default, name: parked, version: 1.0.0}\ndo:\n  - keep: {set: {a: 1}}\n"
+)
+BODY: Final = json.dumps({"pad": "x" * 1000}).encode()
+BATCH: Final = 250
+CREDIT: Final = 1024
+MIB: Final = 1 << 20
+READY: Final = b"serving "
+MARGIN_SECONDS: Final = 15.0
+"""Between the restart and the first wake time, at the least."""
+
+
+class Router:
+    """A router as a process of its own."""
+
+    def __init__(self, process: asyncio.subprocess.Process, target: str, data_dir: Path) -> None:
+        self.process = process
+        self.target = target
+        self._data_dir = data_dir
+
+    def token(self, role: str) -> str:
+        """Return the token of a role."""
+        return (self._data_dir / f"{role}.token").read_text().strip()
+
+    @property
+    def memory(self) -> float:
+        """Resident memory in MiB."""
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / MIB
+
+
+@asynccontextmanager
+async def running_router(data_dir: Path) -> AsyncIterator[Router]:
+    """Start a router; kill it when the block is left."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bench.parked", "--serve", str(data_dir), stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None  # noqa: S101 - a pipe was asked for
+    try:
+        while not (line := await process.stdout.readline()).startswith(READY):
+            if not line:
+                raise RuntimeError("the router ended")
+        yield Router(process, line.removeprefix(READY).decode().strip(), data_dir)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
+
+
+async def serve(data_dir: Path) -> None:
+    """Be the router, and print its address."""
+    lifecycle = Lifecycle(name="router-1", role="router")
+    serving = asyncio.create_task(app.serve(RouterSettings(data_dir=data_dir, grpc_port=0), lifecycle))
+    ready = asyncio.create_task(lifecycle.ready.wait())
+    await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
+    print(READY.decode() + lifecycle.addresses["grpc"], flush=True)
+    await serving
+
+
+class Runner:
+    """A runner that does as little as possible."""
+
+    def __init__(self, router: Router) -> None:
+        self._channel = connect(router.target, router.token("runner"))
+        self._call: Any = runner_service_pb2_grpc.RunnerServiceStub(self._channel).Attach(None)
+        self._renewed = time.monotonic()
+
+    async def __aenter__(self) -> Self:
+        """Attach."""
+        await self._send(hello=pb.Hello(runner_id="bench", losses_explained=True))
+        await self._send(credit=pb.Credit(assignments=CREDIT))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Leave."""
+        self._call.cancel()
+        await self._channel.close(None)
+
+    async def assignments(self) -> AsyncIterator[pb.Assignment]:
+        """Yield work, and ask for as much again."""
+        while (message := await self._call.read()) and message is not None:
+            if time.monotonic() - self._renewed > 1:
+                self._renewed = time.monotonic()
+                await self._send(renewal=pb.Renewal())
+            found = message.assignments.assignments
+            for assignment in found:
+                yield assignment
+            if found:
+                await self._send(credit=pb.Credit(assignments=len(found)))
+
+    async def settle(self, outcomes: list[pb.Outcome]) -> None:
+        """Report how attempts ended."""
+        await self._send(outcomes=pb.OutcomeBatch(outcomes=outcomes))
+
+    async def _send(self, **message: Any) -> None:
+        await self._call.write(pb.AttachRequest(**message))
+
+
+async def ingest(router: Router, count: int) -> None:
+    """Have `count` events accepted."""
+    channel = connect(router.target, router.token("edge"))
+    stub = ingest_service_pb2_grpc.IngestServiceStub(channel)
+    slot = ids.slot_of("parked")
+    for _ in range(count // BATCH):
+        now_ms = time.time_ns() // 1_000_000
+        events = [
+            convert.event_to_proto(
+                Event(ids.mint(slot), "parked", now_ms, None, "", "POST", "", "", "application/json", (), BODY)
+            )
+            for _ in range(BATCH)
+        ]
+        response = await stub.IngestEvents(ingest_service_pb2.IngestEventsRequest(events=events))
+        assert all(result.HasField("accepted") for result in response.results)  # noqa: S101 - the benchmark is void
+    await channel.close(None)
+
+
+async def park_all(router: Router, count: int, first: float, spread: float) -> None:
+    """Park `count` executions, due evenly from `first` (Unix time) on over `spread` seconds."""
+    parked = 0
+    outcomes: list[pb.Outcome] = []
+    async with Runner(router) as runner:
+        async for assignment in runner.assignments():
+            wake_time = convert.timestamp(int((first + spread * parked / count) * 1000))
+            outcomes.append(pb.Outcome(lease=assignment.lease, parked=pb.Parked(wake_time=wake_time)))
+            parked += 1
+            if len(outcomes) >= BATCH or parked == count:
+                await runner.settle(outcomes)
+                outcomes = []
+            if parked == count:
+                break
+        await until_waiting(router, count)
+
+
+async def until_waiting(router: Router, count: int) -> None:
+    """Wait until as many executions wait."""
+    async with AsyncClient(router.target, token=router.token("admin")) as client:
+        while True:
+            text = (await client.cluster.processes())[0].metrics.decode()
+            waiting = next(line for line in text.splitlines() if line.startswith("flowhook_router_waiting"))
+            if float(waiting.split()[1]) == count:
+                return
+            await asyncio.sleep(0.2)
+
+
+async def fire(router: Router, count: int, first: float, spread: float) -> list[float]:
+    """Take all that is woken, and return how late each was, in seconds, ascending.
+
+    Which of them is due when is not asked: the n-th to come is compared with the n-th wake time.
+    """
+    late: list[float] = []
+    outcomes: list[pb.Outcome] = []
+    async with Runner(router) as runner:
+        async for assignment in runner.assignments():
+            late.append(time.time() - (first + spread * len(late) / count))
+            outcomes.append(pb.Outcome(lease=assignment.lease, completed=pb.Completed(output=b"{}")))
+            if len(outcomes) >= BATCH or len(late) == count:
+                await runner.settle(outcomes)
+                outcomes = []
+            if len(late) == count:
+                break
+    return sorted(late)
+
+
+async def bench(count: int, spread: float) -> dict[str, Any]:
+    """Run everything and return the figures."""
+    with tempfile.TemporaryDirectory(dir=".", prefix=".bench-") as folder:
+        data_dir = Path(folder)
+        began = time.monotonic()
+        async with running_router(data_dir) as router:
+            empty, empty_start = router.memory, time.monotonic() - began
+            async with AsyncClient(router.target, token=router.token("admin")) as client:
+                await client.flows.apply([FLOW])
+            began = time.monotonic()
+            await ingest(router, count)
+            accepted = time.monotonic() - began
+            # as long as accepting took, and then some, is enough to park them and to start again
+            first = time.time() + 3 * accepted + MARGIN_SECONDS
+            await park_all(router, count, first, spread)
+            parked, before = time.monotonic() - began - accepted, router.memory
+        began = time.monotonic()
+        async with running_router(data_dir) as router:
+            restart, after = time.monotonic() - began, router.memory
+            margin = first - time.time()
+            if margin < 0:
+                raise RuntimeError("parking took too long: executions were due before the router was back")
+            await asyncio.sleep(max(0.0, margin - 1))
+            late = await fire(router, count, first, spread)
+    return {
+        "executions": count,
+        "parked_per_second": round(count / parked),
+        "memory_empty_mib": round(empty, 1),
+        "memory_parked_mib": round(before, 1),
+        "memory_restarted_mib": round(after, 1),
+        "bytes_per_parked": round((after - empty) * MIB / count),
+        "start_empty_seconds": round(empty_start, 2),
+        "restart_seconds": round(restart, 2),
+        "due_per_second": round(count / spread),
+        "late_p50_ms": round(late[len(late) // 2] * 1000, 1),
+        "late_p99_ms": round(late[len(late) * 99 // 100] * 1000, 1),
+        "late_max_ms": round(late[-1] * 1000, 1),
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m bench.parked", description=__doc__)
+    parser.add_argument("--executions", type=int, default=100_000, help="rounded down to hundreds")
+    parser.add_argument("--spread", type=float, default=60.0, help="seconds over which they are due")
+    parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve is not None:
+        asyncio.run(serve(options.serve))
+    else:
+        print(json.dumps(asyncio.run(bench(options.executions // BATCH * BATCH, options.spread)), indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -107,10 +107,10 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         content = await self._state.content(original.seq)
         if content is None:
             raise _past_retention(original.id)
-        from_failed = request.start == pb.ReplayExecutionRequest.START_FAILED_TASK
-        resumes = resumption(original, content) if from_failed else None
         latest = request.revision == pb.ReplayExecutionRequest.REVISION_LATEST
         revision = await self._revision(original, latest=latest)
+        from_failed = request.start == pb.ReplayExecutionRequest.START_FAILED_TASK
+        resumes = resumption(original, content, revision) if from_failed else None
         event = envelope_pb2.Event.FromString(content.payload)
         event.id = ids.mint(ids.slot_of(original.flow_id))
         now_ms = self._now_ms()

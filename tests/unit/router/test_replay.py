@@ -4,38 +4,88 @@ from __future__ import annotations
 
 import pytest
 
-from flowhook.model import JournalEntry, WorkflowError
-from router.replay import before_failure
+from flowhook.errors import ConflictError
+from flowhook.model import JournalEntry, Status, WorkflowError
+from router.replay import before_failure, resumption
+from router.storage.interface import ExecutionContent, ExecutionRecord, Resumption
 
-AWAY = WorkflowError("about:blank", 503, "away")
+AWAY = WorkflowError("about:blank", 503, "away", "/do/1/b")
 
 
 def journal(*entries):
-    """Make entries of keys; those that begin with `!` failed."""
+    """Make entries of keys: `!` failed, `<` is a moment that was fixed, `>` one that came, anything else succeeded."""
+    outputs = {"<": b'{"until":5}', ">": b'{"over":6}'}
     return tuple(
-        JournalEntry(entry[1:], None, AWAY) if entry.startswith("!") else JournalEntry(entry, b"1") for entry in entries
+        JournalEntry(entry[1:], None, AWAY)
+        if entry[0] == "!"
+        else JournalEntry(entry.lstrip("<>"), outputs.get(entry[0], b"1"))
+        for entry in entries
     )
 
 
 @pytest.mark.parametrize(
     ("instance", "entries", "kept"),
     [
-        ("/do/1/b", ["/do/0/a#0", "!/do/1/b#0"], 1),
-        ("/do/1/b", ["/do/0/a#0", "!/do/1/b#0", "!/do/1/b#1", "!/do/1/b#2"], 1),
-        ("/do/1/b", ["!/do/0/a#0", "!/do/1/b#0"], 1),
-        ("/do/0/a", ["!/do/0/a#0"], 0),
-        ("/do/1/b", ["/do/0/a#0"], 1),
-        ("/do/1/b", ["/do/0/a#0", "/do/1/b#0"], 2),
-        ("/do/1/b", ["!/do/1/b#0", "/do/2/c#0"], 2),
-        ("", ["/do/0/a#0", "!/do/1/b#0"], 2),
-        ("/output", ["!/do/1/b#0"], 1),
-        ("/do/0/loop/for/do/0/call", ["/do/0/loop/for/3/do/0/call#0", "!/do/0/loop/for/4/do/0/call#0"], 1),
-        ("/do/0/loop/for/do/0/call", ["!/do/0/loop/for/4/do/1/other#0"], 1),
-        ("/do/1/b", [], 0),
-        ("/do/1/b", ["@", "!/do/1/b#0"], 1),
-        ("/do/1", ["!/do/1/b#0"], 1),
-        ("/do/1/b/do/0/c", ["!/do/1/b#0"], 1),
+        ("/do/1/b", ["/do/0/a#0", "!/do/1/b#0"], ["/do/0/a#0"]),
+        ("/do/1/b", ["!/do/0/a#0", "!/do/1/b#0"], ["!/do/0/a#0"]),
+        ("/do/1/b", ["/do/0/a#0", "/do/1/b#0"], ["/do/0/a#0", "/do/1/b#0"]),
+        ("/do/1/b", ["!/do/1/b#0", "/do/2/c#0"], ["!/do/1/b#0", "/do/2/c#0"]),
+        ("", ["/do/0/a#0", "!/do/1/b#0"], ["/do/0/a#0", "!/do/1/b#0"]),
+        ("/output", ["!/do/1/b#0"], ["!/do/1/b#0"]),
+        ("/do/1/b", [], []),
+        ("/do/1/b", ["@", "!/do/1/b#0"], ["@"]),
+        ("/do/1", ["!/do/1/b#0"], ["!/do/1/b#0"]),
+        # iterations are in the keys only
+        ("/do/0/loop/do/0/c", ["/do/0/loop/do/0/c[3]#0", "!/do/0/loop/do/0/c[4]#0"], ["/do/0/loop/do/0/c[3]#0"]),
+        # retries of the call and of a try around it begin anew
+        (
+            "/do/1/b",
+            ["/do/0/a#0", "!/do/1/b#0", "</do/1/b#0:retry", ">/do/1/b#0:retry", "!/do/1/b#0"],
+            ["/do/0/a#0"],
+        ),
+        ("/do/1/t/try/0/c", ["!/do/1/t/try/0/c#0", "/do/1/t#0:failed", "</do/1/t#0:retry", ">/do/1/t#0:retry"], []),
+        # those of others, and waits, stay
+        ("/do/1/b", [">/do/0/a#0:retry", "!/do/1/b#0"], [">/do/0/a#0:retry"]),
+        ("/do/1/b", ["</do/0/p#0:wait", ">/do/0/p#0:wait", "!/do/1/b#0"], ["</do/0/p#0:wait", ">/do/0/p#0:wait"]),
+        ("/do/1/f/fork/b", ["</do/1/f/fork/p#0:wait", "!/do/1/f/fork/b#0"], ["</do/1/f/fork/p#0:wait"]),
+        # limits that were running begin anew; one that was exceeded and caught stays
+        ("/do/1/b", ["</timeout#0", "</do/1/b#0:timeout", "/do/0/a#0", "!/do/1/b#0"], ["/do/0/a#0"]),
+        ("/do/1/b", ["</do/1/b#0:timeout", ">/do/1/b#0:timeout"], []),
+        ("/do", ["</timeout#0", "/do/0/a#0", ">/timeout#0"], ["/do/0/a#0"]),
+        (
+            "/do/2/c",
+            ["</do/0/a#0:timeout", ">/do/0/a#0:timeout", "/do/1/b#0", "!/do/2/c#0"],
+            ["</do/0/a#0:timeout", ">/do/0/a#0:timeout", "/do/1/b#0"],
+        ),
     ],
 )
-def test_failures_of_the_failed_task_at_the_end_are_left_out(instance, entries, kept):
-    assert before_failure(journal(*entries), instance) == journal(*entries)[:kept]
+def test_what_led_to_the_failure_is_left_out_and_nothing_else(instance, entries, kept):
+    assert before_failure(journal(*entries), instance) == journal(*kept)
+
+
+def record(status=Status.FAULTED, effect_scope=""):
+    return ExecutionRecord(1, "evt_1", "shop", 3, status, 1, 0, 5, AWAY, "", effect_scope)
+
+
+def content(*entries, start=0):
+    return ExecutionContent(b"", journal(*entries), None, None, start)
+
+
+def test_the_scope_of_keys_is_that_of_the_first_in_a_row_of_replays():
+    assert resumption(record(), content(), 3) == Resumption("evt_1")
+    assert resumption(record(effect_scope="evt_0"), content("@", "!/do/1/b#0", start=7), 3) == Resumption(
+        "evt_0", journal("@"), 7
+    )
+
+
+def test_a_snapshot_fits_the_revision_it_was_taken_on_only():
+    assert resumption(record(), content("/do/0/a#0"), 4).journal == journal("/do/0/a#0")
+    with pytest.raises(ConflictError) as caught:
+        resumption(record(), content("@"), 4)
+    assert caught.value.reason == "JOURNAL_COMPACTED"
+
+
+def test_what_completed_did_not_fail():
+    with pytest.raises(ConflictError) as caught:
+        resumption(record(Status.COMPLETED), content(), 3)
+    assert caught.value.reason == "EXECUTION_NOT_FAILED"

@@ -16,13 +16,14 @@ from router.storage.sqlite import open_sqlite
 
 
 class Clock:
-    """Monotonic seconds that tests can push ahead."""
+    """A clock that tests can push ahead, or set back."""
 
-    def __init__(self):
+    def __init__(self, read):
         self.ahead = 0.0
+        self._read = read
 
     def __call__(self):
-        return time.monotonic() + self.ahead
+        return self._read() + self.ahead
 
 
 class Faulty:
@@ -125,12 +126,13 @@ class Link:
 class RunningHost:
     """A host that runs, its storage, and shorthands."""
 
-    def __init__(self, storage, state, host, clock):
+    def __init__(self, storage, state, host, clock, wall):
         self.storage = storage
         self.state = state
         self.host = host
         self.core = host.core
         self.clock = clock
+        self.wall = wall
 
     async def append(self, flow_id="a", *payloads, **fields):
         events = [
@@ -159,7 +161,7 @@ class RunningHost:
 async def running_host(path, *, lease_seconds=6.0, reattach_seconds=2.0, max_attempts=5):
     storage = await open_sqlite(path / "flowhook.db")
     state = Faulty(await storage.own(0))
-    clock = Clock()
+    clock, wall = Clock(time.monotonic), Clock(time.time)
     core = Shard(
         epoch=state.epoch, lease_seconds=lease_seconds, max_attempts=max_attempts, reattach_seconds=reattach_seconds
     )
@@ -169,14 +171,14 @@ async def running_host(path, *, lease_seconds=6.0, reattach_seconds=2.0, max_att
         log_=storage.log(0),
         metrics=RouterMetrics(metrics.new_registry()),
         clock=clock,
-        now_ms=lambda: time.time_ns() // 1_000_000,
+        now_ms=lambda: int(wall() * 1000),
     )
     await host.recover()
     stop = asyncio.Event()
     running = asyncio.create_task(host.run(stop))
     await asyncio.sleep(0)
     try:
-        yield RunningHost(storage, state, host, clock)
+        yield RunningHost(storage, state, host, clock, wall)
     finally:
         state.away = False
         for gate in state.held.values():

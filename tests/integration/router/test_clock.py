@@ -1,0 +1,92 @@
+"""Waits end by the wall clock, however it is set and whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from support.shards import running_host
+
+from flowhook.errors import ConflictError
+from flowhook.model import Status
+from router.dispatch.link import Completed, Outcome, Parked
+
+
+@pytest.fixture
+async def shard(tmp_path):
+    async with running_host(tmp_path) as shard:
+        yield shard
+
+
+def now_ms():
+    return time.time_ns() // 1_000_000
+
+
+async def park(shard, link, wake_at_ms):
+    (delivery,) = await link.next()
+    await shard.host.settle(link, [Outcome(delivery.token, (), Parked(wake_at_ms))])
+    return delivery
+
+
+async def test_a_clock_that_is_set_ahead_ends_waits_within_a_second(shard):
+    await shard.append()
+    link = shard.attach()
+    await park(shard, link, now_ms() + 3_600_000)
+    shard.wall.ahead = 3600.0
+    began = time.monotonic()
+    await link.next()
+    assert time.monotonic() - began < 1
+
+
+async def test_a_clock_that_is_set_back_prolongs_no_other_wait_but_those_by_that_clock(shard):
+    (seq,) = await shard.append()
+    link = shard.attach()
+    await park(shard, link, now_ms() + 300)
+    shard.wall.ahead = -3600.0
+    (other,) = await shard.append()
+    assert (await link.next())[0].payload == b"payload"
+    assert shard.core.is_waiting(seq)
+    assert shard.core.attempt_of(other) == 1
+    shard.wall.ahead = 0.0
+    await link.next()
+    assert shard.core.attempt_of(seq) == 1
+
+
+async def test_an_earlier_wait_that_comes_later_ends_first(shard):
+    await shard.append("a", b"late", b"early")
+    link = shard.attach(credit=1)
+    await park(shard, link, now_ms() + 60_000)
+    shard.host.add_credit(link, 1)
+    early = await park(shard, link, now_ms() + 100)
+    shard.host.add_credit(link, 1)
+    (woken,) = await link.next()
+    assert (woken.payload, woken.attempt) == (early.payload, 1)
+
+
+async def test_a_wait_that_could_not_be_stored_is_stored_when_storage_is_back(shard):
+    (seq,) = await shard.append()
+    link = shard.attach()
+    (delivery,) = await link.next()
+    shard.state.away = True
+    settling = shard.host.settle(link, [Outcome(delivery.token, (), Parked(now_ms()))])
+    task = asyncio.ensure_future(settling)
+    await shard.state.refused.wait()
+    assert shard.core.is_waiting(seq)
+    shard.state.away = False
+    await task
+    (again,) = await link.next()
+    assert link.settled == [delivery.token]
+    await shard.host.settle(link, [Outcome(again.token, (), Completed(b"{}"))])
+    assert (await shard.record(seq)).status is Status.COMPLETED
+
+
+async def test_one_that_is_ending_is_not_suspended(shard):
+    (seq,) = await shard.append()
+    link = shard.attach()
+    (delivery,) = await link.next()
+    record = await shard.record(seq)
+    shard.core.take(delivery.token)
+    with pytest.raises(ConflictError):
+        await shard.host.suspend(record.id)
+    shard.core.ended(seq)

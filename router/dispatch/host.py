@@ -96,6 +96,7 @@ class ShardHost:
         self._draining = False
         self._closing = False
         self._storing: Counter[RunnerLink] = Counter()
+        self._suspending: set[int] = set()
         self._concluded = asyncio.Event()
         self._loader = Loader(
             core=core, state=state, spawn=self._spawn, wake=self.wake, lost=self._lost, fault=self._fault
@@ -395,18 +396,31 @@ class ShardHost:
             UnavailableError: storage can't serve.
         """
         record = await self.find(execution_id)
+        await self._on_record(record.seq)
         if self._core.is_suspended(record.seq):
-            return record
+            return await self.find(execution_id)
         withdrawn = None if record.status.ended else self._core.suspend(record.seq, record.flow_id)
         if withdrawn is None:
             raise ConflictError(f"{execution_id} has ended already", reason="EXECUTION_ENDED")
         self._started.pop(record.seq, None)
         self._payloads.pop(record.seq)
         self._revoke(withdrawn.lease, "EXECUTION_SUSPENDED")
-        await self._outlive(self._write([storage.Suspended(record.seq, withdrawn.attempts)]))
-        self.wake()
-        self.watchers.changed([record.seq])
+        self._suspending.add(record.seq)
+        await self._outlive(self._suspend(record.seq, withdrawn.attempts))
         return await self.find(execution_id)
+
+    async def _suspend(self, seq: int, attempts: int) -> None:
+        await self._write([storage.Suspended(seq, attempts)])
+        self._suspending.discard(seq)
+        self._concluded.set()
+        self.wake()
+        self.watchers.changed([seq])
+
+    async def _on_record(self, seq: int) -> None:
+        """Wait until what an execution was doing last is stored, lest what it does next overtake it."""
+        while seq in self._suspending or self._core.is_changing(seq):
+            self._concluded.clear()
+            await self._concluded.wait()
 
     async def resume(self, execution_id: str) -> storage.ExecutionRecord:
         """Have a suspended execution worked on again.
@@ -417,6 +431,7 @@ class ShardHost:
             UnavailableError: storage can't serve.
         """
         record = await self.find(execution_id)
+        await self._on_record(record.seq)
         if not self._core.is_suspended(record.seq):
             raise ConflictError(f"{execution_id} is not suspended: {record.status}", reason="EXECUTION_NOT_SUSPENDED")
         await self._outlive(self._resume(record))

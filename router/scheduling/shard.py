@@ -249,6 +249,10 @@ class Shard:
         """Whether an execution waits, or is about to."""
         return seq in self._waits or seq in self._parking
 
+    def is_changing(self, seq: int) -> bool:
+        """Whether what became of an execution's lease is yet to be stored, and it did not end."""
+        return seq in self._returning or seq in self._parking
+
     def is_suspended(self, seq: int) -> bool:
         """Whether an operator suspended an execution."""
         return seq in self._suspended

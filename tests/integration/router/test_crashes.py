@@ -29,23 +29,35 @@ STEPS = 3
 SENDERS = 4
 
 
+def free_port():
+    """Return a port that nobody gets by chance while the router is down: one the system does not give out itself."""
+    while True:
+        port = random.randint(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+
+
 class RouterProcess:
     """A router on one port and one data directory, however often it is killed."""
 
     def __init__(self, data_dir):
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            port = server.getsockname()[1]
+        port = free_port()
         self.target = f"127.0.0.1:{port}"
         self.data_dir = data_dir
         self._environment = os.environ | {"FLOWHOOK_DATA_DIR": str(data_dir), "FLOWHOOK_GRPC_PORT": str(port)}
+        self._log = Path(data_dir, "router.log").open("ab")  # noqa: SIM115 - as long as the test
         self.process = None
+
+    def close(self):
+        self._log.close()
 
     async def start(self):
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", "cli", "router", env=self._environment, stderr=asyncio.subprocess.DEVNULL
+            sys.executable, "-P", "-m", "cli", "router", env=self._environment, stdout=self._log, stderr=self._log
         )
 
     async def kill(self):
+        assert self.process.returncode is None, Path(self.data_dir, "router.log").read_text()[-2000:]
         self.process.kill()
         await self.process.wait()
 
@@ -215,3 +227,4 @@ async def test_a_router_that_is_killed_again_and_again_forgets_nothing(tmp_path)
         assert world.performed >= len(senders.acknowledged) * STEPS > 0
     finally:
         await router.kill()
+        router.close()

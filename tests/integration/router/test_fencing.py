@@ -8,7 +8,7 @@ import pytest
 from support.shards import running_host
 
 from flowhook.model import JournalEntry, Status
-from router.dispatch.link import Checkpoint, Completed, Outcome, Released
+from router.dispatch.link import Checkpoint, Completed, Outcome, Parked, Released
 
 
 @pytest.fixture
@@ -176,3 +176,34 @@ async def test_a_lease_lost_before_a_restart_is_not_adopted_after_it(tmp_path):
     async with running_host(tmp_path) as shard:
         assert shard.attach("r1", held=[cut_off.token]).kept == []
         assert shard.attach("r2", held=[next_one.token]).kept == []
+
+
+@pytest.mark.parametrize("then", ["suspend", "resume"])
+async def test_a_suspension_is_on_record_before_anybody_is_told_and_before_it_is_lifted(shard, then):
+    (seq,) = await shard.append()
+    execution_id = (await shard.record(seq)).id
+    shard.state.away = True
+    calls = [asyncio.create_task(shard.host.suspend(execution_id))]
+    await shard.state.refused.wait()
+    calls.append(asyncio.create_task(getattr(shard.host, then)(execution_id)))
+    _, pending = await asyncio.wait(calls, timeout=0.1)
+    assert len(pending) == 2
+    shard.state.away = False
+    await asyncio.gather(*calls)
+    expected = Status.SUSPENDED if then == "suspend" else Status.PENDING
+    assert (await shard.record(seq)).status is expected
+
+
+async def test_a_suspension_does_not_overtake_what_came_before_it(shard):
+    (seq,) = await shard.append()
+    link = shard.attach()
+    (delivery,) = await link.next()
+    shard.state.away = True
+    parking = asyncio.create_task(shard.host.settle(link, [Outcome(delivery.token, (), Parked(None))]))
+    await shard.state.refused.wait()
+    suspending = asyncio.create_task(shard.host.suspend((await shard.record(seq)).id))
+    await asyncio.sleep(0.05)
+    shard.state.away = False
+    await parking
+    assert (await suspending).status is Status.SUSPENDED
+    assert (await shard.record(seq)).status is Status.SUSPENDED

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from flowhook import limits, logs
 from flowhook.document import FlowDocument, load_definition
-from flowhook.errors import UnavailableError
+from flowhook.errors import InternalError, UnavailableError
 from flowhook.model import Flow
 from flowhook.order_key import OrderKey, compile_order_key
 from router.scheduling.queues import FlowPolicy
@@ -107,6 +108,7 @@ class FlowTable:
         """Return a flow, read from the registry unless it is in memory; None when there is none.
 
         Raises:
+            InternalError: this version can't read its definition (`FLOW_UNREADABLE`).
             UnavailableError: storage can't serve.
         """
         async with self._reading:
@@ -123,11 +125,12 @@ class FlowTable:
         """
         self._told = self._seen = await self._registry.revision()
         for flow_id, revision in unfinished.items():
-            if await self._read(flow_id) is None:
-                flow = await self._registry.get_flow(flow_id, revision=revision)
-                if flow is not None:
-                    self._policies.set_policy(flow_id, _policy(flow, load_definition(flow.definition)))
-                    self._policies.retire(flow_id)
+            with suppress(InternalError):
+                if await self._read(flow_id) is None:
+                    flow = await self._registry.get_flow(flow_id, revision=revision)
+                    if flow is not None:
+                        self._policies.set_policy(flow_id, _policy(flow, _read_definition(flow)))
+                        self._policies.retire(flow_id)
 
     async def follow(self) -> None:
         """Put changes in force until cancelled."""
@@ -151,7 +154,8 @@ class FlowTable:
             while self._seen < self._told:
                 changes = await self._registry.changes(after_revision=self._seen)
                 for flow_id in {change.flow_id for change in changes if change.flow_id}:
-                    await self._read(flow_id)
+                    with suppress(InternalError):
+                        await self._read(flow_id)
                 self._seen = changes[-1].revision
 
     def _on_change(self, revision: int) -> None:
@@ -165,7 +169,12 @@ class FlowTable:
             self._entries.pop(flow_id, None)
             self._policies.retire(flow_id)
             return None
-        document = load_definition(flow.definition)
+        try:
+            document = _read_definition(flow)
+        except InternalError:
+            self._entries.pop(flow_id, None)
+            self._policies.set_policy(flow_id, FlowPolicy(paused=flow.paused))
+            raise
         entry = self._entry(flow, document)
         self._entries[flow_id] = entry
         self._entries.move_to_end(flow_id)
@@ -193,6 +202,15 @@ class FlowTable:
             bucket=bucket,
             order_key=None if order_by is None else compile_order_key(order_by),
         )
+
+
+def _read_definition(flow: Flow) -> FlowDocument:
+    try:
+        return load_definition(flow.definition)
+    except (ValueError, TypeError, KeyError):
+        # of a version that is not compatible: one flow's trouble, which must not become the router's
+        log.error("a stored flow can't be read", flow=flow.id, revision=flow.revision)  # noqa: TRY400 - the rest is its author's
+        raise InternalError("this version can't read the flow", reason="FLOW_UNREADABLE") from None
 
 
 def _policy(flow: Flow, document: FlowDocument) -> FlowPolicy:

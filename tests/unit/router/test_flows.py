@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from flowhook.document import canonical, parse
-from flowhook.errors import UnavailableError
+from flowhook.errors import InternalError, UnavailableError
 from router.flows import FlowTable, TokenBucket
 from router.scheduling.queues import FlowPolicy
 from router.storage.interface import FlowDraft
@@ -165,6 +165,20 @@ async def test_what_a_deleted_flow_left_keeps_its_limits_over_a_restart(registry
     await registry.delete_flow("shop")
     await FlowTable(registry, policies=policies, clock=lambda: 0.0).start({"shop": 1, "never-there": 1})
     assert policies.now["shop"] == FlowPolicy(concurrency=2, retired=True)
+
+
+async def test_a_flow_that_can_not_be_read_troubles_no_other(table, registry, policies):
+    await registry.apply_flows([FlowDraft("odd", b"x", b'{"document": 1}', has_webhook=False)], now_ms=1)
+    await apply(registry)
+    await table.catch_up()
+    assert (await table.load("shop")).revision == 1
+    with pytest.raises(InternalError) as caught:
+        await table.load("odd")
+    assert caught.value.reason == "FLOW_UNREADABLE"
+    await registry.set_paused("odd", paused=True)
+    await table.catch_up()
+    assert policies.now["odd"].paused
+    await FlowTable(registry, policies=policies, clock=lambda: 0.0).start({"odd": 1, "shop": 1})
 
 
 async def test_the_table_is_bounded(table, registry):

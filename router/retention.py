@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from flowhook import logs
-from flowhook.errors import UnavailableError
+from flowhook.errors import InternalError, UnavailableError
 from router.storage.interface import ShardState
 
 SWEEP_SECONDS: Final = 60.0
@@ -30,7 +30,7 @@ async def expire_forever(state: ShardState, *, retention_seconds: float, now_ms:
             while step := await state.expire(ended_before_ms=now_ms() - int(retention_seconds * 1000), limit=STEP):
                 removed += step
                 await asyncio.sleep(STEP_SECONDS)
-        except UnavailableError as error:
+        except (UnavailableError, InternalError) as error:
             log.warning("sweep failed", reason=error.reason)
         if removed:
             log.info("executions past retention removed", executions=removed)

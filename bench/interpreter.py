@@ -75,7 +75,7 @@ def execute(batch: bytes, program: Program, link: session.Session) -> int:
     for assignment in incoming.assignments:
         event = convert.event_from_bytes(assignment.event)
         workflow = Workflow(event.id, program.definition, workflow_input(event), event.receive_time_ms, lambda: 0)
-        step = Run(program, workflow).start()
+        step = Run(program, workflow).start().ending
         if not isinstance(step, Completed):
             raise TypeError(step)
         link.finish(assignment.lease, session.Completed(step.output))

@@ -27,6 +27,7 @@ from flowhook.expressions import ExpressionTypeError, InvalidExpression, is_expr
 from flowhook.expressions.paths import Accessor, compile_accessor
 from runner.guard.record import Record
 from runner.interpreter import data as json
+from runner.interpreter.clock import calls_now
 from runner.interpreter.errors import ExpressionFailed, SchemaViolated, TaskFault
 from runner.interpreter.ports import Template, Validator
 from runner.interpreter.redaction import MASK, redact
@@ -35,6 +36,7 @@ from runner.interpreter.scope import Scope
 PROGRAM_CACHE: Final = 2048
 """Compiled programs that are kept, the most recently used ones; about 10 KB each."""
 
+_NOW: Final = "__now"
 _VARIABLE: Final = re.compile(r"\$\s*([A-Za-z_][A-Za-z0-9_]*)")
 _VALUE_IN_MESSAGE: Final = re.compile(r"\(.*\)", re.DOTALL)
 
@@ -102,6 +104,10 @@ class Evaluator:
             ExpressionFailed: jq refused the program or raised.
         """
         bound = {name: scope.lookup(name) for name in names if scope.defines(name)} if names else {}
+        variables = tuple(bound)
+        looks = calls_now(source)
+        if looks:
+            bound[_NOW] = scope.now_ms / 1000
         try:
             text = json.encode([data, bound] if bound else [data]).decode()
         except TaskFault as problem:
@@ -110,7 +116,7 @@ class Evaluator:
         if record is not None:
             record.begin(scope.instance)
         try:
-            return self._compiled(source, tuple(bound)).input_text(text).first()
+            return self._compiled(source, variables, looks=looks).input_text(text).first()
         except StopIteration:
             return None
         except ValueError as problem:
@@ -119,10 +125,12 @@ class Evaluator:
             if record is not None:
                 record.end()
 
-    def _compiled(self, source: str, names: tuple[str, ...]) -> Any:
+    def _compiled(self, source: str, names: tuple[str, ...], *, looks: bool) -> Any:
         bindings = "".join(f"($__given.{name}) as ${name} | " for name in names)
+        if looks:  # the same time in every replay
+            bindings += f"def now: $__given.{_NOW}; "
         # the newlines end a comment that the author may have left open
-        wrapped = f".[1] as $__given | {bindings}.[0] | (\n{source}\n)" if names else f".[0] | (\n{source}\n)"
+        wrapped = f".[1] as $__given | {bindings}.[0] | (\n{source}\n)" if bindings else f".[0] | (\n{source}\n)"
         programs = self._programs
         program = programs.get(wrapped)
         if program is None:

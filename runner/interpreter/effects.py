@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-from flowhook.model import WorkflowError
+from flowhook.model import JournalEntry, WorkflowError
 
 
 @dataclass(frozen=True, slots=True)
 class Perform:
-    """Call a function, then `Run.resume` with its `Result`.
+    """Call a function, then `Run.resume` with its key and its `Result`.
 
     Attributes:
         key: identity of the effect within the execution, for its journal entry and its Idempotency-Key.
@@ -21,6 +21,7 @@ class Perform:
         timeout: seconds the task may take; None: the component's own default.
         catchable: whether something in the flow may catch the failure of this effect: such failures are journaled,
             so that a replay takes the same way.
+        retried: whether a transient failure of this effect is followed by another try: it is journaled, too.
         discreet: whether the flow has secrets: of a URL, no more than the origin may show then, for messengers and
             others take the path for a credential.
         secrets: those of the flow, as `$secrets` has them: no error of the effect may show a value of theirs.
@@ -32,13 +33,9 @@ class Perform:
     instance: str
     timeout: float | None = None
     catchable: bool = False
+    retried: bool = False
     discreet: bool = False
     secrets: Mapping[str, Any] = field(default_factory=dict, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Enough for now: let others run, then `Run.resume` with None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +52,54 @@ class Faulted:
     error: WorkflowError
 
 
-Step = Perform | Pause | Completed | Faulted
-"""What comes next in an execution."""
-
-
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How an effect ended: `output` as JSON (at most `limits.MAX_RESULT_BYTES`), or an error."""
+    """How an effect ended: `output` as JSON (at most `limits.MAX_RESULT_BYTES`), or an error.
+
+    Attributes:
+        retry_after_ms: how long whoever failed asks to be left alone; not journaled.
+    """
 
     output: bytes | None
     error: WorkflowError | None = None
+    retry_after_ms: int = 0
 
 
-PAUSE = Pause()
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One more entry for the journal.
+
+    Attributes:
+        entry: to be appended.
+        compacts: the entries before this one are needed no more.
+        binding: it has to be durable before the next effect starts.
+    """
+
+    entry: JournalEntry
+    compacts: bool = False
+    binding: bool = True
+
+
+@dataclass(slots=True)
+class Turn:
+    """What came of one call of `Run.start`, `Run.resume` or `Run.go_on`.
+
+    Attributes:
+        ending: the execution ended; then nothing else counts.
+        writes: for the journal, in order.
+        perform: effects that are wanted from now on.
+        cancel: keys of effects that are wanted no more, whatever comes of them.
+        paused: there is more to do: let others run, then `Run.go_on`.
+        wake_at_ms: earliest moment that something waits for: `Run.go_on` then.
+    """
+
+    ending: Completed | Faulted | None = None
+    writes: Sequence[Write] = ()
+    perform: Sequence[Perform] = ()
+    cancel: Sequence[str] = ()
+    paused: bool = False
+    wake_at_ms: int | None = None
+
+
+SNAPSHOT_KEY: Final = "@"
+"""Key of the entries that compact a journal; what they hold is the interpreter's own affair."""

@@ -29,6 +29,8 @@ class Kind(StrEnum):
 USED_SECRETS: Final = "/use/secrets"
 """Instance of an error about secrets that came before any task."""
 
+_EARLIER_BASE: Final = "https://serverlessworkflow.io/dsl/errors/types/"
+
 _DEFAULTS: Final[dict[Kind, tuple[int, str]]] = {
     Kind.CONFIGURATION: (400, "Configuration Error"),
     Kind.VALIDATION: (400, "Validation Error"),
@@ -52,7 +54,11 @@ class TaskFault(Exception):  # noqa: N818 - the DSL's word for a task that ends 
         """Return the fault with the task it comes from, unless that is known already."""
         if self.error.instance:
             return self
-        return TaskFault(dataclasses.replace(self.error, instance=instance))
+        return type(self)(dataclasses.replace(self.error, instance=instance))
+
+
+class Exhausted(TaskFault):
+    """An execution came to one of its bounds; nothing catches that, or it would go on beyond them."""
 
 
 class ExpressionFailed(Exception):  # noqa: N818 - names what happened; the interpreter makes it a TaskFault
@@ -79,6 +85,11 @@ def error(kind: Kind, detail: str, *, status: int | None = None, instance: str =
 def fault(kind: Kind, detail: str, *, status: int | None = None, instance: str = "") -> TaskFault:
     """Return an error of a standard type, ready to be raised; see `error`."""
     return TaskFault(error(kind, detail, status=status, instance=instance))
+
+
+def standard_type(kind: str) -> str:
+    """Return an error type, a standard one by its present name: the conformance kit still uses the earlier one."""
+    return ERROR_TYPE_BASE + kind.removeprefix(_EARLIER_BASE) if kind.startswith(_EARLIER_BASE) else kind
 
 
 def shorten(text: str) -> str:

@@ -22,6 +22,9 @@ class Template(Protocol):
         ...
 
 
+Duration = int | Template
+"""Milliseconds, or what evaluates to a duration as the DSL writes them."""
+
 Validator = Callable[[Any, Scope], None]
 """Checks data; raises SchemaViolated."""
 

@@ -10,8 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from runner.interpreter import uri_template
-from runner.interpreter.ports import Compiler, Template, Validator
+from flowhook.document.duration import parse_duration
+from flowhook.expressions import is_expression
+from runner.interpreter import retrying, uri_template
+from runner.interpreter.clock import looks_at_clock
+from runner.interpreter.errors import standard_type
+from runner.interpreter.ports import Compiler, Duration, Template, Validator
+from runner.interpreter.retrying import Retry
 
 CONTINUE: Final = "continue"
 EXIT: Final = "exit"
@@ -34,7 +39,9 @@ class Node:
         pointer: JSON Pointer of the task in the document.
         definition: the task as written, for `$task.definition`.
         then: flow directive after the task.
-        plain: nothing surrounds the task itself: no condition, no transformation, no schema.
+        timeout: that the task has.
+        looks_at_clock: whether an expression of the task itself reads the time.
+        plain: nothing surrounds the task itself: no condition, no transformation, no schema, no time.
     """
 
     name: str
@@ -45,11 +52,33 @@ class Node:
     output: Flow
     export: Flow
     then: str
+    timeout: Duration | None
+    looks_at_clock: bool
     plain: bool = field(init=False)
 
     def __post_init__(self) -> None:
         nothing = Flow()
-        self.plain = self.condition is None and all(flow == nothing for flow in (self.input, self.output, self.export))
+        self.plain = (
+            self.condition is None
+            and self.timeout is None
+            and not self.looks_at_clock
+            and all(flow == nothing for flow in (self.input, self.output, self.export))
+        )
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """What the task runs."""
+        return ()
+
+    @property
+    def asks(self) -> bool:
+        """Whether the task may ask for anything from outside: an effect, the time, a wait."""
+        return self.looks_at_clock or any(node.asks for block in self.blocks for node in block.nodes)
+
+    @property
+    def waits(self) -> bool:
+        """Whether the task is written to wait."""
+        return any(node.waits for block in self.blocks for node in block.nodes)
 
 
 @dataclass(slots=True)
@@ -80,6 +109,11 @@ class DoNode(Node):
 
     block: Block
 
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """What the task runs."""
+        return (self.block,)
+
 
 @dataclass(slots=True)
 class RaiseNode(Node):
@@ -95,14 +129,120 @@ class CallNode(Node):
 
     Attributes:
         arguments: `with`, evaluated as one template.
+        retry: policy for failures that are transient and that nothing catches.
         endpoint: for `http`, when its endpoint is written as a literal: fills its `{variables}` from the input.
         authenticates: whether the endpoint has an authentication policy.
     """
 
     function: str
     arguments: Template
+    retry: Retry | None
     endpoint: uri_template.Expand | None
     authenticates: bool
+
+    @property
+    def asks(self) -> bool:
+        """See `Node`."""
+        return True
+
+
+@dataclass(slots=True)
+class FunctionNode(Node):
+    """Runs a task of `use.functions` on what `arguments` evaluates to."""
+
+    arguments: Template
+    block: Block
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """See `Node`."""
+        return (self.block,)
+
+
+@dataclass(slots=True)
+class WaitNode(Node):
+    """Lets time pass."""
+
+    duration: Duration
+
+    @property
+    def asks(self) -> bool:
+        """See `Node`."""
+        return True
+
+    @property
+    def waits(self) -> bool:
+        """See `Node`."""
+        return True
+
+
+@dataclass(slots=True)
+class ForNode(Node):
+    """Runs a block for each item of what `items` evaluates to, for as long as `going` is true.
+
+    Attributes:
+        each: name of the variable that holds the item.
+        at: name of the variable that holds its index.
+    """
+
+    each: str
+    at: str
+    items: Template
+    going: Template | None
+    block: Block
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """See `Node`."""
+        return (self.block,)
+
+
+@dataclass(slots=True)
+class ForkNode(Node):
+    """Runs branches, blocks of one task each, concurrently; with `compete` the first to succeed wins."""
+
+    branches: tuple[Block, ...]
+    compete: bool
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """See `Node`."""
+        return self.branches
+
+
+@dataclass(frozen=True, slots=True)
+class Catch:
+    """What a `try` catches and what it does then.
+
+    Attributes:
+        filters: members of the error that have to be equal; `type` is a standard one, if it means one.
+        name: of the variable that holds the error.
+    """
+
+    filters: Mapping[str, Any]
+    name: str
+    when: Template | None
+    except_when: Template | None
+    retry: Retry | None
+    block: Block | None
+
+
+@dataclass(slots=True)
+class TryNode(Node):
+    """Runs a block and catches its errors."""
+
+    block: Block
+    catch: Catch
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """See `Node`."""
+        return (self.block,) if self.catch.block is None else (self.block, self.catch.block)
+
+    @property
+    def waits(self) -> bool:
+        """See `Node`."""
+        return self.catch.retry is not None or any(node.waits for block in self.blocks for node in block.nodes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +263,9 @@ class Program:
     output: Flow
     secrets: tuple[str, ...]
     """Names under `use.secrets`: what `$secrets` holds."""
+    timeout: Duration | None = None
+    input_looks_at_clock: bool = False
+    output_looks_at_clock: bool = False
 
 
 def compile_program(definition: Mapping[str, Any], compiler: Compiler) -> Program:
@@ -144,6 +287,9 @@ class _Builder:
         self._definition = definition
         self._compiler = compiler
         self._use: Mapping[str, Any] = definition.get("use") or {}
+        self._functions: dict[str, Block] = {}
+        retry = (definition.get("execution") or {}).get("retry")
+        self._retry = retrying.DEFAULT if retry is None else self._policy(retry)
 
     def program(self) -> Program:
         """Return the whole."""
@@ -154,6 +300,9 @@ class _Builder:
             block=self._block(definition["do"], "/do"),
             output=self._flow(definition.get("output"), "as"),
             secrets=tuple(self._use.get("secrets") or ()),
+            timeout=self._timeout(definition.get("timeout")),
+            input_looks_at_clock=looks_at_clock(definition.get("input") or {}),
+            output_looks_at_clock=looks_at_clock(definition.get("output") or {}),
         )
 
     def _block(self, items: Sequence[Mapping[str, Any]], pointer: str) -> Block:
@@ -174,18 +323,26 @@ class _Builder:
             "output": self._flow(task.get("output"), "as"),
             "export": self._flow(task.get("export"), "as"),
             "then": task.get("then") or CONTINUE,
+            "timeout": self._timeout(task.get("timeout")),
+            "looks_at_clock": looks_at_clock(task),
         }
         match task:
             case {"set": value}:
                 return SetNode(**common, value=self._compiler.template(value))
             case {"switch": cases}:
                 return SwitchNode(**common, cases=self._cases(cases))
+            case {"call": function} if function in self._use.get("functions", ()):
+                arguments = self._compiler.template(task.get("with") or {})
+                return FunctionNode(**common, arguments=arguments, block=self._function(function))
             case {"call": function}:
                 arguments, policy = self._arguments(function, task.get("with") or {})
                 return CallNode(
                     **common,
                     function=function,
                     arguments=self._compiler.template(arguments),
+                    retry=self._policy(task["metadata"]["retry"])
+                    if "retry" in task.get("metadata", ())
+                    else self._retry,
                     endpoint=_literal_endpoint(arguments) if function == "http" else None,
                     authenticates=policy is not None,
                 )
@@ -193,8 +350,29 @@ class _Builder:
                 named = self._use["errors"][error] if isinstance(error, str) else error
                 kind = uri_template.compile_uri(named["type"])
                 return RaiseNode(**common, value=self._compiler.template(named), kind=kind)
+            case {"for": loop, "do": items}:
+                going = task.get("while")
+                return ForNode(
+                    **common,
+                    each=loop.get("each") or "item",
+                    at=loop.get("at") or "index",
+                    items=self._compiler.expression(loop["in"]),
+                    going=None if going is None else self._compiler.expression(going),
+                    block=self._block(items, f"{pointer}/do"),
+                )
             case {"do": items}:
                 return DoNode(**common, block=self._block(items, f"{pointer}/do"))
+            case {"wait": duration}:
+                return WaitNode(**common, duration=self._duration(duration))
+            case {"try": items, "catch": catch}:
+                block = self._block(items, f"{pointer}/try")
+                return TryNode(**common, block=block, catch=self._catch(catch, f"{pointer}/catch"))
+            case {"fork": fork}:
+                return ForkNode(
+                    **common,
+                    branches=self._branches(fork["branches"], f"{pointer}/fork/branches"),
+                    compete=bool(fork.get("compete")),
+                )
         raise ValueError(f"{pointer}: no kind of task that this version executes")
 
     def _arguments(self, function: str, arguments: Mapping[str, Any]) -> tuple[Mapping[str, Any], Any]:
@@ -206,6 +384,67 @@ class _Builder:
         if "use" in policy:
             policy = self._use["authentications"][policy["use"]]
         return {**arguments, "endpoint": {**endpoint, "authentication": policy}}, policy
+
+    def _branches(self, items: Sequence[Mapping[str, Any]], pointer: str) -> tuple[Block, ...]:
+        nodes = self._block(items, pointer).nodes
+        return tuple(Block((node,), {node.name: 0}) for node in nodes)
+
+    def _function(self, name: str) -> Block:
+        """Return a function of the workflow's own, as a block of one task that its calls share."""
+        block = self._functions.get(name)
+        if block is None:
+            node = self._node(name, self._use["functions"][name], f"/use/functions/{_escape(name)}")
+            block = self._functions[name] = Block((node,), {name: 0})
+        return block
+
+    def _catch(self, catch: Mapping[str, Any], pointer: str) -> Catch:
+        filters = dict((catch.get("errors") or {}).get("with") or {})
+        if "type" in filters:
+            filters["type"] = standard_type(filters["type"])
+        if "details" in filters:
+            filters["detail"] = filters.pop("details")
+        retry, tasks = catch.get("retry"), catch.get("do")
+        return Catch(
+            filters=filters,
+            name=catch.get("as") or "error",
+            when=self._optional(catch.get("when")),
+            except_when=self._optional(catch.get("exceptWhen")),
+            retry=None if retry is None else self._policy(retry),
+            block=None if tasks is None else self._block(tasks, f"{pointer}/do"),
+        )
+
+    def _policy(self, policy: Mapping[str, Any] | str) -> Retry:
+        if isinstance(policy, str):
+            policy = self._use["retries"][policy]
+        limit, jitter, backoff = policy.get("limit") or {}, policy.get("jitter"), policy.get("backoff") or {}
+        attempt = limit.get("attempt") or {}
+        increment = (backoff.get("linear") or {}).get("increment")
+        return Retry(
+            when=self._optional(policy.get("when")),
+            except_when=self._optional(policy.get("exceptWhen")),
+            delay=self._duration(policy.get("delay", {"seconds": 0})),
+            backoff=next(iter(backoff), "constant"),
+            increment=None if increment is None else self._duration(increment),
+            jitter=None if jitter is None else (self._duration(jitter["from"]), self._duration(jitter["to"])),
+            count=attempt.get("count"),
+            attempt_duration=None if "duration" not in attempt else self._duration(attempt["duration"]),
+            duration=None if "duration" not in limit else self._duration(limit["duration"]),
+        )
+
+    def _timeout(self, timeout: Mapping[str, Any] | str | None) -> Duration | None:
+        if timeout is None:
+            return None
+        if isinstance(timeout, str):
+            timeout = self._use["timeouts"][timeout]
+        return self._duration(timeout["after"])
+
+    def _duration(self, duration: Any) -> Duration:
+        if is_expression(duration):
+            return self._compiler.expression(duration)
+        return round(parse_duration(duration) * 1000)
+
+    def _optional(self, expression: Any) -> Template | None:
+        return None if expression is None else self._compiler.expression(expression)
 
     def _cases(self, items: Sequence[Mapping[str, Any]]) -> tuple[Case, ...]:
         cases = []

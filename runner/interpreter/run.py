@@ -1,34 +1,117 @@
-"""One execution: `start`, then `resume` with what each step asked for, until it has completed or faulted.
+"""One execution: `start`, then `resume` with the result of each effect, and `go_on`, until a turn has its ending.
 
-No I/O and no clock of its own. With a journal, effects that it records are answered from it, in order; an effect that
-the journal does not expect faults the execution instead of guessing.
+No I/O. A *fiber* is a generator of `tasks` that runs concurrently with others; it stops at a request (`requests`).
+Only when all fibers have stopped does something come in from outside: one result, one look at the clock, one moment
+that has come. Each is an entry of the journal, and so the order of entries decides every race. A replay brings in what
+the journal has, in that order, and comes to the same state; what fits no request is a fault, not a guess.
+
+::
+
+    ready --run--> stopped --the journal has more: its next entry-----------------------+
+      ^              |                                                                  |
+      |              +--else: a result that came, a look at the clock, a moment: write--+
+      +---------------------------------------------------------------------------------+
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from flowhook import limits
+import orjson
+
 from flowhook.model import JournalEntry
 from runner.interpreter import data as json
-from runner.interpreter.effects import Completed, Faulted, Pause, Perform, Result, Step
-from runner.interpreter.errors import Kind, TaskFault, fault
+from runner.interpreter.effects import Completed, Faulted, Perform, Result, Turn
+from runner.interpreter.errors import Exhausted, Kind, TaskFault, fault
+from runner.interpreter.journal import Journal
 from runner.interpreter.observing import Observer
 from runner.interpreter.program import Program
 from runner.interpreter.redaction import redact_error
+from runner.interpreter.requests import Branch, Fork, Now, Pause, Request, Sleep, Steps, Within
+from runner.interpreter.retrying import is_transient
 from runner.interpreter.scope import Workflow
-from runner.interpreter.tasks import State, Steps, run_workflow
+from runner.interpreter.state import Shared
+from runner.interpreter.tasks import run_workflow
+
+
+class _Fiber:
+    """A generator that runs, what it is a branch of, and what it waits for."""
+
+    __slots__ = ("asked", "children", "closed", "group", "index", "steps")
+
+    def __init__(self, steps: Steps, group: _Group | None = None, index: int = 0) -> None:
+        self.steps = steps
+        self.group = group
+        self.index = index
+        self.asked: _Asked | None = None
+        self.children: _Group | None = None
+        self.closed = False
+
+
+class _Group:
+    """The branches that a fiber waits for; `limit` is the time they have."""
+
+    __slots__ = ("limit", "live", "outputs", "parent", "request")
+
+    def __init__(self, parent: _Fiber, request: Fork | Within) -> None:
+        self.parent = parent
+        self.request = request
+        branches = request.branches if isinstance(request, Fork) else (request.branch,)
+        self.live = {index: _Fiber(steps, self, index) for index, steps in enumerate(branches)}
+        self.outputs: list[Branch | None] = [None] * len(branches)
+        self.limit: _Asked | None = None
+
+
+class _Asked:
+    """A request that is answered from outside.
+
+    Attributes:
+        until_ms: the moment that it waits for, once fixed.
+        performed: others were told to perform it.
+    """
+
+    __slots__ = ("fiber", "group", "performed", "request", "until_ms")
+
+    def __init__(self, request: Perform | Now | Sleep | Within, fiber: _Fiber, group: _Group | None = None) -> None:
+        self.request = request
+        self.fiber = fiber
+        self.group = group
+        self.until_ms: int | None = None
+        self.performed = False
+
+    def fix(self, until_ms: int) -> None:
+        """Set the moment that it waits for."""
+        self.until_ms = until_ms
+        if isinstance(self.request, Within):
+            self.request.until_ms = until_ms
 
 
 class Run:
     """An execution of a program for one input.
 
+    Blocking: expressions are evaluated in all of its methods.
+
     Attributes:
-        replayed: effects that the journal answered so far.
         started: whether `start` was called.
     """
 
-    __slots__ = ("_bytes", "_entries", "_journal", "_secrets", "_steps", "_waiting", "replayed", "started")
+    __slots__ = (
+        "_asked",
+        "_chance",
+        "_ending",
+        "_inbox",
+        "_journal",
+        "_performing",
+        "_ready",
+        "_unfixed",
+        "_unwanted",
+        "_wanted",
+        "_workflow",
+        "started",
+    )
 
     def __init__(
         self,
@@ -36,83 +119,284 @@ class Run:
         workflow: Workflow,
         journal: Sequence[JournalEntry] = (),
         observer: Observer | None = None,
+        chance: Callable[[], float] = random.random,
     ) -> None:
-        self._steps: Steps = run_workflow(program, State(workflow, observer=observer))
-        self._secrets = workflow.secrets
-        self._journal = journal
-        self._entries = len(journal)
-        self._bytes = sum(len(entry.key) + len(entry.output or b"") for entry in journal)
-        self._waiting: Perform | None = None
-        self.replayed = 0
-        self.started = False
+        """Prepare an execution.
 
-    def start(self) -> Step:
-        """Run until something is to be done by others. Blocking: expressions are evaluated in here."""
-        self.started = True
-        return self._advance(None)
-
-    def resume(self, result: Result | None = None) -> Step:
-        """Go on: with the result of the Perform that the last step was, with None after a Pause.
-
-        Blocking, as `start`.
+        Args:
+            program: to be run.
+            workflow: for which input; with the clock.
+            journal: what earlier attempts wrote, from the last snapshot at the latest.
+            observer: is told of each task when it ends.
+            chance: gives numbers in [0, 1).
         """
-        if (self._waiting is None) != (result is None):
-            raise AssertionError("a Perform is resumed with a result, and nothing else is")
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None and result is not None:
-            self._entries += 1
-            self._bytes += len(waiting.key) + len(result.output or b"")
-        return self._advance(result)
+        self._journal = Journal(journal)
+        self._workflow = workflow
+        self._chance = chance
+        self._ready: deque[tuple[_Fiber, Any, TaskFault | None]] = deque()
+        self._inbox: deque[tuple[Perform, Result]] = deque()
+        self._asked: dict[str, _Asked] = {}
+        self._unfixed: deque[_Asked] = deque()
+        self._wanted: list[_Asked] = []
+        self._unwanted: list[str] = []
+        self._performing = 0
+        self._ending: Completed | Faulted | None = None
+        self.started = False
+        self._ready.append((_Fiber(run_workflow(program, Shared(workflow, self._journal, observer))), None, None))
 
-    def _advance(self, result: Result | None) -> Step:
+    def start(self) -> Turn:
+        """Run until something is to be done by others."""
+        self.started = True
+        return self.go_on()
+
+    def resume(self, effect: Perform, result: Result) -> Turn:
+        """Go on with the result of an effect that was asked for; one that is wanted no more is passed over."""
+        self._inbox.append((effect, result))
+        return self.go_on()
+
+    def go_on(self) -> Turn:
+        """Go on after a pause, or because time has passed."""
+        turn = Turn()
         try:
-            while True:
-                request = self._steps.send(result)
-                if isinstance(request, Pause):
-                    return request
-                if self.replayed == len(self._journal):
-                    self._check_journal(request)
-                    self._waiting = request
-                    return request
-                result = self._replay(request)
-        except StopIteration as end:
-            return self._complete(end.value)
+            while self._ending is None:
+                if not self._run_ready():
+                    turn.paused = True
+                    break
+                if self._ending is not None or not self._take_in(turn):
+                    break
+            if self._ending is None:
+                self._collect(turn)
         except TaskFault as problem:
-            return self._faulted(problem)
+            self._ending = self._faulted(problem)
+        if self._journal.writes:
+            turn.writes, self._journal.writes = self._journal.writes, []
+        if self._ending is not None:
+            turn.ending, turn.perform, turn.paused, turn.wake_at_ms = self._ending, (), False, None
+        return turn
+
+    # --- fibers ---------------------------------------------------------------------------------------------------
+    def _run_ready(self) -> bool:
+        """Run all fibers that can; whether all have stopped."""
+        ready = self._ready
+        while ready and self._ending is None:
+            fiber, answer, problem = ready.popleft()
+            if fiber.closed:
+                continue
+            try:
+                request: Request = fiber.steps.send(answer) if problem is None else fiber.steps.throw(problem)
+            except StopIteration as end:
+                self._returned(fiber, end.value)
+            except TaskFault as fault_:
+                self._failed(fiber, fault_)
+            else:
+                if isinstance(request, Pause):
+                    ready.appendleft((fiber, None, None))  # in front: when it pauses must not change any order
+                    return False
+                self._ask(fiber, request)
+        return True
+
+    def _ask(self, fiber: _Fiber, request: Perform | Now | Sleep | Fork | Within) -> None:
+        if isinstance(request, Fork | Within):
+            group = fiber.children = _Group(fiber, request)
+            if isinstance(request, Within):
+                group.limit = self._expect(request, fiber, group)
+                group.limit.until_ms = request.until_ms
+            self._ready.extend((branch, None, None) for branch in group.live.values())
+            if not group.live:
+                self._answer(group, [])
+            return
+        fiber.asked = self._expect(request, fiber)
+
+    def _expect(self, request: Perform | Now | Sleep | Within, fiber: _Fiber, group: _Group | None = None) -> _Asked:
+        asked = _Asked(request, fiber, group)
+        if request.key in self._asked:
+            raise AssertionError(f"{request.key} is asked twice")
+        self._asked[request.key] = asked
+        if isinstance(request, Perform):
+            self._wanted.append(asked)
+        else:
+            self._unfixed.append(asked)
+        return asked
+
+    def _returned(self, fiber: _Fiber, output: Any) -> None:
+        fiber.closed = True
+        group = fiber.group
+        if group is None:
+            self._complete(output)
+            return
+        branch: Branch = output
+        del group.live[fiber.index]
+        group.outputs[fiber.index] = branch
+        if branch.ends or isinstance(group.request, Within) or group.request.compete:
+            self._answer(group, [branch])
+        elif not group.live:
+            self._answer(group, group.outputs)
+
+    def _failed(self, fiber: _Fiber, problem: TaskFault) -> None:
+        fiber.closed = True
+        group = fiber.group
+        if group is None:
+            self._ending = self._faulted(problem)
+            return
+        del group.live[fiber.index]
+        racing = isinstance(group.request, Fork) and group.request.compete
+        if group.live and racing and not isinstance(problem, Exhausted):
+            return  # others are still in the race
+        self._answer(group, None, problem)
+
+    def _answer(self, group: _Group, answer: Any, problem: TaskFault | None = None) -> None:
+        self._close(group)
+        group.parent.children = None
+        self._ready.append((group.parent, answer, problem))
+
+    def _close(self, group: _Group) -> None:
+        """Cancel what still runs in a group."""
+        if group.limit is not None:
+            self._forget(group.limit)
+        for fiber in group.live.values():
+            fiber.closed = True
+            if fiber.asked is not None:
+                self._forget(fiber.asked)
+            if fiber.children is not None:
+                self._close(fiber.children)
+            fiber.steps.close()
+        group.live.clear()
+
+    def _forget(self, asked: _Asked) -> None:
+        if self._asked.get(asked.request.key) is asked:
+            del self._asked[asked.request.key]
+            if asked.performed:
+                self._performing -= 1
+                self._unwanted.append(asked.request.key)
+
+    # --- what comes in from outside ---------------------------------------------------------------------------------
+    def _take_in(self, turn: Turn) -> bool:
+        """Take in one thing, of which fibers may become ready; whether there was one."""
+        entry = self._journal.next
+        if entry is not None:
+            self._journal.read()
+            self._replay(entry)
+            return True
+        while self._inbox:
+            effect, result = self._inbox.popleft()
+            asked = self._asked.get(effect.key)
+            if asked is not None and asked.request is effect:
+                if result.error is None or effect.catchable or (effect.retried and is_transient(result.error)):
+                    self._journal.write(JournalEntry(effect.key, result.output, result.error))
+                self._settle(asked, result)
+                return True
+        return bool(self._unfixed and self._look_at_clock()) or self._let_be_over(turn)
+
+    def _replay(self, entry: JournalEntry) -> None:
+        asked = self._asked.get(entry.key)
+        if asked is None:
+            awaited = ", ".join(list(self._asked)[:5]) or "no effect"
+            raise _diverged(entry.key, f"it has {entry.key} where the flow now comes to {awaited}")
+        match asked.request:
+            case Perform():
+                self._settle(asked, Result(entry.output, entry.error))
+            case Now():
+                self._settle(asked, _moment(entry, "now"))
+            case _ if asked.until_ms is None:
+                asked.fix(_moment(entry, "until"))
+            case _:
+                self._be_over(asked, _moment(entry, "over"))
+
+    def _look_at_clock(self) -> bool:
+        """Fix the moments that are asked for, in order; whether that was an answer for somebody."""
+        now = self._workflow.clock()
+        while self._unfixed:
+            asked = self._unfixed.popleft()
+            request = asked.request
+            if self._asked.get(request.key) is not asked or asked.until_ms is not None or isinstance(request, Perform):
+                continue
+            self._journal.check(_place(request.key))
+            if isinstance(request, Now):
+                self._journal.write(_entry(request.key, "now", now))
+                self._settle(asked, now)
+                return True
+            spread = int(request.spread * self._chance()) if isinstance(request, Sleep) else 0
+            until = now + request.milliseconds + spread
+            asked.fix(until)
+            self._journal.write(_entry(request.key, "until", until), binding=False)
+        return False
+
+    def _let_be_over(self, turn: Turn) -> bool:
+        """Let the earliest moment be over if it has come; else it is when to go on. Whether it has."""
+        timers = [asked for asked in self._asked.values() if asked.until_ms is not None]
+        if not timers:
+            return False
+        first = min(timers, key=_until)
+        now = self._workflow.clock()
+        if now < _until(first):
+            turn.wake_at_ms = first.until_ms
+            return False
+        self._journal.check(_place(first.request.key))
+        self._journal.write(_entry(first.request.key, "over", now))
+        self._be_over(first, now)
+        return True
+
+    def _be_over(self, asked: _Asked, now: int) -> None:
+        group, request = asked.group, asked.request
+        if group is None or not isinstance(request, Within):
+            self._settle(asked, now)
+            return
+        detail = f"not done within {request.milliseconds / 1000:g} s"
+        self._answer(group, None, fault(Kind.TIMEOUT, detail, instance=request.instance))
+
+    def _settle(self, asked: _Asked, answer: Any) -> None:
+        del self._asked[asked.request.key]
+        self._performing -= asked.performed
+        asked.fiber.asked = None
+        self._ready.append((asked.fiber, answer, None))
+
+    # --- what goes out ----------------------------------------------------------------------------------------------
+    def _collect(self, turn: Turn) -> None:
+        """Ask for the effects that are still wanted, and call off those that are no more."""
+        wanted, self._wanted = self._wanted, []
+        perform = []
+        for asked in wanted:
+            effect = asked.request
+            if isinstance(effect, Perform) and self._asked.get(effect.key) is asked:
+                self._performing += 1
+                self._journal.check(effect.instance, self._performing)
+                asked.performed = True
+                perform.append(effect)
+        turn.perform = perform
+        turn.cancel, self._unwanted = self._unwanted, []
 
     def _faulted(self, problem: TaskFault) -> Faulted:
-        return Faulted(redact_error(problem.error, self._secrets))
+        return Faulted(redact_error(problem.error, self._workflow.secrets))
 
-    def _replay(self, request: Perform) -> Result:
-        entry = self._journal[self.replayed]
-        if entry.key != request.key:
-            raise fault(
-                Kind.RUNTIME,
-                f"the journal diverged: it has {entry.key} where the flow now comes to {request.key}",
-                instance=request.instance,
-            )
-        self.replayed += 1
-        return Result(entry.output, entry.error)
-
-    def _check_journal(self, request: Perform) -> None:
-        if self._entries >= limits.MAX_JOURNAL_ENTRIES or self._bytes >= limits.MAX_JOURNAL_BYTES:
-            raise fault(
-                Kind.RUNTIME,
-                f"the journal is full: at most {limits.MAX_JOURNAL_ENTRIES} calls, whose results have at most "
-                f"{limits.MAX_JOURNAL_BYTES} bytes in all",
-                instance=request.instance,
-            )
-
-    def _complete(self, output: object) -> Step:
+    def _complete(self, output: object) -> None:
+        entry = self._journal.next
         try:
-            return self._diverged() or Completed(json.encode_result(output, "the workflow's output"))
+            if entry is not None:
+                raise _diverged(entry.key, f"the flow ended before {entry.key}")
+            self._ending = Completed(json.encode_result(output, "the workflow's output"))
         except TaskFault as problem:
-            return self._faulted(problem.at("/output"))
+            self._ending = self._faulted(problem.at("/output"))
 
-    def _diverged(self) -> Faulted | None:
-        """Return the fault when the journal records effects that the flow did not come to."""
-        if self.replayed == len(self._journal):
-            return None
-        entry = self._journal[self.replayed]
-        problem = fault(Kind.RUNTIME, f"the journal diverged: the flow ended before {entry.key}")
-        return self._faulted(problem.at(entry.key.partition("#")[0]))
+
+def _until(asked: _Asked) -> int:
+    return asked.until_ms or 0
+
+
+def _place(key: str) -> str:
+    """Return the JSON Pointer in a key."""
+    return key.partition("#")[0].partition("[")[0]
+
+
+def _entry(key: str, what: str, moment: int) -> JournalEntry:
+    return JournalEntry(key, orjson.dumps({what: moment}))
+
+
+def _moment(entry: JournalEntry, what: str) -> int:
+    try:
+        return int(orjson.loads(entry.output or b"")[what])
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        raise _diverged(entry.key, f"{entry.key} is of another kind there") from None
+
+
+def _diverged(key: str, detail: str) -> TaskFault:
+    return fault(Kind.RUNTIME, f"the journal diverged: {detail}", instance=_place(key))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -99,12 +100,27 @@ class Scope:
         self.definition = definition
         self.raw = raw
         self.locals = variables
-        self.started_at_ms = 0
+        self.started_at_ms = 0  # known only where an expression asks for it; see `clock`
         self.skipped = False
         self.input: Any = None
         self.raw_output: Any = None
         self.output: Any = None
         self.authorization: Any = None
+
+    @property
+    def now_ms(self) -> int:
+        """What expressions take for the present, in Unix milliseconds: when the task began, where that is known."""
+        return self.started_at_ms or self.workflow.started_at_ms
+
+    @contextmanager
+    def naming(self, variables: Mapping[str, Any]) -> Iterator[None]:
+        """Define more variables for a while."""
+        before = self.locals
+        self.locals = {**(before or {}), **variables}
+        try:
+            yield
+        finally:
+            self.locals = before
 
     def variables(self, names: Iterable[str]) -> dict[str, Any]:
         """Return the named arguments by name.
@@ -136,13 +152,11 @@ class Scope:
         raise ExpressionFailed(f"${name} is not defined here")
 
     def _task(self) -> dict[str, Any]:
-        if not self.started_at_ms:
-            self.started_at_ms = self.workflow.clock()
         return {
             "name": self.name,
             "reference": self.instance,
             "definition": self.definition,
             "input": self.raw,
             "output": self.raw_output,
-            "startedAt": date_time(self.started_at_ms),
+            "startedAt": date_time(self.now_ms),
         }

@@ -7,17 +7,25 @@ A task that fails raises TaskFault through whatever encloses it, so that a `try`
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator
 from typing import Any, Final
 
 import orjson
 
 from flowhook.model import WorkflowError
-from runner.interpreter import authentication
+from runner.interpreter import authentication, composite, snapshot
 from runner.interpreter import data as json
-from runner.interpreter.effects import PAUSE, Pause, Perform, Result
-from runner.interpreter.errors import ExpressionFailed, Kind, SchemaViolated, TaskFault, error, fault, shorten
+from runner.interpreter.effects import Perform, Result
+from runner.interpreter.errors import (
+    Exhausted,
+    ExpressionFailed,
+    Kind,
+    SchemaViolated,
+    TaskFault,
+    error,
+    fault,
+    shorten,
+)
 from runner.interpreter.observing import Observation, Observer
 from runner.interpreter.program import (
     CONTINUE,
@@ -27,21 +35,26 @@ from runner.interpreter.program import (
     CallNode,
     Case,
     DoNode,
+    ForkNode,
+    ForNode,
+    FunctionNode,
     Node,
     Program,
     RaiseNode,
     SetNode,
     SwitchNode,
+    TryNode,
+    WaitNode,
 )
-from runner.interpreter.scope import Scope, Workflow
+from runner.interpreter.requests import PAUSE, Now, Pause, Request, Sleep, Steps, Within
+from runner.interpreter.retrying import Attempts, is_transient, is_true, milliseconds
+from runner.interpreter.scope import Scope
+from runner.interpreter.state import Shared, State, branch
 
-Steps = Generator[Perform | Pause, Result | None, Any]
-"""Yields requests, is sent the result of each Perform (None after a Pause), returns the output."""
+TaskSteps = Generator[Request, Any, tuple[Any, str]]
+"""The steps of one task; returns its output and the directive it was left by."""
 
-TaskSteps = Generator[Perform | Pause, Result | None, tuple[Any, str]]
-"""The same for one task; returns its output and the directive it was left by."""
-
-MAX_TASKS: Final = 100_000
+MAX_TASKS: Final = 1_000_000
 """Tasks that one execution may run: a loop made of `then` has to end some day."""
 
 TASKS_PER_TURN: Final = 50
@@ -50,51 +63,33 @@ TASKS_PER_TURN: Final = 50
 _URI: Final = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:\S+$")
 
 
-@dataclass(slots=True)
-class State:
-    """What one execution carries from task to task.
-
-    Attributes:
-        variables: what enclosing tasks define for expressions, beside the DSL's own arguments.
-        iterations: indexes of the enclosing loops; part of an effect's key.
-        catching: how many enclosing tasks may catch an error.
-        ending: a task said `end`: whatever encloses it completes, and nothing follows.
-        observer: is told of each task when it ends.
-    """
-
-    workflow: Workflow
-    context: Any = None
-    tasks: int = 0
-    visits: dict[str, int] = field(default_factory=dict)
-    variables: Mapping[str, Any] | None = None
-    iterations: tuple[int, ...] = ()
-    catching: int = 0
-    ending: bool = False
-    observer: Observer | None = None
-
-    def effect_key(self, pointer: str) -> str:
-        """Return the identity of the effect that is about to happen at `pointer`: `/do/1/announce#0`."""
-        place = pointer + "".join(f"[{index}]" for index in self.iterations)
-        visit = self.visits.get(place, 0)
-        self.visits[place] = visit + 1
-        return f"{place}#{visit}"
-
-
-def run_workflow(program: Program, state: State) -> Steps:
-    """Run a whole workflow; returns its output."""
-    scope = Scope(state.workflow)
-    data = state.workflow.raw_input
-    scope.instance = "/input"
-    try:
-        if program.input.schema is not None:
-            program.input.schema(data, scope)
-        if program.input.transform is not None:
-            data = program.input.transform(data, scope)
-    except (ExpressionFailed, SchemaViolated) as problem:
-        raise _fault_of(problem, scope.instance) from None
-    state.context = data
-    data = yield from run_block(program.block, state, data)
-    scope.context, scope.instance = state.context, "/output"
+def run_workflow(program: Program, shared: Shared) -> Steps:
+    """Run a whole workflow, from its last snapshot if there is one; returns its output."""
+    state = State(shared)
+    scope = Scope(shared.workflow)
+    restored = snapshot.restore(shared)
+    if restored is None:
+        position, data = 0, shared.workflow.raw_input
+        scope.instance = "/input"
+        if program.input_looks_at_clock:
+            scope.started_at_ms = yield Now(state.effect_key("/input", ":now"))
+        try:
+            if program.input.schema is not None:
+                program.input.schema(data, scope)
+            if program.input.transform is not None:
+                data = program.input.transform(data, scope)
+        except (ExpressionFailed, SchemaViolated) as problem:
+            raise _fault_of(problem, scope.instance) from None
+        shared.context = data
+    else:
+        position, data = restored
+    if program.timeout is None:
+        data = yield from run_block(program.block, state, data, position, is_outermost=True)
+    else:
+        data = yield from _run_in_time(program, state, scope, position, data)
+    scope.context, scope.instance = shared.context, "/output"
+    if program.output_looks_at_clock:
+        scope.started_at_ms = yield Now(state.effect_key("/output", ":now"))
     try:
         if program.output.transform is not None:
             data = program.output.transform(data, scope)
@@ -105,19 +100,36 @@ def run_workflow(program: Program, state: State) -> Steps:
     return data
 
 
-def run_block(block: Block, state: State, data: Any) -> Steps:
+def _run_in_time(program: Program, state: State, scope: Scope, position: int, data: Any) -> Steps:
+    """Run the tasks of a workflow that has a timeout."""
+    try:
+        limit = milliseconds(program.timeout or 0, data, scope)
+    except ExpressionFailed as problem:
+        raise _fault_of(problem, "/timeout") from None
+    steps = branch(run_block(program.block, state, data, position, is_outermost=True), state)
+    within = Within(steps, "/timeout#0", limit, "/do", state.shared.until_ms)
+    state.shared.limit = within
+    (outcome,) = yield within
+    return outcome.output
+
+
+def run_block(block: Block, state: State, data: Any, position: int = 0, *, is_outermost: bool = False) -> Steps:
     """Run tasks one after another, as their directives say; returns the output of the last one."""
-    nodes, position = block.nodes, 0
+    nodes, shared = block.nodes, state.shared
+    workflow = shared.workflow
     while position < len(nodes):
         node = nodes[position]
-        state.tasks += 1
-        if state.tasks > MAX_TASKS:
-            raise fault(Kind.RUNTIME, f"more than {MAX_TASKS} tasks in one execution", instance=node.pointer)
-        if state.tasks % TASKS_PER_TURN == 0 or state.workflow.overdue():
+        if is_outermost and shared.journal.size:
+            snapshot.take(shared, node, position, data)
+        shared.tasks += 1
+        if shared.tasks > MAX_TASKS:
+            problem = error(Kind.RUNTIME, f"more than {MAX_TASKS} tasks in one execution", instance=node.pointer)
+            raise Exhausted(problem)
+        if shared.tasks % TASKS_PER_TURN == 0 or workflow.overdue():
             yield PAUSE
         scope = Scope(
-            state.workflow,
-            context=state.context,
+            workflow,
+            context=shared.context,
             instance=node.pointer,
             name=node.name,
             definition=node.definition,
@@ -126,13 +138,13 @@ def run_block(block: Block, state: State, data: Any) -> Steps:
         )
         try:
             steps = _run_task(node, state, scope, data)
-            if state.observer is not None:
-                steps = _observed(steps, state.observer, node, state, scope)
+            if shared.observer is not None:
+                steps = _observed(steps, shared.observer, node, state, scope)
             data, directive = yield from steps
-        except (ExpressionFailed, SchemaViolated) as problem:
-            raise _fault_of(problem, node.pointer) from None
-        except TaskFault as problem:
-            raise problem.at(node.pointer) from None
+        except (ExpressionFailed, SchemaViolated) as problem_:
+            raise _fault_of(problem_, node.pointer) from None
+        except TaskFault as problem_:
+            raise problem_.at(node.pointer) from None
         position = _follow(directive, block, position)
         if directive == END:
             state.ending = True
@@ -155,29 +167,52 @@ def _run_task(node: Node, state: State, scope: Scope, data: Any) -> TaskSteps:
 
     A task that is skipped hands on its raw input and goes on with the next one: its `then` is part of it.
     """
-    if node.condition is not None and not _is_true(node.condition(data, scope)):
-        scope.skipped = True
-        return data, CONTINUE
     if not node.plain:
+        if node.looks_at_clock:
+            scope.started_at_ms = yield Now(state.effect_key(node.pointer, ":now"))
+        if node.condition is not None and not is_true(node.condition(data, scope)):
+            scope.skipped = True
+            return data, CONTINUE
         data = yield from _transform_input(node, scope, data)
     scope.input = data
-    directive = node.then
+    if isinstance(node, SetNode):
+        data, directive = node.value(data, scope), node.then
+        json.encode_result(data, "the task's output")
+    elif isinstance(node, SwitchNode):
+        directive = _choose(node.cases, data, scope) or node.then
+    elif node.timeout is not None and node.asks:
+        limit = milliseconds(node.timeout, data, scope)
+        steps = branch(_execute(node, state, scope, data), state, node.pointer)
+        (outcome,) = yield Within(steps, state.effect_key(node.pointer, ":timeout"), limit, node.pointer)
+        data, directive = outcome.output
+    else:
+        data, directive = yield from _execute(node, state, scope, data)
+    if not node.plain:
+        scope.context = state.shared.context  # others may have changed it meanwhile
+        data = yield from _transform_output(node, state, scope, data)
+    return data, directive
+
+
+def _execute(node: Node, state: State, scope: Scope, data: Any) -> TaskSteps:
+    """Do what a task does that may ask for something, with nothing around it."""
     match node:
-        case SetNode():
-            data = node.value(data, scope)
-            json.encode_result(data, "the task's output")
-        case SwitchNode():
-            directive = _choose(node.cases, data, scope) or directive
         case CallNode():
             data = yield from _call(node, state, scope, data)
         case DoNode():
             data = yield from run_block(node.block, state, data)
-            scope.context = state.context
         case RaiseNode():
             raise TaskFault(_raised(node, scope, data))
-    if not node.plain:
-        data = yield from _transform_output(node, state, scope, data)
-    return data, directive
+        case ForNode():
+            data = yield from composite.run_for(node, state, scope, data)
+        case TryNode():
+            data = yield from composite.run_try(node, state, scope, data)
+        case ForkNode():
+            data = yield from composite.run_fork(node, state, scope, data)
+        case WaitNode():
+            yield Sleep(state.effect_key(node.pointer, ":wait"), milliseconds(node.duration, data, scope))
+        case FunctionNode():
+            data = yield from composite.run_function(node, state, scope, data)
+    return data, node.then
 
 
 def _observed(steps: TaskSteps, observer: Observer, node: Node, state: State, scope: Scope) -> TaskSteps:
@@ -185,7 +220,7 @@ def _observed(steps: TaskSteps, observer: Observer, node: Node, state: State, sc
 
     def observation(output: Any, then: str, error: WorkflowError | None = None) -> Observation:
         given = scope.raw if scope.input is None else scope.input
-        return Observation(node, state.iterations, scope.skipped, given, output, state.context, then, error)
+        return Observation(node, state.iterations, scope.skipped, given, output, state.shared.context, then, error)
 
     try:
         output, then = yield from steps
@@ -230,7 +265,7 @@ def _transform_output(node: Node, state: State, scope: Scope, data: Any) -> Step
         yield from _rest(scope)
     if node.export.schema is not None:
         node.export.schema(scope.context, scope)
-    state.context = scope.context
+    state.shared.context = scope.context
     return data
 
 
@@ -242,7 +277,7 @@ def _rest(scope: Scope) -> Iterator[Pause]:
 
 def _choose(cases: tuple[Case, ...], data: Any, scope: Scope) -> str | None:
     for case in cases:
-        if case.when is None or _is_true(case.when(data, scope)):
+        if case.when is None or is_true(case.when(data, scope)):
             return case.then
     return None
 
@@ -256,22 +291,33 @@ def _call(node: CallNode, state: State, scope: Scope, data: Any) -> Steps:
         arguments = {**arguments, "endpoint": {**endpoint, "uri": uri} if isinstance(endpoint, dict) else uri}
     if node.authenticates:
         endpoint = arguments["endpoint"]
-        policy, scope.authorization = authentication.resolve(endpoint["authentication"], state.workflow.secrets)
+        secrets = state.shared.workflow.secrets
+        policy, scope.authorization = authentication.resolve(endpoint["authentication"], secrets)
         arguments = {**arguments, "endpoint": {**endpoint, "authentication": policy}}
-    result = yield Perform(
-        key=state.effect_key(node.pointer),
-        function=node.function,
-        arguments=arguments,
-        instance=node.pointer,
-        catchable=state.catching > 0,
-        discreet=bool(state.workflow.secrets),
-        secrets=state.workflow.secrets,
-    )
-    if result is None:
-        raise AssertionError("an effect was resumed without a result")
-    if result.error is not None:
-        raise TaskFault(result.error)
-    return orjson.loads(result.output or b"null")
+    key = state.effect_key(node.pointer)
+    attempts = Attempts(node.retry)
+    limit = node.retry.attempt_duration or node.timeout
+    timeout = None if limit is None else milliseconds(limit, data, scope) / 1000
+    while True:
+        result: Result = yield Perform(
+            key=key,
+            function=node.function,
+            arguments=arguments,
+            instance=node.pointer,
+            timeout=timeout,
+            catchable=state.catchable,
+            retried=attempts.left,
+            discreet=bool(state.shared.workflow.secrets),
+            secrets=state.shared.workflow.secrets,
+        )
+        if result.error is None:
+            return orjson.loads(result.output or b"null")
+        if (
+            not is_transient(result.error)
+            or state.is_caught(result.error)
+            or not (yield from attempts.again(key, data, scope, result.error.as_dict(), at_least=result.retry_after_ms))
+        ):
+            raise TaskFault(result.error)
 
 
 def _raised(node: RaiseNode, scope: Scope, data: Any) -> WorkflowError:
@@ -288,11 +334,6 @@ def _raised(node: RaiseNode, scope: Scope, data: Any) -> WorkflowError:
         pointer,
         shorten(detail if isinstance(detail, str) else "" if detail is None else json.encode(detail).decode()),
     )
-
-
-def _is_true(value: Any) -> bool:
-    """Return whether jq takes a value for true: everything but false and null."""
-    return value is not None and value is not False
 
 
 def _fault_of(problem: ExpressionFailed | SchemaViolated, instance: str) -> TaskFault:

@@ -160,12 +160,12 @@ class Session:
                 self._phase = _Phase.LEAVING
                 return [Reattach(message.grace)]
 
-    def checkpoint(self, lease: bytes, index: int, entry: JournalEntry) -> None:
+    def checkpoint(self, lease: bytes, index: int, entry: JournalEntry, *, compacts: bool = False) -> None:
         """Have a journal entry made durable; nothing happens for a lease that is lost."""
         held = self._held.get(lease)
         if held is None:
             return
-        checkpoint = held.checkpoints[index] = Checkpoint(lease, index, entry)
+        checkpoint = held.checkpoints[index] = Checkpoint(lease, index, entry, compacts)
         if self.attached:
             self._checkpoints.append(checkpoint)
 

@@ -21,13 +21,21 @@ class Welcome:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """One attempt at one execution. `event` is a serialized Event."""
+    """One attempt at one execution.
+
+    Attributes:
+        event: a serialized Event.
+        journal: entries from the last one that compacted; the first has index `journal_start`.
+        effect_scope: what idempotency keys are made of; empty: the execution's own ID.
+    """
 
     lease: bytes
     attempt: int
     flow_revision: int
     event: bytes
     journal: tuple[JournalEntry, ...] = ()
+    journal_start: int = 0
+    effect_scope: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +103,12 @@ class Renewal:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """One more journal entry of an execution, at `index` from 0."""
+    """One more journal entry of an execution, at `index` from 0. `compacts`: the entries before it may go."""
 
     lease: bytes
     index: int
     entry: JournalEntry
+    compacts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +140,14 @@ class Released:
     charged: bool
 
 
-Ending = Completed | Faulted | Released
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """The execution waits; `wake_at_ms`: for a moment in Unix milliseconds."""
+
+    wake_at_ms: int
+
+
+Ending = Completed | Faulted | Released | Parked
 
 
 @dataclass(frozen=True, slots=True)

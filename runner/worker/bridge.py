@@ -22,6 +22,8 @@ def incoming(message: pb.AttachResponse) -> session.Incoming | None:
                         item.flow_revision,
                         item.event,
                         tuple(convert.journal_entry_from_proto(entry) for entry in item.journal),
+                        item.journal_start,
+                        item.effect_scope,
                     )
                     for item in message.assignments.assignments
                 )
@@ -60,7 +62,10 @@ def outgoing(message: session.Outgoing) -> pb.AttachRequest:
                 checkpoints=pb.CheckpointBatch(
                     checkpoints=[
                         pb.Checkpoint(
-                            lease=item.lease, index=item.index, entry=convert.journal_entry_to_proto(item.entry)
+                            lease=item.lease,
+                            index=item.index,
+                            entry=convert.journal_entry_to_proto(item.entry),
+                            compacts=item.compacts,
                         )
                         for item in message.checkpoints
                     ]
@@ -78,5 +83,7 @@ def _outcome(outcome: session.Outcome) -> pb.Outcome:
             return pb.Outcome(lease=outcome.lease, completed=pb.Completed(output=output))
         case session.Faulted(error=error):
             return pb.Outcome(lease=outcome.lease, faulted=convert.error_to_proto(error))
+        case session.Parked(wake_at_ms=wake):
+            return pb.Outcome(lease=outcome.lease, parked=pb.Parked(wake_time=convert.timestamp(wake)))
         case session.Released(reason=reason, charged=charged):
             return pb.Outcome(lease=outcome.lease, released=pb.Released(reason=reason, charged=charged))

@@ -39,6 +39,9 @@ LONG_TURN_SECONDS: Final = 0.1
 REST_SECONDS: Final = 0.01
 """After a turn that took so long, by a slow expression, the stream gets more than one look, for its leases."""
 
+HOLD_SECONDS: Final = 0.25
+"""Waits up to this are waited for here: parking would take about as long."""
+
 RETRY_SECONDS: Final = 0.5
 """Pause before the router is asked again for what an execution needs."""
 
@@ -50,21 +53,29 @@ class _Execution:
     """One attempt in hand.
 
     Attributes:
-        written: journal entries there are, durable or not.
-        durable: journal entries known to be durable.
-        next: the effect that waits until the journal is durable.
-        task: what fetches or performs something for it just now.
+        effect_scope: what idempotency keys are made of.
+        written: index of the next journal entry.
+        binding: index after the last entry that has to be durable before an effect starts.
+        durable: index after the last entry known to be durable.
+        held: effects that wait until the journal is durable up to an index.
+        preparing: what fetches something for it just now.
+        calls: effects that are performed, or whose result waits for the pump, by key.
+        timer: what goes on with it when a moment has come.
     """
 
     lease: bytes
     event: Event
     revision: int
     journal: tuple[JournalEntry, ...]
+    effect_scope: str
+    written: int
     run: Run | None = None
-    written: int = 0
+    binding: int = 0
     durable: int = 0
-    next: effects.Perform | None = None
-    task: asyncio.Task[None] | None = field(default=None, repr=False)
+    held: deque[tuple[int, effects.Perform]] = field(default_factory=deque)
+    preparing: asyncio.Task[None] | None = field(default=None, repr=False)
+    calls: dict[str, tuple[effects.Perform, asyncio.Task[None]]] = field(default_factory=dict, repr=False)
+    timer: asyncio.TimerHandle | None = field(default=None, repr=False)
 
 
 class Executions:
@@ -100,7 +111,7 @@ class Executions:
         self._tasks = tasks
         self._announce = announce
         self._in_hand: dict[bytes, _Execution] = {}
-        self._ready: deque[tuple[_Execution, effects.Result | None]] = deque()
+        self._ready: deque[tuple[_Execution, effects.Perform | None, effects.Result | None]] = deque()
         self._wake = asyncio.Event()
         self._draining = False
         self._turn_ends = 0.0
@@ -118,15 +129,22 @@ class Executions:
             self._link.finish(assignment.lease, session.Faulted(problem))
             self._announce()
             return
-        execution = _Execution(assignment.lease, event, assignment.flow_revision, assignment.journal)
-        execution.written = execution.durable = len(assignment.journal)
+        execution = _Execution(
+            assignment.lease,
+            event,
+            assignment.flow_revision,
+            assignment.journal,
+            assignment.effect_scope or event.id,
+            written=assignment.journal_start + len(assignment.journal),
+        )
+        execution.durable = execution.binding = execution.written
         self._in_hand[assignment.lease] = execution
         metrics.RUNNING.set(len(self._in_hand))
         program = self._flows.cached(event.flow_id, assignment.flow_revision)
         if program is not None and not program.secrets:
             self._begin(execution, program, {})
         else:
-            execution.task = self._tasks.create_task(self._prepare(execution), name=f"prepare {event.id}")
+            execution.preparing = self._tasks.create_task(self._prepare(execution), name=f"prepare {event.id}")
 
     def proceed(self, lease: bytes, index: int) -> None:
         """Note that a journal is durable up to `index`; start the effect that waited for it."""
@@ -134,9 +152,8 @@ class Executions:
         if execution is None:
             return
         execution.durable = max(execution.durable, index + 1)
-        if execution.next is not None and execution.durable >= execution.written:
-            effect, execution.next = execution.next, None
-            self._launch(execution, effect)
+        while execution.held and execution.held[0][0] <= execution.durable:
+            self._launch(execution, execution.held.popleft()[1])
 
     def abandon(self, lease: bytes) -> None:
         """Stop working on a lease that is lost."""
@@ -187,7 +204,7 @@ class Executions:
                 self._end(execution, session.Faulted(_defect(execution, problem)), "faulted")
                 return
             else:
-                execution.task = None
+                execution.preparing = None
                 self._begin(execution, program, values)
                 return
 
@@ -208,38 +225,77 @@ class Executions:
             overdue=self._overdue,
         )
         execution.run = Run(program, workflow, execution.journal)
-        self._queue(execution, None)
+        self._queue(execution)
 
-    def _queue(self, execution: _Execution, result: effects.Result | None) -> None:
-        self._ready.append((execution, result))
+    def _queue(
+        self, execution: _Execution, effect: effects.Perform | None = None, result: effects.Result | None = None
+    ) -> None:
+        self._ready.append((execution, effect, result))
         self._wake.set()
 
-    def _drive(self, execution: _Execution, result: effects.Result | None) -> None:
+    def _drive(self, execution: _Execution, effect: effects.Perform | None, result: effects.Result | None) -> None:
         run = execution.run
         if run is None or self._in_hand.get(execution.lease) is not execution:
             return  # abandoned meanwhile
         self._record.assign(execution.lease)
+        if execution.timer is not None:
+            execution.timer.cancel()
+            execution.timer = None
         try:
-            step = run.resume(result) if run.started else run.start()
+            if effect is not None and result is not None:
+                if self._is_under_way(execution, effect):
+                    del execution.calls[effect.key]
+                turn = run.resume(effect, result)
+            else:
+                turn = run.go_on() if run.started else run.start()
         except Exception as problem:  # noqa: BLE001 - the same
-            step = effects.Faulted(_defect(execution, problem))
-        match step:
-            case effects.Perform():
-                if execution.durable < execution.written:
-                    execution.next = step
-                else:
-                    self._launch(execution, step)
-            case effects.Pause():
-                self._queue(execution, None)
+            turn = effects.Turn(effects.Faulted(_defect(execution, problem)))
+        if turn.writes:
+            self._write(execution, turn.writes)
+        match turn.ending:
             case effects.Completed(output=output):
                 self._end(execution, session.Completed(output), "completed")
             case effects.Faulted(error=problem_):
                 self._end(execution, session.Faulted(problem_), "faulted")
+            case None:
+                self._follow(execution, turn)
+
+    def _write(self, execution: _Execution, writes: Collection[effects.Write]) -> None:
+        for write in writes:
+            self._link.checkpoint(execution.lease, execution.written, write.entry, compacts=write.compacts)
+            execution.written += 1
+            if write.binding:
+                execution.binding = execution.written
+        self._announce()
+
+    def _follow(self, execution: _Execution, turn: effects.Turn) -> None:
+        """Do what a turn asks for."""
+        for key in turn.cancel:
+            call = execution.calls.pop(key, None)
+            if call is not None:
+                call[1].cancel()
+            execution.held = deque(held for held in execution.held if held[1].key != key)
+        for effect in turn.perform:
+            if execution.durable < execution.binding:
+                execution.held.append((execution.binding, effect))
+            else:
+                self._launch(execution, effect)
+        if turn.paused:
+            self._queue(execution)
+        elif turn.wake_at_ms is not None:
+            self._wait(execution, turn.wake_at_ms)
+
+    def _wait(self, execution: _Execution, wake_at_ms: int) -> None:
+        """Go on when a moment has come: here, if it is near or something else is under way, else in another attempt."""
+        seconds = (wake_at_ms - _now_ms()) / 1000
+        if seconds > HOLD_SECONDS and not execution.calls and not execution.held:
+            self._end(execution, session.Parked(wake_at_ms), "parked")
+            return
+        execution.timer = asyncio.get_running_loop().call_later(max(0.0, seconds), self._queue, execution)
 
     def _launch(self, execution: _Execution, effect: effects.Perform) -> None:
-        execution.task = self._tasks.create_task(
-            self._perform(execution, effect), name=f"{effect.function} {execution.event.id}"
-        )
+        task = self._tasks.create_task(self._perform(execution, effect), name=f"{effect.function} {execution.event.id}")
+        execution.calls[effect.key] = (effect, task)
 
     async def _perform(self, execution: _Execution, effect: effects.Perform) -> None:
         flow_id = execution.event.flow_id
@@ -252,17 +308,14 @@ class Executions:
                     log.debug("router not available", reason=problem.reason)
                     await asyncio.sleep(RETRY_SECONDS)
 
-        result = await self._caller.perform(execution.event.id, effect, secret)
-        if self._in_hand.get(execution.lease) is not execution:
-            return
-        execution.task = None
-        if result.error is None or effect.catchable:
-            entry = JournalEntry(effect.key, result.output, result.error)
-            self._link.checkpoint(execution.lease, execution.written, entry)
-            execution.written += 1
-            # before the pump wakes: the checkpoint is on its way when the next expression is evaluated
-            self._announce()
-        self._queue(execution, result)
+        result = await self._caller.perform(execution.effect_scope, effect, secret)
+        if self._is_under_way(execution, effect):
+            self._queue(execution, effect, result)
+
+    @staticmethod
+    def _is_under_way(execution: _Execution, effect: effects.Perform) -> bool:
+        call = execution.calls.get(effect.key)
+        return call is not None and call[0] is effect
 
     def _end(self, execution: _Execution, ending: session.Ending, outcome: str) -> None:
         self._link.finish(execution.lease, ending)
@@ -271,9 +324,12 @@ class Executions:
 
     def _remove(self, execution: _Execution, outcome: str) -> None:
         self._in_hand.pop(execution.lease, None)
-        task, execution.task = execution.task, None
-        if task is not None and task is not asyncio.current_task():
-            task.cancel()
+        if execution.timer is not None:
+            execution.timer.cancel()
+        for task in (execution.preparing, *(task for _, task in execution.calls.values())):
+            if task is not None and task is not asyncio.current_task():
+                task.cancel()
+        execution.calls.clear()
         metrics.EXECUTIONS.labels(outcome).inc()
         metrics.RUNNING.set(len(self._in_hand))
 

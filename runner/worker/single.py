@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import orjson
 
@@ -49,20 +50,52 @@ async def execute(order: control.Execute, record: Record, pipe: control.Pipe) ->
     async with HttpClient(allow_private_addresses=order.settings.allow_private_addresses) as http:
         caller = Caller(components(), http, order.settings)
         try:
-            step = run.start()
-            while True:
-                match step:
-                    case effects.Perform():
-                        step = run.resume(await caller.perform(event.id, step, secret))
-                    case effects.Pause():
-                        await pipe.flush()
-                        step = run.resume()
-                    case effects.Completed(output=output):
-                        return control.Ended(output, None)
-                    case effects.Faulted(error=problem_):
-                        return control.Ended(None, problem_)
+            ending = await finish(run, lambda effect: caller.perform(event.id, effect, secret), pipe.flush)
         except ReachedError as end:
             return control.Ended(end.output, None, reached=True)
+    match ending:
+        case effects.Completed(output=output):
+            return control.Ended(output, None)
+        case effects.Faulted(error=problem_):
+            return control.Ended(None, problem_)
+
+
+async def finish(
+    run: Run,
+    perform: Callable[[effects.Perform], Awaitable[effects.Result]],
+    rest: Callable[[], Awaitable[None]],
+) -> effects.Completed | effects.Faulted:
+    """Drive an execution to its end, in real time and with nothing journaled.
+
+    Args:
+        run: that has not started.
+        perform: performs one effect; several run at a time.
+        rest: awaited when the execution pauses.
+    """
+    calls: dict[asyncio.Future[effects.Result], effects.Perform] = {}
+    turn = run.start()
+    try:
+        while turn.ending is None:
+            for call in [call for call, effect in calls.items() if effect.key in turn.cancel]:
+                del calls[call]
+                call.cancel()
+            calls.update({asyncio.ensure_future(perform(effect)): effect for effect in turn.perform})
+            if turn.paused:
+                await rest()
+                turn = run.go_on()
+                continue
+            seconds = None if turn.wake_at_ms is None else max(0.0, turn.wake_at_ms / 1000 - time.time())
+            if not calls:
+                await asyncio.sleep(seconds or 0.0)
+                turn = run.go_on()
+                continue
+            done, _ = await asyncio.wait(calls, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            turn = run.resume(calls.pop(call := done.pop()), call.result()) if done else run.go_on()
+    finally:
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+    return turn.ending
 
 
 def _secret(secrets: Mapping[str, bytes], name: str) -> bytes:

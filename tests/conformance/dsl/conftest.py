@@ -15,12 +15,13 @@ from flowhook.document import parse
 from runner.calls import Caller
 from runner.components.registry import component_names, components
 from runner.evaluator import Evaluator
-from runner.interpreter.effects import Completed, Faulted, Pause, Perform
+from runner.interpreter.effects import Completed, Faulted
 from runner.interpreter.errors import ERROR_TYPE_BASE
 from runner.interpreter.program import compile_program
 from runner.interpreter.run import Run
 from runner.interpreter.scope import Workflow
 from runner.outbound import HttpClient
+from runner.worker.single import finish
 
 HEAD = "document: {dsl: 1.0.3, namespace: default, name: conformance, version: 1.0.0}\n"
 
@@ -58,6 +59,9 @@ async def run():
         async def no_secret(name):
             raise AssertionError(name)
 
+        async def no_rest():
+            pass
+
         async def execute(text, data=None, *, secrets=None):
             source = text if text.startswith("document:") else HEAD + text
             document = parse(source.encode(), functions=component_names())
@@ -70,12 +74,10 @@ async def run():
                 lambda: time.time_ns() // 1_000_000,
                 secrets or {},
             )
-            execution = Run(program, workflow)
-            step = execution.start()
-            while isinstance(step, Perform | Pause):
-                result = await caller.perform("evt_1", step, no_secret) if isinstance(step, Perform) else None
-                step = execution.resume(result)
-            return Ended(step)
+            execution = Run(program, workflow, chance=lambda: 0.0)  # the default retry waits a random time
+            return Ended(
+                await finish(execution, lambda effect: caller.perform("evt_1", effect, no_secret), no_rest)
+            )
 
         yield execute
 

@@ -57,7 +57,7 @@ def test_a_flow_gives_what_the_text_says(flow, body, result):
     event = Event("evt_1", "example", 0, None, "", "POST", "/", "", "application/json", (), body.encode())
     workflow = Workflow(event.id, definition, workflow_input(event), 0, lambda: 0)
 
-    step = Run(compile_program(definition, Evaluator()), workflow).start()
+    step = Run(compile_program(definition, Evaluator()), workflow).start().ending
 
     given = json.loads(step.output) if isinstance(step, Completed) else step.error.as_dict()
     assert given == json.loads(result.text)

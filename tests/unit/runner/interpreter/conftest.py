@@ -9,7 +9,7 @@ import pytest
 
 from flowhook.model import JournalEntry
 from runner.evaluator import Evaluator
-from runner.interpreter.effects import Completed, Faulted, Pause, Perform, Result
+from runner.interpreter.effects import Completed, Faulted, Perform, Result
 from runner.interpreter.program import compile_program
 from runner.interpreter.run import Run
 from runner.interpreter.scope import Workflow
@@ -30,6 +30,16 @@ class World:
             return Result(orjson.dumps({"n": next(self._count)}))
         value = answer(effect) if callable(answer) else answer
         return value if isinstance(value, Result) else Result(orjson.dumps(value))
+
+
+class Clock:
+    """Stands still; the moments that are waited for come at once."""
+
+    def __init__(self, now=1_700_000_001_000):
+        self.now = now
+
+    def __call__(self):
+        return self.now
 
 
 class Outcome:
@@ -56,28 +66,32 @@ def evaluator():
 def execute(evaluator):
     """Run tasks to the end: `execute(tasks, input, ...)`."""
 
-    def run(do, data=None, *, journal=(), world=None, stop_after=None, secrets=None, **more):
+    def run(do, data=None, *, journal=(), world=None, stop_after=None, secrets=None, clock=None, **more):
         definition = {"document": {"name": "test"}, "do": do, **more}
         program = compile_program(definition, evaluator)
-        workflow = Workflow("evt_1", definition, data, 1_700_000_000_000, lambda: 1_700_000_001_000, secrets or {})
+        clock = clock or Clock()
+        workflow = Workflow("evt_1", definition, data, 1_700_000_000_000, clock, secrets or {})
         world = world or World()
         written, turns = list(journal), 0
         execution = Run(program, workflow, journal)
-        step = execution.start()
-        while isinstance(step, Perform | Pause):
-            if isinstance(step, Pause):
-                turns += 1
-                step = execution.resume()
-                continue
-            if stop_after is not None and len(written) >= stop_after:
+        turn, waiting = execution.start(), []
+        while True:
+            written += [write.entry for write in turn.writes]
+            waiting = [*(effect for effect in waiting if effect.key not in turn.cancel), *turn.perform]
+            turns += turn.paused
+            if turn.ending is not None or (stop_after is not None and len(written) >= stop_after):
                 break
-            result = world.perform(step)
-            if result.error is None or step.catchable:
-                written.append(JournalEntry(step.key, result.output, result.error))
-            step = execution.resume(result)
-        return Outcome(step, world, tuple(written), turns)
+            if waiting and not turn.paused:
+                effect = waiting.pop(0)
+                turn = execution.resume(effect, world.perform(effect))
+                continue
+            if turn.wake_at_ms is not None:
+                clock.now = turn.wake_at_ms
+            turn = execution.go_on()
+        return Outcome(turn.ending, world, tuple(written), turns)
 
     run.World = World
+    run.Clock = Clock
     return run
 
 

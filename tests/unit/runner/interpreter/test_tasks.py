@@ -196,7 +196,8 @@ def test_a_uri_template_refuses_what_is_not_a_scalar(execute):
 
 def test_a_call_that_fails_faults_the_workflow_and_is_not_journaled(execute):
     world = execute.World({"f": Result(None, error(Kind.TIMEOUT, "slow", instance="/do/0/a"))})
-    outcome = execute([{"a": {"call": "f"}}, {"b": {"call": "g"}}], {}, world=world)
+    once = {"retry": {"limit": {"attempt": {"count": 0}}}}
+    outcome = execute([{"a": {"call": "f", "metadata": once}}, {"b": {"call": "g"}}], {}, world=world)
     assert kind(outcome.error) == ("timeout", 408)
     assert outcome.journal == ()
 
@@ -236,10 +237,10 @@ def test_a_loop_made_of_then_lets_others_run_and_ends_at_the_limit(execute, monk
 
 
 def test_calls_end_at_the_limit_of_the_journal(execute):
-    outcome = execute([{"a": {"call": "f", "then": "a"}}], {})
+    outcome = execute([{"in": {"do": [{"a": {"call": "f", "then": "a"}}]}}], {})
     assert kind(outcome.error) == ("runtime", 500)
     assert len(outcome.journal) == limits.MAX_JOURNAL_ENTRIES
-    assert outcome.journal[-1].key == "/do/0/a#999"
+    assert outcome.journal[-1].key == "/do/0/in/do/0/a#999"
 
 
 def test_the_keys_of_effects_count_for_the_journal(execute, monkeypatch):

@@ -1,0 +1,41 @@
+"""Time, as expressions see it.
+
+The clock is not a function of document, event and journal. So a task whose expressions look at it (`now`,
+`$task.startedAt`) asks for the time when it begins; the answer is journaled, and the same again in every replay. What is
+evaluated without having asked sees the time at which the event was received.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+_NOW: Final = re.compile(r'(?<![\w.$"@])now\b')
+_TASK: Final = re.compile(r"\$task\b(?!\s*\.\s*(?:name|reference|definition|input|output)\b)")
+_TASKS: Final = frozenset({"do", "try", "fork", "metadata"})
+"""Keys of a task below which there are other tasks, or nothing that is evaluated."""
+
+
+def calls_now(program: str) -> bool:
+    """Whether a jq program calls `now`; true for some that only seem to."""
+    return _NOW.search(program) is not None
+
+
+def looks_at_clock(task: Mapping[str, Any]) -> bool:
+    """Whether an expression of a task itself may look at the clock; tasks within it are not looked into."""
+    for key, part in task.items():
+        if key == "catch":
+            if _mentions_clock({name: item for name, item in part.items() if name != "do"}):
+                return True
+        elif key not in _TASKS and _mentions_clock(part):
+            return True
+    return False
+
+
+def _mentions_clock(part: Any) -> bool:
+    if isinstance(part, str):
+        return calls_now(part) or _TASK.search(part) is not None
+    if isinstance(part, dict):
+        return any(map(_mentions_clock, part.values()))
+    return isinstance(part, list) and any(map(_mentions_clock, part))

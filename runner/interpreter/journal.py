@@ -1,0 +1,88 @@
+"""The journal of one execution: what earlier attempts wrote, in order, and what this one adds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from flowhook import limits
+from flowhook.model import JournalEntry
+from runner.interpreter.effects import SNAPSHOT_KEY, Write
+from runner.interpreter.errors import Kind, fault
+
+COMPACT_ENTRIES: Final = 100
+COMPACT_BYTES: Final = limits.MIB
+"""Entries, or bytes in them, after which the next chance to compact is taken."""
+
+
+class Journal:
+    """Reads what is there, entry by entry, and then writes.
+
+    Attributes:
+        snapshot: what the last entry that compacted holds, None when there is none.
+        size: entries since the snapshot.
+        writes: entries that nobody took yet.
+    """
+
+    __slots__ = ("_bytes", "_entries", "_position", "size", "snapshot", "writes")
+
+    def __init__(self, entries: Sequence[JournalEntry] = ()) -> None:
+        """Read `entries` first; what lies before the last snapshot is passed over."""
+        self.snapshot: bytes | None = None
+        self._position = 0
+        self.size = 0
+        self._bytes = 0
+        self._entries = entries
+        self.writes: list[Write] = []
+        if entries:
+            for index, entry in enumerate(entries):
+                if entry.key == SNAPSHOT_KEY:
+                    self.snapshot = entry.output
+                    self._position = index + 1
+            self.size = len(entries) - self._position
+            self._bytes = sum(len(entry.output or b"") for entry in entries[self._position :])
+
+    @property
+    def next(self) -> JournalEntry | None:
+        """The entry that is to be read next; None when all are read."""
+        return self._entries[self._position] if self._position < len(self._entries) else None
+
+    @property
+    def replaying(self) -> bool:
+        """Whether there are entries to be read."""
+        return self._position < len(self._entries)
+
+    @property
+    def long(self) -> bool:
+        """Whether it is time to compact."""
+        return self.size >= COMPACT_ENTRIES or self._bytes >= COMPACT_BYTES
+
+    def read(self) -> None:
+        """Go on to the next entry."""
+        self._position += 1
+
+    def write(self, entry: JournalEntry, *, binding: bool = True) -> None:
+        """Append an entry; see `effects.Write` for `binding`."""
+        self.size += 1
+        self._bytes += len(entry.output or b"")
+        self.writes.append(Write(entry, binding=binding))
+
+    def compact(self, snapshot: bytes) -> None:
+        """Replace all entries by a snapshot."""
+        self.snapshot = snapshot
+        self.size = self._bytes = 0
+        self.writes.append(Write(JournalEntry(SNAPSHOT_KEY, snapshot), compacts=True))
+
+    def check(self, instance: str, more: int = 1) -> None:
+        """Make sure that there is room for `more` entries.
+
+        Raises:
+            TaskFault: there is not (`runtime`).
+        """
+        if self.size + more > limits.MAX_JOURNAL_ENTRIES or self._bytes >= limits.MAX_JOURNAL_BYTES:
+            raise fault(
+                Kind.RUNTIME,
+                f"the journal is full: at most {limits.MAX_JOURNAL_ENTRIES} entries (calls, waits, retries), whose "
+                f"results have at most {limits.MAX_JOURNAL_BYTES} bytes in all, between two compactions",
+                instance=instance,
+            )

@@ -1,0 +1,93 @@
+"""What an execution carries from task to task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from flowhook.model import WorkflowError
+from runner.interpreter.errors import ExpressionFailed, Kind, SchemaViolated, TaskFault, fault
+from runner.interpreter.journal import Journal
+from runner.interpreter.observing import Observer
+from runner.interpreter.requests import Branch, Request, Within
+from runner.interpreter.scope import Workflow
+
+
+@dataclass(slots=True)
+class Shared:
+    """What all branches of an execution have in common.
+
+    Attributes:
+        observer: is told of each task when it ends.
+        context: `$context`; branches that export change it one after another.
+        tasks: that ran so far.
+        visits: how often each effect's place was come to.
+        limit: the timeout of the workflow, while it runs.
+        until_ms: when that ends, where a snapshot says so.
+    """
+
+    workflow: Workflow
+    journal: Journal
+    observer: Observer | None = None
+    context: Any = None
+    tasks: int = 0
+    visits: dict[str, int] = field(default_factory=dict)
+    limit: Within | None = None
+    until_ms: int | None = None
+
+
+@dataclass(slots=True)
+class State:
+    """What one branch of an execution has.
+
+    Attributes:
+        variables: what enclosing tasks define for expressions, beside the DSL's own arguments.
+        iterations: indexes of the enclosing loops; part of an effect's key.
+        prefix: of all keys: the call, within a function.
+        catchers: of the enclosing tasks, whether they catch an error.
+        competing: whether the flow may go on although this branch faults.
+        ending: a task said `end`: whatever encloses it completes, and nothing follows.
+    """
+
+    shared: Shared
+    variables: Mapping[str, Any] | None = None
+    iterations: tuple[int, ...] = ()
+    prefix: str = ""
+    catchers: tuple[Callable[[WorkflowError], bool], ...] = ()
+    competing: bool = False
+    ending: bool = False
+
+    @property
+    def catchable(self) -> bool:
+        """Whether the flow may go on although an effect fails."""
+        return self.competing or bool(self.catchers)
+
+    def is_caught(self, error: WorkflowError) -> bool:
+        """Whether an enclosing task catches an error."""
+        return any(catches(error) for catches in self.catchers)
+
+    def inside(self, **changes: Any) -> State:
+        """Return the state for a part of the flow that differs in something."""
+        return replace(self, **changes)
+
+    def effect_key(self, pointer: str, what: str = "") -> str:
+        """Return the identity of what is about to happen at `pointer`: `/do/1/announce#0`, `/do/2/pause#0:wait`."""
+        place = self.prefix + pointer + "".join(f"[{index}]" for index in self.iterations)
+        counted = place + what
+        visit = self.shared.visits.get(counted, 0)
+        self.shared.visits[counted] = visit + 1
+        return f"{place}#{visit}{what}"
+
+
+def branch(steps: Generator[Request, Any, Any], state: State, instance: str = "") -> Generator[Request, Any, Branch]:
+    """Make a branch of what tasks do: what fails in it is a fault at `instance`, and it says whether it `ends`."""
+    try:
+        output = yield from steps
+    except ExpressionFailed as problem:
+        raise fault(Kind.EXPRESSION, str(problem), instance=instance) from None
+    except SchemaViolated as problem:
+        raise fault(Kind.VALIDATION, str(problem), instance=instance) from None
+    except TaskFault as problem:
+        raise problem.at(instance) from None
+    return Branch(output, state.ending)

@@ -40,7 +40,7 @@ class Journal:
                     self.snapshot = entry.output
                     self._position = index + 1
             self.size = len(entries) - self._position
-            self._bytes = sum(len(entry.output or b"") for entry in entries[self._position :])
+            self._bytes = sum(len(entry.key) + len(entry.output or b"") for entry in entries[self._position :])
 
     @property
     def next(self) -> JournalEntry | None:
@@ -64,7 +64,7 @@ class Journal:
     def write(self, entry: JournalEntry, *, binding: bool = True) -> None:
         """Append an entry; see `effects.Write` for `binding`."""
         self.size += 1
-        self._bytes += len(entry.output or b"")
+        self._bytes += len(entry.key) + len(entry.output or b"")
         self.writes.append(Write(entry, binding=binding))
 
     def compact(self, snapshot: bytes) -> None:

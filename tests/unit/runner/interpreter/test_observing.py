@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runner.interpreter.effects import Completed, Faulted, Perform, Result
+from runner.interpreter.effects import Completed, Faulted, Result
 from runner.interpreter.errors import Kind, error
 from runner.interpreter.program import compile_program
 from runner.interpreter.run import Run
@@ -20,10 +20,10 @@ def watch(evaluator):
         seen = []
         workflow = Workflow("evt_1", definition, data, 1_700_000_000_000, lambda: 0)
         execution = Run(compile_program(definition, evaluator), workflow, observer=observer or seen.append)
-        step = execution.start()
-        while isinstance(step, Perform):
-            step = execution.resume(answer)
-        return step, seen
+        turn = execution.start()
+        while turn.perform:
+            turn = execution.resume(turn.perform[0], answer)
+        return turn.ending, seen
 
     return run
 
@@ -69,7 +69,7 @@ def test_the_exported_context_is_shown(watch):
     ("task", "kind"),
     [
         ({"set": {"x": "${ .a + 1 }"}}, "expression"),
-        ({"call": "http", "with": {}}, "communication"),
+        ({"call": "http", "with": {}, "metadata": {"retry": {"limit": {"attempt": {"count": 0}}}}}, "communication"),
         ({"input": {"schema": {"document": {"type": "string"}}}, "set": {"x": 1}}, "validation"),
     ],
 )

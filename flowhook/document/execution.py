@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, StrictInt
 from pydantic_core import PydanticCustomError
 
 from flowhook import limits
 from flowhook.document.model import Model
+from flowhook.document.timing import RetryOrName
 from flowhook.expressions import InvalidExpression, is_expression, strip
 from flowhook.expressions.paths import compile_accessor
 
@@ -30,7 +31,7 @@ class ExecutionPolicy(Model):
     """Executions running at a time; None: as many as there are places."""
     order_by: Annotated[str, AfterValidator(_path)] | None = None
     """Expression in `${ }`: events of one key run one after another. A path (see `expressions.paths`)."""
-    retry: dict[str, Any] | None = None
+    retry: RetryOrName | None = None
     """The DSL's retry policy, for calls that fail transiently."""
     max_backlog: Annotated[StrictInt, Field(ge=1, le=10_000_000)] = limits.DEFAULT_FLOW_BACKLOG
     """Accepted events that have not ended; beyond it the sender gets 429."""

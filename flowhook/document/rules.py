@@ -6,7 +6,9 @@ wrong elsewhere; what is of the wrong type they pass over, for `shape` tells of 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from flowhook.document import scopes, unsupported
@@ -16,12 +18,30 @@ from flowhook.document.problems import Path, Problem, suggestion
 from flowhook.document.schemas import check_schema
 from flowhook.document.shape import check_shape
 from flowhook.document.tasks import DIRECTIVES, kind_of
+from flowhook.document.timing import RetryPolicy
+from flowhook.document.walk import walk
 from flowhook.expressions import InvalidExpression, is_expression, strip
 from flowhook.expressions.jq import check_program, secret_names
 from flowhook.expressions.paths import compile_accessor
 
 MAX_PROGRAMS: Final = 1000
 """Different expressions of one flow that are more than paths: a millisecond of compiling each."""
+
+
+MAX_FUNCTION_DEPTH: Final = 8
+"""How deep functions of a workflow may call one another."""
+
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+
+_DURATIONS: Final = (
+    ("delay",),
+    ("backoff", "linear", "increment"),
+    ("limit", "attempt", "duration"),
+    ("limit", "duration"),
+    ("jitter", "from"),
+    ("jitter", "to"),
+)
+"""Where a retry policy has durations."""
 
 
 def check_rules(data: dict[str, Any], functions: Collection[str] | None) -> Iterator[Problem]:
@@ -43,6 +63,9 @@ class _Rules:
         self.authentications = _mapping(use.get("authentications"))
         self.secrets = {name for name in _list(use.get("secrets")) if isinstance(name, str)}
         self.own_functions = _mapping(use.get("functions"))
+        self.retries = _mapping(use.get("retries"))
+        self.timeouts = _mapping(use.get("timeouts"))
+        self.named: frozenset[str] = frozenset()  # variables that the tasks around define
         self.verdicts: dict[tuple[str, frozenset[str]], str] = {}
 
     def workflow(self) -> Iterator[Problem]:
@@ -56,12 +79,21 @@ class _Rules:
             yield from self.error(error, ("use", "errors", name))
         for name, policy in self.authentications.items():
             yield from self.authentication(policy, ("use", "authentications", name), scopes.TASK)
+        for name, policy in self.retries.items():
+            yield from self.retry(policy, ("use", "retries", name))
+        for name, timeout in self.timeouts.items():
+            yield from self.timeout(timeout, ("use", "timeouts", name), scopes.TASK)
+        for name, task in self.own_functions.items():
+            yield from self.function(name, task, ("use", "functions", name))
+        yield from self.retry(_mapping(data.get("execution")).get("retry"), ("execution", "retry"))
+        yield from self.timeout(data.get("timeout"), ("timeout",), scopes.WORKFLOW_OUTPUT)
         yield from self.tasks(data.get("do"), ("do",))
         yield from self.section(data, (), "output", "as", scopes.WORKFLOW_OUTPUT)
 
-    def tasks(self, tasks: object, path: Path) -> Iterator[Problem]:
+    def tasks(self, tasks: object, path: Path, *, linked: bool = True) -> Iterator[Problem]:
+        """Check a list of tasks; `then` may name those of a list that is `linked`."""
         items = _named(tasks)
-        names = {name for _, name, _ in items}
+        names = {name for _, name, _ in items} if linked else set()
         seen: set[str] = set()
         for index, name, task in items:
             place = (*path, index, name)
@@ -79,17 +111,121 @@ class _Rules:
         yield from self.section(task, path, "output", "as", scopes.TASK)
         yield from self.section(task, path, "export", "as", scopes.TASK_EXPORT)
         yield from self.target(task.get("then"), (*path, "then"), names)
+        yield from self.timeout(task.get("timeout"), (*path, "timeout"), scopes.TASK)
+        yield from self.own(task, path, names)
+
+    def own(self, task: dict[str, Any], path: Path, names: Collection[str]) -> Iterator[Problem]:
+        """Check what a task of its kind has."""
         match kind_of(task):
             case "call":
                 yield from self.call(task, path)
+                yield from self.call_retry(task, path)
             case "do":
                 yield from self.tasks(task["do"], (*path, "do"))
+            case "for":
+                yield from self.loop(task, path)
+            case "fork":
+                yield from self.tasks(_mapping(task["fork"]).get("branches"), (*path, "fork", "branches"), linked=False)
+            case "try":
+                yield from self.tasks(task["try"], (*path, "try"))
+                yield from self.catch(_mapping(task.get("catch")), (*path, "catch"))
+            case "wait":
+                yield from self.duration(task["wait"], (*path, "wait"), scopes.TASK)
             case "raise":
                 yield from self.raised(task["raise"], (*path, "raise"))
             case "set":
                 yield from self.template(task["set"], (*path, "set"), scopes.TASK)
             case "switch":
                 yield from self.cases(task["switch"], (*path, "switch"), names)
+
+    def loop(self, task: dict[str, Any], path: Path) -> Iterator[Problem]:
+        loop = _mapping(task["for"])
+        yield from _nulls(loop, (*path, "for"))
+        yield from self.expression(loop.get("in"), (*path, "for", "in"), scopes.TASK)
+        names = {"each": loop.get("each", "item"), "at": loop.get("at", "index")}
+        for key, name in names.items():
+            yield from _variable(name, (*path, "for", key))
+        if names["each"] == names["at"]:
+            yield Problem((*path, "for", "at"), "item and index need different names")
+        with self.naming(*names.values()):
+            yield from self.expression(task.get("while"), (*path, "while"), scopes.TASK)
+            yield from self.tasks(task.get("do"), (*path, "do"))
+
+    def catch(self, catch: dict[str, Any], path: Path) -> Iterator[Problem]:
+        yield from _nulls(catch, path)
+        for key, value in _mapping(_mapping(catch.get("errors")).get("with")).items():
+            if is_expression(value):
+                yield Problem((*path, "errors", "with", key), "a filter has no expressions: use `when`")
+        name = catch.get("as", "error")
+        yield from _variable(name, (*path, "as"))
+        with self.naming(name):
+            yield from self.expression(catch.get("when"), (*path, "when"), scopes.TASK)
+            yield from self.expression(catch.get("exceptWhen"), (*path, "exceptWhen"), scopes.TASK)
+            yield from self.retry(catch.get("retry"), (*path, "retry"), name)
+            yield from self.tasks(catch.get("do"), (*path, "do"))
+
+    def retry(self, policy: object, path: Path, name: object = "error") -> Iterator[Problem]:
+        """Check a retry policy or the name of one; `name` is that of the error."""
+        if isinstance(policy, str):
+            if policy not in self.retries:
+                hint = suggestion(policy, self.retries)
+                yield Problem(path, f"there is no retry policy {policy!r} in `use.retries`{hint}")
+            return
+        parts = _mapping(policy)
+        yield from _nulls(parts, path)
+        with self.naming(name):
+            for key in ("when", "exceptWhen"):
+                yield from self.expression(parts.get(key), (*path, key), scopes.TASK)
+        for place in _DURATIONS:
+            value: object = parts
+            for key in place:
+                value = _mapping(value).get(key)
+            yield from self.duration(value, (*path, *place), scopes.TASK)
+
+    def call_retry(self, task: dict[str, Any], path: Path) -> Iterator[Problem]:
+        metadata = _mapping(task.get("metadata"))
+        if "retry" not in metadata:
+            return
+        place = (*path, "metadata", "retry")
+        if isinstance(metadata["retry"], dict):
+            yield from check_shape(RetryPolicy, metadata["retry"], place)
+        elif not isinstance(metadata["retry"], str):
+            yield Problem(place, "expected a retry policy, or the name of one in `use.retries`")
+        yield from self.retry(metadata["retry"], place)
+
+    def timeout(self, timeout: object, path: Path, variables: frozenset[str]) -> Iterator[Problem]:
+        """Check a timeout or the name of one."""
+        if isinstance(timeout, str):
+            if timeout not in self.timeouts:
+                hint = suggestion(timeout, self.timeouts)
+                yield Problem(path, f"there is no timeout {timeout!r} in `use.timeouts`{hint}")
+            return
+        yield from _nulls(timeout, path)
+        yield from self.duration(_mapping(timeout).get("after"), (*path, "after"), variables)
+
+    def duration(self, value: object, path: Path, variables: frozenset[str]) -> Iterator[Problem]:
+        if is_expression(value):
+            yield from self.expression(value, path, variables)
+
+    def function(self, name: str, task: object, path: Path) -> Iterator[Problem]:
+        """Check one of `use.functions`."""
+        if name == "http" or name in (self.functions or ()) or name in unsupported.FUNCTIONS:
+            yield Problem(path, f"there is a function {name!r} already")
+        if not isinstance(task, dict):
+            return
+        yield from self.task(task, path, ())
+        if _depth(name, self.own_functions, ()) > MAX_FUNCTION_DEPTH:
+            yield Problem(path, f"calls itself, or functions more than {MAX_FUNCTION_DEPTH} deep")
+
+    @contextmanager
+    def naming(self, *names: object) -> Iterator[None]:
+        """Have tasks and expressions within know more variables."""
+        before = self.named
+        self.named = before | {name for name in names if isinstance(name, str)}
+        try:
+            yield
+        finally:
+            self.named = before
 
     def call(self, task: dict[str, Any], path: Path) -> Iterator[Problem]:
         name = task["call"]
@@ -135,15 +271,15 @@ class _Rules:
         """Return why a `call` can't name this function, None when it can."""
         if name == "http" or (self.functions is not None and name in self.functions):
             return None
+        if name in self.own_functions:
+            return None
         if name in unsupported.FUNCTIONS:
             return unsupported.FUNCTIONS[name]
-        if name in self.own_functions:
-            return unsupported.KEYS["use", "functions"]
         if "@" in name or "://" in name:
             return "functions from catalogs are not supported yet"
         if self.functions is None:
             return None
-        return f"unknown function {name!r}{suggestion(name, ['http', *self.functions])}"
+        return f"unknown function {name!r}{suggestion(name, ['http', *self.functions, *self.own_functions])}"
 
     def raised(self, configuration: object, path: Path) -> Iterator[Problem]:
         error = _mapping(configuration).get("error")
@@ -219,7 +355,7 @@ class _Rules:
         if not isinstance(value, str):
             return
         program = strip(value)
-        verdict = self.verdict(program, variables)
+        verdict = self.verdict(program, variables | self.named if self.named else variables)
         if verdict:
             yield Problem(path, verdict)
         elif "$secrets" in program:
@@ -237,6 +373,25 @@ class _Rules:
             return f"a flow has at most {MAX_PROGRAMS} different expressions that are more than paths"
         verdict = self.verdicts[program, variables] = _refusal(lambda: check_program(program, variables))
         return verdict
+
+
+def _variable(name: object, path: Path) -> Iterator[Problem]:
+    """Check the name of a variable that a task defines."""
+    if not isinstance(name, str):
+        return
+    if not _VARIABLE.fullmatch(name) or name.startswith("__"):
+        yield Problem(path, f"{name!r} is no name of a variable: expected letters, digits and underscores")
+    elif name in scopes.TASK_EXPORT:
+        yield Problem(path, f"${name} is there already")
+
+
+def _depth(name: str, functions: dict[str, Any], above: tuple[str, ...]) -> int:
+    """Return how deep functions call one another; more than is allowed where they do so in circles."""
+    if name in above or len(above) > MAX_FUNCTION_DEPTH:
+        return MAX_FUNCTION_DEPTH + 1
+    called = {str(task.task.get("call")) for task in walk({"do": [{name: functions[name]}]})}
+    inner = (_depth(other, functions, (*above, name)) for other in called if other in functions)
+    return 1 + max(inner, default=0)
 
 
 def _refusal(check: Callable[[], object]) -> str:

@@ -20,7 +20,7 @@ from flowhook.document.problems import Path, Problem, suggestion
 from flowhook.document.tasks import KINDS, kind_of
 from flowhook.document.unsupported import TASK_KINDS
 
-_NAMED_LISTS: Final = frozenset({"do", "switch"})
+_NAMED_LISTS: Final = frozenset({"branches", "do", "switch", "try"})
 """Keys of lists whose items are mappings of one name to what the models hold."""
 
 _SECRET_NAME: Final = rf"^[A-Za-z0-9._-]{{1,{limits.MAX_SECRET_NAME_LENGTH}}}$"
@@ -32,7 +32,10 @@ _PATTERNS: Final = {
     _SECRET_NAME: "expected letters, digits, '-', '_' and '.', at most 127",
 }
 
-_LISTS: Final = {"do": "expected a list of tasks", "switch": "expected a list of cases"}
+_LISTS: Final = {
+    **dict.fromkeys(("branches", "do", "try"), "expected a list of tasks"),
+    "switch": "expected a list of cases",
+}
 
 _Describe = Callable[[ErrorDetails, Path], str]
 

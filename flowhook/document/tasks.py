@@ -8,21 +8,26 @@ Source: dsl-reference.md, "Task" and what follows it.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
-from pydantic import Discriminator, Field, GetJsonSchemaHandler, StrictInt, Tag, model_validator
+from pydantic import Discriminator, Field, GetJsonSchemaHandler, StrictBool, StrictInt, Tag, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from flowhook.document import json_types
 from flowhook.document.dataflow import Export, Input, Output
 from flowhook.document.model import Data, Model
+from flowhook.document.timing import Duration, RetryOrName, TimeoutOrName
 
 DIRECTIVES: Final = frozenset({"continue", "exit", "end"})
 """Values of `then` that are not names of tasks."""
 
 KINDS: Final = ("call", "do", "emit", "for", "fork", "listen", "raise", "run", "set", "switch", "try", "wait")
 """All kinds of tasks there are in the DSL; a `for` task has a `do` too."""
+
+
+MAX_BRANCHES: Final = 1000
+"""Branches of one `fork`."""
 
 
 def _sole_item(value: object, expected: str) -> tuple[str, Any]:
@@ -49,6 +54,7 @@ class TaskBase(Model):
     input: Input | None = None
     output: Output | None = None
     export: Export | None = None
+    timeout: TimeoutOrName | None = None
     then: str | None = None
     """`continue` (as is None), `exit`, `end`, or the name of a task in the same list."""
     metadata: dict[str, Any] = Field(default_factory=dict)
@@ -141,6 +147,82 @@ class SwitchTask(TaskBase):
     switch: Annotated[tuple[SwitchCase, ...], Field(min_length=1)]
 
 
+class ForLoop(Model):
+    """What to go through, and what item and index are called in expressions."""
+
+    each: str = "item"
+    in_: str = Field(alias="in")
+    """Expression, with or without `${ }`, that yields an array."""
+    at: str = "index"
+
+
+class ForTask(TaskBase):
+    """Runs tasks for each item of an array, for as long as `while` is true."""
+
+    for_: ForLoop = Field(alias="for")
+    while_: str | None = Field(None, alias="while")
+    do: tuple[TaskItem, ...]
+
+
+class ForkConfiguration(Model):
+    """Tasks to run concurrently; with `compete` the first that succeeds gives the output, and ends the others."""
+
+    branches: Annotated[tuple[TaskItem, ...], Field(min_length=1, max_length=MAX_BRANCHES)]
+    compete: StrictBool = False
+
+
+class ForkTask(TaskBase):
+    """Runs tasks concurrently."""
+
+    fork: ForkConfiguration
+
+
+class ErrorFilter(Model):
+    """Members that an error has to have; there is no expression in them, `when` is for that."""
+
+    type: str | None = None
+    status: StrictInt | None = None
+    instance: str | None = None
+    title: str | None = None
+    details: str | None = None
+
+    @model_validator(mode="after")
+    def _is_any(self) -> Self:
+        if not self.model_fields_set:
+            raise PydanticCustomError("flow", "expected at least one of type, status, instance, title and details")
+        return self
+
+
+class CaughtErrors(Model):
+    """The errors that are caught; all, without a filter."""
+
+    with_: ErrorFilter | None = Field(None, alias="with")
+
+
+class Catch(Model):
+    """Which errors are caught, and what is done then: tried again, and after the last time `do`."""
+
+    errors: CaughtErrors | None = None
+    as_: str = Field("error", alias="as")
+    when: str | None = None
+    except_when: str | None = Field(None, alias="exceptWhen")
+    retry: RetryOrName | None = None
+    do: tuple[TaskItem, ...] | None = None
+
+
+class TryTask(TaskBase):
+    """Runs tasks, and catches their errors."""
+
+    try_: tuple[TaskItem, ...] = Field(alias="try")
+    catch: Catch
+
+
+class WaitTask(TaskBase):
+    """Lets time pass."""
+
+    wait: Duration
+
+
 def _task_tag(value: object) -> str | None:
     kind = kind_of(value)
     return None if kind is None else f"<{kind}>"
@@ -149,9 +231,13 @@ def _task_tag(value: object) -> str | None:
 Task = Annotated[
     Annotated[CallTask, Tag("<call>")]
     | Annotated[DoTask, Tag("<do>")]
+    | Annotated[ForTask, Tag("<for>")]
+    | Annotated[ForkTask, Tag("<fork>")]
     | Annotated[RaiseTask, Tag("<raise>")]
     | Annotated[SetTask, Tag("<set>")]
-    | Annotated[SwitchTask, Tag("<switch>")],
+    | Annotated[SwitchTask, Tag("<switch>")]
+    | Annotated[TryTask, Tag("<try>")]
+    | Annotated[WaitTask, Tag("<wait>")],
     Discriminator(_task_tag),
 ]
 """Any task that is executed. The tags stand in angle brackets so that no key of a flow file can be taken for one."""
@@ -180,4 +266,5 @@ class TaskItem(Model):
         return {"<name>": name, "<task>": task}
 
 
-DoTask.model_rebuild()
+for _model in (DoTask, ForTask, ForkConfiguration, ForkTask, Catch, TryTask):
+    _model.model_rebuild()

@@ -14,17 +14,12 @@ from flowhook.document.tasks import kind_of
 
 KEYS: Final[Mapping[tuple[str, ...], str]] = {
     ("schedule",): "schedules are not supported yet",
-    ("timeout",): "timeouts are not supported yet",
     ("evaluate",): "`evaluate` is not supported yet: expressions are jq, in strict mode",
     ("use", "catalogs"): "catalogs are not supported yet",
     ("use", "extensions"): "extensions are not supported yet",
-    ("use", "functions"): "functions of a workflow's own are not supported yet",
-    ("use", "retries"): "retry policies are not supported yet",
-    ("use", "timeouts"): "timeouts are not supported yet",
     ("webhook", "callbacks"): "callbacks are not supported yet",
     ("webhook", "respond", "timeout"): "`timeout` belongs to mode reply, which is not supported yet",
     ("webhook", "respond", "on_fault"): "`on_fault` belongs to mode reply, which is not supported yet",
-    ("execution", "retry"): "retry policies are not supported yet",
 }
 """By path from the top of a document."""
 
@@ -35,20 +30,10 @@ VALUES: Final[Mapping[tuple[tuple[str, ...], str], str]] = {
 
 TASK_KINDS: Final[Mapping[str, str]] = {
     "emit": "`emit` tasks are not supported yet",
-    "for": "`for` tasks are not supported yet",
-    "fork": "`fork` tasks are not supported yet",
     "listen": "`listen` tasks are not supported yet",
     "run": "`run` tasks are not supported yet",
-    "try": "`try` tasks are not supported yet",
-    "wait": "`wait` tasks are not supported yet",
 }
 """By kind of task."""
-
-TASK_KEYS: Final[Mapping[tuple[str, ...], str]] = {
-    ("timeout",): "timeouts are not supported yet",
-    ("metadata", "retry"): "retry policies are not supported yet",
-}
-"""By path from a task."""
 
 AUTHENTICATIONS: Final[Mapping[str, str]] = {
     "certificate": "certificate authentication is not supported yet; basic and bearer are",
@@ -87,7 +72,6 @@ def in_task(task: Mapping[str, Any], path: Path) -> Iterator[Problem]:
     if kind is not None and kind in TASK_KINDS:
         yield Problem((*path, kind), TASK_KINDS[kind])
         return
-    yield from _find(TASK_KEYS, task, path)
     if task.get("call") == "http":
         place = ("with", "endpoint", "authentication")
         yield from _in_authentication(_get(task, place)[1], (*path, *place))

@@ -13,7 +13,8 @@ from flowhook.document.auth import SecretName
 from flowhook.document.authentication import AuthenticationPolicy
 from flowhook.document.dataflow import Input, Output
 from flowhook.document.model import Model
-from flowhook.document.tasks import ErrorDefinition, TaskItem
+from flowhook.document.tasks import ErrorDefinition, Task, TaskItem
+from flowhook.document.timing import RetryPolicy, Timeout, TimeoutOrName
 
 NAME_PATTERN: Final = r"^[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$"
 """Names and namespaces: like a DNS label, letters of either case."""
@@ -49,7 +50,10 @@ class Use(Model):
 
     authentications: dict[str, AuthenticationPolicy] = Field(default_factory=dict)
     errors: dict[str, ErrorDefinition] = Field(default_factory=dict)
+    functions: dict[str, Task] = Field(default_factory=dict)
+    retries: dict[str, RetryPolicy] = Field(default_factory=dict)
     secrets: tuple[SecretName, ...] = ()
+    timeouts: dict[str, Timeout] = Field(default_factory=dict)
 
 
 class Workflow(Model):
@@ -60,3 +64,4 @@ class Workflow(Model):
     use: Use = Field(default_factory=Use)
     do: tuple[TaskItem, ...]
     output: Output | None = None
+    timeout: TimeoutOrName | None = None

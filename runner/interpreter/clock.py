@@ -1,8 +1,8 @@
 """Time, as expressions see it.
 
 The clock is not a function of document, event and journal. So a task whose expressions look at it (`now`,
-`$task.startedAt`) asks for the time when it begins; the answer is journaled, and the same again in every replay. What is
-evaluated without having asked sees the time at which the event was received.
+`$task.startedAt`) asks for the time when it begins; the answer is journaled, and the same again in every replay.
+What is evaluated without having asked sees the time at which the event was received.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def run_for(node: ForNode, state: State, scope: Scope, data: Any) -> Steps:
     return data
 
 
-def run_fork(node: ForkNode, state: State, scope: Scope, data: Any) -> Steps:
+def run_fork(node: ForkNode, state: State, data: Any) -> Steps:
     """Run branches concurrently, each on the same input; returns the winner's output, or those of all in order."""
     states = [state.inside(competing=state.competing or node.compete) for _ in node.branches]
     outcomes = yield Fork(
@@ -96,21 +96,11 @@ def run_try(node: TryNode, state: State, scope: Scope, data: Any) -> Steps:
     visits = _visits(state, place) if attempts is not None else {}
     while True:
         try:
-            if catch.retry is None or catch.retry.attempt_duration is None:
-                output = yield from tasks.run_block(node.block, inner, data)
-            else:
-                limit = milliseconds(catch.retry.attempt_duration, data, scope)
-                steps = branch(tasks.run_block(node.block, inner, data), inner)
-                key = state.effect_key(node.pointer, ":attempt")
-                (outcome,) = yield Within(steps, key, limit, node.pointer)
-                output = outcome.output
+            return (yield from _attempt(node, inner, state, scope, data))
         except Exhausted:
             raise
         except TaskFault as raised:
             problem = raised
-        else:
-            state.ending = inner.ending
-            return output
         scope.context = state.shared.context
         if not catches(problem.error):
             raise problem
@@ -122,14 +112,33 @@ def run_try(node: TryNode, state: State, scope: Scope, data: Any) -> Steps:
                     del state.shared.visits[counted]
                 state.shared.visits.update(visits)
                 continue
-        if catch.block is not None:
-            handler = state.inside(variables={**(state.variables or {}), catch.name: named})
-            output = yield from tasks.run_block(catch.block, handler, data)
-            state.ending = handler.ending
-            return output
-        if attempts is not None:
+        if catch.block is None and attempts is not None:
             raise problem
+        return (yield from _handle(catch, state, named, data))
+
+
+def _handle(catch: Catch, state: State, named: dict[str, Any], data: Any) -> Steps:
+    """Do what is to be done about an error; without anything, the input is the output."""
+    if catch.block is None:
         return data
+    handler = state.inside(variables={**(state.variables or {}), catch.name: named})
+    output = yield from tasks.run_block(catch.block, handler, data)
+    state.ending = handler.ending
+    return output
+
+
+def _attempt(node: TryNode, inner: State, state: State, scope: Scope, data: Any) -> Steps:
+    """Run the block of a `try` once, for as long as its policy lets an attempt take."""
+    retry = node.catch.retry
+    if retry is None or retry.attempt_duration is None:
+        output = yield from tasks.run_block(node.block, inner, data)
+    else:
+        limit = milliseconds(retry.attempt_duration, data, scope)
+        steps = branch(tasks.run_block(node.block, inner, data), inner)
+        (outcome,) = yield Within(steps, state.effect_key(node.pointer, ":attempt"), limit, node.pointer)
+        output = outcome.output
+    state.ending = inner.ending
+    return output
 
 
 def run_function(node: FunctionNode, state: State, scope: Scope, data: Any) -> Steps:

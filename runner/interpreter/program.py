@@ -136,7 +136,7 @@ class CallNode(Node):
 
     function: str
     arguments: Template
-    retry: Retry | None
+    retry: Retry
     endpoint: uri_template.Expand | None
     authenticates: bool
 
@@ -332,17 +332,15 @@ class _Builder:
             case {"switch": cases}:
                 return SwitchNode(**common, cases=self._cases(cases))
             case {"call": function} if function in self._use.get("functions", ()):
-                arguments = self._compiler.template(task.get("with") or {})
-                return FunctionNode(**common, arguments=arguments, block=self._function(function))
+                given = self._compiler.template(task.get("with") or {})
+                return FunctionNode(**common, arguments=given, block=self._function(function))
             case {"call": function}:
                 arguments, policy = self._arguments(function, task.get("with") or {})
                 return CallNode(
                     **common,
                     function=function,
                     arguments=self._compiler.template(arguments),
-                    retry=self._policy(task["metadata"]["retry"])
-                    if "retry" in task.get("metadata", ())
-                    else self._retry,
+                    retry=self._call_retry(task),
                     endpoint=_literal_endpoint(arguments) if function == "http" else None,
                     authenticates=policy is not None,
                 )
@@ -350,6 +348,10 @@ class _Builder:
                 named = self._use["errors"][error] if isinstance(error, str) else error
                 kind = uri_template.compile_uri(named["type"])
                 return RaiseNode(**common, value=self._compiler.template(named), kind=kind)
+        return self._composite(common, task, pointer)
+
+    def _composite(self, common: dict[str, Any], task: Mapping[str, Any], pointer: str) -> Node:
+        match task:
             case {"for": loop, "do": items}:
                 going = task.get("while")
                 return ForNode(
@@ -413,9 +415,12 @@ class _Builder:
             block=None if tasks is None else self._block(tasks, f"{pointer}/do"),
         )
 
-    def _policy(self, policy: Mapping[str, Any] | str) -> Retry:
-        if isinstance(policy, str):
-            policy = self._use["retries"][policy]
+    def _call_retry(self, task: Mapping[str, Any]) -> Retry:
+        metadata = task.get("metadata") or {}
+        return self._policy(metadata["retry"]) if "retry" in metadata else self._retry
+
+    def _policy(self, given: Mapping[str, Any] | str) -> Retry:
+        policy: Mapping[str, Any] = self._use["retries"][given] if isinstance(given, str) else given
         limit, jitter, backoff = policy.get("limit") or {}, policy.get("jitter"), policy.get("backoff") or {}
         attempt = limit.get("attempt") or {}
         increment = (backoff.get("linear") or {}).get("increment")
@@ -434,9 +439,8 @@ class _Builder:
     def _timeout(self, timeout: Mapping[str, Any] | str | None) -> Duration | None:
         if timeout is None:
             return None
-        if isinstance(timeout, str):
-            timeout = self._use["timeouts"][timeout]
-        return self._duration(timeout["after"])
+        named: Mapping[str, Any] = self._use["timeouts"][timeout] if isinstance(timeout, str) else timeout
+        return self._duration(named["after"])
 
     def _duration(self, duration: Any) -> Duration:
         if is_expression(duration):

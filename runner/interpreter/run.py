@@ -162,7 +162,7 @@ class Run:
                 if not self._run_ready():
                     turn.paused = True
                     break
-                if self._ending is not None or not self._take_in(turn):
+                if not self._take_in(turn):
                     break
             if self._ending is None:
                 self._collect(turn)
@@ -272,6 +272,8 @@ class Run:
     # --- what comes in from outside ---------------------------------------------------------------------------------
     def _take_in(self, turn: Turn) -> bool:
         """Take in one thing, of which fibers may become ready; whether there was one."""
+        if self._ending is not None:
+            return False
         entry = self._journal.next
         if entry is not None:
             self._journal.read()

@@ -68,21 +68,7 @@ def run_workflow(program: Program, shared: Shared) -> Steps:
     state = State(shared)
     scope = Scope(shared.workflow)
     restored = snapshot.restore(shared)
-    if restored is None:
-        position, data = 0, shared.workflow.raw_input
-        scope.instance = "/input"
-        if program.input_looks_at_clock:
-            scope.started_at_ms = yield Now(state.effect_key("/input", ":now"))
-        try:
-            if program.input.schema is not None:
-                program.input.schema(data, scope)
-            if program.input.transform is not None:
-                data = program.input.transform(data, scope)
-        except (ExpressionFailed, SchemaViolated) as problem:
-            raise _fault_of(problem, scope.instance) from None
-        shared.context = data
-    else:
-        position, data = restored
+    position, data = (0, (yield from _enter(program, state, scope))) if restored is None else restored
     if program.timeout is None:
         data = yield from run_block(program.block, state, data, position, is_outermost=True)
     else:
@@ -97,6 +83,23 @@ def run_workflow(program: Program, shared: Shared) -> Steps:
             program.output.schema(data, scope)
     except (ExpressionFailed, SchemaViolated) as problem:
         raise _fault_of(problem, scope.instance) from None
+    return data
+
+
+def _enter(program: Program, state: State, scope: Scope) -> Steps:
+    """Return what the workflow's input becomes."""
+    data = state.shared.workflow.raw_input
+    scope.instance = "/input"
+    if program.input_looks_at_clock:
+        scope.started_at_ms = yield Now(state.effect_key("/input", ":now"))
+    try:
+        if program.input.schema is not None:
+            program.input.schema(data, scope)
+        if program.input.transform is not None:
+            data = program.input.transform(data, scope)
+    except (ExpressionFailed, SchemaViolated) as problem:
+        raise _fault_of(problem, scope.instance) from None
+    state.shared.context = data
     return data
 
 
@@ -207,7 +210,7 @@ def _execute(node: Node, state: State, scope: Scope, data: Any) -> TaskSteps:
         case TryNode():
             data = yield from composite.run_try(node, state, scope, data)
         case ForkNode():
-            data = yield from composite.run_fork(node, state, scope, data)
+            data = yield from composite.run_fork(node, state, data)
         case WaitNode():
             yield Sleep(state.effect_key(node.pointer, ":wait"), milliseconds(node.duration, data, scope))
         case FunctionNode():

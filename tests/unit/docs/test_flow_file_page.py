@@ -24,7 +24,6 @@ def names(mapping):
     "name",
     sorted(
         names(unsupported.KEYS)
-        | names(unsupported.TASK_KEYS)
         | names(unsupported.TASK_KINDS)
         | names(unsupported.FUNCTIONS)
         | names(unsupported.AUTHENTICATIONS)

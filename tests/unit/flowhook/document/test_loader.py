@@ -166,21 +166,7 @@ def test_values_that_are_not_supported_yet_are_refused_by_name(place, cause):
 
 @pytest.mark.parametrize(("kind", "cause"), unsupported.TASK_KINDS.items())
 def test_tasks_that_are_not_supported_yet_are_refused_by_name(kind, cause):
-    rest = "\n    do: []\n    while: .x" if kind == "for" else "\n    foreach: {}"
-    assert faults_of(flow(f"- a:\n    {kind}: {{}}{rest}")) == [(4, f"do[0].a.{kind}", cause)]
-
-
-@pytest.mark.parametrize(("path", "cause"), unsupported.TASK_KEYS.items())
-def test_keys_of_tasks_that_are_not_supported_yet_are_refused_by_name(path, cause):
-    value = "{uri: https://x.y, authentication: {use: x}}" if path[-1] == "authentication" else "{}"
-    keys = path[:-1] if path[-1] == "authentication" else path
-    rest = "{method: get, endpoint: https://x.y}"
-    extra = nested(keys, value)[1:-1]
-    if keys[0] == "with":
-        extra = "with: {method: get, endpoint: " + value + "}"
-    else:
-        extra += f", with: {rest}"
-    assert faults_of(flow(f"- a: {{call: http, {extra}}}")) == [(3, ".".join(("do[0]", "a", *path)), cause)]
+    assert faults_of(flow(f"- a:\n    {kind}: {{}}\n    foreach: {{}}")) == [(4, f"do[0].a.{kind}", cause)]
 
 
 @pytest.mark.parametrize(("name", "cause"), unsupported.FUNCTIONS.items())
@@ -194,12 +180,9 @@ def test_any_function_may_be_called_where_components_are_not_known():
     assert parse(flow("- a: {call: acme.do}").encode()).id == "orders"
 
 
-def test_a_workflow_s_own_functions_are_not_supported_yet():
-    text = flow("- a: {call: mine}") + "\nuse: {functions: {mine: {set: {a: 1}}}}"
-    assert faults_of(text, functions=FUNCTIONS) == [
-        (3, "do[0].a.call", "functions of a workflow's own are not supported yet"),
-        (4, "use.functions", "functions of a workflow's own are not supported yet"),
-    ]
+def test_a_workflow_s_own_functions_may_be_called():
+    text = flow("- a: {call: mine, with: {b: 1}}") + "\nuse: {functions: {mine: {set: {a: '${ .b }'}}}}"
+    assert parse(text.encode(), functions=FUNCTIONS).workflow.use.functions["mine"].set == {"a": "${ .b }"}
 
 
 def test_all_faults_of_a_file_come_at_once_by_line():

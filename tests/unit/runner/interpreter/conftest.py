@@ -7,7 +7,6 @@ from itertools import count
 import orjson
 import pytest
 
-from flowhook.model import JournalEntry
 from runner.evaluator import Evaluator
 from runner.interpreter.effects import Completed, Faulted, Perform, Result
 from runner.interpreter.program import compile_program

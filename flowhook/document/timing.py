@@ -1,0 +1,107 @@
+"""Durations, timeouts and retry policies, as written.
+
+Source: dsl-reference.md, "Duration", "Timeout", "Retry"; schema/workflow.yaml, `retryPolicy`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from pydantic import Discriminator, Field, PlainValidator, StrictInt, Tag, model_validator
+from pydantic_core import PydanticCustomError
+
+from flowhook.document.duration import parse_duration
+from flowhook.document.model import Model
+from flowhook.errors import InvalidError
+from flowhook.expressions import is_expression
+
+
+def _duration(value: object) -> object:
+    if is_expression(value):
+        return value
+    try:
+        parse_duration(value)
+    except InvalidError as error:
+        raise PydanticCustomError("flow", "{cause}", {"cause": error.message}) from None
+    return value
+
+
+def _definition_tag(value: object) -> str:
+    return "<reference>" if isinstance(value, str) else "<definition>"
+
+
+Duration = Annotated[dict[str, Any] | str, PlainValidator(_duration)]
+"""ISO 8601, a mapping of units to numbers, or an expression in `${ }` that yields one of them."""
+
+
+class Timeout(Model):
+    """How long something may take."""
+
+    after: Duration
+
+
+class Nothing(Model):
+    """A mapping that has no keys yet."""
+
+
+class LinearBackoff(Model):
+    """Each delay is longer than the one before by `increment`, or by `delay` where there is none."""
+
+    increment: Duration | None = None
+
+
+class Backoff(Model):
+    """How delays grow: exactly one of these."""
+
+    constant: Nothing | None = None
+    exponential: Nothing | None = None
+    linear: LinearBackoff | None = None
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if len(self.model_fields_set) != 1:
+            raise PydanticCustomError("flow", "expected exactly one of constant, exponential and linear")
+        return self
+
+
+class AttemptLimit(Model):
+    """How many retries there are, and how long each attempt may take."""
+
+    count: Annotated[StrictInt, Field(ge=0, le=10_000)] | None = None
+    duration: Duration | None = None
+
+
+class RetryLimit(Model):
+    """Where retrying ends; `duration` from the first failure on."""
+
+    attempt: AttemptLimit | None = None
+    duration: Duration | None = None
+
+
+class Jitter(Model):
+    """A random time between these is added to each delay."""
+
+    from_: Duration = Field(alias="from")
+    to: Duration
+
+
+class RetryPolicy(Model):
+    """When to try again, and after how long."""
+
+    when: str | None = None
+    except_when: str | None = Field(None, alias="exceptWhen")
+    delay: Duration | None = None
+    backoff: Backoff | None = None
+    limit: RetryLimit | None = None
+    jitter: Jitter | None = None
+
+
+TimeoutOrName = Annotated[
+    Annotated[Timeout, Tag("<definition>")] | Annotated[str, Tag("<reference>")], Discriminator(_definition_tag)
+]
+"""A timeout, or the name of one of `use.timeouts`."""
+
+RetryOrName = Annotated[
+    Annotated[RetryPolicy, Tag("<definition>")] | Annotated[str, Tag("<reference>")], Discriminator(_definition_tag)
+]
+"""A retry policy, or the name of one of `use.retries`."""

@@ -1,0 +1,239 @@
+"""Crashes as a property: wherever a run is cut, however often, it ends the same, and nothing happens twice in vain.
+
+The router's side is played faithfully: it keeps what was journaled, drops what a compaction makes superfluous, and
+assigns an execution again when it was cut or when what it waits for has come. Effects answer by their key and by how
+often it was tried, so that the same flow has the same end in every order of events.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+
+import orjson
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from flowhook.model import JournalEntry
+from runner.interpreter.effects import Completed, Faulted, Result
+from runner.interpreter.errors import Kind, error
+from runner.interpreter.program import compile_program
+from runner.interpreter.run import Run
+from runner.interpreter.scope import Workflow
+
+START = 1_700_000_000_000
+MAX_TURNS = 20_000
+
+
+@dataclass
+class World:
+    """What is outside: time, and a service that counts calls by key, the durable ones apart.
+
+    `fails`: tasks of this name fail so many times before they succeed.
+    """
+
+    now: int = START
+    calls: Counter = field(default_factory=Counter)
+    durable: Counter = field(default_factory=Counter)
+
+    def clock(self):
+        return self.now
+
+    def answer(self, effect):
+        self.now += 7
+        key = effect.key
+        self.calls[key] += 1
+        failures = effect.arguments.get("fails", 0)
+        if self.durable[key] < failures:
+            status = 503 if effect.arguments.get("transient") else 418
+            return Result(None, error(Kind.COMMUNICATION, "no", status=status, instance=effect.instance))
+        return Result(orjson.dumps({"n": len(key)}))
+
+
+class Storage:
+    """The journal as a router keeps it."""
+
+    def __init__(self):
+        self.start, self.entries, self.written = 0, [], 0
+
+    def append(self, write):
+        if write.compacts:
+            self.start, self.entries = self.written, []
+        self.entries.append(write.entry)
+        self.written += 1
+        assert isinstance(write.entry, JournalEntry)
+
+
+def workflow_of(definition, world):
+    return Workflow("evt_1", definition, {"n": 1}, START, world.clock)
+
+
+def run_through(program, definition, cuts, picks):
+    """Run to the end, cut after so many journal entries or effects each time; returns ending, world and storage."""
+    world, storage = World(), Storage()
+    cuts, picks = iter(cuts), random.Random(picks)  # noqa: S311 - repeatable
+    for _ in range(MAX_TURNS):
+        workflow = workflow_of(definition, world)
+        ending = attempt(
+            Run(program, workflow, tuple(storage.entries), chance=lambda: 0.5), world, storage, cuts, picks
+        )
+        if ending is not None:
+            return ending, world, storage
+    raise AssertionError("it does not end")
+
+
+def attempt(run, world, storage, cuts, picks):
+    """One attempt; returns the ending, None when it was cut or parked."""
+    left = next(cuts, None)
+    waiting, turn = [], run.start()
+    for _ in range(MAX_TURNS):
+        for write in turn.writes:
+            if left is not None and left <= 0:
+                return None  # cut between two entries of one turn
+            left = None if left is None else left - 1
+            storage.append(write)
+            if write.entry.key in world.calls:
+                world.durable[write.entry.key] += 1
+        if turn.ending is not None:
+            return turn.ending
+        waiting = [effect for effect in waiting if effect.key not in turn.cancel] + list(turn.perform)
+        if turn.paused:
+            turn = run.go_on()
+        elif waiting:
+            effect = waiting.pop(picks.randrange(len(waiting)))
+            result = world.answer(effect)
+            if left == 0:
+                return None  # done, and not journaled
+            turn = run.resume(effect, result)
+        else:
+            assert turn.wake_at_ms is not None, "it waits for nothing"
+            world.now = max(world.now, turn.wake_at_ms)
+            return None  # parked, and assigned again when the time has come
+    raise AssertionError("it does not end")
+
+
+SAFE = [
+    {"call": "f", "with": {}},
+    {"call": "f", "with": {}, "output": {"as": "${ {n: (.n + ($input.n // 0))} }"}},
+    {"call": "f", "with": {"fails": 2, "transient": True}},
+    {"if": "(.n // 0) % 2 == 0", "call": "f", "with": {}},
+    {"set": {"n": "${ ((.n // 0) + 1) }"}},
+    {"set": {"n": "${ ((.n // 0) % 97) }", "late": "${ now > 1700000000 and $task.startedAt.epoch.seconds > 0 }"}},
+    {"wait": {"seconds": 3}},
+    {"wait": {"milliseconds": 1}},
+]
+"""Tasks that always end well."""
+
+UNSAFE = [
+    {"call": "f", "with": {"fails": 1}},
+    {"call": "f", "with": {"fails": 9}},
+    {"call": "f", "with": {}, "export": {"as": "${ {seen: .n} }"}},
+    {"raise": {"error": {"type": "https://example.com/errors/own", "status": 409}}},
+    {"wait": {"days": 2}, "timeout": {"after": {"hours": 1}}},
+    {"set": {"n": 5}, "then": "end"},
+    {"set": {"n": 6}, "then": "exit"},
+]
+"""Tasks that may fail, or change what others see or do: which of several branches gets there first matters."""
+
+RETRIES = [
+    None,
+    {"delay": {"seconds": 2}, "backoff": {"exponential": {}}, "limit": {"attempt": {"count": 2}}},
+    {"backoff": {"linear": {"increment": "PT1M"}}, "limit": {"duration": {"minutes": 5}}},
+    {"limit": {"attempt": {"count": 3, "duration": {"hours": 1}}}, "jitter": {"from": "PT1S", "to": "PT4S"}},
+]
+
+
+def blocks(inner):
+    return st.lists(inner, min_size=1, max_size=3).map(
+        lambda tasks: [{f"t{index}": task} for index, task in enumerate(tasks)]
+    )
+
+
+def fork(block, *, compete=False):
+    return {"fork": {"branches": block, "compete": compete}, "output": {"as": "{n: 1, of: .}"}}
+
+
+def attempted(block, handler, retry, only):
+    retry = {"retry": retry} if retry else {}
+    only = {"errors": {"with": {"status": 418}}} if only else {}
+    return {"try": block, "catch": {**retry, **only, "do": handler}}
+
+
+def composites(inner):
+    block = blocks(inner)
+    return st.one_of(
+        block.map(lambda do: {"do": do}),
+        st.tuples(block, st.integers(0, 3)).map(
+            lambda part: {"for": {"in": f"${{ [range({part[1]})] }}"}, "do": part[0]}
+        ),
+        block.map(lambda do: {"for": {"in": "[1, 2, 3]"}, "while": "$item < 3", "do": do}),
+        st.builds(attempted, block, block, st.sampled_from(RETRIES), st.booleans()),
+        block.map(lambda do: {"do": do, "timeout": {"after": {"days": 50}}}),
+    )
+
+
+def without_races():
+    """Forks only of what always ends well."""
+    safe = st.recursive(st.sampled_from(SAFE), lambda inner: composites(inner) | blocks(inner).map(fork), max_leaves=6)
+    return blocks(st.recursive(safe | st.sampled_from(UNSAFE), composites, max_leaves=8))
+
+
+def with_races():
+    return blocks(
+        st.recursive(
+            st.sampled_from(SAFE + UNSAFE),
+            lambda inner: composites(inner) | st.builds(fork, blocks(inner), compete=st.booleans()),
+            max_leaves=12,
+        )
+    )
+
+
+def outcome(ending):
+    if isinstance(ending, Completed):
+        return "completed", ending.output
+    assert isinstance(ending, Faulted)
+    return "faulted", ending.error
+
+
+def compiled(evaluator, do):
+    definition = {"document": {"name": "test"}, "do": do, "timeout": {"after": {"days": 300}}}
+    return compile_program(definition, evaluator), definition
+
+
+CUTS = st.lists(st.integers(0, 6), max_size=8)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(do=without_races(), cuts=CUTS, picks=st.integers(0, 9))
+def test_any_flow_that_is_cut_anywhere_ends_as_if_it_had_not_been(evaluator, do, cuts, picks):
+    program, definition = compiled(evaluator, do)
+    whole, undisturbed, _ = run_through(program, definition, (), 0)
+    ending, world, _ = run_through(program, definition, cuts, picks)
+    assert outcome(ending) == outcome(whole)
+    assert set(world.calls) == set(undisturbed.calls)
+    assert sum((world.calls - undisturbed.calls).values()) <= len(cuts)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(do=with_races(), cuts=CUTS, picks=st.integers(0, 9))
+def test_who_won_a_race_is_the_same_in_every_replay(evaluator, do, cuts, picks):
+    program, definition = compiled(evaluator, do)
+    ending, world, storage = run_through(program, definition, cuts, picks)
+    unsettled = sum((world.calls - world.durable).values())
+    world.calls.clear()
+    again = attempt(
+        Run(program, workflow_of(definition, world), tuple(storage.entries), chance=lambda: 0.5),
+        world,
+        Storage(),
+        iter(()),
+        random.Random(0),
+    )
+    assert outcome(again) == outcome(ending)
+    assert unsettled <= len(cuts) + 1 + cancelled_at_most(do)
+    assert sum(world.calls.values()) <= cancelled_at_most(do) + 1
+
+
+def cancelled_at_most(do):
+    """How many effects can be under way when something ends."""
+    return orjson.dumps(do).count(b'"call"') * 27

@@ -10,24 +10,24 @@ from pydantic.json_schema import JsonSchemaValue
 EXPRESSION: Final[JsonSchemaValue] = {"type": "string", "pattern": r"^\s*\$\{[\s\S]*\}\s*$"}
 """An expression in `${ }`."""
 
-DURATION: Final = WithJsonSchema(
-    {
-        "description": "A duration.",
-        "examples": ["PT30S", "PT5M", "P1D"],
-        "anyOf": [
-            {"type": "string", "pattern": r"^P(?=.)([0-9.]+W)?([0-9.]+D)?(T(?=.)([0-9.]+H)?([0-9.]+M)?([0-9.]+S)?)?$"},
-            {
-                "type": "object",
-                "properties": {
-                    unit: {"type": "integer", "minimum": 0}
-                    for unit in ("days", "hours", "minutes", "seconds", "milliseconds")
-                },
-                "additionalProperties": False,
-                "minProperties": 1,
+_DURATION: Final[JsonSchemaValue] = {
+    "description": "A duration.",
+    "examples": ["PT30S", "PT5M", "P1D"],
+    "anyOf": [
+        {"type": "string", "pattern": r"^P(?=.)([0-9.]+W)?([0-9.]+D)?(T(?=.)([0-9.]+H)?([0-9.]+M)?([0-9.]+S)?)?$"},
+        {
+            "type": "object",
+            "properties": {
+                unit: {"type": "integer", "minimum": 0}
+                for unit in ("days", "hours", "minutes", "seconds", "milliseconds")
             },
-        ],
-    }
-)
+            "additionalProperties": False,
+            "minProperties": 1,
+        },
+    ],
+}
+DURATION: Final = WithJsonSchema(_DURATION)
+DURATION_OR_EXPRESSION: Final = WithJsonSchema({**_DURATION, "anyOf": [*_DURATION["anyOf"], EXPRESSION]})
 SIZE: Final = WithJsonSchema(
     {
         "description": "A size.",

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Self
 from pydantic import Discriminator, Field, PlainValidator, StrictInt, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
+from flowhook.document import json_types
 from flowhook.document.duration import parse_duration
 from flowhook.document.model import Model
 from flowhook.errors import InvalidError
@@ -30,7 +31,7 @@ def _definition_tag(value: object) -> str:
     return "<reference>" if isinstance(value, str) else "<definition>"
 
 
-Duration = Annotated[dict[str, Any] | str, PlainValidator(_duration)]
+Duration = Annotated[dict[str, Any] | str, PlainValidator(_duration), json_types.DURATION_OR_EXPRESSION]
 """ISO 8601, a mapping of units to numbers, or an expression in `${ }` that yields one of them."""
 
 

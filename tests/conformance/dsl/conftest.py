@@ -75,9 +75,7 @@ async def run():
                 secrets or {},
             )
             execution = Run(program, workflow, chance=lambda: 0.0)  # the default retry waits a random time
-            return Ended(
-                await finish(execution, lambda effect: caller.perform("evt_1", effect, no_secret), no_rest)
-            )
+            return Ended(await finish(execution, lambda effect: caller.perform("evt_1", effect, no_secret), no_rest))
 
         yield execute
 

@@ -72,7 +72,7 @@ def workflow_of(definition, world):
 def run_through(program, definition, cuts, picks):
     """Run to the end, cut after so many journal entries or effects each time; returns ending, world and storage."""
     world, storage = World(), Storage()
-    cuts, picks = iter(cuts), random.Random(picks)  # noqa: S311 - repeatable
+    cuts, picks = iter(cuts), random.Random(picks)
     for _ in range(MAX_TURNS):
         workflow = workflow_of(definition, world)
         ending = attempt(

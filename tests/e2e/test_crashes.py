@@ -68,12 +68,19 @@ class Senders:
 
 
 async def kill(cluster, *processes):
-    """Kill processes at once, as soon as all of them run."""
+    """Kill processes at once, as soon as all of them run: what was killed before may still be on its way back."""
     async with asyncio.timeout(30):
-        while not all((cluster.data_dir / "run" / f"{process}.pid").exists() for process in processes):
+        while not all(runs(cluster, process) for process in processes):
             await asyncio.sleep(0.05)
     for pid in [cluster.pid(process) for process in processes]:
         os.kill(pid, signal.SIGKILL)
+
+
+def runs(cluster, process):
+    try:
+        return alive(cluster.pid(process))
+    except FileNotFoundError:
+        return False
 
 
 async def all_ended(client, ids):

@@ -353,7 +353,7 @@ class ShardHost:
         self._concluded.set()
         self.wake()
         concerned: Sequence[storage.Ended | storage.Parked | Requeued] = [*ends, *parks, *requeued]
-        self.watchers.changed([each.seq for each in concerned])
+        self.watchers.changed(each.seq for each in concerned)
 
     def _fault(self, item: Assigned, why: str) -> None:
         """End an execution that no runner can ever get."""
@@ -503,7 +503,8 @@ class ShardHost:
         for runner_id, items in unknown.items():
             self._loader.add(self._links[runner_id], items)
         if assigned:
-            self.wake()  # for the next batches
+            if self._core.queued:
+                self.wake()  # for the next batches
             self._note_started_later()
             self.watchers.changed(item.seq for item in assigned)
 

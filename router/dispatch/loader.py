@@ -18,7 +18,7 @@ from router.dispatch.link import Delivery, RunnerLink
 from router.scheduling.shard import Assigned, Loss, Shard
 from router.storage.interface import ShardState, Started, Work
 
-CHUNK: Final = 32
+CHUNK: Final = 128
 """Executions that are read at a time."""
 
 MAX_WAITING: Final = 2 * CHUNK

@@ -231,6 +231,11 @@ class Shard:
         return self.unfinished - elsewhere
 
     @property
+    def queued(self) -> int:
+        """Executions that `assign` may draw, those of paused and limited flows included."""
+        return self._queues.ready
+
+    @property
     def leased(self) -> int:
         """Executions under lease."""
         return len(self._leases)

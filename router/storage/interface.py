@@ -266,8 +266,7 @@ class ShardState(Protocol):
     async def work(self, seqs: Collection[int]) -> dict[int, Work]:
         """Return what runners need of executions that have not ended; missing where there is none.
 
-        Of those with large payloads it may return the first few only, in the order of `seqs` and at least one: ask
-        again for the others.
+        Where much is to be read it may return some only, one at least: ask again for the others.
         """
         ...
 

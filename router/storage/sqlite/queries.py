@@ -26,11 +26,11 @@ _RECORDS = Bulk(
 _PAYLOADS = Bulk("SELECT seq, payload FROM event WHERE seq IN ({rows})", 0)
 _BLOBS = Bulk("SELECT seq, name FROM blob WHERE seq IN ({rows})", 0)
 _JOURNALS = Bulk(
-    "SELECT seq, position, key, output, error FROM journal WHERE seq IN ({rows})",
+    "SELECT seq, position, key, output, error FROM journal WHERE seq IN ({rows}) ORDER BY seq, position",
     0,
 )
-LARGE_BYTES: Final = 16 * limits.MIB
-"""Large payloads that one call of `work` reads before it leaves the others to the next one."""
+WORK_BYTES: Final = 16 * limits.MIB
+"""Payloads, and journals, that one call of `work` reads before it leaves the others to the next one."""
 
 _UNSUCCESSFUL = frozenset({Status.CANCELLED, Status.FAULTED})
 
@@ -61,23 +61,50 @@ def unfinished(connection: sqlite3.Connection, after_seq: int, limit: int) -> li
 
 
 def work(connection: sqlite3.Connection, blobs: BlobDirectory, seqs: Sequence[int]) -> dict[int, Work]:
-    """Return what runners need of those executions that have not ended; of large payloads the first few."""
+    """Return what runners need of those executions that have not ended; of large ones the first few."""
     unended = {seq: (revision, scope or "") for seq, revision, scope in _UNENDED.fetch(connection, _singles(seqs))}
-    found = _singles(unended)
-    payloads: dict[int, bytes] = dict(_PAYLOADS.fetch(connection, found))
-    large = dict(_BLOBS.fetch(connection, [row for row in found if row[0] not in payloads]))
-    size = 0
-    for seq in seqs:
-        if seq in large and size <= LARGE_BYTES and (payload := blobs.read(large[seq])) is not None:
-            payloads[seq] = payload
-            size += len(payload)
-    rows = sorted(_JOURNALS.fetch(connection, _singles(payloads)), key=itemgetter(0, 1))
-    journals = {seq: _journal(list(entries)) for seq, entries in groupby(rows, key=itemgetter(0))}
+    payloads = _payloads(connection, blobs, [seq for seq in seqs if seq in unended])
+    journals = _journals(connection, list(payloads))
     result: dict[int, Work] = {}
     for seq, payload in payloads.items():
-        revision, scope = unended[seq]
-        result[seq] = Work(seq, revision, payload, *journals.get(seq, ((), 0)), scope)
+        if seq in journals:
+            revision, scope = unended[seq]
+            result[seq] = Work(seq, revision, payload, *journals[seq], scope)
     return result
+
+
+def _payloads(connection: sqlite3.Connection, blobs: BlobDirectory, seqs: Sequence[int]) -> dict[int, bytes]:
+    """Return payloads until they have `WORK_BYTES`, one at least."""
+    payloads: dict[int, bytes] = {}
+    size = 0
+    for seq, payload in _PAYLOADS.iterate(connection, _singles(seqs)):
+        payloads[seq] = payload
+        size += len(payload)
+        if size > WORK_BYTES:
+            return payloads
+    large = dict(_BLOBS.fetch(connection, _singles([seq for seq in seqs if seq not in payloads])))
+    for seq in seqs:
+        if seq in large and (content := blobs.read(large[seq])) is not None:
+            payloads[seq] = content
+            size += len(content)
+            if size > WORK_BYTES:
+                break
+    return payloads
+
+
+def _journals(connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, tuple[tuple[JournalEntry, ...], int]]:
+    """Return journals with their starts, empty ones too, until they have `WORK_BYTES`, one at least."""
+    journals: dict[int, tuple[tuple[JournalEntry, ...], int]] = {}
+    size = 0
+    for seq, rows in groupby(_JOURNALS.iterate(connection, _singles(seqs)), key=itemgetter(0)):
+        if size > WORK_BYTES:
+            return journals
+        entries = list(rows)
+        journals[seq] = _journal(entries)
+        size += sum(len(output or b"") for _, _, _, output, _ in entries)
+    for seq in seqs:
+        journals.setdefault(seq, ((), 0))
+    return journals
 
 
 def find(connection: sqlite3.Connection, execution_id: str) -> ExecutionRecord | None:

@@ -49,6 +49,11 @@ class Bulk:
             found += connection.execute(sql, parameters).fetchall()
         return found
 
+    def iterate(self, connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+        """Give what `fetch` returns row by row, for those who may not want all of it."""
+        for sql, parameters in self._chunks(rows):
+            yield from connection.execute(sql, parameters)
+
     def _chunks(self, rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, list[Any]]]:
         for start in range(0, len(rows), MAX_ROWS):
             chunk = rows[start : start + MAX_ROWS]

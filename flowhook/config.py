@@ -70,6 +70,8 @@ class EdgeSettings(CommonSettings):
     """Flows, known and unknown, that an edge remembers."""
     max_pending_events: int = 10_000
     """Requests that may wait for the router; beyond it the edge answers 503."""
+    max_held_requests: int = 1000
+    """Requests that may wait for the answer of their flow; beyond it the edge answers 503."""
     router_timeout: float = 10.0
     """How long a request may wait for the router before the edge answers 503."""
     drain_seconds: float = 10.0

@@ -211,10 +211,6 @@ def _leave_out_unsupported(root: JsonSchemaValue, definitions: Mapping[str, Json
         parent = _find(root, path[:-1], definitions)
         if parent is not None:
             parent.get("properties", {}).pop(path[-1], None)
-    for path, value in unsupported.VALUES:
-        found = _find(root, path, definitions)
-        if found is not None and value in found.get("enum", ()):
-            found["enum"] = [item for item in found["enum"] if item != value]
 
 
 def _find(root: JsonSchemaValue, path: tuple[str, ...], definitions: Mapping[str, Any]) -> JsonSchemaValue | None:

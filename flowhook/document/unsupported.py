@@ -18,15 +18,8 @@ KEYS: Final[Mapping[tuple[str, ...], str]] = {
     ("use", "catalogs"): "catalogs are not supported yet",
     ("use", "extensions"): "extensions are not supported yet",
     ("webhook", "callbacks"): "callbacks are not supported yet",
-    ("webhook", "respond", "timeout"): "`timeout` belongs to mode reply, which is not supported yet",
-    ("webhook", "respond", "on_fault"): "`on_fault` belongs to mode reply, which is not supported yet",
 }
 """By path from the top of a document."""
-
-VALUES: Final[Mapping[tuple[tuple[str, ...], str], str]] = {
-    (("webhook", "respond", "mode"), "reply"): "mode reply is not supported yet; mode accept is",
-}
-"""By path from the top of a document, and value."""
 
 TASK_KINDS: Final[Mapping[str, str]] = {
     "emit": "`emit` tasks are not supported yet",
@@ -49,7 +42,6 @@ FUNCTIONS: Final[Mapping[str, str]] = {
     "grpc": "gRPC calls are not supported yet",
     "mcp": "MCP calls are not supported yet",
     "openapi": "OpenAPI calls are not supported yet",
-    "reply": "`reply` is not supported yet",
 }
 """By name of the called function; a component of that name comes first."""
 
@@ -60,10 +52,6 @@ def in_document(data: Mapping[str, Any]) -> Iterator[Problem]:
     policies = _get(data, ("use", "authentications"))[1]
     for name, policy in policies.items() if isinstance(policies, dict) else ():
         yield from _in_authentication(policy, ("use", "authentications", name))
-    for (path, value), cause in VALUES.items():
-        found, present = _get(data, path)
-        if found and present == value:
-            yield Problem(path, cause)
 
 
 def in_task(task: Mapping[str, Any], path: Path) -> Iterator[Problem]:

@@ -40,6 +40,9 @@ BODYLESS_METHODS: Final = frozenset({"GET", "DELETE"})
 BODYLESS_STATUSES: Final = frozenset({204, 205, 304})
 """Answers that carry no content (RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5)."""
 
+_ONLY_ID: Final = re.compile(r'\s*(?:\.id|"(?:[^"\\]|\\\(\s*\.id\s*\)|\\[^(])*")\s*')
+"""Expressions about the ID alone: it is all that is known of a request when its flow answers."""
+
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -149,14 +152,44 @@ def _method(value: object) -> object:
     return value
 
 
+ID_ALONE: Final = "when a flow answers, expressions here know `.id` alone; `call: reply` answers with anything"
+
 NetworkText = Annotated[Network, BeforeValidator(_network), json_types.NETWORK]
 Status = Annotated[StrictInt, Field(ge=200, le=599)]
 
 
+def _beyond_id(value: object) -> Iterator[tuple[int | str, ...]]:
+    """Yield the places of expressions about anything but the ID."""
+    for place, text in _strings(value):
+        if is_expression(text) and not _ONLY_ID.fullmatch(strip(text)):
+            yield place
+
+
+Headers = Annotated[dict[str, str], AfterValidator(_check_headers), AfterValidator(_check_expressions)]
+
+
 class OnFault(Model):
-    """What a waiting sender gets when the flow faults."""
+    """What a waiting sender gets when the flow faults or is cancelled.
+
+    Attributes:
+        status: in [200, 599].
+        headers: values may be expressions about `.id`, the execution's.
+        body: JSON or a string, as in `Respond`, with the same expressions. None: a problem detail with that ID.
+    """
 
     status: Status = 502
+    headers: Headers = Field(default_factory=dict, max_length=64)
+    body: Annotated[Any, AfterValidator(_check_expressions)] = None
+
+    @model_validator(mode="after")
+    def _no_body_where_none_can_be(self) -> Self:
+        if self.status in BODYLESS_STATUSES and self.body not in (None, ""):
+            raise refused_at([(("body",), f"an answer with status {self.status} has no body: leave it out")])
+        parts = {"headers": self.headers, "body": self.body}
+        problems = [((key, *place), ID_ALONE) for key, part in parts.items() for place in _beyond_id(part)]
+        if problems:
+            raise refused_at(problems)
+        return self
 
 
 class Respond(Model):
@@ -164,22 +197,21 @@ class Respond(Model):
 
     Attributes:
         mode: `accept` answers once the event is durable, `reply` when the flow does.
-        status: in [200, 599].
-        headers: values may be expressions (whole strings `${ … }`).
+        status: in [200, 599]. In mode `reply` this and `headers` go with the flow's output; a reply has its own.
+        headers: values may be expressions (whole strings `${ … }`); in mode `reply`, about `.id` alone.
         body: JSON whose strings may be expressions. A string as a whole is sent as it is, as `text/plain` unless
             `headers` say otherwise. None: no body; in mode `reply`, the flow's output.
         timeout: seconds a sender is held in mode `reply`.
+        on_fault: for mode `reply`.
     """
 
     model_config = ConfigDict(json_schema_extra={"required": []})  # the defaults follow from the mode
 
     mode: Literal["accept", "reply"] = "accept"
     status: Status
-    headers: Annotated[dict[str, str], AfterValidator(_check_headers), AfterValidator(_check_expressions)] = Field(
-        default_factory=dict, max_length=64
-    )
+    headers: Headers = Field(default_factory=dict, max_length=64)
     body: Annotated[Any, AfterValidator(_check_expressions)]
-    timeout: Annotated[Duration, Field(le=MAX_REPLY_SECONDS)] = 30.0
+    timeout: Annotated[Duration, Field(gt=0, le=MAX_REPLY_SECONDS)] = 30.0
     on_fault: OnFault = OnFault()
 
     @model_validator(mode="before")
@@ -196,6 +228,22 @@ class Respond(Model):
     def _no_body_where_none_can_be(self) -> Self:
         if self.status in BODYLESS_STATUSES and self.body not in (None, ""):
             raise refused_at([(("body",), f"an answer with status {self.status} has no body: leave it out")])
+        return self
+
+    @model_validator(mode="after")
+    def _keys_belong_to_their_mode(self) -> Self:
+        problems: list[tuple[tuple[int | str, ...], str]] = []
+        if self.mode == "accept":
+            problems += [
+                ((key,), "belongs to `mode: reply`") for key in ("timeout", "on_fault") if key in self.model_fields_set
+            ]
+        else:
+            if self.body is not None:
+                cause = "in `mode: reply` the body is the flow's output: shape that, or `call: reply`"
+                problems.append((("body",), cause))
+            problems += [(("headers", *place), ID_ALONE) for place in _beyond_id(self.headers)]
+        if problems:
+            raise refused_at(problems)
         return self
 
 

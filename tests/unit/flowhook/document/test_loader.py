@@ -158,12 +158,6 @@ def test_keys_that_are_not_supported_yet_are_refused_by_name(path, cause):
     assert (3, ".".join(path), cause) in faults_of(text)
 
 
-@pytest.mark.parametrize(("place", "cause"), unsupported.VALUES.items())
-def test_values_that_are_not_supported_yet_are_refused_by_name(place, cause):
-    path, value = place
-    assert (3, ".".join(path), cause) in faults_of(HEAD + "do: []\n" + nested(path, value)[1:-1])
-
-
 @pytest.mark.parametrize(("kind", "cause"), unsupported.TASK_KINDS.items())
 def test_tasks_that_are_not_supported_yet_are_refused_by_name(kind, cause):
     assert faults_of(flow(f"- a:\n    {kind}: {{}}\n    foreach: {{}}")) == [(4, f"do[0].a.{kind}", cause)]

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from flowhook import limits
-from flowhook.document.webhook import Dedupe, RateLimit, Respond, Webhook
+from flowhook.document.webhook import ID_ALONE, Dedupe, RateLimit, Respond, Webhook
 
 
 def webhook(**keys):
@@ -29,7 +29,8 @@ def test_a_webhook_that_says_nothing_more_has_the_documented_defaults():
     made = webhook()
     assert made.auth == ()
     assert made.methods == ("POST",)
-    assert made.respond == Respond(mode="accept", status=202, headers={}, body={"id": "${ .id }"}, timeout="PT30S")
+    assert made.respond == Respond(mode="accept", status=202, headers={}, body={"id": "${ .id }"})
+    assert made.respond.timeout == 30.0
     assert made.respond.on_fault.status == 502
     assert made.dedupe == Dedupe(window="PT24H")
     assert (made.dedupe.enabled, made.dedupe.window) == (True, 86_400.0)
@@ -66,6 +67,46 @@ def test_everything_that_the_design_lists_is_understood():
 def test_a_key_that_does_not_exist_is_refused():
     assert fault(responds={})[0] == "responds"
     assert fault(respond={"code": 200})[0] == "respond.code"
+
+
+def test_keys_of_mode_reply_are_refused_in_mode_accept():
+    assert faults(respond={"timeout": "PT1S", "on_fault": {"status": 404}}) == [
+        ("respond.timeout", "belongs to `mode: reply`"),
+        ("respond.on_fault", "belongs to `mode: reply`"),
+    ]
+
+
+def test_mode_reply_has_no_body_of_its_own():
+    place, cause = fault(respond={"mode": "reply", "body": {"ok": True}})
+    assert place == "respond.body"
+    assert "flow's output" in cause
+
+
+@pytest.mark.parametrize("value", ["${ .id }", '${ "id \\(.id) \\" \\u00e9" }', '${ "fixed" }', "fixed"])
+def test_a_flow_that_answers_may_show_its_id(value):
+    respond = {"mode": "reply", "headers": {"X-A": value}, "on_fault": {"headers": {"X-A": value}, "body": [value]}}
+    assert webhook(respond=respond).respond.on_fault.body == [value]
+
+
+@pytest.mark.parametrize("value", ["${ .body.id }", '${ "\\(.id) \\(.body)" }', "${ . }", '${ "\\(.id.x)" }'])
+def test_a_flow_that_answers_knows_nothing_but_its_id(value):
+    found = faults(respond={"mode": "reply", "headers": {"X-A": value}})
+    found += faults(respond={"mode": "reply", "on_fault": {"headers": {"X-A": value}, "body": {"b": [value]}}})
+    assert [place for place, _ in found] == [
+        "respond.headers.X-A",
+        "respond.on_fault.headers.X-A",
+        "respond.on_fault.body.b.0",
+    ]
+    assert {cause for _, cause in found} == {ID_ALONE}
+
+
+@pytest.mark.parametrize("timeout", ["PT0S", "PT2H"])
+def test_a_sender_is_held_for_a_while_and_not_for_ever(timeout):
+    assert fault(respond={"mode": "reply", "timeout": timeout})[0] == "respond.timeout"
+
+
+def test_a_fault_without_content_has_no_body():
+    assert fault(respond={"mode": "reply", "on_fault": {"status": 204, "body": "x"}})[0] == "respond.on_fault.body"
 
 
 @pytest.mark.parametrize(

@@ -43,9 +43,10 @@ from router.dispatch.host import ShardHost
 from router.flows import FlowTable
 from router.metrics import RouterMetrics
 from router.registry import RegistryWatch
+from router.reply_tokens import ReplyTokens
 from router.retention import expire_forever
 from router.scheduling.shard import Shard
-from router.sealing import Sealer, load_sealer
+from router.sealing import Sealer, load_key
 from router.services.access import Authorizer
 from router.services.cluster import ClusterService
 from router.services.execution import ExecutionService
@@ -90,15 +91,17 @@ async def serve(settings: RouterSettings, lifecycle: Lifecycle) -> None:
     # or the storage's writer waits long for the interpreter's lock while this process is busy
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     ensure_tokens(settings.data_dir)
-    sealer = load_sealer(settings.data_dir, settings.secrets_key)
+    key = load_key(settings.data_dir, settings.secrets_key)
     storage = await _open_storage(settings)
     try:
-        await _serve(settings, lifecycle, storage, sealer)
+        await _serve(settings, lifecycle, storage, Sealer(key), ReplyTokens(key))
     finally:
         await storage.close()
 
 
-async def _serve(settings: RouterSettings, lifecycle: Lifecycle, storage: Storage, sealer: Sealer) -> None:
+async def _serve(
+    settings: RouterSettings, lifecycle: Lifecycle, storage: Storage, sealer: Sealer, tokens: ReplyTokens
+) -> None:
     state = await storage.own(0)
     registry = metrics.new_registry()
     router_metrics = RouterMetrics(registry)
@@ -124,7 +127,7 @@ async def _serve(settings: RouterSettings, lifecycle: Lifecycle, storage: Storag
         maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
     )
     ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(
-        IngestService(host=host, state=state, acceptance=acceptance, metrics=router_metrics), server
+        IngestService(host=host, state=state, acceptance=acceptance, tokens=tokens, metrics=router_metrics), server
     )
     flow_service_pb2_grpc.add_FlowServiceServicer_to_server(
         FlowService(

@@ -20,6 +20,8 @@ from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import SecretStr
 
 from flowhook.errors import ConflictError, InvalidError
@@ -72,6 +74,18 @@ class Sealer:
             f" (FLOWHOOK_SECRETS_KEY, or {KEY_FILE} in the data directory), or it was tampered with",
             reason="SECRET_NOT_DECRYPTABLE",
         )
+
+
+def derive_key(key: bytes, purpose: bytes) -> bytes:
+    """Return 32 bytes for one purpose: the same for the same key, and of no help in finding it or those for others.
+
+    Args:
+        key: as `load_key` returns it.
+        purpose: what the derived key is for; fixed, and different for each.
+
+    Source: RFC 5869 (HKDF); without salt, because the key is uniformly random (section 3.1).
+    """
+    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=purpose).derive(key)
 
 
 def load_sealer(data_dir: Path, setting: SecretStr | None = None) -> Sealer:

@@ -61,8 +61,10 @@ def attempts_exhausted(attempts: int) -> WorkflowError:
     return _runtime_error(f"given up after {attempts} attempts, each of which ended with its runner or lost its lease")
 
 
-def _journaled(seq: int, checkpoint: Checkpoint) -> storage.Journaled:
-    return storage.Journaled(seq, checkpoint.position, checkpoint.entry, checkpoint.compacts)
+def _journaled(seq: int, checkpoint: Checkpoint) -> Iterator[storage.StateChange]:
+    yield storage.Journaled(seq, checkpoint.position, checkpoint.entry, checkpoint.compacts)
+    if checkpoint.reply is not None:
+        yield storage.Replied(seq, checkpoint.reply)
 
 
 class ShardHost:
@@ -246,13 +248,17 @@ class ShardHost:
     async def _journal(self, link: RunnerLink, checkpoints: Sequence[Checkpoint]) -> None:
         while checkpoints := self._good(link, checkpoints):
             changes = [
-                _journaled(seq, each) for each in checkpoints if (seq := self._core.lease_of(each.token)) is not None
+                change
+                for each in checkpoints
+                if (seq := self._core.lease_of(each.token)) is not None
+                for change in _journaled(seq, each)
             ]
             try:
                 await self._state.write(changes)
             except UnavailableError as error:
                 await self._pause(error, len(changes))
             else:
+                self._pass_on_replies(changes)
                 break
         # an acknowledgement permits the next effect: whoever lost its lease meanwhile must not perform it
         for each in self._good(link, checkpoints):
@@ -281,7 +287,7 @@ class ShardHost:
                 stale.append(outcome.token)
                 continue
             settled.append(outcome.token)
-            journaled += [_journaled(seq, checkpoint) for checkpoint in outcome.checkpoints]
+            journaled += [change for checkpoint in outcome.checkpoints for change in _journaled(seq, checkpoint)]
             if isinstance(outcome.result, Released):
                 loss = self._core.release(outcome.token, charged=outcome.result.charged)
                 losses += [] if loss is None else [loss]
@@ -344,6 +350,7 @@ class ShardHost:
         ]
         ends = [*ends, *exhausted]
         await self._write([*journaled, *ends, *parks, *(storage.Requeued(*loss) for loss in requeued)])
+        self._pass_on_replies(journaled)
         for end in ends:
             self._core.ended(end.seq)
             self._metrics.ended(end.status)
@@ -354,6 +361,12 @@ class ShardHost:
         self.wake()
         concerned: Sequence[storage.Ended | storage.Parked | Requeued] = [*ends, *parks, *requeued]
         self.watchers.changed(each.seq for each in concerned)
+
+    def _pass_on_replies(self, stored: Sequence[storage.StateChange]) -> None:
+        """Tell those who wait for a reply, once it is durable."""
+        for change in stored:
+            if isinstance(change, storage.Replied):
+                self.waiters.replied(change)
 
     def _fault(self, item: Assigned, why: str) -> None:
         """End an execution that no runner can ever get."""

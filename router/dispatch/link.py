@@ -30,13 +30,14 @@ class Delivery(NamedTuple):
 class Checkpoint(NamedTuple):
     """One more journal entry of the execution under a lease, at `position` from 0.
 
-    `compacts`: those before it are no longer needed.
+    `compacts`: those before it are no longer needed. `reply` is what the execution answers with this, serialized.
     """
 
     token: bytes
     position: int
     entry: JournalEntry
     compacts: bool = False
+    reply: bytes | None = None
 
 
 class Completed(NamedTuple):

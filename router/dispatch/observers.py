@@ -1,4 +1,4 @@
-"""Callers that wait for the end of an execution, and watchers of every change. All queues are bounded."""
+"""Callers that wait for the answer of an execution, and watchers of every change. All queues are bounded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from flowhook import logs
 from flowhook.errors import ExhaustedError, FlowhookError
-from router.storage.interface import DEFAULT_PAGE, Ended, ExecutionRecord
+from router.storage.interface import DEFAULT_PAGE, Ended, ExecutionRecord, Replied
 
 MAX_WAITERS: Final = 10_000
 MAX_WATCHERS: Final = 100
@@ -24,16 +24,20 @@ MAX_CHANGED: Final = 10_000
 log = logs.get_logger(__name__)
 
 
+Answer = Replied | Ended
+"""What ends a wait: a reply, or else the end, after which there will be none."""
+
+
 class Waiter:
     """One caller's place among those who wait."""
 
-    def __init__(self, waiters: dict[int, list[asyncio.Future[Ended]]]) -> None:
+    def __init__(self, waiters: dict[int, list[asyncio.Future[Answer]]]) -> None:
         self._waiters = waiters
         self._seq = 0
-        self._future: asyncio.Future[Ended] | None = None
+        self._future: asyncio.Future[Answer] | None = None
 
-    def wait_for(self, seq: int) -> asyncio.Future[Ended]:
-        """Return a future of an execution's end; once a waiter."""
+    def wait_for(self, seq: int) -> asyncio.Future[Answer]:
+        """Return a future of an execution's next answer; once a waiter. There may have been one before."""
         self._seq, self._future = seq, asyncio.get_running_loop().create_future()
         self._waiters.setdefault(seq, []).append(self._future)
         return self._future
@@ -48,11 +52,11 @@ class Waiter:
 
 
 class EndWaiters:
-    """Callers that wait for executions to end."""
+    """Callers that wait for executions to answer, or to end without an answer."""
 
     def __init__(self, limit: int = MAX_WAITERS) -> None:
         self._limit = limit
-        self._waiters: dict[int, list[asyncio.Future[Ended]]] = {}
+        self._waiters: dict[int, list[asyncio.Future[Answer]]] = {}
         self._count = 0
 
     @contextmanager
@@ -74,9 +78,16 @@ class EndWaiters:
 
     def ended(self, end: Ended) -> None:
         """Tell those who wait for this execution."""
-        for future in self._waiters.pop(end.seq, ()) if self._waiters else ():
+        self._tell(end)
+
+    def replied(self, reply: Replied) -> None:
+        """Tell those who wait for this execution what it answers; it must be durable."""
+        self._tell(reply)
+
+    def _tell(self, answer: Answer) -> None:
+        for future in self._waiters.pop(answer.seq, ()) if self._waiters else ():
             if not future.done():
-                future.set_result(end)
+                future.set_result(answer)
 
 
 class ExecutionChange(NamedTuple):

@@ -16,8 +16,9 @@ from flowhook.wire.failures import failure_to_proto
 from router.dispatch.host import ShardHost
 from router.flows import FlowEntry, FlowTable
 from router.metrics import RouterMetrics
+from router.reply_tokens import ReplyTokens, reply_not_found
 from router.services import guarded
-from router.storage.interface import Appended, ExecutionContent, NewEvent, ShardState
+from router.storage.interface import Appended, Ended, ExecutionRecord, NewEvent, Replied, ShardState
 
 DEFAULT_WAIT: Final = 30.0
 MAX_WAIT: Final = 300.0
@@ -32,6 +33,9 @@ MAX_SECONDS: Final = 253_402_300_799
 _Response = ingest_service_pb2.IngestEventsResponse
 _Result = ingest_service_pb2.IngestResult
 _Accepted = ingest_service_pb2.Accepted
+_Pending = ingest_service_pb2.Pending
+_Outcome = dict[str, Any]
+"""What InvokeFlow and GetReply say in the same fields."""
 
 
 class Acceptance:
@@ -101,10 +105,19 @@ class Acceptance:
 class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
     """See protos/flowhook/v1/ingest_service.proto."""
 
-    def __init__(self, *, host: ShardHost, state: ShardState, acceptance: Acceptance, metrics: RouterMetrics) -> None:
+    def __init__(
+        self,
+        *,
+        host: ShardHost,
+        state: ShardState,
+        acceptance: Acceptance,
+        tokens: ReplyTokens,
+        metrics: RouterMetrics,
+    ) -> None:
         self._host = host
         self._state = state
         self._acceptance = acceptance
+        self._tokens = tokens
         self._metrics = metrics
         self._storing = 0
         """Events handed to storage that the core does not count yet."""
@@ -152,7 +165,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
     async def InvokeFlow(  # noqa: N802 - the name of the RPC
         self, request: ingest_service_pb2.InvokeFlowRequest, context: guarded.Context
     ) -> ingest_service_pb2.InvokeFlowResponse:
-        """Store one event and wait for the end of its execution."""
+        """Store one event and wait for the answer of its execution."""
         del context
         wait = convert.seconds(request.max_wait) if request.HasField("max_wait") else DEFAULT_WAIT
         if not 0 < wait <= MAX_WAIT:
@@ -160,20 +173,35 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         # the place comes first: who gets none must not find out after its event was stored
         with self._host.waiters.place() as place:
             seq, execution_id, earlier = await self._stored(request.event)
-            ended = place.wait_for(seq)
-            # one that was here before may have ended before we began to wait
-            record = await self._host.find(execution_id) if earlier else None
-            if record is None or not record.status.ended:
+            answered = place.wait_for(seq)
+            # one that was here before may have answered before we began to wait
+            outcome = await self._outcome(await self._host.find(execution_id)) if earlier else None
+            if outcome is None:
                 try:
-                    end = await asyncio.wait_for(ended, wait)
+                    outcome = _outcome_of(await asyncio.wait_for(answered, wait))
                 except TimeoutError:
-                    return ingest_service_pb2.InvokeFlowResponse(
-                        execution_id=execution_id, pending=ingest_service_pb2.Pending()
-                    )
-                return _answer(execution_id, end.status, end.error, end.output, end.reply)
-        content = await self._state.content(record.seq)
-        output, reply = (content.output, content.reply) if isinstance(content, ExecutionContent) else (None, None)
-        return _answer(execution_id, record.status, record.error, output, reply)
+                    outcome = {"pending": _Pending(reply_token=self._tokens.issue(execution_id))}
+        return ingest_service_pb2.InvokeFlowResponse(execution_id=execution_id, **outcome)
+
+    @guarded.method
+    async def GetReply(  # noqa: N802 - the name of the RPC
+        self, request: ingest_service_pb2.GetReplyRequest, context: guarded.Context
+    ) -> ingest_service_pb2.GetReplyResponse:
+        """Return what an execution has answered so far."""
+        del context
+        execution_id = self._tokens.execution_of(request.reply_token)
+        record = await self._state.find(execution_id)
+        if record is None:
+            raise reply_not_found()
+        outcome = await self._outcome(record) or {"pending": _Pending(reply_token=request.reply_token)}
+        return ingest_service_pb2.GetReplyResponse(execution_id=record.id, flow_id=record.flow_id, **outcome)
+
+    async def _outcome(self, record: ExecutionRecord) -> _Outcome | None:
+        """Return what an execution has answered, None when it has not yet."""
+        output, reply = await self._state.answer(record.seq)
+        if reply is None and not record.status.ended:
+            return None
+        return _outcome(record.status, record.error, output, reply)
 
     async def _stored(self, message: envelope_pb2.Event) -> tuple[int, str, bool]:
         """Store an event and return (sequence number, ID, whether it was there before) of its execution."""
@@ -253,17 +281,18 @@ def _checked(message: envelope_pb2.Event) -> bytes:
     return payload
 
 
-def _answer(
-    execution_id: str, status: Status, error: WorkflowError | None, output: bytes | None, reply: bytes | None
-) -> ingest_service_pb2.InvokeFlowResponse:
-    """Return the answer of an execution that ended: the reply it gave, else its output as JSON."""
-    answer: dict[str, Any]
-    if status is Status.COMPLETED and reply is not None:
-        answer = {"reply": envelope_pb2.Reply.FromString(reply)}
-    elif status is Status.COMPLETED:
+def _outcome_of(answer: Replied | Ended) -> _Outcome:
+    if isinstance(answer, Replied):
+        return _outcome(Status.RUNNING, None, None, answer.reply)
+    return _outcome(answer.status, answer.error, answer.output, answer.reply)
+
+
+def _outcome(status: Status, error: WorkflowError | None, output: bytes | None, reply: bytes | None) -> _Outcome:
+    """Return the answer of an execution: the reply it gave, else its output as JSON or why it has none."""
+    if reply is not None:
+        return {"reply": envelope_pb2.Reply.FromString(reply)}
+    if status is Status.COMPLETED:
         header = envelope_pb2.Header(name="content-type", value=b"application/json")
-        answer = {"reply": envelope_pb2.Reply(status=200, headers=[header], body=output or b"null")}
-    else:
-        cancelled = WorkflowError(type="about:blank", status=503, title=f"The execution was {status.value}")
-        answer = {"error": convert.error_to_proto(error or cancelled)}
-    return ingest_service_pb2.InvokeFlowResponse(execution_id=execution_id, **answer)
+        return {"reply": envelope_pb2.Reply(status=200, headers=[header], body=output or b"null"), "from_output": True}
+    cancelled = WorkflowError(type="about:blank", status=503, title=f"The execution was {status.value}")
+    return {"error": convert.error_to_proto(error or cancelled)}

@@ -156,7 +156,9 @@ def _violation(message: str) -> InvalidError:
 def _checkpoint(message: pb.Checkpoint) -> Checkpoint:
     if message.index < 0:
         raise _violation("the index of a checkpoint counts from 0")
-    return Checkpoint(message.lease, message.index, convert.journal_entry_from_proto(message.entry), message.compacts)
+    entry = convert.journal_entry_from_proto(message.entry)
+    reply = message.reply.SerializeToString() if message.HasField("reply") else None
+    return Checkpoint(message.lease, message.index, entry, message.compacts, reply)
 
 
 def _outcome(message: pb.Outcome) -> Outcome:

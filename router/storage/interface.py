@@ -125,8 +125,18 @@ class Journaled(NamedTuple):
     compacts: bool = False
 
 
+class Replied(NamedTuple):
+    """An execution answered before its end; `reply` is opaque. The first reply wins; later ones are no-ops."""
+
+    seq: int
+    reply: bytes
+
+
 class Ended(NamedTuple):
-    """An execution ended. `output` is JSON; `reply` is opaque. The first end wins; later ones are no-ops."""
+    """An execution ended. `output` is JSON; `reply` is opaque, and a no-op when there is one already (`Replied`).
+
+    The first end wins; later ones are no-ops.
+    """
 
     seq: int
     status: Status
@@ -137,7 +147,7 @@ class Ended(NamedTuple):
     reply: bytes | None = None
 
 
-StateChange = Started | Requeued | Parked | Suspended | Journaled | Ended
+StateChange = Started | Requeued | Parked | Suspended | Journaled | Replied | Ended
 
 
 class Unfinished(NamedTuple):
@@ -202,6 +212,13 @@ class ExecutionContent(NamedTuple):
     output: bytes | None
     reply: bytes | None
     journal_start: int = 0
+
+
+class ExecutionAnswer(NamedTuple):
+    """What an execution has to say to whoever started it: a reply, in time or never, and an output when it ended."""
+
+    output: bytes | None
+    reply: bytes | None
 
 
 class RegistryChange(NamedTuple):
@@ -280,6 +297,10 @@ class ShardState(Protocol):
 
     async def content(self, seq: int) -> ExecutionContent | None:
         """Return the bulky part of an execution, or None when there is none."""
+        ...
+
+    async def answer(self, seq: int) -> ExecutionAnswer:
+        """Return what an execution has answered so far; nothing when it is unknown."""
         ...
 
     async def list_executions(

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from flowhook import limits
 from flowhook.model import JournalEntry, Status
-from router.storage.interface import ExecutionContent, ExecutionRecord, Unfinished, Work
+from router.storage.interface import ExecutionAnswer, ExecutionContent, ExecutionRecord, Unfinished, Work
 from router.storage.sqlite.blobs import BlobDirectory
 from router.storage.sqlite.rows import RECORD, journal_entry, record
 from router.storage.sqlite.schema import CODES, STATUSES, UNENDED, WAITING
@@ -140,6 +140,12 @@ def content(connection: sqlite3.Connection, blobs: BlobDirectory, seq: int) -> E
         return None
     journal, start = _journal(entries)
     return ExecutionContent(payload, journal, output, reply, start)
+
+
+def answer(connection: sqlite3.Connection, seq: int) -> ExecutionAnswer:
+    """Return what an execution has answered so far."""
+    row = connection.execute("SELECT output, reply FROM outcome WHERE seq = ?", (seq,)).fetchone()
+    return ExecutionAnswer(*(row or (None, None)))
 
 
 def list_executions(

@@ -12,11 +12,13 @@ from flowhook.model import Status
 from router.storage.interface import (
     DEFAULT_PAGE,
     Ended,
+    ExecutionAnswer,
     ExecutionContent,
     ExecutionRecord,
     Journaled,
     LoggedEvent,
     Parked,
+    Replied,
     Requeued,
     Started,
     StateChange,
@@ -55,9 +57,15 @@ _COMPACT_JOURNAL = Bulk(
     " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended}))",
     2,
 )
+_INSERT_REPLY = Bulk(
+    "INSERT INTO outcome (seq, reply) SELECT * FROM (VALUES {rows})"
+    " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended}) ON CONFLICT DO NOTHING",
+    2,
+)
 _INSERT_OUTCOME = Bulk(
     "INSERT INTO outcome (seq, output, reply) SELECT * FROM (VALUES {rows})"
-    " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended})",
+    " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended})"
+    " ON CONFLICT (seq) DO UPDATE SET output = excluded.output, reply = coalesce(reply, excluded.reply)",
     3,
 )
 _UPDATE_ENDED = Bulk(
@@ -77,6 +85,7 @@ class _Rows:
         self._journal: list[tuple[Any, ...]] = []
         self._compactions: dict[int, int] = {}
         self._ends: dict[int, tuple[Any, ...]] = {}
+        self._replies: list[tuple[int, bytes]] = []
         self._outcomes: list[tuple[Any, ...]] = []
 
     def add(self, change: StateChange) -> None:
@@ -98,8 +107,14 @@ class _Rows:
                 self._journal.append((seq, change.index, entry.key, entry.output, dump_error(entry.error)))
                 if change.compacts:
                     self._compactions[seq] = max(change.index, self._compactions.get(seq, 0))
+            case Replied():
+                self._reply(change)
             case _:
                 assert_never(change)
+
+    def _reply(self, reply: Replied) -> None:
+        if reply.seq not in self._ends:
+            self._replies.append((reply.seq, reply.reply))
 
     def _end(self, end: Ended) -> None:
         if end.seq in self._ends:
@@ -118,6 +133,7 @@ class _Rows:
         _UPDATE_PARKED.run(connection, [row for seq, row in self._parked.items() if seq not in ends])
         progress = [(*row, seq in self._requeued) for seq, row in self._progress.items() if seq not in ends]
         _UPDATE_PROGRESS.run(connection, progress)
+        _INSERT_REPLY.run(connection, self._replies)
         _INSERT_OUTCOME.run(connection, self._outcomes)
         _UPDATE_ENDED.run(connection, list(ends.values()))
 
@@ -236,6 +252,10 @@ class SqliteShardState:
         """See `interface.ShardState`."""
         return await self._queries.run(lambda connection: queries.content(connection, self._blobs, seq))
 
+    async def answer(self, seq: int) -> ExecutionAnswer:
+        """See `interface.ShardState`."""
+        return await self._readers.run(lambda connection: queries.answer(connection, seq))
+
     async def list_executions(
         self,
         *,
@@ -273,6 +293,8 @@ def _size(change: StateChange) -> int:
     match change:
         case Ended(output=output, reply=reply):
             return 128 + len(output or b"") + len(reply or b"")
+        case Replied(reply=reply):
+            return 128 + len(reply)
         case Journaled(entry=entry):
             return 128 + len(entry.output or b"")
         case _:

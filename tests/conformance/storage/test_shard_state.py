@@ -7,7 +7,17 @@ import pytest
 from flowhook import limits
 from flowhook.errors import ConflictError
 from flowhook.model import JournalEntry, Status, WorkflowError
-from router.storage.interface import Ended, Journaled, Parked, Requeued, Resumption, Started, Suspended, Unfinished
+from router.storage.interface import (
+    Ended,
+    Journaled,
+    Parked,
+    Replied,
+    Requeued,
+    Resumption,
+    Started,
+    Suspended,
+    Unfinished,
+)
 
 ERROR = WorkflowError(type="https://example.org/e", status=503, title="Away", instance="/do/0/a", detail="é \x00 ok")
 
@@ -135,12 +145,55 @@ async def test_a_journal_index_is_written_once(cluster, new_event):
     assert (await cluster.state.work([seq]))[seq].journal == (first,)
 
 
+async def test_a_reply_is_kept_from_before_the_end(cluster, new_event):
+    [seq] = await cluster.append(new_event())
+    assert await cluster.state.answer(seq) == (None, None)
+    await cluster.state.write([Journaled(seq, 0, JournalEntry("/do/0/a#0", b"1")), Replied(seq, b"\x00reply")])
+    await cluster.restart()
+    assert await cluster.state.answer(seq) == (None, b"\x00reply")
+    assert (await cluster.state.content(seq)).reply == b"\x00reply"
+    await cluster.state.write([Ended(seq, Status.COMPLETED, 5_000, 1, b"1")])
+    assert await cluster.state.answer(seq) == (b"1", b"\x00reply")
+    assert (await cluster.state.content(seq)).reply == b"\x00reply"
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one write", "in two writes"])
+async def test_the_first_reply_wins(cluster, new_event, together):
+    [seq] = await cluster.append(new_event())
+    changes = [[Replied(seq, b"1")], [Replied(seq, b"2"), Ended(seq, Status.COMPLETED, 5_000, 1, b"3", None, b"4")]]
+    for each in [changes[0] + changes[1]] if together else changes:
+        await cluster.state.write(each)
+    assert await cluster.state.answer(seq) == (b"3", b"1")
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one write", "in two writes"])
+async def test_a_reply_after_the_end_is_ignored(cluster, new_event, together):
+    [seq] = await cluster.append(new_event())
+    end, late = [Ended(seq, Status.FAULTED, 5_000, 1, None, ERROR)], [Replied(seq, b"late")]
+    for changes in [end + late] if together else [end, late]:
+        await cluster.state.write(changes)
+    assert await cluster.state.answer(seq) == (None, None)
+
+
+async def test_a_reply_goes_with_its_execution(cluster, new_event):
+    [seq] = await cluster.append(new_event())
+    await cluster.state.write([Replied(seq, b"1"), Ended(seq, Status.COMPLETED, 5_000, 1)])
+    assert await cluster.state.expire(ended_before_ms=6_000) == 1
+    assert await cluster.state.answer(seq) == (None, None)
+
+
 async def test_changes_of_what_is_not_there_are_ignored(cluster, new_event):
     [seq] = await cluster.append(new_event())
     await cluster.state.write(
-        [Started(99, 1), Journaled(99, 0, JournalEntry("k", b"1")), Ended(99, Status.COMPLETED, 1, 1, b"1")]
+        [
+            Started(99, 1),
+            Journaled(99, 0, JournalEntry("k", b"1")),
+            Replied(99, b"1"),
+            Ended(99, Status.COMPLETED, 1, 1, b"1"),
+        ]
     )
     assert await cluster.state.content(99) is None
+    assert await cluster.state.answer(99) == (None, None)
     assert [unfinished.seq for unfinished in await cluster.state.unfinished()] == [seq]
 
 

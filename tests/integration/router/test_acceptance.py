@@ -21,6 +21,8 @@ from flowhook.wire import convert, status
 from router.dispatch.observers import EndWaiters
 from router.flows import FlowTable
 from router.metrics import RouterMetrics
+from router.reply_tokens import ReplyTokens
+from router.sealing import KEY_BYTES
 from router.services.ingest import Acceptance, IngestService
 from router.storage.interface import FlowDraft
 
@@ -41,6 +43,7 @@ class Service:
             host=shard.host,
             state=shard.state,
             acceptance=acceptance,
+            tokens=ReplyTokens(bytes(KEY_BYTES)),
             metrics=RouterMetrics(metrics.new_registry()),
         )
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 from flowhook import logs
 from flowhook.config import RunnerSettings
 from flowhook.errors import FlowhookError
+from flowhook.model import Reply
 from runner import metrics
 from runner.components.base import Component, Context, SecretReader
 from runner.interpreter import data
@@ -84,6 +85,8 @@ class Caller:
         try:
             async with asyncio.timeout_at(deadline):
                 output = await component(effect.arguments, context)
+            if isinstance(output, Reply):
+                return Result(data.encode({"status": output.status}), reply=output)
             return Result(data.encode_result(output, f"the result of {component.name}"))
         except TaskFault as problem:
             return Result(None, problem.at(effect.instance).error)

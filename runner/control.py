@@ -17,7 +17,8 @@ import orjson
 
 from flowhook import limits
 from flowhook.config import RunnerSettings
-from flowhook.model import WorkflowError
+from flowhook.model import Reply, WorkflowError
+from flowhook.wire import convert
 
 MAX_LINE_BYTES: Final = 40 * limits.MIB
 """The largest event in base64, with room to spare."""
@@ -111,6 +112,13 @@ class Traced:
 
 
 @dataclass(frozen=True, slots=True)
+class Replied:
+    """Child to parent: the flow answered its sender."""
+
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """Child to parent: how what `Execute` asked for ended: `output` as JSON, or an error.
 
@@ -124,7 +132,7 @@ class Ended:
     reached: bool = False
 
 
-Message = Begin | Drain | Attached | Detached | Reported | Execute | Traced | Ended
+Message = Begin | Drain | Attached | Detached | Reported | Execute | Traced | Replied | Ended
 
 
 class Pipe:
@@ -187,6 +195,8 @@ def _encode(message: Message) -> bytes:
             }
         case Traced(entry=entry):
             body = {"entry": _text(entry)}
+        case Replied(reply=reply):
+            body = {"reply": _text(convert.reply_to_bytes(reply))}
         case Ended():
             body = {
                 "output": None if message.output is None else _text(message.output),
@@ -230,6 +240,8 @@ def _decode(line: bytes) -> Message:
             )
         case "Traced":
             return Traced(base64.b64decode(body["entry"]))
+        case "Replied":
+            return Replied(convert.reply_from_bytes(base64.b64decode(body["reply"])))
         case "Ended":
             return Ended(
                 output=None if body["output"] is None else base64.b64decode(body["output"]),

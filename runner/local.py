@@ -10,7 +10,7 @@ import orjson
 
 from flowhook.config import RunnerSettings
 from flowhook.document import FlowDocument
-from flowhook.model import Event, WorkflowError
+from flowhook.model import Event, Reply, WorkflowError
 from flowhook.wire import convert
 from runner import control
 from runner.guard.child import Child
@@ -39,6 +39,7 @@ async def run_document(
     *,
     trace: Callable[[bytes], None] | None = None,
     until: str = "",
+    on_reply: Callable[[Reply], None] | None = None,
 ) -> Completed | Stopped | WorkflowError:
     """Execute a checked document in a process of its own and say how it ended.
 
@@ -49,6 +50,7 @@ async def run_document(
         secrets: values by name, for `$secrets` and for components.
         trace: is told of each task when it ends; see `worker.tracing.describe`.
         until: name or JSON Pointer of a task to stop after; empty: none.
+        on_reply: is told what the flow answers its sender, each time it does.
 
     Raises:
         OSError: the process can't be started.
@@ -66,7 +68,7 @@ async def run_document(
                 until=until,
             )
         )
-        answer = asyncio.create_task(_answer(child.pipe, trace))
+        answer = asyncio.create_task(_answer(child.pipe, trace, on_reply))
         verdict = asyncio.create_task(child.watch(settings))
         tasks += [answer, verdict]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -86,11 +88,17 @@ async def run_document(
         await child.close()
 
 
-async def _answer(pipe: control.Pipe, trace: Callable[[bytes], None] | None) -> control.Message | None:
-    """Return what the child says in the end, and hand on what it says of tasks before."""
+async def _answer(
+    pipe: control.Pipe, trace: Callable[[bytes], None] | None, on_reply: Callable[[Reply], None] | None
+) -> control.Message | None:
+    """Return what the child says in the end, and hand on what it says of tasks and replies before."""
     while True:
-        message = await pipe.receive()
-        if not isinstance(message, control.Traced):
-            return message
-        if trace is not None:
-            trace(message.entry)
+        match message := await pipe.receive():
+            case control.Traced(entry=entry):
+                if trace is not None:
+                    trace(entry)
+            case control.Replied(reply=reply):
+                if on_reply is not None:
+                    on_reply(reply)
+            case _:
+                return message

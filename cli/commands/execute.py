@@ -9,11 +9,14 @@ import sys
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.options import Json, read_settings
+
+if TYPE_CHECKING:
+    from flowhook.model import Reply
 
 
 def register(app: typer.Typer) -> None:
@@ -47,7 +50,7 @@ def _exec(
     ] = "",
     json: Json = False,
 ) -> None:
-    """Run one flow here, with no cluster: its output goes to stdout, a fault as JSON to stderr."""
+    """Run one flow here, with no cluster: its output goes to stdout, a fault or a reply as JSON to stderr."""
     import orjson
 
     from cli import flow_files, tracing
@@ -80,6 +83,7 @@ def _exec(
             _secrets(document.workflow.use.secrets, given),
             trace=partial(tracing.print_entry, json=json) if trace else None,
             until=until,
+            on_reply=_print_reply,
         )
     )
     if isinstance(result, WorkflowError):
@@ -92,6 +96,19 @@ def _exec(
         print_json(output)
     else:
         print(orjson.dumps(output, option=orjson.OPT_INDENT_2).decode())
+
+
+def _print_reply(reply: Reply) -> None:
+    """Show on stderr what a waiting sender would get: stdout is for the output."""
+    import orjson
+
+    shown = {
+        "status": reply.status,
+        "headers": [[name, value.decode("latin-1")] for name, value in reply.headers],
+        "body": reply.body.decode("utf-8", "replace"),
+    }
+    sys.stderr.buffer.write(orjson.dumps({"reply": shown}) + b"\n")
+    sys.stderr.buffer.flush()
 
 
 def _check_task(definition: Mapping[str, Any], until: str) -> None:

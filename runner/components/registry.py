@@ -8,10 +8,13 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
 from flowhook import logs
-from runner.components import http
+from runner.components import http, reply
 from runner.components.base import Component
 
 ENTRY_POINT_GROUP: Final = "flowhook.components"
+
+_OURS: Final = (http.call, reply.reply)
+"""Those that the interpreter knows of: no package can take their place."""
 
 log = logs.get_logger(__name__)
 
@@ -19,7 +22,7 @@ log = logs.get_logger(__name__)
 @functools.cache
 def components() -> Mapping[str, Component]:
     """Return all components by name. One that can't be imported is logged and left out. Blocking: imports."""
-    found: dict[str, Component] = {http.call.name: http.call}
+    found: dict[str, Component] = {each.name: each for each in _OURS}
     for entry_point in entry_points(group=ENTRY_POINT_GROUP):
         loaded = _load(entry_point)
         if loaded is not None:
@@ -29,7 +32,8 @@ def components() -> Mapping[str, Component]:
 
 def component_names() -> frozenset[str]:
     """Return the names that a `call` may use here, without importing what they name."""
-    return frozenset({http.call.name, *(entry_point.name for entry_point in entry_points(group=ENTRY_POINT_GROUP))})
+    installed = (entry_point.name for entry_point in entry_points(group=ENTRY_POINT_GROUP))
+    return frozenset((*(each.name for each in _OURS), *installed))
 
 
 def _load(entry_point: EntryPoint) -> Component | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from flowhook.model import JournalEntry, WorkflowError
+from flowhook.model import JournalEntry, Reply, WorkflowError
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +58,13 @@ class Result:
 
     Attributes:
         retry_after_ms: how long whoever failed asks to be left alone; not journaled.
+        reply: what the sender is answered with, once the journal entry of this is durable; not journaled itself.
     """
 
     output: bytes | None
     error: WorkflowError | None = None
     retry_after_ms: int = 0
+    reply: Reply | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +75,13 @@ class Write:
         entry: to be appended.
         compacts: the entries before this one are needed no more.
         binding: it has to be durable before the next effect starts.
+        reply: what the sender is answered with once the entry is durable.
     """
 
     entry: JournalEntry
     compacts: bool = False
     binding: bool = True
+    reply: Reply | None = None
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from flowhook import limits
-from flowhook.model import JournalEntry
+from flowhook.model import JournalEntry, Reply
 from runner.interpreter.effects import SNAPSHOT_KEY, Write
 from runner.interpreter.errors import Kind, fault
 
@@ -61,11 +61,11 @@ class Journal:
         """Go on to the next entry."""
         self._position += 1
 
-    def write(self, entry: JournalEntry, *, binding: bool = True) -> None:
-        """Append an entry; see `effects.Write` for `binding`."""
+    def write(self, entry: JournalEntry, *, binding: bool = True, reply: Reply | None = None) -> None:
+        """Append an entry; see `effects.Write` for `binding` and `reply`."""
         self.size += 1
         self._bytes += len(entry.key) + len(entry.output or b"")
-        self.writes.append(Write(entry, binding=binding))
+        self.writes.append(Write(entry, binding=binding, reply=reply))
 
     def compact(self, snapshot: bytes) -> None:
         """Replace all entries by a snapshot."""

@@ -22,6 +22,9 @@ CONTINUE: Final = "continue"
 EXIT: Final = "exit"
 END: Final = "end"
 
+REPLY: Final = "reply"
+"""The function that answers the sender: its task hands on its input."""
+
 
 @dataclass(frozen=True, slots=True)
 class Flow:

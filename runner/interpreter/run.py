@@ -284,7 +284,7 @@ class Run:
             asked = self._asked.get(effect.key)
             if asked is not None and asked.request is effect:
                 if result.error is None or effect.catchable or (effect.retried and is_transient(result.error)):
-                    self._journal.write(JournalEntry(effect.key, result.output, result.error))
+                    self._journal.write(JournalEntry(effect.key, result.output, result.error), reply=result.reply)
                 self._settle(asked, result)
                 return True
         return bool(self._unfixed and self._look_at_clock()) or self._let_be_over(turn)

@@ -31,6 +31,7 @@ from runner.interpreter.program import (
     CONTINUE,
     END,
     EXIT,
+    REPLY,
     Block,
     CallNode,
     Case,
@@ -314,7 +315,7 @@ def _call(node: CallNode, state: State, scope: Scope, data: Any) -> Steps:
             secrets=state.shared.workflow.secrets,
         )
         if result.error is None:
-            return orjson.loads(result.output or b"null")
+            return data if node.function == REPLY else orjson.loads(result.output or b"null")
         if (
             not is_transient(result.error)
             or state.is_caught(result.error)

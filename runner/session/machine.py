@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 from flowhook import limits
 from flowhook.errors import InvalidError
-from flowhook.model import JournalEntry
+from flowhook.model import JournalEntry, Reply
 from runner.session.messages import (
     Abandon,
     Assigned,
@@ -160,12 +160,20 @@ class Session:
                 self._phase = _Phase.LEAVING
                 return [Reattach(message.grace)]
 
-    def checkpoint(self, lease: bytes, index: int, entry: JournalEntry, *, compacts: bool = False) -> None:
-        """Have a journal entry made durable; nothing happens for a lease that is lost."""
+    def checkpoint(
+        self,
+        lease: bytes,
+        index: int,
+        entry: JournalEntry,
+        *,
+        compacts: bool = False,
+        reply: Reply | None = None,
+    ) -> None:
+        """Have a journal entry made durable, and then a reply passed on; nothing happens for a lease that is lost."""
         held = self._held.get(lease)
         if held is None:
             return
-        checkpoint = held.checkpoints[index] = Checkpoint(lease, index, entry, compacts)
+        checkpoint = held.checkpoints[index] = Checkpoint(lease, index, entry, compacts, reply)
         if self.attached:
             self._checkpoints.append(checkpoint)
 
@@ -211,7 +219,7 @@ class Session:
             return []
         messages: list[Outgoing] = []
         if self._checkpoints:
-            messages += [Checkpoints(part) for part in _parts(self._checkpoints, lambda item: _size(item.entry.output))]
+            messages += [Checkpoints(part) for part in _parts(self._checkpoints, _checkpoint_size)]
             self._checkpoints.clear()
         if self._outcomes:
             messages += [Outcomes(part) for part in _parts(self._outcomes, _outcome_size)]
@@ -293,6 +301,12 @@ def _parts(items: Sequence[_Item], size_of: Callable[[_Item], int]) -> list[tupl
             size = size_of(item)
         parts[-1].append(item)
     return [tuple(part) for part in parts]
+
+
+def _checkpoint_size(checkpoint: Checkpoint) -> int:
+    reply = checkpoint.reply
+    size = 0 if reply is None else len(reply.body) + sum(len(name) + len(value) for name, value in reply.headers)
+    return size + _size(checkpoint.entry.output)
 
 
 def _outcome_size(outcome: Outcome) -> int:

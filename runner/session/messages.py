@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flowhook.model import JournalEntry, WorkflowError
+from flowhook.model import JournalEntry, Reply, WorkflowError
 
 
 # --- what the router says ---------------------------------------------------------------------------------------------
@@ -103,12 +103,16 @@ class Renewal:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """One more journal entry of an execution, at `index` from 0. `compacts`: the entries before it may go."""
+    """One more journal entry of an execution, at `index` from 0.
+
+    `compacts`: the entries before it may go. `reply` is what its sender is answered with.
+    """
 
     lease: bytes
     index: int
     entry: JournalEntry
     compacts: bool = False
+    reply: Reply | None = None
 
 
 @dataclass(frozen=True, slots=True)

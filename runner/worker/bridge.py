@@ -66,6 +66,7 @@ def outgoing(message: session.Outgoing) -> pb.AttachRequest:
                             index=item.index,
                             entry=convert.journal_entry_to_proto(item.entry),
                             compacts=item.compacts,
+                            reply=None if item.reply is None else convert.reply_to_proto(item.reply),
                         )
                         for item in message.checkpoints
                     ]

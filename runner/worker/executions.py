@@ -262,7 +262,9 @@ class Executions:
 
     def _write(self, execution: _Execution, writes: Collection[effects.Write]) -> None:
         for write in writes:
-            self._link.checkpoint(execution.lease, execution.written, write.entry, compacts=write.compacts)
+            self._link.checkpoint(
+                execution.lease, execution.written, write.entry, compacts=write.compacts, reply=write.reply
+            )
             execution.written += 1
             if write.binding:
                 execution.binding = execution.written

@@ -49,8 +49,15 @@ async def execute(order: control.Execute, record: Record, pipe: control.Pipe) ->
     run = Run(program, workflow, observer=Tracer(report, order.until) if report or order.until else None)
     async with HttpClient(allow_private_addresses=order.settings.allow_private_addresses) as http:
         caller = Caller(components(), http, order.settings)
+
+        async def perform(effect: effects.Perform) -> effects.Result:
+            result = await caller.perform(event.id, effect, secret)
+            if result.reply is not None:
+                pipe.send(control.Replied(result.reply))
+            return result
+
         try:
-            ending = await finish(run, lambda effect: caller.perform(event.id, effect, secret), pipe.flush)
+            ending = await finish(run, perform, pipe.flush)
         except ReachedError as end:
             return control.Ended(end.output, None, reached=True)
     match ending:

@@ -1,0 +1,96 @@
+"""`reply`: answer the sender who waits (`webhook.respond.mode: reply`), and go on.
+
+It needs no I/O: the answer travels with the journal entry, and the sender has it as soon as that is durable. The first
+reply of an execution is the answer; later ones change nothing, so that a block that is tried again may hold one.
+
+Source: RFC 9110, sections 5.5 (field values) and 8.3 (Content-Type).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr
+
+from flowhook import limits
+from flowhook.document.fields import FIELD_NAME, RESERVED_HEADERS
+from flowhook.model import Reply
+from runner.components.base import Context, component
+from runner.interpreter import data
+from runner.interpreter.errors import Kind, fault
+
+NAME: Final = "reply"
+
+MAX_HEADERS: Final = 64
+MAX_HEADER_BYTES: Final = 16 * limits.KIB
+"""Names and values of all headers together: proxies take no more."""
+
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_TYPE: Final = "content-type"
+
+
+def _name(name: str) -> str:
+    if not FIELD_NAME.fullmatch(name):
+        raise ValueError("is no header name")
+    if name.lower() in RESERVED_HEADERS:
+        raise ValueError("is set by the server, not by a flow")
+    return name
+
+
+def _value(value: str) -> str:
+    if _CONTROLS.search(value):
+        raise ValueError("must be one line")
+    if not value.isascii():
+        raise ValueError("must be ASCII")
+    return value
+
+
+HeaderText = Annotated[StrictStr, AfterValidator(_value)]
+HeaderValue = HeaderText | StrictInt | list[HeaderText]
+
+
+class Arguments(BaseModel):
+    """`with` of a `call: reply`."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
+
+    status: Annotated[StrictInt, Field(ge=200, le=599)] = 200
+    """Status of the answer."""
+    headers: dict[Annotated[str, AfterValidator(_name)], HeaderValue] = Field(
+        default_factory=dict, max_length=MAX_HEADERS
+    )
+    """Headers of the answer; a list gives several of one name."""
+    body: Any = None
+    """Sent as it is when it is a string, else as JSON; nothing when it is absent or null. At most 1 MiB."""
+
+
+@component(NAME)
+async def reply(arguments: Arguments, context: Context) -> Reply:
+    """Answer the sender who waits; what it hands on is its input."""
+    del context
+    return compose(arguments)
+
+
+def compose(arguments: Arguments) -> Reply:
+    """Return the answer with its Content-Type.
+
+    Raises:
+        TaskFault: it is too large (configuration), or its body is not JSON (runtime).
+    """
+    headers = [
+        (name.lower(), str(value).encode("ascii"))
+        for name, values in arguments.headers.items()
+        for value in (values if isinstance(values, list) else [values])
+    ]
+    if sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
+        raise fault(Kind.CONFIGURATION, f"reply: the headers have more than {MAX_HEADER_BYTES} bytes")
+    body = b""
+    if arguments.body is not None:
+        text = isinstance(arguments.body, str)
+        body = arguments.body.encode("utf-8", "replace") if text else data.encode(arguments.body)
+        if all(name != _TYPE for name, _ in headers):
+            headers.insert(0, (_TYPE, b"text/plain; charset=utf-8" if text else b"application/json"))
+    if len(body) > limits.MAX_RESULT_BYTES:
+        raise fault(Kind.CONFIGURATION, f"reply: the body has more than {limits.MAX_RESULT_BYTES} bytes")
+    return Reply(arguments.status, tuple(headers), body)

@@ -6,6 +6,7 @@
 - `gateway`: what a request must pass, in order, before it is accepted.
 - `endpoints`, `directory`: flows compiled for the gateway, and the cache of them.
 - `ingest`: batches of events to the router.
+- `replies`: requests that wait for the answer of their flow.
 - `app`: the composition root.
 
 Invariants: a 2xx is written only after the router said that the event is durable; a credential is never kept; nothing

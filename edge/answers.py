@@ -38,11 +38,15 @@ class Answer(NamedTuple):
 
 def status_line(status: int) -> bytes:
     """Return the status line with its CRLF."""
+    return f"HTTP/1.1 {status} {phrase(status)}\r\n".encode("ascii")
+
+
+def phrase(status: int) -> str:
+    """Return the reason phrase of a status; empty for one that has none."""
     try:
-        phrase = HTTPStatus(status).phrase
+        return HTTPStatus(status).phrase
     except ValueError:
-        phrase = ""
-    return f"HTTP/1.1 {status} {phrase}\r\n".encode("ascii")
+        return ""
 
 
 def has_no_content(status: int) -> bool:
@@ -79,6 +83,7 @@ def problem(
     headers: Sequence[tuple[bytes, bytes]] = (),
     retry_after: int = 0,
     close: bool = False,
+    execution_id: str = "",
 ) -> Answer:
     """Return a refusal as `application/problem+json`.
 
@@ -89,17 +94,19 @@ def problem(
         headers: further fields.
         retry_after: seconds after which a retry makes sense; 0 when none does.
         close: whether the connection must not be used again.
+        execution_id: the execution that it is about, if any.
     """
-    body = orjson.dumps(
-        {
-            "type": "about:blank",
-            "title": HTTPStatus(status).phrase,
-            "status": status,
-            "reason": reason,
-            "detail": detail,
-        }
-    )
-    fields = [(b"Content-Type", b"application/problem+json"), *headers]
+    members = {
+        "type": "about:blank",
+        "title": phrase(status),
+        "status": status,
+        "reason": reason,
+        "detail": detail,
+    }
+    body = orjson.dumps({**members, "execution": execution_id} if execution_id else members)
+    fields = list(headers)
+    if all(name.lower() != b"content-type" for name, _ in fields):
+        fields.insert(0, (b"Content-Type", b"application/problem+json"))
     if retry_after:
         fields.append((b"Retry-After", b"%d" % retry_after))
     return make(status, fields, body, reason=reason, close=close)
@@ -119,8 +126,17 @@ TOO_MANY_CONNECTIONS: Final = problem(
 ROUTER_UNAVAILABLE: Final = problem(
     503, "ROUTER_UNAVAILABLE", "The request can't be stored now. Try again later.", retry_after=1
 )
+TOO_MANY_HELD: Final = problem(
+    503, "TOO_MANY_HELD", "Too many requests wait for an answer. Try again later.", retry_after=1
+)
+REPLY_NOT_FOUND: Final = problem(404, "REPLY_NOT_FOUND", "There is no such reply.")
 NOT_STORED: Final = problem(500, "NOT_STORED", "The event could not be stored.")
 FLOW_FOUND: Final = make(200, (), b"")
+
+PENDING_SECONDS: Final = 2
+"""After which it makes sense to ask again for an answer."""
+
+FLOW_FAULTED: Final = "FLOW_FAULTED"
 
 _MALFORMED_DETAILS: Final = {
     400: "The request is malformed.",
@@ -160,4 +176,18 @@ def unauthenticated(challenge: str | None) -> Answer:
         return UNAUTHENTICATED
     return problem(
         401, "UNAUTHENTICATED", UNAUTHENTICATED_DETAIL, headers=[(b"WWW-Authenticate", challenge.encode("latin-1"))]
+    )
+
+
+def pending(execution_id: str, location: str) -> Answer:
+    """Return the 202 of a flow that has not answered yet: the ID of its execution, and where the answer will be."""
+    return make(
+        202,
+        [
+            (b"Content-Type", b"application/json"),
+            (b"Location", location.encode("latin-1")),
+            (b"Retry-After", b"%d" % PENDING_SECONDS),
+            (b"Cache-Control", b"no-store"),
+        ],
+        orjson.dumps({"id": execution_id}),
     )

@@ -14,6 +14,7 @@ from edge.gateway import Gateway
 from edge.ingest import Ingest
 from edge.metrics import Counts
 from edge.refusals import LimitedLog
+from edge.replies import Replies
 from edge.router import GrpcRouter
 from edge.server import Server
 from flowhook import logs, metrics
@@ -61,10 +62,14 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any, reg
     refusals = LimitedLog(logs.get_logger("edge.gateway"), loop.time)
     directory = Directory(router, counts, size=settings.flow_cache_size, on_state=on_state)
     ingest = Ingest(router, counts, refusals, timeout=settings.router_timeout, max_pending=settings.max_pending_events)
-    gateway = Gateway(directory, ingest, refusals, public_url=settings.public_url)
+    replies = Replies(
+        router, directory, counts, max_held=settings.max_held_requests, router_timeout=settings.router_timeout
+    )
+    gateway = Gateway(directory, ingest, replies, refusals, public_url=settings.public_url)
     server = Server(settings, gateway.handle, counts, max_connections=_file_limit(settings.max_connections))
     counts.gauge("flowhook_edge_connections", "Open connections.", lambda: server.connections)
     counts.gauge("flowhook_edge_pending_events", "Requests that wait for the router.", lambda: ingest.pending)
+    counts.gauge("flowhook_edge_held_requests", "Requests that wait for their flow.", lambda: replies.held)
     counts.gauge("flowhook_edge_cached_flows", "Flow IDs, known and unknown, in the cache.", lambda: directory.cached)
 
     registry.register(counts)
@@ -81,6 +86,7 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any, reg
                 tasks.create_task(Reporter(channel, lifecycle).run(), name="report"),
             ]
             await lifecycle.stop.wait()
+            replies.release()
             await server.drain(settings.drain_seconds)
             for helper in helpers:
                 helper.cancel()

@@ -10,9 +10,9 @@ Source: RFC 9112, sections 9.3 (persistence, pipelining) and 9.6 (tear-down); RF
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from tornado.iostream import StreamClosedError
 
@@ -27,6 +27,9 @@ DRAIN_SECONDS: Final = 1.0
 
 DISCARDED_BYTES: Final = 64 * limits.KIB
 """Unread bodies up to this size are read and dropped, and the connection lives on; above it, it is closed."""
+
+LOOK_SECONDS: Final = 0.5
+"""How often is looked whether a sender who waits for a flow is still there."""
 
 READ_BYTES: Final = 64 * limits.KIB
 """Read from a socket at once."""
@@ -66,6 +69,14 @@ class Request(Protocol):
             Overloaded: there is no memory for it now.
             MalformedRequestError: it is not framed as it should be.
             StreamClosedError: the sender went away.
+        """
+        ...
+
+    async def hold(self, answer: Coroutine[Any, Any, Answer]) -> Answer:
+        """Wait for an answer for as long as the sender is there; what the answer raises goes through.
+
+        Raises:
+            StreamClosedError: the sender went away; `answer` was cancelled.
         """
         ...
 
@@ -262,6 +273,27 @@ class Connection:
         body = await (self._read_chunked(max_bytes) if length < 0 else self._read_fixed(length))
         self.deadline = NEVER
         return body
+
+    async def hold(self, answer: Coroutine[Any, Any, Answer]) -> Answer:
+        """Wait for an answer that takes its time; see `Request.hold`.
+
+        A sender that ended its side may have closed the connection, or wait for the answer all the same. It is asked:
+        an interim response means nothing to the one, and the other one's host answers it with a reset.
+
+        Source: RFC 9110, section 15.2: a client parses interim responses even when it expects none.
+        """
+        task = asyncio.ensure_future(answer)
+        try:
+            while True:
+                await asyncio.wait((task,), timeout=LOOK_SECONDS)
+                if task.done():
+                    return task.result()
+                if self._stream.peer_ended() and not self.head.http10 and not self._stream.writing():
+                    self._stream.write(_CONTINUE)
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait((task,))
 
     async def _read_fixed(self, length: int) -> bytes:
         # Whole pieces of READ_BYTES, so that a body in many tiny segments takes no more memory than its size.

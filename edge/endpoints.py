@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 
 from edge import answers
-from edge.responses import ConfiguredResponse
+from edge.responses import ConfiguredResponse, FlowResponse
 from flowhook import limits
 from flowhook.document.webhook import Webhook
 from flowhook.errors import InvalidError
@@ -62,6 +62,7 @@ class Endpoint:
         early: verifiers that need no body.
         late: verifiers that need the body.
         dropped_headers: lower-case names of fields that are not kept.
+        flow: the answers of the flow itself, when senders wait for those.
         dropped_query: names of query parameters that are not kept.
     """
 
@@ -74,6 +75,7 @@ class Endpoint:
         "dropped_headers",
         "dropped_query",
         "early",
+        "flow",
         "flow_id",
         "late",
         "max_body",
@@ -117,6 +119,7 @@ class Endpoint:
             compile_accessor(strip(dedupe.key)) if dedupe.enabled and dedupe.key is not None else None
         )
         self.response = ConfiguredResponse(webhook.respond)
+        self.flow = FlowResponse(webhook.respond) if webhook.respond.mode == "reply" else None
         self.needs_view = self._dedupe is not None or self.response.needs_view
 
     def admits(self, address: IPv4Address | IPv6Address) -> bool:

@@ -22,6 +22,8 @@ from edge.endpoints import Endpoint
 from edge.http1 import Head
 from edge.ingest import Ingest, IngestUnavailableError
 from edge.refusals import LimitedLog
+from edge.replies import PREFIX as REPLIES
+from edge.replies import Replies
 from flowhook import ids
 from flowhook.errors import FlowhookError
 from flowhook.event_input import is_json, webhook_view
@@ -29,7 +31,7 @@ from flowhook.model import Event, Principal
 from flowhook.signatures import Match, RequestView, SignatureError, Verifier, strip_query
 from flowhook.v1.failure_pb2 import DISPOSITION_RETRYABLE, Failure
 from flowhook.wire.convert import event_to_proto
-from flowhook.wire.failures import THROTTLED
+from flowhook.wire.failures import THROTTLED, failure_to_proto
 
 PREFIX: Final = "/hook/"
 
@@ -52,10 +54,21 @@ class _Refused(Exception):  # noqa: N818 - carries an answer, not an error
 class Gateway:
     """Answers requests."""
 
-    def __init__(self, directory: Directory, ingest: Ingest, refusals: LimitedLog, *, public_url: str = "") -> None:
-        """Look flows up in `directory`, store by `ingest`; `public_url` is scheme and host as senders see them."""
+    def __init__(
+        self, directory: Directory, ingest: Ingest, replies: Replies, refusals: LimitedLog, *, public_url: str = ""
+    ) -> None:
+        """Prepare to answer.
+
+        Args:
+            directory: finds flows.
+            ingest: stores what is answered at once.
+            replies: stores what its flow answers, and fetches answers.
+            refusals: takes what operators should know.
+            public_url: scheme and host as senders see them.
+        """
         self._directory = directory
         self._ingest = ingest
+        self._replies = replies
         self._refusals = refusals
         self._public_url = public_url.rstrip("/")
 
@@ -67,6 +80,8 @@ class Gateway:
             StreamClosedError: the sender went away before it was complete.
         """
         try:
+            if request.head.path.startswith(REPLIES):
+                return await self._replies.fetch(request.head)
             return await self._accept(request)
         except _Refused as refusal:
             return refusal.answer
@@ -106,7 +121,7 @@ class Gateway:
                 content = orjson.loads(body)
             except orjson.JSONDecodeError:
                 return answers.BODY_INVALID
-        return await self._store(endpoint, head, seen, verified, content)
+        return await self._store(endpoint, request, seen, verified, content)
 
     async def _endpoint(self, head: Head) -> Endpoint:
         path = head.path
@@ -133,10 +148,11 @@ class Gateway:
         return endpoint.unauthenticated
 
     async def _store(
-        self, endpoint: Endpoint, head: Head, seen: RequestView, verified: tuple[Verifier, Match], content: Any
+        self, endpoint: Endpoint, request: Request, seen: RequestView, verified: tuple[Verifier, Match], content: Any
     ) -> Answer:
         """Have the event stored, and answer as the flow wants it."""
         verifier, match = verified
+        head = request.head
         now_ms = time.time_ns() // 1_000_000
         event_id = ids.mint(endpoint.slot, now_ms=now_ms)
         dropped = endpoint.dropped_headers
@@ -162,6 +178,11 @@ class Gateway:
         key = endpoint.dedupe_key(verifier, seen, shown)
         if key:
             event = event._replace(dedupe_key=key)
+        if endpoint.flow is not None:
+            try:
+                return await request.hold(self._replies.hold(event_to_proto(event), endpoint.flow))
+            except FlowhookError as error:
+                return self._rejected(endpoint, failure_to_proto(error))
         result = await self._ingest.submit(event_to_proto(event), MAX_GROWTH * head.size + len(seen.body))
         if result.HasField("accepted"):
             return endpoint.response.render(result.accepted.execution_id, shown)
@@ -173,6 +194,8 @@ class Gateway:
             return answers.FLOW_NOT_FOUND
         if failure.reason in THROTTLED:
             return answers.limited(failure.reason, failure.retry_after_seconds or 1)
+        if failure.reason == "TOO_MANY_WAITERS":
+            return answers.TOO_MANY_HELD
         if failure.disposition == DISPOSITION_RETRYABLE:
             return answers.unavailable(failure.reason, failure.retry_after_seconds or 1)
         self._refusals.warning(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -11,7 +11,8 @@ import orjson
 from edge import answers
 from edge.answers import Answer
 from flowhook import limits
-from flowhook.document.webhook import Respond
+from flowhook.document.fields import FIELD_NAME, RESERVED_HEADERS
+from flowhook.document.webhook import BODYLESS_STATUSES, OnFault, Respond
 from flowhook.errors import InvalidError
 from flowhook.expressions.paths import compile_accessor, is_expression, strip
 from flowhook.ids import LENGTH
@@ -25,6 +26,8 @@ MAX_HEADER_VALUE_BYTES: Final = 4 * limits.KIB
 _ID: Final = "${ .id }"
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _DATE: Final = "date"
+_NOT_A_FLOWS: Final = RESERVED_HEADERS | {_DATE}
+_LINE_ENDS: Final = re.compile(rb"[\x00\r\n]")
 
 
 class ConfiguredResponse:
@@ -36,7 +39,7 @@ class ConfiguredResponse:
 
     __slots__ = ("_after", "_before", "_body", "_fixed", "_head", "_headers", "_status", "needs_view")
 
-    def __init__(self, respond: Respond) -> None:
+    def __init__(self, respond: Respond | OnFault) -> None:
         self._status = respond.status
         fields = {name.lower(): (name.encode("ascii"), value) for name, value in respond.headers.items()}
         fields.pop(_DATE, None)
@@ -85,6 +88,70 @@ class ConfiguredResponse:
         return answers.make(self._status, headers, body)
 
 
+class FlowResponse:
+    """The answers of a flow in mode `reply`.
+
+    Attributes:
+        timeout: seconds that a sender is held.
+    """
+
+    __slots__ = ("_fault", "_output", "_problem_status", "timeout")
+
+    def __init__(self, respond: Respond) -> None:
+        self.timeout = respond.timeout
+        self._output = _Envelope(respond.status, respond.headers, "application/json")
+        fault = respond.on_fault
+        self._problem_status = fault.status
+        self._fault = _Envelope(fault.status, fault.headers, "") if fault.body is None else ConfiguredResponse(fault)
+
+    def output(self, execution_id: str, body: bytes) -> Answer:
+        """Return the flow's output, JSON, as an answer."""
+        return self._output.around(execution_id, body)
+
+    def reply(self, status: int, headers: Sequence[tuple[str, bytes]], body: bytes) -> Answer:
+        """Return what the flow replied, without the fields that concern the connection or are not well-formed."""
+        fields = [
+            (name.encode("ascii"), value)
+            for name, value in headers
+            if name.lower() not in _NOT_A_FLOWS and FIELD_NAME.fullmatch(name) and not _LINE_ENDS.search(value)
+        ]
+        return answers.make(status, fields, b"" if status in BODYLESS_STATUSES else body)
+
+    def fault(self, execution_id: str) -> Answer:
+        """Return what a sender gets when the flow ended without an answer; nothing of why."""
+        if isinstance(self._fault, ConfiguredResponse):
+            return self._fault.render(execution_id, None)._replace(reason=answers.FLOW_FAULTED)
+        return answers.problem(
+            self._problem_status,
+            answers.FLOW_FAULTED,
+            "The flow ended without an answer.",
+            headers=self._fault.fields(execution_id),
+            execution_id=execution_id,
+        )
+
+
+class _Envelope:
+    """Status and headers that go around a body made elsewhere; of expressions, only those about the ID work."""
+
+    __slots__ = ("_headers", "_status")
+
+    def __init__(self, status: int, headers: Mapping[str, str], content_type: str) -> None:
+        self._status = status
+        names = {name.lower() for name in headers}
+        added = {"Content-Type": content_type} if content_type and "content-type" not in names else {}
+        self._headers = [
+            (name.encode("ascii"), _compile(value))
+            for name, value in {**added, **headers}.items()
+            if name.lower() != _DATE
+        ]
+
+    def fields(self, execution_id: str) -> list[tuple[bytes, bytes]]:
+        return [(name, _header_value(template({"id": execution_id}))) for name, template in self._headers]
+
+    def around(self, execution_id: str, body: bytes) -> Answer:
+        return answers.make(self._status, self.fields(execution_id), b"" if self._status in BODYLESS_STATUSES else body)
+
+
 def _header_value(value: Any) -> bytes:
     text = "" if value is None else value if isinstance(value, str) else _json(value).decode()
     if len(text) > MAX_HEADER_VALUE_BYTES:
@@ -130,3 +197,7 @@ def _expressions(values: Any) -> list[str]:
         return [strip(values)]
     members = values.values() if isinstance(values, dict) else values if isinstance(values, list) else ()
     return [program for member in members for program in _expressions(member)]
+
+
+DEFAULT_FLOW_RESPONSE: Final = FlowResponse(Respond.model_validate({"mode": "reply"}))
+"""Of a flow that is gone, or does not answer by itself any more, when somebody fetches what it answered."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import grpc
 import grpc.aio
@@ -11,11 +11,22 @@ import grpc.aio
 from flowhook.v1.envelope_pb2 import Event
 from flowhook.v1.flow_service_pb2 import GetFlowRequest, WatchFlowsRequest
 from flowhook.v1.flow_service_pb2_grpc import FlowServiceStub
-from flowhook.v1.ingest_service_pb2 import IngestEventsRequest, IngestResult
+from flowhook.v1.ingest_service_pb2 import (
+    GetReplyRequest,
+    GetReplyResponse,
+    IngestEventsRequest,
+    IngestResult,
+    InvokeFlowRequest,
+    InvokeFlowResponse,
+)
 from flowhook.v1.ingest_service_pb2_grpc import IngestServiceStub
 from flowhook.v1.secret_service_pb2 import ResolveSecretsRequest
 from flowhook.v1.secret_service_pb2_grpc import SecretServiceStub
 from flowhook.wire import status
+from flowhook.wire.convert import duration
+
+INVOKE_GRACE_SECONDS: Final = 5.0
+"""For storing an event that is waited for, and for the way there and back."""
 
 
 class Definition(NamedTuple):
@@ -50,6 +61,22 @@ class Router(Protocol):
 
     async def ingest(self, events: Sequence[Event], seconds: float) -> Sequence[IngestResult]:
         """Have events stored, within `seconds`; one result per event, in order."""
+        ...
+
+    async def invoke(self, event: Event, seconds: float) -> InvokeFlowResponse:
+        """Have an event stored and wait up to `seconds` for its flow's answer.
+
+        Raises:
+            UnavailableError: among other causes, the router is away, which is told at once.
+        """
+        ...
+
+    async def get_reply(self, token: str, seconds: float) -> GetReplyResponse:
+        """Return what an execution has answered so far, within `seconds`.
+
+        Raises:
+            NotFoundError: nobody was given this token, or the execution is past retention.
+        """
         ...
 
     async def get_flow(self, flow_id: str, seconds: float) -> Definition:
@@ -93,6 +120,22 @@ class GrpcRouter:
         except grpc.aio.AioRpcError as error:
             raise status.from_rpc_error(error) from None
         return response.results
+
+    async def invoke(self, event: Event, seconds: float) -> InvokeFlowResponse:
+        """See `Router.invoke`."""
+        request = InvokeFlowRequest(event=event, max_wait=duration(seconds))
+        try:
+            return await self._ingest.InvokeFlow(request, timeout=seconds + INVOKE_GRACE_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise status.from_rpc_error(error) from None
+
+    async def get_reply(self, token: str, seconds: float) -> GetReplyResponse:
+        """See `Router.get_reply`."""
+        request = GetReplyRequest(reply_token=token)
+        try:
+            return await self._ingest.GetReply(request, timeout=seconds, wait_for_ready=True)
+        except grpc.aio.AioRpcError as error:
+            raise status.from_rpc_error(error) from None
 
     async def get_flow(self, flow_id: str, seconds: float) -> Definition:
         """See `Router.get_flow`."""

@@ -12,7 +12,7 @@ import socket
 from typing import Any
 
 from tornado.ioloop import IOLoop
-from tornado.iostream import IOStream
+from tornado.iostream import IOStream, StreamClosedError
 
 
 class Stream(IOStream):
@@ -26,6 +26,21 @@ class Stream(IOStream):
             if not events:
                 return
         super()._handle_events(fd, events)
+
+    def peer_ended(self) -> bool:
+        """Whether the peer has ended its side, as far as can be seen without taking what it sent.
+
+        Raises:
+            StreamClosedError: the connection is gone.
+        """
+        if self.socket is None:
+            raise StreamClosedError
+        try:
+            return not self.socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise StreamClosedError(error) from None
 
     def shut_write_side(self) -> None:
         """Tell the peer that nothing more comes; what it sends can still be read.

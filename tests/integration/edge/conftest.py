@@ -30,7 +30,7 @@ from flowhook.v1 import (
     secret_service_pb2,
     secret_service_pb2_grpc,
 )
-from flowhook.wire import status
+from flowhook.wire import convert, status
 
 SECRET = b"a secret of sixteen"
 HMAC = {"hmac": {"secret": "key", "header": "X-Signature"}}
@@ -52,6 +52,9 @@ class MemoryRouter(
         fail: errors that the next calls of IngestEvents end with, after storing.
         gate: while it is not set, IngestEvents does not answer.
         silent: while set, the watch says nothing.
+        invoked: executions that somebody waits for, or waited, once per call.
+        left: how many of those calls were given up by the edge.
+        refuse: errors that the next calls of InvokeFlow end with, nothing stored.
     """
 
     def __init__(self):
@@ -69,6 +72,11 @@ class MemoryRouter(
         self.arrived = asyncio.Event()
         self.silent = False
         self.history = []
+        self.invoked = []
+        self.left = 0
+        self.refuse = []
+        self._answers = {}
+        self._answered = {}
         self._changed = asyncio.Event()
         self._server = None
         self.port = 0
@@ -132,6 +140,41 @@ class MemoryRouter(
             error = self.fail.pop(0)
             await (status.abort(context, error) if isinstance(error, FlowhookError) else context.abort(error))
         return ingest_service_pb2.IngestEventsResponse(results=results)
+
+    def answer(self, execution_id, **outcome):
+        """Let an execution answer."""
+        self._answers[execution_id] = outcome
+        self._answered.setdefault(execution_id, asyncio.Event()).set()
+
+    def outcome(self, execution_id):
+        pending = ingest_service_pb2.Pending(reply_token=f"{execution_id}.mac")
+        return self._answers.get(execution_id, {"pending": pending})
+
+    async def InvokeFlow(self, request, context):  # noqa: N802 - the name of the RPC
+        event = request.event
+        if self.refuse:
+            await status.abort(context, self.refuse.pop(0))
+        original = self.dedupe.setdefault((event.flow_id, event.dedupe_key), event.id) if event.dedupe_key else event.id
+        if original == event.id:
+            self.stored[event.id] = event
+        self.invoked.append(original)
+        self.arrived.set()
+        try:
+            with contextlib.suppress(TimeoutError):
+                answered = self._answered.setdefault(original, asyncio.Event())
+                await asyncio.wait_for(answered.wait(), convert.seconds(request.max_wait))
+        except asyncio.CancelledError:
+            self.left += 1
+            raise
+        return ingest_service_pb2.InvokeFlowResponse(execution_id=original, **self.outcome(original))
+
+    async def GetReply(self, request, context):  # noqa: N802 - the name of the RPC
+        execution_id, _, mac = request.reply_token.partition(".")
+        if mac != "mac" or execution_id not in self.stored:
+            await status.abort(context, NotFoundError("no such reply", reason="REPLY_NOT_FOUND"))
+        return ingest_service_pb2.GetReplyResponse(
+            execution_id=execution_id, flow_id=self.stored[execution_id].flow_id, **self.outcome(execution_id)
+        )
 
     async def GetFlow(self, request, context):  # noqa: N802 - the name of the RPC
         self.lookups.append(request.flow_id)

@@ -1,0 +1,166 @@
+"""Requests that are held until their flow answers, and answers that are fetched later.
+
+A held request is a call of InvokeFlow. One that fails is made again with the same event until the flow's time is up:
+the router attaches it to the execution that it started, so that senders don't notice a restart. After that time the
+sender gets a URL at which the answer is to be had. A sender who goes away ends the call, never the execution.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Final
+
+from edge import answers
+from edge.answers import Answer
+from edge.directory import Directory
+from edge.http1 import Head
+from edge.ingest import IngestUnavailableError
+from edge.metrics import Counts
+from edge.responses import DEFAULT_FLOW_RESPONSE, FlowResponse
+from edge.router import Router
+from flowhook.errors import ConflictError, FlowhookError, InternalError, NotFoundError, UnavailableError
+from flowhook.v1.envelope_pb2 import Event
+from flowhook.v1.ingest_service_pb2 import GetReplyResponse, InvokeFlowResponse
+
+PREFIX: Final = "/replies/"
+
+MAX_WAIT_SECONDS: Final = 300.0
+"""That one InvokeFlow call may wait."""
+
+BRIEF_SECONDS: Final = 0.05
+"""Waited for a flow whose time is up, or whose edge is about to stop."""
+
+RETRY_SECONDS: Final = 0.05
+MAX_RETRY_SECONDS: Final = 0.5
+
+REFUSED: Final = frozenset({"STORAGE_FULL", "STORAGE_UNAVAILABLE", "TOTAL_BACKLOG_FULL"})
+"""Wants of the router that a sender is told of at once."""
+
+_AGAIN: Final = (UnavailableError, ConflictError, InternalError)
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_.~-]{1,128}")
+_NOT_ALLOWED: Final = answers.method_not_allowed(("GET",))
+
+
+class Replies:
+    """Answers that come from flows.
+
+    Attributes:
+        held: requests that wait for their flow.
+    """
+
+    def __init__(
+        self, router: Router, directory: Directory, counts: Counts, *, max_held: int, router_timeout: float
+    ) -> None:
+        """Hold `max_held` requests at a time, and let as many others wait `router_timeout` seconds for the router."""
+        self._router = router
+        self._directory = directory
+        self._counts = counts
+        self._max_held = max_held
+        self._router_timeout = router_timeout
+        self._now = asyncio.get_running_loop().time
+        self._calls: set[asyncio.Future[InvokeFlowResponse]] = set()
+        self._fetching = 0
+        self._leaving = False
+        self.held = 0
+
+    def release(self) -> None:
+        """Answer all who are held, and whoever still comes, without waiting: with where the answer is to be had."""
+        self._leaving = True
+        for call in self._calls:
+            call.cancel()
+
+    async def hold(self, event: Event, response: FlowResponse) -> Answer:
+        """Have an event stored and wait for what its flow answers.
+
+        Args:
+            event: not to be changed any more.
+            response: of its flow.
+
+        Raises:
+            FlowhookError: the router refuses the event; it is not stored.
+            IngestUnavailableError: whether it is stored is not known.
+        """
+        if self.held >= self._max_held:
+            return answers.TOO_MANY_HELD
+        self.held += 1
+        try:
+            return await self._hold(event, response)
+        finally:
+            self.held -= 1
+
+    async def _hold(self, event: Event, response: FlowResponse) -> Answer:
+        deadline = self._now() + response.timeout
+        pause, first = RETRY_SECONDS, True
+        while True:
+            left = BRIEF_SECONDS if self._leaving else max(BRIEF_SECONDS, deadline - self._now())
+            try:
+                answered = await self._call(event, min(left, MAX_WAIT_SECONDS))
+            except _AGAIN as error:
+                if first and error.reason in REFUSED:
+                    raise
+                if self._now() >= deadline:
+                    raise IngestUnavailableError from None
+                first = False
+                self._counts.retries += 1
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, MAX_RETRY_SECONDS)
+                continue
+            if answered is None:
+                continue
+            answer = _answer(answered, response)
+            if answer is not None:
+                return answer
+            if self._leaving or self._now() + BRIEF_SECONDS >= deadline:
+                return answers.pending(answered.execution_id, PREFIX + answered.pending.reply_token)
+
+    async def _call(self, event: Event, seconds: float) -> InvokeFlowResponse | None:
+        """Wait for an answer; None: the call was given up because the edge is about to stop."""
+        call = asyncio.ensure_future(self._router.invoke(event, seconds))
+        self._calls.add(call)
+        try:
+            return await call
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._leaving and task is not None and not task.cancelling():
+                return None
+            raise
+        finally:
+            self._calls.discard(call)
+            call.cancel()
+
+    async def fetch(self, head: Head) -> Answer:
+        """Answer a request for a URL below `PREFIX`."""
+        if head.method not in ("GET", "HEAD"):
+            return _NOT_ALLOWED
+        token = head.path[len(PREFIX) :]
+        if not _TOKEN.fullmatch(token):
+            return answers.REPLY_NOT_FOUND
+        if self._fetching >= self._max_held:
+            return answers.TOO_MANY_HELD
+        self._fetching += 1
+        try:
+            answered = await self._router.get_reply(token, self._router_timeout)
+            endpoint = await self._directory.find(answered.flow_id)
+        except NotFoundError:
+            return answers.REPLY_NOT_FOUND
+        except FlowhookError:
+            return answers.ROUTER_UNAVAILABLE
+        finally:
+            self._fetching -= 1
+        response = DEFAULT_FLOW_RESPONSE if endpoint is None or endpoint.flow is None else endpoint.flow
+        return _answer(answered, response) or answers.pending(answered.execution_id, head.path)
+
+
+def _answer(answered: InvokeFlowResponse | GetReplyResponse, response: FlowResponse) -> Answer | None:
+    """Return what the sender gets; None: there is no answer yet."""
+    match answered.WhichOneof("outcome"):
+        case "reply" if answered.from_output:
+            return response.output(answered.execution_id, answered.reply.body)
+        case "reply":
+            reply = answered.reply
+            return response.reply(reply.status, [(field.name, field.value) for field in reply.headers], reply.body)
+        case "error":
+            return response.fault(answered.execution_id)
+        case _:
+            return None

@@ -245,6 +245,25 @@ async def test_an_order_without_lines_faults_at_the_schema(system):
     assert (await system.faulted(answer.id)).type.endswith("/errors/validation")
 
 
+async def test_a_quote_is_the_answer(system):
+    answer = await system.send("quote", {"lines": [{"sku": "tea", "quantity": 2}, {"sku": "coffee", "quantity": 1}]})
+    assert (answer.status, answer.json) == (200, {"total": 16.2, "currency": "EUR"})
+    assert (answer.headers["Content-Type"], answer.headers["Cache-Control"]) == ("application/json", "no-store")
+
+
+async def test_what_the_shop_does_not_have_is_refused_by_the_flow(system):
+    answer = await system.send("quote", {"lines": [{"sku": "tea", "quantity": 2}, {"sku": "gold", "quantity": 1}]})
+    assert (answer.status, answer.json) == (422, {"error": "unknown article", "articles": ["gold"]})
+
+
+async def test_a_quote_that_faults_is_told_as_the_flow_says(system):
+    answer = await system.send("quote", {"lines": "none"})
+    execution_id = await newest(system, "quote")
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
+    assert answer.json == {"error": "there is no quote now", "id": execution_id}
+    await system.faulted(execution_id)
+
+
 def commands_in(name):
     """Return the commands that an example's first comment shows, each as one string for the shell."""
     comment = (EXAMPLES / f"{name}.yaml").read_text().partition("document:")[0]

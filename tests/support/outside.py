@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from inspect import isawaitable
 
 from aiohttp import web
 
@@ -21,7 +22,7 @@ class Received:
 
 
 class Outside:
-    """What it received, and what it answers: `answer(received)` gives (status, JSON value)."""
+    """What it received, and what it answers: `answer(received)` gives (status, JSON value), or is awaited for that."""
 
     def __init__(self, answer):
         self.received: list[Received] = []
@@ -31,7 +32,8 @@ class Outside:
     async def handle(self, request):
         received = Received(request.method, request.path_qs, dict(request.headers), await request.read())
         self.received.append(received)
-        status, value = self._answer(received)
+        answer = self._answer(received)
+        status, value = await answer if isawaitable(answer) else answer
         return web.json_response(value, status=status)
 
 

@@ -1,0 +1,146 @@
+"""Senders that wait for their flow, with the whole cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+import pytest
+import pytest_asyncio
+from support.systems import document, running_system, until
+
+from flowhook.model import Status
+
+pytestmark = pytest.mark.e2e
+
+REPLY = "{auth: none, respond: {mode: reply}}"
+BRIEF = "{auth: none, respond: {mode: reply, timeout: PT0.5S}}"
+REPEATED = "{auth: none, respond: {mode: reply}, dedupe: {key: '${ .body.order }'}}"
+
+
+def calling(path, after="- done: {set: '${ . }'}"):
+    """Return tasks that first call the world outside."""
+    return (
+        f"- ask: {{call: http, with: {{method: post, endpoint: '${{ $secrets.outside + \"{path}\" }}'}}, "
+        f"output: {{as: '${{ {{said: .}} }}'}}}}\n{after}"
+    )
+
+
+class Gate:
+    """An outside world that answers when it is told to."""
+
+    def __init__(self):
+        self.open = asyncio.Event()
+
+    async def __call__(self, request):
+        if request.path == "/slow":
+            await self.open.wait()
+        return 200, {"ok": True}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session", autouse=True)
+async def flows(system):
+    await system.secrets(outside=system.outside.url)
+    answer = (
+        "- answer: {call: reply, with: {status: 201, headers: {X-Order: '${ .body.order }', Set-Cookie: [a=1, b=2]}, "
+        "body: {got: '${ .body }'}}}\n- go on: {set: {late: true}}"
+    )
+    await system.apply(
+        document("answers", webhook=REPLY, do=answer),
+        document("puts-out", webhook=REPLY, do="- sum: {set: {n: '${ .body.n + 1 }'}}"),
+        document("repeated", webhook=REPEATED, do="- keep: {set: {id: '${ .id }'}}"),
+        document("paused", webhook=BRIEF, do="- sum: {set: {n: '${ .body.n + 1 }'}}"),
+        document("accepts", do=answer),
+        document("waits", webhook=REPLY, do="- answer: {call: reply, with: {body: now}}\n- pause: {wait: {hours: 1}}"),
+        document("waits-first", webhook=REPLY, do="- pause: {wait: {milliseconds: 700}}\n- sum: {set: {n: 1}}"),
+    )
+
+
+async def test_the_reply_is_the_answer_and_the_flow_goes_on(system):
+    answer = await system.send("answers", {"order": "A-1"})
+    assert (answer.status, answer.json) == (201, {"got": {"order": "A-1"}})
+    assert (answer.headers["X-Order"], answer.headers.getall("Set-Cookie")) == ("A-1", ["a=1", "b=2"])
+    (execution,) = await system.executions("answers", limit=1)
+    assert await system.completed(execution.id) == {"late": True}
+
+
+async def test_a_flow_that_waits_after_its_reply_or_before_it_answers_all_the_same(system):
+    answer = await system.send("waits", {})
+    assert (answer.status, answer.body) == (200, b"now")
+    (execution,) = await system.executions("waits", limit=1)
+    assert not execution.status.ended
+    await system.client.executions.cancel(execution.id)
+    assert (await system.send("waits-first", {})).json == {"n": 1}
+
+
+async def test_the_output_is_the_answer_where_nothing_replies(system):
+    answer = await system.send("puts-out", {"n": 1})
+    assert (answer.status, answer.json, answer.headers["Content-Type"]) == (200, {"n": 2}, "application/json")
+
+
+async def test_a_fault_is_told_without_internals(system):
+    answer = await system.send("puts-out", {"n": "text"})
+    (execution,) = await system.executions("puts-out", limit=1)
+    assert (answer.status, answer.json["reason"], answer.json["execution"]) == (502, "FLOW_FAULTED", execution.id)
+    assert set(answer.json) == {"type", "title", "status", "reason", "detail", "execution"}
+    assert (await system.faulted(execution.id)).type.rpartition("/")[2] == "expression"
+
+
+async def test_a_repeated_delivery_gets_the_same_answer(system):
+    first, second = await asyncio.gather(*(system.send("repeated", {"order": 1}) for _ in range(2)))
+    assert first.status == second.status == 200
+    assert first.json == second.json
+
+
+async def test_a_paused_flow_is_answered_with_where_to_look_and_later_there(system):
+    await system.client.flows.pause("paused")
+    answer = await system.send("paused", {"n": 1})
+    assert answer.status == 202
+    place = answer.headers["Location"]
+    assert (await system.request("GET", place)).status == 202
+    await system.client.flows.resume("paused")
+    await system.completed(answer.id)
+    late = await system.request("GET", place)
+    assert (late.status, late.json) == (200, {"n": 2})
+    assert (await system.request("GET", place[:-1] + "~")).status == 404
+
+
+async def test_a_reply_where_nobody_waits_does_no_harm(system):
+    answer = await system.send("accepts", {"order": "A-1"})
+    assert (answer.status, list(answer.json)) == (202, ["id"])
+    assert await system.completed(answer.id) == {"late": True}
+
+
+async def test_a_held_sender_gets_the_answer_when_the_router_was_killed_meanwhile():
+    gate = Gate()
+    async with running_system("--allow-private-addresses", answer=gate) as system:
+        await system.secrets(outside=system.outside.url)
+        await system.apply(document("slow", webhook=REPLY, do=calling("/slow"), use="{secrets: [outside]}"))
+        sending = asyncio.create_task(system.send("slow", {}))
+        await until(lambda: system.received("/slow"), "the flow calls")
+        os.kill(system.cluster.pid("router-1"), signal.SIGKILL)
+        gate.open.set()
+        answer = await sending
+        assert (answer.status, answer.json) == (200, {"said": {"ok": True}})
+        assert len(await system.executions("slow")) == 1
+
+
+async def test_a_sender_who_goes_away_is_not_waited_for_and_the_flow_goes_on():
+    gate = Gate()
+    async with running_system("--allow-private-addresses", answer=gate) as system:
+        await system.secrets(outside=system.outside.url)
+        await system.apply(document("slow", webhook=REPLY, do=calling("/slow"), use="{secrets: [outside]}"))
+        sending = asyncio.create_task(system.send("slow", {}))
+        await until(lambda: system.received("/slow"), "the flow calls")
+        sending.cancel()
+        held = "flowhook_edge_held_requests"
+
+        async def released():
+            lines = (await system.admin("/metrics")).body.decode().splitlines()
+            return [line for line in lines if line.startswith(held) and line.endswith(" 0.0")]
+
+        await until(released, "the edge lets go")
+        gate.open.set()
+        (execution,) = await system.executions("slow")
+        assert (await system.ended(execution.id)).execution.status is Status.COMPLETED

@@ -19,6 +19,7 @@ LOADING = frozenset(
         "authentication-bearer",
         "authentication-bearer-uri-format",
         "authentication-reusable",
+        "call-custom-function-inline",
         "call-http-endpoint-interpolation",
         "call-http-endpoint-interpolation-shorthand",
         "call-http-query-headers-expressions",
@@ -27,10 +28,16 @@ LOADING = frozenset(
         "conditional-task",
         "do-multiple",
         "do-single",
+        "fork",
         "raise-inline",
         "raise-reusable",
         "star-wars-homeworld",
         "switch-then-string",
+        "try-catch",
+        "try-catch-retry-inline",
+        "try-catch-retry-reusable",
+        "wait-duration-inline",
+        "wait-duration-iso8601",
     }
 )
 """Those that use nothing but what is supported."""

@@ -18,6 +18,18 @@ def faults_of(text):
 
 # One bad file a row: its tasks (or, from `document` on, all of it), then line, key and cause. Tasks start on line 3.
 BAD_TASKS = [
+    ("- a: {wait: soon}", (3, "do[0].a.wait", "'soon' is no duration; write it like PT30S, PT5M or P1DT12H")),
+    ("- a: {for: {in: .x, each: input}, do: []}", (3, "do[0].a.for.each", "$input is there already")),
+    ("- a: {for: {in: .x}, while: $itm, do: []}", (3, "do[0].a.while", "unknown variable $itm; here there are $authorization, $context, $index, $input, $item, $runtime, $secrets, $task, $workflow")),
+    ("- a: {for: {in: .x, at: item}, do: []}", (3, "do[0].a.for.at", "item and index need different names")),
+    ("- a: {fork: {branches: [{b: {set: {x: 1}, then: c}}, {c: {set: {x: 1}}}]}}", (3, "do[0].a.fork.branches[0].b.then", "there is no task 'c' in this list, and it is none of continue, exit and end")),
+    ("- a: {fork: {branches: []}}", (3, "do[0].a.fork.branches", "expected at least one item")),
+    ("- a: {try: [{b: {set: {}}}], catch: {}}", (3, "do[0].a.try[0].b.set", "expected at least one key")),
+    ("- a: {try: [], catch: {retry: mine}}", (3, "do[0].a.catch.retry", "there is no retry policy 'mine' in `use.retries`")),
+    ("- a: {try: [], catch: {retry: {backoff: {}}}}", (3, "do[0].a.catch.retry.backoff", "expected exactly one of constant, exponential and linear")),
+    ("- a: {try: [], catch: {errors: {with: {status: 503, type: '${ .x }'}}}}", (3, "do[0].a.catch.errors.with.type", "a filter has no expressions: use `when`")),
+    ("- a: {set: {b: 1}, timeout: brief}", (3, "do[0].a.timeout", "there is no timeout 'brief' in `use.timeouts`")),
+    ("- a: {call: twitter.post, with: {text: b}, metadata: {retry: {limit: {attempt: {count: -1}}}}}", (3, "do[0].a.metadata.retry.limit.attempt.count", "expected at least 0")),
     ("- a: {set: {b: 1}}\n- a: {set: {b: 1}}", (4, "do[1].a", "there is a task 'a' in this list already")),
     ("- a: {set: {b: 1}, then: c}", (3, "do[0].a.then", "there is no task 'c' in this list, and it is none of continue, exit and end")),
     ("- one: {set: {b: 1}, then: on}", (3, "do[0].one.then", "there is no task 'on' in this list, did you mean 'one'?")),

@@ -261,3 +261,12 @@ def test_no_document_fails_in_any_other_way(tree):
 def test_no_parts_of_a_document_fail_in_any_other_way(tasks, webhook, use):
     text = HEAD + f"do: [{{t: {tasks}}}, {tasks}]\nwebhook: {webhook}\nexecution: {use}\nuse: {use}\n"
     survives(text.replace("${ .a }", "'${ .a }'").replace("${ | }", "'${ | }'").encode())
+
+
+def test_functions_that_call_themselves_are_refused():
+    text = flow("- a: {call: one}") + "\nuse: {functions: {one: {do: [{x: {call: two}}]}, two: {call: one}}}"
+    cause = "calls itself, or functions more than 8 deep"
+    assert faults_of(text, functions=FUNCTIONS) == [
+        (4, "use.functions.one", cause),
+        (4, "use.functions.two", cause),
+    ]

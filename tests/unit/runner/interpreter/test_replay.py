@@ -7,6 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flowhook.model import JournalEntry
+from runner.interpreter import composite, tasks
+from runner.interpreter.effects import Result
+from runner.interpreter.errors import Kind, error
 
 DO = [
     {"first": {"call": "f", "with": {"v": "${ .start }"}, "export": {"as": "${ {first: .n} }"}}},
@@ -91,3 +94,59 @@ def test_a_journal_that_does_not_fit_is_a_fault_and_nothing_is_performed(execute
 def test_a_journal_with_more_than_the_flow_comes_to_is_a_fault(execute):
     outcome = execute([{"a": {"set": {"x": 1}}}], {}, journal=(JournalEntry("/do/9/other#0", b"1"),))
     assert "diverged" in outcome.error.detail
+
+
+def test_now_is_journaled_and_the_same_in_a_replay(execute):
+    do = [{"a": {"set": {"at": "${ now }", "began": "${ $task.startedAt.epoch.milliseconds }"}}}, {"b": {"call": "f"}}]
+    do[1]["b"]["output"] = {"as": "$input"}
+    clock = execute.Clock(1_700_000_123_456)
+    cut = execute(do, {}, clock=clock, stop_after=1)
+    assert [entry.key for entry in cut.journal] == ["/do/0/a#0:now"]
+    clock.now += 60_000
+    assert execute(do, {}, clock=clock, journal=cut.journal).output == {
+        "at": 1_700_000_123.456,
+        "began": 1_700_000_123_456,
+    }
+
+
+def test_a_transient_failure_is_tried_again_with_the_same_key_unless_a_try_takes_it(execute):
+    failed = Result(None, error(Kind.COMMUNICATION, "away", status=503))
+    world = execute.World({"f": failed})
+    assert execute([{"a": {"call": "f"}}], {}, world=world).error.status == 503
+    assert [effect.key for effect in world.performed] == ["/do/0/a#0"] * 5
+    world = execute.World({"f": failed})
+    taken = {"try": [{"a": {"call": "f"}}], "catch": {"errors": {"with": {"status": 503}}}}
+    assert execute([{"t": taken}], {"n": 1}, world=world).output == {"n": 1}
+    assert len(world.performed) == 1
+    world = execute.World({"f": failed})
+    untaken = {"try": [{"a": {"call": "f"}}], "catch": {"errors": {"with": {"status": 404}}}}
+    assert execute([{"t": untaken}], {}, world=world).error.status == 503
+    assert len(world.performed) == 5
+
+
+def test_a_long_journal_is_compacted_between_tasks_of_the_outermost_list(execute):
+    do = [{"a": {"call": "f", "output": {"as": "${ {n: ($input.n + 1)} }"}}}]
+    do.append({"more": {"switch": [{"yes": {"when": ".n < 1500", "then": "a"}}]}})
+    outcome = execute(do, {"n": 0})
+    assert outcome.output == {"n": 1500}
+    position = max(index for index, entry in enumerate(outcome.journal) if entry.key == "@")
+    world = execute.World()
+    again = execute(do, {"n": 0}, journal=outcome.journal[position:], world=world)
+    assert (again.output, world.performed) == ({"n": 1500}, [])
+
+
+@pytest.mark.parametrize("bound", ["tasks", "iterations"])
+def test_no_try_catches_that_an_execution_came_to_its_bounds(execute, monkeypatch, bound):
+    monkeypatch.setattr(tasks, "MAX_TASKS", 1000)
+    monkeypatch.setattr(composite, "MAX_ITERATIONS", 10)
+    endless = (
+        [{"a": {"set": {"x": 1}, "then": "a"}}]
+        if bound == "tasks"
+        else [{"l": {"for": {"in": "[range(11)]"}, "do": []}}]
+    )
+    assert bound in execute([{"t": {"try": endless, "catch": {}}}], {}).error.detail
+
+
+def test_a_fork_of_a_thousand_calls_is_answered(execute):
+    do = [{"f": {"fork": {"branches": [{f"b{n}": {"call": "f"}} for n in range(1000)]}}}]
+    assert len(execute(do, {}).output) == 1000

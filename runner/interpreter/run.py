@@ -164,7 +164,8 @@ class Run:
                     break
                 if not self._take_in(turn):
                     break
-            if self._ending is None:
+            # not in the middle of a replay: the journal may yet have the result of what is wanted
+            if self._ending is None and self._journal.next is None:
                 self._collect(turn)
         except TaskFault as problem:
             self._ending = self._faulted(problem)

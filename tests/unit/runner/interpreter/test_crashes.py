@@ -240,3 +240,11 @@ def test_who_won_a_race_is_the_same_in_every_replay(evaluator, do, cuts, picks):
 def cancelled_at_most(do):
     """How many effects can be under way when something ends."""
     return orjson.dumps(do).count(b'"call"') * 27
+
+
+def test_a_replay_that_pauses_asks_for_nothing_that_the_journal_has(evaluator):
+    program, definition = compiled(evaluator, [{"both": fork([{"a": SAFE[0]}, {"b": SAFE[2]}])}])
+    for seed in range(100):
+        random.seed(seed)  # decides when the turns of others come
+        _, world, _ = run_through(program, definition, (), seed)
+        assert world.calls == {"/do/0/both/fork/branches/0/a#0": 1, "/do/0/both/fork/branches/1/b#0": 3}

@@ -50,6 +50,12 @@ class _Fiber:
         self.children: _Group | None = None
         self.closed = False
 
+    @property
+    def races(self) -> bool:
+        """Whether it is within a fork, where it matters what comes first: failures that end everything, too."""
+        group = self.group
+        return group is not None and (isinstance(group.request, Fork) or group.parent.races)
+
 
 class _Group:
     """The branches that a fiber waits for; `limit` is the time they have."""
@@ -284,7 +290,8 @@ class Run:
             effect, result = self._inbox.popleft()
             asked = self._asked.get(effect.key)
             if asked is not None and asked.request is effect:
-                if result.error is None or effect.catchable or (effect.retried and is_transient(result.error)):
+                goes_on = result.error is None or effect.catchable or (effect.retried and is_transient(result.error))
+                if goes_on or asked.fiber.races:
                     self._journal.write(JournalEntry(effect.key, result.output, result.error), reply=result.reply)
                 self._settle(asked, result)
                 return True

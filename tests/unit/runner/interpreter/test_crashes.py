@@ -67,7 +67,7 @@ class Storage:
 
 def workflow_of(definition, world):
     def overdue():  # the turns of others come at any moment
-        return random.random() < 0.3  # noqa: S311
+        return random.random() < 0.3
 
     return Workflow("evt_1", definition, {"n": 1}, START, world.clock, overdue=overdue)
 

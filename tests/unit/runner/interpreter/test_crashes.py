@@ -223,7 +223,8 @@ def test_any_flow_that_is_cut_anywhere_ends_as_if_it_had_not_been(evaluator, do,
 def test_who_won_a_race_is_the_same_in_every_replay(evaluator, do, cuts, picks):
     program, definition = compiled(evaluator, do)
     ending, world, storage = run_through(program, definition, cuts, picks)
-    unsettled = sum((world.calls - world.durable).values())
+    if isinstance(ending, Faulted):
+        return  # the failure that ended it is not journaled: nobody goes on from there
     world.calls.clear()
     again = attempt(
         Run(program, workflow_of(definition, world), tuple(storage.entries), chance=lambda: 0.5),
@@ -233,13 +234,7 @@ def test_who_won_a_race_is_the_same_in_every_replay(evaluator, do, cuts, picks):
         random.Random(0),
     )
     assert outcome(again) == outcome(ending)
-    assert unsettled <= len(cuts) + 1 + cancelled_at_most(do)
-    assert sum(world.calls.values()) <= cancelled_at_most(do) + 1
-
-
-def cancelled_at_most(do):
-    """How many effects can be under way when something ends."""
-    return orjson.dumps(do).count(b'"call"') * 27
+    assert not world.calls
 
 
 def test_a_replay_that_pauses_asks_for_nothing_that_the_journal_has(evaluator):

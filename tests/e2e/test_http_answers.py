@@ -123,11 +123,15 @@ async def test_head_tells_whether_there_is_a_flow_and_starts_nothing(system):
         "/hook/a.b.c",
         "/healthz",
         "/metrics",
-        "/replies/guess",
     ],
 )
 async def test_there_is_nothing_at_any_other_url(system, path):
     assert refusal(await system.request("POST", path, json={}), 404) == "FLOW_NOT_FOUND"
+
+
+async def test_there_is_no_reply_for_a_token_that_was_guessed(system):
+    assert refusal(await system.request("GET", "/replies/guess"), 404) == "REPLY_NOT_FOUND"
+    assert refusal(await system.request("POST", "/replies/guess", json={}), 405) == "METHOD_NOT_ALLOWED"
 
 
 async def test_a_suffix_is_taken_where_the_flow_says_so(system):

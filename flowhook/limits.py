@@ -58,6 +58,24 @@ DEFAULT_TOTAL_BACKLOG: Final = 4_000_000
 MAX_ATTEMPTS: Final = 5
 """Attempts charged to an execution before it is `faulted` for killing its runner or losing its lease."""
 
+MAX_WORKFLOW_DEPTH: Final = 16
+"""`run` tasks that may lie within one another."""
+
+MAX_SUBSCRIPTIONS: Final = 1000
+"""Things that one execution may wait for at a time, beside times."""
+
+MAX_ARRIVALS: Final = 10_000
+"""Events of one flow that are kept for executions that may listen for them."""
+
+MAX_RECEIVERS: Final = 1000
+"""Executions of one flow that one event goes to."""
+
+CALLBACK_TOKEN_SECONDS: Final = 30 * 24 * 3600.0
+"""How long after an execution was received its one-time URLs are good, if it has not ended before."""
+
+MAX_CALLBACKS: Final = 100
+"""Callbacks of one flow."""
+
 LEASE_SECONDS: Final = 6.0
 """Lease of an assignment; a runner renews at a third of it, so that a dead one is noticed well within 10 s."""
 

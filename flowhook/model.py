@@ -7,7 +7,7 @@ carried stays `bytes`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -19,6 +19,15 @@ class Principal(NamedTuple):
 
     scheme: str
     secret: str
+
+
+class Origin(IntEnum):
+    """What made an event; see `flowhook.v1.Event.Origin`."""
+
+    REQUEST = 0
+    WORKFLOW = 1
+    SCHEDULE = 2
+    EVENTS = 3
 
 
 class Event(NamedTuple):
@@ -40,6 +49,10 @@ class Event(NamedTuple):
     body: bytes
     traceparent: str = ""
     order_key: str = ""
+    origin: Origin = Origin.REQUEST
+    callback: str = ""
+    callback_token: str = ""
+    depth: int = 0
 
 
 class Status(StrEnum):
@@ -113,6 +126,33 @@ class JournalEntry:
     key: str
     output: bytes | None
     error: WorkflowError | None = None
+
+
+class Correlation(NamedTuple):
+    """A value that an event has to have: `path` is an expression without `${ }`, `expected` is JSON."""
+
+    path: str
+    expected: bytes
+
+
+class EventFilter(NamedTuple):
+    """What an event has to have to be taken; see `flowhook.v1.EventFilter`. `attributes` are sorted by name."""
+
+    callback: bool
+    type: str
+    attributes: tuple[tuple[str, str], ...] = ()
+    correlations: tuple[Correlation, ...] = ()
+
+
+class Subscription(NamedTuple):
+    """What an execution waits for: events that pass one of `filters`, or the end of `execution_id`.
+
+    `key` is that of the journal entry that what comes is written under.
+    """
+
+    key: str
+    filters: tuple[EventFilter, ...] = ()
+    execution_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,16 +13,20 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from flowhook.model import (
     Change,
+    Correlation,
     Event,
+    EventFilter,
     Execution,
     ExecutionDetail,
     Flow,
     Headers,
     JournalEntry,
+    Origin,
     Principal,
     Reply,
     SecretInfo,
     Status,
+    Subscription,
     WorkflowError,
 )
 from flowhook.v1 import envelope_pb2, execution_service_pb2, failure_pb2, flow_service_pb2, runner_service_pb2
@@ -101,6 +105,10 @@ def event_to_proto(event: Event) -> envelope_pb2.Event:
         body=event.body,
         traceparent=event.traceparent,
         order_key=event.order_key,
+        origin=event.origin.value,  # type: ignore[arg-type] # an int of its own
+        callback=event.callback,
+        callback_token=event.callback_token,
+        depth=event.depth,
     )
 
 
@@ -121,6 +129,10 @@ def event_from_proto(message: envelope_pb2.Event) -> Event:
         body=message.body,
         traceparent=message.traceparent,
         order_key=message.order_key,
+        origin=Origin(message.origin),
+        callback=message.callback,
+        callback_token=message.callback_token,
+        depth=message.depth,
     )
 
 
@@ -168,6 +180,40 @@ def error_to_proto(error: WorkflowError) -> failure_pb2.WorkflowError:
 def error_from_proto(message: failure_pb2.WorkflowError) -> WorkflowError:
     """Return the workflow error that a message holds."""
     return WorkflowError(message.type, message.status, message.title, message.instance, message.detail)
+
+
+def subscription_to_proto(subscription: Subscription) -> runner_service_pb2.Subscription:
+    """Return what an execution waits for as a message."""
+    if subscription.execution_id:
+        return runner_service_pb2.Subscription(key=subscription.key, execution_id=subscription.execution_id)
+    filters = [
+        runner_service_pb2.EventFilter(
+            callback=each.callback,
+            type=each.type,
+            attributes=dict(each.attributes),
+            correlations=[
+                runner_service_pb2.Correlation(path=path, expected=value) for path, value in each.correlations
+            ],
+        )
+        for each in subscription.filters
+    ]
+    return runner_service_pb2.Subscription(
+        key=subscription.key, events=runner_service_pb2.EventFilters(filters=filters)
+    )
+
+
+def subscription_from_proto(message: runner_service_pb2.Subscription) -> Subscription:
+    """Return what an execution waits for that a message holds."""
+    filters = tuple(
+        EventFilter(
+            each.callback,
+            each.type,
+            tuple(sorted(each.attributes.items())),
+            tuple(Correlation(item.path, item.expected) for item in each.correlations),
+        )
+        for each in message.events.filters
+    )
+    return Subscription(message.key, filters, message.execution_id)
 
 
 def journal_entry_to_proto(entry: JournalEntry) -> runner_service_pb2.JournalEntry:

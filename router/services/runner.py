@@ -80,6 +80,20 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
                 self._idle.set()
             log.info("runner detached", runner=link.runner_id)
 
+    @guarded.method
+    async def EmitEvent(  # noqa: N802 - the name of the RPC
+        self, request: pb.EmitEventRequest, context: guarded.Context
+    ) -> pb.EmitEventResponse:
+        """Publish an event that a flow emits."""
+        raise UnavailableError("events can't be published yet", reason="NOT_SUPPORTED")
+
+    @guarded.method
+    async def StartExecution(  # noqa: N802 - the name of the RPC
+        self, request: pb.StartExecutionRequest, context: guarded.Context
+    ) -> pb.StartExecutionResponse:
+        """Start an execution that another one asks for."""
+        raise UnavailableError("flows can't run others yet", reason="NOT_SUPPORTED")
+
     async def _converse(
         self, link: Outbox, requests: AsyncIterator[pb.AttachRequest], context: guarded.Context
     ) -> None:

@@ -85,6 +85,7 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         self, request: pb.EmitEventRequest, context: guarded.Context
     ) -> pb.EmitEventResponse:
         """Publish an event that a flow emits."""
+        del request, context
         raise UnavailableError("events can't be published yet", reason="NOT_SUPPORTED")
 
     @guarded.method
@@ -92,6 +93,7 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         self, request: pb.StartExecutionRequest, context: guarded.Context
     ) -> pb.StartExecutionResponse:
         """Start an execution that another one asks for."""
+        del request, context
         raise UnavailableError("flows can't run others yet", reason="NOT_SUPPORTED")
 
     async def _converse(

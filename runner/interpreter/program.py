@@ -12,9 +12,10 @@ from typing import Any, Final
 
 from flowhook.document.duration import parse_duration
 from flowhook.expressions import is_expression
-from runner.interpreter import retrying, uri_template
+from runner.interpreter import places, retrying, uri_template
 from runner.interpreter.clock import looks_at_clock
 from runner.interpreter.errors import standard_type
+from runner.interpreter.places import Place
 from runner.interpreter.ports import Compiler, Duration, Template, Validator
 from runner.interpreter.retrying import Retry
 
@@ -133,15 +134,16 @@ class CallNode(Node):
     Attributes:
         arguments: `with`, evaluated as one template.
         retry: policy for failures that are transient and that nothing catches.
-        endpoint: for `http`, when its endpoint is written as a literal: fills its `{variables}` from the input.
-        authenticates: whether the endpoint has an authentication policy.
+        endpoint: where the endpoint's URI is, when it is written as a literal with `{variables}`, and what fills
+            them from the input.
+        policies: where there are authentication policies; see `places.POLICIES`.
     """
 
     function: str
     arguments: Template
     retry: Retry
-    endpoint: uri_template.Expand | None
-    authenticates: bool
+    endpoint: tuple[Place, uri_template.Expand] | None
+    policies: tuple[Place, ...]
 
     @property
     def asks(self) -> bool:
@@ -338,14 +340,14 @@ class _Builder:
                 given = self._compiler.template(task.get("with") or {})
                 return FunctionNode(**common, arguments=given, block=self._function(function))
             case {"call": function}:
-                arguments, policy = self._arguments(function, task.get("with") or {})
+                arguments, policies = self._arguments(function, task.get("with") or {})
                 return CallNode(
                     **common,
                     function=function,
                     arguments=self._compiler.template(arguments),
                     retry=self._call_retry(task),
-                    endpoint=_literal_endpoint(arguments) if function == "http" else None,
-                    authenticates=policy is not None,
+                    endpoint=_literal_endpoint(function, arguments),
+                    policies=policies,
                 )
             case {"raise": {"error": error}}:
                 named = self._use["errors"][error] if isinstance(error, str) else error
@@ -380,15 +382,16 @@ class _Builder:
                 )
         raise ValueError(f"{pointer}: no kind of task that this version executes")
 
-    def _arguments(self, function: str, arguments: Mapping[str, Any]) -> tuple[Mapping[str, Any], Any]:
-        """Return `with` and the authentication policy in it, which is looked up when it is a name."""
-        endpoint = arguments.get("endpoint")
-        if function != "http" or not isinstance(endpoint, Mapping) or "authentication" not in endpoint:
-            return arguments, None
-        policy = endpoint["authentication"]
-        if "use" in policy:
-            policy = self._use["authentications"][policy["use"]]
-        return {**arguments, "endpoint": {**endpoint, "authentication": policy}}, policy
+    def _arguments(self, function: str, arguments: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[Place, ...]]:
+        """Return `with` and where it has authentication policies; those that are names are looked up."""
+        found = []
+        for place in places.POLICIES.get(function, ()):
+            policy = places.find(arguments, place)
+            if isinstance(policy, Mapping):
+                if "use" in policy:
+                    arguments = places.put(arguments, place, self._use["authentications"][policy["use"]])
+                found.append(place)
+        return arguments, tuple(found)
 
     def _branches(self, items: Sequence[Mapping[str, Any]], pointer: str) -> tuple[Block, ...]:
         nodes = self._block(items, pointer).nodes
@@ -471,10 +474,15 @@ class _Builder:
         )
 
 
-def _literal_endpoint(arguments: Mapping[str, Any]) -> uri_template.Expand | None:
-    endpoint = arguments.get("endpoint")
-    uri = endpoint.get("uri") if isinstance(endpoint, Mapping) else endpoint
-    return uri_template.compile_uri(uri) if isinstance(uri, str) else None
+def _literal_endpoint(function: str, arguments: Mapping[str, Any]) -> tuple[Place, uri_template.Expand] | None:
+    place = places.ENDPOINTS.get(function)
+    if place is None:
+        return None
+    if isinstance(places.find(arguments, place), Mapping):
+        place = (*place, "uri")
+    uri = places.find(arguments, place)
+    expand = uri_template.compile_uri(uri) if isinstance(uri, str) else None
+    return None if expand is None else (place, expand)
 
 
 def _escape(name: str) -> str:

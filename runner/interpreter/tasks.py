@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 
 from flowhook.model import WorkflowError
-from runner.interpreter import authentication, composite, snapshot
+from runner.interpreter import authentication, composite, places, snapshot
 from runner.interpreter import data as json
 from runner.interpreter.effects import Perform, Result
 from runner.interpreter.errors import (
@@ -291,13 +291,13 @@ def _call(node: CallNode, state: State, scope: Scope, data: Any) -> Steps:
     if not isinstance(arguments, dict):
         raise fault(Kind.CONFIGURATION, "`with` is not an object")
     if node.endpoint is not None:
-        uri, endpoint = node.endpoint(data), arguments["endpoint"]
-        arguments = {**arguments, "endpoint": {**endpoint, "uri": uri} if isinstance(endpoint, dict) else uri}
-    if node.authenticates:
-        endpoint = arguments["endpoint"]
-        secrets = state.shared.workflow.secrets
-        policy, scope.authorization = authentication.resolve(endpoint["authentication"], secrets)
-        arguments = {**arguments, "endpoint": {**endpoint, "authentication": policy}}
+        place, expand = node.endpoint
+        arguments = places.put(arguments, place, expand(data))
+    for place in node.policies:
+        policy, authorization = authentication.resolve(places.find(arguments, place), state.shared.workflow.secrets)
+        arguments = places.put(arguments, place, policy)
+        if place == places.POLICIES[node.function][-1]:
+            scope.authorization = authorization
     key = state.effect_key(node.pointer)
     attempts = Attempts(node.retry)
     limit = node.retry.attempt_duration or node.timeout

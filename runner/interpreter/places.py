@@ -1,0 +1,40 @@
+"""Where the DSL's own functions have endpoints and authentication policies in their arguments.
+
+Source: dsl-reference.md, "HTTP Call", "gRPC Call", "OpenAPI Call", "External Resource", "Endpoint".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+Place = tuple[str, ...]
+"""Keys from `with` down to a value."""
+
+ENDPOINTS: Final[Mapping[str, Place]] = {
+    "grpc": ("proto", "endpoint"),
+    "http": ("endpoint",),
+    "openapi": ("document", "endpoint"),
+}
+"""The endpoint of a function: a URI, or a mapping with `uri`."""
+
+POLICIES: Final[Mapping[str, tuple[Place, ...]]] = {
+    "grpc": (("proto", "endpoint", "authentication"), ("service", "authentication")),
+    "http": (("endpoint", "authentication"),),
+    "openapi": (("document", "endpoint", "authentication"), ("authentication",)),
+}
+"""The authentication policies of a function; the last one is that of the call itself."""
+
+
+def find(arguments: Mapping[str, Any], place: Place) -> Any:
+    """Return what is at a place, None when nothing is."""
+    value: Any = arguments
+    for key in place:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def put(arguments: Mapping[str, Any], place: Place, value: Any) -> dict[str, Any]:
+    """Return the arguments with another value at a place, around which there are mappings."""
+    key, *rest = place
+    return {**arguments, key: put(arguments[key], tuple(rest), value) if rest else value}

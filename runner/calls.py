@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ class Caller:
 
         result = await self._call(component, execution_id, effect, remember, clock)
         if result.error is not None:
-            result = Result(None, redact_error(result.error, known))
+            result = dataclasses.replace(result, error=redact_error(result.error, known))
         outcome = "ok" if result.error is None else "error"
         metrics.CALLS.labels(effect.function, outcome).observe(clock() - began)
         return result
@@ -89,7 +90,7 @@ class Caller:
                 return Result(data.encode({"status": output.status}), reply=output)
             return Result(data.encode_result(output, f"the result of {component.name}"))
         except TaskFault as problem:
-            return Result(None, problem.at(effect.instance).error)
+            return Result(None, problem.at(effect.instance).error, problem.retry_after_ms)
         except TimeoutError:
             return Result(None, error(Kind.TIMEOUT, f"{component.name} did not end in time", instance=effect.instance))
         except FlowhookError as problem:

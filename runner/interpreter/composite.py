@@ -107,7 +107,8 @@ def run_try(node: TryNode, state: State, scope: Scope, data: Any) -> Steps:
         named = problem.error.as_dict()
         if attempts is not None:
             key = state.effect_key(node.pointer)
-            if (yield from attempts.again(key, data, scope, named, catch.name)):
+            wait = problem.retry_after_ms
+            if (yield from attempts.again(key, data, scope, named, catch.name, at_least=wait)):
                 for counted in _visits(state, place):
                     del state.shared.visits[counted]
                 state.shared.visits.update(visits)

@@ -44,17 +44,23 @@ _DEFAULTS: Final[dict[Kind, tuple[int, str]]] = {
 
 
 class TaskFault(Exception):  # noqa: N818 - the DSL's word for a task that ends by an error
-    """A task ended by an error; whatever encloses it may catch it."""
+    """A task ended by an error; whatever encloses it may catch it.
 
-    def __init__(self, error: WorkflowError) -> None:
+    Attributes:
+        error: as the flow sees it.
+        retry_after_ms: how long whoever failed asks to be left alone.
+    """
+
+    def __init__(self, error: WorkflowError, retry_after_ms: int = 0) -> None:
         super().__init__(error.detail or error.title)
         self.error = error
+        self.retry_after_ms = retry_after_ms
 
     def at(self, instance: str) -> TaskFault:
         """Return the fault with the task it comes from, unless that is known already."""
         if self.error.instance:
             return self
-        return type(self)(dataclasses.replace(self.error, instance=instance))
+        return type(self)(dataclasses.replace(self.error, instance=instance), self.retry_after_ms)
 
 
 class Exhausted(TaskFault):
@@ -82,9 +88,11 @@ def error(kind: Kind, detail: str, *, status: int | None = None, instance: str =
     return WorkflowError(ERROR_TYPE_BASE + kind, status or default, title, instance, shorten(detail))
 
 
-def fault(kind: Kind, detail: str, *, status: int | None = None, instance: str = "") -> TaskFault:
-    """Return an error of a standard type, ready to be raised; see `error`."""
-    return TaskFault(error(kind, detail, status=status, instance=instance))
+def fault(
+    kind: Kind, detail: str, *, status: int | None = None, instance: str = "", retry_after_ms: int = 0
+) -> TaskFault:
+    """Return an error of a standard type, ready to be raised; see `error` and `TaskFault`."""
+    return TaskFault(error(kind, detail, status=status, instance=instance), retry_after_ms)
 
 
 def standard_type(kind: str) -> str:

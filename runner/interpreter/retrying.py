@@ -83,7 +83,8 @@ class Attempts:
             scope: of the task.
             error: why it failed, as `$<name>`.
             name: of the variable.
-            at_least: milliseconds to wait, whatever the policy says.
+            at_least: milliseconds to wait, whatever the policy says of the delay. It is not journaled, so it decides
+                nothing: where it would exceed the policy's duration, the attempt comes at the end of that.
         """
         policy = self._policy
         if not self.left:
@@ -93,14 +94,16 @@ class Attempts:
             if not wanted or (policy.except_when is not None and is_true(policy.except_when(data, scope))):
                 return False
         delay, spread = self._delay(data, scope)
-        delay = max(delay, min(at_least, MAX_RETRY_AFTER_MS))
+        at_least = min(at_least, MAX_RETRY_AFTER_MS)
         if policy.duration is not None:
             now = yield Now(f"{key}:failed")
             self._failed_at = now if self._failed_at is None else self._failed_at
-            if now + delay > self._failed_at + milliseconds(policy.duration, data, scope):
+            left = self._failed_at + milliseconds(policy.duration, data, scope) - now
+            if delay > left:
                 return False
+            at_least = min(at_least, left)
         self._retries += 1
-        yield Sleep(f"{key}:retry", delay, spread)
+        yield Sleep(f"{key}:retry", max(delay, at_least), spread)
         return True
 
     def _delay(self, data: Any, scope: Scope) -> tuple[int, int]:

@@ -321,7 +321,7 @@ def _call(node: CallNode, state: State, scope: Scope, data: Any) -> Steps:
             or state.is_caught(result.error)
             or not (yield from attempts.again(key, data, scope, result.error.as_dict(), at_least=result.retry_after_ms))
         ):
-            raise TaskFault(result.error)
+            raise TaskFault(result.error, result.retry_after_ms)
 
 
 def _raised(node: RaiseNode, scope: Scope, data: Any) -> WorkflowError:

@@ -498,6 +498,22 @@ async def test_a_component_that_gives_up_on_everything_ends_its_own_call_alone(c
     assert kind(await call("quitting", extra=[quitting])) == ("runtime", 500)
 
 
+async def test_how_long_to_wait_before_another_try_is_told_beside_the_error():
+    @component("test.busy")
+    async def busy(*, context: Context):
+        """Has no time."""
+        raise fault(Kind.COMMUNICATION, "busy", status=503, retry_after_ms=7_000)
+
+    async def secret(_name):
+        raise AssertionError
+
+    async with HttpClient(allow_private_addresses=True) as http:
+        caller = Caller({"test.busy": busy}, http, RunnerSettings())
+        effect = Perform("/do/0/ask#0", "test.busy", {}, "/do/0/ask", secrets={"token": "t0ps3cret"})
+        result = await caller.perform("evt_1", effect, secret)
+    assert (result.error.status, result.error.instance, result.retry_after_ms) == (503, "/do/0/ask", 7_000)
+
+
 async def test_a_component_that_takes_too_long_is_a_timeout_and_an_unknown_one_a_configuration_error(call):
     @component("slow")
     async def slow(context: Context) -> None:

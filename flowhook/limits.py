@@ -13,6 +13,12 @@ MAX_BODY_BYTES: Final = 16 * MIB
 DEFAULT_BODY_BYTES: Final = 10 * MIB
 """`webhook.max_body` of a flow that does not say."""
 
+MAX_CALLBACK_BODY_BYTES: Final = 1 * MIB
+"""Largest request body a callback may allow: what comes in goes into the execution's journal."""
+
+DEFAULT_CALLBACK_BODY_BYTES: Final = 512 * KIB
+"""`max_body` of a callback that does not say."""
+
 MAX_BATCH_EVENTS: Final = 512
 """Events in one IngestEvents call."""
 

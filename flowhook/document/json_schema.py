@@ -21,7 +21,7 @@ from pydantic import BaseModel, create_model
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
-from flowhook.document import json_types, unsupported
+from flowhook.document import json_types
 from flowhook.document.builtins import ARGUMENTS
 from flowhook.document.execution import ExecutionPolicy
 from flowhook.document.http import HttpArguments
@@ -60,7 +60,6 @@ def flow_schema(components: Mapping[str, JsonSchemaValue] | None = None) -> Json
             named[name] = _adopt(name, schema, definitions)
     _complete_calls(definitions["CallTask"], named, definitions)
     root = definitions.pop("Flow")
-    _leave_out_unsupported(root, definitions)
     return {
         "$schema": GenerateJsonSchema.schema_dialect,
         "$id": IDENTIFIER,
@@ -203,24 +202,6 @@ def _or_expression(schema: JsonSchemaValue) -> JsonSchemaValue:
     if not inner or (inner.get("type") == "string" and not _CONSTRAINTS & inner.keys()):
         return {**described, **inner}
     return {**described, "anyOf": [inner, {"$ref": _DEFINITIONS + _EXPRESSION}]}
-
-
-def _leave_out_unsupported(root: JsonSchemaValue, definitions: Mapping[str, JsonSchemaValue]) -> None:
-    """Take out what has a model already but is refused when a flow is applied."""
-    for path in unsupported.KEYS:
-        parent = _find(root, path[:-1], definitions)
-        if parent is not None:
-            parent.get("properties", {}).pop(path[-1], None)
-
-
-def _find(root: JsonSchemaValue, path: tuple[str, ...], definitions: Mapping[str, Any]) -> JsonSchemaValue | None:
-    node = root
-    for key in path:
-        found = node.get("properties", {}).get(key)
-        if found is None:
-            return None
-        node = _resolved(found, definitions)
-    return node
 
 
 def _resolved(schema: JsonSchemaValue, definitions: Mapping[str, JsonSchemaValue]) -> JsonSchemaValue:

@@ -19,6 +19,7 @@ from flowhook.document.auth import AuthKind
 from flowhook.document.problems import Path, Problem, suggestion
 from flowhook.document.tasks import KINDS, kind_of
 from flowhook.document.unsupported import TASK_KINDS
+from flowhook.document.webhook import CALLBACK_NAME_PATTERN
 
 _NAMED_LISTS: Final = frozenset({"branches", "do", "switch", "try"})
 """Keys of lists whose items are mappings of one name to what the models hold."""
@@ -29,6 +30,8 @@ _PATTERNS: Final = {
     workflow.NAME_PATTERN: "expected letters, digits and hyphens, at most 63, with no hyphen at either end",
     workflow.DSL_VERSION_PATTERN: "expected a version 1.0.x of the DSL, such as 1.0.3",
     workflow.SEMANTIC_VERSION_PATTERN: "expected a semantic version such as 1.0.0",
+    CALLBACK_NAME_PATTERN: "the name of a callback is a part of its URL: expected letters, digits and any of . _ - "
+    "behind the first, at most 63",
     _SECRET_NAME: "expected letters, digits, '-', '_' and '.', at most 127",
 }
 
@@ -91,9 +94,9 @@ def _place(loc: tuple[int | str, ...], data: Any) -> Path:
     path: list[int | str] = []
     node = data
     for index, step in enumerate(loc):
-        if isinstance(step, str) and step.startswith("<") and step.endswith(">"):
-            continue
         last = index == len(loc) - 1
+        if isinstance(step, str) and ((step.startswith("<") and step.endswith(">")) or (step == "[key]" and last)):
+            continue
         if isinstance(node, dict) and (step in node or last):
             node = node.get(step)
         elif isinstance(node, list) and isinstance(step, int) and step < len(node):

@@ -17,7 +17,6 @@ KEYS: Final[Mapping[tuple[str, ...], str]] = {
     ("evaluate",): "`evaluate` is not supported yet: expressions are jq, in strict mode",
     ("use", "catalogs"): "catalogs are not supported yet",
     ("use", "extensions"): "extensions are not supported yet",
-    ("webhook", "callbacks"): "callbacks are not supported yet",
 }
 """By path from the top of a document."""
 

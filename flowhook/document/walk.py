@@ -41,6 +41,19 @@ def walk(definition: Mapping[str, Any]) -> Iterator[PlacedTask]:
     yield from _walk(definition.get("do"), "/do")
 
 
+def walk_everywhere(definition: Mapping[str, Any]) -> Iterator[PlacedTask]:
+    """Yield the tasks of a workflow, then those of its functions and those that its extensions run."""
+    yield from walk(definition)
+    use = definition.get("use")
+    functions, extensions = (use.get("functions"), use.get("extensions")) if isinstance(use, Mapping) else (None, None)
+    for name, task in functions.items() if isinstance(functions, Mapping) else ():
+        for placed in _walk([{name: task}], ""):
+            yield placed._replace(pointer=f"/use/functions{placed.pointer.removeprefix('/0')}")
+    for extension in tasks_of(extensions, "/use/extensions"):
+        for key in ("before", "after"):
+            yield from _walk(extension.task.get(key), f"{extension.pointer}/{key}")
+
+
 def tasks_of(items: object, pointer: str) -> Iterator[PlacedTask]:
     """Yield the tasks of one list, at `pointer`, without those within them."""
     for index, item in enumerate(items if isinstance(items, list) else ()):

@@ -33,6 +33,9 @@ MAX_REPLY_SECONDS: Final = 3600.0
 MAX_RATE: Final = 1_000_000
 MAX_NETWORKS: Final = 1000
 
+CALLBACK_NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
+"""A segment of a URL that needs no encoding, and is none of `.` and `..`."""
+
 MAPPED_BITS: Final = 96
 """What precedes the IPv4 address in an IPv4-mapped one."""
 
@@ -96,14 +99,18 @@ def _check_key(value: object) -> object:
     return value
 
 
-def _size(value: object) -> int:
+def _size(value: object, most: int = limits.MAX_BODY_BYTES, why: str = "the most Flowhook stores") -> int:
     try:
         size = parse_size(value)
     except (InvalidError, ValueError) as error:
         raise refused(str(error)) from None
-    if not 1 <= size <= limits.MAX_BODY_BYTES:
-        raise refused(f"must be between 1 byte and {limits.MAX_BODY_BYTES // limits.MIB}MiB, the most Flowhook stores")
+    if not 1 <= size <= most:
+        raise refused(f"must be between 1 byte and {most // limits.MIB}MiB, {why}")
     return size
+
+
+def _callback_size(value: object) -> int:
+    return _size(value, limits.MAX_CALLBACK_BODY_BYTES, "the most an execution takes in while it runs")
 
 
 def _network(value: object) -> Network:
@@ -326,22 +333,38 @@ class Endpoint(Model):
 
 
 class Callback(Endpoint):
-    """A webhook in the middle of a flow."""
+    """A webhook in the middle of a flow.
+
+    Attributes:
+        max_body: bytes, in [1, `limits.MAX_CALLBACK_BODY_BYTES`].
+    """
+
+    max_body: Annotated[int, BeforeValidator(_callback_size), json_types.SIZE] = limits.DEFAULT_CALLBACK_BODY_BYTES
+
+    @model_validator(mode="after")
+    def _is_answered_at_once(self) -> Self:
+        if self.respond.mode == "reply":
+            cause = "a callback is answered once it is stored: `call: reply` answers the request that started the flow"
+            raise refused_at([(("respond", "mode"), cause)])
+        return self
 
 
-CallbackName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+CallbackName = Annotated[str, Field(pattern=CALLBACK_NAME_PATTERN)]
 
 
 class Webhook(Endpoint):
     """The URL of a flow.
 
     Attributes:
-        subpaths: whether any suffix of the URL is accepted.
-        callbacks: by name, at most 32.
+        subpaths: whether any suffix of the URL is accepted. One that names a callback, alone or before a token, is
+            that callback's all the same.
+        callbacks: by name, at most `limits.MAX_CALLBACKS`.
     """
 
     subpaths: StrictBool = False
-    callbacks: Annotated[dict[CallbackName, Callback], Field(max_length=32)] = Field(default_factory=dict)
+    callbacks: Annotated[dict[CallbackName, Callback], Field(max_length=limits.MAX_CALLBACKS)] = Field(
+        default_factory=dict, json_schema_extra={"additionalProperties": False}
+    )
 
     def secret_names(self) -> frozenset[str]:
         """Return the names of all secrets that verification needs, those of callbacks included."""

@@ -53,13 +53,19 @@ def table_keys(section):
 
 def test_every_key_of_webhook_is_told():
     section = PAGE.partition("## webhook\n")[2].partition("### auth")[0]
-    keys = set(keys_of(webhook.Webhook, without=("respond", "dedupe", "rate_limit", "callbacks")))
+    keys = set(keys_of(webhook.Webhook, without=("respond", "dedupe", "rate_limit")))
     keys |= {f"respond.{key}" for key in keys_of(webhook.Respond, without=("on_fault",))}
     keys |= {f"respond.on_fault.{key}" for key in keys_of(webhook.OnFault)}
     keys |= {f"dedupe.{key}" for key in keys_of(webhook.Dedupe)}
     keys |= {f"rate_limit.{key}" for key in keys_of(webhook.RateLimit)}
 
     assert table_keys(section) - {"key", "---"} == keys
+
+
+def test_every_key_of_a_callback_is_told():
+    section = PAGE.partition("### callbacks\n")[2].partition("\n### ")[0]
+
+    assert [key for key in keys_of(webhook.Callback) if f"`{key}`" not in section] == []
 
 
 def test_every_key_of_hmac_is_told():

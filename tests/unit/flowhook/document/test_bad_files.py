@@ -143,6 +143,11 @@ BAD_DOCUMENTS = [
     (HEAD + "do: []\nwebhook: {auth: {github: {secrt: a}}}", (3, "webhook.auth.github.secrt", "unknown key 'secrt', did you mean 'secret'?")),
     (HEAD + "do: []\nwebhook: {auth: [{hmac: {secret: a, header: X-A, prefx: a}}]}", (3, "webhook.auth[0].hmac.prefx", "unknown key 'prefx', did you mean 'prefix'?")),
     (HEAD + "do: []\nwebhook:\n  auth: none\n  respond:\n    statu: 200", (6, "webhook.respond.statu", "unknown key 'statu', did you mean 'status'?")),
+    # callbacks
+    (HEAD + "do: []\nwebhook:\n  auth: none\n  callbacks:\n    approval: {}", (6, "webhook.callbacks.approval.auth", "is missing: say who may call, or `auth: none` for everyone")),
+    (HEAD + "do: []\nwebhook:\n  auth: none\n  callbacks:\n    approval: {auth: none, subpaths: true}", (6, "webhook.callbacks.approval.subpaths", "unknown key 'subpaths'")),
+    (HEAD + "do: []\nwebhook:\n  auth: none\n  callbacks:\n    an approval: {auth: none}", (6, "webhook.callbacks['an approval']", "the name of a callback is a part of its URL: expected letters, digits and any of . _ - behind the first, at most 63")),
+    (HEAD + "do: []\nwebhook:\n  auth: none\n  callbacks:\n    approval: {auth: none, respond: {mode: reply, timeout: PT5S}}", (6, "webhook.callbacks.approval.respond.mode", "a callback is answered once it is stored: `call: reply` answers the request that started the flow")),
     (HEAD + "do: []\nexecution: {concurrency: 0}", (3, "execution.concurrency", "expected at least 1")),
     (HEAD + "do: []\nexecution: {concurrency: '5'}", (3, "execution.concurrency", "expected an integer")),
     (HEAD + "do: []\nexecution: {max_backlog: 10000001}", (3, "execution.max_backlog", "expected at most 10000000")),

@@ -46,3 +46,14 @@ def test_an_expression_inside_a_longer_text_is_told_of(document, key, quoted):
 )
 def test_what_is_meant_as_it_stands_is_not(document):
     assert warnings_of(document) == []
+
+
+CALLBACKS = "webhook: {auth: none, callbacks: {approval: {auth: none}, refusal: {auth: none}}}\n"
+
+
+def test_a_callback_that_nothing_listens_for_is_told_of():
+    text = CALLBACKS + "do: []"
+    assert warnings_of(text) == [
+        "webhook.callbacks.approval: no `listen` task waits for events of type approval",
+        "webhook.callbacks.refusal: no `listen` task waits for events of type refusal",
+    ]

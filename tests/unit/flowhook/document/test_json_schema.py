@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from flowhook.document import parse, unsupported
+from flowhook.document import parse
 from flowhook.document.json_schema import IDENTIFIER, flow_schema
 from flowhook.document.source import read
 from flowhook.errors import InvalidFlowError
@@ -69,6 +69,7 @@ GOOD = [
     HEAD + DO + "webhook: {auth: none, respond: {status: 204}, max_body: 10MiB, allow_from: [192.0.2.0/24], "
     "dedupe: {key: '${ .body.id }', window: {hours: 1}}, rate_limit: {per_second: 0.5}, methods: [GET, POST]}\n",
     HEAD + DO + "webhook: {auth: none, max_body: 1024, dedupe: {key: none}, respond: {headers: {X-A: b}, body: hi}}\n",
+    HEAD + DO + "webhook: {auth: none, callbacks: {approval: {auth: {github: {secret: a}}, max_body: 1MiB}}}\n",
     HEAD + DO + "execution: {concurrency: 5, max_backlog: 10}\n",
     HEAD + DO + "use: {secrets: [a], errors: {gone: {type: 'https://e.com/gone', status: 410}}}\n",
     HEAD + DO + "input: {from: .body, schema: {document: {type: object}}}\noutput: {as: {a: '${ . }'}}\n",
@@ -118,6 +119,8 @@ BAD = [
     HEAD + DO + "webhook: {auth: none, dedupe: {window: {minute: 1}}}\n",
     HEAD + DO + "webhook: {auth: none, rate_limit: {burst: 1}}\n",
     HEAD + DO + "webhook: {auth: none, respond: {status: 700}}\n",
+    HEAD + DO + "webhook: {auth: none, callbacks: {approval: {}}}\n",
+    HEAD + DO + "webhook: {auth: none, callbacks: {a/b: {auth: none}}}\n",
     HEAD + DO + "webhook:\n",
     HEAD + DO + "execution: {concurrency: 0}\n",
     HEAD + DO + "use: {errors: {gone: {type: x}}}\n",
@@ -169,14 +172,6 @@ def test_a_component_that_needs_arguments_needs_with(problems):
 def test_the_names_of_components_are_offered(schema):
     offered = schema["$defs"]["CallTask"]["properties"]["call"]["anyOf"][0]["enum"]
     assert offered == ["acme.page", "acme.ping", "http", "twitter.post"]
-
-
-def test_what_is_not_supported_yet_is_not_offered(schema, monkeypatch):
-    assert {"callbacks"}.isdisjoint(schema["$defs"]["Webhook"]["properties"])
-    assert "Callback" not in schema["$defs"]
-    monkeypatch.setattr(unsupported, "KEYS", {})
-    everything = flow_schema()
-    assert "callbacks" in everything["$defs"]["Webhook"]["properties"]
 
 
 def test_it_is_a_schema_of_2020_12_that_nobody_has_to_fetch_anything_for(schema):

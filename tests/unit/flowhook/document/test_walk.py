@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flowhook.document.walk import walk
+from flowhook.document.walk import walk, walk_everywhere
 
 
 def test_tasks_within_tasks_are_found_with_their_place():
@@ -42,3 +42,25 @@ def test_tasks_within_tasks_are_found_with_their_place():
 )
 def test_what_has_not_the_shape_of_a_task_is_passed_over(definition):
     assert [task.kind for task in walk(definition)] in ([], ["do"])
+
+
+def test_tasks_of_functions_and_extensions_are_found_where_they_stand():
+    definition = {
+        "use": {
+            "functions": {"f/g": {"do": [{"in": {"set": {}}}]}},
+            "extensions": [{"log": {"extend": "all", "before": [{"b": {"call": "x"}}], "after": [{"a": {"set": {}}}]}}],
+        },
+        "do": [{"one": {"wait": "PT1S"}}],
+    }
+    assert [(task.pointer, task.kind) for task in walk_everywhere(definition)] == [
+        ("/do/0/one", "wait"),
+        ("/use/functions/f~1g", "do"),
+        ("/use/functions/f~1g/do/0/in", "set"),
+        ("/use/extensions/0/log/before/0/b", "call"),
+        ("/use/extensions/0/log/after/0/a", "set"),
+    ]
+
+
+@pytest.mark.parametrize("use", [None, 5, {"functions": 5, "extensions": [{"a": 5}, 7]}, {"functions": {"f": 5}}])
+def test_functions_and_extensions_of_another_shape_are_passed_over(use):
+    assert list(walk_everywhere({"use": use})) == []

@@ -263,8 +263,32 @@ def test_subpaths_are_a_boolean():
 def test_a_callback_is_checked_like_a_webhook():
     assert fault(callbacks={"approval": {"auth": {"github": {}}}})[0] == "callbacks.approval.auth.github"
     assert fault(callbacks={"approval": {}})[0] == "callbacks.approval.auth"
-    assert fault(callbacks={"a b": {"auth": "none"}})[0].startswith("callbacks.a b")
     assert fault(callbacks={"approval": {"auth": "none", "subpaths": True}})[0] == "callbacks.approval.subpaths"
+
+
+@pytest.mark.parametrize("name", ["approval", "v1.approved", "a" * 63, "7"])
+def test_the_name_of_a_callback_is_a_segment_of_its_url(name):
+    assert webhook(callbacks={name: {"auth": "none"}}).callbacks[name].respond.status == 202
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a b", "a/b", "a%2fb", "a" * 64, "genehmigt-für"])
+def test_a_callback_of_another_name_is_refused(name):
+    assert fault(callbacks={name: {"auth": "none"}})[0].startswith(f"callbacks.{name}")
+
+
+def test_a_callback_takes_less_than_a_webhook():
+    made = webhook(callbacks={"a": {"auth": "none"}, "b": {"auth": "none", "max_body": "1MiB"}})
+    assert [callback.max_body for callback in made.callbacks.values()] == [512 * 1024, 1024 * 1024]
+    assert fault(callbacks={"a": {"auth": "none", "max_body": "1025KiB"}}) == (
+        "callbacks.a.max_body",
+        "must be between 1 byte and 1MiB, the most an execution takes in while it runs",
+    )
+
+
+def test_callbacks_are_limited_in_number():
+    some = {f"c{number}": {"auth": "none"} for number in range(limits.MAX_CALLBACKS)}
+    assert len(webhook(callbacks=some).callbacks) == limits.MAX_CALLBACKS
+    assert fault(callbacks={**some, "more": {"auth": "none"}})[0] == "callbacks"
 
 
 def test_a_webhook_does_not_change():

@@ -1,0 +1,45 @@
+"""Which events a flow waits for, read from the plain tree of a definition.
+
+Source: dsl-reference.md, "Event Consumption Strategy", "Event Filter".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from flowhook.document.problems import Path
+from flowhook.document.walk import walk_everywhere
+from flowhook.expressions import is_expression
+
+
+def filters_of(strategy: object, path: Path = ()) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """Yield the filters of a strategy, those of the strategy in its `until` too, each with its place below `path`."""
+    if not isinstance(strategy, Mapping):
+        return
+    if isinstance(strategy.get("one"), Mapping):
+        yield (*path, "one"), strategy["one"]
+    for key in ("any", "all"):
+        filters = strategy.get(key)
+        for index, each in enumerate(filters if isinstance(filters, list) else ()):
+            if isinstance(each, Mapping):
+                yield (*path, key, index), each
+    yield from filters_of(strategy.get("until"), (*path, "until"))
+
+
+def literal_type(event_filter: Mapping[str, Any]) -> str | None:
+    """Return the type of event that a filter names, None when it names none or has an expression for it."""
+    attributes = event_filter.get("with")
+    kind = attributes.get("type") if isinstance(attributes, Mapping) else None
+    return kind if isinstance(kind, str) and not is_expression(kind) else None
+
+
+def awaited_types(definition: Mapping[str, Any]) -> frozenset[str]:
+    """Return the types of events that a flow's `listen` tasks name."""
+    return frozenset(
+        kind
+        for placed in walk_everywhere(definition)
+        if placed.kind == "listen" and isinstance(placed.task["listen"], Mapping)
+        for _, each in filters_of(placed.task["listen"].get("to"))
+        if (kind := literal_type(each)) is not None
+    )

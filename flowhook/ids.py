@@ -7,6 +7,7 @@ shards there are.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 import zlib
@@ -36,8 +37,22 @@ def mint(slot: int, *, now_ms: int | None = None) -> str:
         now_ms: Unix time in milliseconds; the system's clock when absent.
     """
     milliseconds = time.time_ns() // 1_000_000 if now_ms is None else now_ms
-    random = int.from_bytes(os.urandom(10), "big") & _RANDOM_MASK
-    return encode((milliseconds << 80) | random | _VERSION_AND_VARIANT | slot)
+    return _encode(slot, milliseconds, os.urandom(10))
+
+
+def derive(slot: int, now_ms: int, name: str) -> str:
+    """Return the event ID that is always the same for these arguments: what is stored under it is stored once.
+
+    Args:
+        slot: in [0, 255].
+        now_ms: Unix time in milliseconds, below 2^48.
+        name: what tells it from all others of that time. Whoever can choose it freely can find one that collides.
+    """
+    return _encode(slot, now_ms, hashlib.blake2b(name.encode(), digest_size=10, person=b"flowhook event").digest())
+
+
+def _encode(slot: int, milliseconds: int, random: bytes) -> str:
+    return encode((milliseconds << 80) | (int.from_bytes(random, "big") & _RANDOM_MASK) | _VERSION_AND_VARIANT | slot)
 
 
 def encode(value: int) -> str:

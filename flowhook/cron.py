@@ -1,0 +1,54 @@
+"""Cron expressions: minute, hour, day of month, month, day of week, in UTC; a sixth field in front is the second.
+
+As in Debian's cron, a day has to meet both of its fields when one of them begins with `*`, else either of them. `L` is
+the last day of the month, `LW` its last working day, `1#2` the second Monday, `5L` the last Friday.
+
+Source: crontab(5); the parsing and stepping are cronsim's.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+from cronsim import CronSim, CronSimError
+
+from flowhook.errors import InvalidError
+
+MAX_LENGTH: Final = 255
+"""Characters of one expression."""
+
+
+def check_cron(expression: str) -> None:
+    """Check that an expression can be read, and comes true at some time within the next 50 years.
+
+    Takes a few milliseconds at the most.
+
+    Raises:
+        InvalidError: it can't, or does not (`CRON_INVALID`).
+    """
+    next_cron(expression, int(datetime.now(UTC).timestamp() * 1000))
+
+
+def next_cron(expression: str, after_ms: int) -> int:
+    """Return when an expression comes true next, in Unix milliseconds, a whole second.
+
+    Args:
+        expression: five or six fields.
+        after_ms: Unix milliseconds; the result is later than that.
+
+    Raises:
+        InvalidError: it can't be read, or does not come true within 50 years (`CRON_INVALID`).
+    """
+    if len(expression) > MAX_LENGTH:
+        raise _invalid(f"a cron expression has at most {MAX_LENGTH} characters")
+    try:
+        moment = next(CronSim(expression, datetime.fromtimestamp(after_ms // 1000, UTC)))
+    except (CronSimError, StopIteration) as error:
+        cause = str(error).lower() or "it never comes true"
+        raise _invalid(f"{expression[:40]!r} is no cron expression: {cause}") from None
+    return int(moment.timestamp()) * 1000
+
+
+def _invalid(message: str) -> InvalidError:
+    return InvalidError(message, reason="CRON_INVALID")

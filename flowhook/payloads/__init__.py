@@ -1,0 +1,14 @@
+"""What a request's body says: from bytes and their media type to data and attachments.
+
+Lives here: one module per format, `content_encoding` for compressed bodies, and `parsing`, which chooses. Must not live
+here: I/O, signatures, anything of one provider.
+
+Invariants: pure functions of bytes that were verified before; whatever was sent, they return or raise `InvalidError`
+and nothing else; time and memory are bounded by the limits that stand in each module. A body that is not empty gives
+data or an attachment: nothing is accepted and then empty.
+"""
+
+from flowhook.payloads.content_type import ContentType, parse_content_type
+from flowhook.payloads.parsing import Attachment, Content, is_parsed, parse
+
+__all__ = ["Attachment", "Content", "ContentType", "is_parsed", "parse", "parse_content_type"]

@@ -1,0 +1,220 @@
+"""Which format a body has, and what it says.
+
+Compressed bodies are decompressed, text is decoded, forms become objects, files attachments. A CloudEvent in binary
+mode becomes the object that structured mode would have sent, so that a flow need not know which it was.
+
+Source: RFC 9110, section 8 (representation data); CloudEvents 1.0, "HTTP Protocol Binding", sections 3.1-3.3.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+from urllib.parse import unquote
+
+import javaproperties
+import orjson
+
+from flowhook.errors import InvalidError
+from flowhook.model import Headers
+from flowhook.payloads.content_encoding import decompress
+from flowhook.payloads.content_type import ContentType, decode, parse_content_type
+from flowhook.payloads.forms import nest, parse_urlencoded
+from flowhook.payloads.multipart import MultipartScanner, PartData, PartEnded, PartStarted
+from flowhook.payloads.xml import parse_xml
+
+MAX_LINES: Final = 100_000
+"""Values of one NDJSON body."""
+
+BODY: Final = "body"
+"""Name of the attachment that is a whole body."""
+
+_NDJSON: Final = frozenset(
+    {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
+)
+_UNREADABLE: Final = frozenset({"CHARSET_UNKNOWN", "ENCODING_UNKNOWN"})
+"""Reasons to leave a body as it is, rather than to refuse it."""
+
+_CE_PREFIX: Final = "ce-"
+
+
+class Attachment(NamedTuple):
+    """Content that was not parsed.
+
+    Attributes:
+        name: base name of the file, or `BODY`.
+        type: media type as sent; empty when none was.
+        content: the bytes; those of a whole body as received, compressed if it came so.
+        field: of the form, for a part; or empty.
+    """
+
+    name: str
+    type: str
+    content: bytes
+    field: str = ""
+
+
+class Content(NamedTuple):
+    """What a body says: `body` as JSON types, None when nothing was parsed, and the rest as attachments."""
+
+    body: Any
+    attachments: tuple[Attachment, ...] = ()
+
+
+EMPTY: Final = Content(None)
+
+
+def parse(content_type: str, body: bytes, headers: Headers, *, raw: bool = False, limit: int) -> Content:
+    """Return what a body says.
+
+    Blocking for as long as it takes to read `limit` bytes. Numbers are doubles where they don't fit 64 bits; of
+    repeated members of a JSON object the last counts.
+
+    Args:
+        content_type: of the body, as sent.
+        body: as received.
+        headers: of the request, lower-case names; looked at for `content-encoding` and the attributes of a CloudEvent.
+        raw: leave it as it is, as one attachment.
+        limit: bytes that it may have when it is decompressed.
+
+    Raises:
+        InvalidError: it is not what its media type or its coding says (`BODY_INVALID`), or is too large decompressed
+            (`BODY_TOO_LARGE`).
+    """
+    if raw:
+        return _whole(content_type, body)
+    kind = parse_content_type(content_type)
+    codings = ", ".join(value.decode("latin-1") for name, value in headers if name == "content-encoding")
+    try:
+        plain = decompress(body, codings, limit) if codings and body else body
+        content = _parse(kind, content_type, plain)
+    except InvalidError as error:
+        if error.reason not in _UNREADABLE:
+            raise
+        content = _whole(content_type, body)
+    if any(name == "ce-specversion" for name, _ in headers) and not _is_event(kind):
+        return Content(_event(content_type, headers, content.body), content.attachments)
+    return content
+
+
+def is_parsed(content_type: str) -> bool:
+    """Whether a body of this media type is parsed in one piece; others, multipart among them, may be streamed."""
+    essence = parse_content_type(content_type).essence
+    return _is_json(essence) or _is_xml(essence) or essence in _WHOLE_TYPES or essence.startswith("text/")
+
+
+def _parse(kind: ContentType, content_type: str, body: bytes) -> Content:
+    essence = kind.essence
+    if _is_json(essence):
+        return Content(_json(body))
+    if not body:
+        return EMPTY
+    if essence == "application/x-www-form-urlencoded":
+        return Content(parse_urlencoded(body, kind.charset))
+    if _is_xml(essence):
+        return Content(parse_xml(body, kind.charset))
+    if essence.startswith("multipart/"):
+        return _multipart(kind, body)
+    if essence in _NDJSON:
+        return Content(_lines(body))
+    if essence == "text/x-java-properties":
+        return Content(_properties(decode(body, kind.charset)))
+    if essence.startswith("text/"):
+        return Content(decode(body, kind.charset))
+    return _whole(content_type, body)
+
+
+def _whole(content_type: str, body: bytes) -> Content:
+    return Content(None, (Attachment(BODY, content_type, body),)) if body else EMPTY
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise InvalidError("the body is not JSON", reason="BODY_INVALID") from None
+
+
+def _lines(body: bytes) -> list[Any]:
+    lines = [line for line in body.split(b"\n") if line.strip()]
+    if len(lines) > MAX_LINES:
+        raise InvalidError(f"NDJSON has at most {MAX_LINES} lines", reason="BODY_INVALID")
+    return [_json(line) for line in lines]
+
+
+def _properties(text: str) -> dict[str, Any]:
+    try:
+        items = [item for item in javaproperties.parse(text) if isinstance(item, javaproperties.KeyValue)]
+        return nest((item.key, item.value) for item in items)
+    except javaproperties.InvalidUEscapeError:
+        raise InvalidError("the properties have an escape that is none", reason="BODY_INVALID") from None
+
+
+def _multipart(kind: ContentType, body: bytes) -> Content:
+    """Return the fields of a form as an object, and every other part as an attachment."""
+    scanner = MultipartScanner(kind.parameters.get("boundary", ""))
+    fields: list[tuple[str, Any]] = []
+    attachments: list[Attachment] = []
+    part = PartStarted(0, "", "", None)
+    for event in scanner.feed(body):
+        match event:
+            case PartStarted():
+                part = event
+            case PartEnded(offset=end):
+                content = body[part.offset : end]
+                value = _field(part, content) if kind.essence == "multipart/form-data" else None
+                if value is None:
+                    attachments.append(
+                        Attachment(part.filename or part.field or "part", part.type, content, part.field)
+                    )
+                else:
+                    fields.append((part.field, value[0]))
+            case PartData():
+                pass
+    scanner.end()
+    return Content(nest(fields) if kind.essence == "multipart/form-data" else None, tuple(attachments))
+
+
+def _field(part: PartStarted, content: bytes) -> tuple[Any] | None:
+    """Return the value of a field, None for what is a file or is not text."""
+    if part.filename is not None or not part.field:
+        return None
+    kind = parse_content_type(part.type)
+    try:
+        if _is_json(kind.essence):
+            return (_json(content),)
+        if not kind.essence or kind.essence.startswith("text/"):
+            return (decode(content, kind.charset),)
+    except InvalidError:
+        return None
+    return None
+
+
+def _event(content_type: str, headers: Headers, data: Any) -> dict[str, Any]:
+    """Return a CloudEvent whose attributes came as header fields."""
+    event: dict[str, Any] = {}
+    for name, value in headers:
+        if name.startswith(_CE_PREFIX):
+            text = value.decode("utf-8", "replace")
+            event[name.removeprefix(_CE_PREFIX)] = unquote(text) if "%" in text else text
+    if content_type:
+        event["datacontenttype"] = content_type
+    if data is not None:
+        event["data"] = data
+    return event
+
+
+def _is_event(kind: ContentType) -> bool:
+    return kind.essence.startswith(("application/cloudevents+", "application/cloudevents-batch+"))
+
+
+def _is_json(essence: str) -> bool:
+    """Source: RFC 8259, section 11; RFC 6839, section 3.1."""
+    return essence == "application/json" or essence.endswith("+json")
+
+
+def _is_xml(essence: str) -> bool:
+    """Source: RFC 7303, sections 3 and 4.2."""
+    return essence in ("application/xml", "text/xml") or essence.endswith("+xml")
+
+
+_WHOLE_TYPES: Final = frozenset({"application/x-www-form-urlencoded", *_NDJSON})

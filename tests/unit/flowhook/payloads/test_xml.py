@@ -1,0 +1,75 @@
+"""XML becomes an object by the documented convention; what could fetch or blow up is refused."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowhook.errors import InvalidError
+from flowhook.payloads.xml import MAX_DEPTH, parse_xml
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ("<a/>", {"a": None}),
+        ("<a> text </a>", {"a": "text"}),
+        ("<a><b>1</b><b>2</b><c/></a>", {"a": {"b": ["1", "2"], "c": None}}),
+        ('<a x="1">t<!-- no --></a>', {"a": {"@x": "1", "#text": "t"}}),
+        ('<n:a xmlns:n="urn:x"><n:b/></n:a>', {"n:a": {"@xmlns:n": "urn:x", "n:b": None}}),
+        ("<a><![CDATA[<b>]]>&amp;&#65;</a>", {"a": "<b>&A"}),
+        ('<?xml version="1.0" encoding="ISO-8859-1"?><a>é</a>', {"a": "é"}),
+    ],
+)
+def test_a_document_is_an_object_of_its_root(document, expected):
+    assert parse_xml(document.encode("latin-1"), "") == expected
+
+
+def test_the_charset_of_the_request_counts_more_than_the_declaration():
+    assert parse_xml('<?xml version="1.0" encoding="utf-8"?><a>é</a>'.encode("latin-1"), "latin-1") == {"a": "é"}
+
+
+def test_a_byte_order_mark_is_understood():
+    assert parse_xml("<a>é</a>".encode("utf-16"), "") == {"a": "é"}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"",
+        b"<a>",
+        b"<a></b>",
+        b"text",
+        b"<a/><b/>",
+        b"<a>&unknown;</a>",
+        b'<!DOCTYPE a SYSTEM "http://example.com/a.dtd"><a/>',
+        b'<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a>&x;</a>',
+        b'<!DOCTYPE a [<!ENTITY x "x"><!ENTITY y "&x;&x;&x;&x;">]><a>&y;&y;</a>',
+        b"<a>\xff</a>",
+        b'<?xml version="1.0" encoding="klingon"?><a/>',
+    ],
+)
+def test_what_is_not_plain_and_well_formed_is_refused(document):
+    with pytest.raises(InvalidError) as caught:
+        parse_xml(document, "")
+    assert caught.value.reason == "BODY_INVALID"
+
+
+def test_depth_is_bounded():
+    assert parse_xml(b"<a>" * MAX_DEPTH + b"</a>" * MAX_DEPTH, "")
+    with pytest.raises(InvalidError):
+        parse_xml(b"<a>" * 10_000 + b"</a>" * 10_000, "")
+
+
+def test_the_number_of_elements_is_bounded():
+    with pytest.raises(InvalidError):
+        parse_xml(b"<a>" + b"<b/>" * 200_001 + b"</a>", "")
+
+
+@given(st.text(st.sampled_from('<>/ab="& \n![]-?x'), max_size=60))
+def test_any_text_is_parsed_or_refused(text):
+    with suppress(InvalidError):
+        parse_xml(text.encode(), "")

@@ -147,7 +147,18 @@ class Ended(NamedTuple):
     reply: bytes | None = None
 
 
-StateChange = Started | Requeued | Parked | Suspended | Journaled | Replied | Ended
+class Scheduled(NamedTuple):
+    """When a flow is due next (None: not by time) and was started last by its schedule (0: never); Unix times.
+
+    It replaces what was stored of the flow before.
+    """
+
+    flow_id: str
+    due_ms: int | None
+    last_ms: int = 0
+
+
+StateChange = Started | Requeued | Parked | Suspended | Journaled | Replied | Ended | Scheduled
 
 
 class Unfinished(NamedTuple):
@@ -230,12 +241,17 @@ class RegistryChange(NamedTuple):
 
 
 class FlowDraft(NamedTuple):
-    """A checked document that is to become a flow's next revision."""
+    """A checked document that is to become a flow's next revision.
+
+    Attributes:
+        reacts: whether the flow has a schedule, or listens for events; see `Registry.list_flows`.
+    """
 
     id: str
     document: bytes
     definition: bytes
     has_webhook: bool
+    reacts: bool = False
 
 
 class EventLog(Protocol):
@@ -314,10 +330,15 @@ class ShardState(Protocol):
         """Return executions, newest first, that meet all conditions."""
         ...
 
+    async def schedules(self, *, after_id: str = "", limit: int = DEFAULT_PAGE) -> list[Scheduled]:
+        """Return what was stored last of each flow's schedule, by ascending flow ID."""
+        ...
+
     async def expire(self, *, ended_before_ms: int, limit: int = DEFAULT_PAGE) -> int:
         """Remove ended executions with their events, journals and blobs, and dedupe keys that are past.
 
-        So are revisions of flows that were deleted before that time too, once no execution of them is left.
+        So are schedules of flows that were deleted before that time, and revisions of these once no execution of them
+        is left.
 
         Returns:
             How many executions were removed.
@@ -343,8 +364,16 @@ class Registry(Protocol):
         """Return a flow; 0 means its latest revision and None then means deleted or never there."""
         ...
 
-    async def list_flows(self, *, after_id: str = "", limit: int = DEFAULT_PAGE) -> list[Flow]:
-        """Return flows by ascending ID, their `document` left empty."""
+    async def list_flows(
+        self, *, after_id: str = "", limit: int = DEFAULT_PAGE, reacting: bool = False
+    ) -> list[Flow]:
+        """Return flows by ascending ID, their `document` left empty.
+
+        Args:
+            after_id: ID that those returned come after.
+            limit: how many at the most.
+            reacting: only those whose latest revision `reacts`; it takes no longer however many others there are.
+        """
         ...
 
     async def set_paused(self, flow_id: str, *, paused: bool) -> Flow | None:

@@ -23,6 +23,7 @@ _FORGET_REVISIONS = (
     "DELETE FROM flow_revision WHERE flow_id IN (SELECT f.flow_id FROM flow f LEFT JOIN flow_key k USING (flow_id)"
     " WHERE f.deleted AND f.deleted < ? AND NOT EXISTS (SELECT 1 FROM execution WHERE flow = k.key))"
 )
+_FORGET_SCHEDULES = "DELETE FROM schedule WHERE flow_id IN (SELECT flow_id FROM flow WHERE deleted AND deleted < ?)"
 
 
 class Expired(NamedTuple):
@@ -64,6 +65,7 @@ class ExpireOperation:
         more = keys == self.STEP or len(found) == limit
         if not more:
             connection.execute(_FORGET_REVISIONS, (before_ms,))
+            connection.execute(_FORGET_SCHEDULES, (before_ms,))
         if not found:
             return Expired(0, [], more)
         # The highest number may be among them: remember it, so that it is never used again.

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from flowhook import limits
 from flowhook.model import JournalEntry, Status
-from router.storage.interface import ExecutionAnswer, ExecutionContent, ExecutionRecord, Unfinished, Work
+from router.storage.interface import ExecutionAnswer, ExecutionContent, ExecutionRecord, Scheduled, Unfinished, Work
 from router.storage.sqlite.blobs import BlobDirectory
 from router.storage.sqlite.rows import RECORD, journal_entry, record
 from router.storage.sqlite.schema import CODES, STATUSES, UNENDED, WAITING
@@ -146,6 +146,14 @@ def answer(connection: sqlite3.Connection, seq: int) -> ExecutionAnswer:
     """Return what an execution has answered so far."""
     row = connection.execute("SELECT output, reply FROM outcome WHERE seq = ?", (seq,)).fetchone()
     return ExecutionAnswer(*(row or (None, None)))
+
+
+def schedules(connection: sqlite3.Connection, after_id: str, limit: int) -> list[Scheduled]:
+    """Return schedules by ascending flow ID."""
+    rows = connection.execute(
+        "SELECT flow_id, due_ms, last_ms FROM schedule WHERE flow_id > ? ORDER BY flow_id LIMIT ?", (after_id, limit)
+    )
+    return [Scheduled(*row) for row in rows]
 
 
 def list_executions(

@@ -86,9 +86,11 @@ class SqliteRegistry:
         """See `interface.Registry`."""
         return await self._readers.run(lambda connection: _get_flow(connection, flow_id, revision))
 
-    async def list_flows(self, *, after_id: str = "", limit: int = DEFAULT_PAGE) -> list[Flow]:
+    async def list_flows(
+        self, *, after_id: str = "", limit: int = DEFAULT_PAGE, reacting: bool = False
+    ) -> list[Flow]:
         """See `interface.Registry`."""
-        return await self._readers.run(lambda connection: _list_flows(connection, after_id, limit))
+        return await self._readers.run(partial(_list_flows, after_id=after_id, limit=limit, reacting=reacting))
 
     async def set_paused(self, flow_id: str, *, paused: bool) -> Flow | None:
         """See `interface.Registry`."""
@@ -172,10 +174,11 @@ def _get_flow(connection: sqlite3.Connection, flow_id: str, revision: int = 0) -
     return _flow(row) if row else None
 
 
-def _list_flows(connection: sqlite3.Connection, after_id: str, limit: int) -> list[Flow]:
+def _list_flows(connection: sqlite3.Connection, *, after_id: str, limit: int, reacting: bool) -> list[Flow]:
+    which = "f.reacts AND" if reacting else ""
     rows = connection.execute(
-        f"{_FLOW.format(document=_NO_DOCUMENT)} WHERE f.flow_id > ? AND r.revision = f.revision AND NOT f.deleted"
-        " ORDER BY f.flow_id LIMIT ?",
+        f"{_FLOW.format(document=_NO_DOCUMENT)} WHERE {which} f.flow_id > ? AND r.revision = f.revision"
+        " AND NOT f.deleted ORDER BY f.flow_id LIMIT ?",
         (after_id, limit),
     )
     return [_flow(row) for row in rows]
@@ -198,8 +201,9 @@ def _apply(connection: sqlite3.Connection, draft: FlowDraft, now_ms: int) -> tup
         update_time_ms=now_ms,
     )
     connection.execute(
-        "INSERT OR REPLACE INTO flow (flow_id, revision, paused, deleted, create_time_ms) VALUES (?, ?, ?, 0, ?)",
-        (flow.id, flow.revision, flow.paused, flow.create_time_ms),
+        "INSERT OR REPLACE INTO flow (flow_id, revision, paused, deleted, create_time_ms, reacts)"
+        " VALUES (?, ?, ?, 0, ?, ?)",
+        (flow.id, flow.revision, flow.paused, flow.create_time_ms, draft.reacts),
     )
     connection.execute(
         "INSERT INTO flow_revision (flow_id, revision, document, definition, has_webhook, update_time_ms)"
@@ -223,7 +227,7 @@ def _delete_flow(connection: sqlite3.Connection, flow_id: str) -> bool:
     if _get_flow(connection, flow_id) is None:
         return False
     now_ms = time.time_ns() // 1_000_000
-    connection.execute("UPDATE flow SET deleted = ?, paused = 0 WHERE flow_id = ?", (now_ms, flow_id))
+    connection.execute("UPDATE flow SET deleted = ?, paused = 0, reacts = 0 WHERE flow_id = ?", (now_ms, flow_id))
     _note(connection, flow_id=flow_id)
     return True
 

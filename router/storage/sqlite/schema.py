@@ -20,7 +20,7 @@ from typing import Final
 from flowhook.errors import ConflictError
 from flowhook.model import Status
 
-FORMAT_VERSION: Final = 3
+FORMAT_VERSION: Final = 4
 APPLICATION_ID: Final = 0x464C4857
 """`FLHW`, in the file's header (https://www.sqlite.org/fileformat2.html, "Application ID")."""
 
@@ -43,7 +43,13 @@ STATUSES: Final = {code: status for status, code in CODES.items()}
 PAGE_BYTES: Final = 8192
 """Measured with payloads of 1 KiB: less of a page is left empty than with 4096."""
 
-_TABLES = """
+_REACTIONS = """
+CREATE INDEX flow_reacting ON flow (flow_id) WHERE reacts;
+CREATE TABLE schedule (flow_id TEXT PRIMARY KEY, due_ms INTEGER, last_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+"""
+"""What came with format 4."""
+
+_TABLES = f"""
 CREATE TABLE flow_key (key INTEGER PRIMARY KEY, flow_id TEXT NOT NULL UNIQUE) STRICT;
 
 CREATE TABLE execution (
@@ -95,7 +101,8 @@ CREATE TABLE flow (
   revision INTEGER NOT NULL,
   paused INTEGER NOT NULL,
   deleted INTEGER NOT NULL, -- when, in Unix milliseconds; 0: it is there
-  create_time_ms INTEGER NOT NULL
+  create_time_ms INTEGER NOT NULL,
+  reacts INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE TABLE flow_revision (
   flow_id TEXT NOT NULL,
@@ -112,6 +119,7 @@ CREATE TABLE registry_change (
   flow_id TEXT NOT NULL,
   secret_name TEXT NOT NULL
 ) STRICT;
+{_REACTIONS}
 """
 
 _MIGRATIONS: Final = {
@@ -119,8 +127,9 @@ _MIGRATIONS: Final = {
     2: "ALTER TABLE execution ADD COLUMN wake_time_ms INTEGER;"
     "ALTER TABLE execution ADD COLUMN order_key TEXT;"
     "ALTER TABLE execution ADD COLUMN effect_scope TEXT;",
+    3: f"ALTER TABLE flow ADD COLUMN reacts INTEGER NOT NULL DEFAULT 0; {_REACTIONS}",
 }
-"""What makes the next version of each earlier one. Adding a column rewrites no row.
+"""What makes the next version of each earlier one. Adding a column rewrites no row; a new index is of few rows.
 
 Source: https://www.sqlite.org/lang_altertable.html, "ALTER TABLE ADD COLUMN".
 """

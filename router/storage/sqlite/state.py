@@ -20,6 +20,7 @@ from router.storage.interface import (
     Parked,
     Replied,
     Requeued,
+    Scheduled,
     Started,
     StateChange,
     Suspended,
@@ -73,6 +74,11 @@ _UPDATE_ENDED = Bulk(
     " FROM (VALUES {rows}) WHERE seq = column1 AND end_time_ms = {unended}",
     5,
 )
+_UPSERT_SCHEDULE = Bulk(
+    "INSERT INTO schedule (flow_id, due_ms, last_ms) SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL"
+    " ON CONFLICT (flow_id) DO UPDATE SET due_ms = excluded.due_ms, last_ms = excluded.last_ms",
+    3,
+)
 
 
 class _Rows:
@@ -87,6 +93,7 @@ class _Rows:
         self._ends: dict[int, tuple[Any, ...]] = {}
         self._replies: list[tuple[int, bytes]] = []
         self._outcomes: list[tuple[Any, ...]] = []
+        self._schedules: dict[str, Scheduled] = {}
 
     def add(self, change: StateChange) -> None:
         """Add a change to those before."""
@@ -109,6 +116,8 @@ class _Rows:
                     self._compactions[seq] = max(change.index, self._compactions.get(seq, 0))
             case Replied():
                 self._reply(change)
+            case Scheduled(flow_id=flow_id):
+                self._schedules[flow_id] = change
             case _:
                 assert_never(change)
 
@@ -136,6 +145,7 @@ class _Rows:
         _INSERT_REPLY.run(connection, self._replies)
         _INSERT_OUTCOME.run(connection, self._outcomes)
         _UPDATE_ENDED.run(connection, list(ends.values()))
+        _UPSERT_SCHEDULE.run(connection, list(self._schedules.values()))
 
 
 class WriteOperation:
@@ -269,6 +279,10 @@ class SqliteShardState:
         return await self._queries.run(
             lambda connection: queries.list_executions(connection, flow_id, wanted, before_seq, limit)
         )
+
+    async def schedules(self, *, after_id: str = "", limit: int = DEFAULT_PAGE) -> list[Scheduled]:
+        """See `interface.ShardState`."""
+        return await self._readers.run(lambda connection: queries.schedules(connection, after_id, limit))
 
     async def expire(self, *, ended_before_ms: int, limit: int = DEFAULT_PAGE) -> int:
         """See `interface.ShardState`."""

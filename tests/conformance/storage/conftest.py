@@ -126,7 +126,7 @@ def new_event():
 def draft():
     """Make a flow's draft; every argument has a default."""
 
-    def make(flow_id="shop", document=b"do: []", definition=b'{"do":[]}', *, has_webhook=True) -> FlowDraft:
-        return FlowDraft(flow_id, document, definition, has_webhook)
+    def make(flow_id="shop", document=b"do: []", definition=b'{"do":[]}', *, has_webhook=True, reacts=False):
+        return FlowDraft(flow_id, document, definition, has_webhook, reacts)
 
     return make

@@ -4,7 +4,7 @@ import time
 
 from flowhook import limits
 from flowhook.model import JournalEntry, Status
-from router.storage.interface import Appended, Ended, Journaled
+from router.storage.interface import Appended, Ended, Journaled, Scheduled
 
 LARGE = b"x" * (limits.INLINE_BODY_BYTES + 1)
 LATER = 2**46
@@ -88,3 +88,13 @@ async def test_a_flow_that_was_not_deleted_stays_without_executions(cluster, new
     await cluster.end(1)
     await cluster.state.expire(ended_before_ms=9_000)
     assert (await cluster.registry.get_flow("shop", revision=1)).revision == 1
+
+
+async def test_the_schedule_of_a_deleted_flow_goes_when_the_deletion_is_past(cluster, draft):
+    await cluster.registry.apply_flows([draft("shop"), draft("bank")], now_ms=1)
+    await cluster.state.write([Scheduled("shop", 5), Scheduled("bank", 6)])
+    await cluster.registry.delete_flow("shop")
+    await cluster.state.expire(ended_before_ms=9_000)
+    assert await cluster.state.schedules() == [Scheduled("bank", 6), Scheduled("shop", 5)]
+    await cluster.state.expire(ended_before_ms=LATER)
+    assert await cluster.state.schedules() == [Scheduled("bank", 6)]

@@ -54,6 +54,18 @@ async def test_flows_are_listed_by_id_without_documents_in_pages(cluster, draft)
     assert (first[1].document, first[1].definition) == (b"", b"{}")
 
 
+async def test_flows_that_react_are_listed_apart_by_what_their_latest_revision_says(cluster, draft):
+    drafts = [draft(flow_id, reacts=flow_id != "b") for flow_id in ("a", "b", "c", "d", "e")]
+    await apply(cluster, *drafts)
+    await apply(cluster, draft("b", b"two", reacts=True), draft("c", b"two", reacts=False))
+    await cluster.registry.delete_flow("d")
+    await cluster.restart()
+    first = await cluster.registry.list_flows(reacting=True, limit=1)
+    second = await cluster.registry.list_flows(reacting=True, after_id="a")
+    assert [(flow.id, flow.definition) for flow in first + second] == [(name, b'{"do":[]}') for name in "abe"]
+    assert [flow.id for flow in await cluster.registry.list_flows()] == ["a", "b", "c", "e"]
+
+
 async def test_pausing_makes_no_revision_of_the_flow_but_one_of_the_registry(cluster, draft):
     await apply(cluster, draft())
     paused = await cluster.registry.set_paused("shop", paused=True)

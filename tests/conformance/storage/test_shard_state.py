@@ -14,6 +14,7 @@ from router.storage.interface import (
     Replied,
     Requeued,
     Resumption,
+    Scheduled,
     Started,
     Suspended,
     Unfinished,
@@ -361,3 +362,14 @@ async def test_an_event_that_resumes_another_execution_is_stored_with_what_it_ta
     ]
     records = await cluster.state.records(seqs)
     assert [records[seq].effect_scope for seq in seqs] == ["", "evt_0"]
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one write", "in two writes"])
+async def test_the_last_that_was_stored_of_a_schedule_counts_also_after_a_restart(cluster, together):
+    changes = [[Scheduled("c", 5), Scheduled("a", 7, 6)], [Scheduled("a", None, 7), Scheduled("b", 9, 8)]]
+    for each in [changes[0] + changes[1]] if together else changes:
+        await cluster.state.write(each)
+    await cluster.restart()
+    first = await cluster.state.schedules(limit=2)
+    second = await cluster.state.schedules(after_id="b", limit=2)
+    assert (first, second) == ([Scheduled("a", None, 7), Scheduled("b", 9, 8)], [Scheduled("c", 5)])

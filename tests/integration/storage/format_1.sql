@@ -69,6 +69,8 @@ CREATE TABLE registry_change (
 
 INSERT INTO flow_key VALUES (1, 'shop');
 INSERT INTO counter VALUES ('epoch', 3);
+INSERT INTO flow VALUES ('shop', 1, 0, 0, 900);
+INSERT INTO flow_revision VALUES ('shop', 1, x'01', x'7b7d', 1, 900);
 INSERT INTO execution VALUES (1, 'evt_ended', 1, 1, 8, 1, 1000, 2000, NULL, NULL);
 INSERT INTO execution VALUES (2, 'evt_running', 1, 1, 3, 2, 1100, 140737488355327, 'evt_ended', NULL);
 INSERT INTO execution VALUES (3, 'evt_pending', 1, 2, 2, 0, 1200, 140737488355327, NULL, NULL);

@@ -7,7 +7,7 @@ import pytest
 
 from flowhook.errors import InternalError
 from flowhook.model import JournalEntry, Status
-from router.storage.interface import Ended, Journaled, Parked, Resumption, Unfinished
+from router.storage.interface import Ended, FlowDraft, Journaled, Parked, Resumption, Scheduled, Unfinished
 from router.storage.sqlite import open_sqlite
 from router.storage.sqlite.schema import FORMAT_VERSION
 
@@ -47,16 +47,25 @@ async def test_what_a_database_of_format_1_holds_is_kept(old_path):
     ended = await state.find("evt_ended")
     assert (ended.status, ended.end_time_ms, ended.effect_scope) == (Status.COMPLETED, 2000, "")
     assert (await state.content(1)).output == b"{}"
+    assert [flow.id for flow in await storage.registry.list_flows()] == ["shop"]
+    assert await storage.registry.list_flows(reacting=True) == []
     await storage.close()
 
 
 async def test_a_migrated_database_does_all_that_a_new_one_does(old_path, new_event):
     storage = await open_sqlite(old_path)
     state = await storage.own(0)
+    await storage.registry.apply_flows([FlowDraft("shop", b"2", b"{}", True, reacts=True)], now_ms=9)
+    assert [flow.revision for flow in await storage.registry.list_flows(reacting=True)] == [2]
     resumed = new_event(order_key="k", resumes=Resumption("evt_ended", (JournalEntry("@", b"0"),), 4))
     assert [each.seq for each in await storage.log(0).append([resumed])] == [4]
     await state.write(
-        [Parked(2, 99, 2), Journaled(2, 2, JournalEntry("@", b"3"), compacts=True), Ended(3, Status.FAULTED, 5, 1)]
+        [
+            Parked(2, 99, 2),
+            Journaled(2, 2, JournalEntry("@", b"3"), compacts=True),
+            Ended(3, Status.FAULTED, 5, 1),
+            Scheduled("shop", 77, 7),
+        ]
     )
     await storage.close()
     storage = await open_sqlite(old_path)
@@ -66,6 +75,7 @@ async def test_a_migrated_database_does_all_that_a_new_one_does(old_path, new_ev
         (4, Status.PENDING, None, "k"),
     ]
     assert (await state.work([2]))[2].journal_start == 2
+    assert await state.schedules() == [Scheduled("shop", 77, 7)]
     await storage.close()
 
 

@@ -6,7 +6,7 @@ import sqlite3
 import pytest
 
 from flowhook.model import Status
-from router.storage.sqlite import queries, state
+from router.storage.sqlite import queries, registry, state
 
 KINDS = [
     frozenset({Status.PENDING}),
@@ -61,3 +61,9 @@ async def test_a_compaction_looks_at_nothing_but_what_it_removes(path, storage):
     connection.close()
     assert any("SEARCH journal USING PRIMARY KEY (seq=? AND position=?)" in step for step in plans), plans
     assert any("SEARCH j USING PRIMARY KEY (seq=? AND position<?)" in step for step in plans), plans
+
+
+async def test_flows_that_react_are_found_without_looking_at_others(plan):
+    plans = plan(lambda connection: registry._list_flows(connection, after_id="a", limit=9, reacting=True))
+    assert any("SEARCH f USING INDEX flow_reacting (flow_id>?)" in step for step in plans), plans
+    assert not [step for step in plans if "TEMP B-TREE" in step or step.startswith("SCAN")]

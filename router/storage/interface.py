@@ -364,9 +364,7 @@ class Registry(Protocol):
         """Return a flow; 0 means its latest revision and None then means deleted or never there."""
         ...
 
-    async def list_flows(
-        self, *, after_id: str = "", limit: int = DEFAULT_PAGE, reacting: bool = False
-    ) -> list[Flow]:
+    async def list_flows(self, *, after_id: str = "", limit: int = DEFAULT_PAGE, reacting: bool = False) -> list[Flow]:
         """Return flows by ascending ID, their `document` left empty.
 
         Args:

@@ -86,9 +86,7 @@ class SqliteRegistry:
         """See `interface.Registry`."""
         return await self._readers.run(lambda connection: _get_flow(connection, flow_id, revision))
 
-    async def list_flows(
-        self, *, after_id: str = "", limit: int = DEFAULT_PAGE, reacting: bool = False
-    ) -> list[Flow]:
+    async def list_flows(self, *, after_id: str = "", limit: int = DEFAULT_PAGE, reacting: bool = False) -> list[Flow]:
         """See `interface.Registry`."""
         return await self._readers.run(partial(_list_flows, after_id=after_id, limit=limit, reacting=reacting))
 

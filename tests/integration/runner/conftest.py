@@ -29,6 +29,11 @@ from flowhook.v1 import (
 )
 from flowhook.wire import convert
 from runner import app
+from runner.calls import Caller
+from runner.components.registry import components
+from runner.interpreter.effects import Perform
+from runner.interpreter.errors import Kind, fault
+from runner.outbound import HttpClient
 
 PATIENCE = 15.0
 
@@ -291,3 +296,34 @@ async def http_server():
     yield start
     for runner in runners:
         await runner.cleanup()
+
+
+@pytest.fixture
+def perform():
+    """Perform one call and return its `Result`."""
+
+    async def run(function="http", *, allow=True, secrets=None, seconds=2.0, extra=(), effect=None, **arguments):
+        settings = RunnerSettings(http_timeout=seconds, twitter_base_url=arguments.pop("base", "https://api.x.com"))
+
+        async def secret(name):
+            if name not in (secrets or {}):
+                raise fault(Kind.CONFIGURATION, f"the secret {name} is not set")
+            return secrets[name]
+
+        wanted = Perform("/do/0/ask#0", function, arguments, "/do/0/ask", **(effect or {}))
+        async with HttpClient(allow_private_addresses=allow) as http:
+            everything = {**components(), **{item.name: item for item in extra}}
+            return await Caller(everything, http, settings).perform("evt_1", wanted, secret)
+
+    return run
+
+
+@pytest.fixture
+def call(perform):
+    """Perform one call and return its output, or its error."""
+
+    async def run(function="http", **options):
+        result = await perform(function, **options)
+        return result.error or orjson.loads(result.output)
+
+    return run

@@ -1,0 +1,127 @@
+"""`call: http`: what it connects to, and what goes wrong on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+
+import orjson
+import pytest
+from aiohttp import web
+from support.calls import kind
+
+from flowhook.config import RunnerSettings
+from runner.calls import Caller
+from runner.components.registry import components
+from runner.interpreter.effects import Perform
+from runner.outbound import HttpClient
+
+
+async def test_a_hanging_server_is_a_timeout(call, http_server):
+    forever = asyncio.Event()
+
+    async def hang(_request):
+        await forever.wait()
+        return web.Response()
+
+    base = await http_server(hang)
+    error = await call(method="get", endpoint=base, seconds=0.2)
+    forever.set()
+    assert kind(error) == ("timeout", 408)
+
+
+async def test_a_server_that_stops_in_the_middle_of_its_answer_is_a_timeout(call, http_server):
+    forever = asyncio.Event()
+
+    async def drip(request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"x")
+        await forever.wait()
+        return response
+
+    base = await http_server(drip)
+    error = await call(method="get", endpoint=base, seconds=0.2)
+    forever.set()
+    assert kind(error) == ("timeout", 408)
+
+
+async def test_a_refused_connection_is_a_communication_error(call):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        error = await call(method="get", endpoint=f"http://user:pass@127.0.0.1:{taken.getsockname()[1]}/?k=secret")
+    assert kind(error) == ("communication", 500)
+    assert "refused" in error.detail.lower()
+    assert not {"user", "pass", "secret"} & set(error.detail.replace("@", " ").replace(":", " ").split())
+
+
+@pytest.mark.parametrize(("answers", "expected"), [(1, "ok"), (0, ("communication", 500))])
+async def test_a_kept_connection_that_the_server_closed_is_replaced_once_and_a_new_one_is_not(answers, expected):
+    keys = []
+
+    async def serve(reader, writer):
+        for _ in range(answers):
+            keys.append(re.search(rb"Idempotency-Key: (.*)\r\n", await reader.readuntil(b"\r\n\r\n"))[1])
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: text/plain\r\n\r\nok")
+        await reader.readuntil(b"\r\n\r\n")  # one request more than it answers
+        keys.append(b"unanswered")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with HttpClient(allow_private_addresses=True) as http, server:
+        caller = Caller(components(), http, RunnerSettings(http_timeout=2.0))
+        for number in range(2 if answers else 1):
+            effect = Perform(f"/do/0/ask#{number}", "http", {"method": "post", "endpoint": endpoint}, "/do/0/ask")
+            result = await caller.perform("evt_1", effect, None)
+            assert (kind(result.error) if result.error else orjson.loads(result.output)) == expected
+    assert keys == ([b"evt_1:/do/0/ask#0", b"unanswered", b"evt_1:/do/0/ask#1"] if answers else [b"unanswered"])
+
+
+async def test_an_unknown_host_is_a_communication_error(call):
+    error = await call(method="get", endpoint="http://no-such-host.invalid/")
+    assert kind(error) == ("communication", 500)
+
+
+@pytest.mark.parametrize("size", [1024 * 1024 + 1, 3 * 1024 * 1024])
+async def test_an_answer_that_is_too_large_is_refused(call, http_server, size):
+    async def large(_request):
+        response = web.Response(body=b"x" * size)
+        response.enable_compression()
+        return response
+
+    base = await http_server(large)
+    error = await call(method="get", endpoint=base)
+    assert kind(error) == ("communication", 500)
+    assert "larger" in error.detail
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "localhost",
+        "[::1]",
+        "0.0.0.0",
+        "169.254.169.254",
+        "10.0.0.1",
+        "[::ffff:127.0.0.1]",
+        "2130706433",
+        "127.1",
+    ],
+)
+async def test_private_addresses_are_refused_where_they_are_connected_to(call, http_server, host):
+    hits = []
+
+    async def count(_request):
+        hits.append(1)
+        return web.Response()
+
+    base = await http_server(count)
+    port = base.rpartition(":")[2]
+    error = await call(allow=False, method="get", endpoint=f"http://{host}:{port}/")
+    assert kind(error)[0] == "communication"
+    assert not hits
+    if host not in ("2130706433", "127.1"):
+        assert "not allowed" in error.detail

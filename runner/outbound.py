@@ -19,6 +19,7 @@ import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, Final, Self
 
@@ -31,6 +32,7 @@ from flowhook import limits
 from flowhook.document.fields import FIELD_NAME, RESERVED_HEADERS
 from runner.interpreter.data import encode
 from runner.interpreter.errors import Kind, TaskFault, fault
+from runner.retry_after import parse_retry_after
 
 USER_AGENT: Final = f"flowhook/{flowhook.__version__}"
 MAX_CONNECTIONS: Final = 1024
@@ -63,6 +65,7 @@ class Response:
         body: decompressed, at most `limits.MAX_RESULT_BYTES`.
         url: that was asked in the end, as `public_url` shows it.
         sent: headers of that request by lower-case name, as far as they can't be credentials.
+        retry_after_ms: how long the server asks to be left alone (`Retry-After`).
     """
 
     status: int
@@ -71,6 +74,7 @@ class Response:
     body: bytes
     url: str
     sent: Mapping[str, str]
+    retry_after_ms: int = 0
 
 
 class HttpClient:
@@ -129,7 +133,8 @@ class HttpClient:
                     sent = {
                         name.lower(): value for name, value in answer.request_info.headers.items() if _harmless(name)
                     }
-                    return Response(answer.status, answer.reason or "", answer.headers, content, shown, sent)
+                    wait = parse_retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))
+                    return Response(answer.status, answer.reason or "", answer.headers, content, shown, sent, wait)
                 target = url.join(URL(location))
                 if _becomes_get(answer.status, method):
                     method, body = "GET", None

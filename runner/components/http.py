@@ -110,6 +110,7 @@ async def call(arguments: Arguments, context: Context) -> Any:
             Kind.COMMUNICATION,
             f"{method} {response.url} answered {response.status} {response.reason}".rstrip(),
             status=response.status,
+            retry_after_ms=response.retry_after_ms,
         )
     match arguments.output:
         case "raw":

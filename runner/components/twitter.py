@@ -4,11 +4,14 @@ The secret is JSON: `{"api_key", "api_key_secret", "access_token", "access_token
 `{"bearer_token"}` (OAuth 2.0 user context). How long a text may be is the API's to judge: it depends on the account.
 
 Source: https://docs.x.com/x-api/posts/create-or-edit-post and
-https://docs.x.com/x-api/posts/manage-tweets/integrate (authentication); RFC 5849 (OAuth 1.0).
+https://docs.x.com/x-api/posts/manage-tweets/integrate (authentication); RFC 5849 (OAuth 1.0);
+https://docs.x.com/x-api/fundamentals/rate-limits (`x-rate-limit-reset`).
 """
 
 from __future__ import annotations
 
+import re
+import time
 from typing import Any
 
 import oauthlib.oauth1
@@ -19,9 +22,11 @@ from flowhook.document.builtins import TwitterPost
 from runner.components.base import Context, component
 from runner.interpreter.errors import Kind, fault, shorten
 from runner.outbound import Response
+from runner.retry_after import bounded
 
 _UNAUTHORIZED = 401
 _FORBIDDEN = 403
+_TOO_MANY_REQUESTS = 429
 _ERRORS_FROM = 300
 
 
@@ -58,10 +63,19 @@ async def post(arguments: TwitterPost, context: Context) -> Any:
             kinds.get(response.status, Kind.COMMUNICATION),
             f"X answered {response.status}: {shorten(_without(credentials, said))}",
             status=response.status,
+            retry_after_ms=response.retry_after_ms or _until_reset(response),
         )
     if not isinstance(answer.get("data"), dict):
         raise fault(Kind.COMMUNICATION, "X answered without `data`")
     return answer["data"]
+
+
+def _until_reset(response: Response) -> int:
+    """Return how many milliseconds there are until the limit of the account is a new one; 0: that is not said."""
+    reset = response.headers.get("x-rate-limit-reset", "")
+    if response.status != _TOO_MANY_REQUESTS or not re.fullmatch(r"[0-9]{1,12}", reset):
+        return 0
+    return bounded(int(reset) - time.time())
 
 
 def _credentials(secret: bytes, name: str) -> _BearerToken | _UserContext:

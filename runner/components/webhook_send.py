@@ -114,6 +114,7 @@ async def send(arguments: Arguments, context: Context) -> Any:
             Kind.COMMUNICATION,
             f"POST {response.url} answered {response.status} {response.reason}".rstrip(),
             status=response.status,
+            retry_after_ms=response.retry_after_ms,
         )
     return _answer(response)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 from aiohttp import web
@@ -68,6 +70,19 @@ async def test_the_output_is_content_or_raw_or_the_whole_response(call, http_ser
     assert whole["content"] == {"a": 1}
     assert whole["headers"]["content-type"].startswith("application/json")
     assert (whole["request"]["method"], whole["request"]["uri"]) == ("GET", f"{base}/x")
+
+
+@pytest.mark.parametrize("status", [429, 503, 404])
+async def test_how_long_the_server_asks_to_be_left_alone_comes_with_the_error(perform, http_server, status):
+    async def busy(request):
+        return web.Response(status=status, headers={"Retry-After": request.query["wait"]})
+
+    base = await http_server(busy)
+    assert (await perform(method="get", endpoint=f"{base}/?wait=7")).retry_after_ms == 7_000
+    assert (await perform(method="get", endpoint=f"{base}/?wait=9999")).retry_after_ms == 300_000
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+    result = await perform(method="get", endpoint=base, query={"wait": date})
+    assert 55_000 < result.retry_after_ms <= 60_000
 
 
 @pytest.mark.parametrize("status", [301, 400, 404, 429, 500, 503])

@@ -96,3 +96,20 @@ async def test_a_secret_of_the_wrong_shape_is_a_configuration_error_without_the_
     assert kind(error) == ("configuration", 400)
     assert "verysecret" not in error.detail
     assert kind(await call("twitter.post", secrets={}, text="hello")) == ("configuration", 400)
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        (lambda: {"Retry-After": "7"}, (7_000, 7_000)),
+        (lambda: {"x-rate-limit-reset": str(int(time.time()) + 60)}, (50_000, 60_000)),
+        (lambda: {"x-rate-limit-reset": "soon"}, (0, 0)),
+    ],
+)
+async def test_how_long_x_asks_to_be_left_alone_comes_with_the_error(perform, http_server, headers, expected):
+    async def tweets(_request):
+        return web.json_response({"title": "Too Many Requests"}, status=429, headers=headers())
+
+    base = await http_server(tweets)
+    result = await perform("twitter.post", base=base, secrets={"twitter": orjson.dumps(USER)}, text="hello")
+    assert expected[0] <= result.retry_after_ms <= expected[1]

@@ -197,3 +197,10 @@ async def test_an_answer_that_does_not_come_is_a_timeout():
         await runner.cleanup()
     assert asked.is_set()
     assert kind(problem) == ("timeout", 408)
+
+
+async def test_how_long_the_receiver_asks_to_be_left_alone_comes_with_the_error():
+    async with receiver(Answer(503, headers={"Retry-After": "7"})) as partner:
+        with pytest.raises(TaskFault) as problem:
+            await deliver(partner.url)
+    assert (kind(problem), problem.value.retry_after_ms) == (("communication", 503), 7_000)

@@ -1,0 +1,44 @@
+"""How long a server asks to be left alone: the field `Retry-After`.
+
+Source: RFC 9110, sections 10.2.3 (Retry-After) and 5.6.7 (dates, in all three forms).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+from runner.interpreter.retrying import MAX_RETRY_AFTER_MS
+
+MAX_LENGTH: Final = 64
+"""Characters; the longest date has 33."""
+
+
+def parse_retry_after(value: str | None, now: datetime) -> int:
+    """Return how many milliseconds from `now` a server asks for, at most `MAX_RETRY_AFTER_MS`.
+
+    Args:
+        value: of the field: seconds, or a date; None: there is none.
+        now: with its time zone.
+
+    Returns:
+        0 where nothing is asked for that can be understood, or the date has passed.
+    """
+    if value is None or len(value) > MAX_LENGTH:
+        return 0
+    value = value.strip()
+    if value.isascii() and value.isdecimal():
+        return min(int(value) * 1000, MAX_RETRY_AFTER_MS)
+    try:
+        moment = parsedate_to_datetime(value)
+        if moment.tzinfo is None:  # asctime's form; all of them are in GMT
+            moment = moment.replace(tzinfo=UTC)
+        return bounded((moment - now).total_seconds())
+    except (ValueError, OverflowError):
+        return 0
+
+
+def bounded(seconds: float) -> int:
+    """Return a time to wait in milliseconds, in [0, `MAX_RETRY_AFTER_MS`]."""
+    return round(max(0.0, min(seconds * 1000, MAX_RETRY_AFTER_MS)))

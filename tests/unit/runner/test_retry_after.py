@@ -1,0 +1,52 @@
+"""How long a server asks to be left alone."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.interpreter.retrying import MAX_RETRY_AFTER_MS
+from runner.retry_after import bounded, parse_retry_after
+
+NOW = datetime(1994, 11, 6, 8, 48, 37, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, 0),
+        ("0", 0),
+        ("120", 120_000),
+        (" 7 ", 7_000),
+        ("301", MAX_RETRY_AFTER_MS),
+        ("9" * 60, MAX_RETRY_AFTER_MS),
+        ("9" * 65, 0),
+        ("-1", 0),
+        ("1.5", 0),
+        ("٣", 0),
+        ("soon", 0),
+        ("", 0),
+        # the three forms of RFC 9110, section 5.6.7
+        ("Sun, 06 Nov 1994 08:49:37 GMT", 60_000),
+        ("Sunday, 06-Nov-94 08:49:37 GMT", 60_000),
+        ("Sun Nov  6 08:49:37 1994", 60_000),
+        ("Sun, 06 Nov 1994 08:48:36 GMT", 0),
+        ("Tue, 06 Nov 2094 08:48:36 GMT", MAX_RETRY_AFTER_MS),
+        ("Sun, 32 Nov 1994 08:49:37 GMT", 0),
+    ],
+)
+def test_seconds_and_dates_are_understood_and_nothing_else_is(value, expected):
+    assert parse_retry_after(value, NOW) == expected
+
+
+@given(st.text() | st.from_regex(r"\w+, [0-9]+ \w+ [0-9]+ [0-9:]+ \S+", fullmatch=True))
+def test_whatever_a_server_says_is_a_time_within_bounds(value):
+    assert 0 <= parse_retry_after(value, NOW) <= MAX_RETRY_AFTER_MS
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(-1.0, 0), (0.25, 250), (1e12, MAX_RETRY_AFTER_MS)])
+def test_a_time_to_wait_has_bounds(seconds, expected):
+    assert bounded(seconds) == expected

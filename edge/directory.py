@@ -18,7 +18,7 @@ from typing import Final
 import orjson
 from pydantic import ValidationError
 
-from edge.endpoints import Endpoint
+from edge.endpoints import FlowEndpoints
 from edge.metrics import Counts
 from edge.router import Change, Router
 from flowhook import limits, logs
@@ -45,7 +45,7 @@ class _Lookup:
 
     __slots__ = ("changes", "doubtful", "result")
 
-    def __init__(self, result: asyncio.Future[Endpoint | None]) -> None:
+    def __init__(self, result: asyncio.Future[FlowEndpoints | None]) -> None:
         self.result = result
         self.changes: list[Change] = []
         self.doubtful = False
@@ -76,7 +76,7 @@ class Directory:
         self._on_state = on_state
         self._interrupted = False
         self._now = asyncio.get_running_loop().time
-        self._known: OrderedDict[str, Endpoint] = OrderedDict()
+        self._known: OrderedDict[str, FlowEndpoints] = OrderedDict()
         self._unknown: OrderedDict[str, None] = OrderedDict()
         self._lookups: dict[str, _Lookup] = {}
         self._slots = asyncio.Semaphore(MAX_LOOKUPS)
@@ -89,8 +89,8 @@ class Directory:
         """How many flows, known and unknown, are remembered."""
         return len(self._known) + len(self._unknown)
 
-    async def find(self, flow_id: str) -> Endpoint | None:
-        """Return the endpoint of a flow; None when there is no such flow, or it has no webhook.
+    async def find(self, flow_id: str) -> FlowEndpoints | None:
+        """Return the endpoints of a flow; None when there is no such flow, or it has no webhook.
 
         Does not suspend when the cache knows.
 
@@ -98,11 +98,11 @@ class Directory:
             FlowhookError: nobody can say now.
         """
         if self._now() < self._trusted_until:
-            endpoint = self._known.get(flow_id)
-            if endpoint is not None:
+            endpoints = self._known.get(flow_id)
+            if endpoints is not None:
                 self._known.move_to_end(flow_id)
                 self._counts.cache_hits += 1
-                return endpoint
+                return endpoints
             if flow_id in self._unknown:
                 self._unknown.move_to_end(flow_id)
                 self._counts.cache_hits += 1
@@ -188,7 +188,7 @@ class Directory:
         for lookup in self._lookups.values():
             lookup.doubtful = True
 
-    async def _join_lookup(self, flow_id: str) -> Endpoint | None:
+    async def _join_lookup(self, flow_id: str) -> FlowEndpoints | None:
         lookup = self._lookups.get(flow_id)
         if lookup is None:
             if self._tasks is None:
@@ -201,7 +201,7 @@ class Directory:
     async def _look_up(self, flow_id: str, lookup: _Lookup) -> None:
         try:
             async with asyncio.timeout(self._lookup_seconds), self._slots:
-                endpoint = await self._current(flow_id, lookup)
+                endpoints = await self._current(flow_id, lookup)
         except FlowhookError as error:
             lookup.result.set_exception(error)
         except TimeoutError:
@@ -210,38 +210,38 @@ class Directory:
             log.exception("lookup of a flow failed", flow=flow_id)
             lookup.result.set_exception(UnavailableError("the lookup of a flow failed"))
         else:
-            self._remember(flow_id, endpoint)
-            lookup.result.set_result(endpoint)
+            self._remember(flow_id, endpoints)
+            lookup.result.set_result(endpoints)
         finally:
             del self._lookups[flow_id]
             if not lookup.result.done():
                 lookup.result.set_exception(UnavailableError("the edge is stopping"))
 
-    async def _current(self, flow_id: str, lookup: _Lookup) -> Endpoint | None:
-        """Return an endpoint that nothing the watch told of has overtaken."""
+    async def _current(self, flow_id: str, lookup: _Lookup) -> FlowEndpoints | None:
+        """Return endpoints that nothing the watch told of has overtaken."""
         while True:
             floor = self._revision
             lookup.changes.clear()
             lookup.doubtful = False
             try:
-                endpoint = await self._fetch(flow_id)
+                endpoints = await self._fetch(flow_id)
             except UnavailableError:
                 await asyncio.sleep(RECONNECT_SECONDS)
                 continue
             if lookup.doubtful:
                 continue
-            if endpoint is None:
+            if endpoints is None:
                 if not any(change.flow_id == flow_id for change in lookup.changes):
                     return None
-            elif endpoint.revision >= floor and not any(
-                change.revision > endpoint.revision
-                and (change.flow_id == flow_id or change.secret_name in endpoint.secret_names)
+            elif endpoints.revision >= floor and not any(
+                change.revision > endpoints.revision
+                and (change.flow_id == flow_id or change.secret_name in endpoints.secret_names)
                 for change in lookup.changes
             ):
-                return endpoint
+                return endpoints
             await asyncio.sleep(RECHECK_SECONDS)
 
-    async def _fetch(self, flow_id: str) -> Endpoint | None:
+    async def _fetch(self, flow_id: str) -> FlowEndpoints | None:
         try:
             found = await self._router.get_flow(flow_id, self._lookup_seconds)
             raw = orjson.loads(found.definition).get("webhook")
@@ -260,14 +260,14 @@ class Directory:
         except ValidationError:
             log.error("a stored flow can't be read", flow=flow_id)  # noqa: TRY400 - it says which flow; the rest is its author's
             raise InternalError("the flow can't be read", reason="FLOW_UNREADABLE") from None
-        return Endpoint(flow_id, webhook, secrets, revision)
+        return FlowEndpoints(flow_id, webhook, secrets, revision)
 
-    def _remember(self, flow_id: str, endpoint: Endpoint | None) -> None:
-        if endpoint is None:
+    def _remember(self, flow_id: str, endpoints: FlowEndpoints | None) -> None:
+        if endpoints is None:
             self._unknown[flow_id] = None
             if len(self._unknown) > self._size:
                 self._unknown.popitem(last=False)
         else:
-            self._known[flow_id] = endpoint
+            self._known[flow_id] = endpoints
             if len(self._known) > self._size:
                 self._known.popitem(last=False)

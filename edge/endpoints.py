@@ -1,4 +1,8 @@
-"""A flow as the edge sees it: everything that can be worked out before a request comes, worked out."""
+"""A flow as the edge sees it: everything that can be worked out before a request comes, worked out.
+
+A flow has the URL `/hook/<flow>`; each of its callbacks has `/hook/<flow>/<name>` and, for whoever was told it, a
+one-time URL `/hook/<flow>/<name>/<token>`. Each of the three is an `Endpoint`.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ import orjson
 from edge import answers
 from edge.responses import ConfiguredResponse, FlowResponse
 from flowhook import limits
-from flowhook.document.webhook import Webhook
+from flowhook.document.webhook import Callback, Webhook
 from flowhook.errors import InvalidError
 from flowhook.expressions.paths import Accessor, compile_accessor, strip
 from flowhook.ids import slot_of
@@ -48,16 +52,17 @@ URLS: Final = frozenset(
         "x-rewrite-url",
     }
 )
-"""Fields in which proxies and browsers repeat the URL: they carry the credential that stands in its query."""
+"""Fields in which proxies and browsers repeat the URL: they carry the credential that stands in it."""
 
 
 class Endpoint:
-    """One flow's URL, compiled.
+    """One URL, compiled.
 
     Attributes:
         slot: of the flow, for minting IDs.
-        revision: registry-wide revision that this is at least as new as.
-        secret_names: secrets whose change makes this out of date.
+        callback: name of the callback; empty for the URL of a flow.
+        log_fields: what names it in a line of the log.
+        one_time: whether the last segment of the path is a token, which is all the credential it takes.
         asks: whether credentials are asked for at all.
         early: verifiers that need no body.
         late: verifiers that need the body.
@@ -71,6 +76,7 @@ class Endpoint:
         "_namespaces",
         "_networks",
         "asks",
+        "callback",
         "delivery_ids",
         "dropped_headers",
         "dropped_query",
@@ -78,45 +84,55 @@ class Endpoint:
         "flow",
         "flow_id",
         "late",
+        "log_fields",
         "max_body",
         "methods",
         "needs_view",
         "not_allowed",
+        "one_time",
         "response",
-        "revision",
         "schemes",
-        "secret_names",
         "slot",
-        "subpaths",
         "unauthenticated",
     )
 
-    def __init__(self, flow_id: str, webhook: Webhook, secrets: Mapping[str, bytes], revision: int) -> None:
+    def __init__(
+        self,
+        flow_id: str,
+        webhook: Webhook | Callback,
+        secrets: Mapping[str, bytes],
+        *,
+        callback: str = "",
+        one_time: bool = False,
+    ) -> None:
         self.flow_id = flow_id
         self.slot = slot_of(flow_id)
-        self.revision = revision
-        self.secret_names = webhook.secret_names()
+        self.callback = callback
+        self.log_fields = {"flow": flow_id, "callback": callback} if callback else {"flow": flow_id}
+        self.one_time = one_time
         self.methods = frozenset[str](webhook.methods)
         self.not_allowed = answers.method_not_allowed(webhook.methods)
-        self.subpaths = webhook.subpaths
         self.max_body = webhook.max_body
         self.schemes = ",".join(kind.kind for kind in webhook.auth)
         self._networks = webhook.allow_from
         verifiers = build_verifiers(webhook.auth, secrets)
+        self.dropped_headers = HOP_BY_HOP.union(CREDENTIALS, *(verifier.credential_headers for verifier in verifiers))
+        self.dropped_query = frozenset[str]().union(*(verifier.credential_query for verifier in verifiers))
+        if self.dropped_query or one_time:
+            self.dropped_headers |= URLS
+        if one_time:
+            verifiers = build_verifiers((), secrets)
         self._namespaces = _namespaces(verifiers)
         self.early = [verifier for verifier in verifiers if not verifier.needs_body]
         self.late = [verifier for verifier in verifiers if verifier.needs_body]
-        self.dropped_headers = HOP_BY_HOP.union(CREDENTIALS, *(verifier.credential_headers for verifier in verifiers))
-        self.dropped_query = frozenset[str]().union(*(verifier.credential_query for verifier in verifiers))
-        if self.dropped_query:
-            self.dropped_headers |= URLS
         challenges = [verifier.challenge for verifier in verifiers if verifier.challenge is not None]
         self.unauthenticated = answers.unauthenticated(challenges[0] if challenges else None)
-        self.asks = bool(webhook.auth)
+        self.asks = bool(webhook.auth) and not one_time
         dedupe = webhook.dedupe
-        self.delivery_ids = dedupe.enabled and dedupe.key is None and self.asks
+        deduplicates = dedupe.enabled and not one_time  # the token says it: the second delivery finds it used
+        self.delivery_ids = deduplicates and dedupe.key is None and self.asks
         self._dedupe: Accessor | None = (
-            compile_accessor(strip(dedupe.key)) if dedupe.enabled and dedupe.key is not None else None
+            compile_accessor(strip(dedupe.key)) if deduplicates and dedupe.key is not None else None
         )
         self.response = ConfiguredResponse(webhook.respond)
         self.flow = FlowResponse(webhook.respond) if webhook.respond.mode == "reply" else None
@@ -152,6 +168,45 @@ class Endpoint:
             return value if isinstance(value, str) else orjson.dumps(value).decode()
         except (InvalidError, orjson.JSONEncodeError):
             return ""  # a request without the key is one of its own
+
+
+class FlowEndpoints:
+    """The URLs of one flow.
+
+    Attributes:
+        own: that of the flow.
+        revision: registry-wide revision that this is at least as new as.
+        secret_names: secrets whose change makes this out of date.
+    """
+
+    __slots__ = ("_callbacks", "_one_time", "_subpaths", "flow_id", "own", "revision", "secret_names")
+
+    def __init__(self, flow_id: str, webhook: Webhook, secrets: Mapping[str, bytes], revision: int) -> None:
+        self.flow_id = flow_id
+        self.revision = revision
+        self.secret_names = webhook.secret_names()
+        self.own = Endpoint(flow_id, webhook, secrets)
+        self._subpaths = webhook.subpaths
+        self._callbacks = {
+            name: Endpoint(flow_id, callback, secrets, callback=name) for name, callback in webhook.callbacks.items()
+        }
+        self._one_time = {
+            name: Endpoint(flow_id, callback, secrets, callback=name, one_time=True)
+            for name, callback in webhook.callbacks.items()
+        }
+
+    def below(self, suffix: str) -> Endpoint | None:
+        """Return what is at a suffix of the flow's URL; None: nothing.
+
+        The names of callbacks come before `subpaths`, so that no URL changes its meaning with what follows it.
+
+        Args:
+            suffix: what follows the flow's ID and a slash, percent-encoding kept.
+        """
+        name, slash, _ = suffix.partition("/")
+        if name in self._callbacks:
+            return self._one_time[name] if slash else self._callbacks[name]
+        return self.own if self._subpaths else None
 
 
 def _namespaces(verifiers: Sequence[Verifier]) -> dict[Verifier, str]:

@@ -8,6 +8,7 @@ Source: DESIGN, "HTTP" is the contract; RFC 9110 for the statuses.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from typing import Any, Final
@@ -41,6 +42,16 @@ second time in UTF-8, which takes two bytes for each that is not ASCII."""
 
 BODYLESS_METHODS: Final = frozenset({"GET", "DELETE"})
 """Requests of these methods are complete without a body, whatever their Content-Type says."""
+
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_.~-]{1,128}")
+"""What a token of a one-time URL may look like; only the router can say whether it is one."""
+
+_OF_CALLBACKS: Final = {
+    "CALLBACK_NOT_FOUND": answers.CALLBACK_NOT_FOUND,
+    "CALLBACK_GONE": answers.CALLBACK_GONE,
+    "CALLBACK_TOO_LARGE": answers.CALLBACK_TOO_LARGE,
+}
+"""Answers by the router's reasons."""
 
 
 class _Refused(Exception):  # noqa: N818 - carries an answer, not an error
@@ -127,19 +138,26 @@ class Gateway:
         path = head.path
         if not path.startswith(PREFIX):
             raise _Refused(answers.FLOW_NOT_FOUND)
-        flow_id, slash, _ = path[len(PREFIX) :].partition("/")
+        flow_id, slash, suffix = path[len(PREFIX) :].partition("/")
         try:
-            endpoint = await self._directory.find(flow_id)
+            endpoints = await self._directory.find(flow_id)
         except FlowhookError:
             raise _Refused(answers.ROUTER_UNAVAILABLE) from None
-        if endpoint is None or (slash and not endpoint.subpaths):
+        if endpoints is None:
             raise _Refused(answers.FLOW_NOT_FOUND)
+        if not slash:
+            return endpoints.own
+        endpoint = endpoints.below(suffix)
+        if endpoint is None:
+            raise _Refused(answers.FLOW_NOT_FOUND)
+        if endpoint.one_time and _TOKEN.fullmatch(suffix.partition("/")[2]) is None:
+            raise _Refused(answers.CALLBACK_NOT_FOUND)
         return endpoint
 
     def _unauthenticated(self, endpoint: Endpoint, request: Request, error: SignatureError) -> Answer:
         self._refusals.warning(
             "request unauthenticated",
-            flow=endpoint.flow_id,
+            **endpoint.log_fields,
             scheme=endpoint.schemes,
             reason=error.reason,
             detail=error.detail,
@@ -174,6 +192,8 @@ class Gateway:
             seen.body,
             head.traceparent,
         )
+        if endpoint.callback:
+            event = _mid_flow(event, endpoint)
         shown = webhook_view(event, content) if endpoint.needs_view else None
         key = endpoint.dedupe_key(verifier, seen, shown)
         if key:
@@ -192,6 +212,10 @@ class Gateway:
         if failure.reason == "FLOW_NOT_FOUND":
             self._directory.drop(endpoint.flow_id)
             return answers.FLOW_NOT_FOUND
+        if failure.reason in _OF_CALLBACKS:
+            if failure.reason == "CALLBACK_NOT_FOUND" and not endpoint.one_time:
+                self._directory.drop(endpoint.flow_id)
+            return _OF_CALLBACKS[failure.reason]
         if failure.reason in THROTTLED:
             return answers.limited(failure.reason, failure.retry_after_seconds or 1)
         if failure.reason == "TOO_MANY_WAITERS":
@@ -199,9 +223,22 @@ class Gateway:
         if failure.disposition == DISPOSITION_RETRYABLE:
             return answers.unavailable(failure.reason, failure.retry_after_seconds or 1)
         self._refusals.warning(
-            "router refused an event", flow=endpoint.flow_id, reason=failure.reason, detail=failure.message
+            "router refused an event",
+            **endpoint.log_fields,
+            reason=failure.reason,
+            detail=failure.message,
         )
         return answers.NOT_STORED
+
+
+def _mid_flow(event: Event, endpoint: Endpoint) -> Event:
+    """Return the event of a callback; that of a one-time URL has the token in the one place that is not stored."""
+    if not endpoint.one_time:
+        return event._replace(callback=endpoint.callback)
+    path, _, token = event.path.rpartition("/")
+    sent = token.encode()
+    headers = tuple([field for field in event.headers if sent not in field[1]])  # `URLS` can't name all there are
+    return event._replace(callback=endpoint.callback, callback_token=token, path=path, headers=headers)
 
 
 def _check(verifiers: Sequence[Verifier], seen: RequestView) -> tuple[Verifier, Match] | SignatureError:

@@ -141,14 +141,14 @@ class Replies:
         self._fetching += 1
         try:
             answered = await self._router.get_reply(token, self._router_timeout)
-            endpoint = await self._directory.find(answered.flow_id)
+            endpoints = await self._directory.find(answered.flow_id)
         except NotFoundError:
             return answers.REPLY_NOT_FOUND
         except FlowhookError:
             return answers.ROUTER_UNAVAILABLE
         finally:
             self._fetching -= 1
-        response = DEFAULT_FLOW_RESPONSE if endpoint is None or endpoint.flow is None else endpoint.flow
+        response = (endpoints and endpoints.own.flow) or DEFAULT_FLOW_RESPONSE
         return _answer(answered, response) or answers.pending(answered.execution_id, head.path)
 
 

@@ -126,8 +126,8 @@ class MemoryRouter(
             if event.flow_id in self.reject:
                 results.append(ingest_service_pb2.IngestResult(rejected=self.reject[event.flow_id]))
                 continue
-            original = self.dedupe.setdefault((event.flow_id, event.dedupe_key), event.id) if event.dedupe_key else ""
-            original = original or event.id
+            key = (event.flow_id, event.callback, event.dedupe_key)
+            original = self.dedupe.setdefault(key, event.id) if event.dedupe_key else event.id
             duplicate = original != event.id or event.id in self.stored
             if not duplicate:
                 self.stored[event.id] = event

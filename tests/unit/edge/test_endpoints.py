@@ -5,14 +5,24 @@ from ipaddress import ip_address
 import pytest
 
 from edge.connection import peer_address
-from edge.endpoints import Endpoint, shortened
+from edge.endpoints import URLS, Endpoint, FlowEndpoints, shortened
 from flowhook import limits
 from flowhook.document.webhook import Webhook
 from flowhook.signatures import RequestView
 
 
 def endpoint(**webhook):
-    return Endpoint("orders", Webhook.model_validate({"auth": "none", **webhook}), {"key": b"secret"}, 1)
+    return Endpoint("orders", Webhook.model_validate({"auth": "none", **webhook}), {"key": b"secret"})
+
+
+def flow(**webhook):
+    auth = {"api_key": {"header": "X-Api-Key", "secret": "key"}}
+    callbacks = {
+        "approval": {"auth": auth, "methods": ["POST", "GET"], "max_body": "2KiB"},
+        "v1.paid": {"auth": "none"},
+    }
+    settings = Webhook.model_validate({"auth": "none", "callbacks": callbacks, **webhook})
+    return FlowEndpoints("orders", settings, {"key": b"secret"}, 7)
 
 
 def request(*headers, body=b""):
@@ -129,3 +139,54 @@ def test_credentials_are_among_what_is_dropped():
 
 def test_a_method_that_is_not_allowed_is_told_what_is():
     assert b"Allow: HEAD, POST, PUT\r\n" in endpoint(methods=["PUT", "POST"]).not_allowed.head
+
+
+@pytest.mark.parametrize(
+    ("suffix", "found"),
+    [
+        ("approval", ("approval", False)),
+        ("v1.paid", ("v1.paid", False)),
+        ("approval/token", ("approval", True)),
+        ("approval/", ("approval", True)),
+        ("approval/a/b", ("approval", True)),
+        ("Approval", None),
+        ("approval2", None),
+        ("appro%76al", None),
+        ("a/approval", None),
+        ("/approval", None),
+        ("", None),
+    ],
+)
+@pytest.mark.parametrize("subpaths", [False, True])
+def test_a_suffix_names_a_callback_or_belongs_to_the_flow_if_it_takes_any(suffix, found, subpaths):
+    endpoint = flow(subpaths=subpaths).below(suffix)
+    if found is None:
+        found = ("", False) if subpaths else None
+    assert (endpoint and (endpoint.callback, endpoint.one_time)) == found
+
+
+def test_a_callback_has_settings_of_its_own():
+    endpoints = flow(auth={"github": {"secret": "other"}})
+    callback = endpoints.below("approval")
+    assert (callback.methods, callback.max_body) == ({"POST", "GET"}, 2048)
+    assert [verifier.scheme for verifier in callback.early + callback.late] == ["api_key"]
+    assert [verifier.scheme for verifier in endpoints.own.early + endpoints.own.late] == ["github"]
+    assert endpoints.secret_names == {"key", "other"}
+
+
+def test_a_one_time_url_asks_for_no_credentials_and_keeps_none():
+    one_time = flow().below("approval/token")
+    assert [verifier.scheme for verifier in one_time.early + one_time.late] == ["none"]
+    assert not one_time.asks
+    assert {"x-api-key", "authorization"} | URLS <= one_time.dropped_headers
+    assert one_time.methods == {"POST", "GET"}
+
+
+def test_a_one_time_url_needs_no_key_to_tell_repetitions():
+    callbacks = {"approval": {"auth": "none", "dedupe": {"key": "${ .body.order }"}}}
+    endpoints = flow(callbacks=callbacks)
+    keys = [
+        found.dedupe_key(found.early[0], request(), shown({"order": "A1"}))
+        for found in (endpoints.below("approval"), endpoints.below("approval/token"))
+    ]
+    assert keys == ["none:A1", ""]

@@ -21,7 +21,8 @@ from runner import session
 from runner.evaluator import Evaluator
 from runner.guard.record import Record
 from runner.interpreter.effects import Completed
-from runner.interpreter.program import Program, compile_program
+from runner.interpreter.nodes import Program
+from runner.interpreter.program import compile_program
 from runner.interpreter.run import Run
 from runner.interpreter.scope import Workflow
 from runner.worker import bridge

@@ -1,8 +1,9 @@
 """The Serverless Workflow DSL, interpreted: a pure function of document, input and journal.
 
-`program` compiles a document once; `run` drives one execution of it and returns what is to be done next; `tasks` holds
-the semantics of each kind of task as generators that yield requests. Nothing here knows asyncio, sockets, gRPC or the
-clock (it is handed in), so that a replay against the journal gives the same effects in the same order.
+`program` compiles a document once, into `nodes`; `run` drives one execution of it and returns what is to be done next;
+`tasks` and its kin hold the semantics of each kind of task as generators that yield `requests`. Nothing here knows
+asyncio, sockets, gRPC or the clock (it is handed in), so that a replay against the journal gives the same effects in
+the same order.
 
 Invariants:
 - A value that was handed out is never changed: data flows by reference between tasks.

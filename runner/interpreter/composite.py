@@ -19,7 +19,7 @@ from runner.interpreter.errors import (
     fault,
     standard_type,
 )
-from runner.interpreter.program import Catch, ForkNode, ForNode, FunctionNode, TryNode
+from runner.interpreter.nodes import Catch, ForkNode, ForNode, FunctionNode, TryNode
 from runner.interpreter.requests import PAUSE, Fork, Steps, Within
 from runner.interpreter.retrying import Attempts, is_true, milliseconds
 from runner.interpreter.scope import Scope

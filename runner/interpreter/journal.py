@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+import orjson
+
 from flowhook import limits
 from flowhook.model import JournalEntry, Reply
 from runner.interpreter.effects import SNAPSHOT_KEY, Write
-from runner.interpreter.errors import Kind, fault
+from runner.interpreter.errors import Kind, TaskFault, fault
 
 COMPACT_ENTRIES: Final = 100
 COMPACT_BYTES: Final = limits.MIB
@@ -86,3 +88,30 @@ class Journal:
                 f"results have at most {limits.MAX_JOURNAL_BYTES} bytes in all, between two compactions",
                 instance=instance,
             )
+
+
+def place(key: str) -> str:
+    """Return the JSON Pointer in a key."""
+    return key.partition("#")[0].partition("[")[0]
+
+
+def moment_entry(key: str, what: str, moment: int) -> JournalEntry:
+    """Return an entry that says of a moment (Unix milliseconds) `what` it is: `now`, `until` or `over`."""
+    return JournalEntry(key, orjson.dumps({what: moment}))
+
+
+def moment_of(entry: JournalEntry, what: str) -> int:
+    """Return the moment that an entry holds.
+
+    Raises:
+        TaskFault: it holds no such moment.
+    """
+    try:
+        return int(orjson.loads(entry.output or b"")[what])
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        raise diverged(entry.key, f"{entry.key} is of another kind there") from None
+
+
+def diverged(key: str, detail: str) -> TaskFault:
+    """Return the fault for a journal that does not fit the flow."""
+    return fault(Kind.RUNTIME, f"the journal diverged: {detail}", instance=place(key))

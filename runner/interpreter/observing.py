@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowhook.model import WorkflowError
-from runner.interpreter.program import Node
+from runner.interpreter.nodes import Node
 
 
 @dataclass(frozen=True, slots=True)

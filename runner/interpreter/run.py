@@ -20,79 +20,20 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import orjson
-
 from flowhook.model import JournalEntry
 from runner.interpreter import data as json
 from runner.interpreter.effects import Completed, Faulted, Perform, Result, Turn
 from runner.interpreter.errors import Exhausted, Kind, TaskFault, fault
-from runner.interpreter.journal import Journal
+from runner.interpreter.fibers import Asked, Fiber, Group
+from runner.interpreter.journal import Journal, diverged, moment_entry, moment_of, place
+from runner.interpreter.nodes import Program
 from runner.interpreter.observing import Observer
-from runner.interpreter.program import Program
 from runner.interpreter.redaction import redact_error
-from runner.interpreter.requests import Branch, Fork, Now, Pause, Request, Sleep, Steps, Within
+from runner.interpreter.requests import Branch, Fork, Now, Pause, Request, Sleep, Within
 from runner.interpreter.retrying import is_transient
 from runner.interpreter.scope import Workflow
 from runner.interpreter.state import Shared
 from runner.interpreter.tasks import run_workflow
-
-
-class _Fiber:
-    """A generator that runs, what it is a branch of, and what it waits for."""
-
-    __slots__ = ("asked", "children", "closed", "group", "index", "steps")
-
-    def __init__(self, steps: Steps, group: _Group | None = None, index: int = 0) -> None:
-        self.steps = steps
-        self.group = group
-        self.index = index
-        self.asked: _Asked | None = None
-        self.children: _Group | None = None
-        self.closed = False
-
-    @property
-    def races(self) -> bool:
-        """Whether it is within a fork, where it matters what comes first: failures that end everything, too."""
-        group = self.group
-        return group is not None and (isinstance(group.request, Fork) or group.parent.races)
-
-
-class _Group:
-    """The branches that a fiber waits for; `limit` is the time they have."""
-
-    __slots__ = ("limit", "live", "outputs", "parent", "request")
-
-    def __init__(self, parent: _Fiber, request: Fork | Within) -> None:
-        self.parent = parent
-        self.request = request
-        branches = request.branches if isinstance(request, Fork) else (request.branch,)
-        self.live = {index: _Fiber(steps, self, index) for index, steps in enumerate(branches)}
-        self.outputs: list[Branch | None] = [None] * len(branches)
-        self.limit: _Asked | None = None
-
-
-class _Asked:
-    """A request that is answered from outside.
-
-    Attributes:
-        until_ms: the moment that it waits for, once fixed.
-        performed: others were told to perform it.
-    """
-
-    __slots__ = ("fiber", "group", "performed", "request", "until_ms")
-
-    def __init__(self, request: Perform | Now | Sleep | Within, fiber: _Fiber, group: _Group | None = None) -> None:
-        self.request = request
-        self.fiber = fiber
-        self.group = group
-        self.until_ms: int | None = None
-        self.performed = False
-
-    def fix(self, until_ms: int) -> None:
-        """Set the moment that it waits for."""
-        self.until_ms = until_ms
-        if isinstance(self.request, Within):
-            self.request.until_ms = until_ms
 
 
 class Run:
@@ -139,16 +80,16 @@ class Run:
         self._journal = Journal(journal)
         self._workflow = workflow
         self._chance = chance
-        self._ready: deque[tuple[_Fiber, Any, TaskFault | None]] = deque()
+        self._ready: deque[tuple[Fiber, Any, TaskFault | None]] = deque()
         self._inbox: deque[tuple[Perform, Result]] = deque()
-        self._asked: dict[str, _Asked] = {}
-        self._unfixed: deque[_Asked] = deque()
-        self._wanted: list[_Asked] = []
+        self._asked: dict[str, Asked] = {}
+        self._unfixed: deque[Asked] = deque()
+        self._wanted: list[Asked] = []
         self._unwanted: list[str] = []
         self._performing = 0
         self._ending: Completed | Faulted | None = None
         self.started = False
-        self._ready.append((_Fiber(run_workflow(program, Shared(workflow, self._journal, observer))), None, None))
+        self._ready.append((Fiber(run_workflow(program, Shared(workflow, self._journal, observer))), None, None))
 
     def start(self) -> Turn:
         """Run until something is to be done by others."""
@@ -202,9 +143,9 @@ class Run:
                 self._ask(fiber, request)
         return True
 
-    def _ask(self, fiber: _Fiber, request: Perform | Now | Sleep | Fork | Within) -> None:
+    def _ask(self, fiber: Fiber, request: Perform | Now | Sleep | Fork | Within) -> None:
         if isinstance(request, Fork | Within):
-            group = fiber.children = _Group(fiber, request)
+            group = fiber.children = Group(fiber, request)
             if isinstance(request, Within):
                 group.limit = self._expect(request, fiber, group)
                 group.limit.until_ms = request.until_ms
@@ -214,8 +155,8 @@ class Run:
             return
         fiber.asked = self._expect(request, fiber)
 
-    def _expect(self, request: Perform | Now | Sleep | Within, fiber: _Fiber, group: _Group | None = None) -> _Asked:
-        asked = _Asked(request, fiber, group)
+    def _expect(self, request: Perform | Now | Sleep | Within, fiber: Fiber, group: Group | None = None) -> Asked:
+        asked = Asked(request, fiber, group)
         if request.key in self._asked:
             raise AssertionError(f"{request.key} is asked twice")
         self._asked[request.key] = asked
@@ -225,7 +166,7 @@ class Run:
             self._unfixed.append(asked)
         return asked
 
-    def _returned(self, fiber: _Fiber, output: Any) -> None:
+    def _returned(self, fiber: Fiber, output: Any) -> None:
         fiber.closed = True
         group = fiber.group
         if group is None:
@@ -239,7 +180,7 @@ class Run:
         elif not group.live:
             self._answer(group, group.outputs)
 
-    def _failed(self, fiber: _Fiber, problem: TaskFault) -> None:
+    def _failed(self, fiber: Fiber, problem: TaskFault) -> None:
         fiber.closed = True
         group = fiber.group
         if group is None:
@@ -251,12 +192,12 @@ class Run:
             return  # others are still in the race
         self._answer(group, None, problem)
 
-    def _answer(self, group: _Group, answer: Any, problem: TaskFault | None = None) -> None:
+    def _answer(self, group: Group, answer: Any, problem: TaskFault | None = None) -> None:
         self._close(group)
         group.parent.children = None
         self._ready.append((group.parent, answer, problem))
 
-    def _close(self, group: _Group) -> None:
+    def _close(self, group: Group) -> None:
         """Cancel what still runs in a group."""
         if group.limit is not None:
             self._forget(group.limit)
@@ -269,7 +210,7 @@ class Run:
             fiber.steps.close()
         group.live.clear()
 
-    def _forget(self, asked: _Asked) -> None:
+    def _forget(self, asked: Asked) -> None:
         if self._asked.get(asked.request.key) is asked:
             del self._asked[asked.request.key]
             if asked.performed:
@@ -301,16 +242,16 @@ class Run:
         asked = self._asked.get(entry.key)
         if asked is None:
             awaited = ", ".join(list(self._asked)[:5]) or "no effect"
-            raise _diverged(entry.key, f"it has {entry.key} where the flow now comes to {awaited}")
+            raise diverged(entry.key, f"it has {entry.key} where the flow now comes to {awaited}")
         match asked.request:
             case Perform():
                 self._settle(asked, Result(entry.output, entry.error))
             case Now():
-                self._settle(asked, _moment(entry, "now"))
+                self._settle(asked, moment_of(entry, "now"))
             case _ if asked.until_ms is None:
-                asked.fix(_moment(entry, "until"))
+                asked.fix(moment_of(entry, "until"))
             case _:
-                self._be_over(asked, _moment(entry, "over"))
+                self._be_over(asked, moment_of(entry, "over"))
 
     def _look_at_clock(self) -> bool:
         """Fix the moments that are asked for, in order; whether that was an answer for somebody."""
@@ -320,15 +261,15 @@ class Run:
             request = asked.request
             if self._asked.get(request.key) is not asked or asked.until_ms is not None or isinstance(request, Perform):
                 continue
-            self._journal.check(_place(request.key))
+            self._journal.check(place(request.key))
             if isinstance(request, Now):
-                self._journal.write(_entry(request.key, "now", now))
+                self._journal.write(moment_entry(request.key, "now", now))
                 self._settle(asked, now)
                 return True
             spread = int(request.spread * self._chance()) if isinstance(request, Sleep) else 0
             until = now + request.milliseconds + spread
             asked.fix(until)
-            self._journal.write(_entry(request.key, "until", until), binding=False)
+            self._journal.write(moment_entry(request.key, "until", until), binding=False)
         return False
 
     def _let_be_over(self, turn: Turn) -> bool:
@@ -341,12 +282,12 @@ class Run:
         if now < _until(first):
             turn.wake_at_ms = first.until_ms
             return False
-        self._journal.check(_place(first.request.key))
-        self._journal.write(_entry(first.request.key, "over", now))
+        self._journal.check(place(first.request.key))
+        self._journal.write(moment_entry(first.request.key, "over", now))
         self._be_over(first, now)
         return True
 
-    def _be_over(self, asked: _Asked, now: int) -> None:
+    def _be_over(self, asked: Asked, now: int) -> None:
         group, request = asked.group, asked.request
         if group is None or not isinstance(request, Within):
             self._settle(asked, now)
@@ -354,7 +295,7 @@ class Run:
         detail = f"not done within {request.milliseconds / 1000:g} s"
         self._answer(group, None, fault(Kind.TIMEOUT, detail, instance=request.instance))
 
-    def _settle(self, asked: _Asked, answer: Any) -> None:
+    def _settle(self, asked: Asked, answer: Any) -> None:
         del self._asked[asked.request.key]
         self._performing -= asked.performed
         asked.fiber.asked = None
@@ -382,31 +323,11 @@ class Run:
         entry = self._journal.next
         try:
             if entry is not None:
-                raise _diverged(entry.key, f"the flow ended before {entry.key}")
+                raise diverged(entry.key, f"the flow ended before {entry.key}")
             self._ending = Completed(json.encode_result(output, "the workflow's output"))
         except TaskFault as problem:
             self._ending = self._faulted(problem.at("/output"))
 
 
-def _until(asked: _Asked) -> int:
+def _until(asked: Asked) -> int:
     return asked.until_ms or 0
-
-
-def _place(key: str) -> str:
-    """Return the JSON Pointer in a key."""
-    return key.partition("#")[0].partition("[")[0]
-
-
-def _entry(key: str, what: str, moment: int) -> JournalEntry:
-    return JournalEntry(key, orjson.dumps({what: moment}))
-
-
-def _moment(entry: JournalEntry, what: str) -> int:
-    try:
-        return int(orjson.loads(entry.output or b"")[what])
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-        raise _diverged(entry.key, f"{entry.key} is of another kind there") from None
-
-
-def _diverged(key: str, detail: str) -> TaskFault:
-    return fault(Kind.RUNTIME, f"the journal diverged: {detail}", instance=_place(key))

@@ -9,7 +9,7 @@ import orjson
 from flowhook import limits
 from runner.interpreter import data as json
 from runner.interpreter.errors import TaskFault
-from runner.interpreter.program import Node
+from runner.interpreter.nodes import Node
 from runner.interpreter.state import Shared
 
 

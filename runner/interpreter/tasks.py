@@ -26,8 +26,7 @@ from runner.interpreter.errors import (
     fault,
     shorten,
 )
-from runner.interpreter.observing import Observation, Observer
-from runner.interpreter.program import (
+from runner.interpreter.nodes import (
     CONTINUE,
     END,
     EXIT,
@@ -47,6 +46,7 @@ from runner.interpreter.program import (
     TryNode,
     WaitNode,
 )
+from runner.interpreter.observing import Observation, Observer
 from runner.interpreter.requests import PAUSE, Now, Pause, Request, Sleep, Steps, Within
 from runner.interpreter.retrying import Attempts, is_transient, is_true, milliseconds
 from runner.interpreter.scope import Scope

@@ -25,7 +25,7 @@ from runner.calls import Caller, place_of
 from runner.guard.record import Record
 from runner.interpreter import effects
 from runner.interpreter.errors import USED_SECRETS, Kind, TaskFault, error
-from runner.interpreter.program import Program
+from runner.interpreter.nodes import Program
 from runner.interpreter.run import Run
 from runner.interpreter.scope import Workflow
 from runner.secret_values import as_data

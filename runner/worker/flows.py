@@ -13,8 +13,9 @@ from flowhook.errors import FlowhookError
 from flowhook.v1 import flow_service_pb2, flow_service_pb2_grpc
 from flowhook.wire import status
 from runner.interpreter.errors import Kind, fault
+from runner.interpreter.nodes import Program
 from runner.interpreter.ports import Compiler
-from runner.interpreter.program import Program, compile_program
+from runner.interpreter.program import compile_program
 
 CACHE_SIZE: Final = 512
 DEADLINE: Final = 5.0

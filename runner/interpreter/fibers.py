@@ -1,0 +1,64 @@
+"""What an execution consists of while it runs: generators, what they are branches of, and what they wait for."""
+
+from __future__ import annotations
+
+from runner.interpreter.effects import Perform
+from runner.interpreter.requests import Branch, Fork, Now, Sleep, Steps, Within
+
+
+class Fiber:
+    """A generator that runs, what it is a branch of, and what it waits for."""
+
+    __slots__ = ("asked", "children", "closed", "group", "index", "steps")
+
+    def __init__(self, steps: Steps, group: Group | None = None, index: int = 0) -> None:
+        self.steps = steps
+        self.group = group
+        self.index = index
+        self.asked: Asked | None = None
+        self.children: Group | None = None
+        self.closed = False
+
+    @property
+    def races(self) -> bool:
+        """Whether it is within a fork, where it matters what comes first: failures that end everything, too."""
+        group = self.group
+        return group is not None and (isinstance(group.request, Fork) or group.parent.races)
+
+
+class Group:
+    """The branches that a fiber waits for; `limit` is the time they have."""
+
+    __slots__ = ("limit", "live", "outputs", "parent", "request")
+
+    def __init__(self, parent: Fiber, request: Fork | Within) -> None:
+        self.parent = parent
+        self.request = request
+        branches = request.branches if isinstance(request, Fork) else (request.branch,)
+        self.live = {index: Fiber(steps, self, index) for index, steps in enumerate(branches)}
+        self.outputs: list[Branch | None] = [None] * len(branches)
+        self.limit: Asked | None = None
+
+
+class Asked:
+    """A request that is answered from outside.
+
+    Attributes:
+        until_ms: the moment that it waits for, once fixed.
+        performed: others were told to perform it.
+    """
+
+    __slots__ = ("fiber", "group", "performed", "request", "until_ms")
+
+    def __init__(self, request: Perform | Now | Sleep | Within, fiber: Fiber, group: Group | None = None) -> None:
+        self.request = request
+        self.fiber = fiber
+        self.group = group
+        self.until_ms: int | None = None
+        self.performed = False
+
+    def fix(self, until_ms: int) -> None:
+        """Set the moment that it waits for."""
+        self.until_ms = until_ms
+        if isinstance(self.request, Within):
+            self.request.until_ms = until_ms

@@ -1,0 +1,265 @@
+"""What a flow document is compiled to: plain, immutable data that `program` makes and `tasks` executes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from runner.interpreter import uri_template
+from runner.interpreter.places import Place
+from runner.interpreter.ports import Duration, Template, Validator
+from runner.interpreter.retrying import Retry
+
+CONTINUE: Final = "continue"
+EXIT: Final = "exit"
+END: Final = "end"
+
+REPLY: Final = "reply"
+"""The function that answers the sender: its task hands on its input."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """One stage of data flow: transform and validate, in the order that the stage asks for; see `tasks`."""
+
+    transform: Template | None = None
+    schema: Validator | None = None
+
+
+@dataclass(slots=True)
+class Node:
+    """A task, compiled. Its subclasses are the kinds of tasks; `tasks` executes them.
+
+    Attributes:
+        pointer: JSON Pointer of the task in the document.
+        definition: the task as written, for `$task.definition`.
+        then: flow directive after the task.
+        timeout: that the task has.
+        looks_at_clock: whether an expression of the task itself reads the time.
+        plain: nothing surrounds the task itself: no condition, no transformation, no schema, no time.
+    """
+
+    name: str
+    pointer: str
+    definition: Mapping[str, Any]
+    condition: Template | None
+    input: Flow
+    output: Flow
+    export: Flow
+    then: str
+    timeout: Duration | None
+    looks_at_clock: bool
+    plain: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        nothing = Flow()
+        self.plain = (
+            self.condition is None
+            and self.timeout is None
+            and not self.looks_at_clock
+            and all(flow == nothing for flow in (self.input, self.output, self.export))
+        )
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """What the task runs."""
+        return ()
+
+    @property
+    def asks(self) -> bool:
+        """Whether the task may ask for anything from outside: an effect, the time, a wait."""
+        return self.looks_at_clock or any(node.asks for block in self.blocks for node in block.nodes)
+
+    @property
+    def waits(self) -> bool:
+        """Whether the task is written to wait."""
+        return any(node.waits for block in self.blocks for node in block.nodes)
+
+
+@dataclass(slots=True)
+class SetNode(Node):
+    """Replaces the data by what `value` evaluates to."""
+
+    value: Template
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One case of a switch; without `when` it is the default one."""
+
+    when: Template | None
+    then: str
+
+
+@dataclass(slots=True)
+class SwitchNode(Node):
+    """Chooses where to go on. `cases` in order, the default one last."""
+
+    cases: tuple[Case, ...]
+
+
+@dataclass(slots=True)
+class DoNode(Node):
+    """Runs a block in a scope of its own."""
+
+    block: Block
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """What the task runs."""
+        return (self.block,)
+
+
+@dataclass(slots=True)
+class RaiseNode(Node):
+    """Raises the error that `value` evaluates to. `kind`: its type, where that is a URI template."""
+
+    value: Template
+    kind: uri_template.Expand | None
+
+
+@dataclass(slots=True)
+class CallNode(Node):
+    """Calls a function.
+
+    Attributes:
+        arguments: `with`, evaluated as one template.
+        retry: policy for failures that are transient and that nothing catches.
+        endpoint: where the endpoint's URI is, when it is written as a literal with `{variables}`, and what fills
+            them from the input.
+        policies: where there are authentication policies; see `places.POLICIES`.
+    """
+
+    function: str
+    arguments: Template
+    retry: Retry
+    endpoint: tuple[Place, uri_template.Expand] | None
+    policies: tuple[Place, ...]
+
+    @property
+    def asks(self) -> bool:
+        """See `Node`."""
+        return True
+
+
+@dataclass(slots=True)
+class FunctionNode(Node):
+    """Runs a task of `use.functions` on what `arguments` evaluates to."""
+
+    arguments: Template
+    block: Block
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """See `Node`."""
+        return (self.block,)
+
+
+@dataclass(slots=True)
+class WaitNode(Node):
+    """Lets time pass."""
+
+    duration: Duration
+
+    @property
+    def asks(self) -> bool:
+        """See `Node`."""
+        return True
+
+    @property
+    def waits(self) -> bool:
+        """See `Node`."""
+        return True
+
+
+@dataclass(slots=True)
+class ForNode(Node):
+    """Runs a block for each item of what `items` evaluates to, for as long as `going` is true.
+
+    Attributes:
+        each: name of the variable that holds the item.
+        at: name of the variable that holds its index.
+    """
+
+    each: str
+    at: str
+    items: Template
+    going: Template | None
+    block: Block
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """See `Node`."""
+        return (self.block,)
+
+
+@dataclass(slots=True)
+class ForkNode(Node):
+    """Runs branches, blocks of one task each, concurrently; with `compete` the first to succeed wins."""
+
+    branches: tuple[Block, ...]
+    compete: bool
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """See `Node`."""
+        return self.branches
+
+
+@dataclass(frozen=True, slots=True)
+class Catch:
+    """What a `try` catches and what it does then.
+
+    Attributes:
+        filters: members of the error that have to be equal; `type` is a standard one, if it means one.
+        name: of the variable that holds the error.
+    """
+
+    filters: Mapping[str, Any]
+    name: str
+    when: Template | None
+    except_when: Template | None
+    retry: Retry | None
+    block: Block | None
+
+
+@dataclass(slots=True)
+class TryNode(Node):
+    """Runs a block and catches its errors."""
+
+    block: Block
+    catch: Catch
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """See `Node`."""
+        return (self.block,) if self.catch.block is None else (self.block, self.catch.block)
+
+    @property
+    def waits(self) -> bool:
+        """See `Node`."""
+        return self.catch.retry is not None or any(node.waits for block in self.blocks for node in block.nodes)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Tasks that run one after another; `index` finds them by name."""
+
+    nodes: tuple[Node, ...]
+    index: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A whole workflow, compiled."""
+
+    definition: Mapping[str, Any]
+    input: Flow
+    block: Block
+    output: Flow
+    secrets: tuple[str, ...]
+    """Names under `use.secrets`: what `$secrets` holds."""
+    timeout: Duration | None = None
+    input_looks_at_clock: bool = False
+    output_looks_at_clock: bool = False

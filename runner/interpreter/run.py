@@ -47,6 +47,7 @@ class Run:
 
     __slots__ = (
         "_asked",
+        "_caught_up",
         "_chance",
         "_ending",
         "_inbox",
@@ -87,6 +88,8 @@ class Run:
         self._wanted: list[Asked] = []
         self._unwanted: list[str] = []
         self._performing = 0
+        # until then no effect is asked for: the journal may have its result, or have decided the race that it loses
+        self._caught_up = False
         self._ending: Completed | Faulted | None = None
         self.started = False
         self._ready.append((Fiber(run_workflow(program, Shared(workflow, self._journal, observer))), None, None))
@@ -111,8 +114,7 @@ class Run:
                     break
                 if not self._take_in(turn):
                     break
-            # not in the middle of a replay: the journal may yet have the result of what is wanted
-            if self._ending is None and self._journal.next is None:
+            if self._ending is None and self._caught_up:
                 self._collect(turn)
         except TaskFault as problem:
             self._ending = self._faulted(problem)
@@ -227,6 +229,7 @@ class Run:
             self._journal.read()
             self._replay(entry)
             return True
+        self._caught_up = True
         while self._inbox:
             effect, result = self._inbox.popleft()
             asked = self._asked.get(effect.key)

@@ -243,3 +243,16 @@ def test_a_replay_that_pauses_asks_for_nothing_that_the_journal_has(evaluator):
         random.seed(seed)  # decides when the turns of others come
         _, world, _ = run_through(program, definition, (), seed)
         assert world.calls == {"/do/0/both/fork/branches/0/a#0": 1, "/do/0/both/fork/branches/1/b#0": 3}
+
+
+def test_a_replay_asks_for_no_effect_that_has_lost_its_race(evaluator):
+    race = fork([{"a": SAFE[0]}, {"b": SAFE[1]}], compete=True)
+    program, definition = compiled(evaluator, [{"race": race}, {"next": SAFE[0]}])
+    won = JournalEntry("/do/0/race/fork/branches/1/b#0", b'{"n": 1}')
+    workflow = Workflow("evt_1", definition, {"n": 1}, START, lambda: START, overdue=lambda: True)
+    run = Run(program, workflow, (won,))
+    turn, asked = run.start(), []
+    while turn.paused:
+        asked += turn.perform
+        turn = run.go_on()
+    assert [effect.key for effect in [*asked, *turn.perform]] == ["/do/1/next#0"]

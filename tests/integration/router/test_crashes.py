@@ -18,7 +18,7 @@ from pathlib import Path
 from support.routers import flow
 
 from flowhook.client import AsyncClient, channel
-from flowhook.errors import FlowhookError
+from flowhook.errors import FlowhookError, UnavailableError
 from flowhook.model import JournalEntry, Status
 from flowhook.wire import convert
 from runner import session
@@ -189,7 +189,10 @@ async def all_ended(client, ids):
     """Wait until all executions have ended, and return them by ID."""
     async with asyncio.timeout(60):
         while True:
-            executions = {execution.id: execution async for execution in client.executions.list()}
+            try:
+                executions = {execution.id: execution async for execution in client.executions.list()}
+            except UnavailableError:  # it was killed a moment ago, and a busy machine takes its time to start it
+                continue
             assert not ids - executions.keys(), f"lost: {ids - executions.keys()}"
             if all(execution.status.ended for execution in executions.values()):
                 return executions

@@ -15,6 +15,7 @@ from flowhook.errors import FlowhookError
 from flowhook.model import Reply
 from runner import metrics
 from runner.components.base import Component, Context, SecretReader
+from runner.components.shared import Shared
 from runner.interpreter import data
 from runner.interpreter.effects import Perform, Result
 from runner.interpreter.errors import Kind, TaskFault, error
@@ -34,6 +35,7 @@ class Caller:
     components: Mapping[str, Component]
     http: HttpClient
     settings: RunnerSettings
+    shared: Shared
 
     async def perform(self, execution_id: str, effect: Perform, secret: SecretReader) -> Result:
         """Call the function that an effect names. Never raises, but for cancellation.
@@ -82,6 +84,7 @@ class Caller:
             secret=secret,
             http=self.http.bind(idempotency_key=key, deadline=deadline, discreet=effect.discreet),
             settings=self.settings,
+            shared=self.shared,
         )
         try:
             async with asyncio.timeout_at(deadline):

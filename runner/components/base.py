@@ -12,6 +12,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from flowhook.config import RunnerSettings
+from runner.components.shared import Shared
 from runner.interpreter.errors import Kind, fault
 from runner.outbound import BoundClient
 
@@ -37,6 +38,7 @@ class Context:
         secret: `await context.secret(name)` gives the value of a secret; they change, so don't keep them.
         http: client that obeys the address policy, the deadline and the bounds on size.
         settings: of this runner, without credentials.
+        shared: `context.shared.get(Kind)` gives what all calls of the process share; see `Kept`.
     """
 
     idempotency_key: str
@@ -45,6 +47,7 @@ class Context:
     secret: SecretReader
     http: BoundClient
     settings: RunnerSettings
+    shared: Shared
 
 
 class _Keywords(BaseModel):

@@ -17,6 +17,7 @@ from aiohttp import web
 from flowhook import limits, logs
 from flowhook.config import RunnerSettings
 from runner.components.base import Component, Context
+from runner.components.shared import Shared
 from runner.interpreter import data
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.outbound import HttpClient
@@ -54,7 +55,10 @@ async def context(
             raise fault(Kind.AUTHORIZATION, f"the secret {name} is not set")
         return values[name]
 
-    async with HttpClient(allow_private_addresses=settings.allow_private_addresses) as http:
+    async with (
+        HttpClient(allow_private_addresses=settings.allow_private_addresses) as http,
+        Shared(settings) as shared,
+    ):
         yield Context(
             idempotency_key=idempotency_key,
             deadline=deadline,
@@ -62,6 +66,7 @@ async def context(
             secret=secret,
             http=http.bind(idempotency_key=idempotency_key, deadline=deadline),
             settings=settings,
+            shared=shared,
         )
 
 

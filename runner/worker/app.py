@@ -16,6 +16,7 @@ from flowhook.process import Lifecycle, Reporter
 from runner import control, metrics, session
 from runner.calls import Caller
 from runner.components.registry import components
+from runner.components.shared import Shared
 from runner.evaluator import Evaluator
 from runner.guard.record import Record
 from runner.outbound import HttpClient
@@ -86,6 +87,7 @@ async def _serve(order: control.Begin, pipe: control.Pipe, record: Record) -> No
     async with (
         open_channel(settings.model_copy(update={"token": SecretStr(order.token)}), "runner") as channel,
         HttpClient(allow_private_addresses=settings.allow_private_addresses) as http,
+        Shared(settings) as shared,
         asyncio.TaskGroup() as tasks,
     ):
         attachment = Attachment(channel, link, loop.time)
@@ -94,7 +96,7 @@ async def _serve(order: control.Begin, pipe: control.Pipe, record: Record) -> No
             link=link,
             flows=Flows(channel, Evaluator(record)),
             secrets=Secrets(channel, loop.time),
-            caller=Caller(components(), http, settings),
+            caller=Caller(components(), http, settings, shared),
             record=record,
             tasks=tasks,
             announce=attachment.announce,

@@ -13,6 +13,7 @@ from flowhook.wire import convert
 from runner import control
 from runner.calls import Caller
 from runner.components.registry import components
+from runner.components.shared import Shared
 from runner.evaluator import Evaluator
 from runner.guard.record import Record
 from runner.interpreter import effects
@@ -47,8 +48,11 @@ async def execute(order: control.Execute, record: Record, pipe: control.Pipe) ->
     )
     report = (lambda entry: pipe.send(control.Traced(entry))) if order.trace else None
     run = Run(program, workflow, observer=Tracer(report, order.until) if report or order.until else None)
-    async with HttpClient(allow_private_addresses=order.settings.allow_private_addresses) as http:
-        caller = Caller(components(), http, order.settings)
+    async with (
+        HttpClient(allow_private_addresses=order.settings.allow_private_addresses) as http,
+        Shared(order.settings) as shared,
+    ):
+        caller = Caller(components(), http, order.settings, shared)
 
         async def perform(effect: effects.Perform) -> effects.Result:
             result = await caller.perform(event.id, effect, secret)

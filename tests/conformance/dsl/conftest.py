@@ -14,6 +14,7 @@ from flowhook.config import RunnerSettings
 from flowhook.document import parse
 from runner.calls import Caller
 from runner.components.registry import component_names, components
+from runner.components.shared import Shared
 from runner.evaluator import Evaluator
 from runner.interpreter.effects import Completed, Faulted
 from runner.interpreter.errors import ERROR_TYPE_BASE
@@ -53,8 +54,9 @@ class Ended:
 async def run():
     """Run a document to its end: `await run(text, input, secrets=…)`; the head may be left out."""
     evaluator = Evaluator()
-    async with HttpClient(allow_private_addresses=True) as http:
-        caller = Caller(components(), http, RunnerSettings(http_timeout=5.0))
+    settings = RunnerSettings(http_timeout=5.0)
+    async with HttpClient(allow_private_addresses=True) as http, Shared(settings) as shared:
+        caller = Caller(components(), http, settings, shared)
 
         async def no_secret(name):
             raise AssertionError(name)

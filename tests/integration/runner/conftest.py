@@ -31,6 +31,7 @@ from flowhook.wire import convert
 from runner import app
 from runner.calls import Caller
 from runner.components.registry import components
+from runner.components.shared import Shared
 from runner.interpreter.effects import Perform
 from runner.interpreter.errors import Kind, fault
 from runner.outbound import HttpClient
@@ -311,9 +312,9 @@ def perform():
             return secrets[name]
 
         wanted = Perform("/do/0/ask#0", function, arguments, "/do/0/ask", **(effect or {}))
-        async with HttpClient(allow_private_addresses=allow) as http:
+        async with HttpClient(allow_private_addresses=allow) as http, Shared(settings) as shared:
             everything = {**components(), **{item.name: item for item in extra}}
-            return await Caller(everything, http, settings).perform("evt_1", wanted, secret)
+            return await Caller(everything, http, settings, shared).perform("evt_1", wanted, secret)
 
     return run
 

@@ -119,3 +119,23 @@ async def test_the_context_alone_can_be_had():
         assert await offered.secret("token") == b"t0ps3cret-token"
         assert offered.idempotency_key == "k"
         assert 0 < offered.deadline - asyncio.get_running_loop().time() <= 5
+
+
+class Pool:
+    """Notes what becomes of it."""
+
+    def __init__(self, settings):
+        self.settings = settings
+        self.closed = False
+
+    async def close(self):
+        self.closed = True
+
+
+async def test_what_calls_share_is_made_once_with_the_settings_and_closed_at_the_end():
+    settings = RunnerSettings(http_timeout=3.0)
+    async with context(settings=settings) as offered:
+        pool = offered.shared.get(Pool)
+        assert offered.shared.get(Pool) is pool
+        assert (pool.settings, pool.closed) == (settings, False)
+    assert pool.closed

@@ -14,6 +14,7 @@ from support.calls import kind
 from flowhook.config import RunnerSettings
 from runner.calls import Caller
 from runner.components.registry import components
+from runner.components.shared import Shared
 from runner.interpreter.effects import Perform
 from runner.outbound import HttpClient
 
@@ -71,7 +72,8 @@ async def test_a_kept_connection_that_the_server_closed_is_replaced_once_and_a_n
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
     async with HttpClient(allow_private_addresses=True) as http, server:
-        caller = Caller(components(), http, RunnerSettings(http_timeout=2.0))
+        settings = RunnerSettings(http_timeout=2.0)
+        caller = Caller(components(), http, settings, Shared(settings))
         for number in range(2 if answers else 1):
             effect = Perform(f"/do/0/ask#{number}", "http", {"method": "post", "endpoint": endpoint}, "/do/0/ask")
             result = await caller.perform("evt_1", effect, None)

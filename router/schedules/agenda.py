@@ -1,0 +1,189 @@
+"""All flows that are started by time, and which of them are due.
+
+A flow is due at one time at most. Whoever starts it says so, and then it is due again. What has to be kept of that
+over a restart is told by `unsaved`: a flow that was started and of which that is not on record is due at the same time
+again, so that an ID made of flow and time starts it once.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from router.schedules.timetable import After, Timetable
+from router.storage.interface import Scheduled
+
+SET_BACK_MS: Final = 1000
+"""A clock that goes back by less is merely adjusted."""
+
+MIN_STALE: Final = 1024
+"""Entries of the heap that may be out of date before it is made anew; beyond it as many as there are good ones."""
+
+
+class Run(NamedTuple):
+    """A flow that is due, and since when."""
+
+    flow_id: str
+    due_ms: int
+
+
+@dataclass(slots=True)
+class _Entry:
+    timetable: Timetable
+    due_ms: int | None
+    """None: not before the end of the run that was due at `last_ms`."""
+    last_ms: int
+
+
+class Agenda:
+    """See the module. Methods take logarithmic time, and `look` linear after the clock was set back."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, _Entry] = {}
+        self._heap: list[tuple[int, str]] = []
+        self._unsaved: dict[str, Scheduled] = {}
+        self._looked_ms = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    # --- flows ------------------------------------------------------------------------------------------------------
+
+    def put(self, flow_id: str, timetable: Timetable, since_ms: int) -> None:
+        """Start a flow by a timetable from now on; nothing changes when it is the one that the flow has.
+
+        Args:
+            flow_id: the flow.
+            timetable: its schedule.
+            since_ms: since when it has this one.
+        """
+        entry = self._entries.get(flow_id)
+        if entry is None:
+            self._set(flow_id, _Entry(timetable, timetable.first(since_ms), 0))
+        elif entry.timetable != timetable:
+            entry.timetable = timetable
+            if entry.due_ms is not None or not isinstance(timetable, After):
+                entry.due_ms = timetable.first(since_ms)
+            self._set(flow_id, entry)
+
+    def recover(self, timetable: Timetable, stored: Scheduled, *, since_ms: int, now_ms: int) -> bool:
+        """Take in a flow of which something was stored; tell whether a run may be under way (see `ended`).
+
+        Args:
+            timetable: its schedule.
+            stored: what was.
+            since_ms: since when it has this schedule.
+            now_ms: the present.
+        """
+        flow_id, due_ms, last_ms = stored
+        under_way = due_ms is None and last_ms > 0 and isinstance(timetable, After)
+        if due_ms is not None:
+            due_ms = timetable.corrected(due_ms, now_ms)
+        elif not under_way:
+            due_ms = timetable.first(since_ms)
+        self._set(flow_id, _Entry(timetable, due_ms, last_ms))
+        if (due_ms, last_ms) == stored[1:]:
+            del self._unsaved[flow_id]
+        return under_way
+
+    def remove(self, flow_id: str) -> None:
+        """Start a flow by time no more."""
+        entry = self._entries.pop(flow_id, None)
+        if entry is not None:
+            self.forget(flow_id)
+
+    def forget(self, flow_id: str) -> None:
+        """Have it stored that a flow, which is not here, is not started by time."""
+        self._unsaved[flow_id] = Scheduled(flow_id, None)
+
+    # --- time -------------------------------------------------------------------------------------------------------
+
+    def look(self, now_ms: int) -> None:
+        """Take note of the present: after the clock was set back flows may be due earlier than they were to be."""
+        if now_ms < self._looked_ms - SET_BACK_MS:
+            for flow_id, entry in self._entries.items():
+                corrected = None if entry.due_ms is None else entry.timetable.corrected(entry.due_ms, now_ms)
+                if corrected != entry.due_ms:
+                    entry.due_ms = corrected
+                    self._set(flow_id, entry)
+        self._looked_ms = now_ms
+
+    def next(self) -> int | None:
+        """Return when the first flow is due, or None."""
+        heap = self._heap
+        while heap:
+            if self._is_due(Run(heap[0][1], heap[0][0])):
+                return heap[0][0]
+            heapq.heappop(heap)
+        return None
+
+    def due(self, now_ms: int, limit: int) -> list[Run]:
+        """Take out flows that are due by now, at most `limit`, earliest first.
+
+        Of each it is then said that it was `started`, or `left_out`, or that it is to be tried `again`.
+        """
+        runs: list[Run] = []
+        while len(runs) < limit:
+            earliest = self.next()
+            if earliest is None or earliest > now_ms:
+                break
+            due_ms, flow_id = heapq.heappop(self._heap)
+            runs.append(Run(flow_id, due_ms))
+        return runs
+
+    def again(self, run: Run) -> None:
+        """Have a flow due that could not be started, unless it is due at another time by now."""
+        if self._is_due(run):
+            heapq.heappush(self._heap, (run.due_ms, run.flow_id))
+
+    def started(self, run: Run, at_ms: int) -> bool:
+        """Note that a flow was started; tell whether it matters when that run ends.
+
+        Args:
+            run: what was due.
+            at_ms: when: now, or earlier and then not put on record. What was missed up to then is made up by it.
+        """
+        if not self._is_due(run):
+            return False
+        entry = self._entries[run.flow_id]
+        waits = isinstance(entry.timetable, After)
+        entry.due_ms = None if waits else entry.timetable.following(run.due_ms, at_ms)
+        entry.last_ms = run.due_ms
+        self._set(run.flow_id, entry)
+        return waits
+
+    def left_out(self, run: Run, now_ms: int) -> None:
+        """Have a flow that was due not run before its next time."""
+        if self._is_due(run):
+            entry = self._entries[run.flow_id]
+            entry.due_ms = entry.timetable.following(run.due_ms, now_ms)
+            self._set(run.flow_id, entry)
+
+    def ended(self, run: Run, at_ms: int) -> None:
+        """Note the end of a run; it matters while the flow waits for it."""
+        entry = self._entries.get(run.flow_id)
+        if entry is not None and entry.due_ms is None and entry.last_ms == run.due_ms:
+            entry.due_ms = entry.timetable.first(at_ms)
+            self._set(run.flow_id, entry)
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def unsaved(self) -> list[Scheduled]:
+        """Return what is to be stored since it was asked last."""
+        unsaved = list(self._unsaved.values())
+        self._unsaved.clear()
+        return unsaved
+
+    def _is_due(self, run: Run) -> bool:
+        entry = self._entries.get(run.flow_id)
+        return entry is not None and entry.due_ms == run.due_ms
+
+    def _set(self, flow_id: str, entry: _Entry) -> None:
+        self._entries[flow_id] = entry
+        self._unsaved[flow_id] = Scheduled(flow_id, entry.due_ms, entry.last_ms)
+        if entry.due_ms is not None:
+            heapq.heappush(self._heap, (entry.due_ms, flow_id))
+        if len(self._heap) > MIN_STALE + 2 * len(self._entries):
+            self._heap = [(each.due_ms, key) for key, each in self._entries.items() if each.due_ms is not None]
+            heapq.heapify(self._heap)

@@ -90,6 +90,7 @@ def _visible(value: str) -> str:
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 """A header field's name as its author spelled it; compare it in lower case."""
 
+PublicKeyText = Annotated[str, Field(min_length=32, max_length=8192)]
 SecretName = Annotated[str, Field(pattern=rf"^[A-Za-z0-9._-]{{1,{limits.MAX_SECRET_NAME_LENGTH}}}$")]
 Duration = Annotated[float, BeforeValidator(duration), json_types.DURATION]
 
@@ -98,11 +99,30 @@ _ONE_WAY_TO_NAME_SECRETS: Final[JsonValue] = [{"required": ["secret"]}, {"requir
 
 
 class AuthKind(Model):
-    """What every kind of credential has: the secrets that it may match, newest first while rotating."""
-
-    model_config = ConfigDict(json_schema_extra={"oneOf": _ONE_WAY_TO_NAME_SECRETS})
+    """What every kind of credential has."""
 
     kind: ClassVar[str]
+
+    @property
+    def secret_names(self) -> tuple[str, ...]:
+        """Names of the secrets that it may match, in the order they are tried."""
+        return ()
+
+    @property
+    def public_values(self) -> tuple[tuple[str, bytes], ...]:
+        """Public keys that stand in the flow file, and what each is called."""
+        return ()
+
+    @property
+    def names_deliveries(self) -> bool:
+        """Whether its senders give each delivery an ID, so that repeated ones are recognised without a key."""
+        return False
+
+
+class SecretAuth(AuthKind):
+    """A kind that has secrets, newest first while rotating."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": _ONE_WAY_TO_NAME_SECRETS})
 
     secret: SecretName | None = None
     secrets: tuple[SecretName, ...] | None = None
@@ -117,16 +137,11 @@ class AuthKind(Model):
 
     @property
     def secret_names(self) -> tuple[str, ...]:
-        """Names of the secrets, in the order they are tried; at least one."""
+        """See `AuthKind`; at least one."""
         return self.secrets or (self.secret or "",)
 
-    @property
-    def names_deliveries(self) -> bool:
-        """Whether its senders give each delivery an ID, so that repeated ones are recognised without a key."""
-        return False
 
-
-class BasicAuth(AuthKind):
+class BasicAuth(SecretAuth):
     """A user name and a password. Source: RFC 7617."""
 
     kind: ClassVar[str] = "basic"
@@ -140,7 +155,7 @@ class BasicAuth(AuthKind):
         return self
 
 
-class ApiKeyAuth(AuthKind):
+class ApiKeyAuth(SecretAuth):
     """A key in a header or in the query string."""
 
     model_config = ConfigDict(
@@ -164,42 +179,95 @@ class ApiKeyAuth(AuthKind):
         return self
 
 
-class TimestampSource(Model):
+FieldPath = Annotated[str, Field(pattern=r"^[^.{}\s]{1,128}(\.[^.{}\s]{1,128}){0,7}$")]
+"""Names joined by dots, into a JSON body."""
+
+PairName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
+
+
+class _Place(Model):
+    """Where a value stands: exactly one of these.
+
+    Attributes:
+        header: name of a header.
+        field: of the JSON body.
+        pair: key beside the signature, where `layout` is `pairs`.
+    """
+
+    header: HeaderName | None = None
+    field: FieldPath | None = None
+    pair: PairName | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if sum(value is not None for value in (self.header, self.field, self.pair)) != 1:
+            raise refused("needs one of `header: NAME`, `field: PATH` and `pair: KEY`")
+        return self
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Its kind, and its name."""
+        for kind in ("header", "field"):
+            if (name := getattr(self, kind)) is not None:
+                return kind, name
+        return "pair", self.pair or ""
+
+
+class TimestampSource(_Place):
     """Where a sender says when it signed.
 
     Attributes:
-        header: name of the header.
         unit: seconds or milliseconds since 1970, or a date and time as in RFC 3339.
         tolerance: how far it may be from our clock, either way, in seconds; in (0, 7 days].
     """
 
-    header: HeaderName
     unit: Literal["s", "ms", "rfc3339"] = "s"
     tolerance: Annotated[Duration, Field(le=MAX_TOLERANCE_SECONDS)] = 300.0
 
 
 class IdSource(Model):
-    """Where a sender names the delivery."""
+    """Where a sender names the delivery: in a header, or in a field of the JSON body."""
 
-    header: HeaderName = "webhook-id"
+    header: HeaderName | None = None
+    field: FieldPath | None = None
+
+    @model_validator(mode="after")
+    def _at_most_one(self) -> Self:
+        if self.header is not None and self.field is not None:
+            raise refused("needs `header: NAME` or `field: PATH`, and not both")
+        return self
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Its kind, and its name; `webhook-id`, as Standard Webhooks has it, when nothing is said."""
+        return ("field", self.field) if self.field is not None else ("header", self.header or "webhook-id")
 
 
-class HmacAuth(AuthKind):
-    """A signature by HMAC, spelled out.
+_PLACES: Final = ("header", "numbered_header", "query", "field")
+
+
+class SpelledOut(AuthKind):
+    """A signature that is spelled out: where it stands, how it is written, what it covers.
 
     Attributes:
         header: where the signature stands.
-        prefix: what precedes it there, exactly.
+        numbered_header: what precedes the number in the names of headers with signatures, any of which may match.
+        query: name of the query parameter where the signature stands.
+        field: of the JSON body where the signature stands.
+        layout: of that place: one signature, several separated by spaces or commas, or comma-separated pairs
+            `key=value`.
+        prefix: what precedes a signature there, exactly; with `pairs`, the key that it stands under.
         encoding: of the signature; hex in either case, base64 with or without padding.
-        content: what is signed; see `parse_content`. `{timestamp}` and `{id}` are the headers' values as sent.
-        id: the header that names the delivery, for `{id}` and to recognise repeated deliveries. `{id}` without it
-            reads `webhook-id`, the name that Standard Webhooks gave it.
+        content: what is signed; see `parse_content`. `{timestamp}` and `{id}` are the values as sent.
+        id: what names the delivery, for `{id}` and to recognise repeated deliveries. `{id}` without it reads
+            `webhook-id`, the name that Standard Webhooks gave it.
     """
 
-    kind: ClassVar[str] = "hmac"
-
-    algorithm: Literal["sha1", "sha256", "sha384", "sha512"] = "sha256"
-    header: HeaderName
+    header: HeaderName | None = None
+    numbered_header: HeaderName | None = None
+    query: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    field: FieldPath | None = None
+    layout: Literal["whole", "spaces", "commas", "pairs"] = "whole"
     prefix: Annotated[str, Field(max_length=64), AfterValidator(_visible)] = ""
     encoding: Literal["hex", "base64", "base64url"] = "hex"
     content: Annotated[str, Field(max_length=1024)] = "{body}"
@@ -208,27 +276,35 @@ class HmacAuth(AuthKind):
 
     @model_validator(mode="after")
     def _content_is_sound(self) -> Self:
-        try:
-            parts = self.parts
-        except ValueError as error:
-            raise refused_at([(("content",), str(error))]) from None
-        problems: list[tuple[tuple[int | str, ...], str]] = []
-        sources = {part.source for part in parts}
-        if "timestamp" in sources and self.timestamp is None:
-            problems.append((("content",), "{timestamp} needs `timestamp: {header: NAME}` beside it"))
-        if ContentPart("header", self.header.lower()) in parts:
-            problems.append((("content",), "a signature can't cover the header that carries it"))
-        if not sources & {"body", "url"}:
-            problems.append((("content",), "must cover {body}, or {url} for methods without a body"))
-        if self.timestamp is not None:
-            signed = "timestamp" in sources or ContentPart("header", self.timestamp.header.lower()) in parts
-            if not signed:
-                problems.append(
-                    (("timestamp",), "is not covered by `content`, so anyone could renew it: add {timestamp} there")
-                )
+        problems = list(self._problems())
         if problems:
             raise refused_at(problems)
         return self
+
+    def _problems(self) -> Iterable[tuple[tuple[int | str, ...], str]]:
+        if sum(getattr(self, place) is not None for place in _PLACES) != 1:
+            yield (), f"needs one of {', '.join(_PLACES)}: where the signature stands"
+        try:
+            parts = self.parts
+        except ValueError as error:
+            yield ("content",), str(error)
+            return
+        sources = {part.source for part in parts}
+        if "timestamp" in sources and self.timestamp is None:
+            yield ("content",), "{timestamp} needs `timestamp: {header: NAME}` beside it"
+        if self.header is not None and ContentPart("header", self.header.lower()) in parts:
+            yield ("content",), "a signature can't cover the header that carries it"
+        if not sources & {"body", "body_crc32", "form", "url", "decoded_url", "field"}:
+            yield ("content",), "must cover {body}, or {url} for methods without a body"
+        if self.layout == "pairs" and not self.prefix:
+            yield ("prefix",), "`layout: pairs` needs the key that signatures stand under"
+        if self.timestamp is not None:
+            kind, name = self.timestamp.place
+            if kind == "pair" and self.layout != "pairs":
+                yield ("timestamp", "pair"), "needs `layout: pairs`"
+            covered = "timestamp" in sources or ContentPart(kind, name.lower() if kind == "header" else name) in parts
+            if not covered and not (kind == "field" and "body" in sources):
+                yield ("timestamp",), "is not covered by `content`, so anyone could renew it: add {timestamp} there"
 
     @property
     def parts(self) -> tuple[ContentPart, ...]:
@@ -237,23 +313,77 @@ class HmacAuth(AuthKind):
 
     @property
     def covers_body(self) -> bool:
-        """Whether the body is signed; a request that has a body is refused otherwise."""
+        """Whether the whole body is signed; a request that has a body is refused when nothing of it is."""
         return ContentPart("body") in self.parts
 
     @property
-    def id_header(self) -> str | None:
-        """Lower-case name of the header that names the delivery, or None."""
+    def place(self) -> tuple[str, str]:
+        """Kind and name of where the signature stands."""
+        kind = next(place for place in _PLACES if getattr(self, place) is not None)
+        return ("numbered" if kind == "numbered_header" else kind), getattr(self, kind)
+
+    @property
+    def id_place(self) -> tuple[str, str] | None:
+        """Kind and name of what names the delivery, or None."""
         if self.id is not None:
-            return self.id.header.lower()
-        return IdSource().header if ContentPart("id") in self.parts else None
+            return self.id.place
+        return IdSource().place if ContentPart("id") in self.parts else None
 
     @property
     def names_deliveries(self) -> bool:
-        """Whether there is a header for it."""
-        return self.id_header is not None
+        """Whether there is a place for it."""
+        return self.id_place is not None
 
 
-class ProviderAuth(AuthKind):
+class KeyReading(Model):
+    """How the key is made of the secret: the text after `prefix`, if it has that, read as `encoding` says."""
+
+    encoding: Literal["utf8", "hex", "base64"] = "utf8"
+    prefix: Annotated[str, Field(max_length=64), AfterValidator(_visible)] = ""
+
+
+class HmacAuth(SpelledOut, SecretAuth):
+    """A signature by HMAC, spelled out; see `SpelledOut`."""
+
+    kind: ClassVar[str] = "hmac"
+
+    algorithm: Literal["sha1", "sha256", "sha384", "sha512"] = "sha256"
+    key: KeyReading = KeyReading()
+
+
+class PublicKeyAuth(SpelledOut):
+    """A signature by a private key, spelled out; see `SpelledOut`.
+
+    Attributes:
+        algorithm: `rsa` is PKCS #1 v1.5; with both `ecdsa` and `rsa` the hash is `hash`.
+        key: public key: PEM, or its DER (SubjectPublicKeyInfo) in base64 or hex; of Ed25519 also the bare 32 bytes.
+        keys: several of them, while rotating.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["key"]}, {"required": ["keys"]}]})
+
+    kind: ClassVar[str] = "public_key"
+
+    algorithm: Literal["ed25519", "ecdsa", "rsa"]
+    hash: Literal["sha1", "sha256", "sha384", "sha512"] = "sha256"
+    key: PublicKeyText | None = None
+    keys: Annotated[tuple[PublicKeyText, ...], Field(min_length=1, max_length=MAX_SECRETS_PER_KIND)] | None = None
+
+    @model_validator(mode="after")
+    def _one_way_to_give_keys(self) -> Self:
+        if (self.key is None) == (self.keys is None):
+            raise refused("needs `key: PUBLIC KEY`, or `keys: [PUBLIC KEY, …]` while rotating, and not both")
+        return self
+
+    @property
+    def public_values(self) -> tuple[tuple[str, bytes], ...]:
+        """See `AuthKind`."""
+        if self.key is not None:
+            return (("key", self.key.encode()),)
+        return tuple((f"keys[{index}]", key.encode()) for index, key in enumerate(self.keys or ()))
+
+
+class ProviderAuth(SecretAuth):
     """A provider by its name. How each one signs stands in `flowhook.signatures.providers`."""
 
     @property
@@ -296,6 +426,7 @@ _CLASSES: Final[tuple[type[AuthKind], ...]] = (
     BasicAuth,
     ApiKeyAuth,
     HmacAuth,
+    PublicKeyAuth,
     GithubAuth,
     StripeAuth,
     SlackAuth,

@@ -15,15 +15,28 @@ class ContentPart(NamedTuple):
     """A piece of signed content.
 
     Attributes:
-        source: `text`, `body`, `timestamp`, `id`, `method`, `url`, `path` or `header`.
-        value: the text, or the lower-case name of the header; else empty.
+        source: `text`, one of `SOURCES`, `header`, `field` (of the JSON body), or `setting` (of the kind of `auth`).
+        value: the text, the lower-case name of the header, the dotted path of the field, or the name of the setting;
+            else empty.
     """
 
     source: str
     value: str = ""
 
+    @property
+    def is_of_body(self) -> bool:
+        """Whether it is made of the body."""
+        return self.source in OF_BODY
 
-_SOURCES: Final = ("body", "timestamp", "id", "method", "url", "path")
+
+SOURCES: Final = ("body", "body_crc32", "form", "timestamp", "id", "method", "url", "decoded_url", "path")
+"""Placeholders that stand alone: the body's bytes; its CRC-32 in decimal; the names and values of a form, sorted by
+name and joined without anything between; time and ID as sent; the request's method, its URL, as sent or
+percent-decoded except for `%3F`, and its path."""
+
+OF_BODY: Final = frozenset({"body", "body_crc32", "form", "field"})
+
+_FIELD: Final = re.compile(r"[^.{}\s]+(\.[^.{}\s]+)*")
 
 
 def parse_content(template: str) -> tuple[ContentPart, ...]:
@@ -55,12 +68,16 @@ def parse_content(template: str) -> tuple[ContentPart, ...]:
 
 
 def _content_part(name: str) -> ContentPart:
-    if name in _SOURCES:
+    if name in SOURCES:
         return ContentPart(name)
-    source, colon, header = name.partition(":")
+    source, colon, value = name.partition(":")
     if source == "header" and colon:
-        if not TOKEN.fullmatch(header):
-            raise ValueError(f"{header!r} is no header name")
-        return ContentPart("header", header.lower())
-    known = ", ".join(f"{{{source}}}" for source in _SOURCES)
-    raise ValueError(f"{{{name}}} is unknown; there are {known} and {{header:NAME}}")
+        if not TOKEN.fullmatch(value):
+            raise ValueError(f"{value!r} is no header name")
+        return ContentPart("header", value.lower())
+    if source == "field" and colon:
+        if not _FIELD.fullmatch(value):
+            raise ValueError(f"{value!r} is no path of names joined by dots")
+        return ContentPart("field", value)
+    known = ", ".join(f"{{{source}}}" for source in SOURCES)
+    raise ValueError(f"{{{name}}} is unknown; there are {known}, {{header:NAME}} and {{field:PATH}}")

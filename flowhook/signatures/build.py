@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
-from flowhook.document.auth import ApiKeyAuth, AuthKind, BasicAuth, HmacAuth
+from flowhook.document.auth import ApiKeyAuth, AuthKind, BasicAuth, HmacAuth, PublicKeyAuth
 from flowhook.signatures.anyone import AnyoneVerifier
 from flowhook.signatures.api_key import ApiKeyVerifier, key_header, keyed_url
 from flowhook.signatures.basic import BasicVerifier, authorization
-from flowhook.signatures.hmac_signature import HmacVerifier, sign_request
 from flowhook.signatures.providers import PROVIDERS
 from flowhook.signatures.scheme import Scheme, spelled_out
+from flowhook.signatures.signing import sign_request
 from flowhook.signatures.types import RequestView, Verifier
+from flowhook.signatures.verification import SignatureVerifier
 
 
 def build_verifiers(auth: Sequence[AuthKind], secrets: Mapping[str, bytes]) -> list[Verifier]:
@@ -34,11 +35,11 @@ def _build(kind: AuthKind, secrets: Mapping[str, bytes]) -> Verifier:
         return BasicVerifier(kind, secrets)
     if isinstance(kind, ApiKeyAuth):
         return ApiKeyVerifier(kind, secrets)
-    return HmacVerifier(_scheme_of(kind), kind, secrets)
+    return SignatureVerifier(_scheme_of(kind), kind, secrets)
 
 
 def _scheme_of(kind: AuthKind) -> Scheme:
-    return spelled_out(kind) if isinstance(kind, HmacAuth) else PROVIDERS[kind.kind]
+    return spelled_out(kind) if isinstance(kind, HmacAuth | PublicKeyAuth) else PROVIDERS[kind.kind]
 
 
 def sign(

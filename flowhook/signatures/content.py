@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+from urllib.parse import parse_qsl, unquote_to_bytes
 
 from flowhook.document.signed_content import ContentPart
 from flowhook.signatures.headers import single_header
+from flowhook.signatures.located import json_field
 from flowhook.signatures.types import RequestView, SignatureError
+
+MAX_FIELDS: Final = 1000
+"""Fields of a form that is signed by name and value."""
 
 Chunks = Sequence[bytes]
 ContentReader = Callable[[RequestView, bytes, bytes], Chunks]
 """From a request, the timestamp and the ID as sent to the signed content in pieces."""
+
+PieceReader = Callable[[RequestView, bytes, bytes], bytes]
+"""The same for one piece."""
 
 
 def compile_content(parts: Sequence[ContentPart]) -> ContentReader:
@@ -24,31 +35,36 @@ def compile_content(parts: Sequence[ContentPart]) -> ContentReader:
     return lambda request, timestamp, message_id: [read(request, timestamp, message_id) for read in readers]
 
 
-def _compile_part(part: ContentPart) -> Callable[[RequestView, bytes, bytes], bytes]:
+def _compile_part(part: ContentPart) -> PieceReader:
+    """Return a function that reads one piece."""
+    name = part.value
     match part.source:
         case "text":
-            text = part.value.encode()
+            text = name.encode()
             return lambda _request, _timestamp, _id: text
-        case "body":
-            return lambda request, _timestamp, _id: request.body
-        case "timestamp":
-            return lambda _request, timestamp, _id: timestamp
-        case "id":
-            return lambda _request, _timestamp, message_id: message_id
-        case "method":
-            return lambda request, _timestamp, _id: _encode(request.method)
-        case "url":
-            return lambda request, _timestamp, _id: _encode(request.url)
-        case "path":
-            return lambda request, _timestamp, _id: _encode(request.path)
         case "header":
-            name = part.value
             return lambda request, _timestamp, _id: _header(request, name)
-    raise AssertionError(part.source)
+        case "field":
+            return lambda request, _timestamp, _id: json_field(request.body, name) or b""
+    return _READERS[part.source]
 
 
 def _encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")  # whatever the request line held, this does not raise
+
+
+def _decoded(url: str) -> bytes:
+    """Return a URL percent-decoded, but for the question marks in it."""
+    return b"%3F".join(unquote_to_bytes(part) for part in re.split(rb"%3[Ff]", _encode(url)))
+
+
+def _form(body: bytes) -> bytes:
+    """Return the names and values of a form, sorted by name, repeated ones by value, each pair once."""
+    try:
+        fields = parse_qsl(body, keep_blank_values=True, max_num_fields=MAX_FIELDS)
+    except ValueError:
+        raise SignatureError("the body is no form, or has too many fields", reason="SIGNATURE_MALFORMED") from None
+    return b"".join(name + value for name, value in sorted(set(fields)))
 
 
 def _header(request: RequestView, name: str) -> bytes:
@@ -56,3 +72,16 @@ def _header(request: RequestView, name: str) -> bytes:
     if value is None:
         raise SignatureError(f"header {name}, which is signed, is missing", reason="SIGNATURE_MALFORMED")
     return value
+
+
+_READERS: Final[Mapping[str, PieceReader]] = {
+    "body": lambda request, _timestamp, _id: request.body,
+    "body_crc32": lambda request, _timestamp, _id: str(zlib.crc32(request.body)).encode(),
+    "decoded_url": lambda request, _timestamp, _id: _decoded(request.url),
+    "form": lambda request, _timestamp, _id: _form(request.body),
+    "id": lambda _request, _timestamp, message_id: message_id,
+    "method": lambda request, _timestamp, _id: _encode(request.method),
+    "path": lambda request, _timestamp, _id: _encode(request.path),
+    "timestamp": lambda _request, timestamp, _id: timestamp,
+    "url": lambda request, _timestamp, _id: _encode(request.url),
+}

@@ -9,7 +9,7 @@ from typing import Final, Generic, TypeVar
 
 from flowhook.document.auth import AuthKind
 from flowhook.errors import InvalidError
-from flowhook.signatures.scheme import KeyFormat
+from flowhook.signatures.scheme import KeyFormat, Scheme
 from flowhook.signatures.types import SignatureError
 
 T = TypeVar("T")
@@ -17,24 +17,41 @@ T = TypeVar("T")
 _PREFIX: Final = b"whsec_"
 
 
-def make_key(secret: bytes, form: KeyFormat) -> bytes:
-    """Return the HMAC key that a secret stands for; never empty.
+def make_key(secret: bytes, scheme: Scheme) -> bytes:
+    """Return the key that a secret stands for; never empty.
 
     Raises:
         ValueError: it can't be read as one; the text holds nothing of it.
     """
-    if form is KeyFormat.RAW:
-        return secret
-    text = secret.removeprefix(_PREFIX).rstrip(b"=")
+    text = secret.removeprefix(scheme.key_prefix.encode())
+    match scheme.key:
+        case KeyFormat.RAW:
+            return text or secret
+        case KeyFormat.HEX:
+            return _decoded(binascii.unhexlify, text, "is not hex")
+        case KeyFormat.BASE64:
+            return _decoded(_unbase64, text, "is not base64")
     try:
-        key = binascii.a2b_base64(text + b"=" * (-len(text) % 4), strict_mode=True)
+        return _decoded(_unbase64, text.removeprefix(_PREFIX), "is not base64 after whsec_")
+    except ValueError:
+        if text.startswith(_PREFIX):
+            raise
+        return text
+
+
+def _unbase64(text: bytes) -> bytes:
+    text = text.rstrip(b"=")
+    return binascii.a2b_base64(text + b"=" * (-len(text) % 4), strict_mode=True)
+
+
+def _decoded(decode: Callable[[bytes], bytes], text: bytes, trouble: str) -> bytes:
+    try:
+        key = decode(text)
     except binascii.Error:
         key = b""
-    if key:
-        return key
-    if secret.startswith(_PREFIX):
-        raise ValueError("is not base64 after whsec_")
-    return secret
+    if not key:
+        raise ValueError(trouble)
+    return key
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +80,14 @@ def make_keyring(kind: AuthKind, secrets: Mapping[str, bytes], make: Callable[[b
 
     Args:
         kind: names the secrets.
-        secrets: value by name.
+        secrets: value by name; a kind of public keys has its values with it.
         make: may raise ValueError for a secret that it can't read.
     """
     entries: list[tuple[str, T]] = []
     troubles: list[str] = []
     reason = ""
-    for name in kind.secret_names:
-        value = secrets.get(name)
+    given = [(name, secrets.get(name)) for name in kind.secret_names] or list(kind.public_values)
+    for name, value in given:
         if not value:
             troubles.append(f"secret {name} is not set")
             reason = "SECRET_NOT_SET"
@@ -78,7 +95,7 @@ def make_keyring(kind: AuthKind, secrets: Mapping[str, bytes], make: Callable[[b
         try:
             entries.append((name, make(value)))
         except ValueError as error:
-            troubles.append(f"secret {name} {error}")
+            troubles.append(f"{name if kind.public_values else f'secret {name}'} {error}")
             reason = reason or "SECRET_INVALID"
     return Keyring(tuple(entries), "; ".join(troubles), reason)
 

@@ -10,54 +10,54 @@ from collections.abc import Mapping
 from typing import Final
 
 from flowhook.document.signed_content import parse_content
-from flowhook.signatures.scheme import HeaderNames, KeyFormat, Layout, Scheme
+from flowhook.signatures.scheme import KeyFormat, Layout, Place, Places, Scheme, in_headers
 
 _ROWS: Final = (
     Scheme(
         name="github",
         source="https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries",
-        headers=(HeaderNames("X-Hub-Signature-256"),),
+        places=(in_headers("X-Hub-Signature-256"),),
         tag="sha256=",
-        delivery_header="X-GitHub-Delivery",
+        delivery=(Place("header", "X-GitHub-Delivery"),),
         also_stripped=("X-Hub-Signature",),  # the SHA-1 of old, which GitHub still sends
     ),
     Scheme(
         name="stripe",
         source="https://docs.stripe.com/webhooks#verify-manually",
-        headers=(HeaderNames("Stripe-Signature"),),
+        places=(Places(Place("header", "Stripe-Signature"), Place("pair", "t")),),
         layout=Layout.PAIRS,
         tag="v1",  # v0 is for test events only; to accept it would be a downgrade
         content=parse_content("{timestamp}.{body}"),
         unit="s",
         tolerance=300.0,
-        delivery_field="id",
+        delivery=(Place("field", "id"),),
     ),
     Scheme(
         name="slack",
         source="https://docs.slack.dev/authentication/verifying-requests-from-slack",
-        headers=(HeaderNames("X-Slack-Signature", timestamp="X-Slack-Request-Timestamp"),),
+        places=(in_headers("X-Slack-Signature", timestamp="X-Slack-Request-Timestamp"),),
         tag="v0=",
         content=parse_content("v0:{timestamp}:{body}"),
         unit="s",
         tolerance=300.0,
-        delivery_field="event_id",
+        delivery=(Place("field", "event_id"),),
     ),
     Scheme(
         name="shopify",
         source="https://shopify.dev/docs/apps/build/webhooks/verify-deliveries",
-        headers=(HeaderNames("X-Shopify-Hmac-SHA256"),),
+        places=(in_headers("X-Shopify-Hmac-SHA256"),),
         encoding="base64",
-        delivery_header="X-Shopify-Webhook-Id",
+        delivery=(Place("header", "X-Shopify-Webhook-Id"),),
     ),
     Scheme(
         name="standard-webhooks",
         source="https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md",
-        headers=(
-            HeaderNames("webhook-signature", timestamp="webhook-timestamp", id="webhook-id"),
+        places=(
+            in_headers("webhook-signature", timestamp="webhook-timestamp", id="webhook-id"),
             # Svix, where the standard comes from: https://docs.svix.com/receiving/verifying-payloads/how-manual
-            HeaderNames("svix-signature", timestamp="svix-timestamp", id="svix-id"),
+            in_headers("svix-signature", timestamp="svix-timestamp", id="svix-id"),
         ),
-        layout=Layout.LIST,
+        layout=Layout.SPACES,
         tag="v1,",  # v1a is Ed25519
         encoding="base64",
         content=parse_content("{id}.{timestamp}.{body}"),

@@ -1,49 +1,90 @@
-"""How a sender signs, as data: what `hmac_signature` verifies and signs by.
+"""How a sender signs, as data: what `verification` verifies and `signing` signs by.
 
-A provider is a row of this type (`providers`); `hmac`, spelled out in a flow file, becomes one here.
+A provider is a row of this type (`providers`); `hmac` and `public_key`, spelled out in a flow file, become one here.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Literal
+from typing import Final, Literal, NamedTuple, cast
 
-from flowhook.document.auth import HmacAuth
+from flowhook.document.auth import HmacAuth, PublicKeyAuth
 from flowhook.document.signed_content import ContentPart, parse_content
 
 Algorithm = Literal["sha1", "sha256", "sha384", "sha512"]
 EncodingName = Literal["hex", "base64", "base64url"]
 Unit = Literal["s", "ms", "rfc3339"]
+PlaceKind = Literal["header", "query", "field", "numbered", "pair"]
+
+
+class Method(Enum):
+    """What proves that the sender made the signature."""
+
+    HMAC = auto()
+    """A shared key (RFC 2104)."""
+    TOKEN = auto()
+    """The secret itself, sent along: it covers nothing of the request."""
+    ED25519 = auto()
+    """RFC 8032."""
+    ECDSA = auto()
+    """On any curve that the public key names; signatures in DER, or the two numbers of P-256 end to end."""
+    RSA = auto()
+    """PKCS #1 v1.5 (RFC 8017, section 8.2)."""
 
 
 class Layout(Enum):
-    """How a signature header is built."""
+    """How the place of the signature holds it."""
 
     WHOLE = auto()
     """One signature after `tag`."""
-    LIST = auto()
-    """Space-separated signatures, each after `tag`; entries with another tag are ignored."""
+    SPACES = auto()
+    """Signatures separated by spaces, each after `tag`; entries with another tag are ignored."""
+    COMMAS = auto()
+    """The same, separated by commas."""
     PAIRS = auto()
-    """Comma-separated `key=value`: the timestamp under `t`, signatures under `tag`; other keys are ignored."""
+    """Comma-separated `key=value`: signatures under `tag`, other values (see `Place`) under their keys."""
 
 
 class KeyFormat(Enum):
-    """How the HMAC key is made of the secret."""
+    """How the key is made of the secret's text."""
 
     RAW = auto()
-    """The secret's bytes."""
+    """Its bytes; of a public key: PEM, or base64 or hex of DER or of the bare key."""
+    HEX = auto()
+    BASE64 = auto()
     WHSEC = auto()
     """Base64 after `whsec_`; without that prefix base64 if it is that, else the secret's bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderNames:
-    """The headers one signature takes, as the sender spells them; None where the scheme has none."""
+class Place(NamedTuple):
+    """Where a request holds a value.
 
-    signature: str
-    timestamp: str | None = None
-    id: str | None = None
+    Attributes:
+        kind: `header` and `query`: by name; `field`: of the JSON body, names joined by dots; `numbered`: headers that
+            are called `name` and a number from 1; `pair`: a key in the place of the signature, laid out in `PAIRS`.
+        name: as the sender spells it.
+    """
+
+    kind: PlaceKind
+    name: str
+
+
+class Places(NamedTuple):
+    """Where one way to sign puts what; None where the scheme has none."""
+
+    signature: Place
+    timestamp: Place | None = None
+    id: Place | None = None
+
+
+def in_headers(signature: str, *, timestamp: str | None = None, id: str | None = None) -> Places:  # noqa: A002
+    """Return the places of a scheme that puts everything into headers of its own."""
+    return Places(
+        Place("header", signature),
+        None if timestamp is None else Place("header", timestamp),
+        None if id is None else Place("header", id),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,21 +94,25 @@ class Scheme:
     Attributes:
         name: of the kind of `auth`.
         source: page that says so; empty for one that a flow file spells out.
-        headers: alternatives; the first whose signature is there counts, and signing uses the first.
-        layout: of the signature header.
+        places: alternatives; the first whose signature is there counts, and signing uses the first.
+        method: how the signature proves anything.
+        layout: of the signature's place.
         tag: what precedes a signature there, or its key.
+        algorithm: hash of HMAC, ECDSA and RSA.
+        encoding: of the signature.
         content: what is signed.
         unit: of the timestamp; None where there is none.
         tolerance: how far a timestamp may be from our clock, either way, in seconds.
         key: how the key is made of the secret.
-        delivery_header: header that names the delivery; None: the `id` of `headers`, if there is one.
-        delivery_field: field of a JSON body that names the delivery, or None.
+        key_prefix: taken off the secret before that, if it is there.
+        delivery: where the sender names the delivery, first place first; empty: the `id` of `places`, if there is one.
         also_stripped: further headers that carry a credential, to be removed unread.
     """
 
     name: str
     source: str
-    headers: tuple[HeaderNames, ...]
+    places: tuple[Places, ...]
+    method: Method = Method.HMAC
     layout: Layout = Layout.WHOLE
     tag: str = ""
     algorithm: Algorithm = "sha256"
@@ -76,23 +121,48 @@ class Scheme:
     unit: Unit | None = None
     tolerance: float = 300.0
     key: KeyFormat = KeyFormat.RAW
-    delivery_header: str | None = None
-    delivery_field: str | None = None
+    key_prefix: str = ""
+    delivery: tuple[Place, ...] = ()
     also_stripped: tuple[str, ...] = ()
 
 
-def spelled_out(kind: HmacAuth) -> Scheme:
+_LAYOUTS: Final = {
+    "whole": Layout.WHOLE,
+    "spaces": Layout.SPACES,
+    "commas": Layout.COMMAS,
+    "pairs": Layout.PAIRS,
+}
+_READINGS: Final = {"utf8": KeyFormat.RAW, "hex": KeyFormat.HEX, "base64": KeyFormat.BASE64}
+_METHODS: Final = {"ed25519": Method.ED25519, "ecdsa": Method.ECDSA, "rsa": Method.RSA}
+
+
+def spelled_out(kind: HmacAuth | PublicKeyAuth) -> Scheme:
     """Return the scheme that a flow file spells out."""
     timestamp = kind.timestamp
-    names = HeaderNames(kind.header, timestamp.header if timestamp else None, kind.id_header)
+    id_place = kind.id_place
     return Scheme(
         name=kind.kind,
         source="",
-        headers=(names,),
+        places=(
+            Places(
+                _place(kind.place),
+                None if timestamp is None else _place(timestamp.place),
+                None if id_place is None else _place(id_place),
+            ),
+        ),
+        method=Method.HMAC if isinstance(kind, HmacAuth) else _METHODS[kind.algorithm],
+        layout=_LAYOUTS[kind.layout],
         tag=kind.prefix,
-        algorithm=kind.algorithm,
+        algorithm=kind.algorithm if isinstance(kind, HmacAuth) else kind.hash,
         encoding=kind.encoding,
         content=kind.parts,
         unit=timestamp.unit if timestamp else None,
         tolerance=timestamp.tolerance if timestamp else 0.0,
+        key=_READINGS[kind.key.encoding] if isinstance(kind, HmacAuth) else KeyFormat.RAW,
+        key_prefix=kind.key.prefix if isinstance(kind, HmacAuth) else "",
     )
+
+
+def _place(place: tuple[str, str]) -> Place:
+    kind, name = place
+    return Place(cast("PlaceKind", kind), name)

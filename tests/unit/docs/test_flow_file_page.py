@@ -69,9 +69,10 @@ def test_every_key_of_a_callback_is_told():
 
 
 def test_every_key_of_hmac_is_told():
-    section = PAGE.partition("#### hmac")[2].partition("\n## ")[0]
-    keys = set(keys_of(auth.HmacAuth, without=("secret", "secrets", "timestamp", "id")))
-    keys |= {f"timestamp.{key}" for key in keys_of(auth.TimestampSource)} | {"id.header"}
+    section = PAGE.partition("#### hmac")[2].partition("\n#### ")[0]
+    keys = set(keys_of(auth.HmacAuth, without=("secret", "secrets", "timestamp", "id", "key")))
+    keys |= {f"timestamp.{key}" for key in keys_of(auth.TimestampSource)}
+    keys |= {f"id.{key}" for key in keys_of(auth.IdSource)} | {f"key.{key}" for key in keys_of(auth.KeyReading)}
 
     assert table_keys(section) - {"key", "---"} == keys
 

@@ -154,7 +154,8 @@ def test_hmac_spelled_out_as_the_design_does():
 def test_hmac_needs_no_more_than_a_secret_and_a_header():
     (kind,) = auth(hmac())
     assert (kind.algorithm, kind.prefix, kind.encoding, kind.content) == ("sha256", "", "hex", "{body}")
-    assert fault({"hmac": {"secret": "k"}})[0] == "auth.hmac.header"
+    place, cause = fault({"hmac": {"secret": "k"}})
+    assert (place, "header, numbered_header, query, field" in cause) == ("auth.hmac", True)
 
 
 @pytest.mark.parametrize(
@@ -190,12 +191,16 @@ def test_hmac_needs_no_more_than_a_secret_and_a_header():
             "timestamp.tolerance",
             "",
         ),
-        ({"content": "{timestamp}{body}", "timestamp": {}}, "timestamp.header", ""),
+        ({"content": "{timestamp}{body}", "timestamp": {}}, "timestamp", "header: NAME"),
+        ({"content": "{timestamp}{body}", "timestamp": {"pair": "t"}}, "timestamp.pair", "layout: pairs"),
+        ({"layout": "pairs"}, "prefix", "the key that signatures stand under"),
+        ({"query": "sig"}, "", "needs one of"),
+        ({"content": "{field:}{body}"}, "content", "no path"),
     ],
 )
 def test_schemes_that_would_not_hold_are_refused(keys, place, cause):
     found = fault(hmac(**keys))
-    assert found[0] == f"auth.hmac.{place}"
+    assert found[0] == ".".join(("auth", "hmac", *filter(None, (place,))))
     assert cause in found[1]
 
 
@@ -211,9 +216,10 @@ def test_a_body_may_go_unsigned_only_where_there_is_none():
 
 
 def test_the_id_is_the_header_that_is_named_or_that_of_standard_webhooks():
-    assert auth(hmac())[0].id_header is None
-    assert auth(hmac(content="{id}{body}"))[0].id_header == "webhook-id"
-    assert auth(hmac(id={"header": "X-Event"}))[0].id_header == "x-event"
+    assert auth(hmac())[0].id_place is None
+    assert auth(hmac(content="{id}{body}"))[0].id_place == ("header", "webhook-id")
+    assert auth(hmac(id={"header": "X-Event"}))[0].id_place == ("header", "X-Event")
+    assert auth(hmac(id={"field": "event.id"}))[0].id_place == ("field", "event.id")
 
 
 def test_braces_are_written_twice():

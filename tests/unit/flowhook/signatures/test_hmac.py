@@ -5,7 +5,7 @@ import pytest
 from flowhook.document.auth import parse_auth
 from flowhook.errors import InvalidError
 from flowhook.signatures import RequestView, SignatureError, build_verifiers, sign
-from flowhook.signatures.hmac_signature import MAX_HEADER_BYTES
+from flowhook.signatures.verification import MAX_HEADER_BYTES
 
 NOW = 1_700_000_000.0
 
@@ -112,7 +112,8 @@ def test_the_id_of_a_spelled_out_scheme_names_the_delivery_whether_signed_or_not
         ({"standard-webhooks": {"secret": "k"}}, [("svix-signature", b"v1,"), ("svix-id", b"m")], b"", "m"),
         ({"standard-webhooks": {"secret": "k"}}, [("webhook-signature", b""), ("svix-id", b"m")], b"", None),
         ({"stripe": {"secret": "k"}}, [], b'{"id": "evt_1"}', "evt_1"),
-        ({"stripe": {"secret": "k"}}, [], b'{"id": 7}', None),
+        ({"stripe": {"secret": "k"}}, [], b'{"id": 7}', "7"),
+        ({"stripe": {"secret": "k"}}, [], b'{"id": true}', None),
         ({"stripe": {"secret": "k"}}, [], b'["id"]', None),
         ({"stripe": {"secret": "k"}}, [], b"\xff{", None),
         ({"stripe": {"secret": "k"}}, [], b"[" * 100_000, None),

@@ -1,0 +1,66 @@
+"""Values where a scheme says they stand: in headers, in the query string, in the body."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from flowhook.signatures.headers import single_header
+from flowhook.signatures.query import parameter_values
+from flowhook.signatures.scheme import Place
+from flowhook.signatures.types import RequestView, SignatureError
+
+MAX_NUMBERED: Final = 16
+"""Headers of one name with numbers that are looked at."""
+
+
+def locate(request: RequestView, place: Place) -> list[bytes]:
+    """Return the values at a place, at most one but for numbered headers; none when it is empty.
+
+    Args:
+        request: what came in; its body is read only for a field of it.
+        place: any but a `pair`; names of headers in lower case.
+
+    Raises:
+        SignatureError: there are several where there may be one (`SIGNATURE_MALFORMED`).
+    """
+    if place.kind == "header":
+        value = single_header(request.headers, place.name, kind="SIGNATURE")
+        return [] if value is None else [value]
+    if place.kind == "numbered":
+        found = [
+            single_header(request.headers, f"{place.name}{n}", kind="SIGNATURE") for n in range(1, MAX_NUMBERED + 1)
+        ]
+        return [value for value in found if value is not None]
+    if place.kind == "query":
+        values = parameter_values(request.query, place.name)
+        if len(values) > 1:
+            raise SignatureError(
+                f"query parameter {place.name} is there {len(values)} times", reason="SIGNATURE_MALFORMED"
+            )
+        return list(values[0]) if values else []
+    value = json_field(request.body, place.name)
+    return [] if value is None else [value]
+
+
+def json_field(body: bytes, path: str) -> bytes | None:
+    """Return a string or a whole number in a JSON body as text, or None when there is none. Never raises.
+
+    `path` has names joined by dots; one that is all digits is an index where there is an array.
+    """
+    try:
+        value: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    for name in path.split("."):
+        if isinstance(value, Mapping):
+            value = value.get(name)
+        elif isinstance(value, list) and name.isdecimal() and len(name) < 6 and int(name) < len(value):  # noqa: PLR2004
+            value = value[int(name)]
+        else:
+            return None
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass")
+    return str(value).encode() if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,0 +1,74 @@
+"""Signing as a sender does, by the same `Scheme` that verification goes by."""
+
+from __future__ import annotations
+
+import secrets as random
+from collections.abc import Mapping
+from typing import Final
+
+from flowhook.document.auth import AuthKind
+from flowhook.errors import InvalidError
+from flowhook.signatures.content import compile_content
+from flowhook.signatures.keys import first_secret, make_key
+from flowhook.signatures.provers import HmacProver
+from flowhook.signatures.scheme import Layout, Method, Place, Scheme
+from flowhook.signatures.timestamps import format_timestamp
+from flowhook.signatures.types import RequestView, SignatureError
+from flowhook.signatures.verification import resolve_settings
+
+_HEADERS: Final = ("header", "numbered")
+
+
+def sign_request(
+    scheme: Scheme, kind: AuthKind, secrets: Mapping[str, bytes], request: RequestView, now: float
+) -> list[tuple[str, str]]:
+    """Return the headers that make a request pass `SignatureVerifier`.
+
+    Args:
+        scheme: how to sign.
+        kind: names the secrets.
+        secrets: value by name.
+        request: what will be sent; a timestamp or an ID among its headers is used, otherwise one is made.
+        now: Unix time in seconds.
+
+    Raises:
+        InvalidError: no secret is set, or it can't be read (`SECRET_NOT_SET`, `SECRET_INVALID`); a header that is
+            signed is not there (`HEADER_MISSING`); only who has the private key can sign, or what belongs to the
+            signature stands in the body or the query string (`CANNOT_SIGN`).
+    """
+    places = scheme.places[0]
+    if scheme.method not in (Method.HMAC, Method.TOKEN):
+        raise InvalidError(f"{scheme.name} signs with a private key, which is the sender's alone", reason="CANNOT_SIGN")
+    if any(place is not None and place.kind in ("query", "field") for place in places):
+        raise InvalidError(f"{scheme.name} does not sign by headers alone", reason="CANNOT_SIGN")
+    present = dict(request.headers)
+    added: list[tuple[str, str]] = []
+
+    def provide(place: Place | None, value: str) -> bytes:
+        if place is None or place.kind == "pair":
+            return value.encode()
+        if place.name.lower() not in present:
+            added.append((place.name, value))
+            return value.encode()
+        return present[place.name.lower()]
+
+    timestamp = provide(places.timestamp, format_timestamp(now, scheme.unit)) if scheme.unit else b""
+    message_id = provide(places.id, f"msg_{random.token_hex(16)}") if places.id else b""
+    secret_name, secret = first_secret(kind, secrets)
+    try:
+        if scheme.method is Method.TOKEN:
+            signature = make_key(secret, scheme).decode("latin-1")
+        else:
+            complete = request._replace(headers=[*request.headers, *((n.lower(), v.encode()) for n, v in added)])
+            chunks = compile_content(resolve_settings(scheme, kind))(complete, timestamp, message_id)
+            signature = HmacProver(scheme, secret).sign(chunks).decode()
+    except SignatureError as error:
+        raise InvalidError(error.detail, reason="HEADER_MISSING") from None
+    except ValueError as error:
+        raise InvalidError(f"secret {secret_name} {error}", reason="SECRET_INVALID") from None
+    value = f"{scheme.tag}{signature}"
+    if scheme.layout is Layout.PAIRS:
+        stamp = "" if places.timestamp is None else f"{places.timestamp.name}={timestamp.decode()},"
+        value = f"{stamp}{scheme.tag}={signature}"
+    name = places.signature.name
+    return [*added, (f"{name}1" if places.signature.kind == "numbered" else name, value)]

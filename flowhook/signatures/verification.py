@@ -1,0 +1,182 @@
+"""Verification of every `Scheme`: find the signature, read it, prove it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from flowhook.document.auth import AuthKind
+from flowhook.document.signed_content import ContentPart
+from flowhook.signatures.content import compile_content
+from flowhook.signatures.keys import make_keyring
+from flowhook.signatures.located import locate
+from flowhook.signatures.provers import Prover, make_prover
+from flowhook.signatures.scheme import Layout, Method, Place, Places, Scheme
+from flowhook.signatures.timestamps import check_timestamp
+from flowhook.signatures.types import Match, RequestView, SignatureError
+
+MAX_HEADER_BYTES: Final = 4096
+"""Longest signature header that is looked at; eight SHA-512 signatures in hex take less than half."""
+
+MAX_CANDIDATES: Final = 16
+"""Signatures in one request that are compared."""
+
+_SEPARATORS: Final = {Layout.SPACES: b" ", Layout.COMMAS: b","}
+
+
+class SignatureVerifier:
+    """Verifies one `Scheme`. Costs one hash of the content per key, whatever the request holds."""
+
+    challenge = None
+
+    def __init__(self, scheme: Scheme, kind: AuthKind, secrets: Mapping[str, bytes]) -> None:
+        self.scheme = scheme.name
+        self._places = [_lower(places) for places in scheme.places]
+        signatures = [places.signature for places in self._places]
+        self.credential_headers = frozenset(
+            [name for place in signatures for name in header_names(place)]
+            + [name.lower() for name in scheme.also_stripped]
+        )
+        self.credential_query = frozenset(place.name for place in signatures if place.kind == "query")
+        self._layout = scheme.layout
+        self._tag = scheme.tag.encode()
+        self._unit = scheme.unit
+        self._tolerance = scheme.tolerance
+        content = resolve_settings(scheme, kind)
+        self._read_content = compile_content(content)
+        self._signs_id = ContentPart("id") in content
+        of_body = any(part.is_of_body for part in content)
+        is_token = scheme.method is Method.TOKEN
+        self._must_be_empty = not of_body and not is_token
+        in_body = any(place is not None and place.kind == "field" for places in self._places for place in places)
+        self.needs_body = in_body or not is_token
+        self._delivery = tuple(_lower_place(place) for place in scheme.delivery)
+        self._keyring = make_keyring(kind, secrets, lambda key: make_prover(scheme, key))
+
+    def verify(self, request: RequestView, now: float) -> Match:
+        """See `Verifier.verify`."""
+        keyring = self._keyring
+        if not keyring.entries:
+            raise keyring.refusal("", "")
+        places, sent = self._locate(request)
+        found, pairs = self._split(sent)
+        timestamp = b""
+        if self._unit is not None and places.timestamp is not None:
+            timestamp = self._required(request, places.timestamp, pairs)
+            check_timestamp(timestamp, self._unit, self._tolerance, now)
+        message_id = self._required(request, places.id, pairs) if places.id is not None and self._signs_id else b""
+        if self._must_be_empty and request.body:
+            raise SignatureError("the request has a body that the signature does not cover", reason="BODY_UNSIGNED")
+        readings = [_read(prover, found) for _, prover in keyring.entries]
+        if not any(readings):  # so that it costs no hash of the body
+            raise self._malformed("holds no signature of the length it should have")
+        chunks = self._read_content(request, timestamp, message_id)
+        for (name, prover), candidates in zip(keyring.entries, readings, strict=True):
+            if candidates and prover.proves(chunks, candidates):
+                return Match(self.scheme, name)
+        if not any(
+            prover.is_well_formed(candidate)
+            for (_, prover), candidates in zip(keyring.entries, readings, strict=True)
+            for candidate in candidates
+        ):
+            raise self._malformed("holds no signature in the encoding it should have")
+        raise keyring.refusal("the signature does not match: another secret, or another content", "SIGNATURE_MISMATCH")
+
+    def delivery_id(self, request: RequestView) -> str | None:
+        """See `Verifier.delivery_id`."""
+        for place in self._delivery:
+            value = _value(request, place)
+            if value is not None:
+                return value
+        for places in self._places if not self._delivery else ():
+            if places.id is not None and places.id.kind != "pair" and _is_there(request, places.signature):
+                return _value(request, places.id)
+        return None
+
+    def _locate(self, request: RequestView) -> tuple[Places, list[bytes]]:
+        for places in self._places:
+            sent = locate(request, places.signature)
+            if sent:
+                return places, sent
+        missing = " or ".join(describe(places.signature) for places in self._places)
+        raise SignatureError(f"{missing} is missing", reason="SIGNATURE_MISSING")
+
+    def _required(self, request: RequestView, place: Place, pairs: Mapping[bytes, list[bytes]]) -> bytes:
+        values = pairs.get(place.name.encode(), []) if place.kind == "pair" else locate(request, place)
+        if place.kind == "pair" and len(values) != 1:
+            raise self._malformed(f"has {len(values)} values {place.name}=")
+        if not values or (place.kind != "pair" and not values[0]):
+            raise self._malformed(f"comes without {describe(place)}")
+        return values[0]
+
+    def _split(self, sent: list[bytes]) -> tuple[list[bytes], dict[bytes, list[bytes]]]:
+        """Return the signatures, as text, and what other values stand beside them."""
+        if sum(map(len, sent)) > MAX_HEADER_BYTES:
+            raise self._malformed(f"is longer than {MAX_HEADER_BYTES} bytes")
+        tag, pairs = self._tag, dict[bytes, list[bytes]]()
+        if self._layout is Layout.WHOLE:
+            found = [value[len(tag) :] for value in sent if value.startswith(tag)]
+        elif self._layout is Layout.PAIRS:
+            for value in sent:
+                for entry in value.split(b","):
+                    key, _, text = entry.strip(b" ").partition(b"=")
+                    pairs.setdefault(key, []).append(text)
+            found = pairs.get(tag, [])
+        else:
+            entries = [entry.strip(b" ") for value in sent for entry in value.split(_SEPARATORS[self._layout])]
+            found = [entry[len(tag) :] for entry in entries if entry.startswith(tag)]
+        if not 1 <= len(found) <= MAX_CANDIDATES:
+            raise self._malformed(f"has {len(found)} signatures marked {self._tag.decode()!r}")
+        return found, pairs
+
+    def _malformed(self, what: str) -> SignatureError:
+        return SignatureError(f"the signature {what}", reason="SIGNATURE_MALFORMED")
+
+
+def _read(prover: Prover, found: list[bytes]) -> list[bytes]:
+    return [signature for text in found if (signature := prover.read(text)) is not None]
+
+
+def _is_there(request: RequestView, place: Place) -> bool:
+    try:
+        return bool(locate(request, place))
+    except SignatureError:
+        return True
+
+
+def _value(request: RequestView, place: Place) -> str | None:
+    """Return what stands at a place, None when there is nothing, or more than one. Never raises."""
+    try:
+        values = locate(request, place)
+    except SignatureError:
+        return None
+    return (values[0].decode("latin-1") or None) if len(values) == 1 else None
+
+
+def resolve_settings(scheme: Scheme, kind: AuthKind) -> tuple[ContentPart, ...]:
+    """Return what is signed, the settings of the kind of `auth` filled in."""
+    return tuple(
+        ContentPart("text", str(getattr(kind, part.value))) if part.source == "setting" else part
+        for part in scheme.content
+    )
+
+
+def header_names(place: Place) -> list[str]:
+    """Return the lower-case names of the headers that a place stands for."""
+    if place.kind == "numbered":
+        return [f"{place.name}{number}" for number in range(1, MAX_CANDIDATES + 1)]
+    return [place.name] if place.kind == "header" else []
+
+
+def describe(place: Place) -> str:
+    """Return a place in words, for operators."""
+    words = {"header": "header", "numbered": "header", "query": "query parameter", "field": "field"}
+    return f"{words.get(place.kind, 'value')} {place.name}{'1' if place.kind == 'numbered' else ''}"
+
+
+def _lower_place(place: Place) -> Place:
+    return Place(place.kind, place.name.lower()) if place.kind in ("header", "numbered") else place
+
+
+def _lower(places: Places) -> Places:
+    return Places(*(None if place is None else _lower_place(place) for place in places))  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from flowhook import limits
 from flowhook.document import canonical, load_definition, parse, unsupported
 from flowhook.document.loader import MAX_FAULTS
-from flowhook.document.rules import MAX_PROGRAMS
+from flowhook.document.rules.context import MAX_PROGRAMS
 from flowhook.document.tasks import CallTask, DoTask, ErrorDefinition, RaiseTask, SetTask, SwitchTask
 from flowhook.errors import InvalidFlowError
 

@@ -1,0 +1,109 @@
+"""What a document defines by name, and the check of the expressions in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from flowhook.document.problems import Path, Problem, suggestion
+from flowhook.document.rules.tree import mapping, sequence
+from flowhook.expressions import InvalidExpression, is_expression, strip
+from flowhook.expressions.jq import check_program, secret_names
+from flowhook.expressions.paths import compile_accessor
+
+MAX_PROGRAMS: Final = 1000
+"""Different expressions of one flow that are more than paths: a millisecond of compiling each."""
+
+
+class Context:
+    """A document under check.
+
+    Attributes:
+        data: the document.
+        functions: what a `call` may name beside those of the DSL; None: anything.
+        secrets: names that expressions may read.
+        authentications, errors, own_functions, retries, timeouts: of `use`, by name.
+    """
+
+    def __init__(self, data: dict[str, Any], functions: Collection[str] | None) -> None:
+        use = mapping(data.get("use"))
+        self.data = data
+        self.functions = functions
+        self.authentications = mapping(use.get("authentications"))
+        self.errors = mapping(use.get("errors"))
+        self.own_functions = mapping(use.get("functions"))
+        self.retries = mapping(use.get("retries"))
+        self.secrets = {name for name in sequence(use.get("secrets")) if isinstance(name, str)}
+        self.timeouts = mapping(use.get("timeouts"))
+        self._named: frozenset[str] = frozenset()
+        self._verdicts: dict[tuple[str, frozenset[str]], str] = {}
+
+    @contextmanager
+    def naming(self, *names: object) -> Iterator[None]:
+        """Have expressions know more variables, for as long as the context lasts."""
+        before = self._named
+        self._named = before | {name for name in names if isinstance(name, str)}
+        try:
+            yield
+        finally:
+            self._named = before
+
+    def template(self, value: object, path: Path, variables: frozenset[str]) -> Iterator[Problem]:
+        """Check data in which the strings of the form `${ }` are expressions."""
+        if isinstance(value, dict):
+            for key, item in value.items():
+                yield from self.template(item, (*path, key), variables)
+        elif isinstance(value, list):
+            for index, item in enumerate(value):
+                yield from self.template(item, (*path, index), variables)
+        elif is_expression(value):
+            yield from self.expression(value, path, variables)
+
+    def expression(self, value: object, path: Path, variables: frozenset[str]) -> Iterator[Problem]:
+        """Check one expression, with or without `${ }`."""
+        if not isinstance(value, str):
+            return
+        program = strip(value)
+        verdict = self._verdict(program, variables | self._named if self._named else variables)
+        if verdict:
+            yield Problem(path, verdict)
+        elif "$secrets" in program:
+            for name in sorted(secret_names(program) - self.secrets):
+                yield self.unlisted(name, path)
+
+    def secret(self, name: object, path: Path) -> Iterator[Problem]:
+        """Check a secret that is named outside of an expression."""
+        if isinstance(name, str) and name not in self.secrets:
+            yield self.unlisted(name, path)
+
+    @staticmethod
+    def unlisted(name: str, path: Path) -> Problem:
+        """Return what to say of a secret that is not listed."""
+        return Problem(path, f"secret {name!r} is not listed in `use.secrets`")
+
+    @staticmethod
+    def reference(name: object, known: Collection[str], path: Path, what: str) -> Iterator[Problem]:
+        """Check the name of something of `use`; `what` says what and where, as in "error {} in `use.errors`"."""
+        if isinstance(name, str) and name not in known:
+            yield Problem(path, f"there is no {what.format(repr(name))}{suggestion(name, known)}")
+
+    def _verdict(self, program: str, variables: frozenset[str]) -> str:
+        """Return what is wrong with a program, each only once compiled; empty when nothing is."""
+        known = self._verdicts.get((program, variables))
+        if known is not None:
+            return known
+        if _refusal(lambda: compile_accessor(program, variables=variables)) == "":
+            return ""
+        if len(self._verdicts) >= MAX_PROGRAMS:
+            return f"a flow has at most {MAX_PROGRAMS} different expressions that are more than paths"
+        verdict = self._verdicts[program, variables] = _refusal(lambda: check_program(program, variables))
+        return verdict
+
+
+def _refusal(check: Callable[[], object]) -> str:
+    try:
+        check()
+    except InvalidExpression as error:
+        return error.message
+    return ""

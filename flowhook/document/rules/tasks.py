@@ -1,0 +1,203 @@
+"""Lists of tasks, their data flow, and the kinds of tasks that have no module of their own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from typing import Any, Final
+
+from flowhook.document import scopes, unsupported
+from flowhook.document.problems import Path, Problem, suggestion
+from flowhook.document.rules.calls import check_call
+from flowhook.document.rules.context import Context
+from flowhook.document.rules.timing import check_duration, check_own_retry, check_retry, check_timeout
+from flowhook.document.rules.tree import mapping, named, nulls
+from flowhook.document.schemas import check_schema
+from flowhook.document.tasks import DIRECTIVES, kind_of
+from flowhook.document.walk import walk
+from flowhook.expressions import is_expression
+
+MAX_FUNCTION_DEPTH: Final = 8
+"""How deep functions of a workflow may call one another."""
+
+_TRANSFORMATIONS: Final = {"input": "from", "output": "as", "export": "as"}
+"""What the transformation of a section is called."""
+
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+
+
+def check_tasks(context: Context, tasks: object, path: Path, *, linked: bool = True) -> Iterator[Problem]:
+    """Check a list of tasks; `then` may name those of a list that is `linked`."""
+    items = named(tasks)
+    names = {name for _, name, _ in items} if linked else set()
+    seen: set[str] = set()
+    for index, name, task in items:
+        place = (*path, index, name)
+        if name in seen:
+            yield Problem(place, f"there is a task {name!r} in this list already")
+        seen.add(name)
+        if isinstance(task, dict):
+            yield from _task(context, task, place, names)
+
+
+def check_function(context: Context, name: str, task: object, path: Path) -> Iterator[Problem]:
+    """Check one of `use.functions`."""
+    if name == "http" or name in (context.functions or ()) or name in unsupported.FUNCTIONS:
+        yield Problem(path, f"there is a function {name!r} already")
+    if not isinstance(task, dict):
+        return
+    yield from _task(context, task, path, ())
+    if _depth(name, context.own_functions, ()) > MAX_FUNCTION_DEPTH:
+        yield Problem(path, f"calls itself, or functions more than {MAX_FUNCTION_DEPTH} deep")
+
+
+def check_section(
+    context: Context, parent: dict[str, Any], path: Path, key: str, variables: frozenset[str]
+) -> Iterator[Problem]:
+    """Check an `input`, `output` or `export`, the key of which is given."""
+    section = parent.get(key)
+    if not isinstance(section, dict):
+        return
+    place = (*path, key)
+    transformation = _TRANSFORMATIONS[key]
+    yield from nulls(section, place)
+    yield from check_schema(section.get("schema"), (*place, "schema"))
+    value = section.get(transformation)
+    check = context.expression if isinstance(value, str) else context.template
+    yield from check(value, (*place, transformation), variables)
+
+
+def check_error(context: Context, definition: object, path: Path) -> Iterator[Problem]:
+    """Check an error, whose expressions are evaluated where it is raised."""
+    yield from nulls(definition, path)
+    for key, value in mapping(definition).items():
+        if key != "status":
+            yield from context.template(value, (*path, key), scopes.TASK)
+    kind = mapping(definition).get("type")
+    if isinstance(kind, str) and not is_expression(kind) and "://" not in kind:
+        yield Problem((*path, "type"), "expected a URI such as https://example.com/errors/out-of-stock")
+    instance = mapping(definition).get("instance")
+    if isinstance(instance, str) and not is_expression(instance) and not instance.startswith("/"):
+        yield Problem((*path, "instance"), "expected a JSON Pointer such as /do/0/announce")
+
+
+def _task(context: Context, task: dict[str, Any], path: Path, names: Collection[str]) -> Iterator[Problem]:
+    yield from unsupported.in_task(task, path)
+    yield from nulls(task, path)
+    yield from context.expression(task.get("if"), (*path, "if"), scopes.TASK_INPUT)
+    yield from check_section(context, task, path, "input", scopes.TASK_INPUT)
+    yield from check_section(context, task, path, "output", scopes.TASK)
+    yield from check_section(context, task, path, "export", scopes.TASK_EXPORT)
+    yield from _target(task.get("then"), (*path, "then"), names)
+    yield from check_timeout(context, task.get("timeout"), (*path, "timeout"), scopes.TASK)
+    yield from _own(context, task, path, names)
+
+
+def _own(context: Context, task: dict[str, Any], path: Path, names: Collection[str]) -> Iterator[Problem]:
+    """Check what a task of its kind has."""
+    match kind_of(task):
+        case "call":
+            yield from check_call(context, task, path)
+            yield from check_own_retry(context, task, path)
+        case "do":
+            yield from check_tasks(context, task["do"], (*path, "do"))
+        case "for":
+            yield from _loop(context, task, path)
+        case "fork":
+            branches = mapping(task["fork"]).get("branches")
+            yield from check_tasks(context, branches, (*path, "fork", "branches"), linked=False)
+        case "try":
+            yield from check_tasks(context, task["try"], (*path, "try"))
+            yield from _catch(context, mapping(task.get("catch")), (*path, "catch"))
+        case "wait":
+            yield from check_duration(context, task["wait"], (*path, "wait"), scopes.TASK)
+        case "raise":
+            yield from _raised(context, task["raise"], (*path, "raise"))
+        case "set":
+            yield from context.template(task["set"], (*path, "set"), scopes.TASK)
+        case "switch":
+            yield from _cases(context, task["switch"], (*path, "switch"), names)
+
+
+def _loop(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
+    loop = mapping(task["for"])
+    yield from nulls(loop, (*path, "for"))
+    yield from context.expression(loop.get("in"), (*path, "for", "in"), scopes.TASK)
+    names = {"each": loop.get("each", "item"), "at": loop.get("at", "index")}
+    yield from _variables(names, (*path, "for"))
+    with context.naming(*names.values()):
+        yield from context.expression(task.get("while"), (*path, "while"), scopes.TASK)
+        yield from check_tasks(context, task.get("do"), (*path, "do"))
+
+
+def _catch(context: Context, catch: dict[str, Any], path: Path) -> Iterator[Problem]:
+    yield from nulls(catch, path)
+    for key, value in mapping(mapping(catch.get("errors")).get("with")).items():
+        if is_expression(value):
+            yield Problem((*path, "errors", "with", key), "a filter has no expressions: use `when`")
+    name = catch.get("as", "error")
+    yield from _variable(name, (*path, "as"))
+    with context.naming(name):
+        yield from context.expression(catch.get("when"), (*path, "when"), scopes.TASK)
+        yield from context.expression(catch.get("exceptWhen"), (*path, "exceptWhen"), scopes.TASK)
+        yield from check_retry(context, catch.get("retry"), (*path, "retry"), name)
+        yield from check_tasks(context, catch.get("do"), (*path, "do"))
+
+
+def _raised(context: Context, configuration: object, path: Path) -> Iterator[Problem]:
+    error = mapping(configuration).get("error")
+    if isinstance(error, str):
+        yield from context.reference(error, context.errors, (*path, "error"), "error {} in `use.errors`")
+    else:
+        yield from check_error(context, error, (*path, "error"))
+
+
+def _cases(context: Context, cases: object, path: Path, names: Collection[str]) -> Iterator[Problem]:
+    seen: set[str] = set()
+    defaults = 0
+    for index, name, case in named(cases):
+        place = (*path, index, name)
+        if name in seen:
+            yield Problem(place, f"there is a case {name!r} in this switch already")
+        seen.add(name)
+        if not isinstance(case, dict):
+            continue
+        yield from nulls(case, place)
+        yield from context.expression(case.get("when"), (*place, "when"), scopes.TASK)
+        yield from _target(case.get("then"), (*place, "then"), names)
+        defaults += "when" not in case
+        if defaults > 1 and "when" not in case:
+            yield Problem(place, "only one case can do without `when`")
+
+
+def _target(target: object, path: Path, names: Collection[str]) -> Iterator[Problem]:
+    if isinstance(target, str) and target not in DIRECTIVES and target not in names:
+        hint = suggestion(target, [*names, *DIRECTIVES]) or ", and it is none of continue, exit and end"
+        yield Problem(path, f"there is no task {target!r} in this list{hint}")
+
+
+def _variables(names: dict[str, object], path: Path) -> Iterator[Problem]:
+    """Check the names that a loop gives to item and index, by the keys they stand under; `at` is the index."""
+    for key, name in names.items():
+        yield from _variable(name, (*path, key))
+    if len(set(map(str, names.values()))) < len(names):
+        yield Problem((*path, "at"), "item and index need different names")
+
+
+def _variable(name: object, path: Path) -> Iterator[Problem]:
+    """Check the name of a variable that a task defines."""
+    if not isinstance(name, str):
+        return
+    if not _VARIABLE.fullmatch(name) or name.startswith("__"):
+        yield Problem(path, f"{name!r} is no name of a variable: expected letters, digits and underscores")
+    elif name in scopes.TASK_EXPORT:
+        yield Problem(path, f"${name} is there already")
+
+
+def _depth(name: str, functions: dict[str, Any], above: tuple[str, ...]) -> int:
+    """Return how deep functions call one another; more than is allowed where they do so in circles."""
+    if name in above or len(above) > MAX_FUNCTION_DEPTH:
+        return MAX_FUNCTION_DEPTH + 1
+    called = {str(task.task.get("call")) for task in walk({"do": [{name: functions[name]}]})}
+    inner = (_depth(other, functions, (*above, name)) for other in called if other in functions)
+    return 1 + max(inner, default=0)

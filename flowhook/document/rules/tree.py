@@ -1,0 +1,30 @@
+"""How the rules read a plain tree that may have any shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from flowhook.document.problems import Path, Problem
+
+
+def mapping(value: object) -> dict[str, Any]:
+    """Return a mapping as it is, and an empty one for anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def sequence(value: object) -> list[Any]:
+    """Return a list as it is, and an empty one for anything else."""
+    return value if isinstance(value, list) else []
+
+
+def named(items: object) -> list[tuple[int, str, Any]]:
+    """Return position, name and content of the items of a list that are mappings of one name."""
+    return [(index, *next(iter(item.items()))) for index, item in enumerate(sequence(items)) if len(mapping(item)) == 1]
+
+
+def nulls(value: object, path: Path) -> Iterator[Problem]:
+    """Yield the keys of a mapping that have no value."""
+    for key, item in mapping(value).items():
+        if item is None:
+            yield Problem((*path, key), "has no value: give it one, or remove the key")

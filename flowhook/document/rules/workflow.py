@@ -1,0 +1,43 @@
+"""The document as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from flowhook.document import scopes, unsupported
+from flowhook.document.problems import Problem
+from flowhook.document.rules.calls import check_authentication
+from flowhook.document.rules.context import Context
+from flowhook.document.rules.tasks import check_error, check_function, check_section, check_tasks
+from flowhook.document.rules.timing import check_retry, check_timeout
+from flowhook.document.rules.tree import mapping, nulls
+
+
+def check_rules(data: dict[str, Any], functions: Collection[str] | None) -> Iterator[Problem]:
+    """Yield where a document breaks a rule.
+
+    Args:
+        data: the document.
+        functions: what a `call` may name beside `http`; None: anything.
+    """
+    context = Context(data, functions)
+    yield from unsupported.in_document(data)
+    yield from nulls(data, ())
+    for key in ("document", "use"):
+        yield from nulls(data.get(key), (key,))
+    yield from check_section(context, data, (), "input", scopes.WORKFLOW_INPUT)
+    for name, error in context.errors.items():
+        yield from check_error(context, error, ("use", "errors", name))
+    for name, policy in context.authentications.items():
+        yield from check_authentication(context, policy, ("use", "authentications", name), scopes.TASK)
+    for name, policy in context.retries.items():
+        yield from check_retry(context, policy, ("use", "retries", name))
+    for name, timeout in context.timeouts.items():
+        yield from check_timeout(context, timeout, ("use", "timeouts", name), scopes.TASK)
+    for name, task in context.own_functions.items():
+        yield from check_function(context, name, task, ("use", "functions", name))
+    yield from check_retry(context, mapping(data.get("execution")).get("retry"), ("execution", "retry"))
+    yield from check_timeout(context, data.get("timeout"), ("timeout",), scopes.WORKFLOW_OUTPUT)
+    yield from check_tasks(context, data.get("do"), ("do",))
+    yield from check_section(context, data, (), "output", scopes.WORKFLOW_OUTPUT)

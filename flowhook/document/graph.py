@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from flowhook.document.filters import filters_of, literal_type
 from flowhook.document.walk import PlacedTask, tasks_of, walk
 
 MAX_LABEL: Final = 60
@@ -24,6 +25,7 @@ _PLAIN: Final = frozenset(" _-.,/+*=()[]{}$!?'@~^")
 
 _SHAPES: Final[Mapping[str, tuple[str, str]]] = {
     "call": ("[[", "]]"),
+    "listen": (">", "]"),
     "raise": ("{{", "}}"),
     "switch": ("{", "}"),
 }
@@ -103,11 +105,20 @@ class _Chart:
 
     def _node(self, placed: PlacedTask) -> str:
         opening, closing = _SHAPES.get(placed.kind, ("[", "]"))
-        what = f"call {_cut(placed.task['call'])}" if placed.kind == "call" else placed.kind
-        return f"{self._id(placed)}{opening}{_quote(_cut(placed.name), what)}{closing}"
+        return f"{self._id(placed)}{opening}{_quote(_cut(placed.name), _what(placed))}{closing}"
 
     def _edge(self, source: str, target: str, label: str) -> None:
         self._edges.append(f"    {source} -->{f'|{_quote(_cut(label))}|' if label else ''} {target}")
+
+
+def _what(placed: PlacedTask) -> str:
+    """Return the kind of a task, and what it calls or waits for."""
+    subjects: list[str] = []
+    if placed.kind == "call":
+        subjects = [str(placed.task["call"])]
+    elif placed.kind == "listen":
+        subjects = [kind for _, each in filters_of(placed.task["listen"].get("to")) if (kind := literal_type(each))]
+    return _cut(" ".join((placed.kind, ", ".join(subjects))))
 
 
 def _inner(placed: PlacedTask) -> list[PlacedTask]:

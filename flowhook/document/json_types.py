@@ -46,6 +46,7 @@ DATA: Final = WithJsonSchema({"anyOf": [EXPRESSION, {"type": "object", "minPrope
 TEXTS: Final = WithJsonSchema(
     {"anyOf": [EXPRESSION, {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}]}
 )
+CONSTANT: Final = WithJsonSchema({"type": ["string", "number", "boolean"]})
 SCHEMA: Final = WithJsonSchema({"type": ["object", "boolean"]})
 
 

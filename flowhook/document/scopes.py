@@ -21,3 +21,6 @@ TASK: Final = TASK_INPUT | {"input", "authorization"}
 
 TASK_EXPORT: Final = TASK | {"output"}
 """`export.as` of a task."""
+
+EXPECTATION: Final = TASK - {"secrets"}
+"""`expect` of a correlation: the router stores what it yields, and compares events with it."""

@@ -37,6 +37,7 @@ _PATTERNS: Final = {
 
 _LISTS: Final = {
     **dict.fromkeys(("branches", "do", "try"), "expected a list of tasks"),
+    **dict.fromkeys(("all", "any"), "expected a list of filters"),
     "switch": "expected a list of cases",
 }
 

@@ -16,6 +16,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 
 from flowhook.document import json_types
 from flowhook.document.dataflow import Export, Input, Output
+from flowhook.document.events import ListenConfiguration
 from flowhook.document.model import Data, Model
 from flowhook.document.timing import Duration, RetryOrName, TimeoutOrName
 
@@ -177,6 +178,24 @@ class ForkTask(TaskBase):
     fork: ForkConfiguration
 
 
+class SubscriptionIterator(Model):
+    """What is done for each event, one after another, and what item and index are called in expressions."""
+
+    item: str = "item"
+    at: str = "index"
+    do: tuple[TaskItem, ...] = ()
+    output: Output | None = None
+    """What of the event becomes part of the task's output."""
+    export: Export | None = None
+
+
+class ListenTask(TaskBase):
+    """Waits for events."""
+
+    listen: ListenConfiguration
+    foreach: SubscriptionIterator | None = None
+
+
 class ErrorFilter(Model):
     """Members that an error has to have; there is no expression in them, `when` is for that."""
 
@@ -233,6 +252,7 @@ Task = Annotated[
     | Annotated[DoTask, Tag("<do>")]
     | Annotated[ForTask, Tag("<for>")]
     | Annotated[ForkTask, Tag("<fork>")]
+    | Annotated[ListenTask, Tag("<listen>")]
     | Annotated[RaiseTask, Tag("<raise>")]
     | Annotated[SetTask, Tag("<set>")]
     | Annotated[SwitchTask, Tag("<switch>")]
@@ -266,5 +286,5 @@ class TaskItem(Model):
         return {"<name>": name, "<task>": task}
 
 
-for _model in (DoTask, ForTask, ForkConfiguration, ForkTask, Catch, TryTask):
+for _model in (DoTask, ForTask, ForkConfiguration, ForkTask, SubscriptionIterator, ListenTask, Catch, TryTask):
     _model.model_rebuild()

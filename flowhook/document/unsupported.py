@@ -22,7 +22,6 @@ KEYS: Final[Mapping[tuple[str, ...], str]] = {
 
 TASK_KINDS: Final[Mapping[str, str]] = {
     "emit": "`emit` tasks are not supported yet",
-    "listen": "`listen` tasks are not supported yet",
     "run": "`run` tasks are not supported yet",
 }
 """By kind of task."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final
 
 from flowhook.document import scopes, unsupported
 from flowhook.document.problems import Path, Problem, suggestion
 from flowhook.document.rules.calls import check_call
 from flowhook.document.rules.context import Context
+from flowhook.document.rules.events import check_awaited
 from flowhook.document.rules.timing import check_duration, check_own_retry, check_retry, check_timeout
 from flowhook.document.rules.tree import mapping, named, nulls
 from flowhook.document.schemas import check_schema
@@ -90,36 +91,28 @@ def _task(context: Context, task: dict[str, Any], path: Path, names: Collection[
     yield from check_section(context, task, path, "export", scopes.TASK_EXPORT)
     yield from _target(task.get("then"), (*path, "then"), names)
     yield from check_timeout(context, task.get("timeout"), (*path, "timeout"), scopes.TASK)
-    yield from _own(context, task, path, names)
+    kind = kind_of(task) or ""
+    if kind == "switch":
+        yield from _cases(context, task["switch"], (*path, "switch"), names)
+    elif kind in _CHECKS:
+        yield from _CHECKS[kind](context, task, path)
 
 
-def _own(context: Context, task: dict[str, Any], path: Path, names: Collection[str]) -> Iterator[Problem]:
-    """Check what a task of its kind has."""
-    match kind_of(task):
-        case "call":
-            yield from check_call(context, task, path)
-            yield from check_own_retry(context, task, path)
-        case "do":
-            yield from check_tasks(context, task["do"], (*path, "do"))
-        case "for":
-            yield from _loop(context, task, path)
-        case "fork":
-            branches = mapping(task["fork"]).get("branches")
-            yield from check_tasks(context, branches, (*path, "fork", "branches"), linked=False)
-        case "try":
-            yield from check_tasks(context, task["try"], (*path, "try"))
-            yield from _catch(context, mapping(task.get("catch")), (*path, "catch"))
-        case "wait":
-            yield from check_duration(context, task["wait"], (*path, "wait"), scopes.TASK)
-        case "raise":
-            yield from _raised(context, task["raise"], (*path, "raise"))
-        case "set":
-            yield from context.template(task["set"], (*path, "set"), scopes.TASK)
-        case "switch":
-            yield from _cases(context, task["switch"], (*path, "switch"), names)
+def _call(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
+    yield from check_call(context, task, path)
+    yield from check_own_retry(context, task, path)
 
 
-def _loop(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
+def _do(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
+    yield from check_tasks(context, task["do"], (*path, "do"))
+
+
+def _fork(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
+    branches = mapping(task["fork"]).get("branches")
+    yield from check_tasks(context, branches, (*path, "fork", "branches"), linked=False)
+
+
+def _for(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
     loop = mapping(task["for"])
     yield from nulls(loop, (*path, "for"))
     yield from context.expression(loop.get("in"), (*path, "for", "in"), scopes.TASK)
@@ -130,7 +123,24 @@ def _loop(context: Context, task: dict[str, Any], path: Path) -> Iterator[Proble
         yield from check_tasks(context, task.get("do"), (*path, "do"))
 
 
-def _catch(context: Context, catch: dict[str, Any], path: Path) -> Iterator[Problem]:
+def _listen(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
+    listen = mapping(task["listen"])
+    yield from nulls(listen, (*path, "listen"))
+    yield from check_awaited(context, listen.get("to"), (*path, "listen", "to"))
+    iterator = mapping(task.get("foreach"))
+    place = (*path, "foreach")
+    yield from nulls(iterator, place)
+    names = {"item": iterator.get("item", "item"), "at": iterator.get("at", "index")}
+    yield from _variables(names, place)
+    with context.naming(*names.values()):
+        yield from check_tasks(context, iterator.get("do"), (*place, "do"))
+        yield from check_section(context, iterator, place, "output", scopes.TASK)
+        yield from check_section(context, iterator, place, "export", scopes.TASK_EXPORT)
+
+
+def _try(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
+    yield from check_tasks(context, task["try"], (*path, "try"))
+    catch, path = mapping(task.get("catch")), (*path, "catch")
     yield from nulls(catch, path)
     for key, value in mapping(mapping(catch.get("errors")).get("with")).items():
         if is_expression(value):
@@ -144,12 +154,34 @@ def _catch(context: Context, catch: dict[str, Any], path: Path) -> Iterator[Prob
         yield from check_tasks(context, catch.get("do"), (*path, "do"))
 
 
-def _raised(context: Context, configuration: object, path: Path) -> Iterator[Problem]:
-    error = mapping(configuration).get("error")
+def _wait(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
+    yield from check_duration(context, task["wait"], (*path, "wait"), scopes.TASK)
+
+
+def _raise(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
+    error = mapping(task["raise"]).get("error")
     if isinstance(error, str):
-        yield from context.reference(error, context.errors, (*path, "error"), "error {} in `use.errors`")
+        yield from context.reference(error, context.errors, (*path, "raise", "error"), "error {} in `use.errors`")
     else:
-        yield from check_error(context, error, (*path, "error"))
+        yield from check_error(context, error, (*path, "raise", "error"))
+
+
+def _set(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
+    yield from context.template(task["set"], (*path, "set"), scopes.TASK)
+
+
+_CHECKS: Final[Mapping[str, Callable[[Context, dict[str, Any], Path], Iterator[Problem]]]] = {
+    "call": _call,
+    "do": _do,
+    "for": _for,
+    "fork": _fork,
+    "listen": _listen,
+    "raise": _raise,
+    "set": _set,
+    "try": _try,
+    "wait": _wait,
+}
+"""What is checked of a task of each kind; that of `switch` looks at the list that the task stands in, too."""
 
 
 def _cases(context: Context, cases: object, path: Path, names: Collection[str]) -> Iterator[Problem]:

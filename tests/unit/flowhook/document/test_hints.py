@@ -57,3 +57,14 @@ def test_a_callback_that_nothing_listens_for_is_told_of():
         "webhook.callbacks.approval: no `listen` task waits for events of type approval",
         "webhook.callbacks.refusal: no `listen` task waits for events of type refusal",
     ]
+
+
+@pytest.mark.parametrize(
+    "listener",
+    [
+        "do: [{a: {listen: {to: {any: [{with: {type: approval}}], until: {one: {with: {type: refusal}}}}}}}]",
+        "do: [{a: {do: [{b: {listen: {to: {all: [{with: {type: approval}}, {with: {type: refusal}}]}}}}]}}]",
+    ],
+)
+def test_a_callback_that_something_listens_for_is_not(listener):
+    assert warnings_of(CALLBACKS + listener) == []

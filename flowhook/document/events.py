@@ -1,0 +1,148 @@
+"""Events, as written: those that a flow waits for and those that it emits.
+
+Source: dsl-reference.md, "Event Consumption Strategy", "Event Properties", "Event Filter", "Correlation";
+https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md, "Context Attributes".
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import (
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainValidator,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from flowhook import limits
+from flowhook.document import json_types
+from flowhook.document.model import Model
+
+MAX_CORRELATIONS: Final = 16
+"""Correlations of one filter."""
+
+_ATTRIBUTE: Final = re.compile(r"[a-z0-9]{1,64}")
+_SET_BY_FLOWHOOK: Final = frozenset({"specversion"})
+
+
+def _extensions(extra: dict[str, Any] | None) -> dict[str, Any]:
+    for name in extra or {}:
+        if not _ATTRIBUTE.fullmatch(name):
+            cause = "{name} is no name of an attribute: expected lower-case letters and digits, at most 64"
+            raise PydanticCustomError("flow", cause, {"name": repr(name)})
+        if name in _SET_BY_FLOWHOOK:
+            raise PydanticCustomError("flow", "Flowhook sets {name}, not a flow", {"name": name})
+    return extra or {}
+
+
+class EventProperties(Model):
+    """What describes an event, and its data. Other attributes may be there: CloudEvents calls them extensions."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str | None = None
+    source: str | None = None
+    type: str | None = None
+    time: str | None = None
+    subject: str | None = None
+    datacontenttype: str | None = None
+    dataschema: str | None = None
+    data: Any = None
+
+
+class AwaitedProperties(EventProperties):
+    """What an event has to have: at least one attribute.
+
+    A value is a literal or an expression over the attribute (over the data, for `data`); the event has it when the
+    expression yields true, or what the attribute is.
+    """
+
+    __pydantic_extra__: dict[str, str]
+
+    @model_validator(mode="after")
+    def _is_any(self) -> Self:
+        if not self.model_fields_set:
+            raise PydanticCustomError("flow", "expected at least one attribute, such as `type`")
+        _extensions(self.__pydantic_extra__)
+        return self
+
+
+def _constant(value: object) -> object:
+    if value is None or isinstance(value, dict | list):
+        raise PydanticCustomError("flow", "expected a text, a number or a truth value, or an expression ${ … }")
+    return value
+
+
+class Correlation(Model):
+    """A value that an event has to have, wherever in it that stands."""
+
+    from_: str = Field(alias="from")
+    """A path over the event, with or without `${ }`: `.data.body.order`."""
+    expect: Annotated[str | int | float | bool | None, PlainValidator(_constant), json_types.CONSTANT] = None
+    """What is expected there: a constant, or an expression in `${ }`. None: what the first event has there."""
+
+
+class EventFilter(Model):
+    """Which events are meant."""
+
+    with_: AwaitedProperties = Field(alias="with")
+    correlate: Annotated[dict[str, Correlation], Field(max_length=MAX_CORRELATIONS)] = Field(default_factory=dict)
+
+
+_Filters = Annotated[tuple[EventFilter, ...], Field(max_length=limits.MAX_EVENT_FILTERS)]
+
+
+class EventStrategy(Model):
+    """Which events are waited for: exactly one of these."""
+
+    one: EventFilter | None = None
+    """An event that passes this filter."""
+    any: _Filters | None = None
+    """An event that passes one of these filters; every event that is emitted, when there are none."""
+    all: Annotated[_Filters, Field(min_length=1)] | None = None
+    """An event for each of these filters."""
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if len(self.model_fields_set & {"one", "any", "all"}) != 1:
+            raise PydanticCustomError("flow", "expected exactly one of one, any and all")
+        return self
+
+
+def _until_tag(value: object) -> str:
+    return "<expression>" if isinstance(value, str) else "<strategy>"
+
+
+class EventConsumptionStrategy(EventStrategy):
+    """Which events are waited for, and with `any` for how long."""
+
+    until: (
+        Annotated[
+            Annotated[str, Tag("<expression>")] | Annotated[EventStrategy, Tag("<strategy>")], Discriminator(_until_tag)
+        ]
+        | None
+    ) = None
+    """Goes with `any`. What ends the waiting: an expression, with or without `${ }`, over the array of what was
+    consumed; or events, which are not part of the output. None: the first event does."""
+
+    @field_validator("until")
+    @classmethod
+    def _goes_with_any(cls, value: object, info: ValidationInfo) -> object:
+        if "any" in info.data and info.data["any"] is None:
+            raise PydanticCustomError("flow", "`until` goes with `any` alone")
+        return value
+
+
+class ListenConfiguration(Model):
+    """What is waited for, and what of it becomes the output."""
+
+    to: EventConsumptionStrategy
+    read: Literal["data", "envelope", "raw"] = "data"
+    """What an event is read as: its data, the whole event, or its data as text."""

@@ -62,7 +62,8 @@ OTHERS = [
 untimed = settings(deadline=None)  # machines that run tests stall; it says nothing about the code
 schemes = st.sampled_from(SIGNED)
 bodies = st.binary(max_size=200)
-secrets = st.binary(min_size=1, max_size=100)
+secrets = st.binary(min_size=1, max_size=100).filter(lambda secret: not secret.startswith(b"whsec_"))
+"""Any but those that promise base64: the vectors have them."""
 header_safe = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1).map(str.encode)
 
 

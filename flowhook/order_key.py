@@ -1,7 +1,8 @@
 """The order key of an event: what `execution.order_by` yields for it.
 
-Whoever accepts an event makes it, once; it is stored with the event. A string is the key as it is, any other value is
-written as JSON. An event for which the expression yields null, or fails, has no key and runs whenever it can.
+Whoever accepts an event makes it, once; it is stored with the event. The expression sees what is the workflow's input,
+but for attachments. A string is the key as it is, any other value is written as JSON. An event for which the expression
+yields null, or fails, has no key and runs whenever it can.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from flowhook import limits
 from flowhook.event_input import is_json, webhook_view
 from flowhook.expressions import ExpressionTypeError, strip
 from flowhook.expressions.paths import compile_accessor
-from flowhook.model import Event
+from flowhook.model import Event, Origin
 
 OrderKey = Callable[[Event], str]
 """Gives the order key of an event, empty for none; at most `limits.MAX_ORDER_KEY_BYTES` of UTF-8."""
@@ -34,12 +35,17 @@ def compile_order_key(expression: str) -> OrderKey:
 
     def order_key(event: Event) -> str:
         try:
-            value = accessor(webhook_view(event, _body(event)))
+            value = accessor(_view(event))
         except ExpressionTypeError:
             return ""
         return _text(value)
 
     return order_key
+
+
+def _view(event: Event) -> object:
+    body = _body(event)
+    return webhook_view(event, body) if event.origin is Origin.REQUEST else body
 
 
 def _body(event: Event) -> object:

@@ -6,11 +6,11 @@ import orjson
 import pytest
 
 from flowhook import limits
-from flowhook.model import Event
+from flowhook.model import Event, Origin
 from flowhook.order_key import compile_order_key
 
 
-def event(body=None, content_type="application/json", raw=None, headers=()):
+def event(body=None, content_type="application/json", raw=None, headers=(), **fields):
     return Event(
         id="evt_1",
         flow_id="shop",
@@ -23,6 +23,7 @@ def event(body=None, content_type="application/json", raw=None, headers=()):
         content_type=content_type,
         headers=headers,
         body=orjson.dumps(body) if raw is None else raw,
+        **fields,
     )
 
 
@@ -55,6 +56,12 @@ def test_an_event_that_the_path_does_not_fit_has_no_key(body):
 def test_the_key_may_be_made_of_everything_that_expressions_under_webhook_see():
     order_key = compile_order_key('${ "\\(.headers["x-shop"])/\\(.query.a)" }')
     assert order_key(event({}, headers=(("x-shop", b"north"),))) == "north/1"
+
+
+def test_the_key_of_what_no_request_started_is_made_of_its_input():
+    assert compile_order_key("${ .account }")(event({"account": "a"}, origin=Origin.WORKFLOW)) == "a"
+    assert compile_order_key("${ .[0].data.account }")(event([{"data": {"account": 7}}], origin=Origin.EVENTS)) == "7"
+    assert compile_order_key("${ .body.account }")(event({}, origin=Origin.SCHEDULE)) == ""
 
 
 def test_a_long_value_becomes_a_key_of_bounded_length_and_stays_distinct():

@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -54,8 +55,10 @@ from router.services.flow import FlowService
 from router.services.ingest import Acceptance, IngestService
 from router.services.runner import RunnerService
 from router.services.secret import SecretService
+from router.services.starting import start_execution
 from router.storage.interface import Storage
 from router.storage.sqlite import SWITCH_INTERVAL_SECONDS, open_sqlite
+from router.triggers.starter import Starter
 
 REATTACH_SECONDS: Final = 2.0
 """How long runners have to come back for what they work on, after their stream or the router ended."""
@@ -116,7 +119,12 @@ async def _serve(
     )
     flows = FlowTable(storage.registry, policies=host, clock=time.monotonic)
     acceptance = Acceptance(host=host, flows=flows, total_backlog=settings.total_backlog, clock=time.monotonic)
-    runners = RunnerService(host=host, lease_seconds=settings.lease_seconds)
+    starter = Starter(host=host, state=state, acceptance=acceptance, now_ms=_now_ms)
+    runners = RunnerService(
+        host=host,
+        lease_seconds=settings.lease_seconds,
+        start_execution=partial(start_execution, acceptance=acceptance, starter=starter),
+    )
     health_service = health_aio.HealthServicer()
 
     await flows.start(await host.recover())

@@ -56,10 +56,14 @@ class TokenBucket:
 
 @dataclass(slots=True)
 class FlowEntry:
-    """One flow, as accepting sees it. `bucket` is None where no rate limit is set, `order_key` where no order is."""
+    """One flow, as accepting sees it. `bucket` is None where no rate limit is set, `order_key` where no order is.
+
+    `version` is what its document says of itself.
+    """
 
     id: str
     revision: int
+    version: str
     max_backlog: int
     dedupe_seconds: float
     bucket: TokenBucket | None
@@ -197,6 +201,7 @@ class FlowTable:
         return FlowEntry(
             id=flow.id,
             revision=flow.revision,
+            version=document.workflow.document.version,
             max_backlog=min(document.execution.max_backlog, limits.DEFAULT_TOTAL_BACKLOG),
             dedupe_seconds=DEFAULT_DEDUPE_SECONDS if dedupe is None else dedupe.window,
             bucket=bucket,

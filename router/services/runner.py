@@ -6,7 +6,7 @@ Reading and writing are two loops over one stream; what is to be sent gathers in
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -37,9 +37,16 @@ log = logs.get_logger(__name__)
 class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
     """See protos/flowhook/v1/runner_service.proto."""
 
-    def __init__(self, *, host: ShardHost, lease_seconds: float) -> None:
+    def __init__(
+        self,
+        *,
+        host: ShardHost,
+        lease_seconds: float,
+        start_execution: Callable[[pb.StartExecutionRequest], Awaitable[pb.StartExecutionResponse]],
+    ) -> None:
         self._host = host
         self._lease_seconds = lease_seconds
+        self._start_execution = start_execution
         self._links: set[Outbox] = set()
         self._components: dict[Outbox, frozenset[str]] = {}
         self._closing = False
@@ -93,8 +100,8 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         self, request: pb.StartExecutionRequest, context: guarded.Context
     ) -> pb.StartExecutionResponse:
         """Start an execution that another one asks for."""
-        del request, context
-        raise UnavailableError("flows can't run others yet", reason="NOT_SUPPORTED")
+        del context
+        return await self._start_execution(request)
 
     async def _converse(
         self, link: Outbox, requests: AsyncIterator[pb.AttachRequest], context: guarded.Context

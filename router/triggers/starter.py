@@ -1,0 +1,106 @@
+"""Appends events that start executions and that no request made."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from flowhook.errors import ExhaustedError, FlowhookError, UnavailableError
+from flowhook.model import Event, Origin
+from flowhook.wire import convert
+from router.dispatch.host import ShardHost
+from router.services.ingest import Acceptance
+from router.storage.interface import Appended, NewEvent, ShardState
+
+
+class Start(NamedTuple):
+    """An execution that is to start.
+
+    Attributes:
+        event_id: its ID, derived from what causes it (see `ids.derive`).
+        flow_id: the flow to run.
+        origin: what causes it.
+        body: the workflow's input, JSON.
+        depth: see `Event.depth`.
+    """
+
+    event_id: str
+    flow_id: str
+    origin: Origin
+    body: bytes
+    depth: int = 0
+
+
+class Starter:
+    """See the module. A start that was stored before is answered as it was then, whatever the limits say by now."""
+
+    def __init__(
+        self, *, host: ShardHost, state: ShardState, acceptance: Acceptance, now_ms: Callable[[], int]
+    ) -> None:
+        self._host = host
+        self._state = state
+        self._acceptance = acceptance
+        self._now_ms = now_ms
+
+    async def start(self, starts: Sequence[Start]) -> list[Appended | FlowhookError]:
+        """Store what starts executions, durably and each once.
+
+        Returns:
+            One result per start, in order; an error instead of what can't be started: there is no such flow
+            (`FLOW_NOT_FOUND`), this version can't read it (`FLOW_UNREADABLE`), or its backlog (`BACKLOG_FULL`) or
+            that of all flows (`TOTAL_BACKLOG_FULL`) is full.
+
+        Raises:
+            UnavailableError: storage can't serve; nothing was stored.
+        """
+        fates: list[Appended | FlowhookError | None] = []
+        events: list[NewEvent] = []
+        of_flow: Counter[str] = Counter()
+        for start in starts:
+            try:
+                events.append(await self._admitted(start, len(events), of_flow[start.flow_id]))
+            except FlowhookError as error:
+                fates.append(await self._refused(start, error))
+            else:
+                fates.append(None)
+                of_flow[start.flow_id] += 1
+        appended = iter(await self._host.append(events) if events else ())
+        return [next(appended) if fate is None else fate for fate in fates]
+
+    async def _admitted(self, start: Start, more: int, more_of_flow: int) -> NewEvent:
+        entry = self._acceptance.known(start.flow_id) or await self._acceptance.flow(start.flow_id)
+        self._acceptance.check_backlog(entry.id, entry.max_backlog, more, more_of_flow)
+        now_ms = self._now_ms()
+        event = Event(
+            id=start.event_id,
+            flow_id=start.flow_id,
+            receive_time_ms=now_ms,
+            principal=None,
+            dedupe_key="",
+            method="",
+            path="",
+            query="",
+            content_type="application/json",
+            headers=(),
+            body=start.body,
+            origin=start.origin,
+            depth=start.depth,
+        )
+        return NewEvent(
+            event.id,
+            entry.id,
+            entry.revision,
+            now_ms,
+            convert.event_to_proto(event).SerializeToString(),
+            order_key="" if entry.order_key is None else entry.order_key(event),
+        )
+
+    async def _refused(self, start: Start, error: FlowhookError) -> Appended | FlowhookError:
+        if isinstance(error, UnavailableError) and error.reason != "TOTAL_BACKLOG_FULL":
+            raise error
+        if isinstance(error, ExhaustedError | UnavailableError):
+            known = await self._state.find(start.event_id)
+            if known is not None:
+                return Appended(known.seq, known.id)
+        return error

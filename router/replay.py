@@ -1,14 +1,17 @@
 """What a replay from the failed task takes over from the execution it replays.
 
-Keys of a journal begin with the JSON Pointer of a task; what follows `#` tells visits apart and, after `:`, what was
-journaled: `:retry` and `:failed` belong to retries, `:timeout` and `:attempt` to limits of time. `/timeout` is the
-limit of the whole flow. A moment has two entries: `{"until": …}` when it is fixed, `{"over": …}` when it has come.
+A key of a journal is the JSON Pointer of a task, the indexes of the loops around it in brackets, `#` and how often the
+flow came there, and after `:` what was journaled: `:retry` and `:failed` belong to retries, `:timeout` and `:attempt`
+to limits of time. `/timeout` is the limit of the whole flow. Within a function of the workflow's own all of that stands
+behind the key of its call and a space. A moment has two entries: `{"until": …}` when it is fixed, `{"over": …}` when it
+has come.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import orjson
 
@@ -19,9 +22,12 @@ from router.storage.interface import ExecutionContent, ExecutionRecord, Resumpti
 SNAPSHOT_KEY: Final = "@"
 """Key of an entry that compacted: it counts tasks by position, so that it fits no other revision."""
 
-_LIMITS: Final = (":timeout", ":attempt")
+_TASK_LIMIT: Final = ":timeout"
+_LIMITS: Final = (_TASK_LIMIT, ":attempt")
 _RETRIES: Final = (":retry", ":failed")
 _FLOW_LIMIT: Final = "/timeout"
+_FUNCTIONS: Final = " /use/functions/"
+_TASK: Final = re.compile(r"(?P<pointer>.*?)(?P<iteration>(?:\[\d+\])*)#(?P<visit>\d+)(?::[a-z]+)?", re.DOTALL)
 
 
 def resumption(original: ExecutionRecord, content: ExecutionContent, revision: int) -> Resumption:
@@ -56,32 +62,75 @@ def before_failure(journal: Sequence[JournalEntry], instance: str) -> tuple[Jour
 
     Left out are the failures of the task at the end, with retries and limits of time of the task and of those around
     it, so that it has all its tries again; and limits of time that ran when the execution ended: they begin anew. What
-    succeeded stays, whatever it belongs to: it is never performed again.
+    succeeded stays, whatever it belongs to: it is never performed again. So do failures that the flow went on from.
     """
     end = len(journal)
-    while end and instance and _led_to_failure(journal[end - 1], instance):
+    failed = _Place("", instance, "", "")
+    is_known = False
+    while end and instance and (place := _place(journal[end - 1].key)) is not None:
+        entry = journal[end - 1]
+        if not is_known and place.pointer == instance:
+            failed, is_known = place, True
+        if not _led_to(failed, place, entry):
+            break
         end -= 1
-    kept = journal[:end]
-    over = {entry.key for entry in kept if _is_limit(entry.key) and _is_over(entry)}
-    return tuple(entry for entry in kept if not _is_limit(entry.key) or entry.key in over)
+    return _without_running_limits(journal[:end])
 
 
-def _led_to_failure(entry: JournalEntry, instance: str) -> bool:
-    place = _place(entry.key)
-    if entry.error is not None:
-        return place == instance
-    if not entry.key.endswith(_RETRIES) and not _is_limit(entry.key):
-        return False
-    return place in {_FLOW_LIMIT, instance} or instance.startswith(f"{place}/")
+def _led_to(failed: _Place, place: _Place, entry: JournalEntry) -> bool:
+    if entry.error is not None or (entry.key.endswith(_TASK_LIMIT) and place[:3] == failed[:3]):
+        return place == failed
+    return (entry.key.endswith(_RETRIES) or _is_limit(entry.key)) and _is_around(place, failed)
 
 
-def _place(key: str) -> str:
-    """Return the JSON Pointer in a key, without visits and iterations."""
-    return key.partition("#")[0].partition("[")[0]
+def _without_running_limits(journal: Sequence[JournalEntry]) -> tuple[JournalEntry, ...]:
+    kept: list[JournalEntry] = []
+    over: set[str] = set()
+    for entry in reversed(journal):
+        if _is_limit(entry.key):
+            if _is_over(entry):
+                over.add(entry.key)
+            elif entry.key in over:
+                over.remove(entry.key)  # a block that is tried again has the same key
+            else:
+                continue
+        kept.append(entry)
+    return tuple(reversed(kept))
+
+
+class _Place(NamedTuple):
+    """What an entry belongs to: a task, in an iteration (`[1][0]`), of the call of a function (its key)."""
+
+    call: str
+    pointer: str
+    iteration: str
+    visit: str
+
+
+def _place(key: str) -> _Place | None:
+    """Return the place in a key; None: it has none."""
+    call, function, task = key.rpartition(_FUNCTIONS)
+    parts = _TASK.fullmatch(task)
+    return (
+        None
+        if parts is None
+        else _Place(call, function.lstrip() + parts["pointer"], parts["iteration"], parts["visit"])
+    )
+
+
+def _is_around(outer: _Place, inner: _Place) -> bool:
+    """Whether a place is another one, or has it in it."""
+    if outer.pointer == _FLOW_LIMIT:
+        return True
+    if outer.call != inner.call:
+        call = _place(inner.call)
+        return call is not None and _is_around(outer, call)
+    is_deeper = f"{inner.pointer}/".startswith(f"{outer.pointer}/")
+    return is_deeper and inner.iteration.startswith(outer.iteration)
 
 
 def _is_limit(key: str) -> bool:
-    return key.endswith(_LIMITS) or _place(key) == _FLOW_LIMIT
+    return key.endswith(_LIMITS) or key.startswith(f"{_FLOW_LIMIT}#")
 
 
 def _is_over(entry: JournalEntry) -> bool:

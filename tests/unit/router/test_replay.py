@@ -57,6 +57,48 @@ def journal(*entries):
             ["</do/0/a#0:timeout", ">/do/0/a#0:timeout", "/do/1/b#0", "!/do/2/c#0"],
             ["</do/0/a#0:timeout", ">/do/0/a#0:timeout", "/do/1/b#0"],
         ),
+        (
+            "/do/0/t/try/0/c",
+            [
+                "</do/0/t/try/0/c#0:timeout",
+                ">/do/0/t/try/0/c#0:timeout",
+                "</do/0/t#0:retry",
+                ">/do/0/t#0:retry",
+                "/x#0",
+                "</do/0/t/try/0/c#0:timeout",
+                "!/do/0/t/try/0/c#0",
+            ],
+            [
+                "</do/0/t/try/0/c#0:timeout",
+                ">/do/0/t/try/0/c#0:timeout",
+                "</do/0/t#0:retry",
+                ">/do/0/t#0:retry",
+                "/x#0",
+            ],
+        ),
+        # failures in other iterations or on other visits were caught
+        ("/do/0/l/do/0/c", ["!/do/0/l/do/0/c[0]#0", "!/do/0/l/do/0/c[1]#0"], ["!/do/0/l/do/0/c[0]#0"]),
+        ("/do/0/c", ["!/do/0/c#0", "!/do/0/c#1"], ["!/do/0/c#0"]),
+        ("/do/0/c", [">/do/0/c#0:timeout", ">/do/0/c#1:timeout"], [">/do/0/c#0:timeout"]),
+        (
+            "/do/0/l/do/0/t/try/0/c",
+            [">/do/0/l/do/0/t[0]#0:retry", ">/do/0/l/do/0/t[1]#0:retry", "!/do/0/l/do/0/t/try/0/c[1]#0"],
+            [">/do/0/l/do/0/t[0]#0:retry"],
+        ),
+        # a function's entries stand behind the key of its call
+        (
+            "/use/functions/f/do/0/c",
+            ["</do/0/t#0:retry", ">/do/0/t#0:retry", "!/do/0/t/try/0/x[2]#0 /use/functions/f/do/0/c#0"],
+            [],
+        ),
+        (
+            "/use/functions/f",
+            [">/do/0/x#0 /use/functions/f#0:retry", "!/do/1/x#0 /use/functions/f#0"],
+            [">/do/0/x#0 /use/functions/f#0:retry"],
+        ),
+        ("/use/functions/f", ["</do/0/x#0 /use/functions/f#0:timeout", ">/do/0/x#0 /use/functions/f#0:timeout"], []),
+        # names may have anything in them
+        ("/do/0/a#1 [2] b", ["!/do/0/a#1 [2] b#0"], []),
     ],
 )
 def test_what_led_to_the_failure_is_left_out_and_nothing_else(instance, entries, kept):

@@ -28,6 +28,7 @@ def take(shared: Shared, node: Node, position: int, data: Any) -> None:
         "tasks": shared.tasks,
         "visits": shared.visits,
         "until": None if shared.limit is None else shared.limit.until_ms,
+        "execution": shared.workflow.id,
     }
     try:
         text = json.encode(content)
@@ -38,12 +39,16 @@ def take(shared: Shared, node: Node, position: int, data: Any) -> None:
 
 
 def restore(shared: Shared) -> tuple[int, Any] | None:
-    """Put back what the journal's snapshot holds; the position and the data to go on with, None without one."""
+    """Put back what the journal's snapshot holds; the position and the data to go on with, None without one.
+
+    In a replay, which took it over from another execution, the time that the workflow may take begins anew.
+    """
     if shared.journal.snapshot is None:
         return None
     content = orjson.loads(shared.journal.snapshot)
     shared.context = content["context"]
     shared.tasks = content["tasks"]
     shared.visits = content["visits"]
-    shared.until_ms = content["until"]
+    if content.get("execution", shared.workflow.id) == shared.workflow.id:
+        shared.until_ms = content["until"]
     return content["position"], content["data"]

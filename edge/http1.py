@@ -194,7 +194,10 @@ def _interpret(head: Head, fields: Mapping[str, Sequence[bytes]]) -> None:
     if hosts:
         head.host = _checked_host(hosts[0])
     if "content-type" in fields:
-        head.content_type = fields["content-type"][0].decode("latin-1")
+        types = fields["content-type"]
+        if len(types) > 1:  # what a proxy looked at may be the other one (RFC 9110, section 8.3)
+            raise MalformedRequestError(400, "CONTENT_TYPE_INVALID", "more than one Content-Type")
+        head.content_type = types[0].decode("latin-1")
     if "traceparent" in fields:
         head.traceparent = fields["traceparent"][0].decode("latin-1")
     if "connection" in fields:

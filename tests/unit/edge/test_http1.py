@@ -63,6 +63,8 @@ def test_values_keep_bytes_that_are_no_ascii():
         ([b"Transfer-Encoding: gzip, chunked"], 501, "TRANSFER_CODING_UNKNOWN"),
         ([b"Transfer-Encoding: xchunked"], 501, "TRANSFER_CODING_UNKNOWN"),
         ([b"Transfer-Encoding:"], 501, "TRANSFER_CODING_UNKNOWN"),
+        ([b"Content-Type: text/plain", b"content-type: application/json"], 400, "CONTENT_TYPE_INVALID"),
+        ([b"Content-Type: text/plain"] * 2, 400, "CONTENT_TYPE_INVALID"),
         ([b"Expect: a-miracle"], 417, "EXPECTATION_UNKNOWN"),
         ([b"X: y"] * MAX_FIELDS, 431, "HEADER_TOO_LARGE"),
     ],

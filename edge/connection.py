@@ -109,6 +109,10 @@ class Host(Protocol):
         """Count an answer."""
         ...
 
+    def cut_short(self) -> None:
+        """Count a request whose sender went away before it was complete."""
+        ...
+
 
 class Connection:
     """Serves one sender until either side has enough.
@@ -167,7 +171,7 @@ class Connection:
         if not self.idle and not self._stream.closed() and not self._stream.writing():
             self._send(answers.REQUEST_TIMEOUT, None, keep_alive=False)
             self._host.answered(answers.REQUEST_TIMEOUT)
-        self._stream.close()
+        self.abort()
 
     def close_if_idle(self) -> None:
         """End the connection unless a request is under way."""
@@ -182,6 +186,7 @@ class Connection:
 
     def abort(self) -> None:
         """End the connection now."""
+        self.deadline = NEVER
         self._stream.close()
 
     async def _serve_one(self) -> bool:
@@ -200,6 +205,8 @@ class Connection:
             await self._refuse(answers.OVERLOADED, head)
             return False
         except StreamClosedError:
+            if self.deadline != NEVER and not self.idle:  # more of the request was waited for
+                host.cut_short()
             raise
         except Exception:
             log.exception("request failed", address=self._peer)

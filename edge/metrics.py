@@ -49,6 +49,7 @@ class Counts(Collector):
 
     Attributes:
         answers: by status and reason (empty for what was not refused).
+        incomplete: requests whose sender went away in the middle; nobody is left to get an answer.
         cache_hits: lookups of flows that the cache could answer.
         cache_misses: those that went to the router.
         latency: seconds from a whole request to the router's word on it.
@@ -58,6 +59,7 @@ class Counts(Collector):
 
     def __init__(self) -> None:
         self.answers: dict[tuple[int, str], int] = {}
+        self.incomplete = 0
         self.cache_hits = 0
         self.cache_misses = 0
         self.latency = Histogram(LATENCY_BUCKETS)
@@ -80,6 +82,11 @@ class Counts(Collector):
         for (status, reason), count in sorted(self.answers.items()):
             requests.add_metric((str(status), reason), count)
         yield requests
+        yield CounterMetricFamily(
+            "flowhook_edge_incomplete_requests",
+            "Requests whose sender went away before they were complete.",
+            value=self.incomplete,
+        )
         lookups = CounterMetricFamily("flowhook_edge_flow_lookups", "Lookups of flows.", labels=("result",))
         lookups.add_metric(("hit",), self.cache_hits)
         lookups.add_metric(("miss",), self.cache_misses)

@@ -74,6 +74,10 @@ class Server(TCPServer):
         """Count an answer."""
         self._counts.answered(answer.status, answer.reason)
 
+    def cut_short(self) -> None:
+        """Count a request whose sender went away before it was complete."""
+        self._counts.incomplete += 1
+
     async def sweep(self) -> None:
         """End connections that are past their deadline, until cancelled."""
         while True:

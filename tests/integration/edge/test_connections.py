@@ -180,8 +180,12 @@ async def test_no_bytes_do_any_harm(edge):
     assert (await edge.post("/hook/open")).status == 202
 
 
-async def test_a_sender_that_goes_away_in_the_middle_leaves_nothing(edge):
-    for data in (b"POST /ho", b"POST /hook/open HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf"):
+async def test_a_sender_that_goes_away_in_the_middle_leaves_nothing_but_a_count(start_edge):
+    registry = CollectorRegistry()
+    edge = await start_edge(registry=registry)
+    post = b"POST /hook/open HTTP/1.1\r\nHost: a\r\n"
+    chunked = b"Transfer-Encoding: chunked\r\n\r\n5\r\nhalf"
+    for data in (b"POST /ho", post + b"Content-Length: 100\r\n\r\nhalf", post + chunked):
         sender = await edge.connect()
         sender.write(data)
         await sender.writer.drain()
@@ -189,6 +193,23 @@ async def test_a_sender_that_goes_away_in_the_middle_leaves_nothing(edge):
         await sender.writer.wait_closed()
     assert (await edge.post("/hook/open", b'"whole"')).status == 202
     assert [event.body for event in edge.events()] == [b'"whole"']
+    assert registry.get_sample_value("flowhook_edge_incomplete_requests_total") == 3
+
+
+async def test_only_what_a_sender_cut_short_is_counted_so(start_edge):
+    registry = CollectorRegistry()
+    edge = await start_edge(registry=registry, body_timeout=0.2)
+    (await edge.connect()).close()
+    answered, refused, slow = [await edge.connect() for _ in range(3)]
+    assert (await answered.request("POST", "/hook/open", body=b"1")).status == 202
+    answered.close()
+    refused.write(b"POST /hook/nope HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf")
+    assert (await refused.response()).status == 404
+    refused.close()
+    slow.write(b"POST /hook/open HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf")
+    assert (await slow.response()).status == 408
+    assert await slow.at_eof() == b""
+    assert registry.get_sample_value("flowhook_edge_incomplete_requests_total") == 0
 
 
 async def test_a_sender_that_goes_away_after_the_whole_request_is_served_all_the_same(edge):

@@ -178,11 +178,21 @@ class Connection:
         if self.idle:
             self._stream.close()
 
-    def reject(self, answer: Answer) -> None:
-        """Send an answer without waiting for a request, and end the connection."""
-        self._host.answered(answer)
-        self._send(answer, None, keep_alive=False)
-        self._stream.close()
+    async def reject(self, answer: Answer, *, linger: bool) -> None:
+        """Send an answer without waiting for a request, and end the connection. Raises nothing.
+
+        Args:
+            answer: what the sender gets.
+            linger: whether to take for a while what the sender has sent already, so that it sees the answer.
+        """
+        try:
+            if linger:
+                await self._refuse(answer, None)
+            else:
+                self._host.answered(answer)
+                self._send(answer, None, keep_alive=False)
+        finally:
+            self._stream.close()
 
     def abort(self) -> None:
         """End the connection now."""

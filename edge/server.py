@@ -25,6 +25,9 @@ SWEEP_SECONDS: Final = 0.25
 MAX_RECEIVED_BYTES: Final = 512 * limits.MIB
 """Bodies and incomplete heads in memory; beyond it large or slow ones are refused with 503."""
 
+MAX_TURNED_AWAY: Final = 128
+"""Connections that were one too many and may linger, so that their senders see the 503; others may see a reset."""
+
 
 class Server(TCPServer):
     """The HTTP server. Give it sockets (`add_sockets`), keep `sweep` running, and `drain` it in the end."""
@@ -44,6 +47,7 @@ class Server(TCPServer):
         self._handler = handler
         self._counts = counts
         self._connections: set[Connection] = set()
+        self._turned_away: set[Connection] = set()
         self._empty = asyncio.Event()
         self._date = 0
         self._tick()
@@ -60,15 +64,27 @@ class Server(TCPServer):
         own.set_nodelay(True)
         connection = Connection(own, str(address[0]), self, self._handler)
         if len(self._connections) >= self._max_connections:
-            connection.reject(answers.TOO_MANY_CONNECTIONS)
+            await self._turn_away(connection)
             return
         self._connections.add(connection)
         try:
             await connection.serve()
         finally:
             self._connections.discard(connection)
-            if not self._connections:
-                self._empty.set()
+            self._tell_if_empty()
+
+    async def _turn_away(self, connection: Connection) -> None:
+        linger = len(self._turned_away) < MAX_TURNED_AWAY
+        self._turned_away.add(connection)
+        try:
+            await connection.reject(answers.TOO_MANY_CONNECTIONS, linger=linger)
+        finally:
+            self._turned_away.discard(connection)
+            self._tell_if_empty()
+
+    def _tell_if_empty(self) -> None:
+        if not self._connections and not self._turned_away:
+            self._empty.set()
 
     def answered(self, answer: Answer) -> None:
         """Count an answer."""
@@ -94,16 +110,16 @@ class Server(TCPServer):
         self._empty.clear()
         for connection in tuple(self._connections):
             connection.close_if_idle()
-        if self._connections:
+        if self._connections or self._turned_away:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._empty.wait()
 
     async def ended(self) -> None:
         """Wait until no connection is left; call it when nothing is to be waited for any more."""
-        for connection in tuple(self._connections):
+        for connection in (*self._connections, *self._turned_away):
             connection.abort()
-        while self._connections:
+        while self._connections or self._turned_away:
             self._empty.clear()
             await self._empty.wait()
 

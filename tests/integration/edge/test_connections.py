@@ -349,6 +349,49 @@ async def test_more_connections_than_there_may_be_are_told_so(start_edge):
                 continue
 
 
+class TestOneTooMany:
+    @pytest.fixture
+    async def full(self, start_edge, monkeypatch):
+        monkeypatch.setattr("edge.server.MAX_TURNED_AWAY", 1)
+        edge = await start_edge(max_connections=1)
+        edge.served = await edge.connect()
+        assert (await edge.served.request("POST", "/hook/open", body=b"1")).status == 202
+        return edge
+
+    async def turned_away(self, edge):
+        sender = await edge.connect()
+        sender.write(b"POST /hook/open HTTP/1.1\r\nHost: a\r\nContent-Length: 3000000\r\n\r\n" + b"x" * 2_000_000)
+        await sender.writer.drain()
+        assert (await sender.response()).status == 503
+        return sender
+
+    async def test_it_sees_its_answer_whatever_it_has_sent(self, full):
+        await self.turned_away(full)
+        assert (await full.served.request("POST", "/hook/open", body=b"2")).status == 202
+
+    async def test_few_of_them_linger_and_none_for_long(self, full):
+        lingering, further = await self.turned_away(full), await full.connect()
+
+        async def send_on(sender):
+            while True:
+                sender.write(b"x")
+                await sender.writer.drain()
+                await asyncio.sleep(0.01)
+
+        with pytest.raises(ConnectionError):
+            await asyncio.wait_for(send_on(further), 0.5)
+        lingering.write(b"x")
+        await lingering.writer.drain()
+        with pytest.raises(ConnectionError):
+            await asyncio.wait_for(send_on(lingering), 5)
+
+    async def test_those_that_linger_do_not_keep_the_edge_from_ending(self, full):
+        await self.turned_away(full)
+        full.served.close()
+        full.lifecycle.stop.set()
+        await asyncio.wait_for(full.task, 5)
+
+
 async def test_a_server_with_little_memory_refuses_large_bodies(start_edge, monkeypatch):
     monkeypatch.setattr("edge.server.MAX_RECEIVED_BYTES", 100_000)
     edge = await start_edge()

@@ -75,6 +75,7 @@ class Endpoint:
         "_dedupe",
         "_namespaces",
         "_networks",
+        "_signatures",
         "asks",
         "callback",
         "delivery_ids",
@@ -125,6 +126,8 @@ class Endpoint:
         self._namespaces = _namespaces(verifiers)
         self.early = [verifier for verifier in verifiers if not verifier.needs_body]
         self.late = [verifier for verifier in verifiers if verifier.needs_body]
+        signatures = [verifier.required_headers for verifier in self.late]
+        self._signatures = frozenset[str]().union(*signatures) if all(signatures) else None
         challenges = [verifier.challenge for verifier in verifiers if verifier.challenge is not None]
         self.unauthenticated = answers.unauthenticated(challenges[0] if challenges else None)
         self.asks = bool(webhook.auth) and not one_time
@@ -141,6 +144,20 @@ class Endpoint:
     def admits(self, address: IPv4Address | IPv6Address) -> bool:
         """Whether `allow_from` lets requests from this address in."""
         return not self._networks or any(address in network for network in self._networks)
+
+    def may_be_signed(self, headers: Sequence[tuple[str, bytes]]) -> bool:
+        """Whether one of `late` may pass, so that it is worth receiving the body: a signature is there, of any value.
+
+        Args:
+            headers: lower-case names and values.
+        """
+        signatures = self._signatures
+        if signatures is None:
+            return True
+        for name, _ in headers:  # noqa: SIM110 - a third of the time that `any` takes, for each signed request
+            if name in signatures:
+                return True
+        return False
 
     def dedupe_key(self, verifier: Verifier, request: RequestView, view: Mapping[str, Any] | None) -> str:
         """Return the key under which a repeated delivery of this request is recognised, or an empty string.

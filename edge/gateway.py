@@ -46,6 +46,9 @@ BODYLESS_METHODS: Final = frozenset({"GET", "DELETE"})
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_.~-]{1,128}")
 """What a token of a one-time URL may look like; only the router can say whether it is one."""
 
+_Outcome = tuple[Verifier, Match] | SignatureError
+"""Of verification: the verifier that passed with what it found, or why none did."""
+
 _OF_CALLBACKS: Final = {
     "CALLBACK_NOT_FOUND": answers.CALLBACK_NOT_FOUND,
     "CALLBACK_GONE": answers.CALLBACK_GONE,
@@ -114,17 +117,15 @@ class Gateway:
         url = f"{self._public_url or 'http://' + head.host}{head.target}"
         seen = RequestView(head.method, url, head.path, head.query, head.headers, b"")
         verified = _check(endpoint.early, seen) if endpoint.early else None
-        if isinstance(verified, SignatureError) and not endpoint.late:
-            return self._unauthenticated(endpoint, request, verified)
+        if (verified is None or isinstance(verified, SignatureError)) and not endpoint.may_be_signed(head.headers):
+            return self._unauthenticated(endpoint, request, verified, _check(endpoint.late, seen))
         body = await request.body(endpoint.max_body)
         if body:
             seen = seen._replace(body=body)
         if verified is None or isinstance(verified, SignatureError):
             earlier, verified = verified, _check(endpoint.late, seen)
             if isinstance(verified, SignatureError):
-                if earlier is not None and earlier.specificity > verified.specificity:
-                    verified = earlier
-                return self._unauthenticated(endpoint, request, verified)
+                return self._unauthenticated(endpoint, request, earlier, verified)
 
         content = None
         if is_json(head.content_type) and (body or head.method not in BODYLESS_METHODS):
@@ -154,7 +155,9 @@ class Gateway:
             raise _Refused(answers.CALLBACK_NOT_FOUND)
         return endpoint
 
-    def _unauthenticated(self, endpoint: Endpoint, request: Request, error: SignatureError) -> Answer:
+    def _unauthenticated(self, endpoint: Endpoint, request: Request, *outcomes: _Outcome | None) -> Answer:
+        errors = [outcome for outcome in outcomes if isinstance(outcome, SignatureError)]
+        error = max(errors, key=lambda each: each.specificity)
         self._refusals.warning(
             "request unauthenticated",
             **endpoint.log_fields,
@@ -241,8 +244,8 @@ def _mid_flow(event: Event, endpoint: Endpoint) -> Event:
     return event._replace(callback=endpoint.callback, callback_token=token, path=path, headers=headers)
 
 
-def _check(verifiers: Sequence[Verifier], seen: RequestView) -> tuple[Verifier, Match] | SignatureError:
-    """Return the first verifier that passes with what it found, or the most telling refusal."""
+def _check(verifiers: Sequence[Verifier], seen: RequestView) -> _Outcome:
+    """Return what the first verifier found that passes, or the most telling refusal."""
     now = time.time()
     worst: SignatureError | None = None
     for verifier in verifiers:

@@ -10,6 +10,7 @@ class AnyoneVerifier:
 
     scheme = "none"
     needs_body = False
+    required_headers: frozenset[str] = frozenset()
     credential_headers: frozenset[str] = frozenset()
     credential_query: frozenset[str] = frozenset()
     challenge = None

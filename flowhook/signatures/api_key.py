@@ -25,7 +25,7 @@ class ApiKeyVerifier:
     def __init__(self, kind: ApiKeyAuth, secrets: Mapping[str, bytes]) -> None:
         self._header = kind.header.lower() if kind.header else None
         self._query = kind.query or ""
-        self.credential_headers = frozenset([self._header] if self._header else [])
+        self.required_headers = self.credential_headers = frozenset([self._header] if self._header else [])
         self.credential_query = frozenset([self._query] if self._query else [])
         self._keyring = make_keyring(kind, secrets, lambda secret: sha256(secret).digest())
 

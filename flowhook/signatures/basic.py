@@ -28,6 +28,7 @@ class BasicVerifier:
 
     scheme = BasicAuth.kind
     needs_body = False
+    required_headers = frozenset({"authorization"})
     credential_headers = frozenset({"authorization"})
     credential_query: frozenset[str] = frozenset()
     challenge = CHALLENGE

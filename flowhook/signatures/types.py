@@ -90,6 +90,11 @@ class Verifier(Protocol):
         ...
 
     @property
+    def required_headers(self) -> frozenset[str]:
+        """Lower-case names of headers of which one must be there for `verify` to pass; empty: it can do without."""
+        ...
+
+    @property
     def credential_headers(self) -> frozenset[str]:
         """Lower-case names of headers to remove before anything is stored."""
         ...

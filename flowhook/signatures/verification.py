@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from typing import Final
 
 from flowhook.document.auth import AuthKind
@@ -33,10 +34,9 @@ class SignatureVerifier:
         self.scheme = scheme.name
         self._places = [_lower(places) for places in scheme.places]
         signatures = [places.signature for places in self._places]
-        self.credential_headers = frozenset(
-            [name for place in signatures for name in header_names(place)]
-            + [name.lower() for name in scheme.also_stripped]
-        )
+        names = [header_names(place) for place in signatures]
+        self.required_headers = frozenset(chain(*names) if all(names) else ())
+        self.credential_headers = frozenset(chain(*names, (name.lower() for name in scheme.also_stripped)))
         self.credential_query = frozenset(place.name for place in signatures if place.kind == "query")
         self._layout = scheme.layout
         self._tag = scheme.tag.encode()

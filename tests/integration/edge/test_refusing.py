@@ -250,6 +250,45 @@ async def test_credentials_in_headers_are_checked_before_the_body_comes(edge):
     assert refusal(await sender.response()) == (401, "UNAUTHENTICATED")
 
 
+class TestWithoutASignature:
+    """Nothing that could follow would help: no body is received, nor asked for."""
+
+    BODY_TO_COME = b"Host: a\r\nContent-Length: 5000000\r\nExpect: 100-continue\r\n"
+
+    @pytest.mark.parametrize(
+        ("auth", "reason"),
+        [
+            ({"hmac": {"secret": "key", "header": "X-Signature"}}, "SIGNATURE_MISSING"),
+            ({"github": {"secret": "unset"}}, "SECRET_NOT_SET"),
+            ([{"stripe": {"secret": "key"}}, {"basic": {"username": "u", "secret": "key"}}], "SIGNATURE_MISSING"),
+        ],
+    )
+    async def test_a_request_is_refused_before_its_body_comes(self, edge, auth, reason, capsys):
+        edge.router.put_flow("closed", auth=auth)
+        sender = await edge.connect()
+        sender.write(b"POST /hook/closed HTTP/1.1\r\n" + self.BODY_TO_COME + b"\r\n")
+        answer = await sender.response()
+        assert refusal(answer) == (401, "UNAUTHENTICATED")
+        assert answer.json()["detail"] == "The request carries no valid credentials."
+        assert reason in "".join(capsys.readouterr())
+
+    async def test_what_is_most_telling_of_several_kinds_goes_to_the_log(self, edge, hmac_auth, capsys):
+        edge.router.put_flow("closed", auth=[hmac_auth, {"api_key": {"header": "X-Api-Key", "secret": "key"}}])
+        sender = await edge.connect()
+        sender.write(b"POST /hook/closed HTTP/1.1\r\nX-Api-Key: wrong\r\n" + self.BODY_TO_COME + b"\r\n")
+        assert refusal(await sender.response()) == (401, "UNAUTHENTICATED")
+        assert "CREDENTIALS_WRONG" in "".join(capsys.readouterr())
+
+    @pytest.mark.parametrize("signature", [b"X-Signature: wrong\r\n", b"x-signature:\r\n"])
+    async def test_a_signature_of_any_value_may_be_one(self, edge, signature, capsys):
+        sender = await edge.connect()
+        sender.write(b"POST /hook/signed HTTP/1.1\r\n" + signature + self.BODY_TO_COME + b"\r\n")
+        assert await asyncio.wait_for(sender.reader.readuntil(b"\r\n\r\n"), 5) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        sender.write(b"x" * 5_000_000)
+        assert refusal(await sender.response()) == (401, "UNAUTHENTICATED")
+        assert "SIGNATURE_MALFORMED" in "".join(capsys.readouterr())
+
+
 class TestTooLarge:
     @pytest.fixture(autouse=True)
     async def flow(self, router):

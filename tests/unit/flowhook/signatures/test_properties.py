@@ -148,6 +148,17 @@ def test_a_truncated_signature_header_is_refused(auth, secret, body, data):
 
 
 @untimed
+@given(auth=st.sampled_from(SIGNED + OTHERS), secret=header_safe, body=bodies)
+def test_without_a_header_that_is_required_nothing_passes(auth, secret, body):
+    kind, request = send(auth, secret, body)
+    (verifier,) = build_verifiers([kind], {"k": secret})
+    left = [field for field in request.headers if field[0] not in verifier.required_headers]
+    assume(left != request.headers)
+    with pytest.raises(SignatureError, match="missing"):
+        verifier.verify(request._replace(headers=left), NOW)
+
+
+@untimed
 @given(auth=schemes, secret=st.text(min_size=1), other=st.text(min_size=1), body=bodies)
 def test_another_secret_is_refused(auth, secret, other, body):
     # HMAC itself pads keys with zero bytes; standard-webhooks reads what looks like base64 as such.

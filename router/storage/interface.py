@@ -17,7 +17,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, Protocol
 
-from flowhook.model import Change, Flow, JournalEntry, SecretInfo, Status, WorkflowError
+from flowhook.model import Change, Flow, JournalEntry, SecretInfo, Status, Subscription, WorkflowError
+from router.storage.arrivals import ArrivalAppended, KeptArrival, LoggedArrival, NewArrival
 
 DEFAULT_PAGE = 1000
 """Rows that one call returns at the most, unless it says otherwise."""
@@ -98,12 +99,14 @@ class Requeued(NamedTuple):
 class Parked(NamedTuple):
     """An execution gave up its lease and waits until `wake_at_ms` (None: for no time).
 
-    `attempts` includes the one that parked it, which is not charged.
+    `attempts` includes the one that parked it, which is not charged. `subscriptions` are what else it waits for: they
+    replace those of an earlier wait.
     """
 
     seq: int
     wake_at_ms: int | None
     attempts: int
+    subscriptions: tuple[Subscription, ...] = ()
 
 
 class Suspended(NamedTuple):
@@ -147,6 +150,23 @@ class Ended(NamedTuple):
     reply: bytes | None = None
 
 
+class Delivered(NamedTuple):
+    """What an execution waited for has come: `entry` is appended to its journal, and it waits no more.
+
+    The entry gets the index after the last one. `attempts` are those charged so far, as with `Requeued`.
+    """
+
+    seq: int
+    entry: JournalEntry
+    attempts: int
+
+
+class Consumed(NamedTuple):
+    """An arrival that is not needed any more; what tells that it was there is remembered as long as ever."""
+
+    number: int
+
+
 class Scheduled(NamedTuple):
     """When a flow is due next (None: not by time) and was started last by its schedule (0: never); Unix times.
 
@@ -158,7 +178,7 @@ class Scheduled(NamedTuple):
     last_ms: int = 0
 
 
-StateChange = Started | Requeued | Parked | Suspended | Journaled | Replied | Ended | Scheduled
+StateChange = Started | Requeued | Parked | Suspended | Journaled | Replied | Ended | Scheduled | Delivered | Consumed
 
 
 class Unfinished(NamedTuple):
@@ -168,6 +188,7 @@ class Unfinished(NamedTuple):
         attempts: as the last change of its state had them.
         requeued: whether it ever gave up or lost a lease (see `Requeued`, `Parked`).
         wake_at_ms: when it is to be woken, if it is waiting for a time; else None.
+        subscriptions: what else it is waiting for, if it is waiting.
     """
 
     seq: int
@@ -179,6 +200,7 @@ class Unfinished(NamedTuple):
     status: Status = Status.PENDING
     wake_at_ms: int | None = None
     order_key: str = ""
+    subscriptions: tuple[Subscription, ...] = ()
 
 
 class Work(NamedTuple):
@@ -225,6 +247,13 @@ class ExecutionContent(NamedTuple):
     journal_start: int = 0
 
 
+class JournalSize(NamedTuple):
+    """Entries of a journal, and bytes of their keys and outputs."""
+
+    entries: int
+    bytes: int
+
+
 class ExecutionAnswer(NamedTuple):
     """What an execution has to say to whoever started it: a reply, in time or never, and an output when it ended."""
 
@@ -268,6 +297,17 @@ class EventLog(Protocol):
         """
         ...
 
+    async def append_arrivals(self, arrivals: Sequence[NewArrival]) -> list[ArrivalAppended]:
+        """Store arrivals durably, each once, all of those that are new or none.
+
+        Two with one flow and event ID are one; else, of two with one token the second is `gone`; else, two with one
+        dedupe key of one callback within its window are one: in the database and within one commit alike.
+
+        Returns:
+            One result per arrival, in order.
+        """
+        ...
+
 
 class ShardState(Protocol):
     """State of a shard's executions; for its owner."""
@@ -281,6 +321,13 @@ class ShardState(Protocol):
         """Have `listener` called on the event loop with every event that becomes durable from now on.
 
         In log order, each once, and before the `append` that stored it returns. Duplicates are not told.
+        """
+        ...
+
+    def follow_arrivals(self, listener: Callable[[Sequence[LoggedArrival]], None]) -> None:
+        """Have `listener` called on the event loop with every arrival that becomes durable from now on.
+
+        By ascending number, each once, and before the `append_arrivals` that stored it returns.
         """
         ...
 
@@ -301,6 +348,25 @@ class ShardState(Protocol):
 
         Where much is to be read it may return some only, one at least: ask again for the others.
         """
+        ...
+
+    async def arrivals(self, *, after_number: int = 0, limit: int = DEFAULT_PAGE) -> list[KeptArrival]:
+        """Return arrivals that were not consumed, by ascending number, but for those whose execution has ended."""
+        ...
+
+    async def arrival_payloads(self, numbers: Collection[int]) -> dict[int, bytes]:
+        """Return payloads of arrivals that were not consumed; missing where there is none.
+
+        Where much is to be read it may return some only, one at least: ask again for the others.
+        """
+        ...
+
+    async def journal_sizes(self, seqs: Collection[int]) -> dict[int, JournalSize]:
+        """Return how large journals are; missing where there is nothing in it."""
+        ...
+
+    async def identify(self, execution_ids: Collection[str]) -> dict[str, ExecutionRecord]:
+        """Return executions by ID; missing where one is unknown or past retention. At most `DEFAULT_PAGE` at a time."""
         ...
 
     async def find(self, execution_id: str) -> ExecutionRecord | None:
@@ -335,7 +401,7 @@ class ShardState(Protocol):
         ...
 
     async def expire(self, *, ended_before_ms: int, limit: int = DEFAULT_PAGE) -> int:
-        """Remove ended executions with their events, journals and blobs, and dedupe keys that are past.
+        """Remove ended executions with their events, journals and blobs; arrivals and dedupe keys that are past.
 
         So are schedules of flows that were deleted before that time, and revisions of these once no execution of them
         is left.

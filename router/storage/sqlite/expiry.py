@@ -17,6 +17,7 @@ _DELETES = [
     Bulk("DELETE FROM blob WHERE seq IN ({rows})", 0),
     Bulk("DELETE FROM outcome WHERE seq IN ({rows})", 0),
     Bulk("DELETE FROM journal WHERE seq IN ({rows})", 0),
+    Bulk("DELETE FROM subscription WHERE seq IN ({rows})", 0),
 ]
 
 _FORGET_REVISIONS = (
@@ -58,11 +59,16 @@ class ExpireOperation:
             " (SELECT digest FROM dedupe WHERE until_ms <= ? ORDER BY until_ms LIMIT ?)",
             (now_ms, self.STEP),
         ).rowcount
+        arrivals = connection.execute(
+            "DELETE FROM arrival WHERE number IN"
+            " (SELECT number FROM arrival WHERE expire_at_ms <= ? ORDER BY expire_at_ms LIMIT ?)",
+            (now_ms, self.STEP),
+        ).rowcount
         found = connection.execute(
             "SELECT seq FROM execution WHERE end_time_ms < ? ORDER BY end_time_ms LIMIT ?",
             (min(before_ms, UNENDED), limit),
         ).fetchall()
-        more = keys == self.STEP or len(found) == limit
+        more = self.STEP in (keys, arrivals) or len(found) == limit
         if not more:
             connection.execute(_FORGET_REVISIONS, (before_ms,))
             connection.execute(_FORGET_SCHEDULES, (before_ms,))

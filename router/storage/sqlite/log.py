@@ -10,7 +10,14 @@ from typing import Any, Final, NamedTuple
 
 from flowhook import limits
 from flowhook.errors import FlowhookError
-from router.storage.interface import Appended, LoggedEvent, NewEvent, Resumption
+from router.storage.arrivals import ArrivalAppended, NewArrival
+from router.storage.interface import (
+    Appended,
+    LoggedEvent,
+    NewEvent,
+    Resumption,
+)
+from router.storage.sqlite import arrivals as arrivals_
 from router.storage.sqlite.blobs import BlobDirectory
 from router.storage.sqlite.errors import STORAGE_FULL, StorageError, storage_full, translate, unavailable
 from router.storage.sqlite.rows import dump_error
@@ -206,9 +213,16 @@ class _Rows:
 class SqliteLog:
     """The log of the one shard. See `interface.EventLog`."""
 
-    def __init__(self, writer: Writer, operation: AppendOperation, blobs: BlobDirectory) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        operation: AppendOperation,
+        arrivals: arrivals_.ArrivalOperation,
+        blobs: BlobDirectory,
+    ) -> None:
         self._writer = writer
         self._operation = operation
+        self._arrivals = arrivals
         self._blobs = blobs
         self._large: set[asyncio.Task[list[Appended]]] = set()
         self._large_bytes = 0
@@ -233,6 +247,15 @@ class SqliteLog:
         self._large.add(task)
         task.add_done_callback(self._large.discard)
         return await asyncio.shield(task)
+
+    async def append_arrivals(self, arrivals: Sequence[NewArrival]) -> list[ArrivalAppended]:
+        """See `interface.EventLog`."""
+        if not arrivals:
+            return []
+        logged: arrivals_.Logged = await self._writer.call(
+            self._arrivals, arrivals, size=arrivals_.size_of(arrivals), refusable=True
+        )
+        return logged.appended
 
     async def close(self) -> None:
         """Wait for what is under way; nothing new may come."""

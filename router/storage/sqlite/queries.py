@@ -12,7 +12,7 @@ from flowhook import limits
 from flowhook.model import JournalEntry, Status
 from router.storage.interface import ExecutionAnswer, ExecutionContent, ExecutionRecord, Scheduled, Unfinished, Work
 from router.storage.sqlite.blobs import BlobDirectory
-from router.storage.sqlite.rows import RECORD, journal_entry, record
+from router.storage.sqlite.rows import RECORD, journal_entry, load_subscriptions, record
 from router.storage.sqlite.schema import CODES, STATUSES, UNENDED, WAITING
 from router.storage.sqlite.statements import Bulk
 
@@ -21,6 +21,10 @@ _UNENDED = Bulk(
 )
 _RECORDS = Bulk(
     f"SELECT {RECORD} FROM execution e JOIN flow_key k ON k.key = e.flow WHERE e.seq IN ({{rows}})",  # noqa: S608
+    0,
+)
+_IDENTIFIED = Bulk(
+    f"SELECT {RECORD} FROM execution e JOIN flow_key k ON k.key = e.flow WHERE e.event_id IN ({{rows}})",  # noqa: S608
     0,
 )
 _PAYLOADS = Bulk("SELECT seq, payload FROM event WHERE seq IN ({rows})", 0)
@@ -39,10 +43,11 @@ def unfinished(connection: sqlite3.Connection, after_seq: int, limit: int) -> li
     """Return executions that have not ended, by ascending `seq`."""
     rows = connection.execute(
         "SELECT e.seq, e.event_id, k.flow_id, e.flow_revision, e.attempts, e.requeued,"
-        " e.status, e.wake_time_ms, e.order_key"
+        " e.status, e.wake_time_ms, e.order_key,"
+        " CASE e.status WHEN ? THEN (SELECT content FROM subscription WHERE seq = e.seq) END"
         " FROM execution e JOIN flow_key k ON k.key = e.flow"
         " WHERE e.end_time_ms = ? AND e.seq > ? ORDER BY e.seq LIMIT ?",
-        (UNENDED, after_seq, limit),
+        (WAITING, UNENDED, after_seq, limit),
     )
     return [
         Unfinished(
@@ -55,8 +60,9 @@ def unfinished(connection: sqlite3.Connection, after_seq: int, limit: int) -> li
             STATUSES[status],
             wake_at_ms if status == WAITING else None,
             order_key or "",
+            load_subscriptions(waits_for),
         )
-        for seq, event_id, flow_id, revision, attempts, requeued, status, wake_at_ms, order_key in rows
+        for seq, event_id, flow_id, revision, attempts, requeued, status, wake_at_ms, order_key, waits_for in rows
     ]
 
 
@@ -119,6 +125,12 @@ def find(connection: sqlite3.Connection, execution_id: str) -> ExecutionRecord |
 def records(connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, ExecutionRecord]:
     """Return executions by sequence number."""
     return {row[0]: record(row) for row in _RECORDS.fetch(connection, _singles(seqs))}
+
+
+def identify(connection: sqlite3.Connection, execution_ids: Sequence[str]) -> dict[str, ExecutionRecord]:
+    """Return executions by ID."""
+    found = [record(row) for row in _IDENTIFIED.fetch(connection, [(each,) for each in execution_ids])]
+    return {each.id: each for each in found}
 
 
 def content(connection: sqlite3.Connection, blobs: BlobDirectory, seq: int) -> ExecutionContent | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from flowhook.model import JournalEntry, WorkflowError
+from flowhook.model import Correlation, EventFilter, JournalEntry, Subscription, WorkflowError
 from router.storage.interface import ExecutionRecord
 from router.storage.sqlite.schema import STATUSES, UNENDED
 
@@ -50,3 +50,39 @@ def dump_error(error: WorkflowError | None) -> bytes | None:
 def load_error(stored: bytes | None) -> WorkflowError | None:
     """Return a stored error."""
     return None if stored is None else WorkflowError(**orjson.loads(stored))
+
+
+def dump_subscriptions(subscriptions: tuple[Subscription, ...]) -> bytes:
+    """Return what an execution waits for as it is stored."""
+    return orjson.dumps(
+        [
+            [
+                key,
+                [
+                    [callback, type_, attributes, [[path, expected.decode()] for path, expected in correlations]]
+                    for callback, type_, attributes, correlations in filters
+                ],
+                execution_id,
+            ]
+            for key, filters, execution_id in subscriptions
+        ]
+    )
+
+
+def load_subscriptions(stored: bytes | None) -> tuple[Subscription, ...]:
+    """Return what an execution waits for, of what is stored."""
+    if stored is None:
+        return ()
+    return tuple(
+        Subscription(key, tuple(_filter(*each) for each in filters), execution_id)
+        for key, filters, execution_id in orjson.loads(stored)
+    )
+
+
+def _filter(callback: bool, type_: str, attributes: list[list[str]], correlations: list[list[str]]) -> EventFilter:  # noqa: FBT001 - columns
+    return EventFilter(
+        callback,
+        type_,
+        tuple((name, value) for name, value in attributes),
+        tuple(Correlation(path, expected.encode()) for path, expected in correlations),
+    )

@@ -43,7 +43,18 @@ STATUSES: Final = {code: status for status, code in CODES.items()}
 PAGE_BYTES: Final = 8192
 """Measured with payloads of 1 KiB: less of a page is left empty than with 4096."""
 
-_REACTIONS = """
+_EVENTS = """
+CREATE TABLE subscription (seq INTEGER PRIMARY KEY, content BLOB NOT NULL) STRICT;
+CREATE TABLE arrival (
+  number INTEGER PRIMARY KEY AUTOINCREMENT, -- a number that was consumed is not used again
+  flow_id TEXT NOT NULL,
+  callback INTEGER NOT NULL,
+  type TEXT NOT NULL,
+  expire_at_ms INTEGER NOT NULL,
+  seq INTEGER NOT NULL, -- of the execution it is for; 0: whichever listen
+  payload BLOB NOT NULL
+) STRICT;
+CREATE INDEX arrival_by_expiry ON arrival (expire_at_ms);
 CREATE INDEX flow_reacting ON flow (flow_id) WHERE reacts;
 CREATE TABLE schedule (flow_id TEXT PRIMARY KEY, due_ms INTEGER, last_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 """
@@ -119,7 +130,7 @@ CREATE TABLE registry_change (
   flow_id TEXT NOT NULL,
   secret_name TEXT NOT NULL
 ) STRICT;
-{_REACTIONS}
+{_EVENTS}
 """
 
 _MIGRATIONS: Final = {
@@ -127,7 +138,7 @@ _MIGRATIONS: Final = {
     2: "ALTER TABLE execution ADD COLUMN wake_time_ms INTEGER;"
     "ALTER TABLE execution ADD COLUMN order_key TEXT;"
     "ALTER TABLE execution ADD COLUMN effect_scope TEXT;",
-    3: f"ALTER TABLE flow ADD COLUMN reacts INTEGER NOT NULL DEFAULT 0; {_REACTIONS}",
+    3: f"ALTER TABLE flow ADD COLUMN reacts INTEGER NOT NULL DEFAULT 0; {_EVENTS}",
 }
 """What makes the next version of each earlier one. Adding a column rewrites no row; a new index is of few rows.
 

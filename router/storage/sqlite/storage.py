@@ -10,8 +10,10 @@ from pathlib import Path
 
 from flowhook.errors import UnavailableError
 from router.storage.interface import EventLog, Registry, ShardState
+from router.storage.sqlite.arrivals import ArrivalOperation
 from router.storage.sqlite.blobs import BlobDirectory, sync_directory
 from router.storage.sqlite.capacity import Capacity, ProbeOperation
+from router.storage.sqlite.changes import WriteOperation
 from router.storage.sqlite.errors import translate
 from router.storage.sqlite.expiry import ExpireOperation
 from router.storage.sqlite.lock import DataLock
@@ -19,7 +21,7 @@ from router.storage.sqlite.log import AppendOperation, SqliteLog
 from router.storage.sqlite.readers import Readers
 from router.storage.sqlite.registry import RegistryOperation, SqliteRegistry
 from router.storage.sqlite.schema import connect_writer
-from router.storage.sqlite.state import OwnOperation, SqliteShardState, WriteOperation
+from router.storage.sqlite.state import OwnOperation, SqliteShardState
 from router.storage.sqlite.writer import Writer
 
 
@@ -31,18 +33,19 @@ class SqliteStorage:
         self._connection = connection
         self._blobs = BlobDirectory(path.parent / "blobs")
         self._append = AppendOperation(capacity.room)
+        self._arrive = ArrivalOperation(capacity.room)
         self._write = WriteOperation()
         self._own = OwnOperation()
         self._change = RegistryOperation()
         self._probe = ProbeOperation(capacity.room)
         self._expire = ExpireOperation()
         self._writer = Writer(
-            connection, [self._append, self._write, self._own, self._change, self._expire, self._probe]
+            connection, [self._append, self._arrive, self._write, self._own, self._change, self._expire, self._probe]
         )
         self._readers = Readers(path)
         self._queries = Readers(path)
         self._registry = SqliteRegistry(self._writer, self._readers, self._change)
-        self._log = SqliteLog(self._writer, self._append, self._blobs)
+        self._log = SqliteLog(self._writer, self._append, self._arrive, self._blobs)
         self._owner: SqliteShardState | None = None
         self._closing: asyncio.Task[None] | None = None
 
@@ -72,7 +75,7 @@ class SqliteStorage:
         _check_shard(shard)
         if self._owner is not None:
             self._owner.lose()
-        self._append.listener = None
+        self._append.listener = self._arrive.listener = None
         # What the former owner wrote before is committed by then, as calls are in order.
         epoch: int = await self._writer.call(self._own, None)
         self._owner = SqliteShardState(
@@ -81,6 +84,7 @@ class SqliteStorage:
             self._queries,
             self._blobs,
             append=self._append,
+            arrive=self._arrive,
             write=self._write,
             expire=self._expire,
             epoch=epoch,

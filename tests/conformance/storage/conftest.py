@@ -14,6 +14,7 @@ import pytest
 
 from flowhook import ids
 from flowhook.model import Status
+from router.storage.arrivals import NewArrival
 from router.storage.interface import Ended, EventLog, FlowDraft, NewEvent, Registry, ShardState, Storage
 from router.storage.sqlite import open_sqlite
 
@@ -118,6 +119,26 @@ def new_event():
             "payload": b"payload",
         }
         return NewEvent(flow_id=flow_id, **(defaults | fields))
+
+    return make
+
+
+@pytest.fixture
+def new_arrival():
+    """Make an arrival; every argument has a default."""
+    clock = itertools.count(1_000)
+
+    def make(flow_id="shop", **fields) -> NewArrival:
+        now_ms = next(clock)
+        defaults = {
+            "event_id": ids.mint(ids.slot_of(flow_id), now_ms=now_ms),
+            "callback": True,
+            "type": "approval",
+            "receive_time_ms": now_ms,
+            "payload": b"{}",
+            "expire_at_ms": 2**45,
+        }
+        return NewArrival(flow_id=flow_id, **(defaults | fields))
 
     return make
 

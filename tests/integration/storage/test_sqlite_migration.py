@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from flowhook.errors import InternalError
-from flowhook.model import JournalEntry, Status
+from flowhook.model import JournalEntry, Status, Subscription
+from router.storage.arrivals import ArrivalAppended, NewArrival
 from router.storage.interface import Ended, FlowDraft, Journaled, Parked, Resumption, Scheduled, Unfinished
 from router.storage.sqlite import open_sqlite
 from router.storage.sqlite.schema import FORMAT_VERSION
@@ -59,9 +60,11 @@ async def test_a_migrated_database_does_all_that_a_new_one_does(old_path, new_ev
     assert [flow.revision for flow in await storage.registry.list_flows(reacting=True)] == [2]
     resumed = new_event(order_key="k", resumes=Resumption("evt_ended", (JournalEntry("@", b"0"),), 4))
     assert [each.seq for each in await storage.log(0).append([resumed])] == [4]
+    arrival = NewArrival("evt_1", "shop", True, "approval", 1000, b"{}", 2**45)
+    assert await storage.log(0).append_arrivals([arrival]) == [ArrivalAppended(1)]
     await state.write(
         [
-            Parked(2, 99, 2),
+            Parked(2, 99, 2, (Subscription("/do/2/run#0", execution_id="evt_child"),)),
             Journaled(2, 2, JournalEntry("@", b"3"), compacts=True),
             Ended(3, Status.FAULTED, 5, 1),
             Scheduled("shop", 77, 7),
@@ -76,6 +79,8 @@ async def test_a_migrated_database_does_all_that_a_new_one_does(old_path, new_ev
     ]
     assert (await state.work([2]))[2].journal_start == 2
     assert await state.schedules() == [Scheduled("shop", 77, 7)]
+    assert [len(each.subscriptions) for each in await state.unfinished()] == [1, 0]
+    assert [arrival.number for arrival in await state.arrivals()] == [1]
     await storage.close()
 
 

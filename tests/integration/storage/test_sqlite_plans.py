@@ -6,7 +6,7 @@ import sqlite3
 import pytest
 
 from flowhook.model import Status
-from router.storage.sqlite import queries, registry, state
+from router.storage.sqlite import changes, queries, registry
 
 KINDS = [
     frozenset({Status.PENDING}),
@@ -56,7 +56,7 @@ async def test_unfinished_executions_are_found_without_looking_at_those_that_end
 
 async def test_a_compaction_looks_at_nothing_but_what_it_removes(path, storage):
     connection = sqlite3.connect(path)
-    rows = state._COMPACT_JOURNAL._sql[1]
+    rows = changes._COMPACT_JOURNAL._sql[1]
     plans = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {rows}", (1, 5))]
     connection.close()
     assert any("SEARCH journal USING PRIMARY KEY (seq=? AND position=?)" in step for step in plans), plans

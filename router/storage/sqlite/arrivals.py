@@ -1,0 +1,223 @@
+"""Arrivals: appending them, each once, and what is read of them."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+from flowhook import limits
+from flowhook.errors import FlowhookError
+from router.storage.arrivals import ArrivalAppended, KeptArrival, LoggedArrival, NewArrival
+from router.storage.interface import JournalSize
+from router.storage.sqlite.errors import storage_full
+from router.storage.sqlite.schema import UNENDED
+from router.storage.sqlite.statements import Bulk
+
+ROW_BYTES: Final = 512
+"""What an arrival takes beside its payload, with what is remembered of it, roughly."""
+
+PAGE_BYTES: Final = 16 * limits.MIB
+"""Payloads that are read at a time."""
+
+_REMEMBERED = Bulk("SELECT digest, until_ms, seq, event_id FROM dedupe WHERE digest IN ({rows})", 0)
+_UNENDED = Bulk("SELECT event_id, seq FROM execution WHERE event_id IN ({rows}) AND end_time_ms = {unended}", 0)
+_INSERT = Bulk(
+    "INSERT INTO arrival (number, flow_id, callback, type, expire_at_ms, seq, payload) SELECT * FROM (VALUES {rows})"
+    " WHERE column1 NOT NULL",
+    7,
+)
+_REMEMBER = Bulk(
+    "INSERT OR REPLACE INTO dedupe (digest, until_ms, seq, event_id) SELECT * FROM (VALUES {rows})"
+    " WHERE column1 NOT NULL",
+    4,
+)
+_PAYLOADS = Bulk("SELECT number, payload FROM arrival WHERE number IN ({rows})", 0)
+_SIZES = Bulk(
+    "SELECT seq, count(*), sum(length(CAST(key AS BLOB)) + coalesce(length(output), 0)) FROM journal"
+    " WHERE seq IN ({rows}) GROUP BY seq",
+    0,
+)
+
+
+class Logged(NamedTuple):
+    """Result of one call: what to return, and what is new."""
+
+    appended: list[ArrivalAppended]
+    new: list[LoggedArrival]
+
+
+class _Earlier(NamedTuple):
+    """What is remembered of an arrival under one of its marks."""
+
+    until_ms: int
+    number: int
+    event_id: str
+
+
+class _Marks(NamedTuple):
+    """Fingerprints by which an arrival is recognised; None where there is nothing to recognise it by."""
+
+    id: bytes
+    token: bytes | None
+    key: bytes | None
+
+
+class ArrivalOperation:
+    """Appends the arrivals of all calls of a transaction, each once. After the changes: what ended waits no more.
+
+    Args:
+        room: bytes that may still be taken (see `capacity`), asked once a transaction.
+    """
+
+    order = 6
+
+    def __init__(self, room: Callable[[sqlite3.Connection], int | None]) -> None:
+        self._room = room
+        self._next_number = 1
+        self.listener: Callable[[Sequence[LoggedArrival]], None] | None = None
+
+    def reload(self, connection: sqlite3.Connection) -> None:
+        """See `Operation`."""
+        last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'arrival'").fetchone()
+        self._next_number = (last[0] if last else 0) + 1
+
+    def apply(
+        self, connection: sqlite3.Connection, arguments: Sequence[Sequence[NewArrival]]
+    ) -> list[Logged | FlowhookError]:
+        """See `Operation`."""
+        room = self._room(connection)
+        rows = _Rows()
+        rows.find(connection, [arrival for call in arguments for arrival in call])
+        results: list[Logged | FlowhookError] = []
+        for call in arguments:
+            rows.bytes += size_of(call)
+            if room is not None and rows.bytes > room:
+                rows.bytes -= size_of(call)
+                results.append(storage_full())
+            else:
+                results.append(self._take(call, rows))
+        rows.insert(connection)
+        return results
+
+    def committed(self, results: Sequence[Logged | FlowhookError]) -> None:
+        """See `Operation`."""
+        new = [arrival for result in results if isinstance(result, Logged) for arrival in result.new]
+        if new and self.listener is not None:
+            self.listener(new)
+
+    def _take(self, call: Sequence[NewArrival], rows: _Rows) -> Logged:
+        logged = Logged([], [])
+        for arrival in call:
+            marks = _marks(arrival)
+            refused = rows.refused(arrival, marks)
+            if refused is not None:
+                logged.appended.append(refused)
+                continue
+            number = self._next_number
+            self._next_number = number + 1
+            rows.add(number, arrival, marks)
+            logged.appended.append(ArrivalAppended(number))
+            logged.new.append(LoggedArrival(number, arrival, rows.executions.get(arrival.execution_id, 0)))
+        return logged
+
+
+class _Rows:
+    """What a transaction knows of earlier arrivals and of executions, and what it inserts."""
+
+    def __init__(self) -> None:
+        self.earlier: dict[bytes, _Earlier] = {}
+        self.executions: dict[str, int] = {}
+        self.arrivals: list[tuple[Any, ...]] = []
+        self.marks: list[tuple[Any, ...]] = []
+        self.bytes = 0
+
+    def find(self, connection: sqlite3.Connection, arrivals: Sequence[NewArrival]) -> None:
+        """Look up what is remembered under the arrivals' marks, and the executions they are for."""
+        marks = [(mark,) for arrival in arrivals for mark in _marks(arrival) if mark is not None]
+        self.earlier.update((row[0], _Earlier(*row[1:])) for row in _REMEMBERED.fetch(connection, marks))
+        ids = [(arrival.execution_id,) for arrival in arrivals if arrival.execution_id]
+        self.executions.update(_UNENDED.fetch(connection, ids))
+
+    def refused(self, arrival: NewArrival, marks: _Marks) -> ArrivalAppended | None:
+        """Return what becomes of an arrival that is not to be stored; None when it is."""
+        earlier = self._remembered(marks.id, arrival)
+        if earlier is not None:
+            return ArrivalAppended(earlier.number, earlier.event_id)
+        if self._remembered(marks.token, arrival) is not None:
+            return ArrivalAppended(0, gone=True)
+        if arrival.execution_id and arrival.execution_id not in self.executions:
+            return ArrivalAppended(0, gone=True)
+        earlier = self._remembered(marks.key, arrival)
+        return None if earlier is None else ArrivalAppended(earlier.number, earlier.event_id)
+
+    def _remembered(self, mark: bytes | None, arrival: NewArrival) -> _Earlier | None:
+        earlier = None if mark is None else self.earlier.get(mark)
+        return earlier if earlier is not None and arrival.receive_time_ms < earlier.until_ms else None
+
+    def add(self, number: int, arrival: NewArrival, marks: _Marks) -> None:
+        """Add an arrival that is new."""
+        seq = self.executions.get(arrival.execution_id, 0)
+        _, flow_id, callback, type_, _, payload, expire_at_ms, *_ = arrival
+        self.arrivals.append((number, flow_id, callback, type_, expire_at_ms, seq, payload))
+        times = (expire_at_ms, arrival.token_until_ms, arrival.dedupe_until_ms)
+        for mark, until_ms in zip(marks, times, strict=True):
+            if mark is not None:
+                self.earlier[mark] = _Earlier(until_ms, number, arrival.event_id)
+                self.marks.append((mark, until_ms, number, arrival.event_id))
+
+    def insert(self, connection: sqlite3.Connection) -> None:
+        """Write what is new."""
+        _INSERT.run(connection, self.arrivals)
+        _REMEMBER.run(connection, self.marks)
+
+
+def size_of(arrivals: Sequence[NewArrival]) -> int:
+    """Return the bytes that arrivals take, roughly, if all of them are new."""
+    return sum(len(arrival.payload) + ROW_BYTES for arrival in arrivals)
+
+
+def arrivals_after(connection: sqlite3.Connection, number: int, limit: int) -> list[KeptArrival]:
+    """Return arrivals that were not consumed, but for those whose execution has ended."""
+    rows = connection.execute(
+        "SELECT number, flow_id, callback, type, expire_at_ms, seq FROM arrival a WHERE number > ?"
+        " AND (seq = 0 OR EXISTS (SELECT 1 FROM execution e WHERE e.seq = a.seq AND e.end_time_ms = ?))"
+        " ORDER BY number LIMIT ?",
+        (number, UNENDED, limit),
+    )
+    return [
+        KeptArrival(number, flow_id, bool(callback), type_, expire_at_ms, seq)
+        for number, flow_id, callback, type_, expire_at_ms, seq in rows
+    ]
+
+
+def arrival_payloads(connection: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, bytes]:
+    """Return payloads until they have `PAGE_BYTES`, one at least."""
+    payloads: dict[int, bytes] = {}
+    size = 0
+    for number, payload in _PAYLOADS.iterate(connection, [(number,) for number in numbers]):
+        payloads[number] = payload
+        size += len(payload)
+        if size > PAGE_BYTES:
+            break
+    return payloads
+
+
+def journal_sizes(connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, JournalSize]:
+    """Return how large journals are."""
+    return {row[0]: JournalSize(*row[1:]) for row in _SIZES.fetch(connection, [(seq,) for seq in seqs])}
+
+
+def _marks(arrival: NewArrival) -> _Marks:
+    flow_id = arrival.flow_id
+    return _Marks(
+        _digest(b"arrival id", flow_id, arrival.event_id),
+        _digest(b"arrival token", flow_id, arrival.token) if arrival.token else None,
+        _digest(b"arrival key", flow_id, arrival.type, arrival.dedupe_key) if arrival.dedupe_key else None,
+    )
+
+
+def _digest(kind: bytes, *parts: str) -> bytes:
+    """Return a fingerprint that none of another kind, and none of an event's dedupe key, is equal to."""
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=16, person=kind).digest()

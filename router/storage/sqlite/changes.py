@@ -1,0 +1,210 @@
+"""What the changes of a transaction come to, kind by kind."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, assert_never
+
+from flowhook.model import Status
+from router.storage.interface import (
+    Consumed,
+    Delivered,
+    Ended,
+    Journaled,
+    Parked,
+    Replied,
+    Requeued,
+    Scheduled,
+    Started,
+    StateChange,
+    Suspended,
+)
+from router.storage.sqlite.rows import dump_error, dump_subscriptions
+from router.storage.sqlite.schema import CODES
+from router.storage.sqlite.statements import Bulk
+
+_INSERT_JOURNAL = Bulk(
+    "INSERT INTO journal (seq, position, key, output, error) SELECT * FROM (VALUES {rows})"
+    " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended}) ON CONFLICT DO NOTHING",
+    5,
+)
+_UPDATE_PROGRESS = Bulk(
+    "UPDATE execution SET status = column2, attempts = column3, requeued = max(requeued, column4) FROM (VALUES {rows})"
+    " WHERE seq = column1 AND end_time_ms = {unended}",
+    4,
+)
+_UPDATE_PARKED = Bulk(
+    "UPDATE execution SET status = column2, attempts = column3, requeued = 1, wake_time_ms = column4"
+    " FROM (VALUES {rows}) WHERE seq = column1 AND end_time_ms = {unended}",
+    4,
+)
+_COMPACT_JOURNAL = Bulk(
+    "DELETE FROM journal WHERE (seq, position) IN"
+    " (SELECT j.seq, j.position FROM (VALUES {rows}) CROSS JOIN journal j ON j.seq = column1 AND j.position < column2"
+    " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended}))",
+    2,
+)
+_INSERT_REPLY = Bulk(
+    "INSERT INTO outcome (seq, reply) SELECT * FROM (VALUES {rows})"
+    " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended}) ON CONFLICT DO NOTHING",
+    2,
+)
+_INSERT_OUTCOME = Bulk(
+    "INSERT INTO outcome (seq, output, reply) SELECT * FROM (VALUES {rows})"
+    " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended})"
+    " ON CONFLICT (seq) DO UPDATE SET output = excluded.output, reply = coalesce(reply, excluded.reply)",
+    3,
+)
+_UPDATE_ENDED = Bulk(
+    "UPDATE execution SET status = column2, attempts = column3, end_time_ms = column4, error = column5"
+    " FROM (VALUES {rows}) WHERE seq = column1 AND end_time_ms = {unended}",
+    5,
+)
+_LAST_INDEX = Bulk("SELECT seq, max(position) FROM journal WHERE seq IN ({rows}) GROUP BY seq", 0)
+_UPSERT_SUBSCRIPTIONS = Bulk(
+    "INSERT INTO subscription (seq, content) SELECT * FROM (VALUES {rows})"
+    " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended})"
+    " ON CONFLICT (seq) DO UPDATE SET content = excluded.content",
+    2,
+)
+_DELETE_SUBSCRIPTIONS = Bulk("DELETE FROM subscription WHERE seq IN ({rows})", 0)
+_DELETE_ARRIVALS = Bulk("DELETE FROM arrival WHERE number IN ({rows})", 0)
+_UPSERT_SCHEDULE = Bulk(
+    "INSERT INTO schedule (flow_id, due_ms, last_ms) SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL"
+    " ON CONFLICT (flow_id) DO UPDATE SET due_ms = excluded.due_ms, last_ms = excluded.last_ms",
+    3,
+)
+
+
+class _Rows:
+    """What the changes of a transaction come to."""
+
+    def __init__(self) -> None:
+        self._progress: dict[int, tuple[int, int, int]] = {}
+        self._requeued: set[int] = set()
+        self._parked: dict[int, tuple[int, int, int, int | None]] = {}
+        self._journal: list[tuple[Any, ...]] = []
+        self._compactions: dict[int, int] = {}
+        self._ends: dict[int, tuple[Any, ...]] = {}
+        self._replies: list[tuple[int, bytes]] = []
+        self._outcomes: list[tuple[Any, ...]] = []
+        self._schedules: dict[str, Scheduled] = {}
+        self._subscriptions: dict[int, bytes | None] = {}
+        self._delivered: list[tuple[int]] = []
+        self._consumed: list[tuple[int]] = []
+
+    def add(self, change: StateChange) -> None:
+        """Add a change to those before."""
+        match change:
+            case Ended():
+                self._end(change)
+            case Journaled(seq=seq, entry=entry):
+                self._journal.append((seq, change.index, entry.key, entry.output, dump_error(entry.error)))
+                if change.compacts:
+                    self._compactions[seq] = max(change.index, self._compactions.get(seq, 0))
+            case Started() | Requeued() | Suspended() | Parked() | Delivered():
+                self._move(change)
+            case Replied():
+                self._reply(change)
+            case Scheduled(flow_id=flow_id):
+                self._schedules[flow_id] = change
+            case Consumed(number=number):
+                self._consumed.append((number,))
+            case _:
+                assert_never(change)
+
+    def _move(self, change: Started | Requeued | Suspended | Parked | Delivered) -> None:
+        seq = change.seq
+        match change:
+            case Started():
+                self._progress[seq] = (seq, CODES[Status.RUNNING], change.attempts)
+            case Requeued():
+                self._progress[seq] = (seq, CODES[Status.PENDING], change.attempts)
+                self._requeued.add(seq)
+            case Suspended():
+                self._progress[seq] = (seq, CODES[Status.SUSPENDED], change.attempts)
+            case Parked(subscriptions=subscriptions):
+                self._parked[seq] = (seq, CODES[Status.WAITING], change.attempts, change.wake_at_ms)
+                self._progress.pop(seq, None)
+                self._subscriptions[seq] = dump_subscriptions(subscriptions) if subscriptions else None
+            case Delivered():
+                self._deliver(change)
+            case _:
+                assert_never(change)
+
+    def _reply(self, reply: Replied) -> None:
+        if reply.seq not in self._ends:
+            self._replies.append((reply.seq, reply.reply))
+
+    def _end(self, end: Ended) -> None:
+        if end.seq in self._ends:
+            return
+        error = None if end.error is None else dump_error(end.error)
+        self._ends[end.seq] = (end.seq, CODES[end.status], end.attempts, end.end_time_ms, error)
+        if end.output is not None or end.reply is not None:
+            self._outcomes.append((end.seq, end.output, end.reply))
+
+    def _deliver(self, change: Delivered) -> None:
+        seq = change.seq
+        if seq in self._ends:
+            return
+        self._progress[seq] = (seq, CODES[Status.PENDING], change.attempts)
+        self._requeued.add(seq)
+        self._subscriptions[seq] = None
+        self._delivered.append((seq,))
+        self._journal.append((seq, None, change.entry.key, change.entry.output, dump_error(change.entry.error)))
+
+    def _place_delivered(self, connection: sqlite3.Connection) -> None:
+        """Give entries that were delivered their indexes: after what is stored and what comes before them here."""
+        last: dict[int, int] = dict(_LAST_INDEX.fetch(connection, self._delivered))
+        for place, (seq, index, *entry) in enumerate(self._journal):
+            after = last.get(seq, -1)
+            if index is None:
+                self._journal[place] = (seq, after + 1, *entry)
+            last[seq] = after + 1 if index is None else max(after, index)
+
+    def write(self, connection: sqlite3.Connection) -> None:
+        """Write what they come to."""
+        ends = self._ends
+        if self._delivered:
+            self._place_delivered(connection)
+        _INSERT_JOURNAL.run(connection, self._journal)
+        _COMPACT_JOURNAL.run(connection, list(self._compactions.items()))
+        # Before progress: an execution that has both was parked first.
+        _UPDATE_PARKED.run(connection, [row for seq, row in self._parked.items() if seq not in ends])
+        progress = [(*row, seq in self._requeued) for seq, row in self._progress.items() if seq not in ends]
+        _UPDATE_PROGRESS.run(connection, progress)
+        subscriptions = self._subscriptions.items()
+        _UPSERT_SUBSCRIPTIONS.run(connection, [row for row in subscriptions if row[1] is not None])
+        _DELETE_SUBSCRIPTIONS.run(connection, [(seq,) for seq, content in subscriptions if content is None])
+        _DELETE_ARRIVALS.run(connection, self._consumed)
+        _INSERT_REPLY.run(connection, self._replies)
+        _INSERT_OUTCOME.run(connection, self._outcomes)
+        _UPDATE_ENDED.run(connection, list(ends.values()))
+        _UPSERT_SCHEDULE.run(connection, list(self._schedules.values()))
+
+
+class WriteOperation:
+    """Writes the changes of all calls of a transaction.
+
+    Changes of different executions are independent, and of one execution only the last progress, whether it was
+    requeued, and the first end count. So the changes are applied kind by kind, a few statements for all of them.
+    """
+
+    order = 1
+
+    def reload(self, connection: sqlite3.Connection) -> None:
+        """See `Operation`."""
+
+    def apply(self, connection: sqlite3.Connection, arguments: Sequence[Sequence[StateChange]]) -> list[None]:
+        """See `Operation`."""
+        rows = _Rows()
+        for changes in arguments:
+            for change in changes:
+                rows.add(change)
+        rows.write(connection)
+        return [None] * len(arguments)
+
+    def committed(self, results: Sequence[None]) -> None:
+        """See `Operation`."""

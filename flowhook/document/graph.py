@@ -44,14 +44,14 @@ def mermaid(definition: Mapping[str, Any], title: str) -> str:
 
 class _Chart:
     def __init__(self, definition: Mapping[str, Any], title: str) -> None:
-        self._title = title
+        self._labels = [title, *_starts(definition)]
         self._tasks = list(tasks_of(definition.get("do"), "/do"))
         self._ids = {placed.pointer: f"n{number}" for number, placed in enumerate(walk(definition), 1)}
         self._edges: list[str] = []
 
     def lines(self) -> Iterator[str]:
         yield "flowchart TD"
-        yield f"    {START}([{_quote(self._title)}])"
+        yield f"    {START}([{_quote(*self._labels)}])"
         yield from self._block(self._tasks, FINISH, "    ")
         yield f"    {FINISH}([{_quote('end')}])"
         yield f"    {START} --> {self._entry(self._tasks[0]) if self._tasks else FINISH}"
@@ -111,13 +111,29 @@ class _Chart:
         self._edges.append(f"    {source} -->{f'|{_quote(_cut(label))}|' if label else ''} {target}")
 
 
+def _starts(definition: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what starts the flow beside requests."""
+    for key, value in definition.get("schedule", {}).items():
+        text = value
+        if key == "on":
+            text = ", ".join(_types(value))
+        elif isinstance(value, Mapping):
+            text = ", ".join(f"{count} {unit}" for unit, count in value.items())
+        yield _cut(f"{key} {text}")
+
+
+def _types(strategy: object) -> list[str]:
+    """Return the types of events that filters name."""
+    return [kind for _, each in filters_of(strategy) if (kind := literal_type(each))]
+
+
 def _what(placed: PlacedTask) -> str:
     """Return the kind of a task, and what it calls or waits for."""
     subjects: list[str] = []
     if placed.kind == "call":
         subjects = [str(placed.task["call"])]
     elif placed.kind == "listen":
-        subjects = [kind for _, each in filters_of(placed.task["listen"].get("to")) if (kind := literal_type(each))]
+        subjects = _types(placed.task["listen"].get("to"))
     return _cut(" ".join((placed.kind, ", ".join(subjects))))
 
 

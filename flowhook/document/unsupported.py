@@ -13,7 +13,6 @@ from flowhook.document.problems import Path, Problem
 from flowhook.document.tasks import kind_of
 
 KEYS: Final[Mapping[tuple[str, ...], str]] = {
-    ("schedule",): "schedules are not supported yet",
     ("evaluate",): "`evaluate` is not supported yet: expressions are jq, in strict mode",
     ("use", "catalogs"): "catalogs are not supported yet",
     ("use", "extensions"): "extensions are not supported yet",

@@ -13,6 +13,7 @@ from flowhook.document.auth import SecretName
 from flowhook.document.authentication import AuthenticationPolicy
 from flowhook.document.dataflow import Input, Output
 from flowhook.document.model import Model
+from flowhook.document.schedule import Schedule
 from flowhook.document.tasks import ErrorDefinition, Task, TaskItem
 from flowhook.document.timing import RetryPolicy, Timeout, TimeoutOrName
 
@@ -65,3 +66,4 @@ class Workflow(Model):
     do: tuple[TaskItem, ...]
     output: Output | None = None
     timeout: TimeoutOrName | None = None
+    schedule: Schedule | None = None

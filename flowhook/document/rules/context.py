@@ -23,6 +23,7 @@ class Context:
         data: the document.
         functions: what a `call` may name beside those of the DSL; None: anything.
         secrets: names that expressions may read.
+        callbacks: of the webhook, by name.
         authentications, errors, own_functions, retries, timeouts: of `use`, by name.
     """
 
@@ -30,6 +31,7 @@ class Context:
         use = mapping(data.get("use"))
         self.data = data
         self.functions = functions
+        self.callbacks = mapping(mapping(data.get("webhook")).get("callbacks"))
         self.authentications = mapping(use.get("authentications"))
         self.errors = mapping(use.get("errors"))
         self.own_functions = mapping(use.get("functions"))

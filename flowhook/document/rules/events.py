@@ -1,4 +1,4 @@
-"""Events that are waited for.
+"""Events that are waited for, and those that start a flow.
 
 A filter is looked at twice: the router matches literal attributes and correlations, which are paths for that reason; a
 runner evaluates what else there is.
@@ -6,10 +6,11 @@ runner evaluates what else there is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 from flowhook.document import scopes
-from flowhook.document.filters import filters_of
+from flowhook.document.filters import filters_of, literal_type
 from flowhook.document.problems import Path, Problem
 from flowhook.document.rules.context import Context
 from flowhook.document.rules.tree import mapping, nulls
@@ -19,22 +20,54 @@ from flowhook.expressions.paths import compile_accessor
 
 def check_awaited(context: Context, strategy: object, path: Path) -> Iterator[Problem]:
     """Check what a `listen` task waits for."""
-    parts = mapping(strategy)
-    yield from nulls(parts, path)
+    yield from nulls(strategy, path)
     for place, event_filter in filters_of(strategy, path):
-        yield from nulls(event_filter, place)
-        yield from nulls(event_filter.get("with"), (*place, "with"))
+        yield from _filter(event_filter, place)
         yield from context.template(event_filter.get("with"), (*place, "with"), scopes.TASK)
-        for name, correlation in mapping(event_filter.get("correlate")).items():
-            where = (*place, "correlate", name)
-            yield from nulls(correlation, where)
-            yield from _path(mapping(correlation).get("from"), (*where, "from"))
-            expected = mapping(correlation).get("expect")
-            if is_expression(expected):
-                yield from context.expression(expected, (*where, "expect"), scopes.EXPECTATION)
-    until = parts.get("until")
+        for where, correlation in _correlations(event_filter, place):
+            if is_expression(correlation.get("expect")):
+                yield from context.expression(correlation["expect"], (*where, "expect"), scopes.EXPECTATION)
+    until = mapping(strategy).get("until")
     yield from nulls(until, (*path, "until"))
     yield from context.expression(until, (*path, "until"), scopes.TASK)
+
+
+def check_triggers(context: Context, strategy: object, path: Path) -> Iterator[Problem]:
+    """Check which events start a flow: no runner looks at them, so there are no expressions but paths."""
+    yield from nulls(strategy, path)
+    if "until" in mapping(strategy):
+        yield Problem((*path, "until"), "a schedule has no `until`: events start an execution, they don't end it")
+    for place, event_filter in filters_of({**mapping(strategy), "until": None}, path):
+        yield from _filter(event_filter, place)
+        kind = literal_type(event_filter)
+        if kind in context.callbacks:
+            cause = f"{kind!r} is a callback, and callbacks reach executions that run already: they start none"
+            yield Problem((*place, "with", "type"), cause)
+        for name, value in mapping(event_filter.get("with")).items():
+            if name == "data" or is_expression(value):
+                yield Problem((*place, "with", name), _CONSTANT)
+        for where, correlation in _correlations(event_filter, place):
+            if "expect" not in correlation or is_expression(correlation["expect"]):
+                yield Problem((*where, "expect"), "expected a constant: nothing runs yet that it could come from")
+
+
+_CONSTANT: Final = (
+    "no expression is evaluated before the flow runs: give a text here, and use `correlate` to look into the data"
+)
+
+
+def _filter(event_filter: Mapping[str, Any], path: Path) -> Iterator[Problem]:
+    yield from nulls(event_filter, path)
+    yield from nulls(event_filter.get("with"), (*path, "with"))
+    for place, correlation in _correlations(event_filter, path):
+        yield from nulls(correlation, place)
+        yield from _path(correlation.get("from"), (*place, "from"))
+
+
+def _correlations(event_filter: Mapping[str, Any], path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for name, correlation in mapping(event_filter.get("correlate")).items():
+        if isinstance(correlation, dict):
+            yield (*path, "correlate", name), correlation
 
 
 def _path(value: object, path: Path) -> Iterator[Problem]:

@@ -1,0 +1,64 @@
+"""`schedule`: what starts a flow beside requests.
+
+Source: dsl-reference.md, "Schedule"; crontab(5) for the fields, as cronsim reads them.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Final, Self
+
+from cronsim import CronSim, CronSimError
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from flowhook.document.auth import Duration
+from flowhook.document.events import EventStrategy
+from flowhook.document.model import Model
+
+MIN_SECONDS: Final = 1.0
+"""Between two executions that time starts."""
+
+MAX_CRON_LENGTH: Final = 256
+
+_LONG_AGO: Final = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def _interval(seconds: float) -> float:
+    if seconds < MIN_SECONDS:
+        raise PydanticCustomError("flow", "must be at least one second")
+    return seconds
+
+
+def _cron(value: str) -> str:
+    try:
+        times = CronSim(value, _LONG_AGO)
+    except CronSimError as error:
+        cause = "no cron expression such as 30 9 * * MON-FRI: {error}"
+        raise PydanticCustomError("flow", cause, {"error": str(error).lower()}) from None
+    if next(times, None) is None:
+        raise PydanticCustomError("flow", "there is no such time")
+    return value
+
+
+Interval = Annotated[Duration, AfterValidator(_interval)]
+"""Seconds, of at least `MIN_SECONDS`, written as a duration. No expression: nothing runs yet that could evaluate it."""
+
+
+class Schedule(Model):
+    """What starts a flow: exactly one of these."""
+
+    cron: Annotated[str, Field(max_length=MAX_CRON_LENGTH), AfterValidator(_cron)] | None = None
+    """Times in UTC: minute, hour, day of the month, month, day of the week; with six fields, the second comes first."""
+    every: Interval | None = None
+    """Interval, at least a second; whether the last execution has ended does not matter."""
+    after: Interval | None = None
+    """How long after the last execution ended, at least a second."""
+    on: EventStrategy | None = None
+    """Events, which are the input: an array. The router matches them, so attributes and expectations are constants."""
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if len(self.model_fields_set) != 1:
+            raise PydanticCustomError("flow", "expected exactly one of cron, every, after and on")
+        return self

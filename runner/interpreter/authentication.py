@@ -1,6 +1,10 @@
 """The authentication policies of a call, resolved: credentials instead of the name of a secret.
 
-Source: dsl-reference.md, "Authentication"; dsl.md, "Authorization Descriptor"; RFC 7617 (Basic), RFC 6750 (Bearer).
+What a policy of `oauth2` or `oidc` says is checked by the component, which gets the token as well: a replay comes to
+the same only without the token, and the journal must not have it.
+
+Source: dsl-reference.md, "Authentication"; dsl.md, "Authorization Descriptor"; RFC 7617 (Basic), RFC 6750 (Bearer),
+RFC 7616 (Digest).
 """
 
 from __future__ import annotations
@@ -12,35 +16,49 @@ from typing import Any
 from runner.interpreter.errors import Kind, fault
 
 
-def resolve(policy: Mapping[str, Any], secrets: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+def resolve(policy: Mapping[str, Any], secrets: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str | None]]:
     """Return a policy with its credentials, and `$authorization`.
 
+    Its `parameter` is None where it is not known before the call: `digest`, `oauth2` and `oidc`.
+
     Args:
-        policy: `basic` or `bearer`, evaluated: with credentials, or with the secret that holds them.
+        policy: evaluated: with credentials, or with the secret that holds them.
         secrets: `$secrets`.
 
     Raises:
         TaskFault: what there is are no such credentials (configuration); the message does not show them.
     """
-    if "basic" in policy:
-        given = _given("basic", policy, secrets)
-        username, password = _text("basic", given, "username"), _text("basic", given, "password")
-        if ":" in username:
-            raise fault(Kind.CONFIGURATION, "`authentication.basic`: a username has no colon")
-        parameter = base64.b64encode(f"{username}:{password}".encode()).decode()
-        return {"basic": {"username": username, "password": password}}, {"scheme": "Basic", "parameter": parameter}
-    token = _text("bearer", _given("bearer", policy, secrets), "token")
-    return {"bearer": {"token": token}}, {"scheme": "Bearer", "parameter": token}
+    ((scheme, _),) = policy.items()
+    given = _given(scheme, policy, secrets)
+    match scheme:
+        case "basic" | "digest":
+            username, password = _text(scheme, given, "username"), _text(scheme, given, "password")
+            if ":" in username:
+                raise fault(Kind.CONFIGURATION, f"`authentication.{scheme}`: a username has no colon")
+            encoded = base64.b64encode(f"{username}:{password}".encode()).decode()
+            authorization = ("Basic", encoded) if scheme == "basic" else ("Digest", None)
+            return {scheme: {"username": username, "password": password}}, _descriptor(*authorization)
+        case "bearer":
+            token = _text(scheme, given, "token")
+            return {"bearer": {"token": token}}, _descriptor("Bearer", token)
+    return {scheme: dict(given)}, _descriptor("Bearer", None)
+
+
+def _descriptor(scheme: str, parameter: str | None) -> dict[str, str | None]:
+    return {"scheme": scheme, "parameter": parameter}
 
 
 def _given(scheme: str, policy: Mapping[str, Any], secrets: Mapping[str, Any]) -> Mapping[str, Any]:
     credentials: Mapping[str, Any] = policy[scheme]
     if "use" not in credentials:
         return credentials
-    secret = secrets.get(credentials["use"])
+    name = credentials["use"]
+    secret = secrets.get(name)
     if isinstance(secret, Mapping):
         return secret
-    return {"token": secret} if scheme == "bearer" else {}
+    if scheme == "bearer":
+        return {"token": secret}
+    raise fault(Kind.CONFIGURATION, f"`authentication.{scheme}`: the secret {name} is not a JSON object")
 
 
 def _text(scheme: str, credentials: Mapping[str, Any], name: str) -> str:

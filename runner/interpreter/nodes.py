@@ -119,6 +119,23 @@ class RaiseNode(Node):
     kind: uri_template.Expand | None
 
 
+@dataclass(frozen=True, slots=True)
+class PolicyPart:
+    """An authentication policy among the arguments of a call.
+
+    Attributes:
+        place: where it is; the template of the arguments has nothing there.
+        value: evaluates it, before the arguments, which may look at `$authorization`.
+        uris: those of it that are written as literals with `{variables}`: where they are, and what fills them.
+        is_own: whether it is that of the call itself rather than that of a document.
+    """
+
+    place: Place
+    value: Template
+    uris: tuple[tuple[Place, uri_template.Expand], ...]
+    is_own: bool
+
+
 @dataclass(slots=True)
 class CallNode(Node):
     """Calls a function.
@@ -128,14 +145,14 @@ class CallNode(Node):
         retry: policy for failures that are transient and that nothing catches.
         endpoint: where the endpoint's URI is, when it is written as a literal with `{variables}`, and what fills
             them from the input.
-        policies: where there are authentication policies; see `places.POLICIES`.
+        policies: that are among the arguments; see `places.POLICIES`.
     """
 
     function: str
     arguments: Template
     retry: Retry
     endpoint: tuple[Place, uri_template.Expand] | None
-    policies: tuple[Place, ...]
+    policies: tuple[PolicyPart, ...]
 
     @property
     def asks(self) -> bool:

@@ -1,6 +1,7 @@
 """Where the DSL's own functions have endpoints and authentication policies in their arguments.
 
-Source: dsl-reference.md, "HTTP Call", "gRPC Call", "OpenAPI Call", "External Resource", "Endpoint".
+Source: dsl-reference.md, "HTTP Call", "gRPC Call", "OpenAPI Call", "External Resource", "Endpoint",
+"OAUTH2 Authentication".
 """
 
 from __future__ import annotations
@@ -24,6 +25,13 @@ POLICIES: Final[Mapping[str, tuple[Place, ...]]] = {
     "openapi": (("document", "endpoint", "authentication"), ("authentication",)),
 }
 """The authentication policies of a function; the last one is that of the call itself."""
+
+POLICY_URIS: Final[tuple[Place, ...]] = (
+    ("oauth2", "authority"),
+    ("oauth2", "endpoints", "token"),
+    ("oidc", "authority"),
+)
+"""The URI templates in a policy."""
 
 
 def find(arguments: Mapping[str, Any], place: Place) -> Any:

@@ -22,6 +22,7 @@ from runner.interpreter.nodes import (
     ForNode,
     FunctionNode,
     Node,
+    PolicyPart,
     Program,
     RaiseNode,
     SetNode,
@@ -143,15 +144,18 @@ class _Builder:
                 )
         raise ValueError(f"{pointer}: no kind of task that this version executes")
 
-    def _arguments(self, function: str, arguments: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[Place, ...]]:
-        """Return `with` and where it has authentication policies; those that are names are looked up."""
-        found = []
-        for place in places.POLICIES.get(function, ()):
+    def _arguments(
+        self, function: str, arguments: Mapping[str, Any]
+    ) -> tuple[Mapping[str, Any], tuple[PolicyPart, ...]]:
+        """Return `with` without its authentication policies, and these; those that are names are looked up."""
+        found, known = [], places.POLICIES.get(function, ())
+        for place in known:
             policy = places.find(arguments, place)
             if isinstance(policy, Mapping):
-                if "use" in policy:
-                    arguments = places.put(arguments, place, self._use["authentications"][policy["use"]])
-                found.append(place)
+                named = self._use["authentications"][policy["use"]] if "use" in policy else policy
+                uris = tuple(filter(None, (_literal(named, uri) for uri in places.POLICY_URIS)))
+                found.append(PolicyPart(place, self._compiler.template(named), uris, place == known[-1]))
+                arguments = places.put(arguments, place, None)
         return arguments, tuple(found)
 
     def _branches(self, items: Sequence[Mapping[str, Any]], pointer: str) -> tuple[Block, ...]:
@@ -191,9 +195,11 @@ def _literal_endpoint(function: str, arguments: Mapping[str, Any]) -> tuple[Plac
     place = places.ENDPOINTS.get(function)
     if place is None:
         return None
-    if isinstance(places.find(arguments, place), Mapping):
-        place = (*place, "uri")
-    uri = places.find(arguments, place)
+    return _literal(arguments, (*place, "uri") if isinstance(places.find(arguments, place), Mapping) else place)
+
+
+def _literal(value: Mapping[str, Any], place: Place) -> tuple[Place, uri_template.Expand] | None:
+    uri = places.find(value, place)
     expand = uri_template.compile_uri(uri) if isinstance(uri, str) else None
     return None if expand is None else (place, expand)
 

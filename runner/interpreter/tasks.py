@@ -39,6 +39,7 @@ from runner.interpreter.nodes import (
     ForNode,
     FunctionNode,
     Node,
+    PolicyPart,
     Program,
     RaiseNode,
     SetNode,
@@ -287,17 +288,15 @@ def _choose(cases: tuple[Case, ...], data: Any, scope: Scope) -> str | None:
 
 
 def _call(node: CallNode, state: State, scope: Scope, data: Any) -> Steps:
+    policies = [(part.place, _policy(part, scope, data)) for part in node.policies]
     arguments = node.arguments(data, scope)
     if not isinstance(arguments, dict):
         raise fault(Kind.CONFIGURATION, "`with` is not an object")
     if node.endpoint is not None:
         place, expand = node.endpoint
         arguments = places.put(arguments, place, expand(data))
-    for place in node.policies:
-        policy, authorization = authentication.resolve(places.find(arguments, place), state.shared.workflow.secrets)
+    for place, policy in policies:
         arguments = places.put(arguments, place, policy)
-        if place == places.POLICIES[node.function][-1]:
-            scope.authorization = authorization
     key = state.effect_key(node.pointer)
     attempts = Attempts(node.retry)
     limit = node.retry.attempt_duration or node.timeout
@@ -322,6 +321,17 @@ def _call(node: CallNode, state: State, scope: Scope, data: Any) -> Steps:
             or not (yield from attempts.again(key, data, scope, result.error.as_dict(), at_least=result.retry_after_ms))
         ):
             raise TaskFault(result.error, result.retry_after_ms)
+
+
+def _policy(part: PolicyPart, scope: Scope, data: Any) -> dict[str, Any]:
+    """Return a policy with its credentials; expressions see what that of the call itself comes to."""
+    policy = part.value(data, scope)
+    for place, expand in part.uris:
+        policy = places.put(policy, place, expand(data))
+    policy, authorization = authentication.resolve(policy, scope.workflow.secrets)
+    if part.is_own:
+        scope.authorization = authorization
+    return policy
 
 
 def _raised(node: RaiseNode, scope: Scope, data: Any) -> WorkflowError:

@@ -53,14 +53,14 @@ class Caller:
             )
         clock = asyncio.get_running_loop().time
         began = clock()
-        known: dict[str, Any] = {"flow": effect.secrets}
+        known: list[Any] = [effect.secrets]
 
         async def remember(name: str) -> bytes:
             value = await secret(name)
-            known[name] = datum(value)
+            known.append(datum(value))
             return value
 
-        result = await self._call(component, execution_id, effect, remember, clock)
+        result = await self._call(component, execution_id, effect, remember, known.append)
         if result.error is not None:
             result = dataclasses.replace(result, error=redact_error(result.error, known))
         outcome = "ok" if result.error is None else "error"
@@ -73,16 +73,17 @@ class Caller:
         execution_id: str,
         effect: Perform,
         secret: SecretReader,
-        clock: Callable[[], float],
+        learn: Callable[[str], None],
     ) -> Result:
-        deadline = clock() + (effect.timeout or self.settings.http_timeout)
+        deadline = asyncio.get_running_loop().time() + (effect.timeout or self.settings.http_timeout)
         key = idempotency_key(execution_id, effect.key)
+        http = self.http.bind(idempotency_key=key, deadline=deadline, discreet=effect.discreet, learn=learn)
         context = Context(
             idempotency_key=key,
             deadline=deadline,
             log=log.bind(execution=execution_id, task=effect.instance),
             secret=secret,
-            http=self.http.bind(idempotency_key=key, deadline=deadline, discreet=effect.discreet),
+            http=http,
             settings=self.settings,
             shared=self.shared,
         )

@@ -5,20 +5,21 @@ a name, nor a literal, nor an odd notation gets around it. Proxies of the enviro
 empty, and a proxy would resolve names out of our sight.
 
 Redirects are followed here rather than by aiohttp: towards another origin the author's own headers stay behind, since
-any of them may be a credential.
+any of them may be a credential, and challenges are not answered.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import errno
 import ipaddress
 import os
 import re
 import socket
 import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, Final, Self
@@ -30,6 +31,9 @@ from yarl import URL
 import flowhook
 from flowhook import limits
 from flowhook.document.fields import FIELD_NAME, RESERVED_HEADERS
+from runner.authentication import digest
+from runner.authentication.policy import Basic, Digest, Policy
+from runner.authentication.tokens import Tokens
 from runner.interpreter.data import encode
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.retry_after import parse_retry_after
@@ -43,6 +47,7 @@ IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 _LINE_BREAK: Final = re.compile(r"[\r\n\0]")
 _MOVED: Final = frozenset({301, 302})
 _SEE_OTHER: Final = 303
+_UNAUTHORIZED: Final = 401
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _HARMLESS: Final = frozenset({"accept", "accept-language", "content-type", "idempotency-key", "user-agent"})
 """Headers that other origins get after a redirect, and that a response shows; any other one may be a credential."""
@@ -77,10 +82,24 @@ class Response:
     retry_after_ms: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """The value of `Authorization` for a request; `kept`: it is a token from earlier, and may be good no more."""
+
+    value: str = field(repr=False)
+    kept: bool = False
+
+
+def _forget(_credential: str) -> None:
+    pass
+
+
 class HttpClient:
-    """The one session of a child. Use it as an async context manager."""
+    """The one session of a child, and the tokens and challenges it has. Use it as an async context manager."""
 
     def __init__(self, *, allow_private_addresses: bool) -> None:
+        self.tokens = Tokens()
+        self._challenges = digest.Sessions()
         self._allow_private = allow_private_addresses
         self._session: aiohttp.ClientSession | None = None
 
@@ -102,9 +121,23 @@ class HttpClient:
         if self._session is not None:
             await self._session.close()
 
-    def bind(self, *, idempotency_key: str, deadline: float, discreet: bool = False) -> BoundClient:
-        """Return the client for one call; see `components.Context` and, for `discreet`, `public_url`."""
-        return BoundClient(self, idempotency_key, deadline, discreet)
+    def bind(
+        self,
+        *,
+        idempotency_key: str,
+        deadline: float,
+        discreet: bool = False,
+        learn: Callable[[str], None] = _forget,
+    ) -> BoundClient:
+        """Return the client for one call; see `components.Context`.
+
+        Args:
+            idempotency_key: that requests carry.
+            deadline: on the event loop's clock, in seconds.
+            discreet: see `public_url`.
+            learn: is told each credential that the client makes or is given, so that no error shows it.
+        """
+        return BoundClient(self, idempotency_key, deadline, discreet, learn)
 
     def _open_socket(self, info: tuple[Any, ...]) -> socket.socket:
         return open_socket(info, allow_private_addresses=self._allow_private)
@@ -118,23 +151,29 @@ class HttpClient:
         *,
         follow: bool,
         discreet: bool,
+        account: Digest | None = None,
     ) -> Response:
         """Send one request and read the answer; used through `BoundClient`, which sets the deadline.
+
+        Args:
+            method: in upper case.
+            url: absolute.
+            headers: all of them.
+            body: as it is.
+            follow: whether to follow redirects.
+            discreet: see `public_url`.
+            account: answers the challenges of the origin of `url`.
 
         Raises:
             TaskFault: no answer (communication).
         """
+        origin = url.origin()
         for _ in range(MAX_REDIRECTS + 1):
-            async with await self._answer(method, url, headers, body) as answer:
+            entitled = account if url.origin() == origin else None
+            async with await self._exchange(method, url, headers, body, entitled) as answer:
                 location = answer.headers.get("Location")
                 if not (follow and answer.status in _REDIRECTS and location):
-                    shown = public_url(url, discreet=discreet)
-                    content = await _read(answer, shown)
-                    sent = {
-                        name.lower(): value for name, value in answer.request_info.headers.items() if _harmless(name)
-                    }
-                    wait = parse_retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))
-                    return Response(answer.status, answer.reason or "", answer.headers, content, shown, sent, wait)
+                    return await _response(answer, public_url(url, discreet=discreet))
                 target = url.join(URL(location))
                 if _becomes_get(answer.status, method):
                     method, body = "GET", None
@@ -147,6 +186,24 @@ class HttpClient:
             url = target
         shown = public_url(url, discreet=discreet)
         raise fault(Kind.COMMUNICATION, f"more than {MAX_REDIRECTS} redirects, the last one to {shown}")
+
+    async def _exchange(
+        self, method: str, url: URL, headers: CIMultiDict[str], body: bytes | None, account: Digest | None
+    ) -> aiohttp.ClientResponse:
+        """Send one request, and once more when the server challenges the account; the body is yet to be read."""
+        if account is None:
+            return await self._answer(method, url, headers, body)
+        origin = str(url.origin())
+        for attempt in range(2):
+            value = self._challenges.authorization(origin, account, method=method, target=url.raw_path_qs)
+            with_account = headers if value is None else CIMultiDict(headers, Authorization=value)
+            answer = await self._answer(method, url, with_account, body)
+            if answer.status != _UNAUTHORIZED or attempt:
+                return answer
+            if not self._challenges.remember(origin, account, answer.headers.getall("WWW-Authenticate", ())):
+                return answer
+            answer.close()
+        raise AssertionError("unreachable")
 
     async def _answer(
         self, method: str, url: URL, headers: CIMultiDict[str], body: bytes | None
@@ -200,6 +257,7 @@ class BoundClient:
     _idempotency_key: str
     _deadline: float
     _discreet: bool = False
+    _learn: Callable[[str], None] = _forget
 
     async def request(
         self,
@@ -211,6 +269,7 @@ class BoundClient:
         body: bytes | None = None,
         json: Any = None,
         follow_redirects: bool = False,
+        authentication: Policy | None = None,
     ) -> Response:
         """Send a request and return the answer, whatever its status.
 
@@ -222,22 +281,86 @@ class BoundClient:
             body: as it is.
             json: instead of `body`, to be sent as application/json.
             follow_redirects: at most `MAX_REDIRECTS`, never from https to http.
+            authentication: of the call, unless there is an Authorization among `headers`. A kept token that the server
+                refuses with 401 is replaced once.
 
         Raises:
             TaskFault: the URL or a header is wrong (configuration), no answer came (communication) or not in time
-                (timeout).
+                (timeout); there is no token to be had (`authorization`).
         """
         target = _checked(url, query)
-        shown = public_url(target, discreet=self._discreet)
         fields = _checked_fields(headers or {})
         fields.setdefault(IDEMPOTENCY_KEY, self._idempotency_key)
         if json is not None:
             body = encode(json)
             fields.setdefault("Content-Type", "application/json")
+        if authentication is None or "Authorization" in fields:
+            return await self._send(method, target, fields, body, follow=follow_redirects)
+        if authentication.digest is not None:
+            account = authentication.digest
+            return await self._send(method, target, fields, body, follow=follow_redirects, account=account)
+        authorization = await self.authorization(authentication)
+        for attempt in range(2):
+            fields["Authorization"] = authorization.value
+            response = await self._send(method, target, fields.copy(), body, follow=follow_redirects)
+            if response.status != _UNAUTHORIZED or not authorization.kept or attempt:
+                return response
+            authorization = await self.authorization(authentication, refused=authorization)
+        raise AssertionError("unreachable")
+
+    async def authorization(self, policy: Policy, *, refused: Authorization | None = None) -> Authorization:
+        """Return what a request shows for a policy, for calls that aren't made by `request`.
+
+        Args:
+            policy: of the call; `digest` has no such thing, for it depends on the request.
+            refused: what the server refused, although it was `kept`: there will be another one.
+
+        Raises:
+            TaskFault: the policy can't do that (configuration); the server that issues tokens refuses
+                (authentication), or does not answer (communication, timeout).
+        """
+        if policy.basic is not None:
+            return self._learned(f"Basic {_encode(policy.basic)}")
+        if policy.bearer is not None:
+            return self._learned(f"Bearer {policy.bearer.token}")
+        grant = policy.oauth2 or policy.oidc
+        if grant is None:
+            raise fault(Kind.CONFIGURATION, "digest authentication is for HTTP alone")
+        token = None if refused is None else refused.value.removeprefix("Bearer ")
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                token, kept = await self._client.tokens.get(grant, self._send_for_token, refused=token)
+        except TimeoutError:
+            raise fault(Kind.TIMEOUT, "there was no access token in time") from None
+        return self._learned(f"Bearer {token}", kept=kept)
+
+    def _learned(self, value: str, *, kept: bool = False) -> Authorization:
+        if _LINE_BREAK.search(value):
+            raise fault(Kind.CONFIGURATION, "there is a line break in a credential")
+        self._learn(value.partition(" ")[2])
+        return Authorization(value, kept)
+
+    async def _send_for_token(
+        self, method: str, url: str, *, headers: dict[str, str], body: bytes | None = None
+    ) -> Response:
+        # without the call's key: another token is another effect, and who issues them has no part in the call
+        return await self._send(method, _checked(url, None), CIMultiDict(headers), body)
+
+    async def _send(
+        self,
+        method: str,
+        url: URL,
+        fields: CIMultiDict[str],
+        body: bytes | None,
+        *,
+        follow: bool = False,
+        account: Digest | None = None,
+    ) -> Response:
+        shown = public_url(url, discreet=self._discreet)
         try:
             async with asyncio.timeout_at(self._deadline):
                 return await self._client.send(
-                    method, target, fields, body, follow=follow_redirects, discreet=self._discreet
+                    method, url, fields, body, follow=follow, discreet=self._discreet, account=account
                 )
         except TimeoutError:
             raise fault(Kind.TIMEOUT, f"{method} {shown}: no answer in time") from None
@@ -297,6 +420,13 @@ def _checked(url: str, query: Mapping[str, str | list[str]] | None) -> URL:
     return target
 
 
+async def _response(answer: aiohttp.ClientResponse, shown_url: str) -> Response:
+    content = await _read(answer, shown_url)
+    sent = {name.lower(): value for name, value in answer.request_info.headers.items() if _harmless(name)}
+    wait = parse_retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))
+    return Response(answer.status, answer.reason or "", answer.headers, content, shown_url, sent, wait)
+
+
 async def _read(answer: aiohttp.ClientResponse, shown_url: str) -> bytes:
     parts, size = [], 0
     async for part in answer.content.iter_any():
@@ -322,6 +452,10 @@ def _checked_fields(headers: Mapping[str, str]) -> CIMultiDict[str]:
 def _becomes_get(status: int, method: str) -> bool:
     """Whether a redirect is followed by GET, without a body. Source: RFC 9110, sections 15.4.2 to 15.4.4."""
     return (status == _SEE_OTHER and method != "HEAD") or (status in _MOVED and method == "POST")
+
+
+def _encode(account: Basic) -> str:
+    return base64.b64encode(f"{account.username}:{account.password}".encode()).decode()
 
 
 def _harmless(name: str) -> bool:

@@ -14,6 +14,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from flowhook.event_input import is_json
+from runner.authentication.policy import Policy
 from runner.components.base import Context, component
 from runner.interpreter.data import encode
 from runner.interpreter.errors import Kind, fault
@@ -34,39 +35,13 @@ _MULTIPLE_CHOICES = 300
 _BAD_REQUEST = 400
 
 
-class Basic(BaseModel):
-    """`endpoint.authentication.basic`."""
-
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
-
-    username: str
-    password: str
-
-
-class Bearer(BaseModel):
-    """`endpoint.authentication.bearer`."""
-
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
-
-    token: str
-
-
-class Authentication(BaseModel):
-    """`endpoint.authentication`."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    basic: Basic | None = None
-    bearer: Bearer | None = None
-
-
 class Endpoint(BaseModel):
     """`endpoint`, spelled out."""
 
     model_config = ConfigDict(extra="forbid")
 
     uri: str
-    authentication: Authentication | None = None
+    authentication: Policy | None = None
 
 
 class Arguments(BaseModel):
@@ -89,8 +64,6 @@ async def call(arguments: Arguments, context: Context) -> Any:
     endpoint = arguments.endpoint if isinstance(arguments.endpoint, Endpoint) else Endpoint(uri=arguments.endpoint)
     headers = {name: _text(value) for name, value in arguments.headers.items() if value is not None}
     names = {name.lower(): name for name in headers}
-    if endpoint.authentication is not None and "authorization" not in names:
-        headers["Authorization"] = _authorization(endpoint.authentication)
     body, content_type = _body(arguments.body, headers.get(names.get("content-type", ""), ""))
     if content_type and "content-type" not in names:
         headers["Content-Type"] = content_type
@@ -103,6 +76,7 @@ async def call(arguments: Arguments, context: Context) -> Any:
         query={name: _values(value) for name, value in arguments.query.items() if value is not None},
         body=body,
         follow_redirects=arguments.redirect,
+        authentication=endpoint.authentication,
     )
     limit = _BAD_REQUEST if arguments.redirect else _MULTIPLE_CHOICES
     if not _OK <= response.status < limit:
@@ -160,15 +134,6 @@ def _body(body: Any, content_type: str) -> tuple[bytes | None, str]:
     if isinstance(body, dict) and content_type.partition(";")[0].strip().lower() == _FORM:
         return urlencode({name: _values(value) for name, value in body.items()}, doseq=True).encode(), _FORM
     return encode(body), "application/json"
-
-
-def _authorization(authentication: Authentication) -> str:
-    if authentication.basic is not None:
-        pair = f"{authentication.basic.username}:{authentication.basic.password}"
-        return "Basic " + base64.b64encode(pair.encode()).decode()
-    if authentication.bearer is not None:
-        return f"Bearer {authentication.bearer.token}"
-    raise fault(Kind.CONFIGURATION, "http: with.endpoint.authentication: expected basic or bearer")
 
 
 def _values(value: Any) -> str | list[str]:

@@ -1,0 +1,205 @@
+"""The request for an access token, and what is made of the answer.
+
+JWTs are joserfc's, as they are in Authlib, whose own OAuth 2 writes credentials into forms without encoding them and
+knows no JSON.
+
+Source: RFC 6749, sections 2.3.1 (credentials), 4.3, 4.4, 5 and 6; RFC 7523, section 2.2 (assertions); RFC 8693 (token
+exchange); OpenID Connect Core 1.0, section 9 (client authentication).
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import secrets
+import warnings
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import quote_plus, urlencode
+
+import orjson
+from joserfc import jws, jwt
+from joserfc.errors import JoseError, SecurityWarning
+from joserfc.jwk import OctKey
+
+from runner.authentication.policy import TOKEN_EXCHANGE, Client, Grant, OAuth2
+from runner.interpreter.errors import Kind, TaskFault, fault
+
+ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+ASSERTION_SECONDS: Final = 60
+"""How long an assertion is good: for one request."""
+
+DEFAULT_LIFETIME: Final = 300.0
+"""Seconds that a token is taken to be good for when the server does not say."""
+MAX_LIFETIME: Final = 24 * 3600.0
+
+MAX_TOKEN_LENGTH: Final = 16 * 1024
+"""Characters of an access token: servers take no longer header."""
+
+_TOKEN: Final = re.compile(r"[\x21-\x7e]+")
+_ERROR: Final = re.compile(r"[a-z_]{1,40}")
+
+_OK: Final = 200
+_BAD_REQUEST: Final = 400
+_SERVER_ERROR: Final = 500
+_TRANSIENT: Final = frozenset({408, 425, 429})
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """A POST to a token endpoint."""
+
+    url: str
+    headers: dict[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """An access token, and for how many seconds it is good, in [0, `MAX_LIFETIME`]."""
+
+    token: str = field(repr=False)
+    lifetime: float
+
+
+def token_endpoint(policy: OAuth2) -> str:
+    """Return where tokens are asked for: below the authority, unless `endpoints.token` is a URL of its own."""
+    path = policy.endpoints.token
+    return path if "://" in path else f"{policy.authority.rstrip('/')}/{path.lstrip('/')}"
+
+
+def token_request(policy: Grant, url: str, now: float) -> TokenRequest:
+    """Return the request for a token.
+
+    Args:
+        policy: how to ask.
+        url: of the token endpoint.
+        now: Unix time in seconds, for assertions.
+    """
+    headers = {"Accept": "application/json"}
+    parameters = [("grant_type", policy.grant), *_grant(policy)]
+    if policy.scopes:
+        parameters.append(("scope", " ".join(policy.scopes)))
+    parameters += (("audience", audience) for audience in policy.audiences)
+    client = policy.client or Client(authentication="none")
+    if client.authentication == "client_secret_basic":
+        pair = f"{quote_plus(client.id or '')}:{quote_plus(client.secret or '')}"
+        headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
+    else:
+        parameters += _credentials(client, url, now)
+    headers["Content-Type"] = policy.request.encoding
+    if policy.request.encoding == "application/json":
+        return TokenRequest(url, headers, orjson.dumps(_as_object(parameters)))
+    return TokenRequest(url, headers, urlencode(parameters).encode())
+
+
+def parse_token(status: int, body: bytes, *, retry_after_ms: int = 0) -> Issued:
+    """Return the token in an answer.
+
+    Raises:
+        TaskFault: the server refuses (authentication), fails, or answers something else (communication); the message
+            has the server's code for the error and nothing else of what it said.
+    """
+    try:
+        said: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        said = None
+    answer: dict[str, Any] = said if isinstance(said, dict) else {}
+    if status != _OK:
+        raise _refusal(status, answer.get("error"), retry_after_ms)
+    token, kind = answer.get("access_token"), answer.get("token_type", "Bearer")
+    if not isinstance(token, str) or len(token) > MAX_TOKEN_LENGTH or not _TOKEN.fullmatch(token):
+        raise fault(Kind.COMMUNICATION, "the token endpoint answered without a token that can be used")
+    if not isinstance(kind, str) or kind.lower() != "bearer":
+        raise fault(Kind.AUTHENTICATION, "the token endpoint issued a token that is no bearer token")
+    return Issued(token, _lifetime(answer.get("expires_in")))
+
+
+def check_issuer(token: str, issuers: Collection[str], issuer: str | None = None) -> None:
+    """Check who issued a token that came from the token endpoint itself, and whose signature is not ours to verify.
+
+    Args:
+        token: a JWT, or anything else.
+        issuers: that may have.
+        issuer: who has, where the token does not say; None: that is not known.
+
+    Raises:
+        TaskFault: it is none of them (authentication).
+    """
+    try:
+        claims: Any = orjson.loads(jws.extract_compact(token.encode()).payload)
+        issuer = claims.get("iss", issuer)
+    except (JoseError, ValueError, AttributeError):
+        pass
+    if issuer not in issuers:
+        raise fault(Kind.AUTHENTICATION, "the access token is of none of the `issuers`, or does not say whose it is")
+
+
+def _grant(policy: Grant) -> list[tuple[str, str]]:
+    """Return the parameters of a grant; the policy was checked."""
+    subject, actor = policy.subject, policy.actor
+    if policy.grant == "password":
+        return [("username", policy.username or ""), ("password", policy.password or "")]
+    if policy.grant == "refresh_token" and subject is not None:
+        return [("refresh_token", subject.token)]
+    parameters = []
+    if policy.grant == TOKEN_EXCHANGE and subject is not None:
+        parameters += [("subject_token", subject.token), ("subject_token_type", subject.type)]
+        if actor is not None:
+            parameters += [("actor_token", actor.token), ("actor_token_type", actor.type)]
+    return parameters
+
+
+def _credentials(client: Client, url: str, now: float) -> list[tuple[str, str]]:
+    """Return the parameters that show who asks."""
+    parameters = [] if client.id is None else [("client_id", client.id)]
+    match client.authentication:
+        case "client_secret_post":
+            if client.secret is not None:
+                parameters.append(("client_secret", client.secret))
+        case "client_secret_jwt" | "private_key_jwt":
+            assertion = client.assertion or _sign(client, url, now)
+            parameters += [("client_assertion_type", ASSERTION_TYPE), ("client_assertion", assertion)]
+    return parameters
+
+
+def _sign(client: Client, url: str, now: float) -> str:
+    claims = {
+        "iss": client.id,
+        "sub": client.id,
+        "aud": url,
+        "jti": secrets.token_urlsafe(24),
+        "iat": int(now),
+        "exp": int(now) + ASSERTION_SECONDS,
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SecurityWarning)  # how long a secret is was the server's to decide
+        return jwt.encode({"alg": "HS256"}, claims, OctKey.import_key(client.secret or ""))
+
+
+def _as_object(parameters: list[tuple[str, str]]) -> dict[str, str | list[str]]:
+    """Return parameters as JSON has them: what repeats is an array."""
+    values: dict[str, list[str]] = {}
+    for name, value in parameters:
+        values.setdefault(name, []).append(value)
+    return {name: value[0] if len(value) == 1 else value for name, value in values.items()}
+
+
+def _refusal(status: int, error: object, retry_after_ms: int) -> TaskFault:
+    said = f" ({error})" if isinstance(error, str) and _ERROR.fullmatch(error) else ""
+    if _BAD_REQUEST <= status < _SERVER_ERROR and status not in _TRANSIENT:
+        return fault(Kind.AUTHENTICATION, f"the token endpoint refused with {status}{said}")
+    return fault(
+        Kind.COMMUNICATION,
+        f"the token endpoint answered {status}{said}",
+        status=status,
+        retry_after_ms=retry_after_ms,
+    )
+
+
+def _lifetime(seconds: object) -> float:
+    try:
+        return min(max(float(seconds), 0.0), MAX_LIFETIME)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return DEFAULT_LIFETIME

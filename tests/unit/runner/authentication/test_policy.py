@@ -1,0 +1,63 @@
+"""What a policy may say."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from runner.authentication.policy import TOKEN_EXCHANGE, Policy
+
+CLIENT = {"id": "me", "secret": "s3cret-of-mine"}
+GRANT = {"authority": "https://a.example", "grant": "client_credentials", "client": CLIENT}
+TOKEN = {"token": "t0ken-of-hers", "type": "urn:ietf:params:oauth:token-type:access_token"}
+
+
+def grant(kind="oauth2", **more):
+    return {kind: {**GRANT, **more}}
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        grant(),
+        grant(client={"id": "me", "authentication": "none"}),
+        grant(client={"id": "me"}),  # a public client, in the body
+        grant(client=None),
+        grant(client={"authentication": "private_key_jwt", "assertion": "a.b.c"}),
+        grant(client={"authentication": "client_secret_jwt", "assertion": "a.b.c"}),
+        grant(grant="password", username="ada", password="s3cret-of-hers"),
+        grant(grant="refresh_token", subject=TOKEN),
+        grant(grant=TOKEN_EXCHANGE, subject=TOKEN, actor=TOKEN),
+        grant("oidc", issuers=["https://b.example"]),
+    ],
+)
+def test_a_policy_that_can_be_carried_out_is_taken_and_shows_no_credential(policy):
+    taken = Policy.model_validate(policy)
+    assert not {"s3cret", "t0ken", "a.b.c"} & set(repr(taken).replace("-", " ").replace("'", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ({}, "exactly one of basic, bearer, digest, oauth2, oidc"),
+        ({"bearer": {"token": "t"}, "digest": {"username": "u", "password": "p"}}, "exactly one"),
+        (grant(grant="authorization_code"), "a person"),
+        (grant(grant="password", username="ada"), "needs `username` and `password`"),
+        (grant(grant="refresh_token"), "whose token is the refresh token"),
+        (grant(grant=TOKEN_EXCHANGE), "needs a `subject`"),
+        (grant(subject=TOKEN), "`subject` is for"),
+        (grant(grant="refresh_token", subject=TOKEN, actor=TOKEN), "`actor` is for"),
+        (grant(client={"secret": "s3cret"}), "`client_secret_post` needs an `id`"),
+        (grant(client={"id": "me", "authentication": "client_secret_basic"}), "needs a `secret`"),
+        (grant(client={"id": "me", "authentication": "client_secret_jwt"}), "needs a `secret`"),
+        (grant(client={"id": "me", "authentication": "private_key_jwt"}), "needs an `assertion`"),
+        (grant(scope="s3cret"), "Extra inputs"),
+        (grant("oidc", endpoints={"token": "/t"}), "Extra inputs"),
+        (grant(scopes=["x"] * 65), "at most 64"),
+    ],
+)
+def test_one_that_can_not_be_is_refused_with_the_reason_and_without_its_values(policy, expected):
+    with pytest.raises(ValidationError) as problem:
+        Policy.model_validate(policy)
+    assert expected in str(problem.value)
+    assert not {"s3cret", "t0ken"} & set(str(problem.value).replace("-", " ").split())

@@ -1,0 +1,6 @@
+"""What flows react to beside requests. Pure: no I/O, no clock, no storage.
+
+- `definition`: reads it from a flow's definition.
+- `index`: finds the flows that an event concerns.
+- `gathering`: puts events together that start an execution only when there is one of each.
+"""

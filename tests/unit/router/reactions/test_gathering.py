@@ -1,0 +1,84 @@
+"""Events that start an execution when there is one of each."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowhook.model import EventFilter
+from router.reactions.definition import Trigger
+from router.reactions.gathering import Gathering
+
+
+def wants(type_, **attributes):
+    return EventFilter(False, type_, tuple(sorted(attributes.items())))
+
+
+def event(type_, **data):
+    return {"type": type_, "data": data}
+
+
+TWO = Trigger((wants("a"), wants("b")), ((), ()), all=True)
+BY_ORDER = Trigger((wants("a"), wants("b")), ((".data.order",), (".data.ref",)), all=True)
+
+
+def test_events_are_complete_in_the_order_of_the_filters_when_there_is_one_of_each():
+    gathering = Gathering(TWO)
+    assert gathering.add(1, event("b")) is None
+    assert gathering.add(2, event("b")) is None
+    assert gathering.add(3, event("c")) is None
+    assert gathering.add(4, event("a")) == [4, 1]
+    assert gathering.add(5, event("a")) == [5, 2]
+    assert len(gathering) == 0
+
+
+def test_only_events_with_equal_values_fit_together():
+    gathering = Gathering(BY_ORDER)
+    assert gathering.add(1, event("a", order=7)) is None
+    assert gathering.add(2, event("b", ref=8)) is None
+    assert gathering.add(3, event("b", ref="7")) is None
+    assert gathering.add(4, event("b", ref=7.0)) == [1, 4]
+    assert gathering.add(5, event("a", order=8)) == [5, 2]
+    assert len(gathering) == 1
+
+
+def test_an_event_without_the_value_fits_to_none():
+    gathering = Gathering(BY_ORDER)
+    for number, each in enumerate((event("a"), event("b"), event("a", order=None), {"type": "a", "data": "text"})):
+        assert gathering.add(number, each) is None
+    assert len(gathering) == 0
+
+
+def test_two_filters_for_the_same_events_take_two_events():
+    gathering = Gathering(Trigger((wants("a"), wants("a")), ((), ()), all=True))
+    assert gathering.add(1, event("a")) is None
+    assert gathering.add(2, event("a")) == [1, 2]
+
+
+def test_an_event_that_no_longer_waits_is_no_part_of_anything():
+    gathering = Gathering(BY_ORDER)
+    gathering.add(1, event("a", order=1))
+    gathering.add(2, event("a", order=1))
+    gathering.remove(1)
+    gathering.remove(99)
+    assert gathering.add(3, event("b", ref=1)) == [2, 3]
+    gathering.add(4, event("a", order=2))
+    gathering.remove(4)
+    assert (len(gathering), gathering._groups) == (0, {})
+
+
+EVENTS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2)), max_size=40)
+OVERLAPPING = Trigger((wants("a"), EventFilter(False, ""), wants("b")), ((".data.order",),) * 3, all=True)
+
+
+@given(EVENTS, st.sampled_from([TWO, OVERLAPPING]))
+def test_every_event_is_used_once_and_nothing_that_is_complete_waits(events, trigger):
+    gathering, used = Gathering(trigger), []
+    for number, (type_, order) in enumerate(events):
+        complete = gathering.add(number, event(type_, order=order))
+        if complete is not None:
+            assert number in complete
+            used += complete
+        assert all(not all(group) for group in gathering._groups.values())
+    assert len(set(used)) == len(used)
+    assert not set(used) & set(gathering._places)

@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel
 from support import pages
 
-from flowhook.document import auth, execution, scopes, unsupported, webhook
+from flowhook.document import auth, events, execution, schedule, scopes, tasks, unsupported, webhook
 from flowhook.document.tasks import DIRECTIVES
 from flowhook.errors import InvalidError
 from flowhook.expressions.jq import FORBIDDEN_FUNCTIONS
@@ -66,6 +66,21 @@ def test_every_key_of_a_callback_is_told():
     section = PAGE.partition("### callbacks\n")[2].partition("\n### ")[0]
 
     assert [key for key in keys_of(webhook.Callback) if f"`{key}`" not in section] == []
+
+
+def test_every_key_of_a_schedule_is_told():
+    section = PAGE.partition("## schedule\n")[2].partition("\n## ")[0]
+
+    assert table_keys(section) - {"key", "---"} == set(keys_of(schedule.Schedule))
+
+
+def test_every_key_of_listen_is_told():
+    section = PAGE.partition("### listen\n")[2].partition("\n### ")[0]
+    models = (events.ListenConfiguration, events.EventConsumptionStrategy, events.EventFilter, events.Correlation)
+    keys = {key for model in (*models, events.EventProperties) for key in keys_of(model)}
+    keys |= {"foreach", *keys_of(tasks.SubscriptionIterator)}
+
+    assert {key for key in keys if not re.search(rf"`(\w+\.)*{key}(\.\w+)*`", section)} == set()
 
 
 def test_every_key_of_hmac_is_told():

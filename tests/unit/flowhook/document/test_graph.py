@@ -136,6 +136,21 @@ def test_a_kind_whose_inside_is_not_drawn_is_a_plain_node(kind):
     assert f'n1["task<br/>{kind}"]' in draw([{"task": {kind: {}, "do": []} if kind == "for" else {kind: {}}}])
 
 
+@pytest.mark.parametrize(
+    ("schedule", "label"),
+    [
+        ({"cron": "0 9 * * MON"}, "cron 0 9 * * MON"),
+        ({"every": {"hours": 1, "minutes": 30}}, "every 1 hours, 30 minutes"),
+        ({"after": "PT5M"}, "after PT5M"),
+        ({"on": {"any": [{"with": {"type": "paid"}}, {"with": {"type": "sent"}}]}}, "on paid, sent"),
+    ],
+)
+def test_what_starts_a_flow_beside_requests_stands_at_its_start(schedule, label):
+    picture = mermaid({"schedule": schedule, "do": []}, "flow")
+    check(picture)
+    assert f'    start(["flow<br/>{label}"])\n' in picture
+
+
 def test_a_listen_task_names_the_events_it_waits_for():
     filters = {
         "any": [{"with": {"type": "paid"}}, {"with": {"source": "x"}}],

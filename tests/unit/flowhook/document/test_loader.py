@@ -193,7 +193,7 @@ def test_all_faults_of_a_file_come_at_once_by_line():
     faults = faults_of(text, functions=FUNCTIONS)
     assert [(line, key) for line, key, _ in faults] == [
         (1, "document.dsl"),
-        (2, "schedule"),
+        (2, "schedule.cron"),
         (4, "do[0].a.set.b"),
         (4, "do[0].a.then"),
         (5, "do[1].b"),

@@ -1,0 +1,65 @@
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from flowhook.document import canonical, load_definition, parse
+from flowhook.document.schedule import MAX_CRON_LENGTH, Schedule
+
+HEAD = "document: {dsl: 1.0.3, namespace: default, name: orders, version: 1.0.0}\ndo: []\n"
+
+
+def schedule(text):
+    document = parse((HEAD + f"schedule: {text}").encode())
+    stored = canonical(document.definition)
+    assert load_definition(stored) == document
+    return document.workflow.schedule
+
+
+def test_a_flow_may_be_started_by_time():
+    assert schedule("{cron: '30 9 * * MON-FRI'}").cron == "30 9 * * MON-FRI"
+    assert schedule("{every: PT15M}").every == 900.0
+    assert schedule("{after: {seconds: 1}}").after == 1.0
+
+
+def test_a_flow_may_be_started_by_events():
+    first = "{with: {type: paid, source: /flows/shop}, correlate: {o: {from: .data.paid, expect: true}}}"
+    paid, other = schedule(f"{{on: {{any: [{first}, {{with: {{type: x}}}}]}}}}").on.any
+    assert (paid.with_.type, paid.with_.source, paid.correlate["o"].expect) == ("paid", "/flows/shop", True)
+    assert other.with_.type == "x"
+
+
+@pytest.mark.parametrize(
+    "cron",
+    ["* * * * *", "*/15 8-17 * * 1-5", "0 0 1 JAN,JUL *", "0 0 29 2 *", "0 0 L * *", "0 0 * * 5L", "30 0 0 * * SUN#1"],
+)
+def test_cron_expressions_have_five_fields_or_six(cron):
+    assert Schedule(cron=cron).cron == cron
+
+
+@pytest.mark.parametrize(
+    ("cron", "cause"),
+    [
+        ("* * * *", "wrong number of fields"),
+        ("@daily", "wrong number of fields"),
+        ("60 * * * *", "bad minute"),
+        ("* * * * MOO", "bad day-of-week"),
+        ("0 0 31 2 *", "bad day-of-month"),
+    ],
+)
+def test_what_is_no_cron_expression_is_refused(cron, cause):
+    with pytest.raises(ValidationError, match=f"no cron expression such as .*: {cause}"):
+        Schedule(cron=cron)
+
+
+def test_a_cron_expression_is_limited_in_length():
+    with pytest.raises(ValidationError, match="at most 256"):
+        Schedule(cron="1," * MAX_CRON_LENGTH + "1 * * * *")
+
+
+@given(st.lists(st.text("0123456789*,-/#LWSUN", max_size=8), min_size=4, max_size=7).map(" ".join))
+def test_a_cron_expression_is_fine_or_refused(cron):
+    with contextlib.suppress(ValidationError):
+        Schedule(cron=cron)

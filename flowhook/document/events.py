@@ -7,9 +7,12 @@ https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md, "Context At
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -24,22 +27,47 @@ from pydantic_core import PydanticCustomError
 from flowhook import limits
 from flowhook.document import json_types
 from flowhook.document.model import Model
+from flowhook.expressions import is_expression
 
 MAX_CORRELATIONS: Final = 16
 """Correlations of one filter."""
 
 _ATTRIBUTE: Final = re.compile(r"[a-z0-9]{1,64}")
+_RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
 _SET_BY_FLOWHOOK: Final = frozenset({"specversion"})
 
 
-def _extensions(extra: dict[str, Any] | None) -> dict[str, Any]:
-    for name in extra or {}:
+def _check_names(extensions: Mapping[str, Any] | None) -> None:
+    for name in extensions or {}:
         if not _ATTRIBUTE.fullmatch(name):
             cause = "{name} is no name of an attribute: expected lower-case letters and digits, at most 64"
             raise PydanticCustomError("flow", cause, {"name": repr(name)})
         if name in _SET_BY_FLOWHOOK:
-            raise PydanticCustomError("flow", "Flowhook sets {name}, not a flow", {"name": name})
-    return extra or {}
+            raise PydanticCustomError("flow", "{name} is set by Flowhook, not by a flow", {"name": name})
+
+
+def literal(pattern: str, expected: str) -> Callable[[str], str]:
+    """Return a check of texts that are no expressions."""
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not is_expression(value) and not compiled.fullmatch(value):
+            raise PydanticCustomError("flow", "expected {expected}, or an expression", {"expected": expected})
+        return value
+
+    return check
+
+
+def _instant(value: str) -> str:
+    if not is_expression(value):
+        try:
+            zone = datetime.fromisoformat(value).tzinfo if _RFC_3339.fullmatch(value) else None
+        except ValueError:
+            zone = None
+        if zone is None:
+            cause = "expected a time such as 2026-11-24T15:55:18Z, or an expression"
+            raise PydanticCustomError("flow", cause)
+    return value
 
 
 class EventProperties(Model):
@@ -70,8 +98,50 @@ class AwaitedProperties(EventProperties):
     def _is_any(self) -> Self:
         if not self.model_fields_set:
             raise PydanticCustomError("flow", "expected at least one attribute, such as `type`")
-        _extensions(self.__pydantic_extra__)
+        _check_names(self.__pydantic_extra__)
         return self
+
+
+def _extension(value: object) -> object:
+    if isinstance(value, bool | str) or (isinstance(value, int) and abs(value) < 1 << 31):
+        return value
+    raise PydanticCustomError("flow", "expected a text, a truth value or an integer of 32 bits")
+
+
+class EmittedProperties(EventProperties):
+    """What describes an event that is emitted, and its data; values may be expressions in `${ }`, at any depth."""
+
+    __pydantic_extra__: dict[str, Annotated[str | int | bool, PlainValidator(_extension), json_types.EXTENSION]]
+
+    id: Annotated[str, Field(min_length=1)] | None = None
+    """None: one that stays the same when the task is done again after a crash."""
+    source: Annotated[str, AfterValidator(literal(r"\S+", "a URI without spaces"))] | None = None
+    """A URI. None: `/flows/` and the flow's ID."""
+    type: Annotated[str, Field(min_length=1)]
+    time: Annotated[str, AfterValidator(_instant)] | None = None
+    """RFC 3339. None: when the task comes to it."""
+    dataschema: Annotated[str, AfterValidator(literal(r"[A-Za-z][A-Za-z0-9+.-]*:\S+", "an absolute URI"))] | None = None
+    datacontenttype: (
+        Annotated[str, AfterValidator(literal(r"[^\s/;]+/[^\s/;]+(\s*;.*)?", "a media type such as application/json"))]
+        | None
+    ) = None
+
+    @model_validator(mode="after")
+    def _names_are_sound(self) -> Self:
+        _check_names(self.__pydantic_extra__)
+        return self
+
+
+class EmittedEvent(Model):
+    """The event to emit."""
+
+    with_: EmittedProperties = Field(alias="with")
+
+
+class EmitConfiguration(Model):
+    """What is emitted."""
+
+    event: EmittedEvent
 
 
 def _constant(value: object) -> object:

@@ -25,6 +25,7 @@ _PLAIN: Final = frozenset(" _-.,/+*=()[]{}$!?'@~^")
 
 _SHAPES: Final[Mapping[str, tuple[str, str]]] = {
     "call": ("[[", "]]"),
+    "emit": ("[/", "/]"),
     "listen": (">", "]"),
     "raise": ("{{", "}}"),
     "switch": ("{", "}"),
@@ -128,12 +129,14 @@ def _types(strategy: object) -> list[str]:
 
 
 def _what(placed: PlacedTask) -> str:
-    """Return the kind of a task, and what it calls or waits for."""
+    """Return the kind of a task, and what it calls, emits or waits for."""
     subjects: list[str] = []
     if placed.kind == "call":
         subjects = [str(placed.task["call"])]
     elif placed.kind == "listen":
         subjects = _types(placed.task["listen"].get("to"))
+    elif placed.kind == "emit":
+        subjects = [placed.task["emit"]["event"]["with"]["type"]]
     return _cut(" ".join((placed.kind, ", ".join(subjects))))
 
 

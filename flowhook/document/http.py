@@ -13,12 +13,11 @@ from pydantic_core import PydanticCustomError
 
 from flowhook.document import json_types
 from flowhook.document.authentication import ReferenceableAuthenticationPolicy
-from flowhook.document.fields import FIELD_NAME, RESERVED_HEADERS
+from flowhook.document.fields import FIELD_NAME, RESERVED_HEADERS, URI
 from flowhook.document.model import Model
 from flowhook.expressions import is_expression
 
 _METHOD: Final = re.compile(r"[A-Za-z]{1,32}")
-_URI: Final = re.compile(r"https?://[^\s/?#{}]\S*", re.IGNORECASE)
 _TEMPLATE: Final = re.compile(r"[^{}]*(?:\{[^{}]+\}[^{}]*)*")
 
 
@@ -31,7 +30,7 @@ def _method(value: str) -> str:
 def _uri(value: str) -> str:
     if is_expression(value):
         return value
-    if not _URI.fullmatch(value):
+    if not URI.fullmatch(value):
         raise PydanticCustomError("flow", "expected an http(s) URI such as https://api.example.com/pets")
     if not _TEMPLATE.fullmatch(value):
         raise PydanticCustomError("flow", "a URI template has only simple variables in braces, and no other braces")

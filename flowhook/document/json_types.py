@@ -47,6 +47,7 @@ TEXTS: Final = WithJsonSchema(
     {"anyOf": [EXPRESSION, {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}]}
 )
 CONSTANT: Final = WithJsonSchema({"type": ["string", "number", "boolean"]})
+EXTENSION: Final = WithJsonSchema({"type": ["string", "integer", "boolean"]})
 SCHEMA: Final = WithJsonSchema({"type": ["object", "boolean"]})
 
 

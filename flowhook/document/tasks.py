@@ -16,7 +16,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 
 from flowhook.document import json_types
 from flowhook.document.dataflow import Export, Input, Output
-from flowhook.document.events import ListenConfiguration
+from flowhook.document.events import EmitConfiguration, ListenConfiguration
 from flowhook.document.model import Data, Model
 from flowhook.document.timing import Duration, RetryOrName, TimeoutOrName
 
@@ -75,6 +75,12 @@ class DoTask(TaskBase):
     """Runs tasks one after another."""
 
     do: tuple[TaskItem, ...]
+
+
+class EmitTask(TaskBase):
+    """Publishes an event: to the flows that wait for it, and to the URL in `metadata.sink`, if there is one."""
+
+    emit: EmitConfiguration
 
 
 class ErrorDefinition(Model):
@@ -250,6 +256,7 @@ def _task_tag(value: object) -> str | None:
 Task = Annotated[
     Annotated[CallTask, Tag("<call>")]
     | Annotated[DoTask, Tag("<do>")]
+    | Annotated[EmitTask, Tag("<emit>")]
     | Annotated[ForTask, Tag("<for>")]
     | Annotated[ForkTask, Tag("<fork>")]
     | Annotated[ListenTask, Tag("<listen>")]

@@ -20,7 +20,6 @@ KEYS: Final[Mapping[tuple[str, ...], str]] = {
 """By path from the top of a document."""
 
 TASK_KINDS: Final[Mapping[str, str]] = {
-    "emit": "`emit` tasks are not supported yet",
     "run": "`run` tasks are not supported yet",
 }
 """By kind of task."""

@@ -1,4 +1,4 @@
-"""Events that are waited for, and those that start a flow.
+"""Events: those that are waited for, that start a flow, or that a flow emits.
 
 A filter is looked at twice: the router matches literal attributes and correlations, which are paths for that reason; a
 runner evaluates what else there is.
@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from flowhook.document import scopes
+from flowhook.document.fields import URI
 from flowhook.document.filters import filters_of, literal_type
 from flowhook.document.problems import Path, Problem
 from flowhook.document.rules.context import Context
@@ -49,6 +50,26 @@ def check_triggers(context: Context, strategy: object, path: Path) -> Iterator[P
         for where, correlation in _correlations(event_filter, place):
             if "expect" not in correlation or is_expression(correlation["expect"]):
                 yield Problem((*where, "expect"), "expected a constant: nothing runs yet that it could come from")
+
+
+def check_emit(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
+    """Check an `emit` task, and where its event is sent beside."""
+    emit = mapping(task["emit"])
+    yield from nulls(emit, (*path, "emit"))
+    event = mapping(emit.get("event"))
+    yield from nulls(event, (*path, "emit", "event"))
+    properties, place = mapping(event.get("with")), (*path, "emit", "event", "with")
+    yield from nulls({name: value for name, value in properties.items() if name != "data"}, place)
+    yield from context.template(properties, place, scopes.TASK)
+    metadata = mapping(task.get("metadata"))
+    if "sink" in metadata:
+        sink, place = metadata["sink"], (*path, "metadata", "sink")
+        if is_expression(sink):
+            yield from context.expression(sink, place, scopes.TASK)
+        elif not isinstance(sink, str) or not URI.fullmatch(sink):
+            yield Problem(
+                place, "expected an http(s) URI such as https://events.example.com/in, or an expression ${ … }"
+            )
 
 
 _CONSTANT: Final = (

@@ -10,7 +10,7 @@ from flowhook.document import scopes, unsupported
 from flowhook.document.problems import Path, Problem, suggestion
 from flowhook.document.rules.calls import check_call
 from flowhook.document.rules.context import Context
-from flowhook.document.rules.events import check_awaited
+from flowhook.document.rules.events import check_awaited, check_emit
 from flowhook.document.rules.timing import check_duration, check_own_retry, check_retry, check_timeout
 from flowhook.document.rules.tree import mapping, named, nulls
 from flowhook.document.schemas import check_schema
@@ -173,6 +173,7 @@ def _set(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem
 _CHECKS: Final[Mapping[str, Callable[[Context, dict[str, Any], Path], Iterator[Problem]]]] = {
     "call": _call,
     "do": _do,
+    "emit": check_emit,
     "for": _for,
     "fork": _fork,
     "listen": _listen,

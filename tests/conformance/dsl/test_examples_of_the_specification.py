@@ -28,6 +28,7 @@ LOADING = frozenset(
         "conditional-task",
         "do-multiple",
         "do-single",
+        "emit",
         "for",
         "fork",
         "listen-to-all",
@@ -49,6 +50,7 @@ LOADING = frozenset(
         "try-catch",
         "try-catch-retry-inline",
         "try-catch-retry-reusable",
+        "try-catch-then",
         "wait-duration-inline",
         "wait-duration-iso8601",
     }

@@ -83,6 +83,12 @@ def test_every_key_of_listen_is_told():
     assert {key for key in keys if not re.search(rf"`(\w+\.)*{key}(\.\w+)*`", section)} == set()
 
 
+def test_every_key_of_emit_is_told():
+    section = PAGE.partition("### emit\n")[2].partition("\n### ")[0]
+
+    assert {key for key in keys_of(events.EmittedProperties) if f"`{key}`" not in section} == set()
+
+
 def test_every_key_of_hmac_is_told():
     section = PAGE.partition("#### hmac")[2].partition("\n#### ")[0]
     keys = set(keys_of(auth.HmacAuth, without=("secret", "secrets", "timestamp", "id", "key")))

@@ -89,3 +89,28 @@ def test_what_the_router_would_store_holds_no_secret():
     ((key, cause),) = causes(f"use: {{secrets: [key]}}\ndo: [{{a: {{listen: {{to: {{one: {filters}}}}}}}}}]")
     assert key == "do[0].a.listen.to.one.correlate.k.expect"
     assert cause.startswith("unknown variable $secrets; here there are $authorization, $context")
+
+
+def test_an_event_is_emitted_with_what_its_author_says_of_it():
+    text = """\
+do:
+  - tell:
+      emit:
+        event:
+          with:
+            type: com.example.order.paid
+            source: https://example.com/shop
+            time: 2026-11-24T15:55:18.722+01:00
+            subject: '${ .order }'
+            priority: 5
+            test: true
+            data: {order: '${ .order }', note: null}
+      metadata: {sink: 'https://events.example.com/in'}
+  - least: {emit: {event: {with: {type: '${ .kind }'}}}}
+"""
+    document = parse((HEAD + text).encode())
+    tell, least = (item.task for item in document.workflow.do)
+    assert tell.emit.event.with_.model_extra == {"priority": 5, "test": True}
+    assert tell.emit.event.with_.data == {"order": "${ .order }", "note": None}
+    assert least.emit.event.with_.source is None
+    assert load_definition(canonical(document.definition)) == document

@@ -84,6 +84,7 @@ GOOD = [
     HEAD + "do:\n  - a: {listen: {to: {any: [{with: {type: x, roomid: y, data: {z: 1}}, correlate: {o: {from: .data.o, "
     "expect: 5}}}], until: .x}, read: raw}, foreach: {do: [{b: {set: {c: '${ $item }'}}}], output: {as: .c}}}\n",
     HEAD + "do:\n  - a: {listen: {to: {any: [], until: {one: {with: {source: x}}}}}}\n",
+    HEAD + "do:\n  - a: {emit: {event: {with: {type: x, source: 'https://e.com', data: [1], priority: 5}}}}\n",
     HEAD + "do:\n  - a: {call: some.thing, with: {x: [1, {}]}}\n",
     HEAD + "do:\n  - a: {call: acme.ping}\n",
     HEAD + "do:\n  - a: {call: acme.page, with: {to: ada, times: 2, place: {floor: 1}, tags: [1]}}\n",
@@ -147,6 +148,8 @@ BAD = [
     HEAD + "do:\n  - a: {listen: {to: {any: [], until: 5}}}\n",
     HEAD + "do:\n  - a: {listen: {to: {one: {with: {type: 5}}}}}\n",
     HEAD + "do:\n  - a: {listen: {to: {one: {with: {type: x}, correlate: {o: {expect: 5}}}}}}\n",
+    HEAD + "do:\n  - a: {emit: {event: {with: {source: x}}}}\n",
+    HEAD + "do:\n  - a: {emit: {event: {with: {type: x, priority: [1]}}}}\n",
     HEAD + "do:\n  - a: {call: http}\n",
     HEAD + "do:\n  - a: {call: http, with: {endpoint: 'https://e.com'}}\n",
     HEAD + "do:\n  - a: {call: http, with: {method: get, endpoint: 'https://e.com', timeout: 5}}\n",

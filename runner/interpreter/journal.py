@@ -26,7 +26,7 @@ class Journal:
         writes: entries that nobody took yet.
     """
 
-    __slots__ = ("_bytes", "_entries", "_position", "size", "snapshot", "writes")
+    __slots__ = ("_bytes", "_entries", "_position", "_put_off", "size", "snapshot", "writes")
 
     def __init__(self, entries: Sequence[JournalEntry] = ()) -> None:
         """Read `entries` first; what lies before the last snapshot is passed over."""
@@ -34,6 +34,7 @@ class Journal:
         self._position = 0
         self.size = 0
         self._bytes = 0
+        self._put_off = (0, 0)
         self._entries = entries
         self.writes: list[Write] = []
         if entries:
@@ -57,7 +58,8 @@ class Journal:
     @property
     def long(self) -> bool:
         """Whether it is time to compact."""
-        return self.size >= COMPACT_ENTRIES or self._bytes >= COMPACT_BYTES
+        entries, size = self._put_off
+        return self.size >= entries + COMPACT_ENTRIES or self._bytes >= size + COMPACT_BYTES
 
     def read(self) -> None:
         """Go on to the next entry."""
@@ -73,7 +75,12 @@ class Journal:
         """Replace all entries by a snapshot."""
         self.snapshot = snapshot
         self.size = self._bytes = 0
+        self._put_off = (0, 0)
         self.writes.append(Write(JournalEntry(SNAPSHOT_KEY, snapshot), compacts=True))
+
+    def put_off(self) -> None:
+        """Note that it could not be compacted: it is not long again before it has grown by as much once more."""
+        self._put_off = (self.size, self._bytes)
 
     def check(self, instance: str, more: int = 1) -> None:
         """Make sure that there is room for `more` entries.

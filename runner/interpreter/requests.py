@@ -79,6 +79,15 @@ class Within:
     instance: str
     until_ms: int | None = None
 
+    def saved(self) -> dict[str, Any]:
+        """Return all but the branch, as JSON."""
+        return {
+            "key": self.key,
+            "milliseconds": self.milliseconds,
+            "instance": self.instance,
+            "until_ms": self.until_ms,
+        }
+
 
 Request = Perform | Pause | Now | Sleep | Fork | Within
 Steps = Generator[Request, Any, Any]

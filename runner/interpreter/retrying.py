@@ -14,7 +14,7 @@ from flowhook.errors import InvalidError
 from flowhook.model import ERROR_TYPE_BASE, WorkflowError
 from runner.interpreter.errors import ExpressionFailed, Kind
 from runner.interpreter.ports import Duration, Template
-from runner.interpreter.requests import Now, Request, Sleep
+from runner.interpreter.requests import Now, Request, Sleep, Within
 from runner.interpreter.scope import Scope
 
 MAX_RETRY_AFTER_MS: Final = 300_000
@@ -60,12 +60,22 @@ DEFAULT: Final = Retry(delay=1000, backoff="exponential", full_jitter=True, coun
 
 
 class Attempts:
-    """The attempts at one thing, under a policy."""
+    """The attempts at one thing, under a policy.
 
-    def __init__(self, policy: Retry) -> None:
+    Attributes:
+        limit: of the present attempt.
+    """
+
+    def __init__(self, policy: Retry, saved: Mapping[str, Any] | None = None) -> None:
+        """Begin, or go on from what was `saved`."""
         self._policy = policy
-        self._retries = 0
-        self._failed_at: int | None = None
+        self._retries: int = saved["retries"] if saved else 0
+        self._failed_at: int | None = saved["failed_at_ms"] if saved else None
+        self.limit: Within | None = None
+
+    def saved(self) -> dict[str, Any]:
+        """Return how many there were and when the first one failed, as JSON."""
+        return {"retries": self._retries, "failed_at_ms": self._failed_at}
 
     @property
     def left(self) -> bool:

@@ -1,4 +1,8 @@
-"""Compaction: between two tasks of the outermost block, what an execution has come to replaces its journal."""
+"""Compaction: between two tasks, what an execution has come to replaces its journal.
+
+That is possible where the tasks that are under way enclose one another: each of them says how far it has come, and all
+go on from there. Where branches run beside one another it is not.
+"""
 
 from __future__ import annotations
 
@@ -10,45 +14,93 @@ from flowhook import limits
 from runner.interpreter import data as json
 from runner.interpreter.errors import TaskFault
 from runner.interpreter.nodes import Node
-from runner.interpreter.state import Shared
+from runner.interpreter.state import Frame, Shared
 
 
-def take(shared: Shared, node: Node, position: int, data: Any) -> None:
-    """Compact before `node` runs, if that is worth while: the journal is long, or `node` is going to wait.
+def take(shared: Shared, frame: Frame, node: Node) -> None:
+    """Compact, if that is worth while: the journal is long, or in the outermost list a task comes that is to wait.
 
-    What does not fit into an entry is not compacted.
+    What does not fit into an entry is not compacted, and not tried again soon.
+
+    Args:
+        shared: by all that runs.
+        frame: of the innermost list of tasks that is under way.
+        node: the task that comes next, or is under way.
     """
     journal = shared.journal
-    if journal.replaying or not (journal.long or node.waits):
+    if journal.replaying or not journal.size:
+        return
+    if not journal.long and (frame.parent is not None or not node.waits):
         return
     content = {
-        "position": position,
-        "data": data,
+        "execution": shared.workflow.id,
         "context": shared.context,
         "tasks": shared.tasks,
         "visits": shared.visits,
-        "until": None if shared.limit is None else shared.limit.until_ms,
-        "execution": shared.workflow.id,
+        "limit": None if shared.limit is None else shared.limit.saved(),
+        "frames": _frames(frame),
     }
     try:
         text = json.encode(content)
     except TaskFault:
-        return
-    if len(text) <= limits.MAX_RESULT_BYTES:
+        text = b""
+    if text and len(text) <= limits.MAX_RESULT_BYTES:
         journal.compact(text)
+    else:
+        journal.put_off()
 
 
-def restore(shared: Shared) -> tuple[int, Any] | None:
-    """Put back what the journal's snapshot holds; the position and the data to go on with, None without one.
+def restore(shared: Shared) -> dict[str, Any] | None:
+    """Put back what the journal's snapshot holds, and return the workflow's limit; None without a snapshot.
 
-    In a replay, which took it over from another execution, the time that the workflow may take begins anew.
+    Limits of time that another execution began, which this one replays, begin anew.
     """
     if shared.journal.snapshot is None:
         return None
     content = orjson.loads(shared.journal.snapshot)
+    if content["execution"] != shared.workflow.id:
+        _renew(content)
     shared.context = content["context"]
     shared.tasks = content["tasks"]
     shared.visits = content["visits"]
-    if content.get("execution", shared.workflow.id) == shared.workflow.id:
-        shared.until_ms = content["until"]
-    return content["position"], content["data"]
+    shared.resuming.extend(content["frames"])
+    return {"limit": content["limit"]}
+
+
+def resume(shared: Shared, data: Any) -> tuple[int, Any, dict[str, Any] | None]:
+    """Return where a list of tasks goes on: position, data, and what there is of a task that is under way (`Inside`).
+
+    At its beginning, with `data`, unless a snapshot has just been put back.
+    """
+    if not shared.resuming:
+        return 0, data, None
+    kept = shared.resuming.popleft()
+    return kept["position"], kept["data"], kept.get("inside")
+
+
+def _frames(frame: Frame | None) -> list[dict[str, Any]]:
+    """Return what there is to keep of a list of tasks and those around it, the outermost first."""
+    frames: list[dict[str, Any]] = []
+    while frame is not None:
+        kept: dict[str, Any] = {"position": frame.position, "data": frame.data}
+        inside = frame.inside
+        if inside is not None:
+            kept["inside"] = {
+                "input": inside.input,
+                "began_ms": inside.began_ms,
+                "limit": None if inside.limit is None else inside.limit.saved(),
+                "progress": None if inside.progress is None else inside.progress(),
+            }
+        frames.append(kept)
+        frame = frame.parent
+    return frames[::-1]
+
+
+def _renew(content: dict[str, Any]) -> None:
+    limited = [content]
+    for frame in content["frames"]:
+        inside = frame.get("inside") or {}
+        limited += [inside, inside.get("progress") or {}]
+    for each in limited:
+        if each.get("limit"):
+            each["limit"]["until_ms"] = None

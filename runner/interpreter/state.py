@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,7 +25,7 @@ class Shared:
         tasks: that ran so far.
         visits: how often each effect's place was come to.
         limit: the timeout of the workflow, while it runs.
-        until_ms: when that ends, where a snapshot says so.
+        resuming: what a snapshot holds of the lists of tasks that are to go on, the outermost first, until they do.
     """
 
     workflow: Workflow
@@ -34,7 +35,41 @@ class Shared:
     tasks: int = 0
     visits: dict[str, int] = field(default_factory=dict)
     limit: Within | None = None
-    until_ms: int | None = None
+    resuming: deque[dict[str, Any]] = field(default_factory=deque)
+
+
+@dataclass(slots=True)
+class Inside:
+    """What a task that is under way needs to go on.
+
+    Attributes:
+        input: what it works on.
+        began_ms: when it began, where it asked.
+        limit: its timeout.
+        progress: tells how far it has come in what is its own, as JSON.
+    """
+
+    input: Any
+    began_ms: int
+    limit: Within | None = None
+    progress: Callable[[], Any] | None = None
+
+
+@dataclass(slots=True)
+class Frame:
+    """How far a list of tasks has come: with those around it, it is all there is to go on, if nothing runs beside them.
+
+    Attributes:
+        parent: of the list around it.
+        position: of the task that comes next, or is under way.
+        data: what that is given.
+        inside: what it needs to go on, if it is under way.
+    """
+
+    parent: Frame | None = None
+    position: int = 0
+    data: Any = None
+    inside: Inside | None = None
 
 
 @dataclass(slots=True)
@@ -47,6 +82,7 @@ class State:
         prefix: of all keys: the call, within a function.
         catchers: of the enclosing tasks, whether they catch an error.
         competing: whether the flow may go on although this branch faults.
+        frame: of the list of tasks that it is for; None: something runs beside it, or it can't go on from a snapshot.
         ending: a task said `end`: whatever encloses it completes, and nothing follows.
     """
 
@@ -56,6 +92,7 @@ class State:
     prefix: str = ""
     catchers: tuple[Callable[[WorkflowError], bool], ...] = ()
     competing: bool = False
+    frame: Frame | None = None
     ending: bool = False
 
     @property
@@ -70,6 +107,15 @@ class State:
     def inside(self, **changes: Any) -> State:
         """Return the state for a part of the flow that differs in something."""
         return replace(self, **changes)
+
+    def nested(self, **changes: Any) -> State:
+        """Return the state for a list of tasks within the present task."""
+        return replace(self, frame=None if self.frame is None else Frame(self.frame), **changes)
+
+    def progress(self, tell: Callable[[], Any]) -> None:
+        """Have the present task say how far it has come when a snapshot is taken."""
+        if self.frame is not None and self.frame.inside is not None:
+            self.frame.inside.progress = tell
 
     def effect_key(self, pointer: str, what: str = "") -> str:
         """Return the identity of what is about to happen at `pointer`: `/do/1/announce#0`, `/do/2/pause#0:wait`."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 
 from flowhook.model import WorkflowError
-from runner.interpreter import authentication, composite, places, snapshot
+from runner.interpreter import authentication, composite, places, snapshot, trying
 from runner.interpreter import data as json
 from runner.interpreter.effects import Perform, Result
 from runner.interpreter.errors import (
@@ -51,7 +51,7 @@ from runner.interpreter.observing import Observation, Observer
 from runner.interpreter.requests import PAUSE, Now, Pause, Request, Sleep, Steps, Within
 from runner.interpreter.retrying import Attempts, is_transient, is_true, milliseconds
 from runner.interpreter.scope import Scope
-from runner.interpreter.state import Shared, State, branch
+from runner.interpreter.state import Frame, Inside, Shared, State, branch
 
 TaskSteps = Generator[Request, Any, tuple[Any, str]]
 """The steps of one task; returns its output and the directive it was left by."""
@@ -67,14 +67,14 @@ _URI: Final = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:\S+$")
 
 def run_workflow(program: Program, shared: Shared) -> Steps:
     """Run a whole workflow, from its last snapshot if there is one; returns its output."""
-    state = State(shared)
+    state = State(shared, frame=Frame())
     scope = Scope(shared.workflow)
     restored = snapshot.restore(shared)
-    position, data = (0, (yield from _enter(program, state, scope))) if restored is None else restored
+    data = (yield from _enter(program, state, scope)) if restored is None else None
     if program.timeout is None:
-        data = yield from run_block(program.block, state, data, position, is_outermost=True)
+        data = yield from run_block(program.block, state, data)
     else:
-        data = yield from _run_in_time(program, state, scope, position, data)
+        data = yield from _run_in_time(program, state, scope, data, restored)
     scope.context, scope.instance = shared.context, "/output"
     if program.output_looks_at_clock:
         scope.started_at_ms = yield Now(state.effect_key("/output", ":now"))
@@ -105,27 +105,34 @@ def _enter(program: Program, state: State, scope: Scope) -> Steps:
     return data
 
 
-def _run_in_time(program: Program, state: State, scope: Scope, position: int, data: Any) -> Steps:
+def _run_in_time(program: Program, state: State, scope: Scope, data: Any, restored: dict[str, Any] | None) -> Steps:
     """Run the tasks of a workflow that has a timeout."""
-    try:
-        limit = milliseconds(program.timeout or 0, data, scope)
-    except ExpressionFailed as problem:
-        raise _fault_of(problem, "/timeout") from None
-    steps = branch(run_block(program.block, state, data, position, is_outermost=True), state)
-    within = Within(steps, "/timeout#0", limit, "/do", state.shared.until_ms)
+    steps = branch(run_block(program.block, state, data), state)
+    if restored is not None:
+        within = Within(steps, **restored["limit"])
+    else:
+        try:
+            within = Within(steps, "/timeout#0", milliseconds(program.timeout or 0, data, scope), "/do")
+        except ExpressionFailed as problem:
+            raise _fault_of(problem, "/timeout") from None
     state.shared.limit = within
     (outcome,) = yield within
     return outcome.output
 
 
-def run_block(block: Block, state: State, data: Any, position: int = 0, *, is_outermost: bool = False) -> Steps:
-    """Run tasks one after another, as their directives say; returns the output of the last one."""
-    nodes, shared = block.nodes, state.shared
+def run_block(block: Block, state: State, data: Any) -> Steps:
+    """Run tasks one after another, as their directives say; returns the output of the last one.
+
+    Where a snapshot has it under way, it goes on from there, whatever `data` is.
+    """
+    nodes, shared, frame = block.nodes, state.shared, state.frame
     workflow = shared.workflow
+    position, data, resumed = (0, data, None) if frame is None else snapshot.resume(shared, data)
     while position < len(nodes):
         node = nodes[position]
-        if is_outermost and shared.journal.size:
-            snapshot.take(shared, node, position, data)
+        if frame is not None:
+            frame.position, frame.data, frame.inside = position, data, None
+            snapshot.take(shared, frame, node)
         shared.tasks += 1
         if shared.tasks > MAX_TASKS:
             problem = error(Kind.RUNTIME, f"more than {MAX_TASKS} tasks in one execution", instance=node.pointer)
@@ -142,7 +149,7 @@ def run_block(block: Block, state: State, data: Any, position: int = 0, *, is_ou
             variables=state.variables,
         )
         try:
-            steps = _run_task(node, state, scope, data)
+            steps = _run_task(node, state, scope, data, resumed)
             if shared.observer is not None:
                 steps = _observed(steps, shared.observer, node, state, scope)
             data, directive = yield from steps
@@ -150,7 +157,7 @@ def run_block(block: Block, state: State, data: Any, position: int = 0, *, is_ou
             raise _fault_of(problem_, node.pointer) from None
         except TaskFault as problem_:
             raise problem_.at(node.pointer) from None
-        position = _follow(directive, block, position)
+        position, resumed = _follow(directive, block, position), None
         if directive == END:
             state.ending = True
         if state.ending:
@@ -167,12 +174,21 @@ def _follow(directive: str, block: Block, position: int) -> int:
     return block.index[directive]
 
 
-def _run_task(node: Node, state: State, scope: Scope, data: Any) -> TaskSteps:
+def _run_task(node: Node, state: State, scope: Scope, data: Any, resumed: dict[str, Any] | None) -> TaskSteps:
     """Run one task; returns its output and where to go on.
 
     A task that is skipped hands on its raw input and goes on with the next one: its `then` is part of it.
+
+    Args:
+        node: the task.
+        state: of the list that it is in.
+        scope: of the task.
+        data: its raw input.
+        resumed: what a snapshot has of it (`Inside`), if it is under way.
     """
-    if not node.plain:
+    if resumed is not None:
+        scope.started_at_ms, data = resumed["began_ms"], resumed["input"]
+    elif not node.plain:
         if node.looks_at_clock:
             scope.started_at_ms = yield Now(state.effect_key(node.pointer, ":now"))
         if node.condition is not None and not is_true(node.condition(data, scope)):
@@ -185,38 +201,56 @@ def _run_task(node: Node, state: State, scope: Scope, data: Any) -> TaskSteps:
         json.encode_result(data, "the task's output")
     elif isinstance(node, SwitchNode):
         directive = _choose(node.cases, data, scope) or node.then
-    elif node.timeout is not None and node.asks:
-        limit = milliseconds(node.timeout, data, scope)
-        steps = branch(_execute(node, state, scope, data), state, node.pointer)
-        (outcome,) = yield Within(steps, state.effect_key(node.pointer, ":timeout"), limit, node.pointer)
-        data, directive = outcome.output
     else:
-        data, directive = yield from _execute(node, state, scope, data)
+        data, directive = yield from _execute(node, state, scope, data, resumed or {})
     if not node.plain:
         scope.context = state.shared.context  # others may have changed it meanwhile
         data = yield from _transform_output(node, state, scope, data)
     return data, directive
 
 
-def _execute(node: Node, state: State, scope: Scope, data: Any) -> TaskSteps:
-    """Do what a task does that may ask for something, with nothing around it."""
+def _execute(node: Node, state: State, scope: Scope, data: Any, resumed: dict[str, Any]) -> TaskSteps:
+    """Do what a task does that may ask for something, in the time it has."""
+    inside = None
+    if state.frame is not None and node.blocks:
+        inside = state.frame.inside = Inside(data, scope.started_at_ms)
+    steps = _do(node, state, scope, data, resumed.get("progress"))
+    if node.timeout is None or not node.asks:
+        return (yield from steps)
+    limited = branch(steps, state, node.pointer)
+    if resumed:
+        within = Within(limited, **resumed["limit"])
+    else:
+        limit = milliseconds(node.timeout, data, scope)
+        within = Within(limited, state.effect_key(node.pointer, ":timeout"), limit, node.pointer)
+    if inside is not None:
+        inside.limit = within
+    (outcome,) = yield within
+    output, directive = outcome.output
+    return output, directive
+
+
+def _do(node: Node, state: State, scope: Scope, data: Any, progress: Any) -> TaskSteps:
+    """Do what a task does, with nothing around it; `progress` is what a snapshot says that it has made."""
     match node:
         case CallNode():
             data = yield from _call(node, state, scope, data)
         case DoNode():
-            data = yield from run_block(node.block, state, data)
+            inner = state.nested()
+            data = yield from run_block(node.block, inner, data)
+            state.ending = inner.ending
         case RaiseNode():
             raise TaskFault(_raised(node, scope, data))
         case ForNode():
-            data = yield from composite.run_for(node, state, scope, data)
+            data = yield from composite.run_for(node, state, scope, data, progress)
         case TryNode():
-            data = yield from composite.run_try(node, state, scope, data)
+            data = yield from trying.run_try(node, state, scope, data, progress)
         case ForkNode():
             data = yield from composite.run_fork(node, state, data)
         case WaitNode():
             yield Sleep(state.effect_key(node.pointer, ":wait"), milliseconds(node.duration, data, scope))
         case FunctionNode():
-            data = yield from composite.run_function(node, state, scope, data)
+            data = yield from composite.run_function(node, state, scope, data, progress)
     return data, node.then
 
 

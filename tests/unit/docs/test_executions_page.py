@@ -10,6 +10,7 @@ from router.dispatch.host import attempts_exhausted
 from router.scheduling.shard import UNCERTAIN_FACTOR
 from runner.calls import idempotency_key
 from runner.interpreter.errors import _DEFAULTS, Kind
+from runner.interpreter.journal import COMPACT_BYTES, COMPACT_ENTRIES
 from runner.interpreter.tasks import MAX_TASKS
 
 PAGE = pages.text_of("executions.md")
@@ -39,6 +40,10 @@ def test_the_text_of_exhausted_attempts_is_as_the_page_says():
     assert f"was among those in hand at {attempts * UNCERTAIN_FACTOR} unexplained deaths" in PAGE
 
 
+def test_journals_are_compacted_when_the_page_says():
+    assert f"when it has {COMPACT_ENTRIES} entries or {COMPACT_BYTES // limits.MIB} MiB" in PAGE
+
+
 @pytest.mark.parametrize(
     ("row", "text"),
     [
@@ -47,8 +52,8 @@ def test_the_text_of_exhausted_attempts_is_as_the_page_says():
         ("time of one call", f"{RunnerSettings.model_fields['http_timeout'].default:g} s"),
         ("a task's or flow's output, a call's result", f"{limits.MAX_RESULT_BYTES // limits.MIB} MiB"),
         ("tasks that one execution runs", f"{MAX_TASKS:,}"),
-        ("calls that one execution makes", f"{limits.MAX_JOURNAL_ENTRIES:,}"),
-        ("calls that one execution makes", f"{limits.MAX_JOURNAL_BYTES // limits.MIB} MiB"),
+        ("entries of one journal: calls, waits, retries", f"{limits.MAX_JOURNAL_ENTRIES:,}"),
+        ("entries of one journal: calls, waits, retries", f"{limits.MAX_JOURNAL_BYTES // limits.MIB} MiB"),
         ("body of an event", f"{limits.MAX_BODY_BYTES // limits.MIB} MiB"),
         ("head of a request", f"{limits.MAX_HEADER_BYTES // limits.KIB} KiB"),
         ("dedupe key", f"{limits.MAX_DEDUPE_KEY_BYTES} bytes"),

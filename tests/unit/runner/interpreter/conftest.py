@@ -65,11 +65,13 @@ def evaluator():
 def execute(evaluator):
     """Run tasks to the end: `execute(tasks, input, ...)`."""
 
-    def run(do, data=None, *, journal=(), world=None, stop_after=None, secrets=None, clock=None, **more):
+    def run(
+        do, data=None, *, journal=(), world=None, stop_after=None, secrets=None, clock=None, execution="evt_1", **more
+    ):
         definition = {"document": {"name": "test"}, "do": do, **more}
         program = compile_program(definition, evaluator)
         clock = clock or Clock()
-        workflow = Workflow("evt_1", definition, data, 1_700_000_000_000, clock, secrets or {})
+        workflow = Workflow(execution, definition, data, 1_700_000_000_000, clock, secrets or {})
         world = world or World()
         written, turns = list(journal), 0
         execution = Run(program, workflow, journal)

@@ -10,12 +10,14 @@ from __future__ import annotations
 import random
 from collections import Counter
 from dataclasses import dataclass, field
+from unittest import mock
 
 import orjson
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flowhook.model import JournalEntry
+from runner.interpreter import journal
 from runner.interpreter.effects import Completed, Faulted, Result
 from runner.interpreter.errors import Kind, error
 from runner.interpreter.program import compile_program
@@ -72,8 +74,16 @@ def workflow_of(definition, world):
     return Workflow("evt_1", definition, {"n": 1}, START, world.clock, overdue=overdue)
 
 
-def run_through(program, definition, cuts, picks):
-    """Run to the end, cut after so many journal entries or effects each time; returns ending, world and storage."""
+def run_through(program, definition, cuts, picks, long=100):
+    """Run to the end, cut after so many journal entries or effects each time; returns ending, world and storage.
+
+    A journal is compacted when it has `long` entries.
+    """
+    with mock.patch.object(journal, "COMPACT_ENTRIES", long):
+        return run_on(program, definition, cuts, picks)
+
+
+def run_on(program, definition, cuts, picks):
     world, storage = World(), Storage()
     cuts, picks = iter(cuts), random.Random(picks)
     for _ in range(MAX_TURNS):
@@ -139,6 +149,12 @@ UNSAFE = [
 ]
 """Tasks that may fail, or change what others see or do: which of several branches gets there first matters."""
 
+OWN = {
+    "for": {"in": "[range(.times)]"},
+    "do": [{"first": {"call": "f", "with": {}}}, {"second": {"call": "f", "with": {"fails": 1, "transient": True}}}],
+}
+"""A function: calls from within a loop of its own."""
+
 RETRIES = [
     None,
     {"delay": {"seconds": 2}, "backoff": {"exponential": {}}, "limit": {"attempt": {"count": 2}}},
@@ -157,13 +173,16 @@ def fork(block, *, compete=False):
     return {"fork": {"branches": block, "compete": compete}, "output": {"as": "{n: 1, of: .}"}}
 
 
+ANY, LASTING, TEAPOT = {}, {"exceptWhen": "$error.status == 503"}, {"errors": {"with": {"status": 418}}}
+
+
 def attempted(block, handler, retry, only):
     retry = {"retry": retry} if retry else {}
-    only = {"errors": {"with": {"status": 418}}} if only else {}
     return {"try": block, "catch": {**retry, **only, "do": handler}}
 
 
-def composites(inner):
+def composites(inner, *, caught=(LASTING, TEAPOT)):
+    """Tasks of others; what fails for a while is caught where it does not matter when: outside of forks."""
     block = blocks(inner)
     return st.one_of(
         block.map(lambda do: {"do": do}),
@@ -171,8 +190,9 @@ def composites(inner):
             lambda part: {"for": {"in": f"${{ [range({part[1]})] }}"}, "do": part[0]}
         ),
         block.map(lambda do: {"for": {"in": "[1, 2, 3]"}, "while": "$item < 3", "do": do}),
-        st.builds(attempted, block, block, st.sampled_from(RETRIES), st.booleans()),
+        st.builds(attempted, block, block, st.sampled_from(RETRIES), st.sampled_from(caught)),
         block.map(lambda do: {"do": do, "timeout": {"after": {"days": 50}}}),
+        st.integers(0, 3).map(lambda times: {"call": "own", "with": {"times": times}}),
     )
 
 
@@ -186,7 +206,9 @@ def with_races():
     return blocks(
         st.recursive(
             st.sampled_from(SAFE + UNSAFE),
-            lambda inner: composites(inner) | st.builds(fork, blocks(inner), compete=st.booleans()),
+            lambda inner: (
+                composites(inner, caught=(ANY, LASTING, TEAPOT)) | st.builds(fork, blocks(inner), compete=st.booleans())
+            ),
             max_leaves=12,
         )
     )
@@ -200,29 +222,35 @@ def outcome(ending):
 
 
 def compiled(evaluator, do):
-    definition = {"document": {"name": "test"}, "do": do, "timeout": {"after": {"days": 300}}}
+    definition = {
+        "document": {"name": "test"},
+        "use": {"functions": {"own": OWN}},
+        "do": do,
+        "timeout": {"after": {"days": 300}},
+    }
     return compile_program(definition, evaluator), definition
 
 
 CUTS = st.lists(st.integers(0, 6), max_size=8)
+LONG = st.sampled_from([1, 2, 5, 100])
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(do=without_races(), cuts=CUTS, picks=st.integers(0, 9))
-def test_any_flow_that_is_cut_anywhere_ends_as_if_it_had_not_been(evaluator, do, cuts, picks):
+@given(do=without_races(), cuts=CUTS, picks=st.integers(0, 9), long=LONG)
+def test_any_flow_that_is_cut_anywhere_ends_as_if_it_had_not_been(evaluator, do, cuts, picks, long):
     program, definition = compiled(evaluator, do)
     whole, undisturbed, _ = run_through(program, definition, (), 0)
-    ending, world, _ = run_through(program, definition, cuts, picks)
+    ending, world, _ = run_through(program, definition, cuts, picks, long)
     assert outcome(ending) == outcome(whole)
     assert set(world.calls) == set(undisturbed.calls)
     assert sum((world.calls - undisturbed.calls).values()) <= len(cuts)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(do=with_races(), cuts=CUTS, picks=st.integers(0, 9))
-def test_who_won_a_race_is_the_same_in_every_replay(evaluator, do, cuts, picks):
+@given(do=with_races(), cuts=CUTS, picks=st.integers(0, 9), long=LONG)
+def test_who_won_a_race_is_the_same_in_every_replay(evaluator, do, cuts, picks, long):
     program, definition = compiled(evaluator, do)
-    ending, world, storage = run_through(program, definition, cuts, picks)
+    ending, world, storage = run_through(program, definition, cuts, picks, long)
     if isinstance(ending, Faulted):
         return  # the failure that ended it is not journaled: nobody goes on from there
     world.calls.clear()

@@ -124,28 +124,6 @@ def test_a_transient_failure_is_tried_again_with_the_same_key_unless_a_try_takes
     assert len(world.performed) == 5
 
 
-def test_a_long_journal_is_compacted_between_tasks_of_the_outermost_list(execute):
-    do = [{"a": {"call": "f", "output": {"as": "${ {n: ($input.n + 1)} }"}}}]
-    do.append({"more": {"switch": [{"yes": {"when": ".n < 1500", "then": "a"}}]}})
-    outcome = execute(do, {"n": 0})
-    assert outcome.output == {"n": 1500}
-    position = max(index for index, entry in enumerate(outcome.journal) if entry.key == "@")
-    world = execute.World()
-    again = execute(do, {"n": 0}, journal=outcome.journal[position:], world=world)
-    assert (again.output, world.performed) == ({"n": 1500}, [])
-
-
-def test_a_replay_that_takes_over_a_snapshot_has_all_the_time_of_the_workflow_again(execute):
-    do = [{"a": {"call": "f"}}, {"long": {"wait": {"hours": 2}}}]
-    outcome = execute(do, {}, timeout={"after": {"hours": 1}})
-    assert (outcome.error.status, outcome.error.instance) == (408, "/do")
-    snapshot = next(entry for entry in outcome.journal if entry.key == "@")
-    late = execute.Clock(1_800_000_000_000)
-    assert execute(do, {}, timeout={"after": {"hours": 3}}, journal=(snapshot,), clock=late).error.status == 408
-    others = JournalEntry("@", snapshot.output.replace(b"evt_1", b"evt_0"))
-    assert execute(do, {}, timeout={"after": {"hours": 3}}, journal=(others,), clock=late).output == {"n": 1}
-
-
 @pytest.mark.parametrize("bound", ["tasks", "iterations"])
 def test_no_try_catches_that_an_execution_came_to_its_bounds(execute, monkeypatch, bound):
     monkeypatch.setattr(tasks, "MAX_TASKS", 1000)

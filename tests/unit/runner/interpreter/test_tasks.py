@@ -237,10 +237,11 @@ def test_a_loop_made_of_then_lets_others_run_and_ends_at_the_limit(execute, monk
 
 
 def test_calls_end_at_the_limit_of_the_journal(execute):
-    outcome = execute([{"in": {"do": [{"a": {"call": "f", "then": "a"}}]}}], {})
+    endless = {"do": [{"a": {"call": "f", "then": "a"}}]}
+    outcome = execute([{"in": {"fork": {"branches": [{"one": endless}]}}}], {})
     assert kind(outcome.error) == ("runtime", 500)
     assert len(outcome.journal) == limits.MAX_JOURNAL_ENTRIES
-    assert outcome.journal[-1].key == "/do/0/in/do/0/a#999"
+    assert outcome.journal[-1].key == "/do/0/in/fork/branches/0/one/do/0/a#999"
 
 
 def test_the_keys_of_effects_count_for_the_journal(execute, monkeypatch):

@@ -1,0 +1,138 @@
+"""Tasks that run others and catch their errors: `try`.
+
+Source: dsl-reference.md, "Try", "Catch".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flowhook.model import WorkflowError
+from runner.interpreter import tasks
+from runner.interpreter.errors import Exhausted, TaskFault, standard_type
+from runner.interpreter.nodes import TryNode
+from runner.interpreter.requests import Steps, Within
+from runner.interpreter.retrying import Attempts, is_true, milliseconds
+from runner.interpreter.scope import Scope
+from runner.interpreter.state import State, branch
+
+
+def run_try(node: TryNode, state: State, scope: Scope, data: Any, progress: dict[str, Any] | None) -> Steps:
+    """Run a block; catch what it raises, and try again or do something else.
+
+    A retry goes through the block again, as if it came there for the first time: its effects keep their keys.
+    An error for which there is no retry left, and no `do`, is raised again.
+    """
+    kept = progress or {}
+    trial = _Try(node, state, scope, data, kept)
+    if kept.get("handled") is not None:
+        return (yield from trial.handle(kept["handled"]))
+    return (yield from trial.run())
+
+
+class _Try:
+    """One `try` that is under way.
+
+    Its progress is the error that is handled, else the attempts so far, the limit of the present one, and how often
+    places in the block had been come to before.
+    """
+
+    def __init__(self, node: TryNode, state: State, scope: Scope, data: Any, kept: Mapping[str, Any]) -> None:
+        self._node = node
+        self._state = state
+        self._scope = scope
+        self._data = data
+        self._inner = state.nested(catchers=(*state.catchers, self._catches))
+        policy = node.catch.retry
+        self._attempts = None if policy is None else Attempts(policy, kept.get("attempts"))
+        self._limit: Mapping[str, Any] | None = kept.get("limit")
+        self._place = f"{state.prefix}{node.pointer}/try/"
+        self._visits: dict[str, int] = kept["visits"] if "visits" in kept else self._counted() if policy else {}
+
+    def run(self) -> Steps:
+        """Run the block until it succeeds, or its error is raised or handled."""
+        self._state.progress(self._saved)
+        while True:
+            try:
+                return (yield from self._attempt())
+            except Exhausted:
+                raise
+            except TaskFault as raised:
+                problem = raised
+            self._scope.context = self._state.shared.context
+            if not self._catches(problem.error):
+                raise problem
+            if self._attempts is not None:
+                if (yield from self._again(self._attempts, problem)):
+                    continue
+                if self._node.catch.block is None:
+                    raise problem
+            return (yield from self.handle(problem.error.as_dict()))
+
+    def handle(self, problem: dict[str, Any]) -> Steps:
+        """Do what is to be done about an error; without anything, the input is the output."""
+        catch, state = self._node.catch, self._state
+        if catch.block is None:
+            return self._data
+        state.progress(lambda: {"handled": problem})
+        handler = state.nested(variables={**(state.variables or {}), catch.name: problem})
+        output = yield from tasks.run_block(catch.block, handler, self._data)
+        state.ending = handler.ending
+        return output
+
+    def _attempt(self) -> Steps:
+        """Run the block once, for as long as the policy lets an attempt take."""
+        node, inner, retry = self._node, self._inner, self._node.catch.retry
+        steps = tasks.run_block(node.block, inner, self._data)
+        if self._attempts is None or retry is None or retry.attempt_duration is None:
+            output = yield from steps
+        else:
+            limited = branch(steps, inner)
+            if self._limit is None:
+                duration = milliseconds(retry.attempt_duration, self._data, self._scope)
+                key = self._state.effect_key(node.pointer, ":attempt")
+                within = Within(limited, key, duration, node.pointer)
+            else:
+                within = Within(limited, **self._limit)
+            self._attempts.limit, self._limit = within, None
+            (outcome,) = yield within
+            output = outcome.output
+        self._state.ending = inner.ending
+        return output
+
+    def _again(self, attempts: Attempts, problem: TaskFault) -> Steps:
+        """Wait for the next attempt; whether there is one."""
+        shared, name = self._state.shared, self._node.catch.name
+        key = self._state.effect_key(self._node.pointer)
+        error, wait = problem.error.as_dict(), problem.retry_after_ms
+        if not (yield from attempts.again(key, self._data, self._scope, error, name, at_least=wait)):
+            return False
+        for counted in self._counted():
+            del shared.visits[counted]
+        shared.visits.update(self._visits)
+        return True
+
+    def _counted(self) -> dict[str, int]:
+        visits = self._state.shared.visits
+        return {counted: times for counted, times in visits.items() if counted.startswith(self._place)}
+
+    def _saved(self) -> dict[str, Any]:
+        attempts = self._attempts
+        if attempts is None:
+            return {}
+        limit = None if attempts.limit is None else attempts.limit.saved()
+        return {"attempts": attempts.saved(), "limit": limit, "visits": self._visits}
+
+    def _catches(self, problem: WorkflowError) -> bool:
+        """Whether the `catch` takes an error."""
+        catch = self._node.catch
+        members = {**problem.as_dict(), "type": standard_type(problem.type)}
+        if any(members.get(name) != value for name, value in catch.filters.items()):
+            return False
+        if catch.when is None and catch.except_when is None:
+            return True
+        with self._scope.naming({catch.name: problem.as_dict()}):
+            if catch.when is not None and not is_true(catch.when(self._data, self._scope)):
+                return False
+            return catch.except_when is None or not is_true(catch.except_when(self._data, self._scope))

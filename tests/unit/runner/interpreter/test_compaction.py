@@ -1,0 +1,115 @@
+"""Compaction: what an execution has come to replaces its journal, wherever nothing runs beside it."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from flowhook import limits
+from runner.interpreter.effects import SNAPSHOT_KEY, Result
+from runner.interpreter.errors import Kind, error
+
+CALL = {"a": {"call": "f", "output": {"as": "${ {n: ($input.n + 1)} }"}}}
+MORE = {"more": {"switch": [{"yes": {"when": ".n < 1500", "then": "a"}}]}}
+LOOP = {"for": {"in": "[range(1500)]"}, "do": [CALL]}
+NESTED = {"for": {"in": "[range(30)]"}, "do": [{"inner": {"for": {"in": "[range(50)]", "each": "x"}, "do": [CALL]}}]}
+WAITING = {"for": {"in": "[range(600)]"}, "do": [CALL, {"rest": {"wait": {"seconds": 1}}}]}
+
+
+def after_last_snapshot(journal):
+    return journal[max(index for index, entry in enumerate(journal) if entry.key == SNAPSHOT_KEY) :]
+
+
+@pytest.mark.parametrize(
+    ("do", "calls"),
+    [
+        ([CALL, MORE], 1500),
+        ([{"loop": {"do": [CALL, MORE]}}], 1500),
+        ([{"loop": LOOP}], 1500),
+        ([{"loop": NESTED}], 1500),
+        ([{"loop": WAITING}], 600),
+        ([{"loop": {"try": [{"loop": LOOP}], "catch": {}}}], 1500),
+        ([{"fails": {"try": [{"r": {"raise": {"error": "own"}}}], "catch": {"do": [{"loop": LOOP}]}}}], 1500),
+        ([{"loop": {**LOOP, "timeout": {"after": {"days": 1}}}}], 1500),
+        ([{"loop": {"call": "own", "with": {"n": "${ .n }"}}}], 1500),
+    ],
+)
+def test_loops_may_make_more_calls_than_a_journal_has_entries(execute, do, calls):
+    use = {"functions": {"own": LOOP}, "errors": {"own": {"type": "https://example.com/e", "status": 409}}}
+    outcome = execute(do, {"n": 0}, use=use)
+    assert outcome.output == {"n": calls}
+    world = execute.World()
+    again = execute(do, {"n": 0}, journal=after_last_snapshot(outcome.journal), world=world, use=use)
+    assert again.output == {"n": calls}
+    assert not world.performed
+
+
+def test_an_execution_that_goes_on_within_a_loop_asks_for_nothing_again(execute):
+    do = [{"loop": {**LOOP, "input": {"from": "{n: .start}"}, "output": {"as": "{n, of: $input}"}}}]
+    world = execute.World()
+    cut = execute(do, {"start": 5}, world=world, stop_after=1234)
+    after = execute(do, {"start": 5}, world=world, journal=after_last_snapshot(cut.journal))
+    assert after.output == {"n": 1505, "of": {"n": 5}}
+    assert len({effect.key for effect in world.performed}) == len(world.performed) == 1500
+
+
+def test_a_loop_goes_on_with_the_items_it_had(execute):
+    do = [{"loop": {"for": {"in": "$context.items", "each": "x", "at": "i"}, "while": "$x != 299", "do": []}}]
+    do[0]["loop"]["do"] = [{"a": {"call": "f", "output": {"as": "[$x, $i]"}, "export": {"as": "{items: [], x: $x}"}}}]
+    data = {"items": list(range(100, 400))}
+    cut = execute(do, data, stop_after=150)
+    after = execute(do, data, journal=after_last_snapshot(cut.journal))
+    assert after.output == execute(do, data).output == [298, 198]
+
+
+def test_a_retry_keeps_the_keys_although_the_journal_was_compacted_within_the_try(execute):
+    broken = {"calls": 0}
+
+    def answer(effect):
+        broken["calls"] += 1
+        return Result(None, error(Kind.RUNTIME, "no")) if broken["calls"] == 350 else {"n": 1}
+
+    world = execute.World({"f": answer})
+    tries = {"try": [{"loop": LOOP}], "catch": {"retry": {"limit": {"attempt": {"count": 1}}}}}
+    assert execute([{"t": tries}], {"n": 0}, world=world).output == {"n": 1500}
+    keys = [effect.key for effect in world.performed]
+    assert keys[350:] == [f"/do/0/t/try/0/loop/do/0/a[{index}]#0" for index in range(1500)]
+
+
+def test_a_retry_that_goes_on_from_a_snapshot_has_only_what_is_left_of_its_tries(execute):
+    world = execute.World({"g": Result(None, error(Kind.RUNTIME, "no"))})
+    loop = {"for": {"in": "[range(150)]"}, "do": [CALL]}
+    tries = {"try": [{"loop": loop}, {"g": {"call": "g"}}], "catch": {"retry": {"limit": {"attempt": {"count": 2}}}}}
+    cut = execute([{"t": tries}], {"n": 0}, world=world, stop_after=280)
+    assert execute([{"t": tries}], {"n": 0}, world=world, journal=after_last_snapshot(cut.journal)).error.detail == "no"
+    assert len([effect for effect in world.performed if effect.function == "g"]) == 3
+
+
+def test_limits_of_time_go_on_from_a_snapshot_and_begin_anew_in_a_replay(execute):
+    do = [{"loop": {**WAITING, "timeout": {"after": {"seconds": 900}}}}]
+    clock = execute.Clock()
+    cut = execute(do, {"n": 0}, stop_after=1000, clock=clock, timeout={"after": {"seconds": 800}})
+    kept = after_last_snapshot(cut.journal)
+    assert orjson.loads(kept[0].output)["limit"]["until_ms"] == 1_700_000_801_000
+    late = execute.Clock(clock.now + 800_000)
+    again = execute(do, {"n": 0}, journal=kept[:1], clock=late, timeout={"after": {"seconds": 800}})
+    assert (again.error.status, again.error.instance) == (408, "/do")
+    late = execute.Clock(clock.now + 800_000)
+    replayed = execute(
+        do, {"n": 0}, journal=kept[:1], clock=late, timeout={"after": {"seconds": 800}}, execution="evt_2"
+    )
+    assert replayed.output == {"n": 600}
+
+
+def test_what_runs_beside_something_is_not_compacted(execute):
+    outcome = execute([{"f": {"fork": {"branches": [{"loop": LOOP}]}}}], {"n": 0})
+    assert "journal is full" in outcome.error.detail
+    assert not [entry for entry in outcome.journal if entry.key == SNAPSHOT_KEY]
+
+
+def test_what_is_too_large_for_a_snapshot_is_not_compacted_and_rarely_tried(execute, monkeypatch):
+    monkeypatch.setattr(limits, "MAX_RESULT_BYTES", 5_000)
+    do = [{"loop": {**LOOP, "for": {"in": "[range(1500) | [., 7]]"}}}]
+    outcome = execute(do, {"n": 0})
+    assert "journal is full" in outcome.error.detail
+    assert len(outcome.journal) == limits.MAX_JOURNAL_ENTRIES

@@ -44,7 +44,7 @@ class CommonSettings(BaseSettings):
     log_format: str = "auto"
     """`json`, `console`, or `auto`: console on a terminal, else json."""
     process_name: str = ""
-    """Role and number, for example `edge-1`; made of role and process ID when empty."""
+    """Role and number, for example `edge-1`; made of role, process ID and host name when empty."""
 
 
 class EdgeSettings(CommonSettings):

@@ -81,7 +81,8 @@ def run(main: Callable[[Lifecycle], Awaitable[None]], settings: CommonSettings, 
         0 after a drain; `EXIT_REFUSED` after a FlowhookError, which is printed as one line; `EXIT_DEFECT` otherwise.
     """
     faulthandler.enable()
-    name = settings.process_name or f"{role}-{os.getpid()}"
+    # the first process of every container has the same ID
+    name = settings.process_name or f"{role}-{os.getpid()}@{socket.gethostname()}"
     parent = _parent_socket()
     if parent is not None:
         die_with_parent()

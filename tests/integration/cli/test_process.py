@@ -71,6 +71,13 @@ def test_it_tells_its_parent_that_it_is_ready_and_where(start):
     assert json.loads(parent.recv(1000)) == {"ready": True, "addresses": {"http": "[::1]:8080"}}
 
 
+def test_one_without_a_name_is_told_apart_from_those_in_other_containers():
+    frame = FRAME.format(body="pass").replace('process_name="edge-1", ', "")
+    process = subprocess.Popen([sys.executable, "-c", frame], stderr=subprocess.PIPE, text=True)
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert json.loads(errors.splitlines()[0])["process"] == f"edge-{process.pid}@{socket.gethostname()}"
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_asks_it_to_drain_and_it_ends_well(start, number):
     process, parent = start(UNTIL_STOPPED)

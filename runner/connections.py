@@ -1,4 +1,4 @@
-"""TCP towards the world for what is not HTTP, under the same address policy (see `outbound`)."""
+"""TCP towards the world for what is not HTTP, under the same address policy (see `addresses`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 import aiohappyeyeballs
 
-from runner.outbound import open_socket
+from runner.addresses import lookup, open_socket
 
 HEAD_START_SECONDS: Final = 0.25
 """How long one address is tried alone before the next one is, too. Source: RFC 8305, section 5."""
@@ -23,13 +23,11 @@ async def connect(host: str, port: int, *, allow_private_addresses: bool) -> soc
 
     Raises:
         socket.gaierror: the name can't be resolved.
-        OSError: no address can be reached, or the policy allows none (`outbound.POLICY`).
+        OSError: no address can be reached, or the policy allows none (`addresses.POLICY`).
     """
-    loop = asyncio.get_running_loop()
-    infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return await aiohappyeyeballs.start_connection(
-        infos,
+        await lookup(host, port),
         happy_eyeballs_delay=HEAD_START_SECONDS,
         socket_factory=functools.partial(open_socket, allow_private_addresses=allow_private_addresses),
-        loop=loop,
+        loop=asyncio.get_running_loop(),
     )

@@ -1,8 +1,7 @@
 """HTTP towards the world: one aiohttp session, an address policy, bounds on size and time.
 
-The policy is applied to the address a socket is about to connect to, after DNS and for every redirect, so that neither
-a name, nor a literal, nor an odd notation gets around it. Proxies of the environment are not used: the environment is
-empty, and a proxy would resolve names out of our sight.
+The policy (`addresses`) is applied for every redirect as well. Proxies of the environment are not used: the environment
+is empty, and a proxy would resolve names out of our sight.
 
 Redirects are followed here rather than by aiohttp: towards another origin the author's own headers stay behind, since
 any of them may be a credential, and challenges are not answered.
@@ -12,31 +11,30 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import errno
-import ipaddress
 import os
 import re
 import socket
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, Final, Self
 
 import aiohttp
-from multidict import CIMultiDict, CIMultiDictProxy
+from aiohttp.abc import AbstractResolver, ResolveResult
+from multidict import CIMultiDict
 from yarl import URL
 
 import flowhook
 from flowhook import limits
 from flowhook.document.fields import FIELD_NAME, RESERVED_HEADERS
+from runner.addresses import POLICY, lookup, numeric_host, open_socket
 from runner.authentication import digest
 from runner.authentication.policy import Basic, Digest, Policy
 from runner.authentication.tokens import Tokens
 from runner.interpreter.data import encode
 from runner.interpreter.errors import Kind, TaskFault, fault
-from runner.retry_after import parse_retry_after
+from runner.responses import Response, is_harmless, public_url, read
 
 USER_AGENT: Final = f"flowhook/{flowhook.__version__}"
 MAX_CONNECTIONS: Final = 1024
@@ -49,37 +47,8 @@ _MOVED: Final = frozenset({301, 302})
 _SEE_OTHER: Final = 303
 _UNAUTHORIZED: Final = 401
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_HARMLESS: Final = frozenset({"accept", "accept-language", "content-type", "idempotency-key", "user-agent"})
-"""Headers that other origins get after a redirect, and that a response shows; any other one may be a credential."""
-POLICY: Final = "the address is not allowed (private, loopback, link-local or reserved)"
 TLS: Final = ssl.create_default_context()
 """For what is not HTTP. Made on import: the environment says where certificates are, and a child clears it."""
-
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
-_NAT64_LOCAL: Final = ipaddress.ip_network("64:ff9b:1::/48")
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """What a server answered.
-
-    Attributes:
-        headers: by case-insensitive name; fields repeat.
-        body: decompressed, at most `limits.MAX_RESULT_BYTES`.
-        url: that was asked in the end, as `public_url` shows it.
-        sent: headers of that request by lower-case name, as far as they can't be credentials.
-        retry_after_ms: how long the server asks to be left alone (`Retry-After`).
-    """
-
-    status: int
-    reason: str
-    headers: CIMultiDictProxy[str]
-    body: bytes
-    url: str
-    sent: Mapping[str, str]
-    retry_after_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +74,10 @@ class HttpClient:
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(
-            limit=MAX_CONNECTIONS, limit_per_host=MAX_CONNECTIONS_PER_HOST, socket_factory=self._open_socket
+            limit=MAX_CONNECTIONS,
+            limit_per_host=MAX_CONNECTIONS_PER_HOST,
+            resolver=_Resolver(),
+            socket_factory=self._open_socket,
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -134,7 +106,7 @@ class HttpClient:
         Args:
             idempotency_key: that requests carry.
             deadline: on the event loop's clock, in seconds.
-            discreet: see `public_url`.
+            discreet: see `responses.public_url`.
             learn: is told each credential that the client makes or is given, so that no error shows it.
         """
         return BoundClient(self, idempotency_key, deadline, discreet, learn)
@@ -161,7 +133,7 @@ class HttpClient:
             headers: all of them.
             body: as it is.
             follow: whether to follow redirects.
-            discreet: see `public_url`.
+            discreet: see `responses.public_url`.
             account: answers the challenges of the origin of `url`.
 
         Raises:
@@ -173,7 +145,7 @@ class HttpClient:
             async with await self._exchange(method, url, headers, body, entitled) as answer:
                 location = answer.headers.get("Location")
                 if not (follow and answer.status in _REDIRECTS and location):
-                    return await _response(answer, public_url(url, discreet=discreet))
+                    return await read(answer, public_url(url, discreet=discreet))
                 target = url.join(URL(location))
                 if _becomes_get(answer.status, method):
                     method, body = "GET", None
@@ -182,7 +154,7 @@ class HttpClient:
                 shown = public_url(url, discreet=discreet)
                 raise fault(Kind.COMMUNICATION, f"{shown} redirects to {target.scheme}:, which is not followed")
             if target.origin() != url.origin():
-                headers = CIMultiDict((name, value) for name, value in headers.items() if _harmless(name))
+                headers = CIMultiDict((name, value) for name, value in headers.items() if is_harmless(name))
             url = target
         shown = public_url(url, discreet=discreet)
         raise fault(Kind.COMMUNICATION, f"more than {MAX_REDIRECTS} redirects, the last one to {shown}")
@@ -231,6 +203,28 @@ class HttpClient:
                 if not use.kept_connection or attempt:
                     raise
         raise AssertionError("unreachable")
+
+
+class _Resolver(AbstractResolver):
+    """`addresses.lookup` as aiohttp wants it."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host,
+                host=numeric_host(address),
+                port=port,
+                family=found,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for found, _, protocol, _, address in await lookup(host, port, family=family)
+        ]
+
+    async def close(self) -> None:
+        """Do nothing: there is nothing to close."""
 
 
 @dataclass(slots=True)
@@ -370,46 +364,6 @@ class BoundClient:
             raise fault(Kind.COMMUNICATION, f"{method} {shown}: {_explain(problem)}") from None
 
 
-def open_socket(info: tuple[Any, ...], *, allow_private_addresses: bool) -> socket.socket:
-    """Return a socket that is about to connect to an address, given as `getaddrinfo` does.
-
-    Raises:
-        OSError: the policy does not allow the address (`POLICY`), or there are no more sockets.
-    """
-    family, kind, protocol, _, address = info
-    if not allow_private_addresses and not is_public(ipaddress.ip_address(address[0].partition("%")[0])):
-        raise OSError(errno.EACCES, POLICY)
-    return socket.socket(family, kind, protocol)
-
-
-def is_public(address: Address) -> bool:
-    """Whether an address belongs to the public Internet, looking into those that embed another one.
-
-    Source: IANA special-purpose address registries, as in Python's `ipaddress`; RFC 6052 (NAT64), RFC 3056 (6to4).
-    """
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if inner is None and (address in _NAT64 or int(address) >> 32 == 0):
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(inner)
-        if address in _NAT64_LOCAL or address.teredo is not None or address.is_site_local:
-            return False
-    return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
-
-
-def public_url(url: URL, *, discreet: bool = False) -> str:
-    """Return a URL as errors and results may show it: without credentials, query and fragment.
-
-    Args:
-        url: to be shown.
-        discreet: without the path, too: for flows that have secrets, since messengers take it for a credential.
-    """
-    if discreet and url.host:
-        return str(url.origin())
-    return str(url.with_user(None).with_query(None).with_fragment(None)) if url.host else str(url.with_query(None))
-
-
 def _checked(url: str, query: Mapping[str, str | list[str]] | None) -> URL:
     try:
         target = URL(url).extend_query(query or {})
@@ -418,24 +372,6 @@ def _checked(url: str, query: Mapping[str, str | list[str]] | None) -> URL:
     if target.scheme not in ("http", "https") or not target.host:
         raise fault(Kind.CONFIGURATION, "the endpoint is not an absolute http or https URL")
     return target
-
-
-async def _response(answer: aiohttp.ClientResponse, shown_url: str) -> Response:
-    content = await _read(answer, shown_url)
-    sent = {name.lower(): value for name, value in answer.request_info.headers.items() if _harmless(name)}
-    wait = parse_retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))
-    return Response(answer.status, answer.reason or "", answer.headers, content, shown_url, sent, wait)
-
-
-async def _read(answer: aiohttp.ClientResponse, shown_url: str) -> bytes:
-    parts, size = [], 0
-    async for part in answer.content.iter_any():
-        size += len(part)
-        if size > limits.MAX_RESULT_BYTES:
-            answer.close()
-            raise fault(Kind.COMMUNICATION, f"{shown_url}: the answer is larger than {limits.MAX_RESULT_BYTES} bytes")
-        parts.append(part)
-    return b"".join(parts)
 
 
 def _checked_fields(headers: Mapping[str, str]) -> CIMultiDict[str]:
@@ -456,10 +392,6 @@ def _becomes_get(status: int, method: str) -> bool:
 
 def _encode(account: Basic) -> str:
     return base64.b64encode(f"{account.username}:{account.password}".encode()).decode()
-
-
-def _harmless(name: str) -> bool:
-    return name.lower() in _HARMLESS
 
 
 _CAUSES: Final[tuple[tuple[type[Exception], str], ...]] = (

@@ -25,10 +25,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from flowhook import limits
 from flowhook.document.auth import SecretName
 from runner import connections
+from runner.addresses import POLICY
 from runner.components import email_message
 from runner.components.base import Context, component
 from runner.interpreter.errors import Kind, TaskFault, fault, shorten
-from runner.outbound import POLICY, TLS
+from runner.outbound import TLS
 
 MAX_RECIPIENTS: Final = 100
 """A server has to take this many in one message. Source: RFC 5321, section 4.5.3.1.8."""

@@ -18,7 +18,7 @@ from runner.authentication.policy import Policy
 from runner.components.base import Context, component
 from runner.interpreter.data import encode
 from runner.interpreter.errors import Kind, fault
-from runner.outbound import Response
+from runner.responses import Response
 
 Scalar = str | int | float | bool | None
 _FORM = "application/x-www-form-urlencoded"

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from flowhook.document.builtins import TwitterPost
 from runner.components.base import Context, component
 from runner.interpreter.errors import Kind, fault, shorten
-from runner.outbound import Response
+from runner.responses import Response
 from runner.retry_after import bounded
 
 _UNAUTHORIZED = 401

@@ -24,7 +24,8 @@ from flowhook.signatures import sign
 from runner.components.base import Context, component
 from runner.interpreter import data
 from runner.interpreter.errors import Kind, fault
-from runner.outbound import IDEMPOTENCY_KEY, Response
+from runner.outbound import IDEMPOTENCY_KEY
+from runner.responses import Response
 
 MAX_KEPT_BYTES: Final = 16 * 1024
 """Of an answer's body: receivers have nothing to say beyond the status, so a longer one is left out."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import threading
 
 import orjson
 import pytest
 from aiohttp import web
-from support.calls import kind
+from support.calls import echo, kind
 
 from flowhook.config import RunnerSettings
+from runner.addresses import MAX_LOOKUPS
 from runner.calls import Caller
 from runner.components.registry import components
 from runner.components.shared import Shared
@@ -127,3 +129,30 @@ async def test_private_addresses_are_refused_where_they_are_connected_to(call, h
     assert not hits
     if host not in ("2130706433", "127.1"):
         assert "not allowed" in error.detail
+
+
+async def test_names_that_nobody_answers_for_hold_up_no_others(http_server, monkeypatch):
+    answered, asked = threading.Event(), []
+    look_up = socket.getaddrinfo
+
+    def patient(host, *arguments, **options):
+        if str(host).endswith(".invalid"):
+            asked.append(host)
+            answered.wait(10)
+            raise socket.gaierror(socket.EAI_AGAIN, "nobody")
+        return look_up(host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", patient)
+    base = await http_server(echo)
+    async with HttpClient(allow_private_addresses=True) as http:
+        deadline = asyncio.get_running_loop().time() + 5
+        bound = http.bind(idempotency_key="k", deadline=deadline)
+        hanging = range(MAX_LOOKUPS - 1)
+        tasks = [asyncio.create_task(bound.request("GET", f"http://{number}.invalid/")) for number in hanging]
+        try:
+            while len(asked) < len(tasks):
+                await asyncio.sleep(0.01)
+            assert (await bound.request("GET", base.replace("127.0.0.1", "localhost"))).status == 200
+        finally:
+            answered.set()
+            await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,13 +1,12 @@
-"""Which addresses are public, and what of a URL may be shown."""
+"""Which addresses are public, and how names are looked up."""
 
 from __future__ import annotations
 
 import ipaddress
 
 import pytest
-from yarl import URL
 
-from runner.outbound import is_public, public_url
+from runner.addresses import is_public, numeric_host
 
 
 @pytest.mark.parametrize(
@@ -57,9 +56,14 @@ def test_addresses_that_are(address):
     assert is_public(ipaddress.ip_address(address))
 
 
-def test_a_url_is_shown_without_credentials_query_and_fragment():
-    assert public_url(URL("https://u:p@x.example:8443/a?key=s#f")) == "https://x.example:8443/a"
-
-
-def test_the_url_of_a_flow_with_secrets_is_shown_without_its_path():
-    assert public_url(URL("https://u:p@x.example:8443/a?key=s#f"), discreet=True) == "https://x.example:8443"
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        (("192.0.2.1", 80), "192.0.2.1"),
+        (("2001:db8::1", 80, 0, 0), "2001:db8::1"),
+        (("fe80::1", 80, 0, 2), "fe80::1%2"),
+        (("fe80::1%eth0", 80, 0, 2), "fe80::1%eth0"),
+    ],
+)
+def test_an_address_keeps_its_scope(address, expected):
+    assert numeric_host(address) == expected

@@ -1,0 +1,80 @@
+"""What a server answered, and what of it, and of what it was asked, may be shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import aiohttp
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+from flowhook import limits
+from runner.interpreter.errors import Kind, fault
+from runner.retry_after import parse_retry_after
+
+_HARMLESS: Final = frozenset({"accept", "accept-language", "content-type", "idempotency-key", "user-agent"})
+"""Headers that other origins get after a redirect, and that a response shows; any other one may be a credential."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What a server answered.
+
+    Attributes:
+        headers: by case-insensitive name; fields repeat.
+        body: decompressed, at most `limits.MAX_RESULT_BYTES`.
+        url: that was asked in the end, as `public_url` shows it.
+        sent: headers of that request by lower-case name, as far as they can't be credentials.
+        retry_after_ms: how long the server asks to be left alone (`Retry-After`).
+    """
+
+    status: int
+    reason: str
+    headers: CIMultiDictProxy[str]
+    body: bytes
+    url: str
+    sent: Mapping[str, str]
+    retry_after_ms: int = 0
+
+
+async def read(answer: aiohttp.ClientResponse, shown_url: str) -> Response:
+    """Return an answer whose body has not been read yet.
+
+    Raises:
+        TaskFault: the body is too large (communication).
+    """
+    content = await _read_body(answer, shown_url)
+    sent = {name.lower(): value for name, value in answer.request_info.headers.items() if is_harmless(name)}
+    wait = parse_retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))
+    return Response(answer.status, answer.reason or "", answer.headers, content, shown_url, sent, wait)
+
+
+async def _read_body(answer: aiohttp.ClientResponse, shown_url: str) -> bytes:
+    parts, size = [], 0
+    async for part in answer.content.iter_any():
+        size += len(part)
+        if size > limits.MAX_RESULT_BYTES:
+            answer.close()
+            raise fault(Kind.COMMUNICATION, f"{shown_url}: the answer is larger than {limits.MAX_RESULT_BYTES} bytes")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def public_url(url: URL, *, discreet: bool = False) -> str:
+    """Return a URL as errors and results may show it: without credentials, query and fragment.
+
+    Args:
+        url: to be shown.
+        discreet: without the path, too: for flows that have secrets, since messengers take it for a credential.
+    """
+    if discreet and url.host:
+        return str(url.origin())
+    return str(url.with_user(None).with_query(None).with_fragment(None)) if url.host else str(url.with_query(None))
+
+
+def is_harmless(name: str) -> bool:
+    """Whether a header of this name can't be a credential."""
+    return name.lower() in _HARMLESS

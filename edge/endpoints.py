@@ -21,6 +21,7 @@ from flowhook.document.webhook import Callback, Webhook
 from flowhook.errors import InvalidError
 from flowhook.expressions.paths import Accessor, compile_accessor, strip
 from flowhook.ids import slot_of
+from flowhook.payloads import event_identity
 from flowhook.signatures import RequestView, Verifier, build_verifiers
 
 HOP_BY_HOP: Final = frozenset(
@@ -67,6 +68,7 @@ class Endpoint:
         early: verifiers that need no body.
         late: verifiers that need the body.
         dropped_headers: lower-case names of fields that are not kept.
+        raw: whether bodies are left as they are.
         flow: the answers of the flow itself, when senders wait for those.
         dropped_query: names of query parameters that are not kept.
     """
@@ -91,6 +93,7 @@ class Endpoint:
         "needs_view",
         "not_allowed",
         "one_time",
+        "raw",
         "response",
         "schemes",
         "slot",
@@ -137,6 +140,7 @@ class Endpoint:
         self._dedupe: Accessor | None = (
             compile_accessor(strip(dedupe.key)) if deduplicates and dedupe.key is not None else None
         )
+        self.raw = webhook.parse == "raw"
         self.response = ConfiguredResponse(webhook.respond)
         self.flow = FlowResponse(webhook.respond) if webhook.respond.mode == "reply" else None
         self.needs_view = self._dedupe is not None or self.response.needs_view
@@ -159,7 +163,9 @@ class Endpoint:
                 return True
         return False
 
-    def dedupe_key(self, verifier: Verifier, request: RequestView, view: Mapping[str, Any] | None) -> str:
+    def dedupe_key(
+        self, verifier: Verifier, request: RequestView, view: Mapping[str, Any] | None, content: Any = None
+    ) -> str:
         """Return the key under which a repeated delivery of this request is recognised, or an empty string.
 
         A key counts among the deliveries of one kind of `auth`: whoever may send as one partner can't have another
@@ -169,13 +175,14 @@ class Endpoint:
             verifier: the one that passed; its provider may number its deliveries.
             request: what came in.
             view: what `.` is; there when `needs_view`.
+            content: what the body says; CloudEvents have IDs of their own.
         """
-        key = self._key(verifier, request, view)
+        key = self._key(verifier, request, view, content)
         return shortened(self._namespaces[verifier] + key) if key else ""
 
-    def _key(self, verifier: Verifier, request: RequestView, view: Mapping[str, Any] | None) -> str:
+    def _key(self, verifier: Verifier, request: RequestView, view: Mapping[str, Any] | None, content: Any) -> str:
         if self.delivery_ids:
-            return verifier.delivery_id(request) or ""
+            return verifier.delivery_id(request) or event_identity(content) or ""
         if self._dedupe is None:
             return ""
         try:

@@ -13,8 +13,6 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
-import orjson
-
 from edge import answers
 from edge.answers import Answer
 from edge.connection import BodyTooLargeError, Overloaded, Request
@@ -26,9 +24,10 @@ from edge.refusals import LimitedLog
 from edge.replies import PREFIX as REPLIES
 from edge.replies import Replies
 from flowhook import ids
-from flowhook.errors import FlowhookError
-from flowhook.event_input import is_json, webhook_view
+from flowhook.errors import FlowhookError, InvalidError
+from flowhook.event_input import webhook_view
 from flowhook.model import Event, Principal
+from flowhook.payloads import parse
 from flowhook.signatures import Match, RequestView, SignatureError, Verifier, strip_query
 from flowhook.v1.failure_pb2 import DISPOSITION_RETRYABLE, Failure
 from flowhook.wire.convert import event_to_proto
@@ -127,13 +126,7 @@ class Gateway:
             if isinstance(verified, SignatureError):
                 return self._unauthenticated(endpoint, request, earlier, verified)
 
-        content = None
-        if is_json(head.content_type) and (body or head.method not in BODYLESS_METHODS):
-            try:
-                content = orjson.loads(body)
-            except orjson.JSONDecodeError:
-                return answers.BODY_INVALID
-        return await self._store(endpoint, request, seen, verified, content)
+        return await self._store(endpoint, request, seen, verified, _content(endpoint, head, body))
 
     async def _endpoint(self, head: Head) -> Endpoint:
         path = head.path
@@ -198,7 +191,7 @@ class Gateway:
         if endpoint.callback:
             event = _mid_flow(event, endpoint)
         shown = webhook_view(event, content) if endpoint.needs_view else None
-        key = endpoint.dedupe_key(verifier, seen, shown)
+        key = endpoint.dedupe_key(verifier, seen, shown, content)
         if key:
             event = event._replace(dedupe_key=key)
         if endpoint.flow is not None:
@@ -242,6 +235,17 @@ def _mid_flow(event: Event, endpoint: Endpoint) -> Event:
     sent = token.encode()
     headers = tuple([field for field in event.headers if sent not in field[1]])  # `URLS` can't name all there are
     return event._replace(callback=endpoint.callback, callback_token=token, path=path, headers=headers)
+
+
+def _content(endpoint: Endpoint, head: Head, body: bytes) -> Any:
+    """Return what the body says, attachments aside."""
+    if endpoint.raw or not (body or head.method not in BODYLESS_METHODS):
+        return None
+    try:
+        return parse(head.content_type, body, head.headers, limit=endpoint.max_body).body
+    except InvalidError as error:
+        refusal = answers.BODY_TOO_LARGE if error.reason == "BODY_TOO_LARGE" else answers.BODY_INVALID
+        raise _Refused(refusal) from None
 
 
 def _check(verifiers: Sequence[Verifier], seen: RequestView) -> _Outcome:

@@ -6,9 +6,10 @@
 - `query`: by name, decoded; a repeated name has an array of its values, in order.
 - `headers`: by lower-case name; repeated fields are joined with `, ` (RFC 9110, section 5.3), bytes that are not UTF-8
   are read as ISO 8859-1.
-- `body`: the parsed JSON of `application/json` and `+json`; null for everything else.
-- `attachments`: what was not parsed: one `{name, type, size, sha256}`, and either `content` (text, when it is UTF-8)
-  or `base64`. Above 1 MiB it has neither: the input travels through every expression.
+- `body`: what the content says (see `flowhook.payloads`); null when nothing of it was parsed.
+- `attachments`: what was not parsed: a file, a part of a form, or a whole body. Each has `{name, type, size, sha256}`,
+  the `field` of a form, `attachment` (its handle, for calls that send it on), and `content` (text, when it is UTF-8) or
+  `base64`; neither beyond 1 MiB in all, for the input travels through every expression.
 
 Runners make it of the stored event. Expressions under `webhook` see the same in the edge, before there is a workflow,
 but for `attachments`: to make them means to encode the body, for an answer.
@@ -18,23 +19,46 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-import orjson
-
 from flowhook import limits
+from flowhook.errors import InvalidError
 from flowhook.model import Event, Headers
+from flowhook.payloads import Attachment, Content, parse
 
-MAX_ATTACHMENT_BYTES: Final = 1 * limits.MIB
-"""Largest attachment whose content is part of the input."""
+MAX_INLINE_BYTES: Final = 1 * limits.MIB
+"""Content of attachments that is part of the input, in all."""
 
 
-def workflow_input(event: Event) -> dict[str, Any]:
-    """Return what `.` is to the first expression of a flow."""
-    body, attachments = _content(event.content_type, event.body)
-    return {**webhook_view(event, body), "attachments": attachments}
+def workflow_input(event: Event, *, raw: bool = False) -> dict[str, Any]:
+    """Return what `.` is to the first expression of a flow.
+
+    Args:
+        event: credentials removed.
+        raw: the flow wants the body as it is.
+    """
+    body, attachments = content_of(event, raw=raw)
+    return {**webhook_view(event, body), "attachments": _described(event.id, attachments)}
+
+
+def wants_raw(definition: Mapping[str, Any], callback: str = "") -> bool:
+    """Whether a flow, or one of its callbacks, wants bodies as they are (`webhook.parse`)."""
+    webhook = definition.get("webhook") or {}
+    place = webhook.get("callbacks", {}).get(callback, {}) if callback else webhook
+    return bool(place.get("parse") == "raw")
+
+
+def content_of(event: Event, *, raw: bool = False) -> Content:
+    """Return what an event's body says. One that an edge would have refused is an attachment: nothing is lost."""
+    if not event.body and not raw:
+        return Content(None)
+    try:
+        return parse(event.content_type, event.body, event.headers, raw=raw, limit=limits.MAX_BODY_BYTES)
+    except InvalidError:
+        return parse(event.content_type, event.body, (), raw=True, limit=limits.MAX_BODY_BYTES)
 
 
 def webhook_view(event: Event, body: Any) -> dict[str, Any]:
@@ -62,36 +86,27 @@ def rfc3339(milliseconds: int) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def is_json(content_type: str) -> bool:
-    """Whether a media type is JSON. Source: RFC 8259, section 11; RFC 6839, section 3.1."""
-    kind = content_type.partition(";")[0].strip().lower()
-    return kind == "application/json" or kind.endswith("+json")
-
-
-def _content(content_type: str, body: bytes) -> tuple[Any, list[dict[str, Any]]]:
-    if not body:
-        return None, []
-    if is_json(content_type):
-        try:
-            return orjson.loads(body), []
-        except orjson.JSONDecodeError:
-            pass  # only over gRPC: an edge refuses it. Nothing is accepted and then empty
-    return None, [_attachment(content_type, body)]
-
-
-def _attachment(content_type: str, body: bytes) -> dict[str, Any]:
-    attachment: dict[str, Any] = {
-        "name": "body",
-        "type": content_type,
-        "size": len(body),
-        "sha256": hashlib.sha256(body).hexdigest(),
-    }
-    if len(body) <= MAX_ATTACHMENT_BYTES:
-        try:
-            attachment["content"] = body.decode()
-        except UnicodeDecodeError:
-            attachment["base64"] = base64.b64encode(body).decode()
-    return attachment
+def _described(event_id: str, attachments: Sequence[Attachment]) -> list[dict[str, Any]]:
+    left = MAX_INLINE_BYTES
+    described: list[dict[str, Any]] = []
+    for index, (name, kind, content, field) in enumerate(attachments):
+        entry: dict[str, Any] = {
+            "name": name,
+            "type": kind,
+            "size": len(content),
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "attachment": f"{event_id}/{index}",
+        }
+        if field:
+            entry["field"] = field
+        if len(content) <= left:
+            left -= len(content)
+            try:
+                entry["content"] = content.decode()
+            except UnicodeDecodeError:
+                entry["base64"] = base64.b64encode(content).decode()
+        described.append(entry)
+    return described
 
 
 def _query(query: str) -> dict[str, Any]:

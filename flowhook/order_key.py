@@ -13,7 +13,7 @@ from collections.abc import Callable
 import orjson
 
 from flowhook import limits
-from flowhook.event_input import is_json, webhook_view
+from flowhook.event_input import content_of, webhook_view
 from flowhook.expressions import ExpressionTypeError, strip
 from flowhook.expressions.paths import compile_accessor
 from flowhook.model import Event, Origin
@@ -44,17 +44,8 @@ def compile_order_key(expression: str) -> OrderKey:
 
 
 def _view(event: Event) -> object:
-    body = _body(event)
+    body = content_of(event).body
     return webhook_view(event, body) if event.origin is Origin.REQUEST else body
-
-
-def _body(event: Event) -> object:
-    if not event.body or not is_json(event.content_type):
-        return None
-    try:
-        return orjson.loads(event.body)
-    except orjson.JSONDecodeError:
-        return None
 
 
 def _text(value: object) -> str:

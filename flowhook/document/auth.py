@@ -313,8 +313,8 @@ class SpelledOut(AuthKind):
 
     @property
     def covers_body(self) -> bool:
-        """Whether the whole body is signed; a request that has a body is refused when nothing of it is."""
-        return ContentPart("body") in self.parts
+        """Whether anything of the body is signed; a request that has one is refused otherwise."""
+        return any(part.is_of_body for part in self.parts)
 
     @property
     def place(self) -> tuple[str, str]:

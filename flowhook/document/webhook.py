@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictB
 
 from flowhook import limits
 from flowhook.document import json_types
-from flowhook.document.auth import Auth, Duration, HmacAuth, refused, refused_at
+from flowhook.document.auth import Auth, Duration, SpelledOut, refused, refused_at
 from flowhook.document.fields import RESERVED_HEADERS
 from flowhook.document.model import Model
 from flowhook.document.signed_content import TOKEN
@@ -300,7 +300,8 @@ class Endpoint(Model):
 
     Attributes:
         auth: kinds of credentials of which one must pass; empty: none is asked.
-        max_body: bytes, in [1, `limits.MAX_BODY_BYTES`].
+        max_body: bytes, in [1, `limits.MAX_BODY_BYTES`]; of a compressed body, before and after.
+        parse: `auto`, by the media type (see `flowhook.payloads`), or `raw`: the body is an attachment, whatever it is.
         allow_from: networks that senders may come from; empty: any.
     """
 
@@ -312,12 +313,13 @@ class Endpoint(Model):
     dedupe: Dedupe = Dedupe()
     rate_limit: RateLimit | None = None
     max_body: Annotated[int, BeforeValidator(_size), json_types.SIZE] = limits.DEFAULT_BODY_BYTES
+    parse: Literal["auto", "raw"] = "auto"
     allow_from: Annotated[tuple[NetworkText, ...], AfterValidator(_some)] = ()
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
         problems: list[tuple[tuple[int | str, ...], str]] = []
-        unsigned = any(isinstance(kind, HmacAuth) and not kind.covers_body for kind in self.auth)
+        unsigned = any(isinstance(kind, SpelledOut) and not kind.covers_body for kind in self.auth)
         if unsigned and not BODYLESS_METHODS.issuperset(self.methods):
             problems.append((("auth",), "`content` must cover {body}: only `methods` GET and DELETE may do without"))
         keyless = "dedupe" in self.model_fields_set and self.dedupe.key is None

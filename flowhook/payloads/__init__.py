@@ -8,7 +8,16 @@ and nothing else; time and memory are bounded by the limits that stand in each m
 data or an attachment: nothing is accepted and then empty.
 """
 
-from flowhook.payloads.content_type import ContentType, parse_content_type
-from flowhook.payloads.parsing import Attachment, Content, is_parsed, parse
+from flowhook.payloads.content_type import ContentType, is_json, parse_content_type
+from flowhook.payloads.parsing import Attachment, Content, event_identity, is_parsed, parse
 
-__all__ = ["Attachment", "Content", "ContentType", "is_parsed", "parse", "parse_content_type"]
+__all__ = [
+    "Attachment",
+    "Content",
+    "ContentType",
+    "event_identity",
+    "is_json",
+    "is_parsed",
+    "parse",
+    "parse_content_type",
+]

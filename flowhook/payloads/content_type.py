@@ -47,6 +47,12 @@ def parse_content_type(value: str) -> ContentType:
     return ContentType(essence, MappingProxyType(parameters(value, "content-type")))
 
 
+def is_json(content_type: str) -> bool:
+    """Whether a media type is JSON. Source: RFC 8259, section 11; RFC 6839, section 3.1."""
+    essence = parse_content_type(content_type).essence
+    return essence == "application/json" or essence.endswith("+json")
+
+
 def parameters(value: str, field: str) -> dict[str, str]:
     """Return the parameters of a field value by lower-case name, the first of each; RFC 2231 and quotes are undone."""
     message = Message()
@@ -58,10 +64,15 @@ def parameters(value: str, field: str) -> dict[str, str]:
 
 
 def decode(body: bytes, charset: str) -> str:
-    """Return text; UTF-8 when no charset is named.
+    """Return text.
+
+    Args:
+        body: the bytes.
+        charset: as named; when none is, UTF-8 is tried.
 
     Raises:
-        InvalidError: no such charset is known (`CHARSET_UNKNOWN`), or the bytes are not of it (`BODY_INVALID`).
+        InvalidError: the charset is not known, or none is named and it is not UTF-8 (`CHARSET_UNKNOWN`); the bytes are
+            not of the one that is named (`BODY_INVALID`).
     """
     try:
         codec = codecs.lookup(charset.strip() or "utf-8")
@@ -72,4 +83,5 @@ def decode(body: bytes, charset: str) -> str:
     try:
         return body.decode("utf-8-sig" if codec.name == "utf-8" else codec.name)
     except (UnicodeError, ValueError):
-        raise InvalidError(f"the body is not {codec.name}", reason="BODY_INVALID") from None
+        reason = "BODY_INVALID" if charset.strip() else "CHARSET_UNKNOWN"
+        raise InvalidError(f"the body is not {codec.name}", reason=reason) from None

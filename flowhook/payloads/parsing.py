@@ -8,6 +8,7 @@ Source: RFC 9110, section 8 (representation data); CloudEvents 1.0, "HTTP Protoc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
@@ -15,7 +16,6 @@ import javaproperties
 import orjson
 
 from flowhook.errors import InvalidError
-from flowhook.model import Headers
 from flowhook.payloads.content_encoding import decompress
 from flowhook.payloads.content_type import ContentType, decode, parse_content_type
 from flowhook.payloads.forms import nest, parse_urlencoded
@@ -63,7 +63,9 @@ class Content(NamedTuple):
 EMPTY: Final = Content(None)
 
 
-def parse(content_type: str, body: bytes, headers: Headers, *, raw: bool = False, limit: int) -> Content:
+def parse(
+    content_type: str, body: bytes, headers: Sequence[tuple[str, bytes]], *, raw: bool = False, limit: int
+) -> Content:
     """Return what a body says.
 
     Blocking for as long as it takes to read `limit` bytes. Numbers are doubles where they don't fit 64 bits; of
@@ -94,6 +96,17 @@ def parse(content_type: str, body: bytes, headers: Headers, *, raw: bool = False
     if any(name == "ce-specversion" for name, _ in headers) and not _is_event(kind):
         return Content(_event(content_type, headers, content.body), content.attachments)
     return content
+
+
+def event_identity(body: Any) -> str | None:
+    """Return what tells a CloudEvent from all others, its source and ID, or None for what is no CloudEvent.
+
+    Source: CloudEvents 1.0, "id": `source` + `id` is unique for each distinct event.
+    """
+    if not isinstance(body, dict) or "specversion" not in body:
+        return None
+    source, name = body.get("source"), body.get("id")
+    return f"{source}\n{name}" if isinstance(source, str) and isinstance(name, str) and name else None
 
 
 def is_parsed(content_type: str) -> bool:
@@ -189,7 +202,7 @@ def _field(part: PartStarted, content: bytes) -> tuple[Any] | None:
     return None
 
 
-def _event(content_type: str, headers: Headers, data: Any) -> dict[str, Any]:
+def _event(content_type: str, headers: Sequence[tuple[str, bytes]], data: Any) -> dict[str, Any]:
     """Return a CloudEvent whose attributes came as header fields."""
     event: dict[str, Any] = {}
     for name, value in headers:

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
-from flowhook.event_input import is_json
+from flowhook.payloads import is_json
 from runner.authentication.policy import Policy
 from runner.components.base import Context, component
 from runner.interpreter.data import encode

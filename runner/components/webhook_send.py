@@ -19,7 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from flowhook.document.auth import Duration, HeaderName, SecretName, StandardWebhooksAuth
 from flowhook.document.fields import RESERVED_HEADERS
 from flowhook.errors import InvalidError
-from flowhook.event_input import is_json
+from flowhook.payloads import is_json
 from flowhook.signatures import sign
 from runner.components.base import Context, component
 from runner.interpreter import data

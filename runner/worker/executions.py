@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 
 from flowhook import logs
 from flowhook.errors import FlowhookError, UnavailableError
-from flowhook.event_input import workflow_input
+from flowhook.event_input import wants_raw, workflow_input
 from flowhook.model import Event, JournalEntry, WorkflowError
 from flowhook.wire import convert
 from runner import metrics, session
@@ -211,7 +211,7 @@ class Executions:
     def _begin(self, execution: _Execution, program: Program, secrets: dict[str, bytes]) -> None:
         event = execution.event
         try:
-            data = workflow_input(event)
+            data = workflow_input(event, raw=wants_raw(program.definition))
         except Exception as problem:  # noqa: BLE001 - the same
             self._end(execution, session.Faulted(_defect(execution, problem)), "faulted")
             return

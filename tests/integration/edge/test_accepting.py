@@ -113,8 +113,9 @@ async def test_an_api_key_in_the_query_is_removed(edge):
     ("content_type", "body"),
     [
         ("text/plain", b"anything \xff"),
-        ("application/xml", b"<not closed"),
-        ("multipart/form-data; boundary=x", b"--x"),
+        ("application/xml", b"<a/>"),
+        ("application/x-www-form-urlencoded", b"a=1&a=2"),
+        ("multipart/form-data; boundary=x", b"--x\r\n\r\n1\r\n--x--"),
         ("application/octet-stream", b"\x00\x01"),
         (None, b"{no type"),
         (None, b""),

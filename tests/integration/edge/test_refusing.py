@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import logging
 
 import pytest
@@ -160,6 +161,28 @@ async def test_the_operator_is_told_why_but_no_secret(edge, capsys):
 async def test_a_body_that_is_no_json_is_refused(edge, body):
     assert refusal(await edge.post("/hook/open", body)) == (400, "BODY_INVALID")
     assert edge.events() == []
+
+
+@pytest.mark.parametrize(
+    ("content_type", "coding", "body", "expected"),
+    [
+        ("application/xml", None, b'<!DOCTYPE a [<!ENTITY x "x">]><a>&x;</a>', (400, "BODY_INVALID")),
+        ("multipart/form-data; boundary=x", None, b"--x\r\n\r\nwithout end", (400, "BODY_INVALID")),
+        ("application/x-www-form-urlencoded", None, b"a=1&" * 100_000, (400, "BODY_INVALID")),
+        ("application/json", "gzip", b"no gzip", (400, "BODY_INVALID")),
+        ("application/json", "gzip", gzip.compress(b" " * 20_000_000), (413, "BODY_TOO_LARGE")),
+        ("image/png", "gzip", gzip.compress(b" " * 20_000_000), (413, "BODY_TOO_LARGE")),
+    ],
+)
+async def test_a_body_that_is_not_what_its_headers_say_is_refused(edge, content_type, coding, body, expected):
+    headers = [("Content-Type", content_type), *([("Content-Encoding", coding)] if coding else [])]
+    assert refusal(await edge.post("/hook/open", body, headers)) == expected
+    assert edge.events() == []
+
+
+async def test_a_flow_that_wants_bodies_raw_takes_them_all(edge):
+    edge.router.put_flow("raw", parse="raw")
+    assert (await edge.post("/hook/raw", b"{", [("Content-Type", "application/json")])).status == 202
 
 
 @pytest.mark.parametrize(

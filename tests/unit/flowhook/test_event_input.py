@@ -7,7 +7,7 @@ import hashlib
 
 import pytest
 
-from flowhook.event_input import MAX_ATTACHMENT_BYTES, webhook_view, workflow_input
+from flowhook.event_input import MAX_INLINE_BYTES, wants_raw, webhook_view, workflow_input
 from flowhook.model import Event
 
 
@@ -49,27 +49,46 @@ def test_repeated_query_parameters_become_arrays():
     ("body", "content"),
     [("<ä/>".encode(), {"content": "<ä/>"}), (b"\xff\x00", {"base64": base64.b64encode(b"\xff\x00").decode()})],
 )
-def test_what_is_not_json_is_an_attachment(body, content):
-    data = workflow_input(event(body, "application/xml"))
+def test_what_is_not_parsed_is_an_attachment(body, content):
+    data = workflow_input(event(body, "image/svg"))
     assert data["body"] is None
     assert data["attachments"] == [
         {
             "name": "body",
-            "type": "application/xml",
+            "type": "image/svg",
             "size": len(body),
             "sha256": hashlib.sha256(body).hexdigest(),
+            "attachment": "evt_1/0",
             **content,
         }
     ]
 
 
-def test_json_that_is_none_is_an_attachment_too():
-    assert workflow_input(event(b"{"))["attachments"][0]["content"] == "{"
+def test_the_parts_of_a_form_are_fields_and_attachments():
+    body = b"".join(
+        b'--b\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n' % field
+        for field in [(b"a", b"1"), (b'f"; filename="x.txt', b"file")]
+    )
+    data = workflow_input(event(body + b"--b--", "multipart/form-data; boundary=b"))
+    assert data["body"] == {"a": "1"}
+    assert [(each["name"], each["field"], each["content"]) for each in data["attachments"]] == [("x.txt", "f", "file")]
 
 
-def test_a_large_attachment_is_described_but_not_carried():
-    (attachment,) = workflow_input(event(b"x" * (MAX_ATTACHMENT_BYTES + 1), "text/plain"))["attachments"]
-    assert set(attachment) == {"name", "type", "size", "sha256"}
+def test_a_flow_may_want_the_body_as_it_is():
+    data = workflow_input(event(b'{"a":1}'), raw=True)
+    assert (data["body"], data["attachments"][0]["content"]) == (None, '{"a":1}')
+    assert wants_raw({"webhook": {"parse": "raw", "callbacks": {"c": {}}}})
+    assert not wants_raw({"webhook": {"parse": "raw", "callbacks": {"c": {}}}}, "c")
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/xml", "multipart/form-data; boundary=b"])
+def test_what_an_edge_would_have_refused_is_an_attachment_too(kind):
+    assert workflow_input(event(b"{", kind))["attachments"][0]["content"] == "{"
+
+
+def test_what_of_attachments_is_large_is_described_but_not_carried():
+    (attachment,) = workflow_input(event(b"x" * (MAX_INLINE_BYTES + 1), "image/png"))["attachments"]
+    assert set(attachment) == {"name", "type", "size", "sha256", "attachment"}
 
 
 def test_an_empty_body_is_nothing():

@@ -137,12 +137,23 @@ class PolicyPart:
 
 
 @dataclass(slots=True)
-class CallNode(Node):
+class EffectNode(Node):
+    """Has something done outside. `retry`: policy for failures that are transient and that nothing catches."""
+
+    retry: Retry
+
+    @property
+    def asks(self) -> bool:
+        """See `Node`."""
+        return True
+
+
+@dataclass(slots=True)
+class CallNode(EffectNode):
     """Calls a function.
 
     Attributes:
         arguments: `with`, evaluated as one template.
-        retry: policy for failures that are transient and that nothing catches.
         endpoint: where the endpoint's URI is, when it is written as a literal with `{variables}`, and what fills
             them from the input.
         policies: that are among the arguments; see `places.POLICIES`.
@@ -150,14 +161,8 @@ class CallNode(Node):
 
     function: str
     arguments: Template
-    retry: Retry
     endpoint: tuple[Place, uri_template.Expand] | None
     policies: tuple[PolicyPart, ...]
-
-    @property
-    def asks(self) -> bool:
-        """See `Node`."""
-        return True
 
 
 @dataclass(slots=True)

@@ -10,12 +10,9 @@ import re
 from collections.abc import Generator, Iterator
 from typing import Any, Final
 
-import orjson
-
 from flowhook.model import WorkflowError
-from runner.interpreter import authentication, composite, places, snapshot, trying
+from runner.interpreter import calling, composite, snapshot, trying
 from runner.interpreter import data as json
-from runner.interpreter.effects import Perform, Result
 from runner.interpreter.errors import (
     Exhausted,
     ExpressionFailed,
@@ -30,7 +27,6 @@ from runner.interpreter.nodes import (
     CONTINUE,
     END,
     EXIT,
-    REPLY,
     Block,
     CallNode,
     Case,
@@ -39,7 +35,6 @@ from runner.interpreter.nodes import (
     ForNode,
     FunctionNode,
     Node,
-    PolicyPart,
     Program,
     RaiseNode,
     SetNode,
@@ -49,7 +44,7 @@ from runner.interpreter.nodes import (
 )
 from runner.interpreter.observing import Observation, Observer
 from runner.interpreter.requests import PAUSE, Now, Pause, Request, Sleep, Steps, Within
-from runner.interpreter.retrying import Attempts, is_transient, is_true, milliseconds
+from runner.interpreter.retrying import is_true, milliseconds
 from runner.interpreter.scope import Scope
 from runner.interpreter.state import Frame, Inside, Shared, State, branch
 
@@ -234,7 +229,7 @@ def _do(node: Node, state: State, scope: Scope, data: Any, progress: Any) -> Tas
     """Do what a task does, with nothing around it; `progress` is what a snapshot says that it has made."""
     match node:
         case CallNode():
-            data = yield from _call(node, state, scope, data)
+            data = yield from calling.call(node, state, scope, data)
         case DoNode():
             inner = state.nested()
             data = yield from run_block(node.block, inner, data)
@@ -319,53 +314,6 @@ def _choose(cases: tuple[Case, ...], data: Any, scope: Scope) -> str | None:
         if case.when is None or is_true(case.when(data, scope)):
             return case.then
     return None
-
-
-def _call(node: CallNode, state: State, scope: Scope, data: Any) -> Steps:
-    policies = [(part.place, _policy(part, scope, data)) for part in node.policies]
-    arguments = node.arguments(data, scope)
-    if not isinstance(arguments, dict):
-        raise fault(Kind.CONFIGURATION, "`with` is not an object")
-    if node.endpoint is not None:
-        place, expand = node.endpoint
-        arguments = places.put(arguments, place, expand(data))
-    for place, policy in policies:
-        arguments = places.put(arguments, place, policy)
-    key = state.effect_key(node.pointer)
-    attempts = Attempts(node.retry)
-    limit = node.retry.attempt_duration or node.timeout
-    timeout = None if limit is None else milliseconds(limit, data, scope) / 1000
-    while True:
-        result: Result = yield Perform(
-            key=key,
-            function=node.function,
-            arguments=arguments,
-            instance=node.pointer,
-            timeout=timeout,
-            catchable=state.catchable,
-            retried=attempts.left,
-            discreet=bool(state.shared.workflow.secrets),
-            secrets=state.shared.workflow.secrets,
-        )
-        if result.error is None:
-            return data if node.function == REPLY else orjson.loads(result.output or b"null")
-        if (
-            not is_transient(result.error)
-            or state.is_caught(result.error)
-            or not (yield from attempts.again(key, data, scope, result.error.as_dict(), at_least=result.retry_after_ms))
-        ):
-            raise TaskFault(result.error, result.retry_after_ms)
-
-
-def _policy(part: PolicyPart, scope: Scope, data: Any) -> dict[str, Any]:
-    """Return a policy with its credentials; expressions see what that of the call itself comes to."""
-    policy = part.value(data, scope)
-    for place, expand in part.uris:
-        policy = places.put(policy, place, expand(data))
-    policy, authorization = authentication.resolve(policy, scope.workflow.secrets)
-    if part.is_own:
-        scope.authorization = authorization
-    return policy
 
 
 def _raised(node: RaiseNode, scope: Scope, data: Any) -> WorkflowError:

@@ -1,0 +1,89 @@
+"""Tasks that have something done outside: effects, tried again when they fail for a while.
+
+Source: dsl-reference.md, "Call".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import orjson
+
+from runner.interpreter import authentication, places
+from runner.interpreter.effects import Perform, Result
+from runner.interpreter.errors import Kind, TaskFault, fault
+from runner.interpreter.nodes import REPLY, CallNode, EffectNode, PolicyPart
+from runner.interpreter.requests import Request, Steps
+from runner.interpreter.retrying import Attempts, is_transient, milliseconds
+from runner.interpreter.scope import Scope
+from runner.interpreter.state import State
+
+
+def call(node: CallNode, state: State, scope: Scope, data: Any) -> Steps:
+    """Call a function; returns its result."""
+    policies = [(part.place, _policy(part, scope, data)) for part in node.policies]
+    arguments = node.arguments(data, scope)
+    if not isinstance(arguments, dict):
+        raise fault(Kind.CONFIGURATION, "`with` is not an object")
+    if node.endpoint is not None:
+        place, expand = node.endpoint
+        arguments = places.put(arguments, place, expand(data))
+    for place, policy in policies:
+        arguments = places.put(arguments, place, policy)
+    effect = Effect(node, state, scope, data)
+    result = yield from effect.perform(node.function, arguments)
+    return data if node.function == REPLY else orjson.loads(result.output or b"null")
+
+
+class Effect:
+    """What a task has done outside, under one key however often it is tried.
+
+    Attributes:
+        key: identity of the effect within the execution.
+    """
+
+    def __init__(self, node: EffectNode, state: State, scope: Scope, data: Any) -> None:
+        self.key = state.effect_key(node.pointer)
+        self._node = node
+        self._state = state
+        self._scope = scope
+        self._data = data
+
+    def perform(self, function: str, arguments: dict[str, Any]) -> Generator[Request, Any, Result]:
+        """Have a function called until it succeeds; its failures are thrown (`TaskFault`)."""
+        node, state, scope, data = self._node, self._state, self._scope, self._data
+        attempts = Attempts(node.retry)
+        limit = node.retry.attempt_duration or node.timeout
+        timeout = None if limit is None else milliseconds(limit, data, scope) / 1000
+        while True:
+            result: Result = yield Perform(
+                key=self.key,
+                function=function,
+                arguments=arguments,
+                instance=node.pointer,
+                timeout=timeout,
+                catchable=state.catchable,
+                retried=attempts.left,
+                discreet=bool(scope.workflow.secrets),
+                secrets=scope.workflow.secrets,
+            )
+            if result.error is None:
+                return result
+            again = is_transient(result.error) and not state.is_caught(result.error)
+            wait = result.retry_after_ms
+            if not again or not (
+                yield from attempts.again(self.key, data, scope, result.error.as_dict(), at_least=wait)
+            ):
+                raise TaskFault(result.error, wait)
+
+
+def _policy(part: PolicyPart, scope: Scope, data: Any) -> dict[str, Any]:
+    """Return a policy with its credentials; expressions see what that of the call itself comes to."""
+    policy = part.value(data, scope)
+    for place, expand in part.uris:
+        policy = places.put(policy, place, expand(data))
+    policy, authorization = authentication.resolve(policy, scope.workflow.secrets)
+    if part.is_own:
+        scope.authorization = authorization
+    return policy

@@ -5,6 +5,9 @@
 - `leases`: who works on what, under which fencing token.
 - `waits`: executions that wait, and when to wake them.
 - `lanes`: executions that have to run one after another.
+- `subscriptions`: what else than a time executions wait for.
+- `kept`: events that nobody waited for yet.
+- `matching`: what decides whom an event concerns.
 
 Time is a float of seconds that callers pass in and that never goes back; only wake times are of the calendar, in Unix
 milliseconds. The whole of it is tested with a fake clock and hypothesis (tests/unit/router/scheduling).

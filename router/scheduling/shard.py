@@ -4,8 +4,8 @@ It knows every unfinished execution by its sequence number, in exactly one of th
 
     blocked ──its turn──▶ ready ──assign──▶ leased ──take──▶ ending ──ended──▶ (gone)
                           ▲ ▲ ▲               │  └──take──▶ parking ──parked──▶ waiting ──┐
-                          │ │ │               ▼ (released, or its runner lost)            │
-                          │ │ └──requeued── returning                                     │
+                          │ │ │               ▼ (released, or its runner lost)     │      │
+                          │ │ └──requeued── returning ◀──────────────deliver───────┘      │
                           │ └──────────────────────────────────────────────────────wake───┘
                           └──resume── suspended ◀──suspend── anywhere but ending
     held: accepted before a restart; ready once runners had time to come back for what they were working on
@@ -95,7 +95,9 @@ class Attached(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Ending:
+class _Between:
+    """An execution that is ending or returning: what becomes of it is being stored."""
+
     queue: FlowQueue
     counted: bool
     """Whether it still counts as running for its flow."""
@@ -138,8 +140,8 @@ class Shard:
         self._runners: dict[str, Runner] = {}
         self._leases: dict[bytes, Lease] = {}
         self._by_seq: dict[int, Lease] = {}
-        self._ending: dict[int, _Ending] = {}
-        self._returning: dict[int, FlowQueue] = {}
+        self._ending: dict[int, _Between] = {}
+        self._returning: dict[int, _Between] = {}
         self._parking: dict[int, FlowQueue] = {}
         self._waits = Waits()
         self._suspended: dict[int, FlowQueue] = {}
@@ -197,7 +199,7 @@ class Shard:
         if attempts >= self._max_attempts * UNCERTAIN_FACTOR:
             if not its_turn:
                 self._lanes.leave(seq)
-            self._ending[seq] = _Ending(queue, counted=False)
+            self._ending[seq] = _Between(queue, counted=False)
             return Exhausted(seq, attempts)
         if its_turn and requeued:
             self._queues.put(queue, seq)
@@ -255,8 +257,21 @@ class Shard:
         return seq in self._waits or seq in self._parking
 
     def is_changing(self, seq: int) -> bool:
-        """Whether what became of an execution's lease is yet to be stored, and it did not end."""
+        """Whether what became of an execution's lease, or what came for it, is yet to be stored, and it did not end."""
         return seq in self._returning or seq in self._parking
+
+    def is_returning(self, seq: int) -> bool:
+        """Whether an execution is to be assigned again once that is on record."""
+        return seq in self._returning
+
+    def is_ending(self, seq: int) -> bool:
+        """Whether the end of an execution is yet to be stored."""
+        return seq in self._ending
+
+    def waiting_flow(self, seq: int) -> str | None:
+        """Return the flow of an execution that waits; None when it does not, or is about to only."""
+        queue = self._waits.get(seq)
+        return None if queue is None else queue.flow_id
 
     def is_suspended(self, seq: int) -> bool:
         """Whether an operator suspended an execution."""
@@ -350,7 +365,7 @@ class Shard:
         if lease is None:
             return None
         self._drop(lease)
-        self._ending[lease.seq] = _Ending(lease.queue, counted=True)
+        self._ending[lease.seq] = _Between(lease.queue, counted=True)
         return Taken(lease.seq, lease.attempt)
 
     def park(self, token: bytes) -> Taken | None:
@@ -387,10 +402,24 @@ class Shard:
     def requeued(self, seqs: Iterable[int]) -> None:
         """Make ready again, in order of arrival, what was *returning* and is on record as such."""
         for seq in sorted(seqs, reverse=True):
-            queue = self._returning.pop(seq, None)
-            if queue is not None:  # else it was cancelled meanwhile
-                self._queues.put_first(queue, seq)
-                self._queues.stopped(queue)
+            returning = self._returning.pop(seq, None)
+            if returning is not None:  # else it was cancelled meanwhile
+                self._queues.put_first(returning.queue, seq)
+                if returning.counted:
+                    self._queues.stopped(returning.queue)
+
+    def deliver(self, seqs: Iterable[int]) -> list[Requeued]:
+        """Take executions that wait out because what they wait for has come; they are *returning* from here on.
+
+        Those that do not wait, or are about to only, are left alone and not returned.
+        """
+        delivered: list[Requeued] = []
+        for seq in seqs:
+            queue = self._waits.pop(seq)
+            if queue is not None:
+                self._returning[seq] = _Between(queue, counted=False)
+                delivered.append(Requeued(seq, self._attempts.get(seq, 0)))
+        return delivered
 
     def ended(self, seq: int) -> None:
         """Forget an execution that was *ending* and whose end is durable."""
@@ -418,14 +447,14 @@ class Shard:
         if lease is not None:
             self.take(lease.token)
             return Withdrawn(lease.attempt, lease)
-        counted = seq in self._returning or seq in self._parking
+        counted = self._is_counted(seq)
         waits = self.is_waiting(seq)
         queue = self._suspended.pop(seq, None) or self._withdraw(seq, flow_id)
         if queue is None:
             return None
         if self._lanes.is_blocked(seq):
             self._lanes.leave(seq)
-        self._ending[seq] = _Ending(queue, counted=counted)
+        self._ending[seq] = _Between(queue, counted=counted)
         return Withdrawn(self._attempts.get(seq, 0) + waits, None)
 
     def suspend(self, seq: int, flow_id: str) -> Withdrawn | None:
@@ -437,7 +466,7 @@ class Shard:
         if seq in self._suspended:
             return None
         lease = self._by_seq.get(seq)
-        running = lease is not None or seq in self._returning or seq in self._parking
+        running = lease is not None or self._is_counted(seq)
         queue: FlowQueue | None
         if lease is not None:
             queue = lease.queue
@@ -509,7 +538,10 @@ class Shard:
 
     def _withdraw(self, seq: int, flow_id: str) -> FlowQueue | None:
         """Take out an execution that is returning, parking, held, waiting, blocked or ready."""
-        for place in (self._returning, self._parking, self._held):
+        returning = self._returning.pop(seq, None)
+        if returning is not None:
+            return returning.queue
+        for place in (self._parking, self._held):
             queue = place.pop(seq, None)
             if queue is not None:
                 return queue
@@ -519,6 +551,11 @@ class Shard:
             if not self._lanes.is_blocked(seq) and not self._queues.remove(queue, seq):
                 return None
         return queue
+
+    def _is_counted(self, seq: int) -> bool:
+        """Whether an execution without a lease counts as running for its flow."""
+        returning = self._returning.get(seq)
+        return seq in self._parking or (returning is not None and returning.counted)
 
     def _charge(self, seq: int, attempts: int) -> None:
         if attempts > 0:
@@ -564,8 +601,8 @@ class Shard:
         if charged and (
             self._blamed.get(seq, 0) >= self._max_attempts or attempts >= self._max_attempts * UNCERTAIN_FACTOR
         ):
-            self._ending[seq] = _Ending(lease.queue, counted=True)
+            self._ending[seq] = _Between(lease.queue, counted=True)
             return Exhausted(seq, attempts)
         self._charge(seq, attempts)
-        self._returning[seq] = lease.queue
+        self._returning[seq] = _Between(lease.queue, counted=True)
         return Requeued(seq, attempts)

@@ -42,6 +42,11 @@ class Waits:
         if wake_at_ms is not None:
             heapq.heappush(self._heap, wait)
 
+    def get(self, seq: int) -> FlowQueue | None:
+        """Return the flow of an execution; None when it does not wait."""
+        wait = self._waits.get(seq)
+        return None if wait is None else wait[2]
+
     def pop(self, seq: int) -> FlowQueue | None:
         """Take an execution out; None when it does not wait."""
         wait = self._waits.pop(seq, None)

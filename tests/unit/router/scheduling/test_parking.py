@@ -67,6 +67,39 @@ def test_an_execution_holds_its_place_until_its_wait_is_on_record(shard):
     assert seqs(shard) == [2]
 
 
+def test_what_something_came_for_runs_again_once_that_is_on_record_and_holds_no_place_before(shard):
+    shard.set_policy("a", FlowPolicy(concurrency=1))
+    shard.accept(1, "a")
+    park(shard, 500)
+    shard.accept(2, "a")
+    assert shard.waiting_flow(1) == "a"
+    assert shard.deliver([1, 2, 9]) == [Requeued(1, 0)]
+    assert (shard.is_waiting(1), shard.is_returning(1), shard.waiting_flow(1)) == (False, True, None)
+    assert (shard.wake(500), shard.deliver([1])) == ([], [])
+    (item,) = shard.assign()
+    assert item.seq == 2
+    shard.requeued([1])
+    assert seqs(shard) == []
+    shard.take(item.token)
+    shard.ended(2)
+    assert seqs(shard) == [1]
+
+
+def test_what_something_came_for_can_be_cancelled_and_suspended_before_that_is_on_record(shard):
+    for seq in (1, 2):
+        shard.accept(seq, "a")
+        park(shard, None)
+    shard.deliver([1, 2])
+    assert shard.cancel(1, "a").attempts == 0
+    assert shard.suspend(2, "a").attempts == 0
+    shard.requeued([1, 2])
+    assert seqs(shard) == []
+    assert shard.is_ending(1)
+    shard.ended(1)
+    assert shard.resume(2)
+    assert seqs(shard) == [2]
+
+
 def test_a_stale_token_parks_nothing(shard):
     shard.accept(1, "a")
     item = park(shard, 500)

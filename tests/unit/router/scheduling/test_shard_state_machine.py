@@ -35,6 +35,7 @@ class ShardMachine(RuleBasedStateMachine):
         self.attempts: dict[int, int] = {}
         self.ending: set[int] = set()
         self.returning: set[int] = set()
+        self.delivering: dict[int, int | None] = {}
         self.requeued: set[int] = set()
         self.valid: dict[bytes, tuple[int, str]] = {}
         self.handed_out: dict[bytes, tuple[int, str, int]] = {}
@@ -197,6 +198,20 @@ class ShardMachine(RuleBasedStateMachine):
             self.parking[taken.seq] = None if seconds is None else self.now_ms + int(seconds * 1000)
 
     @rule(data=strategies.data())
+    def deliver(self, data):
+        """What some executions wait for comes; others of those who are told do not wait."""
+        if not self.unfinished:
+            return
+        seqs = data.draw(strategies.lists(strategies.sampled_from(sorted(self.unfinished)), unique=True, max_size=3))
+        delivered = self.shard.deliver(seqs)
+        assert [(each.seq, each.attempts) for each in delivered] == [
+            (seq, self.attempts.get(seq, 0)) for seq in seqs if seq in self.waiting
+        ]
+        for seq, _ in delivered:
+            self.delivering[seq] = self.waiting.pop(seq)
+            self.returning.add(seq)
+
+    @rule(data=strategies.data())
     def suspend(self, data):
         if not self.unfinished:
             return
@@ -241,6 +256,7 @@ class ShardMachine(RuleBasedStateMachine):
 
     def forget_places(self, seq):
         self.returning.discard(seq)
+        self.delivering.pop(seq, None)
         self.parking.pop(seq, None)
         self.waiting.pop(seq, None)
         self.suspended.discard(seq)
@@ -255,6 +271,7 @@ class ShardMachine(RuleBasedStateMachine):
         self.shard.requeued(self.returning)
         self.requeued |= self.returning
         self.returning.clear()
+        self.delivering.clear()
         for seq in self.ending:
             self.shard.ended(seq)
             del self.unfinished[seq]
@@ -291,6 +308,8 @@ class ShardMachine(RuleBasedStateMachine):
         self.epoch += 1
         self.ending.clear()
         self.returning.clear()
+        self.waiting.update(self.delivering)
+        self.delivering.clear()
         self.parking.clear()
         self.attached.clear()
         if forget:
@@ -342,6 +361,7 @@ class ShardMachine(RuleBasedStateMachine):
             self.become_durable()
         assert self.shard.unfinished == 0
         assert not self.shard._lanes._lanes
+        assert not [queue.flow_id for queue in self.shard._queues._flows.values() if queue.running]
         assert not self.shard._attempts
 
     @invariant()

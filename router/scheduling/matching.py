@@ -1,0 +1,107 @@
+"""What decides whom an event concerns: its flow, its type, and the values that filters ask for.
+
+Filters that ask for values in the same places have the same *shape*: then one lookup tells which of them an event
+passes, however many there are. Values are compared as JSON, numbers by what they amount to: 1 is 1.0, as in jq.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from flowhook.expressions import ExpressionTypeError
+from flowhook.expressions.paths import Accessor, compile_accessor
+from flowhook.model import EventFilter
+
+ANY_TYPE: Final = ""
+"""The type of a filter that takes events of every type."""
+
+
+class Shape(NamedTuple):
+    """Where a filter looks for values: context attributes by name, and paths over the whole event."""
+
+    attributes: tuple[str, ...]
+    paths: tuple[str, ...]
+
+
+ANYTHING: Final = Shape((), ())
+"""The shape of a filter that asks for no value."""
+
+
+class IncomingEvent:
+    """An event for executions of a flow; it is parsed when a value of it is first asked for.
+
+    Args:
+        flow_id: the flow that may listen for it.
+        callback: whether it came to one of the flow's callbacks.
+        type_: its type; with a callback, that one's name.
+        payload: JSON of CloudEvents 1.0; an object.
+    """
+
+    __slots__ = ("_content", "callback", "flow_id", "payload", "type")
+
+    def __init__(self, flow_id: str, *, callback: bool, type_: str, payload: bytes) -> None:
+        self.flow_id = flow_id
+        self.callback = callback
+        self.type = type_
+        self.payload = payload
+        self._content: Mapping[str, Any] | None = None
+
+    def values(self, shape: Shape) -> bytes | None:
+        """Return a fingerprint of what the event has where a shape looks; None when it can pass no such filter."""
+        if shape == ANYTHING:
+            return b""
+        if self._content is None:
+            self._content = orjson.loads(self.payload)
+        content = self._content
+        try:
+            attributes = [_text(content[name]) for name in shape.attributes]
+            return _condensed([*attributes, *(_canonical(_accessor(path)(content)) for path in shape.paths)])
+        except (KeyError, ExpressionTypeError, RecursionError):
+            return None
+
+
+def wanted(filter_: EventFilter) -> tuple[Shape, bytes]:
+    """Return the shape of a filter, and what `IncomingEvent.values` gives for an event that passes it.
+
+    Raises:
+        InvalidExpression: a path is none.
+        ValueError: an expected value is not JSON.
+    """
+    if not filter_.attributes and not filter_.correlations:
+        return ANYTHING, b""
+    correlations = sorted(filter_.correlations)
+    shape = Shape(tuple(name for name, _ in filter_.attributes), tuple(path for path, _ in correlations))
+    for path in shape.paths:
+        _accessor(path)
+    values = [value for _, value in filter_.attributes]
+    return shape, _condensed([*values, *(_canonical(orjson.loads(expected)) for _, expected in correlations)])
+
+
+@lru_cache(maxsize=4096)
+def _accessor(path: str) -> Accessor:
+    return compile_accessor(path, variables=())
+
+
+def _text(value: Any) -> str:
+    """Return a context attribute as text; those that are no strings are booleans and integers (CloudEvents JSON)."""
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value) if abs(value) < 2**63 else value
+    if isinstance(value, list):
+        return [_canonical(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _canonical(item) for key, item in value.items()}
+    return value
+
+
+def _condensed(values: list[Any]) -> bytes:
+    """Return a fingerprint: it is as short for long values as for others, and what orjson returns takes 4 KiB."""
+    return hashlib.blake2b(orjson.dumps(values, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()

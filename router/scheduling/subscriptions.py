@@ -1,0 +1,183 @@
+"""What waiting executions wait for, beside times: events, and ends of other executions.
+
+An event finds those who wait for it by one lookup for each shape of filter that its flow has for its type: shapes stand
+in flow files, so there are a few, however many executions wait. One that waits for one event takes some 300 bytes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from operator import attrgetter
+from typing import Final, NamedTuple
+
+from flowhook.model import Subscription
+from router.scheduling.matching import ANY_TYPE, IncomingEvent, Shape, wanted
+
+Kind = tuple[str, bool, str]
+"""Flow, whether it is a callback, and type of events (`ANY_TYPE`: every type)."""
+
+
+class Receiver(NamedTuple):
+    """An execution that waits for something, and the key of the journal entry that it is to be written under."""
+
+    seq: int
+    key: str
+
+
+class _Table:
+    """Filters of one kind and one shape, by the values they want."""
+
+    __slots__ = ("kind", "places", "shape")
+
+    def __init__(self, kind: Kind, shape: Shape) -> None:
+        self.kind = kind
+        self.shape = shape
+        # most values are wanted by one execution: an inner table takes as much memory as all the rest
+        self.places: dict[bytes, _Place | dict[int, _Place]] = {}
+
+    def put(self, place: _Place) -> None:
+        there = self.places.get(place.values)
+        if there is None:
+            self.places[place.values] = place
+        elif isinstance(there, dict):
+            there[place.order] = place
+        else:
+            self.places[place.values] = {there.order: there, place.order: place}
+
+    def take_out(self, place: _Place) -> None:
+        there = self.places[place.values]
+        if isinstance(there, dict):
+            del there[place.order]
+        if not isinstance(there, dict) or not there:
+            del self.places[place.values]
+
+    def find(self, values: bytes, limit: int) -> Iterator[_Place]:
+        """Yield who wants these values, longest waiting first."""
+        there = self.places.get(values)
+        if isinstance(there, dict):
+            yield from islice(there.values(), limit)
+        elif there is not None:
+            yield there
+
+
+class _Place:
+    """One filter of one execution; `order` tells who waits longer."""
+
+    __slots__ = ("key", "order", "seq", "table", "values")
+
+    def __init__(self, table: _Table, values: bytes, seq: int, key: str, order: int) -> None:
+        self.table = table
+        self.values = values
+        self.seq = seq
+        self.key = key
+        self.order = order
+
+
+_by_order: Final = attrgetter("order")
+
+
+class Subscriptions:
+    """All of a shard. An execution is here from when it waits until it does not, whatever ended that."""
+
+    def __init__(self) -> None:
+        self._tables: dict[Kind, dict[Shape, _Table]] = {}
+        self._places: dict[int, tuple[_Place, ...]] = {}
+        self._awaits: dict[int, dict[int, str]] = {}
+        self._awaited: dict[int, dict[int, None]] = {}
+        self._order = 0
+
+    def __len__(self) -> int:
+        """Return how many executions wait for events."""
+        return len(self._places)
+
+    # --- events -----------------------------------------------------------------------------------------------------
+
+    def add(self, seq: int, flow_id: str, subscriptions: Sequence[Subscription]) -> None:
+        """Have an execution that is not here wait for events; what it has of ends is left to `expect_end`."""
+        places: list[_Place] = []
+        for key, filters, _ in subscriptions:
+            shared = sys.intern(key)
+            for filter_ in filters:
+                shape, values = wanted(filter_)
+                table = self._table((flow_id, filter_.callback, filter_.type), shape)
+                self._order += 1
+                places.append(_Place(table, values, seq, shared, self._order))
+                table.put(places[-1])
+        if places:
+            self._places[seq] = tuple(places)
+
+    def _table(self, kind: Kind, shape: Shape) -> _Table:
+        tables = self._tables.setdefault(kind, {})
+        table = tables.get(shape)
+        if table is None:
+            table = tables[shape] = _Table(kind, shape)
+        return table
+
+    def remove(self, seq: int) -> None:
+        """Forget an execution that does not wait any more; nothing happens when it is not here."""
+        for place in self._places.pop(seq, ()):
+            table = place.table
+            table.take_out(place)
+            if not table.places:
+                tables = self._tables[table.kind]
+                del tables[table.shape]
+                if not tables:
+                    del self._tables[table.kind]
+        for awaited in self._awaits.pop(seq, ()):
+            parents = self._awaited[awaited]
+            del parents[seq]
+            if not parents:
+                del self._awaited[awaited]
+
+    def listening(self, event: IncomingEvent, limit: int) -> list[Receiver]:
+        """Return who waits for an event, at most `limit`, longest waiting first.
+
+        Each execution is there once, with the first of its subscriptions that takes the event: what it asks for after
+        that depends on what comes first.
+        """
+        places: list[_Place] = []
+        for type_ in (event.type, ANY_TYPE):
+            for shape, table in self._tables.get((event.flow_id, event.callback, type_), {}).items():
+                values = event.values(shape)
+                if values is not None:
+                    places += table.find(values, limit)
+        places.sort(key=_by_order)
+        receivers: dict[int, str] = {}
+        for place in places:
+            receivers.setdefault(place.seq, place.key)
+        return [Receiver(seq, key) for seq, key in islice(receivers.items(), limit)]
+
+    def concern(self, kind: Kind) -> bool:
+        """Whether anybody waits for events of a kind, whatever values they may have to have."""
+        flow_id, callback, _ = kind
+        return kind in self._tables or (flow_id, callback, ANY_TYPE) in self._tables
+
+    def listens(self, seq: int, event: IncomingEvent) -> Receiver | None:
+        """Return an execution as the receiver of an event that is for it, whatever its values, if it waits for it."""
+        for place in self._places.get(seq, ()):
+            _, callback, type_ = place.table.kind
+            if callback == event.callback and type_ in (event.type, ANY_TYPE):
+                return Receiver(seq, place.key)
+        return None
+
+    # --- ends -------------------------------------------------------------------------------------------------------
+
+    def expect_end(self, seq: int, key: str, awaited: int) -> None:
+        """Have an execution wait for the end of another; once for each other one."""
+        self._awaits.setdefault(seq, {})[awaited] = sys.intern(key)
+        self._awaited.setdefault(awaited, {})[seq] = None
+
+    def expects_end(self, seq: int, awaited: int) -> bool:
+        """Whether an execution waits for the end of another."""
+        return awaited in self._awaits.get(seq, ())
+
+    def awaiting(self, awaited: int) -> list[Receiver]:
+        """Return who waits for the end of an execution, longest waiting first."""
+        return [Receiver(seq, self._awaits[seq][awaited]) for seq in self._awaited.get(awaited, ())]
+
+    @property
+    def ends_awaited(self) -> int:
+        """Executions whose end is waited for."""
+        return len(self._awaited)

@@ -1,0 +1,128 @@
+"""Arrivals that nobody waited for yet."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+from hypothesis import given, strategies
+
+from flowhook.model import Correlation, EventFilter, Subscription
+from router.scheduling.kept import KeptArrivals, Match
+from router.scheduling.matching import IncomingEvent
+
+APPROVAL = ("a", True, "approval")
+NEVER = 2**50
+
+
+def listen(key="k", type_="approval", order=None, *, callback=True):
+    correlations = () if order is None else (Correlation(".data.order", orjson.dumps(order)),)
+    return Subscription(key, (EventFilter(callback, type_, (), correlations),))
+
+
+def event(order=0, kind=APPROVAL):
+    flow_id, callback, type_ = kind
+    return IncomingEvent(flow_id, callback=callback, type_=type_, payload=orjson.dumps({"data": {"order": order}}))
+
+
+@pytest.fixture
+def kept():
+    return KeptArrivals()
+
+
+def test_who_begins_to_wait_gets_the_oldest_of_its_kind(kept):
+    for number, kind in enumerate(
+        [("a", True, "refusal"), ("a", False, "paid"), APPROVAL, APPROVAL, ("b", *APPROVAL[1:])]
+    ):
+        kept.add(number, kind, NEVER)
+    assert kept.oldest(7, "a", [listen("x", "none"), listen("k")]) == Match(2, "k")
+    assert kept.oldest(7, "b", [listen()]) == Match(4, "k")
+    assert kept.oldest(7, "a", [listen("k"), listen("any", "")]) == Match(0, "any")
+    assert kept.oldest(7, "a", [listen("any", "", callback=False)]) == Match(1, "any")
+    kept.remove(2)
+    kept.remove(2)
+    assert kept.oldest(7, "a", [listen("one"), listen("two")]) == Match(3, "one")
+    assert kept.oldest(7, "c", [listen()]) is None
+
+
+def test_values_are_looked_up_once_they_are_known(kept):
+    for number in range(1, 5):
+        kept.add(number, APPROVAL, NEVER, event=event(number % 2))
+    wants = [listen("k", order=0)]
+    assert kept.unknown("a", wants) == [1, 2, 3, 4]
+    kept.add(5, APPROVAL, NEVER, event=event(0))
+    assert kept.unknown("a", wants) == [1, 2, 3, 4, 5]
+    for number in kept.unknown("a", wants):
+        kept.learn(number, event(number % 2))
+    assert kept.unknown("a", wants) == kept.unknown("a", [listen()]) == []
+    assert kept.oldest(7, "a", wants) == Match(2, "k")
+    kept.add(6, APPROVAL, NEVER, event=event(6))
+    assert kept.unknown("a", [listen(order=6)]) == []
+    assert kept.oldest(7, "a", [listen("k", order=6)]) == Match(6, "k")
+    assert kept.oldest(7, "a", [listen("k", order=9)]) is None
+
+
+def test_one_that_is_for_an_execution_is_for_no_other_and_needs_no_values(kept):
+    kept.add(1, APPROVAL, NEVER, seq=7)
+    assert kept.oldest(8, "a", [listen()]) is None
+    assert kept.unknown("a", [listen(order=3)]) == []
+    assert kept.oldest(7, "a", [listen("x", "refusal"), listen("k", order=3)]) == Match(1, "k")
+    assert kept.addressed == 1
+
+
+def test_what_was_for_an_execution_that_ended_is_forgotten(kept):
+    for number, seq in enumerate([7, 8, 7, 0], 1):
+        kept.add(number, APPROVAL, NEVER, seq=seq)
+    assert kept.ended(7) == [1, 3]
+    assert kept.ended(7) == []
+    assert (len(kept), kept.of_flow("a"), kept.addressed) == (2, 2, 1)
+
+
+def test_arrivals_are_forgotten_when_their_time_is_over(kept):
+    for number, expire_at_ms in enumerate([30, 10, 20, 40], 1):
+        kept.add(number, APPROVAL, expire_at_ms)
+    kept.remove(3)
+    assert kept.expire(9) == []
+    assert kept.expire(30) == [2, 1]
+    assert (len(kept), kept.oldest(7, "a", [listen()])) == (1, Match(4, "k"))
+
+
+def test_the_order_of_expiry_does_not_grow_with_what_is_gone(kept):
+    for number in range(5000):
+        kept.add(number, APPROVAL, NEVER)
+        kept.remove(number)
+    assert len(kept._expiry) < 1100
+    assert not kept._kinds
+    assert not kept._of_flow
+
+
+@given(
+    strategies.lists(
+        strategies.tuples(
+            strategies.sampled_from(["keep", "keep without content", "remove", "learn", "look"]),
+            strategies.sampled_from([APPROVAL, ("a", True, "refusal")]),
+            strategies.integers(0, 2),
+        ),
+        max_size=40,
+    )
+)
+def test_what_is_found_is_what_a_search_through_all_would_find(steps):
+    kept, model, number = KeptArrivals(), {}, 0
+    for step, kind, order in steps:
+        wants = [listen("typed", kind[2], order), listen("any", "", order)]
+        if step.startswith("keep"):
+            number += 1
+            model[number] = (kind, order)
+            kept.add(number, kind, NEVER, event=event(order, kind) if step == "keep" else None)
+        elif step == "remove" and model:
+            kept.remove(removed := sorted(model)[order % len(model)])
+            del model[removed]
+        elif step == "learn":
+            for each in kept.unknown("a", wants)[:order]:
+                kept.learn(each, event(model[each][1], model[each][0]))
+        elif step == "look":
+            for each in kept.unknown("a", wants):
+                kept.learn(each, event(model[each][1], model[each][0]))
+            fitting = [each for each, (_, its) in sorted(model.items()) if its == order]
+            expected = None if not fitting else Match(fitting[0], "typed" if model[fitting[0]][0] == kind else "any")
+            assert kept.oldest(7, "a", wants) == expected
+    assert len(kept) == kept.of_flow("a") == len(model)

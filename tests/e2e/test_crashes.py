@@ -8,11 +8,12 @@ import os
 import re
 import signal
 from collections import defaultdict
-from pathlib import Path
 
 import aiohttp
 import pytest
 from support.outside import outside_world
+from support.supervisors import alive
+from support.systems import kill
 
 from bench.cluster import running_cluster
 from flowhook.model import Status
@@ -65,22 +66,6 @@ class Senders:
             while len(self.acknowledged) < target:
                 self._progress.clear()
                 await self._progress.wait()
-
-
-async def kill(cluster, *processes):
-    """Kill processes at once, as soon as all of them run: what was killed before may still be on its way back."""
-    async with asyncio.timeout(30):
-        while not all(runs(cluster, process) for process in processes):
-            await asyncio.sleep(0.05)
-    for pid in [cluster.pid(process) for process in processes]:
-        os.kill(pid, signal.SIGKILL)
-
-
-def runs(cluster, process):
-    try:
-        return alive(cluster.pid(process))
-    except FileNotFoundError:
-        return False
 
 
 async def all_ended(client, ids):
@@ -144,10 +129,3 @@ async def test_all_processes_end_with_the_supervisor_however_it_dies():
         async with asyncio.timeout(10):
             while any(alive(pid) for pid in pids):
                 await asyncio.sleep(0.05)
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import signal
 import sys
 import time
 from contextlib import asynccontextmanager
@@ -14,6 +16,7 @@ import aiohttp
 import orjson
 from support.commands import PATIENCE, Result, clean_environment
 from support.outside import outside_world
+from support.supervisors import alive
 
 from bench.cluster import running_cluster
 from flowhook.model import Status
@@ -139,6 +142,20 @@ async def until(condition, what, within=PATIENCE):
             return met
         assert time.monotonic() < deadline, f"not within {within:g} s: {what}"
         await asyncio.sleep(0.02)
+
+
+async def kill(cluster, *processes):
+    """Kill processes at once, as soon as all of them run: what was killed before may still be on its way back."""
+    await until(lambda: all(_runs(cluster, process) for process in processes), f"all of {processes} run")
+    for pid in [cluster.pid(process) for process in processes]:
+        os.kill(pid, signal.SIGKILL)
+
+
+def _runs(cluster, process):
+    try:
+        return alive(cluster.pid(process))
+    except FileNotFoundError:
+        return False
 
 
 @asynccontextmanager

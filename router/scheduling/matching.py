@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from flowhook import cloud_events
 from flowhook.expressions import ExpressionTypeError
 from flowhook.expressions.paths import Accessor, compile_accessor
 from flowhook.model import EventFilter
@@ -59,10 +60,11 @@ class IncomingEvent:
             self._content = orjson.loads(self.payload)
         content = self._content
         try:
-            attributes = [_text(content[name]) for name in shape.attributes]
-            return _condensed([*attributes, *(_canonical(_accessor(path)(content)) for path in shape.paths)])
-        except (KeyError, ExpressionTypeError, RecursionError):
+            attributes = [cloud_events.attribute(content, name) for name in shape.attributes]
+            found = [cloud_events.canonical(_accessor(path)(content)) for path in shape.paths]
+        except (ExpressionTypeError, RecursionError):
             return None
+        return _condensed([*attributes, *found])
 
 
 def wanted(filter_: EventFilter) -> tuple[Shape, bytes]:
@@ -78,8 +80,8 @@ def wanted(filter_: EventFilter) -> tuple[Shape, bytes]:
     shape = Shape(tuple(name for name, _ in filter_.attributes), tuple(path for path, _ in correlations))
     for path in shape.paths:
         _accessor(path)
-    values = [value for _, value in filter_.attributes]
-    return shape, _condensed([*values, *(_canonical(orjson.loads(expected)) for _, expected in correlations)])
+    expected = [cloud_events.canonical(orjson.loads(value)) for _, value in correlations]
+    return shape, _condensed([*(value for _, value in filter_.attributes), *expected])
 
 
 @lru_cache(maxsize=4096)
@@ -87,21 +89,7 @@ def _accessor(path: str) -> Accessor:
     return compile_accessor(path, variables=())
 
 
-def _text(value: Any) -> str:
-    """Return a context attribute as text; those that are no strings are booleans and integers (CloudEvents JSON)."""
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
-
-
-def _canonical(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer():
-        return int(value) if abs(value) < 2**63 else value
-    if isinstance(value, list):
-        return [_canonical(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _canonical(item) for key, item in value.items()}
-    return value
-
-
-def _condensed(values: list[Any]) -> bytes:
-    """Return a fingerprint: it is as short for long values as for others, and what orjson returns takes 4 KiB."""
-    return hashlib.blake2b(orjson.dumps(values, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
+def _condensed(values: list[str | bytes | None]) -> bytes:
+    """Return a fingerprint: it is as short for long values as for others."""
+    texts = [value.decode() if isinstance(value, bytes) else value for value in values]
+    return hashlib.blake2b(orjson.dumps(texts), digest_size=16).digest()

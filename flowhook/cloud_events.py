@@ -1,0 +1,115 @@
+"""CloudEvents 1.0 in their JSON format: the events that flows listen for, emit and are started by.
+
+Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md, "Context Attributes", and
+formats/json-format.md, sections 2 and 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from flowhook import limits
+from flowhook.errors import InvalidError
+from flowhook.event_input import rfc3339, workflow_input
+from flowhook.model import Event
+
+SPEC_VERSION: Final = "1.0"
+REQUIRED: Final = ("id", "source", "specversion", "type")
+"""Context attributes that every event has."""
+
+DATA: Final = frozenset({"data", "data_base64"})
+"""Members that are no context attributes."""
+
+_EXACT: Final = float(1 << 53)
+
+
+def of_callback(event: Event, *, raw: bool = False) -> bytes:
+    """Return the CloudEvent of a request that came to a callback, as JSON.
+
+    Its `type` is the callback's name, its `source` the path, its `data` an object like the workflow's input.
+
+    Args:
+        event: `callback` set, credentials removed; its path without the token of a one-time URL.
+        raw: the callback wants bodies as they are.
+
+    Raises:
+        InvalidError: it is larger than `limits.MAX_RESULT_BYTES` (`CALLBACK_TOO_LARGE`).
+    """
+    payload = orjson.dumps(
+        {
+            "specversion": SPEC_VERSION,
+            "id": event.id,
+            "type": event.callback,
+            "source": event.path or f"/hook/{event.flow_id}/{event.callback}",
+            "time": rfc3339(event.receive_time_ms),
+            "datacontenttype": "application/json",
+            "data": workflow_input(event, raw=raw),
+        }
+    )
+    if len(payload) > limits.MAX_RESULT_BYTES:
+        raise InvalidError(
+            f"what a callback says has at most {limits.MAX_RESULT_BYTES} bytes as JSON", reason="CALLBACK_TOO_LARGE"
+        )
+    return payload
+
+
+def parse(payload: bytes) -> dict[str, Any]:
+    """Return a CloudEvent of its JSON.
+
+    Raises:
+        InvalidError: it is larger than `limits.MAX_RESULT_BYTES`, no JSON object, of another version, or lacks a
+            required attribute (`CLOUD_EVENT_INVALID`).
+    """
+    if len(payload) > limits.MAX_RESULT_BYTES:
+        raise _invalid(f"it has at most {limits.MAX_RESULT_BYTES} bytes")
+    try:
+        event = orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        raise _invalid("it is not JSON") from None
+    if not isinstance(event, dict):
+        raise _invalid("it is a JSON object")
+    for name in REQUIRED:
+        if not isinstance(event.get(name), str) or not event[name]:
+            raise _invalid(f"its {name} is a string that is not empty")
+    if event["specversion"] != SPEC_VERSION:
+        raise _invalid(f"its specversion is {SPEC_VERSION}")
+    return event
+
+
+def attribute(event: Mapping[str, Any], name: str) -> str | None:
+    """Return a context attribute as text; None when the event has none of that name.
+
+    Source: spec.md, "Type System": booleans and integers are the types that JSON writes without quotes.
+    """
+    value = None if name in DATA else event.get(name)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, str | int) else None
+
+
+def canonical(value: Any) -> bytes:
+    """Return JSON that is the same for equal values, however their members are ordered and numbers written: 1 is 1.0.
+
+    From 2^53 on, where floats skip integers, the two are told apart.
+
+    Raises:
+        RecursionError: `value` is nested too deeply.
+    """
+    return orjson.dumps(_plain(value), option=orjson.OPT_SORT_KEYS)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return int(value)
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+def _invalid(cause: str) -> InvalidError:
+    return InvalidError(f"no CloudEvent: {cause}", reason="CLOUD_EVENT_INVALID")

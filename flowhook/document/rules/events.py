@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from flowhook.document import scopes
-from flowhook.document.fields import URI
 from flowhook.document.filters import filters_of, literal_type
 from flowhook.document.problems import Path, Problem
 from flowhook.document.rules.context import Context
 from flowhook.document.rules.tree import mapping, nulls
+from flowhook.document.uris import is_uri
 from flowhook.expressions import InvalidExpression, is_expression, strip
 from flowhook.expressions.paths import compile_accessor
 
@@ -71,7 +71,7 @@ def check_emit(context: Context, task: dict[str, Any], path: Path) -> Iterator[P
         sink, place = metadata["sink"], (*path, "metadata", "sink")
         if is_expression(sink):
             yield from context.expression(sink, place, scopes.TASK)
-        elif not isinstance(sink, str) or not URI.fullmatch(sink):
+        elif not is_uri(sink):
             yield Problem(
                 place, "expected an http(s) URI such as https://events.example.com/in, or an expression ${ … }"
             )

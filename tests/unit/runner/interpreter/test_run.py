@@ -156,6 +156,6 @@ def test_a_reply_goes_with_the_entry_of_its_call_only(begin):
 
 def test_a_failure_that_ends_a_race_is_on_record_as_what_decided_it(begin):
     begun = begin([fork(CALL, {"do": [{"c": CALL}]})])
-    begun.after(effect=begun.effects[1], result=Result(None, error(Kind.COMMUNICATION, "no", status=404)))
-    assert isinstance(begun.turn.ending, Faulted)
-    assert [write.entry.error for write in begun.turn.writes] == [begun.turn.ending.error]
+    failed = error(Kind.COMMUNICATION, "no", status=404)
+    assert isinstance(begun.after(effect=begun.effects[1], result=Result(None, failed)).ending, Faulted)
+    assert [write.entry.error for write in begun.turn.writes] == [failed]

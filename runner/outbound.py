@@ -16,7 +16,7 @@ import re
 import socket
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, Final, Self
 
@@ -49,6 +49,8 @@ _UNAUTHORIZED: Final = 401
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 TLS: Final = ssl.create_default_context()
 """For what is not HTTP. Made on import: the environment says where certificates are, and a child clears it."""
+TRUSTED_ROOTS: Final = ssl.get_default_verify_paths().cafile
+"""File with the certificates that are trusted, for what has a TLS of its own; None: there is no such file here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +255,10 @@ class BoundClient:
     _discreet: bool = False
     _learn: Callable[[str], None] = _forget
 
+    def without_key(self) -> BoundClient:
+        """Return the client for what is not the call itself, and must not be taken for it."""
+        return replace(self, _idempotency_key="")
+
     async def request(
         self,
         method: str,
@@ -284,7 +290,8 @@ class BoundClient:
         """
         target = _checked(url, query)
         fields = _checked_fields(headers or {})
-        fields.setdefault(IDEMPOTENCY_KEY, self._idempotency_key)
+        if self._idempotency_key:
+            fields.setdefault(IDEMPOTENCY_KEY, self._idempotency_key)
         if json is not None:
             body = encode(json)
             fields.setdefault("Content-Type", "application/json")

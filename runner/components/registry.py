@@ -10,10 +10,11 @@ from typing import Final
 from flowhook import logs
 from runner.components import http, reply
 from runner.components.base import Component
+from runner.components.grpc_call.call import call as grpc_call
 
 ENTRY_POINT_GROUP: Final = "flowhook.components"
 
-_OURS: Final = (http.call, reply.reply)
+_OURS: Final = (grpc_call, http.call, reply.reply)
 """Those that the interpreter knows of: no package can take their place."""
 
 log = logs.get_logger(__name__)

@@ -304,7 +304,8 @@ def perform():
     """Perform one call and return its `Result`."""
 
     async def run(function="http", *, allow=True, secrets=None, seconds=2.0, extra=(), effect=None, **arguments):
-        settings = RunnerSettings(http_timeout=seconds, twitter_base_url=arguments.pop("base", "https://api.x.com"))
+        base = arguments.pop("base", "https://api.x.com")
+        settings = RunnerSettings(http_timeout=seconds, twitter_base_url=base, allow_private_addresses=allow)
 
         async def secret(name):
             if name not in (secrets or {}):

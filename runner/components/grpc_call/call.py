@@ -1,0 +1,168 @@
+"""One call of a gRPC method: arguments in, JSON out."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Final, TypeVar
+
+import grpc.aio
+from pydantic import BaseModel, ConfigDict, Field
+
+from flowhook import limits
+from runner.authentication.policy import Policy
+from runner.components.base import Context, component
+from runner.components.cache import fingerprint
+from runner.components.grpc_call.channels import Channels, target_of
+from runner.components.grpc_call.messages import Method, Schema
+from runner.components.grpc_call.reflection import Metadata
+from runner.components.grpc_call.schemas import Schemas
+from runner.components.grpc_call.statuses import fault_of
+from runner.components.resource import Resource, fetch
+from runner.interpreter.data import encode
+from runner.interpreter.errors import Kind, TaskFault, fault
+from runner.outbound import Authorization
+
+MAX_MESSAGES: Final = 10_000
+"""Of one stream, in either direction."""
+
+_THREAD_BYTES: Final = 64 * limits.KIB
+"""Messages from this size on are converted beside the event loop."""
+
+_HOST: Final = r"^(https?://)?[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$"
+_NAME: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
+_FULL_NAME: Final = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$"
+_METADATA_VALUE: Final = re.compile(r"[ -~]*")
+
+
+Converted = TypeVar("Converted")
+
+
+class Service(BaseModel):
+    """`service`."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    name: Annotated[str, Field(pattern=_FULL_NAME, max_length=255)]
+    host: Annotated[str, Field(pattern=_HOST)]
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    authentication: Policy | None = None
+
+
+class Arguments(BaseModel):
+    """`with` of a `call: grpc`."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
+
+    service: Service
+    method: Annotated[str, Field(pattern=_NAME, max_length=255)]
+    proto: Resource | None = None
+    """The .proto that describes the service; when absent, the server is asked by reflection."""
+    arguments: dict[str, Any] | Annotated[list[dict[str, Any]], Field(max_length=MAX_MESSAGES)] = Field(
+        default_factory=dict
+    )
+    """The message; for a method that takes a stream, an array of them, or the only one."""
+
+
+@component("grpc")
+async def call(arguments: Arguments, context: Context) -> Any:
+    """Call a gRPC method; a stream that it answers with becomes an array."""
+    schemas = context.shared.get(Schemas)
+    schema = None if arguments.proto is None else await _compiled(schemas, arguments.proto, context)
+    shown = await _authorization(arguments.service.authentication, context)
+    try:
+        return await _call(arguments, schema, shown, context)
+    except grpc.aio.AioRpcError as problem:
+        if shown is None or not shown.kept or problem.code() is not grpc.StatusCode.UNAUTHENTICATED:
+            raise _fault_of(arguments, problem) from None
+    shown = await _authorization(arguments.service.authentication, context, refused=shown)
+    try:
+        return await _call(arguments, schema, shown, context)
+    except grpc.aio.AioRpcError as problem:
+        raise _fault_of(arguments, problem) from None
+
+
+async def _call(arguments: Arguments, schema: Schema | None, shown: Authorization | None, context: Context) -> Any:
+    """Make the call; `shown` is what says who makes it."""
+    service = arguments.service
+    target = target_of(service.host, service.port)
+    metadata = () if shown is None else (("authorization", shown.value),)
+    async with context.shared.get(Channels).use(target) as channel:
+        if schema is None:
+            schemas = context.shared.get(Schemas)
+            schema = await schemas.reflected(channel, target, service.name, metadata, _left(context))
+        method = schema.method(service.name, arguments.method)
+        requests = await _encoded(method, arguments.arguments)
+        metadata = (*metadata, ("idempotency-key", context.idempotency_key))
+        answers = await _exchange(channel, method, requests, metadata, _left(context))
+    decoded = await _beside(sum(map(len, answers)), lambda: [method.decode(answer) for answer in answers])
+    return decoded if method.gives_stream else decoded[0]
+
+
+async def _authorization(
+    policy: Policy | None, context: Context, *, refused: Authorization | None = None
+) -> Authorization | None:
+    """Return what says who calls."""
+    if policy is None:
+        return None
+    shown = await context.http.authorization(policy, refused=refused)
+    if not _METADATA_VALUE.fullmatch(shown.value):
+        raise fault(Kind.CONFIGURATION, "grpc: with.service.authentication: metadata is printable ASCII alone")
+    return shown
+
+
+def _fault_of(arguments: Arguments, problem: grpc.aio.AioRpcError) -> TaskFault:
+    return fault_of(problem, f"{arguments.service.name}/{arguments.method}")
+
+
+async def _compiled(schemas: Schemas, proto: Resource, context: Context) -> Schema:
+    place = "grpc: with.proto.endpoint"
+    shown = proto.name or "with.proto"
+    key = fingerprint(proto.model_dump(mode="json"))
+    return await schemas.compiled(key, lambda: fetch(proto, context, place), shown)
+
+
+async def _encoded(method: Method, given: dict[str, Any] | list[dict[str, Any]]) -> list[bytes]:
+    if isinstance(given, list) and not method.takes_stream:
+        raise fault(Kind.CONFIGURATION, f"grpc: with.arguments: {method.path} takes one message, not an array")
+    messages = given if isinstance(given, list) else [given]
+    return await _beside(len(encode(messages)), lambda: [method.encode(message) for message in messages])
+
+
+async def _exchange(
+    channel: grpc.aio.Channel, method: Method, requests: Sequence[bytes], metadata: Metadata, seconds: float
+) -> list[bytes]:
+    """Send all requests and return all answers, one where the method gives no stream."""
+    # a stream of one is sent like the only message there is, which is the same to the server: where a server ends a
+    # stream that is still written to, grpc.aio may lose the status (https://github.com/grpc/grpc/issues/36066)
+    streams = len(requests) != 1
+    kind = f"{'stream' if streams else 'unary'}_{'stream' if method.gives_stream else 'unary'}"
+    start = getattr(channel, kind)(method.path)
+    call = start(iter(requests) if streams else requests[0], metadata=metadata, timeout=seconds)
+    if not method.gives_stream:
+        return [await call]
+    answers: list[bytes] = []
+    size = 0
+    try:
+        async for answer in call:
+            answers.append(answer)
+            size += len(answer)
+            if len(answers) > MAX_MESSAGES or size > limits.MAX_RESULT_BYTES:
+                raise fault(
+                    Kind.COMMUNICATION,
+                    f"{method.path} answers with more than {MAX_MESSAGES} messages, or {limits.MAX_RESULT_BYTES} bytes",
+                )
+    finally:
+        call.cancel()
+    return answers
+
+
+async def _beside(size: int, convert: Callable[[], list[Converted]]) -> list[Converted]:
+    """Return what `convert` does; in a thread when there is much to do, for others share the event loop."""
+    return convert() if size < _THREAD_BYTES else await asyncio.to_thread(convert)
+
+
+def _left(context: Context) -> float:
+    """Return the seconds until the deadline."""
+    return max(0.0, context.deadline - asyncio.get_running_loop().time())

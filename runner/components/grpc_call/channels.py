@@ -1,0 +1,178 @@
+"""Channels to gRPC servers: pooled, bounded, and dialled under the address policy.
+
+gRPC resolves names by itself, out of our sight. So a name is resolved and an address chosen here, as for anything that
+is not HTTP, and the channel is made for that address; the name goes into `:authority` and into the check of the
+certificate. A channel is used for `MAX_AGE_SECONDS`, and no longer than its server can be reached: another one looks up
+the name again.
+
+Source: https://github.com/grpc/grpc/blob/master/doc/naming.md (address schemes, the default port).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import grpc
+import grpc.aio
+
+from flowhook import limits
+from flowhook.config import RunnerSettings
+from runner import connections
+from runner.addresses import POLICY
+from runner.interpreter.errors import Kind, fault
+from runner.outbound import TRUSTED_ROOTS, USER_AGENT
+
+MAX_CHANNELS: Final = 64
+MAX_AGE_SECONDS: Final = 300.0
+
+HTTPS_PORT: Final = 443
+HTTP_PORT: Final = 80
+
+_UNAVAILABLE: Final = 503
+
+_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", limits.MAX_RESULT_BYTES),
+    ("grpc.max_send_message_length", limits.MAX_RESULT_BYTES),
+    ("grpc.primary_user_agent", USER_AGENT),
+    # a proxy would resolve names out of our sight
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.service_config_disable_resolution", 1),
+    # channels to one address are apart from one another: a fresh one really connects
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A server, as flows name it."""
+
+    host: str
+    port: int
+    tls: bool
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+def target_of(host: str, port: int | None) -> Target:
+    """Return the server that `service.host` and `service.port` name.
+
+    The DSL has no flag for TLS: it is used on port 443, which is the default one, and wherever `host` begins with
+    `https://`; never where it begins with `http://`.
+    """
+    scheme, separator, name = host.rpartition("://")
+    if not separator:
+        port = HTTPS_PORT if port is None else port
+        return Target(name, port, tls=port == HTTPS_PORT)
+    tls = scheme == "https"
+    return Target(name, port if port is not None else HTTPS_PORT if tls else HTTP_PORT, tls=tls)
+
+
+@dataclass(slots=True, eq=False)
+class _Pooled:
+    channel: grpc.aio.Channel
+    opened_at: float
+    users: int = 0
+
+
+class Channels:
+    """The channels of a process; see `Shared`."""
+
+    def __init__(self, settings: RunnerSettings) -> None:
+        self._allow_private = settings.allow_private_addresses
+        self._credentials: grpc.ChannelCredentials | None = None
+        self._pool: OrderedDict[Target, _Pooled] = OrderedDict()  # those used last, last
+
+    async def close(self) -> None:
+        """Close all of them."""
+        while self._pool:
+            _, pooled = self._pool.popitem()
+            await pooled.channel.close(None)
+
+    @asynccontextmanager
+    async def use(self, target: Target) -> AsyncIterator[grpc.aio.Channel]:
+        """Offer a channel to a server, for one call; the caller sets the deadline.
+
+        Raises:
+            TaskFault: the server can't be reached, the policy does not allow its addresses, or more than
+                `MAX_CHANNELS` servers are called just now (communication).
+        """
+        pooled = await self._get(target)
+        self._pool.move_to_end(target)
+        pooled.users += 1
+        try:
+            yield pooled.channel
+        except grpc.aio.AioRpcError as problem:
+            if problem.code() is grpc.StatusCode.UNAVAILABLE and self._pool.get(target) is pooled:
+                del self._pool[target]
+            raise
+        finally:
+            pooled.users -= 1
+            if not pooled.users and self._pool.get(target) is not pooled:
+                await pooled.channel.close(None)
+
+    async def _get(self, target: Target) -> _Pooled:
+        pooled = self._pool.get(target)
+        if pooled is not None:
+            if time.monotonic() - pooled.opened_at <= MAX_AGE_SECONDS:
+                return pooled
+            await self._remove(target)
+        address = await _dial(target, allow_private_addresses=self._allow_private)
+        while target not in self._pool and len(self._pool) >= MAX_CHANNELS:
+            idle = next((other for other, pooled in self._pool.items() if not pooled.users), None)
+            if idle is None:
+                detail = f"more than {MAX_CHANNELS} gRPC servers are called at a time"
+                raise fault(Kind.COMMUNICATION, detail, status=_UNAVAILABLE)
+            await self._remove(idle)
+        if target not in self._pool:  # another call may have been quicker
+            self._pool[target] = _Pooled(self._open(target, address), time.monotonic())
+        return self._pool[target]
+
+    async def _remove(self, target: Target) -> None:
+        """Offer a channel no more; the last call on it closes it."""
+        pooled = self._pool.pop(target)
+        if not pooled.users:
+            await pooled.channel.close(None)
+
+    def _open(self, target: Target, address: str) -> grpc.aio.Channel:
+        usual = HTTPS_PORT if target.tls else HTTP_PORT
+        authority = target.host if target.port == usual else str(target)
+        options: list[tuple[str, str | int]] = [*_OPTIONS, ("grpc.default_authority", authority)]
+        if not target.tls:
+            return grpc.aio.insecure_channel(address, options=options)
+        if self._credentials is None:
+            # what the rest of the runner trusts; None: the roots that gRPC brings
+            roots = Path(TRUSTED_ROOTS).read_bytes() if TRUSTED_ROOTS else None
+            self._credentials = grpc.ssl_channel_credentials(roots)
+        options.append(("grpc.ssl_target_name_override", target.host))
+        return grpc.aio.secure_channel(address, self._credentials, options=options)
+
+
+async def _dial(target: Target, *, allow_private_addresses: bool) -> str:
+    """Return an address of a server that takes connections, as gRPC writes it."""
+    try:
+        connected = await connections.connect(target.host, target.port, allow_private_addresses=allow_private_addresses)
+    except (OSError, UnicodeError) as problem:
+        raise fault(Kind.COMMUNICATION, f"{target}: {_cause(problem)}") from None
+    with connected:
+        host, port = connected.getpeername()[:2]
+    return f"ipv6:[{quote(host, safe=':')}]:{port}" if ":" in host else f"ipv4:{host}:{port}"
+
+
+def _cause(problem: Exception) -> str:
+    """Return why there is no connection."""
+    if POLICY in str(problem):
+        return POLICY
+    if isinstance(problem, socket.gaierror | UnicodeError):
+        return "the name can't be resolved"
+    reason = os.strerror(problem.errno) if isinstance(problem, OSError) and problem.errno else ""
+    return f"can't connect ({reason})" if reason else "can't connect"

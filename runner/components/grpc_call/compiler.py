@@ -1,0 +1,56 @@
+"""Has protoc compile a .proto, in a process of its own under limits of its own (`compile_proto`)."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Final
+
+from flowhook import limits
+from runner.interpreter.errors import Kind, fault
+
+MAX_SOURCE_BYTES: Final = 256 * limits.KIB
+SECONDS: Final = 10.0
+"""How long it may take, the start of the process included."""
+
+_PROGRAM: Final = Path(__file__).with_name("compile_proto.py")
+
+
+async def compile_proto(source: bytes, shown: str) -> bytes:
+    """Return a serialized FileDescriptorSet, with what is imported before what imports it.
+
+    Cancelled, it ends the process.
+
+    Args:
+        source: the .proto.
+        shown: how errors name it.
+
+    Raises:
+        TaskFault: the source is too large, or does not compile (configuration), or not in time (timeout).
+    """
+    if len(source) > MAX_SOURCE_BYTES:
+        raise fault(Kind.CONFIGURATION, f"{shown} is larger than {MAX_SOURCE_BYTES} bytes")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-I",
+        str(_PROGRAM),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={},
+        cwd="/",
+    )
+    try:
+        async with asyncio.timeout(SECONDS):
+            compiled, complaint = await process.communicate(source)
+    except TimeoutError:
+        raise fault(Kind.TIMEOUT, f"{shown} takes protoc more than {SECONDS:g} s") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode != 0:
+        reason = complaint.decode(errors="replace").strip() or "protoc failed"
+        raise fault(Kind.CONFIGURATION, f"{shown} does not compile: {reason}")
+    return compiled

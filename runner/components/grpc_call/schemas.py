@@ -1,0 +1,68 @@
+"""The schemas of services, kept for a while: from a .proto, or from the server itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import grpc.aio
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+from flowhook import limits
+from flowhook.config import RunnerSettings
+from runner.components.cache import Cache, fingerprint
+from runner.components.grpc_call.channels import Target
+from runner.components.grpc_call.compiler import compile_proto
+from runner.components.grpc_call.messages import Schema
+from runner.components.grpc_call.reflection import Metadata, reflect
+
+KEPT_SECONDS: Final = 300.0
+KEPT_BYTES: Final = 16 * limits.MIB
+"""Serialized descriptors of all schemas that are kept; in memory they take several times as much."""
+
+MAX_COMPILERS: Final = 2
+"""That run at a time."""
+
+
+class Schemas:
+    """The schemas of a process; see `Shared`."""
+
+    def __init__(self, _settings: RunnerSettings) -> None:
+        self._schemas: Cache[Schema] = Cache(seconds=KEPT_SECONDS, weight=KEPT_BYTES)
+        self._compilers = asyncio.Semaphore(MAX_COMPILERS)
+
+    async def close(self) -> None:
+        """Do nothing: memory is all there is."""
+
+    async def compiled(self, key: bytes, fetch: Callable[[], Awaitable[bytes]], shown: str) -> Schema:
+        """Return the schema of a .proto.
+
+        Args:
+            key: `fingerprint` of where it is and of the credentials it takes.
+            fetch: gets the source.
+            shown: how errors name it.
+
+        Raises:
+            TaskFault: it can't be fetched, or does not compile.
+        """
+
+        async def load() -> tuple[Schema, int]:
+            source = await fetch()
+            async with self._compilers:
+                compiled = await compile_proto(source, shown)
+            files = FileDescriptorSet.FromString(compiled).file
+            return await asyncio.to_thread(Schema, files, shown), len(compiled)
+
+        return await self._schemas.get(key, load)
+
+    async def reflected(
+        self, channel: grpc.aio.Channel, target: Target, service: str, metadata: Metadata, seconds: float
+    ) -> Schema:
+        """Return the schema of a service as its server tells it; see `reflect`."""
+
+        async def load() -> tuple[Schema, int]:
+            files, size = await reflect(channel, service, metadata, seconds)
+            return await asyncio.to_thread(Schema, files, str(target)), size
+
+        return await self._schemas.get((target, service, fingerprint(metadata)), load)

@@ -1,0 +1,55 @@
+"""What a call is described by and fetches before it is made: a .proto, an OpenAPI document.
+
+Source: dsl-reference.md, "External Resource", "Endpoint".
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict
+
+from runner.components import http
+from runner.components.base import Context
+from runner.components.http import Endpoint
+from runner.interpreter.errors import Kind, fault
+
+
+class Resource(BaseModel):
+    """An external resource."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    endpoint: str | Endpoint
+    name: str | None = None
+
+    @property
+    def uri(self) -> str:
+        """Where it is."""
+        return self.endpoint if isinstance(self.endpoint, str) else self.endpoint.uri
+
+
+async def fetch(resource: Resource, context: Context, place: str) -> bytes:
+    """Return a resource, at most `limits.MAX_RESULT_BYTES`; redirects are followed.
+
+    The call's Idempotency-Key stays out of it: where one server has both, it would take the call for a repetition.
+
+    Args:
+        resource: at an http or https URI.
+        context: of the call.
+        place: of its endpoint in the arguments, for errors.
+
+    Raises:
+        TaskFault: the URI is of another kind (configuration), or as `call: http` fails.
+    """
+    scheme = urlsplit(resource.uri).scheme.lower()
+    if scheme == "file":
+        raise fault(
+            Kind.CONFIGURATION,
+            f"{place}: files are not read, for a flow has no business with those of a runner; serve it over https",
+        )
+    arguments = {"method": "GET", "endpoint": resource.endpoint, "output": "raw", "redirect": True}
+    keyless = dataclasses.replace(context, http=context.http.without_key())
+    return base64.b64decode(await http.call(arguments, keyless) or "")

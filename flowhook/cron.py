@@ -15,7 +15,7 @@ from cronsim import CronSim, CronSimError
 
 from flowhook.errors import InvalidError
 
-MAX_LENGTH: Final = 255
+MAX_LENGTH: Final = 256
 """Characters of one expression."""
 
 
@@ -46,7 +46,7 @@ def next_cron(expression: str, after_ms: int) -> int:
         moment = next(CronSim(expression, datetime.fromtimestamp(after_ms // 1000, UTC)))
     except (CronSimError, StopIteration) as error:
         cause = str(error).lower() or "it never comes true"
-        raise _invalid(f"{expression[:40]!r} is no cron expression: {cause}") from None
+        raise _invalid(f"no cron expression such as 30 9 * * MON-FRI: {cause}") from None
     return int(moment.timestamp()) * 1000
 
 

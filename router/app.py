@@ -59,6 +59,7 @@ from router.services.starting import start_execution
 from router.storage.interface import Storage
 from router.storage.sqlite import SWITCH_INTERVAL_SECONDS, open_sqlite
 from router.triggers.starter import Starter
+from router.triggers.timekeeper import Timekeeper
 
 REATTACH_SECONDS: Final = 2.0
 """How long runners have to come back for what they work on, after their stream or the router ended."""
@@ -120,6 +121,7 @@ async def _serve(
     flows = FlowTable(storage.registry, policies=host, clock=time.monotonic)
     acceptance = Acceptance(host=host, flows=flows, total_backlog=settings.total_backlog, clock=time.monotonic)
     starter = Starter(host=host, state=state, acceptance=acceptance, now_ms=_now_ms)
+    timekeeper = Timekeeper(host=host, state=state, starter=starter, metrics=router_metrics, now_ms=_now_ms)
     runners = RunnerService(
         host=host,
         lease_seconds=settings.lease_seconds,
@@ -127,7 +129,8 @@ async def _serve(
     )
     health_service = health_aio.HealthServicer()
 
-    await flows.start(await host.recover())
+    await timekeeper.recover()
+    await flows.start(await host.recover(), [timekeeper])
 
     server = grpc.aio.server(
         interceptors=[Authorizer(TokenVerifier(settings.data_dir))],
@@ -166,6 +169,7 @@ async def _serve(
     router_metrics.observe("flowhook_router_leased", "Executions under lease.", lambda: core.leased)
     router_metrics.observe("flowhook_router_waiting", "Executions that wait for a time.", lambda: core.waiting)
     router_metrics.observe("flowhook_router_suspended", "Suspended executions.", lambda: core.suspended)
+    router_metrics.observe("flowhook_router_schedules", "Flows that are started by time.", lambda: len(timekeeper))
     router_metrics.observe("flowhook_router_runners", "Attached runners.", lambda: host.runners)
 
     port = _bind(server, settings)
@@ -177,6 +181,7 @@ async def _serve(
         following = tasks.create_task(flows.follow())
         upkeep = [
             tasks.create_task(_watch_health(storage, health_service, lifecycle)),
+            tasks.create_task(timekeeper.run()),
             tasks.create_task(expire_forever(state, retention_seconds=settings.retention_seconds, now_ms=_now_ms)),
         ]
         lifecycle.ready.set()

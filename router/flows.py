@@ -2,28 +2,35 @@
 
 The table is bounded; a flow that is forgotten loses nothing but the fill of its rate limit. It follows the registry by
 itself, so that a change is put in force whoever made it and whatever became of its caller. Reads are one at a time, so
-that what an earlier one found never replaces what a later one did.
+that what an earlier one found never replaces what a later one did. What flows react to beside requests is told to those
+who see to it, of all flows from the start on.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
+
+import orjson
 
 from flowhook import limits, logs
 from flowhook.document import FlowDocument, load_definition
-from flowhook.errors import InternalError, UnavailableError
+from flowhook.errors import InternalError, InvalidError, UnavailableError
 from flowhook.model import Flow
 from flowhook.order_key import OrderKey, compile_order_key
+from router.reactions.definition import Reactions, reactions_of
 from router.scheduling.queues import FlowPolicy
 from router.storage.interface import Registry
 
 MAX_FLOWS: Final = 20_000
 """Flows that the table remembers."""
+
+PAGE: Final = 100
+"""Definitions that are read at a time, of 256 KiB at the most."""
 
 RETRY_SECONDS: Final = 0.5
 """Between tries to read what changed, while storage is away."""
@@ -82,6 +89,18 @@ class Policies(Protocol):
         ...
 
 
+class Reacting(Protocol):
+    """Who sees to it that flows are started by what they react to. Calls are repeated, also without a change."""
+
+    def react(self, flow: Flow, reactions: Reactions) -> None:
+        """Have a flow react to these, and to nothing else; maybe to nothing at all."""
+        ...
+
+    def remove(self, flow_id: str) -> None:
+        """Have a flow that was deleted react to nothing."""
+        ...
+
+
 class FlowTable:
     """Flows by ID. Call `start`, then let `follow` run beside the server."""
 
@@ -95,6 +114,7 @@ class FlowTable:
     ) -> None:
         self._registry = registry
         self._policies = policies
+        self._reacting: Sequence[Reacting] = ()
         self._clock = clock
         self._max_flows = max_flows
         self._entries: OrderedDict[str, FlowEntry] = OrderedDict()
@@ -118,15 +138,17 @@ class FlowTable:
         async with self._reading:
             return self._entries.get(flow_id) or await self._read(flow_id)
 
-    async def start(self, unfinished: Mapping[str, int]) -> None:
-        """Put in force the limits of flows that have something unfinished. Call it once.
+    async def start(self, unfinished: Mapping[str, int], reacting: Sequence[Reacting] = ()) -> None:
+        """Put in force the limits of flows that have something unfinished, and what flows react to. Call it once.
 
         Args:
             unfinished: those flows, each with a revision that is kept, for those that were deleted.
+            reacting: who is told what flows react to, now and whenever one changes.
 
         Raises:
             UnavailableError: storage can't serve.
         """
+        self._reacting = reacting
         self._told = self._seen = await self._registry.revision()
         for flow_id, revision in unfinished.items():
             with suppress(InternalError):
@@ -135,6 +157,12 @@ class FlowTable:
                     if flow is not None:
                         self._policies.set_policy(flow_id, _policy(flow, _read_definition(flow)))
                         self._policies.retire(flow_id)
+        after = ""
+        while flows := await self._registry.list_flows(after_id=after, limit=PAGE, reacting=True):
+            for flow in flows:
+                with suppress(InternalError):  # without building all models: there may be many
+                    self._react(flow, _read_reactions(flow, orjson.loads(flow.definition)))
+            after = flows[-1].id
 
     async def follow(self) -> None:
         """Put changes in force until cancelled."""
@@ -172,9 +200,12 @@ class FlowTable:
         if flow is None:
             self._entries.pop(flow_id, None)
             self._policies.retire(flow_id)
+            for each in self._reacting:
+                each.remove(flow_id)
             return None
         try:
             document = _read_definition(flow)
+            reactions = _read_reactions(flow, document.definition)
         except InternalError:
             self._entries.pop(flow_id, None)
             self._policies.set_policy(flow_id, FlowPolicy(paused=flow.paused))
@@ -185,7 +216,12 @@ class FlowTable:
         if len(self._entries) > self._max_flows:
             self._entries.popitem(last=False)
         self._policies.set_policy(flow_id, _policy(flow, document))
+        self._react(flow, reactions)
         return entry
+
+    def _react(self, flow: Flow, reactions: Reactions) -> None:
+        for each in self._reacting:
+            each.react(flow, reactions)
 
     def _entry(self, flow: Flow, document: FlowDocument) -> FlowEntry:
         webhook = document.webhook
@@ -209,13 +245,24 @@ class FlowTable:
         )
 
 
-def _read_definition(flow: Flow) -> FlowDocument:
+@contextmanager
+def _reading(flow: Flow) -> Iterator[None]:
     try:
-        return load_definition(flow.definition)
-    except (ValueError, TypeError, KeyError):
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError, InvalidError):
         # of a version that is not compatible: one flow's trouble, which must not become the router's
         log.error("a stored flow can't be read", flow=flow.id, revision=flow.revision)  # noqa: TRY400 - the rest is its author's
         raise InternalError("this version can't read the flow", reason="FLOW_UNREADABLE") from None
+
+
+def _read_definition(flow: Flow) -> FlowDocument:
+    with _reading(flow):
+        return load_definition(flow.definition)
+
+
+def _read_reactions(flow: Flow, definition: Mapping[str, Any]) -> Reactions:
+    with _reading(flow):
+        return reactions_of(definition)
 
 
 def _policy(flow: Flow, document: FlowDocument) -> FlowPolicy:

@@ -23,6 +23,10 @@ class RouterMetrics:
         self.leases_lost = Counter(
             "flowhook_router_leases_lost", "Leases that were lost or given back.", registry=registry
         )
+        self._due = Counter(
+            "flowhook_router_scheduled", "Flows that were due, by what became of it.", ["result"], registry=registry
+        )
+        self.scheduled = self._due.labels("started")
         self._registry = registry
 
     def ended(self, status: Status) -> None:
@@ -32,6 +36,10 @@ class RouterMetrics:
     def rejected(self, reason: str) -> None:
         """Count an event that was refused."""
         self.events.labels(reason.lower()).inc()
+
+    def not_scheduled(self, reason: str) -> None:
+        """Count a flow that was due and could not be started."""
+        self._due.labels(reason.lower()).inc()
 
     def observe(self, name: str, documentation: str, read: Callable[[], float]) -> None:
         """Add a gauge whose value is read when metrics are asked for."""

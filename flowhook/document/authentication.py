@@ -1,64 +1,186 @@
-"""How a call proves who it is: the policies that Flowhook has, `basic` and `bearer`.
+"""How a call proves who it is.
+
+Texts may be expressions in `${ }`, but for those that are a choice of a few.
 
 Source: dsl-reference.md, "Authentication"; schema/workflow.yaml, `authenticationPolicy`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from collections.abc import Iterator
+from typing import Annotated, Final, Literal, Self, TypeAlias, TypeVar
 
 from pydantic import Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
-from flowhook.document.auth import SecretName
+from flowhook.document.auth import SecretName, refused_at
 from flowhook.document.model import Model
+from flowhook.document.uris import Uri
+
+TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a name
+
+MAX_ITEMS: Final = 64
+"""Scopes, audiences and issuers, each."""
+
+_Text = Annotated[str, Field(min_length=1)]
+_Texts = Annotated[tuple[_Text, ...], Field(max_length=MAX_ITEMS)]
 
 
 class SecretReference(Model):
-    """A secret of `use.secrets` that holds the credentials: JSON with their names, or a token as plain text."""
+    """A secret of `use.secrets` that holds the rest of the policy: JSON with its keys, or a token as plain text."""
 
     use: SecretName
 
 
 class BasicCredentials(Model):
-    """A name and a password; either may be an expression in `${ }`."""
+    """A name and a password."""
+
+    username: str
+    password: str
+
+
+class DigestCredentials(Model):
+    """A name and a password, of which the server sees a digest alone. Source: RFC 7616."""
 
     username: str
     password: str
 
 
 class BearerCredentials(Model):
-    """A token; it may be an expression in `${ }`."""
+    """A token."""
 
     token: str
+
+
+class OAuth2Client(Model):
+    """Who asks for a token. Source: RFC 6749, section 2.3; OpenID Connect Core 1.0, section 9."""
+
+    id: _Text | None = None
+    secret: str | None = None
+    assertion: str | None = None
+    """A JWT that the client signed, for `private_key_jwt` and `client_secret_jwt`."""
+    authentication: Literal[
+        "client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "none"
+    ] = "client_secret_post"
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        method = self.authentication
+        missing = [("assertion",)] if method == "private_key_jwt" else [("id",), ("secret",)]
+        if method == "none" or (method == "client_secret_jwt" and self.assertion is not None):
+            missing = []
+        elif method == "client_secret_post":
+            missing = [("id",)]
+        problems = [(place, f"`{method}` needs it") for place in missing if getattr(self, place[0]) is None]
+        if problems:
+            raise refused_at(problems)
+        return self
+
+
+class TokenRequest(Model):
+    """How a token is asked for."""
+
+    encoding: Literal["application/x-www-form-urlencoded", "application/json"] = "application/x-www-form-urlencoded"
+
+
+class SecurityToken(Model):
+    """A token that stands for somebody. Source: RFC 8693, section 2.1."""
+
+    token: str
+    type: _Text
+
+
+class OAuth2Endpoints(Model):
+    """Where the authority answers, relative to it. Only tokens are asked for."""
+
+    token: _Text = "/oauth2/token"  # noqa: S105 - a path
+    revocation: _Text = "/oauth2/revoke"
+    introspection: _Text = "/oauth2/introspect"
+
+
+class Grant(Model):
+    """How to get a token from an authority."""
+
+    authority: Uri
+    grant: Literal[
+        "authorization_code",
+        "client_credentials",
+        "password",
+        "refresh_token",
+        "urn:ietf:params:oauth:grant-type:token-exchange",
+    ]
+    client: OAuth2Client | None = None
+    request: TokenRequest = TokenRequest()
+    issuers: _Texts = ()
+    """Issuers of tokens that are taken; any, when there are none."""
+    scopes: _Texts = ()
+    audiences: _Texts = ()
+    username: str | None = None
+    password: str | None = None
+    subject: SecurityToken | None = None
+    """On whose behalf a token is exchanged; for `refresh_token`, the refresh token."""
+    actor: SecurityToken | None = None
+
+    @model_validator(mode="after")
+    def _can_be_asked_for(self) -> Self:
+        problems = list(self._problems())
+        if problems:
+            raise refused_at(problems)
+        return self
+
+    def _problems(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        if self.grant == "authorization_code":
+            yield ("grant",), "`authorization_code` needs a person at a browser, and a flow has none"
+        needed = {"password": ("username", "password"), "refresh_token": ("subject",), TOKEN_EXCHANGE: ("subject",)}
+        for key in needed.get(self.grant, ()):
+            if getattr(self, key) is None:
+                yield (key,), f"the grant `{self.grant}` needs it"
+        of_grants = {"subject": ("refresh_token", TOKEN_EXCHANGE), "actor": (TOKEN_EXCHANGE,)}
+        for key, grants in of_grants.items():
+            if getattr(self, key) is not None and self.grant not in grants:
+                yield (key,), f"goes with the grant {' or '.join(f'`{grant}`' for grant in grants)}"
+
+
+class OAuth2(Grant):
+    """How to get a token by OAuth 2. Source: RFC 6749, RFC 8693."""
+
+    endpoints: OAuth2Endpoints = OAuth2Endpoints()
+
+
+class OpenIdConnect(Grant):
+    """How to get a token where OpenID Connect Discovery says."""
 
 
 def _credentials_tag(value: object) -> str:
     return "<secret>" if isinstance(value, dict) and "use" in value else "<inline>"
 
 
-_Secret = Annotated[SecretReference, Tag("<secret>")]
+_Inline = TypeVar("_Inline")
+_OrSecret: TypeAlias = Annotated[
+    Annotated[SecretReference, Tag("<secret>")] | Annotated[_Inline, Tag("<inline>")], Discriminator(_credentials_tag)
+]
 
 
 class AuthenticationPolicy(Model):
     """Exactly one way to authenticate."""
 
-    basic: Annotated[_Secret | Annotated[BasicCredentials, Tag("<inline>")], Discriminator(_credentials_tag)] | None = (
-        None
-    )
-    bearer: (
-        Annotated[_Secret | Annotated[BearerCredentials, Tag("<inline>")], Discriminator(_credentials_tag)] | None
-    ) = None
+    basic: _OrSecret[BasicCredentials] | None = None
+    bearer: _OrSecret[BearerCredentials] | None = None
+    digest: _OrSecret[DigestCredentials] | None = None
+    oauth2: _OrSecret[OAuth2] | None = None
+    oidc: _OrSecret[OpenIdConnect] | None = None
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
         if len(self.model_fields_set) != 1:
-            ways = " and ".join(type(self).model_fields)
-            raise PydanticCustomError("flow", "expected exactly one of {ways}", {"ways": ways})
+            *ways, last = type(self).model_fields
+            raise PydanticCustomError(
+                "flow", "expected exactly one of {ways}", {"ways": f"{', '.join(ways)} and {last}"}
+            )
         return self
 
 
 class ReferenceableAuthenticationPolicy(AuthenticationPolicy):
     """A policy of the endpoint's own, or the name of one of `use.authentications`."""
 
-    use: Annotated[str, Field(min_length=1)] | None = None
+    use: _Text | None = None

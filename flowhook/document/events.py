@@ -7,7 +7,7 @@ https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md, "Context At
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -26,7 +26,7 @@ from pydantic_core import PydanticCustomError
 
 from flowhook import limits
 from flowhook.document import json_types
-from flowhook.document.model import Model
+from flowhook.document.model import Model, literal
 from flowhook.expressions import is_expression
 
 MAX_CORRELATIONS: Final = 16
@@ -44,18 +44,6 @@ def _check_names(extensions: Mapping[str, Any] | None) -> None:
             raise PydanticCustomError("flow", cause, {"name": repr(name)})
         if name in _SET_BY_FLOWHOOK:
             raise PydanticCustomError("flow", "{name} is set by Flowhook, not by a flow", {"name": name})
-
-
-def literal(pattern: str, expected: str) -> Callable[[str], str]:
-    """Return a check of texts that are no expressions."""
-    compiled = re.compile(pattern)
-
-    def check(value: str) -> str:
-        if not is_expression(value) and not compiled.fullmatch(value):
-            raise PydanticCustomError("flow", "expected {expected}, or an expression", {"expected": expected})
-        return value
-
-    return check
 
 
 def _instant(value: str) -> str:

@@ -1,12 +1,9 @@
-"""What a flow may write into requests and answers: where they go, and which header fields they have."""
+"""Which header fields a flow may set, in its answers and in its calls."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
-
-URI: Final = re.compile(r"https?://[^\s/?#{}]\S*", re.IGNORECASE)
-"""An absolute http(s) URI."""
 
 FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 """Source: RFC 9110, section 5.6.2 (token)."""

@@ -13,27 +13,17 @@ from pydantic_core import PydanticCustomError
 
 from flowhook.document import json_types
 from flowhook.document.authentication import ReferenceableAuthenticationPolicy
-from flowhook.document.fields import FIELD_NAME, RESERVED_HEADERS, URI
+from flowhook.document.fields import FIELD_NAME, RESERVED_HEADERS
 from flowhook.document.model import Model
+from flowhook.document.uris import UriTemplate
 from flowhook.expressions import is_expression
 
 _METHOD: Final = re.compile(r"[A-Za-z]{1,32}")
-_TEMPLATE: Final = re.compile(r"[^{}]*(?:\{[^{}]+\}[^{}]*)*")
 
 
 def _method(value: str) -> str:
     if not is_expression(value) and not _METHOD.fullmatch(value):
         raise PydanticCustomError("flow", "expected an HTTP method such as post")
-    return value
-
-
-def _uri(value: str) -> str:
-    if is_expression(value):
-        return value
-    if not URI.fullmatch(value):
-        raise PydanticCustomError("flow", "expected an http(s) URI such as https://api.example.com/pets")
-    if not _TEMPLATE.fullmatch(value):
-        raise PydanticCustomError("flow", "a URI template has only simple variables in braces, and no other braces")
     return value
 
 
@@ -58,9 +48,6 @@ def _fields(value: object) -> object:
     return value
 
 
-Uri = Annotated[str, AfterValidator(_uri)]
-"""An absolute http(s) URI that may hold `{variables}`, or an expression in `${ }`."""
-
 Scalars = Annotated[dict[str, Any] | str, PlainValidator(_scalars), json_types.TEXTS]
 """A mapping of texts (or numbers, truth values), some of them expressions; or an expression that yields one."""
 
@@ -68,11 +55,12 @@ Scalars = Annotated[dict[str, Any] | str, PlainValidator(_scalars), json_types.T
 class Endpoint(Model):
     """An endpoint spelled out."""
 
-    uri: Uri
+    uri: UriTemplate
     authentication: ReferenceableAuthenticationPolicy | None = None
 
 
-def _endpoint_tag(value: object) -> str:
+def endpoint_tag(value: object) -> str:
+    """Tell an endpoint that is spelled out from a URI."""
     return "<configuration>" if isinstance(value, dict) else "<uri>"
 
 
@@ -81,7 +69,7 @@ class HttpArguments(Model):
 
     method: Annotated[str, AfterValidator(_method)]
     endpoint: Annotated[
-        Annotated[Endpoint, Tag("<configuration>")] | Annotated[Uri, Tag("<uri>")], Discriminator(_endpoint_tag)
+        Annotated[Endpoint, Tag("<configuration>")] | Annotated[UriTemplate, Tag("<uri>")], Discriminator(endpoint_tag)
     ]
     headers: Annotated[Scalars, AfterValidator(_fields)] = Field(default_factory=dict)
     query: Scalars = Field(default_factory=dict)

@@ -21,10 +21,8 @@ from pydantic import BaseModel, create_model
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
-from flowhook.document import json_types
-from flowhook.document.builtins import ARGUMENTS
+from flowhook.document import builtins, calls, json_types
 from flowhook.document.execution import ExecutionPolicy
-from flowhook.document.http import HttpArguments
 from flowhook.document.webhook import Webhook
 from flowhook.document.workflow import Workflow
 
@@ -41,14 +39,14 @@ def flow_schema(components: Mapping[str, JsonSchemaValue] | None = None) -> Json
     """Return the JSON Schema (2020-12) of a flow file.
 
     Args:
-        components: schema of the evaluated arguments by name of the component; those of `http` and of
-            `builtins.ARGUMENTS` are known.
+        components: schema of the evaluated arguments by name of the component; those of
+            `calls.ARGUMENTS` and `builtins.ARGUMENTS` are known.
     """
     flow = create_model(
         "Flow", __base__=Workflow, webhook=(Webhook | None, None), execution=(ExecutionPolicy | None, None)
     )
     flow.__doc__ = "A flow: a Serverless Workflow 1.0 document, and how events come in and are run."
-    arguments: dict[str, type[BaseModel]] = {"http": HttpArguments, **ARGUMENTS}
+    arguments: dict[str, type[BaseModel]] = {**calls.ARGUMENTS, **builtins.ARGUMENTS}
     references, generated = models_json_schema(
         [(model, "validation") for model in (flow, *arguments.values())], schema_generator=SchemaGenerator
     )

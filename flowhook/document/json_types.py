@@ -46,6 +46,11 @@ DATA: Final = WithJsonSchema({"anyOf": [EXPRESSION, {"type": "object", "minPrope
 TEXTS: Final = WithJsonSchema(
     {"anyOf": [EXPRESSION, {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}]}
 )
+PORT: Final = WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": 65535}, EXPRESSION]})
+MESSAGES: Final = WithJsonSchema(
+    {"anyOf": [EXPRESSION, {"type": "object"}, {"type": "array", "items": {"type": ["object", "string"]}}]}
+)
+PARAMETERS: Final = WithJsonSchema({"anyOf": [EXPRESSION, {"type": "object"}]})
 CONSTANT: Final = WithJsonSchema({"type": ["string", "number", "boolean"]})
 EXTENSION: Final = WithJsonSchema({"type": ["string", "integer", "boolean"]})
 SCHEMA: Final = WithJsonSchema({"type": ["object", "boolean"]})

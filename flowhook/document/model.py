@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, PlainValidator
@@ -15,6 +17,18 @@ class Model(BaseModel):
     """A part of a flow file: immutable, unknown keys refused, Python keywords spelled with a trailing underscore."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=False, revalidate_instances="never")
+
+
+def literal(pattern: str, expected: str) -> Callable[[str], str]:
+    """Return a check of texts that are no expressions: whether all of one matches."""
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not is_expression(value) and not compiled.fullmatch(value):
+            raise PydanticCustomError("flow", "expected {expected}, or an expression", {"expected": expected})
+        return value
+
+    return check
 
 
 def _data_or_bare_expression(value: object) -> object:

@@ -1,27 +1,23 @@
 """`schedule`: what starts a flow beside requests.
 
-Source: dsl-reference.md, "Schedule"; crontab(5) for the fields, as cronsim reads them.
+Source: dsl-reference.md, "Schedule"; `flowhook.cron` for the fields of `cron`.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Final, Self
 
-from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from flowhook.cron import MAX_LENGTH, check_cron
 from flowhook.document.auth import Duration
 from flowhook.document.events import EventStrategy
 from flowhook.document.model import Model
+from flowhook.errors import InvalidError
 
 MIN_SECONDS: Final = 1.0
 """Between two executions that time starts."""
-
-MAX_CRON_LENGTH: Final = 256
-
-_LONG_AGO: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def _interval(seconds: float) -> float:
@@ -32,12 +28,9 @@ def _interval(seconds: float) -> float:
 
 def _cron(value: str) -> str:
     try:
-        times = CronSim(value, _LONG_AGO)
-    except CronSimError as error:
-        cause = "no cron expression such as 30 9 * * MON-FRI: {error}"
-        raise PydanticCustomError("flow", cause, {"error": str(error).lower()}) from None
-    if next(times, None) is None:
-        raise PydanticCustomError("flow", "there is no such time")
+        check_cron(value)
+    except InvalidError as error:
+        raise PydanticCustomError("flow", "{cause}", {"cause": error.message}) from None
     return value
 
 
@@ -48,7 +41,7 @@ Interval = Annotated[Duration, AfterValidator(_interval)]
 class Schedule(Model):
     """What starts a flow: exactly one of these."""
 
-    cron: Annotated[str, Field(max_length=MAX_CRON_LENGTH), AfterValidator(_cron)] | None = None
+    cron: Annotated[str, Field(max_length=MAX_LENGTH), AfterValidator(_cron)] | None = None
     """Times in UTC: minute, hour, day of the month, month, day of the week; with six fields, the second comes first."""
     every: Interval | None = None
     """Interval, at least a second; whether the last execution has ended does not matter."""

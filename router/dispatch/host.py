@@ -103,6 +103,7 @@ class ShardHost:
         self._loader = Loader(
             core=core, state=state, spawn=self._spawn, wake=self.wake, lost=self._lost, fault=self._fault
         )
+        self._end_listeners: list[Callable[[Sequence[storage.Ended]], None]] = []
         self.waiters = EndWaiters()
         self.watchers = ExecutionWatchers(self._read_records)
         state.follow(self._on_logged)
@@ -193,6 +194,10 @@ class ShardHost:
         """Let what a deleted flow left behind end under the limits it had."""
         self._core.retire(flow_id)
         self.wake()
+
+    def follow_ends(self, listener: Callable[[Sequence[storage.Ended]], None]) -> None:
+        """Have `listener` called with executions that ended, once that is durable."""
+        self._end_listeners.append(listener)
 
     def _on_logged(self, events: Sequence[storage.LoggedEvent]) -> None:
         for seq, event in events:
@@ -355,6 +360,8 @@ class ShardHost:
             self._core.ended(end.seq)
             self._metrics.ended(end.status)
             self.waiters.ended(end)
+        for listener in self._end_listeners if ends else ():
+            listener(ends)
         self._core.requeued(loss.seq for loss in requeued)
         self._wait(parks)
         self._concluded.set()

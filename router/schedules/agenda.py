@@ -8,6 +8,7 @@ again, so that an ID made of flow and time starts it once.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -167,13 +168,19 @@ class Agenda:
             entry.due_ms = entry.timetable.first(at_ms)
             self._set(run.flow_id, entry)
 
-    # --- inside -----------------------------------------------------------------------------------------------------
+    # --- storage ----------------------------------------------------------------------------------------------------
 
     def unsaved(self) -> list[Scheduled]:
-        """Return what is to be stored since it was asked last."""
-        unsaved = list(self._unsaved.values())
-        self._unsaved.clear()
-        return unsaved
+        """Return what is to be stored, the last of each flow."""
+        return list(self._unsaved.values())
+
+    def saved(self, changes: Iterable[Scheduled]) -> None:
+        """Note that this is stored."""
+        for change in changes:
+            if self._unsaved.get(change.flow_id) == change:
+                del self._unsaved[change.flow_id]
+
+    # --- inside -----------------------------------------------------------------------------------------------------
 
     def _is_due(self, run: Run) -> bool:
         entry = self._entries.get(run.flow_id)

@@ -15,6 +15,7 @@ from flowhook.v1 import flow_service_pb2 as pb
 from flowhook.v1 import flow_service_pb2_grpc
 from flowhook.wire import convert
 from router.flows import FlowTable
+from router.reactions.definition import reactions_of
 from router.registry import RegistryWatch
 from router.services import guarded
 from router.storage.interface import FlowDraft, Registry
@@ -53,7 +54,13 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
             raise InvalidError(f"1 to {MAX_DOCUMENTS} documents are applied at a time", reason="BATCH_INVALID")
         documents = await asyncio.to_thread(_parse_all, list(request.documents), self._functions())
         drafts = [
-            FlowDraft(document.id, source, canonical(document.definition), document.webhook is not None)
+            FlowDraft(
+                document.id,
+                source,
+                canonical(document.definition),
+                document.webhook is not None,
+                bool(reactions_of(document.definition)),
+            )
             for document, source in zip(documents, request.documents, strict=True)
         ]
         if request.dry_run:

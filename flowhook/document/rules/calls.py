@@ -5,68 +5,69 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from flowhook.document import scopes, unsupported
-from flowhook.document.builtins import ARGUMENTS
-from flowhook.document.http import HttpArguments
+from flowhook.document import builtins, calls, scopes, unsupported
 from flowhook.document.problems import Path, Problem, suggestion
 from flowhook.document.rules.context import Context
-from flowhook.document.rules.tree import mapping, nulls
+from flowhook.document.rules.tree import mapping, nulls, nulls_within
 from flowhook.document.shape import check_shape
 
 
 def check_call(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
     """Check what a task calls, and with what."""
     name = task["call"]
-    if isinstance(name, str):
-        cause = _unknown_function(context, name)
-        if cause is not None:
-            yield Problem((*path, "call"), cause)
-        if cause == unsupported.FUNCTIONS.get(name, ""):
+    cause = _unknown_function(context, name) if isinstance(name, str) else None
+    if cause is not None:
+        yield Problem((*path, "call"), cause)
+        if name in unsupported.FUNCTIONS:
             return  # its arguments follow rules of their own
-    arguments = task.get("with")
-    yield from context.template(arguments, (*path, "with"), scopes.TASK)
-    if isinstance(name, str) and name in ARGUMENTS and _unknown_function(context, name) is None:
-        given = arguments if "with" in task else {}
-        yield from check_shape(ARGUMENTS[name], given, (*path, "with")) if isinstance(given, dict) else ()
-    if name != "http":
+    arguments, place = task.get("with"), (*path, "with")
+    yield from context.template(arguments, place, scopes.TASK)
+    if not isinstance(name, str):
         return
-    if "with" not in task:
-        yield Problem((*path, "with"), "the key 'with' is missing")
-    elif isinstance(arguments, dict):
-        settled = {problem.path for problem in unsupported.in_task(task, path)}
-        shape = check_shape(HttpArguments, arguments, (*path, "with"))
-        yield from (problem for problem in shape if problem.path not in settled)
-        endpoint = mapping(arguments.get("endpoint"))
-        if "authentication" in endpoint:
-            place, policy = (*path, "with", "endpoint"), endpoint["authentication"]
-            yield from nulls({"authentication": policy}, place)
-            yield from check_authentication(context, policy, (*place, "authentication"))
+    if name in calls.ARGUMENTS:
+        if "with" not in task:
+            yield Problem(place, "the key 'with' is missing")
+        elif isinstance(arguments, dict):
+            policies = list(_policies(context, name, arguments, place))
+            yield from policies
+            settled = {problem.path for problem in policies}
+            shape = check_shape(calls.ARGUMENTS[name], arguments, place)
+            yield from (problem for problem in shape if problem.path not in settled)
+    elif name in builtins.ARGUMENTS and cause is None:
+        given = arguments if "with" in task else {}
+        yield from check_shape(builtins.ARGUMENTS[name], given, place) if isinstance(given, dict) else ()
 
 
-def check_authentication(
-    context: Context, policy: object, path: Path, variables: frozenset[str] | None = None
-) -> Iterator[Problem]:
-    """Check what a policy refers to, and its expressions where nothing else does."""
-    yield from nulls(policy, path)
-    if variables is not None:
-        yield from context.template(policy, path, variables)
+def check_authentication(context: Context, policy: object, path: Path) -> Iterator[Problem]:
+    """Check what a policy refers to."""
+    yield from nulls_within(policy, path)
     for key, value in mapping(policy).items():
-        if key == "use":
+        if key in unsupported.AUTHENTICATIONS:
+            yield Problem((*path, key), unsupported.AUTHENTICATIONS[key])
+        elif key == "use":
             known = context.authentications
             yield from context.reference(value, known, (*path, key), "authentication {} in `use.authentications`")
-        yield from context.secret(mapping(value).get("use"), (*path, key, "use"))
+        else:
+            yield from context.secret(mapping(value).get("use"), (*path, key, "use"))
+
+
+def _policies(context: Context, function: str, arguments: dict[str, Any], path: Path) -> Iterator[Problem]:
+    """Check the authentication policies of a call, and what leads to them."""
+    for place in calls.POLICIES[function]:
+        node, where = arguments, path
+        for key in place[:-1]:
+            node, where = mapping(node.get(key)), (*where, key)
+            yield from nulls(node, where)
+        yield from check_authentication(context, node.get(place[-1]), (*where, place[-1]))
 
 
 def _unknown_function(context: Context, name: str) -> str | None:
     """Return why a `call` can't name this function, None when it can."""
-    if name == "http" or (context.functions is not None and name in context.functions):
-        return None
-    if name in context.own_functions:
+    known = {*calls.ARGUMENTS, *(context.functions or ()), *context.own_functions}
+    if name in known:
         return None
     if name in unsupported.FUNCTIONS:
         return unsupported.FUNCTIONS[name]
     if "@" in name or "://" in name:
-        return "functions from catalogs are not supported yet"
-    if context.functions is None:
-        return None
-    return f"unknown function {name!r}{suggestion(name, ['http', *context.functions, *context.own_functions])}"
+        return unsupported.CATALOGS
+    return None if context.functions is None else f"unknown function {name!r}{suggestion(name, known)}"

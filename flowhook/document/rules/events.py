@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from flowhook.document import scopes
-from flowhook.document.fields import URI
 from flowhook.document.filters import filters_of, literal_type
 from flowhook.document.problems import Path, Problem
 from flowhook.document.rules.context import Context
 from flowhook.document.rules.tree import mapping, nulls
+from flowhook.document.uris import is_uri
 from flowhook.expressions import InvalidExpression, is_expression, strip
 from flowhook.expressions.paths import compile_accessor
 
@@ -38,7 +38,9 @@ def check_triggers(context: Context, strategy: object, path: Path) -> Iterator[P
     yield from nulls(strategy, path)
     if "until" in mapping(strategy):
         yield Problem((*path, "until"), "a schedule has no `until`: events start an execution, they don't end it")
-    for place, event_filter in filters_of({**mapping(strategy), "until": None}, path):
+    filters = list(filters_of({**mapping(strategy), "until": None}, path))
+    shared = {name for _, each in filters for name in _open(each)} if "all" in mapping(strategy) else set()
+    for place, event_filter in filters:
         yield from _filter(event_filter, place)
         kind = literal_type(event_filter)
         if kind in context.callbacks:
@@ -48,8 +50,11 @@ def check_triggers(context: Context, strategy: object, path: Path) -> Iterator[P
             if name == "data" or is_expression(value):
                 yield Problem((*place, "with", name), _CONSTANT)
         for where, correlation in _correlations(event_filter, place):
-            if "expect" not in correlation or is_expression(correlation["expect"]):
+            if where[-1] not in shared and ("expect" not in correlation or is_expression(correlation["expect"])):
                 yield Problem((*where, "expect"), "expected a constant: nothing runs yet that it could come from")
+        for name in sorted(shared - _open(event_filter)):
+            cause = f"expected {name} here too, without `expect`: it is to be the same in all events of an execution"
+            yield Problem((*place, "correlate"), cause)
 
 
 def check_emit(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
@@ -66,7 +71,7 @@ def check_emit(context: Context, task: dict[str, Any], path: Path) -> Iterator[P
         sink, place = metadata["sink"], (*path, "metadata", "sink")
         if is_expression(sink):
             yield from context.expression(sink, place, scopes.TASK)
-        elif not isinstance(sink, str) or not URI.fullmatch(sink):
+        elif not is_uri(sink):
             yield Problem(
                 place, "expected an http(s) URI such as https://events.example.com/in, or an expression ${ … }"
             )
@@ -89,6 +94,12 @@ def _correlations(event_filter: Mapping[str, Any], path: Path) -> Iterator[tuple
     for name, correlation in mapping(event_filter.get("correlate")).items():
         if isinstance(correlation, dict):
             yield (*path, "correlate", name), correlation
+
+
+def _open(event_filter: Mapping[str, Any]) -> set[str]:
+    """Return the names of the correlations that expect nothing particular."""
+    found = _correlations(event_filter, ())
+    return {str(place[-1]) for place, correlation in found if "expect" not in correlation}
 
 
 def _path(value: object, path: Path) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final
 
 from flowhook.document import scopes, unsupported
+from flowhook.document.calls import ARGUMENTS
 from flowhook.document.problems import Path, Problem, suggestion
 from flowhook.document.rules.calls import check_call
 from flowhook.document.rules.context import Context
@@ -43,7 +44,7 @@ def check_tasks(context: Context, tasks: object, path: Path, *, linked: bool = T
 
 def check_function(context: Context, name: str, task: object, path: Path) -> Iterator[Problem]:
     """Check one of `use.functions`."""
-    if name == "http" or name in (context.functions or ()) or name in unsupported.FUNCTIONS:
+    if name in {*ARGUMENTS, *unsupported.FUNCTIONS, *(context.functions or ())}:
         yield Problem(path, f"there is a function {name!r} already")
     if not isinstance(task, dict):
         return

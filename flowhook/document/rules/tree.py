@@ -28,3 +28,10 @@ def nulls(value: object, path: Path) -> Iterator[Problem]:
     for key, item in mapping(value).items():
         if item is None:
             yield Problem((*path, key), "has no value: give it one, or remove the key")
+
+
+def nulls_within(value: object, path: Path) -> Iterator[Problem]:
+    """Yield the keys of a mapping that have no value, and those of the mappings in it."""
+    yield from nulls(value, path)
+    for key, item in mapping(value).items():
+        yield from nulls_within(item, (*path, key))

@@ -31,7 +31,9 @@ def check_rules(data: dict[str, Any], functions: Collection[str] | None) -> Iter
     for name, error in context.errors.items():
         yield from check_error(context, error, ("use", "errors", name))
     for name, policy in context.authentications.items():
-        yield from check_authentication(context, policy, ("use", "authentications", name), scopes.TASK)
+        place = ("use", "authentications", name)
+        yield from context.template(policy, place, scopes.TASK)
+        yield from check_authentication(context, policy, place)
     for name, policy in context.retries.items():
         yield from check_retry(context, policy, ("use", "retries", name))
     for name, timeout in context.timeouts.items():

@@ -44,6 +44,10 @@ def test_journals_are_compacted_when_the_page_says():
     assert f"when it has {COMPACT_ENTRIES} entries or {COMPACT_BYTES // limits.MIB} MiB" in PAGE
 
 
+def test_flows_run_one_another_as_deep_as_the_page_says():
+    assert f"at most\n{limits.MAX_WORKFLOW_DEPTH} deep" in PAGE
+
+
 @pytest.mark.parametrize(
     ("row", "text"),
     [

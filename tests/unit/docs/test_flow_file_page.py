@@ -6,14 +6,25 @@ import pytest
 from pydantic import BaseModel
 from support import pages
 
-from flowhook.document import auth, events, execution, schedule, scopes, tasks, unsupported, webhook
+from flowhook.document import (
+    auth,
+    authentication,
+    calls,
+    events,
+    execution,
+    schedule,
+    scopes,
+    tasks,
+    unsupported,
+    webhook,
+)
 from flowhook.document.tasks import DIRECTIVES
 from flowhook.errors import InvalidError
 from flowhook.expressions.jq import FORBIDDEN_FUNCTIONS
 from flowhook.expressions.paths import compile_accessor, strip
 
 PAGE = pages.text_of("flow-file.md")
-NOT_YET = PAGE.partition("## Not supported yet")[2].partition("\n## ")[0]
+NOT_SUPPORTED = PAGE.partition("## Not supported\n")[2].partition("\n## ")[0]
 
 
 def names(mapping):
@@ -31,16 +42,15 @@ def names(mapping):
     ),
 )
 def test_what_is_refused_is_told(name):
-    assert re.search(rf"`(?:[\w.]+[. ])?(?:mode: )?{re.escape(name)}`", NOT_YET)
+    assert re.search(rf"`(?:[\w.]+[. ])?(?:mode: )?{re.escape(name)}`", NOT_SUPPORTED)
 
 
 def test_what_is_told_as_refused_is_refused():
-    known = names(unsupported.TASK_KINDS) | names(unsupported.FUNCTIONS) | auth.NOT_YET
-    table = {row[0]: re.findall(r"`([\w.-]+)`", row[1]) for row in pages.rows(NOT_YET)}
+    table = {row[0]: set(re.findall(r"`([\w.-]+)`", row[1])) for row in pages.rows(NOT_SUPPORTED)}
 
-    assert set(table["tasks"]) == names(unsupported.TASK_KINDS)
-    assert set(table["providers"]) - {"hmac", "api_key"} == auth.NOT_YET
-    assert {name for name in table["functions"] if not name.startswith("use.")} <= known
+    assert table["tasks"] == names(unsupported.TASK_KINDS)
+    assert table["functions"] == names(unsupported.FUNCTIONS)
+    assert table["providers, yet"] == auth.NOT_YET
 
 
 def keys_of(model: type[BaseModel], *, without=()):
@@ -87,6 +97,21 @@ def test_every_key_of_emit_is_told():
     section = PAGE.partition("### emit\n")[2].partition("\n### ")[0]
 
     assert {key for key in keys_of(events.EmittedProperties) if f"`{key}`" not in section} == set()
+
+
+def test_every_key_of_authentication_is_told():
+    section = PAGE.partition("#### Authentication\n")[2].partition("\n### ")[0]
+    models = (authentication.AuthenticationPolicy, authentication.OAuth2, authentication.OAuth2Client)
+    keys = {key for model in models for key in keys_of(model)}
+
+    assert {key for key in keys if not re.search(rf"`{key}(\.\w+)?`", section)} == set()
+
+
+@pytest.mark.parametrize("name", sorted(calls.ARGUMENTS))
+def test_every_argument_of_the_dsl_s_functions_is_told(name):
+    section = PAGE.partition(f"### call {name}\n")[2].partition("\n### ")[0]
+
+    assert {key for key in keys_of(calls.ARGUMENTS[name]) if f"`{key}`" not in section} == set()
 
 
 def test_every_key_of_hmac_is_told():

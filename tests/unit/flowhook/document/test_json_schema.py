@@ -85,6 +85,12 @@ GOOD = [
     "expect: 5}}}], until: .x}, read: raw}, foreach: {do: [{b: {set: {c: '${ $item }'}}}], output: {as: .c}}}\n",
     HEAD + "do:\n  - a: {listen: {to: {any: [], until: {one: {with: {source: x}}}}}}\n",
     HEAD + "do:\n  - a: {emit: {event: {with: {type: x, source: 'https://e.com', data: [1], priority: 5}}}}\n",
+    HEAD + "do:\n  - a: {call: http, with: {method: get, endpoint: {uri: 'https://e.com', authentication: {oauth2: "
+    "{authority: 'https://i.com', grant: client_credentials, client: {id: a, secret: '${ .s }'}, scopes: [x]}}}}}\n",
+    HEAD
+    + "do:\n  - a: {call: grpc, with: {service: {name: a.B, host: e.com, port: 443}, method: C, arguments: {x: 1}}}\n",
+    HEAD + "do:\n  - a: {call: openapi, with: {document: {endpoint: 'https://e.com/a.json'}, operationId: b, "
+    "parameters: '${ .p }', output: raw}}\n",
     HEAD + "do:\n  - a: {call: some.thing, with: {x: [1, {}]}}\n",
     HEAD + "do:\n  - a: {call: acme.ping}\n",
     HEAD + "do:\n  - a: {call: acme.page, with: {to: ada, times: 2, place: {floor: 1}, tags: [1]}}\n",
@@ -150,6 +156,11 @@ BAD = [
     HEAD + "do:\n  - a: {listen: {to: {one: {with: {type: x}, correlate: {o: {expect: 5}}}}}}\n",
     HEAD + "do:\n  - a: {emit: {event: {with: {source: x}}}}\n",
     HEAD + "do:\n  - a: {emit: {event: {with: {type: x, priority: [1]}}}}\n",
+    HEAD + "do:\n  - a: {call: grpc, with: {service: {name: a.B}, method: C}}\n",
+    HEAD + "do:\n  - a: {call: grpc, with: {service: {name: a.B, host: e.com, port: 0}, method: C}}\n",
+    HEAD + "do:\n  - a: {call: openapi, with: {document: 'https://e.com/a.json', operationId: b}}\n",
+    HEAD + "do:\n  - a: {call: openapi, with: {operationId: b}}\n",
+    HEAD + "use: {authentications: {a: {oidc: {authority: 'https://e.com', grant: none}}}}\n" + DO,
     HEAD + "do:\n  - a: {call: http}\n",
     HEAD + "do:\n  - a: {call: http, with: {endpoint: 'https://e.com'}}\n",
     HEAD + "do:\n  - a: {call: http, with: {method: get, endpoint: 'https://e.com', timeout: 5}}\n",
@@ -186,7 +197,7 @@ def test_a_component_that_needs_arguments_needs_with(problems):
 
 def test_the_names_of_components_are_offered(schema):
     offered = schema["$defs"]["CallTask"]["properties"]["call"]["anyOf"][0]["enum"]
-    assert offered == ["acme.page", "acme.ping", "http", "twitter.post"]
+    assert offered == ["acme.page", "acme.ping", "grpc", "http", "openapi", "twitter.post"]
 
 
 def test_it_is_a_schema_of_2020_12_that_nobody_has_to_fetch_anything_for(schema):

@@ -5,8 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from flowhook.cron import MAX_LENGTH
 from flowhook.document import canonical, load_definition, parse
-from flowhook.document.schedule import MAX_CRON_LENGTH, Schedule
+from flowhook.document.schedule import Schedule
+from flowhook.errors import InvalidFlowError
 
 HEAD = "document: {dsl: 1.0.3, namespace: default, name: orders, version: 1.0.0}\ndo: []\n"
 
@@ -29,6 +31,41 @@ def test_a_flow_may_be_started_by_events():
     paid, other = schedule(f"{{on: {{any: [{first}, {{with: {{type: x}}}}]}}}}").on.any
     assert (paid.with_.type, paid.with_.source, paid.correlate["o"].expect) == ("paid", "/flows/shop", True)
     assert other.with_.type == "x"
+
+
+SHARED = "expected order here too, without `expect`: it is to be the same in all events of an execution"
+CONSTANT = "expected a constant: nothing runs yet that it could come from"
+
+
+def on(*correlations):
+    filters = ", ".join(f"{{with: {{type: x}}, correlate: {{{each}}}}}" for each in correlations)
+    return f"{{on: {{all: [{filters}]}}}}"
+
+
+def test_events_that_start_a_flow_together_may_have_to_have_equal_values():
+    text = on("order: {from: .data.order}", "order: {from: .subject}, n: {from: .id, expect: 1}")
+    first, second = schedule(text).on.all
+    assert (first.correlate["order"].from_, second.correlate["order"].from_) == (".data.order", ".subject")
+    assert (first.correlate["order"].expect, second.correlate["n"].expect) == (None, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "cause"),
+    [
+        (on("order: {from: .a}", ""), "schedule.on.all[1].correlate", SHARED),
+        (on("order: {from: .a}", "order: {from: .b, expect: 1}"), "schedule.on.all[1].correlate", SHARED),
+        (on("order: {from: .a, expect: '${ 1 }'}"), "schedule.on.all[0].correlate.order.expect", CONSTANT),
+        (
+            "{on: {one: {with: {type: x}, correlate: {order: {from: .a}}}}}",
+            "schedule.on.one.correlate.order.expect",
+            CONSTANT,
+        ),
+    ],
+)
+def test_values_that_are_to_be_equal_are_named_in_every_filter(text, key, cause):
+    with pytest.raises(InvalidFlowError) as caught:
+        schedule(text)
+    assert [(fault.key, fault.cause) for fault in caught.value.faults] == [(key, cause)]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +93,7 @@ def test_what_is_no_cron_expression_is_refused(cron, cause):
 
 def test_a_cron_expression_is_limited_in_length():
     with pytest.raises(ValidationError, match="at most 256"):
-        Schedule(cron="1," * MAX_CRON_LENGTH + "1 * * * *")
+        Schedule(cron="1," * MAX_LENGTH + "1 * * * *")
 
 
 @given(st.lists(st.text("0123456789*,-/#LWSUN", max_size=8), min_size=4, max_size=7).map(" ".join))

@@ -20,6 +20,13 @@ def agenda():
     return Agenda()
 
 
+def save(agenda):
+    """Return what is to be stored, which it is then."""
+    changes = agenda.unsaved()
+    agenda.saved(changes)
+    return changes
+
+
 def start(agenda, now_ms):
     """Start all that is due."""
     runs = agenda.due(now_ms, 1000)
@@ -113,15 +120,20 @@ def test_what_is_to_be_kept_is_told_once_and_the_last_of_it(agenda):
     agenda.put("f", Every(HOUR), NOON)
     agenda.put("g", After(HOUR), NOON)
     start(agenda, NOON + HOUR)
-    assert agenda.unsaved() == [
-        Scheduled("f", NOON + 2 * HOUR, NOON + HOUR),
-        Scheduled("g", None, NOON + HOUR),
-    ]
+    assert save(agenda) == [Scheduled("f", NOON + 2 * HOUR, NOON + HOUR), Scheduled("g", None, NOON + HOUR)]
     agenda.put("f", Every(HOUR), NOON + 7)
-    assert agenda.unsaved() == []
+    assert save(agenda) == []
     agenda.remove("f")
     agenda.remove("never here")
-    assert agenda.unsaved() == [Scheduled("f", None, 0)]
+    assert save(agenda) == [Scheduled("f", None, 0)]
+
+
+def test_what_changed_while_it_was_being_stored_is_stored_again(agenda):
+    agenda.put("f", Every(HOUR), NOON)
+    changes = agenda.unsaved()
+    agenda.put("f", Every(2 * HOUR), NOON)
+    agenda.saved(changes)
+    assert save(agenda) == [Scheduled("f", NOON + 2 * HOUR, 0)]
 
 
 def test_what_was_kept_is_taken_in_again(agenda):
@@ -129,10 +141,10 @@ def test_what_was_kept_is_taken_in_again(agenda):
         return agenda.recover(timetable, Scheduled("f", due_ms, last_ms), since_ms=NOON, now_ms=NOON + HOUR)
 
     assert not recover(Every(HOUR), NOON + 5, NOON)
-    assert (agenda.next(), agenda.unsaved()) == (NOON + 5, [])
+    assert (agenda.next(), save(agenda)) == (NOON + 5, [])
     assert not recover(Every(HOUR), NOON + 50 * HOUR, 0)  # by a clock that was wrong
     assert NOON < agenda._entries["f"].due_ms <= NOON + 3 * HOUR
-    assert [each.due_ms for each in agenda.unsaved()] == [agenda._entries["f"].due_ms]
+    assert [each.due_ms for each in save(agenda)] == [agenda._entries["f"].due_ms]
     assert not recover(Every(HOUR), None, NOON)  # it had no schedule when the router died
     assert agenda._entries["f"].due_ms == NOON + HOUR
     assert recover(After(HOUR), None, NOON)
@@ -183,7 +195,7 @@ class Router:
         return new
 
     def save(self):
-        for each in self.agenda.unsaved():
+        for each in save(self.agenda):
             self.stored = each
 
     def die(self, now_ms):

@@ -1,0 +1,132 @@
+"""The arguments of the functions that the DSL defines, as written; those of `http` stand in `http`.
+
+Source: dsl-reference.md, "gRPC Call", "OpenAPI Call", "External Resource".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, PlainValidator, StrictBool, Tag
+from pydantic_core import PydanticCustomError
+
+from flowhook.document import json_types
+from flowhook.document.authentication import ReferenceableAuthenticationPolicy
+from flowhook.document.http import Endpoint, HttpArguments, endpoint_tag
+from flowhook.document.model import Model, literal
+from flowhook.document.uris import UriTemplate
+from flowhook.expressions import is_expression
+
+_IDENTIFIER: Final = "[A-Za-z_][A-Za-z0-9_]*"
+_MAX_PORT: Final = 65535
+
+
+def _no_file(value: object) -> object:
+    if isinstance(value, str) and value.lower().startswith("file:"):
+        cause = "files are not read, for a flow has no business with those of a runner: serve it over http(s)"
+        raise PydanticCustomError("flow", cause)
+    return value
+
+
+def _port(value: object) -> object:
+    if is_expression(value) or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MAX_PORT):
+        return value
+    raise PydanticCustomError("flow", "expected a port, 1 to 65535, or an expression ${ … }")
+
+
+def _one_of(expected: str, *types: type) -> Callable[[object], object]:
+    def check(value: object) -> object:
+        if not isinstance(value, types) and not is_expression(value):
+            raise PydanticCustomError("flow", "expected {expected}, or an expression ${ … }", {"expected": expected})
+        return value
+
+    return check
+
+
+_Uri = Annotated[UriTemplate, BeforeValidator(_no_file)]
+
+
+class FetchedEndpoint(Endpoint):
+    """Where something is fetched, spelled out."""
+
+    uri: _Uri
+
+
+class ExternalResource(Model):
+    """Something that is fetched before a call, over http(s)."""
+
+    name: str | None = None
+    endpoint: Annotated[
+        Annotated[FetchedEndpoint, Tag("<configuration>")] | Annotated[_Uri, Tag("<uri>")],
+        Discriminator(endpoint_tag),
+    ]
+
+
+class GrpcService(Model):
+    """The service that is called."""
+
+    name: Annotated[
+        str,
+        Field(max_length=255),
+        AfterValidator(
+            literal(rf"{_IDENTIFIER}(\.{_IDENTIFIER})*", "the full name of a service, such as pets.v1.Pets")
+        ),
+    ]
+    host: Annotated[
+        str,
+        AfterValidator(
+            literal(
+                r"(https?://)?[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?",
+                "a host such as api.example.com; its port stands beside it",
+            )
+        ),
+    ]
+    """TLS is used on port 443 and behind `https://`."""
+    port: Annotated[int | str, PlainValidator(_port), json_types.PORT] | None = None
+    """443, if not given."""
+    authentication: ReferenceableAuthenticationPolicy | None = None
+
+
+class GrpcArguments(Model):
+    """`with` of `call: grpc`."""
+
+    proto: ExternalResource | None = None
+    """The .proto that describes the service. None: the server is asked by reflection, which the DSL does not have."""
+    service: GrpcService
+    method: Annotated[
+        str, Field(max_length=255), AfterValidator(literal(_IDENTIFIER, "the name of a method, such as GetPet"))
+    ]
+    arguments: Annotated[
+        dict[str, Any] | list[Any] | str,
+        PlainValidator(_one_of("a mapping, a list of them for a stream", dict, list)),
+        json_types.MESSAGES,
+    ] = Field(default_factory=dict)
+
+
+class OpenApiArguments(Model):
+    """`with` of `call: openapi`."""
+
+    document: ExternalResource
+    operation_id: Annotated[str, Field(min_length=1, max_length=255, alias="operationId")]
+    parameters: Annotated[dict[str, Any] | str, PlainValidator(_one_of("a mapping", dict)), json_types.PARAMETERS] = (
+        Field(default_factory=dict)
+    )
+    authentication: ReferenceableAuthenticationPolicy | None = None
+    output: Literal["raw", "content", "response"] = "content"
+    redirect: StrictBool = False
+
+
+ARGUMENTS: Final[Mapping[str, type[Model]]] = {
+    "grpc": GrpcArguments,
+    "http": HttpArguments,
+    "openapi": OpenApiArguments,
+}
+"""By name of the function."""
+
+POLICIES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
+    "grpc": (("service", "authentication"), ("proto", "endpoint", "authentication")),
+    "http": (("endpoint", "authentication"),),
+    "openapi": (("authentication",), ("document", "endpoint", "authentication")),
+}
+"""Where the arguments of a function have authentication policies."""

@@ -1,0 +1,212 @@
+"""Starts flows when they are due.
+
+The order of writes makes up for crashes. A flow is started first, under an ID made of the flow and the time it was due,
+and when it is due next is stored after that. If the latter is missing the same start is tried again, and found to be
+there. All of it is done by one task, so that nothing overtakes anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final
+
+from flowhook import ids, logs
+from flowhook.errors import FlowhookError, NotFoundError, UnavailableError
+from flowhook.model import Flow, Origin
+from router.dispatch.host import CLOCK_LOOK, ShardHost
+from router.metrics import RouterMetrics
+from router.reactions.definition import Reactions
+from router.schedules.agenda import Agenda, Run
+from router.storage.interface import Appended, Ended, ExecutionRecord, Scheduled, ShardState
+from router.triggers.starter import Start, Starter
+
+BATCH: Final = 64
+"""Flows that are started together; when they are due next takes some 0.1 ms each to find out."""
+
+RETRY_SECONDS: Final = 0.5
+"""Between tries to start flows and to store what became of them, while storage is away."""
+
+log = logs.get_logger(__name__)
+
+
+def run_id(run: Run) -> str:
+    """Return the ID of the execution that a flow being due starts."""
+    return ids.derive(ids.slot_of(run.flow_id), run.due_ms, f"schedule {run.flow_id}")
+
+
+class Timekeeper:
+    """See the module. Call `recover`, have it told of flows, then let `run` run beside the server."""
+
+    def __init__(
+        self,
+        *,
+        host: ShardHost,
+        state: ShardState,
+        starter: Starter,
+        metrics: RouterMetrics,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._state = state
+        self._starter = starter
+        self._metrics = metrics
+        self._now_ms = now_ms
+        self._agenda = Agenda()
+        self._stored: dict[str, Scheduled] = {}
+        """What was found in storage of flows that were not told of yet."""
+        self._unsure: deque[Run] = deque()
+        """Runs of which it is to be found out whether they have ended."""
+        self._awaited: dict[int, Run] = {}
+        """Runs whose end makes their flow due, by the sequence number of the execution."""
+        self._failing: set[str] = set()
+        """Flows that were not started when they were due last, and of which that was said."""
+        self._changed = asyncio.Event()
+        host.follow_ends(self._on_ends)
+
+    def __len__(self) -> int:
+        return len(self._agenda)
+
+    async def recover(self) -> None:
+        """Read what storage has of schedules. Call it once, before any flow is told.
+
+        Raises:
+            UnavailableError: storage can't serve.
+        """
+        after = ""
+        while rows := await self._state.schedules(after_id=after):
+            self._stored |= {row.flow_id: row for row in rows if row.due_ms is not None or row.last_ms}
+            after = rows[-1].flow_id
+
+    def react(self, flow: Flow, reactions: Reactions) -> None:
+        """See `Reacting`. A schedule that the flow had before goes on."""
+        if reactions.timetable is None:
+            self.remove(flow.id)
+            return
+        stored = self._stored.pop(flow.id, None)
+        if stored is None:
+            self._agenda.put(flow.id, reactions.timetable, flow.update_time_ms)
+        elif self._agenda.recover(reactions.timetable, stored, since_ms=flow.update_time_ms, now_ms=self._now_ms()):
+            self._unsure.append(Run(flow.id, stored.last_ms))
+        self._changed.set()
+
+    def remove(self, flow_id: str) -> None:
+        """See `Reacting`."""
+        if self._stored.pop(flow_id, None) is not None:
+            self._agenda.forget(flow_id)
+        self._agenda.remove(flow_id)
+        self._failing.discard(flow_id)
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Start flows until cancelled."""
+        for flow_id in self._stored:
+            self._agenda.forget(flow_id)
+        self._stored.clear()
+        while True:
+            self._changed.clear()
+            try:
+                await self.turn()
+            except UnavailableError as error:
+                log.warning("flows can't be started on time; trying again", reason=error.reason)
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                await self._until_next()
+
+    async def turn(self) -> None:
+        """Start what is due by now, and store when it is due next.
+
+        Raises:
+            UnavailableError: storage can't serve; the rest is to be done yet.
+        """
+        now_ms = self._now_ms()
+        self._agenda.look(now_ms)
+        while True:
+            if self._unsure:
+                await self._find_out()
+            elif runs := self._agenda.due(now_ms, BATCH):
+                await self._start(runs)
+            else:
+                break
+            await self._save()
+        await self._save()
+
+    async def _start(self, runs: Sequence[Run]) -> None:
+        try:
+            results = await self._starter.start(
+                [Start(run_id(run), run.flow_id, Origin.SCHEDULE, b"{}") for run in runs]
+            )
+            earlier = {
+                run: record
+                for run, result in zip(runs, results, strict=True)
+                if isinstance(result, Appended) and result.duplicate_of
+                if (record := await self._state.find(result.duplicate_of)) is not None
+            }
+        except BaseException:
+            for run in runs:
+                self._agenda.again(run)
+            raise
+        for run, result in zip(runs, results, strict=True):
+            if isinstance(result, Appended):
+                self._started(run, result.seq, earlier.get(run))
+            else:
+                self._left_out(run, result)
+
+    def _started(self, run: Run, seq: int, earlier: ExecutionRecord | None) -> None:
+        now_ms = self._now_ms()
+        if self._agenda.started(run, now_ms if earlier is None else min(now_ms, earlier.receive_time_ms)):
+            self._awaited[seq] = run
+            self._unsure.append(run)
+        self._failing.discard(run.flow_id)
+        if earlier is None:
+            self._metrics.scheduled.inc()
+
+    def _left_out(self, run: Run, error: FlowhookError) -> None:
+        self._agenda.left_out(run, self._now_ms())
+        if isinstance(error, NotFoundError):  # it was deleted at this moment
+            return
+        self._metrics.not_scheduled(error.reason)
+        if run.flow_id not in self._failing:
+            self._failing.add(run.flow_id)
+            log.warning("a flow is due and can't be started", flow=run.flow_id, reason=error.reason)
+
+    async def _find_out(self) -> None:
+        """Find out whether a run has ended that may have done so before anybody paid attention."""
+        run = self._unsure[0]
+        event_id = run_id(run)
+        record = await self._state.find(event_id)
+        if record is not None and not record.status.ended and record.seq not in self._awaited:
+            self._awaited[record.seq] = run
+            record = await self._state.find(event_id)
+        self._unsure.popleft()
+        if record is None:
+            self._agenda.ended(run, self._now_ms())
+        elif record.end_time_ms is not None:
+            self._ended(record.seq, run, record.end_time_ms)
+
+    def _on_ends(self, ends: Sequence[Ended]) -> None:
+        if self._awaited:
+            for end in ends:
+                run = self._awaited.get(end.seq)
+                if run is not None:
+                    self._ended(end.seq, run, end.end_time_ms)
+                    self._changed.set()
+
+    def _ended(self, seq: int, run: Run, at_ms: int) -> None:
+        self._awaited.pop(seq, None)
+        self._agenda.ended(run, at_ms)
+
+    async def _save(self) -> None:
+        changes = self._agenda.unsaved()
+        if changes:
+            await self._state.write(changes)
+            self._agenda.saved(changes)
+
+    async def _until_next(self) -> None:
+        """Wait for the time that something is due, for a change, or until the clock is to be looked at again."""
+        due_ms = self._agenda.next()
+        delay = None if due_ms is None else min(max((due_ms - self._now_ms()) / 1000, 0.001), CLOCK_LOOK)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(delay):
+                await self._changed.wait()

@@ -1,0 +1,25 @@
+"""Schedules of a real router: what is applied starts by itself, and goes on after a restart."""
+
+from __future__ import annotations
+
+import time
+
+from support.routers import flow, running_router
+from support.runners import attached
+
+from flowhook.model import Origin
+from flowhook.wire import convert
+
+
+async def test_a_flow_is_started_every_second_also_after_a_restart(tmp_path):
+    times = []
+    for _ in range(2):
+        async with running_router(tmp_path) as router, router.client() as client, attached(router, credit=9) as runner:
+            await client.flows.apply([flow("tick", b"schedule: {every: PT1S}\n")])
+            (assignment,) = await runner.assignments(1)
+            event = convert.event_from_bytes(assignment.event)
+            assert (event.flow_id, event.origin, event.body) == ("tick", Origin.SCHEDULE, b"{}")
+            times.append(event.receive_time_ms)
+            await runner.complete(assignment)
+    assert times[1] - times[0] >= 900
+    assert time.time() * 1000 - times[0] < 10_000

@@ -60,7 +60,6 @@ class _Try:
                 raise
             except TaskFault as raised:
                 problem = raised
-            self._scope.context = self._state.shared.context
             if not self._catches(problem.error):
                 raise problem
             if self._attempts is not None:
@@ -127,6 +126,7 @@ class _Try:
     def _catches(self, problem: WorkflowError) -> bool:
         """Whether the `catch` takes an error."""
         catch = self._node.catch
+        self._scope.context = self._state.shared.context  # tasks in the block may have changed it
         members = {**problem.as_dict(), "type": standard_type(problem.type)}
         if any(members.get(name) != value for name, value in catch.filters.items()):
             return False

@@ -1,0 +1,60 @@
+"""What a `try` catches, and what a retry of it is called by."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from runner.interpreter.effects import Result
+from runner.interpreter.errors import Kind, error
+
+CALL = {"call": "f"}
+AWAY = Result(None, error(Kind.COMMUNICATION, "away", status=503))
+NO = Result(None, error(Kind.RUNTIME, "no"))
+
+
+def failing(execute, *numbers):
+    """Return a world in which the calls of these numbers, from 0, fail."""
+
+    def answer(_effect):
+        return NO if len(world.performed) - 1 in numbers else Result(orjson.dumps({"n": len(world.performed)}))
+
+    world = execute.World({"f": answer})
+    return world
+
+
+def test_whether_a_try_takes_an_error_is_judged_by_what_the_flow_knows_when_it_comes(execute):
+    known = {"set": {"n": 1}, "export": {"as": "{known: true}"}}
+    tries = {"try": [{"k": known}, {"a": CALL}], "catch": {"when": "$context.known", "do": []}}
+    world = execute.World({"f": AWAY})
+    assert execute([{"t": tries}], {"n": 7}, world=world).output == {"n": 7}
+    assert len(world.performed) == 1  # a call is tried again by itself only where no try takes its error
+
+
+def test_whether_there_is_a_retry_is_judged_by_what_the_flow_knows_then(execute):
+    known = {"set": {"n": 1}, "export": {"as": "{known: true}"}}
+    retry = {"when": "$context.known | not", "limit": {"attempt": {"count": 3}}}
+    world = failing(execute, 0)
+    assert execute([{"t": {"try": [{"k": known}, {"a": CALL}], "catch": {"retry": retry}}}], {}, world=world).error
+    assert len(world.performed) == 1
+
+
+RETRY = {"retry": {"limit": {"attempt": {"count": 3}}}}
+FOR_TWO = {"for": {"in": "[1, 2]"}}
+
+
+@pytest.mark.parametrize(
+    ("tries", "keys"),
+    [
+        ([{"a": CALL}, {"b": CALL}], ["a", "b", "a", "b"]),
+        ([{"a": {"do": [{"c": CALL}]}}, {"b": CALL}], ["a/do/0/c", "b", "a/do/0/c", "b"]),
+        ([{"a": {**FOR_TWO, "do": [{"c": CALL}]}}], ["a/do/0/c[0]", "a/do/0/c[1]", "a/do/0/c[0]", "a/do/0/c[1]"]),
+    ],
+)
+def test_a_retry_is_called_by_the_keys_of_the_first_try_and_the_next_visit_by_new_ones(execute, tries, keys):
+    count = {"set": {"n": 1}, "export": {"as": "if $context == 1 then 2 else 1 end"}}
+    again = {"switch": [{"again": {"when": "$context == 1", "then": "t"}}]}
+    world = failing(execute, 1, 5)
+    execute([{"t": {"try": tries, "catch": RETRY}}, {"count": count}, {"again": again}], {}, world=world)
+    places = [f"/do/0/t/try/{0 if key.startswith('a') else 1}/{key}" for key in keys]
+    assert [effect.key for effect in world.performed] == [f"{place}#{visit}" for visit in (0, 1) for place in places]

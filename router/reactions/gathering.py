@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
-from typing import Any
 
+from flowhook.model import Correlation, EventFilter
 from router.reactions.definition import Trigger
-from router.reactions.matching import passes, value_at
+from router.reactions.index import ready
+from router.scheduling.matching import IncomingEvent, Shape, wanted
 
 _Key = tuple[bytes, ...]
+"""What is the same in all events that fit together."""
+
+_, _NULL = wanted(EventFilter(callback=False, type="", correlations=(Correlation(".", b"null"),)))
 
 
 class Gathering:
@@ -19,14 +22,15 @@ class Gathering:
     """
 
     def __init__(self, trigger: Trigger) -> None:
-        self._trigger = trigger
+        self._filters = ready(trigger.filters)
+        self._keys = [[Shape((), (path,)) for path in paths] for paths in trigger.keys]
         self._groups: dict[_Key, tuple[deque[int], ...]] = {}
         self._places: dict[int, tuple[_Key, int]] = {}
 
     def __len__(self) -> int:
         return len(self._places)
 
-    def add(self, number: int, event: Mapping[str, Any]) -> list[int] | None:
+    def add(self, number: int, event: IncomingEvent) -> list[int] | None:
         """Take in an event; numbers ascend.
 
         Returns:
@@ -38,7 +42,7 @@ class Gathering:
             return None
         key, index = place
         self._places[number] = place
-        group = self._groups.setdefault(key, tuple(deque() for _ in self._trigger.filters))
+        group = self._groups.setdefault(key, tuple(deque() for _ in self._filters))
         group[index].append(number)
         if not all(group):
             return None
@@ -57,17 +61,23 @@ class Gathering:
             if not any(group):
                 del self._groups[key]
 
-    def _place(self, event: Mapping[str, Any]) -> tuple[_Key, int] | None:
+    def _place(self, event: IncomingEvent) -> tuple[_Key, int] | None:
         places = [
             (key, index)
-            for index, event_filter in enumerate(self._trigger.filters)
-            if passes(event_filter, event) and (key := self._key(index, event)) is not None
+            for index, event_filter in enumerate(self._filters)
+            if event_filter.takes(event) and (key := self._key(index, event)) is not None
         ]
         return min(places, key=self._waiting, default=None)
 
-    def _key(self, index: int, event: Mapping[str, Any]) -> _Key | None:
-        values = [value_at(path, event) for path in self._trigger.keys[index]]
-        return None if None in values else tuple(value for value in values if value is not None)
+    def _key(self, index: int, event: IncomingEvent) -> _Key | None:
+        """Return an event's key as one for a filter; None when it lacks a value."""
+        key: list[bytes] = []
+        for shape in self._keys[index]:
+            value = event.values(shape)
+            if value is None or value == _NULL:
+                return None
+            key.append(value)
+        return tuple(key)
 
     def _waiting(self, place: tuple[_Key, int]) -> int:
         key, index = place

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flowhook.model import EventFilter
 from router.reactions.definition import Trigger
 from router.reactions.gathering import Gathering
+from router.scheduling.matching import IncomingEvent
 
 
 def wants(type_, **attributes):
     return EventFilter(False, type_, tuple(sorted(attributes.items())))
 
 
-def event(type_, **data):
-    return {"type": type_, "data": data}
+def event(type_, data=None, **values):
+    payload = orjson.dumps({"type": type_, "data": data or values})
+    return IncomingEvent("", callback=False, type_=type_, payload=payload)
 
 
 TWO = Trigger((wants("a"), wants("b")), ((), ()), all=True)
@@ -44,7 +47,7 @@ def test_only_events_with_equal_values_fit_together():
 
 def test_an_event_without_the_value_fits_to_none():
     gathering = Gathering(BY_ORDER)
-    for number, each in enumerate((event("a"), event("b"), event("a", order=None), {"type": "a", "data": "text"})):
+    for number, each in enumerate((event("a"), event("b"), event("a", order=None), event("a", "text"))):
         assert gathering.add(number, each) is None
     assert len(gathering) == 0
 

@@ -53,11 +53,13 @@ from router.services.cluster import ClusterService
 from router.services.execution import ExecutionService
 from router.services.flow import FlowService
 from router.services.ingest import Acceptance, IngestService
+from router.services.publishing import emit_event
 from router.services.runner import RunnerService
 from router.services.secret import SecretService
 from router.services.starting import start_execution
 from router.storage.interface import Storage
 from router.storage.sqlite import SWITCH_INTERVAL_SECONDS, open_sqlite
+from router.triggers.publisher import Publisher
 from router.triggers.starter import Starter
 from router.triggers.timekeeper import Timekeeper
 
@@ -122,15 +124,17 @@ async def _serve(
     acceptance = Acceptance(host=host, flows=flows, total_backlog=settings.total_backlog, clock=time.monotonic)
     starter = Starter(host=host, state=state, acceptance=acceptance, now_ms=_now_ms)
     timekeeper = Timekeeper(host=host, state=state, starter=starter, metrics=router_metrics, now_ms=_now_ms)
+    publisher = Publisher(starter=starter, metrics=router_metrics)
     runners = RunnerService(
         host=host,
         lease_seconds=settings.lease_seconds,
+        emit_event=partial(emit_event, publisher=publisher),
         start_execution=partial(start_execution, acceptance=acceptance, starter=starter),
     )
     health_service = health_aio.HealthServicer()
 
     await timekeeper.recover()
-    await flows.start(await host.recover(), [timekeeper])
+    await flows.start(await host.recover(), [timekeeper, publisher])
 
     server = grpc.aio.server(
         interceptors=[Authorizer(TokenVerifier(settings.data_dir))],

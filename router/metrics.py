@@ -27,6 +27,10 @@ class RouterMetrics:
             "flowhook_router_scheduled", "Flows that were due, by what became of it.", ["result"], registry=registry
         )
         self.scheduled = self._due.labels("started")
+        emitted = Counter(
+            "flowhook_router_emitted", "Events that flows emitted, by who wants them.", ["result"], registry=registry
+        )
+        self._heard, self._unheard = emitted.labels("heard"), emitted.labels("unheard")
         self._registry = registry
 
     def ended(self, status: Status) -> None:
@@ -40,6 +44,10 @@ class RouterMetrics:
     def not_scheduled(self, reason: str) -> None:
         """Count a flow that was due and could not be started."""
         self._due.labels(reason.lower()).inc()
+
+    def emitted(self, *, heard: bool) -> None:
+        """Count an event that a flow emitted, and that other flows want or not."""
+        (self._heard if heard else self._unheard).inc()
 
     def observe(self, name: str, documentation: str, read: Callable[[], float]) -> None:
         """Add a gauge whose value is read when metrics are asked for."""

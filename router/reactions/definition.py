@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
@@ -15,9 +15,9 @@ from flowhook.document.filters import filters_of
 from flowhook.document.walk import walk_everywhere
 from flowhook.expressions import is_expression, strip
 from flowhook.model import Correlation, EventFilter
+from router.reactions.filters import ANY_EVENT, Filter, ready, ready_path
 from router.schedules.timetable import Timetable, timetable_of
-
-ANY_EVENT: Final = EventFilter(callback=False, type="")
+from router.scheduling.matching import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +26,12 @@ class Trigger:
 
     Attributes:
         filters: alternatives; or, if `all`, there has to be an event for each.
-        keys: of each filter, paths of values that are equal in all events of one execution, in the same order.
+        keys: of each filter, where the values are that are equal in all events of one execution, in the same order.
         all: whether one event is not enough.
     """
 
-    filters: tuple[EventFilter, ...]
-    keys: tuple[tuple[str, ...], ...] = ()
+    filters: tuple[Filter, ...]
+    keys: tuple[tuple[Shape, ...], ...] = ()
     all: bool = False
 
 
@@ -47,7 +47,7 @@ class Reactions:
 
     timetable: Timetable | None = None
     trigger: Trigger | None = None
-    listens: tuple[EventFilter, ...] = ()
+    listens: tuple[Filter, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.timetable or self.trigger or self.listens)
@@ -73,15 +73,15 @@ def reactions_of(definition: Mapping[str, Any]) -> Reactions:
 def _trigger(strategy: Mapping[str, Any]) -> Trigger:
     filters = [each for _, each in filters_of(strategy)]
     if "all" not in strategy:
-        return Trigger(tuple(map(_filter, filters)) or (ANY_EVENT,))
+        return Trigger(ready(map(_filter, filters)) or (ANY_EVENT,))
     names = sorted({name for each in filters for name, correlation in _open(each).items()})
-    keys = tuple(tuple(strip(_open(each)[name]["from"]) for name in names) for each in filters)
-    return Trigger(tuple(map(_filter, filters)), keys, all=True)
+    keys = tuple(tuple(ready_path(strip(_open(each)[name]["from"])) for name in names) for each in filters)
+    return Trigger(ready(map(_filter, filters)), keys, all=True)
 
 
-def _listens(definition: Mapping[str, Any]) -> tuple[EventFilter, ...]:
+def _listens(definition: Mapping[str, Any]) -> tuple[Filter, ...]:
     callbacks = definition.get("webhook", {}).get("callbacks", {})
-    found: dict[EventFilter, None] = {}
+    found: dict[Filter, None] = {}
     for placed in walk_everywhere(definition):
         if placed.kind == "listen":
             strategy = placed.task["listen"]["to"]
@@ -91,7 +91,7 @@ def _listens(definition: Mapping[str, Any]) -> tuple[EventFilter, ...]:
                 # expectations of a task are known when it asks, and to the runner
                 event_filter = _filter(each)._replace(correlations=())
                 if event_filter.type not in callbacks:
-                    found[event_filter] = None
+                    found |= dict.fromkeys(ready([event_filter]))
     return tuple(found)
 
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 
-from flowhook.model import Correlation, EventFilter
 from router.reactions.definition import Trigger
-from router.reactions.index import ready
-from router.scheduling.matching import IncomingEvent, Shape, wanted
+from router.reactions.filters import NOTHING
+from router.scheduling.matching import IncomingEvent
 
 _Key = tuple[bytes, ...]
 """What is the same in all events that fit together."""
-
-_, _NULL = wanted(EventFilter(callback=False, type="", correlations=(Correlation(".", b"null"),)))
 
 
 class Gathering:
@@ -22,8 +19,8 @@ class Gathering:
     """
 
     def __init__(self, trigger: Trigger) -> None:
-        self._filters = ready(trigger.filters)
-        self._keys = [[Shape((), (path,)) for path in paths] for paths in trigger.keys]
+        self._filters = trigger.filters
+        self._keys = trigger.keys
         self._groups: dict[_Key, tuple[deque[int], ...]] = {}
         self._places: dict[int, tuple[_Key, int]] = {}
 
@@ -74,7 +71,7 @@ class Gathering:
         key: list[bytes] = []
         for shape in self._keys[index]:
             value = event.values(shape)
-            if value is None or value == _NULL:
+            if value is None or value == NOTHING:
                 return None
             key.append(value)
         return tuple(key)

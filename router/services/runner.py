@@ -42,10 +42,12 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         *,
         host: ShardHost,
         lease_seconds: float,
+        emit_event: Callable[[pb.EmitEventRequest], Awaitable[pb.EmitEventResponse]],
         start_execution: Callable[[pb.StartExecutionRequest], Awaitable[pb.StartExecutionResponse]],
     ) -> None:
         self._host = host
         self._lease_seconds = lease_seconds
+        self._emit_event = emit_event
         self._start_execution = start_execution
         self._links: set[Outbox] = set()
         self._components: dict[Outbox, frozenset[str]] = {}
@@ -92,8 +94,8 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         self, request: pb.EmitEventRequest, context: guarded.Context
     ) -> pb.EmitEventResponse:
         """Publish an event that a flow emits."""
-        del request, context
-        raise UnavailableError("events can't be published yet", reason="NOT_SUPPORTED")
+        del context
+        return await self._emit_event(request)
 
     @guarded.method
     async def StartExecution(  # noqa: N802 - the name of the RPC

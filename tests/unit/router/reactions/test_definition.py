@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from flowhook.errors import InvalidError
+from flowhook.expressions import InvalidExpression
 from flowhook.model import Correlation, EventFilter
-from router.reactions.definition import ANY_EVENT, Reactions, Trigger, reactions_of
+from router.reactions.definition import Reactions, Trigger, reactions_of
+from router.reactions.filters import ANY_EVENT, ready, ready_path
 from router.schedules.timetable import Every
 
 
@@ -15,7 +17,7 @@ def listening(*strategies, **parts):
 
 
 def wants(type_="", *correlations, **attributes):
-    return EventFilter(False, type_, tuple(sorted(attributes.items())), correlations)
+    return ready([EventFilter(False, type_, tuple(sorted(attributes.items())), correlations)])[0]
 
 
 def test_a_flow_that_waits_for_requests_only_reacts_to_nothing():
@@ -56,7 +58,7 @@ def test_one_event_of_each_starts_the_flow_when_the_values_that_nothing_is_expec
     }
     assert reactions_of({"schedule": {"on": strategy}, "do": []}).trigger == Trigger(
         (wants("paid", Correlation(".data.by", b'"card"')), wants("packed")),
-        ((".data.order",), (".subject",)),
+        ((ready_path(".data.order"),), (ready_path(".subject"),)),
         all=True,
     )
 
@@ -86,5 +88,8 @@ def test_callbacks_are_not_among_the_events_that_flows_emit():
 def test_a_definition_of_another_version_is_refused():
     with pytest.raises(InvalidError):
         reactions_of({"schedule": {"every": "often"}, "do": []})
+    correlate = {"n": {"from": "now", "expect": 1}}
+    with pytest.raises(InvalidExpression):
+        reactions_of({"schedule": {"on": {"one": {"with": {"type": "a"}, "correlate": correlate}}}, "do": []})
     with pytest.raises(KeyError):
         reactions_of({"schedule": {"on": {"one": {"without": {}}}}, "do": []})

@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 
 from flowhook.model import EventFilter
 from router.reactions.definition import Trigger
+from router.reactions.filters import ready, ready_path
 from router.reactions.gathering import Gathering
 from router.scheduling.matching import IncomingEvent
 
 
-def wants(type_, **attributes):
-    return EventFilter(False, type_, tuple(sorted(attributes.items())))
+def trigger(*types, paths=None):
+    filters = ready(EventFilter(False, type_) for type_ in types)
+    return Trigger(filters, tuple((ready_path(path),) if path else () for path in paths or [""] * len(types)), all=True)
 
 
 def event(type_, data=None, **values):
@@ -21,8 +23,8 @@ def event(type_, data=None, **values):
     return IncomingEvent("", callback=False, type_=type_, payload=payload)
 
 
-TWO = Trigger((wants("a"), wants("b")), ((), ()), all=True)
-BY_ORDER = Trigger((wants("a"), wants("b")), ((".data.order",), (".data.ref",)), all=True)
+TWO = trigger("a", "b")
+BY_ORDER = trigger("a", "b", paths=[".data.order", ".data.ref"])
 
 
 def test_events_are_complete_in_the_order_of_the_filters_when_there_is_one_of_each():
@@ -53,7 +55,7 @@ def test_an_event_without_the_value_fits_to_none():
 
 
 def test_two_filters_for_the_same_events_take_two_events():
-    gathering = Gathering(Trigger((wants("a"), wants("a")), ((), ()), all=True))
+    gathering = Gathering(trigger("a", "a"))
     assert gathering.add(1, event("a")) is None
     assert gathering.add(2, event("a")) == [1, 2]
 
@@ -71,12 +73,12 @@ def test_an_event_that_no_longer_waits_is_no_part_of_anything():
 
 
 EVENTS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2)), max_size=40)
-OVERLAPPING = Trigger((wants("a"), EventFilter(False, ""), wants("b")), ((".data.order",),) * 3, all=True)
+OVERLAPPING = trigger("a", "", "b", paths=[".data.order"] * 3)
 
 
 @given(EVENTS, st.sampled_from([TWO, OVERLAPPING]))
-def test_every_event_is_used_once_and_nothing_that_is_complete_waits(events, trigger):
-    gathering, used = Gathering(trigger), []
+def test_every_event_is_used_once_and_nothing_that_is_complete_waits(events, awaited):
+    gathering, used = Gathering(awaited), []
     for number, (type_, order) in enumerate(events):
         complete = gathering.add(number, event(type_, order=order))
         if complete is not None:

@@ -6,13 +6,13 @@ import orjson
 import pytest
 
 from flowhook.model import Correlation, EventFilter
-from router.reactions.definition import ANY_EVENT
+from router.reactions.filters import ANY_EVENT, ready
 from router.reactions.index import FlowIndex
 from router.scheduling.matching import IncomingEvent
 
 
 def wants(type_="", *correlations, **attributes):
-    return EventFilter(False, type_, tuple(sorted(attributes.items())), correlations)
+    return ready([EventFilter(False, type_, tuple(sorted(attributes.items())), correlations)])[0]
 
 
 def event(type_="a", **attributes):

@@ -70,6 +70,9 @@ MAX_WORKFLOW_DEPTH: Final = 16
 MAX_SUBSCRIPTIONS: Final = 1000
 """Things that one execution may wait for at a time, beside times."""
 
+MAX_SUBSCRIPTION_BYTES: Final = 1 * MIB
+"""Keys and filters of all that one execution waits for at a time."""
+
 MAX_EVENT_FILTERS: Final = 100
 """Filters of one `listen` or `schedule.on`, and of the `until` in one."""
 

@@ -154,6 +154,20 @@ class Subscription(NamedTuple):
     filters: tuple[EventFilter, ...] = ()
     execution_id: str = ""
 
+    @property
+    def size(self) -> int:
+        """About how many bytes it has."""
+        return (
+            len(self.key)
+            + len(self.execution_id)
+            + sum(
+                len(each.type)
+                + sum(len(name) + len(value) for name, value in each.attributes)
+                + sum(len(path) + len(expected) for path, expected in each.correlations)
+                for each in self.filters
+            )
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Execution:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from flowhook.model import JournalEntry, Reply, WorkflowError
+from flowhook.model import JournalEntry, Reply, Subscription, WorkflowError
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,7 @@ class Turn:
         cancel: keys of effects that are wanted no more, whatever comes of them.
         paused: there is more to do: let others run, then `Run.go_on`.
         wake_at_ms: earliest moment that something waits for: `Run.go_on` then.
+        subscriptions: what else is waited for now. It comes in the journal of another attempt.
     """
 
     ending: Completed | Faulted | None = None
@@ -103,6 +104,7 @@ class Turn:
     cancel: Sequence[str] = ()
     paused: bool = False
     wake_at_ms: int | None = None
+    subscriptions: Sequence[Subscription] = ()
 
 
 SNAPSHOT_KEY: Final = "@"

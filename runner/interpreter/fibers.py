@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from flowhook.model import Subscription
 from runner.interpreter.effects import Perform
-from runner.interpreter.requests import Branch, Fork, Now, Sleep, Steps, Within
+from runner.interpreter.requests import AwaitEnd, Branch, Fork, Listen, Now, Sleep, Steps, Within
+
+Answered = Perform | Now | Sleep | Within | Listen | AwaitEnd
+"""Requests that something from outside answers."""
 
 
 class Fiber:
@@ -44,14 +48,21 @@ class Asked:
     """A request that is answered from outside.
 
     Attributes:
+        keys: of the journal entries that answer it.
+        subscriptions: what it waits for, where that is told to the router.
         until_ms: the moment that it waits for, once fixed.
         performed: others were told to perform it.
     """
 
-    __slots__ = ("fiber", "group", "performed", "request", "until_ms")
+    __slots__ = ("fiber", "group", "keys", "performed", "request", "subscriptions", "until_ms")
 
-    def __init__(self, request: Perform | Now | Sleep | Within, fiber: Fiber, group: Group | None = None) -> None:
+    def __init__(self, request: Answered, fiber: Fiber, group: Group | None = None) -> None:
         self.request = request
+        self.subscriptions: tuple[Subscription, ...] = ()
+        self.keys: tuple[str, ...] = (request.key,)
+        if isinstance(request, Listen | AwaitEnd):
+            self.subscriptions = request.subscriptions
+            self.keys = tuple(each.key for each in self.subscriptions)
         self.fiber = fiber
         self.group = group
         self.until_ms: int | None = None

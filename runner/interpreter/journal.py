@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -117,6 +117,21 @@ def moment_of(entry: JournalEntry, what: str) -> int:
         return int(orjson.loads(entry.output or b"")[what])
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         raise diverged(entry.key, f"{entry.key} is of another kind there") from None
+
+
+def event_of(entry: JournalEntry) -> dict[str, Any]:
+    """Return the event that an entry holds.
+
+    Raises:
+        TaskFault: it holds none.
+    """
+    try:
+        event = orjson.loads(entry.output or b"")
+    except orjson.JSONDecodeError:
+        event = None
+    if not isinstance(event, dict):
+        raise diverged(entry.key, f"{entry.key} is of another kind there")
+    return event
 
 
 def diverged(key: str, detail: str) -> TaskFault:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from flowhook.model import EventFilter
 from runner.interpreter import uri_template
 from runner.interpreter.places import Place
 from runner.interpreter.ports import Duration, Template, Validator
@@ -75,6 +76,11 @@ class Node:
     def waits(self) -> bool:
         """Whether the task is written to wait."""
         return any(node.waits for block in self.blocks for node in block.nodes)
+
+    @property
+    def resumes(self) -> bool:
+        """Whether a snapshot may be taken while the task is under way."""
+        return bool(self.blocks)
 
 
 @dataclass(slots=True)
@@ -227,6 +233,93 @@ class ForkNode(Node):
     def blocks(self) -> tuple[Block, ...]:
         """See `Node`."""
         return self.branches
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A correlation of an event filter.
+
+    Attributes:
+        path: to the value in an event, as the router takes it.
+        value: evaluates it over an event.
+        expected: what it has to be, evaluated when the waiting begins; None: what the first event has.
+    """
+
+    name: str
+    path: str
+    value: Template
+    expected: Template | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """An event filter, compiled.
+
+    Attributes:
+        literal: what the router can look at, but for correlations.
+        tests: attributes by name, each with what an event has to have there: a predicate, or a value.
+        links: its correlations.
+    """
+
+    literal: EventFilter
+    tests: tuple[tuple[str, Template], ...]
+    links: tuple[Link, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """Which events are waited for: one that any of the patterns takes, or with `all` one for each."""
+
+    patterns: tuple[Pattern, ...]
+    all: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Iterator:
+    """What is done with each event; see `ForNode` for the names."""
+
+    each: str
+    at: str
+    block: Block
+    output: Flow
+    export: Flow
+
+
+@dataclass(slots=True)
+class ListenNode(Node):
+    """Waits for events.
+
+    Attributes:
+        strategy: which.
+        until: what ends the waiting: an expression over what was consumed, or events; None: what `strategy` says.
+        read: what events are read as: `data`, `envelope` or `raw`.
+        foreach: what is done with each.
+    """
+
+    strategy: Strategy
+    until: Template | Strategy | None
+    read: str
+    foreach: Iterator | None
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """See `Node`."""
+        return () if self.foreach is None else (self.foreach.block,)
+
+    @property
+    def asks(self) -> bool:
+        """See `Node`."""
+        return True
+
+    @property
+    def waits(self) -> bool:
+        """See `Node`."""
+        return True
+
+    @property
+    def resumes(self) -> bool:
+        """See `Node`."""
+        return True
 
 
 @dataclass(frozen=True, slots=True)

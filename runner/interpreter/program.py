@@ -12,6 +12,7 @@ from typing import Any
 from runner.interpreter import places, retrying, uri_template
 from runner.interpreter.clock import looks_at_clock
 from runner.interpreter.errors import standard_type
+from runner.interpreter.events import compile_strategy
 from runner.interpreter.nodes import (
     CONTINUE,
     Block,
@@ -21,6 +22,8 @@ from runner.interpreter.nodes import (
     ForkNode,
     ForNode,
     FunctionNode,
+    Iterator,
+    ListenNode,
     Node,
     PolicyPart,
     Program,
@@ -57,6 +60,7 @@ class _Builder:
         self._use: Mapping[str, Any] = definition.get("use") or {}
         self._parts = Parts(self._use, compiler)
         self._functions: dict[str, Block] = {}
+        self._callbacks = (definition.get("webhook") or {}).get("callbacks") or {}
         retry = (definition.get("execution") or {}).get("retry")
         self._retry = retrying.DEFAULT if retry is None else self._parts.retry(retry)
 
@@ -131,6 +135,8 @@ class _Builder:
                 )
             case {"do": items}:
                 return DoNode(**common, block=self._block(items, f"{pointer}/do"))
+            case {"listen": listen}:
+                return self._listen(common, listen, task.get("foreach"), pointer)
             case {"wait": duration}:
                 return WaitNode(**common, duration=self._parts.duration(duration))
             case {"try": items, "catch": catch}:
@@ -143,6 +149,29 @@ class _Builder:
                     compete=bool(fork.get("compete")),
                 )
         raise ValueError(f"{pointer}: no kind of task that this version executes")
+
+    def _listen(
+        self, common: dict[str, Any], listen: Mapping[str, Any], foreach: Mapping[str, Any] | None, pointer: str
+    ) -> ListenNode:
+        compiler, callbacks = self._compiler, self._callbacks
+        until = listen["to"].get("until")
+        return ListenNode(
+            **common,
+            strategy=compile_strategy(listen["to"], compiler, callbacks),
+            until=compile_strategy(until, compiler, callbacks)
+            if isinstance(until, Mapping)
+            else self._parts.optional(until),
+            read=listen.get("read") or "data",
+            foreach=None
+            if foreach is None
+            else Iterator(
+                foreach.get("item") or "item",
+                foreach.get("at") or "index",
+                self._block(foreach.get("do") or (), f"{pointer}/foreach/do"),
+                self._parts.flow(foreach.get("output"), "as"),
+                self._parts.flow(foreach.get("export"), "as"),
+            ),
+        )
 
     def _arguments(
         self, function: str, arguments: Mapping[str, Any]

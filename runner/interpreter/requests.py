@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from flowhook.model import EventFilter, Subscription
 from runner.interpreter.effects import Perform
 
 
@@ -89,7 +90,51 @@ class Within:
         }
 
 
-Request = Perform | Pause | Now | Sleep | Fork | Within
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """An event that came: CloudEvents in JSON. `callback`: by one of the flow's callbacks, and not emitted."""
+
+    event: Mapping[str, Any]
+    callback: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Wait for an event. Answered with what `Arrived`.
+
+    Callbacks and emitted events are asked for under keys of their own: so nothing that a flow emits can pass for a
+    callback. Asked again, for the next event, the keys are the same.
+
+    Attributes:
+        key: what these keys begin with.
+        filters: alternatives; at least one.
+    """
+
+    key: str
+    filters: tuple[EventFilter, ...]
+
+    @property
+    def subscriptions(self) -> tuple[Subscription, ...]:
+        """What to wait for."""
+        parts = ((f"{self.key}:{kind}", callback) for kind, callback in (("event", False), ("callback", True)))
+        chosen = ((key, tuple(each for each in self.filters if each.callback is callback)) for key, callback in parts)
+        return tuple(Subscription(key, filters) for key, filters in chosen if filters)
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitEnd:
+    """Wait for the end of another execution. Answered with a `Result`."""
+
+    key: str
+    execution_id: str
+
+    @property
+    def subscriptions(self) -> tuple[Subscription, ...]:
+        """What to wait for."""
+        return (Subscription(self.key, execution_id=self.execution_id),)
+
+
+Request = Perform | Pause | Now | Sleep | Fork | Within | Listen | AwaitEnd
 Steps = Generator[Request, Any, Any]
 """Yields requests, is sent the answers, returns what it comes to."""
 

@@ -20,16 +20,17 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flowhook.model import JournalEntry
+from flowhook import limits
+from flowhook.model import JournalEntry, Subscription
 from runner.interpreter import data as json
 from runner.interpreter.effects import Completed, Faulted, Perform, Result, Turn
 from runner.interpreter.errors import Exhausted, Kind, TaskFault, fault
-from runner.interpreter.fibers import Asked, Fiber, Group
-from runner.interpreter.journal import Journal, diverged, moment_entry, moment_of, place
+from runner.interpreter.fibers import Answered, Asked, Fiber, Group
+from runner.interpreter.journal import Journal, diverged, event_of, moment_entry, moment_of, place
 from runner.interpreter.nodes import Program
 from runner.interpreter.observing import Observer
 from runner.interpreter.redaction import redact_error
-from runner.interpreter.requests import Branch, Fork, Now, Pause, Request, Sleep, Within
+from runner.interpreter.requests import Arrived, AwaitEnd, Branch, Fork, Listen, Now, Pause, Request, Sleep, Within
 from runner.interpreter.retrying import is_transient
 from runner.interpreter.scope import Workflow
 from runner.interpreter.state import Shared
@@ -54,6 +55,7 @@ class Run:
         "_journal",
         "_performing",
         "_ready",
+        "_subscribed",
         "_unfixed",
         "_unwanted",
         "_wanted",
@@ -85,6 +87,7 @@ class Run:
         self._inbox: deque[tuple[Perform, Result]] = deque()
         self._asked: dict[str, Asked] = {}
         self._unfixed: deque[Asked] = deque()
+        self._subscribed: dict[str, Asked] = {}
         self._wanted: list[Asked] = []
         self._unwanted: list[str] = []
         self._performing = 0
@@ -121,7 +124,7 @@ class Run:
         if self._journal.writes:
             turn.writes, self._journal.writes = self._journal.writes, []
         if self._ending is not None:
-            turn.ending, turn.perform, turn.paused, turn.wake_at_ms = self._ending, (), False, None
+            turn = Turn(self._ending, turn.writes)
         return turn
 
     # --- fibers ---------------------------------------------------------------------------------------------------
@@ -145,7 +148,7 @@ class Run:
                 self._ask(fiber, request)
         return True
 
-    def _ask(self, fiber: Fiber, request: Perform | Now | Sleep | Fork | Within) -> None:
+    def _ask(self, fiber: Fiber, request: Answered | Fork) -> None:
         if isinstance(request, Fork | Within):
             group = fiber.children = Group(fiber, request)
             if isinstance(request, Within):
@@ -157,15 +160,19 @@ class Run:
             return
         fiber.asked = self._expect(request, fiber)
 
-    def _expect(self, request: Perform | Now | Sleep | Within, fiber: Fiber, group: Group | None = None) -> Asked:
+    def _expect(self, request: Answered, fiber: Fiber, group: Group | None = None) -> Asked:
         asked = Asked(request, fiber, group)
-        if request.key in self._asked:
-            raise AssertionError(f"{request.key} is asked twice")
-        self._asked[request.key] = asked
-        if isinstance(request, Perform):
-            self._wanted.append(asked)
-        else:
-            self._unfixed.append(asked)
+        for key in asked.keys:
+            if key in self._asked:
+                raise AssertionError(f"{key} is asked twice")
+            self._asked[key] = asked
+        match request:
+            case Perform():
+                self._wanted.append(asked)
+            case Listen() | AwaitEnd():
+                self._subscribed[asked.keys[0]] = asked
+            case _:
+                self._unfixed.append(asked)
         return asked
 
     def _returned(self, fiber: Fiber, output: Any) -> None:
@@ -213,11 +220,19 @@ class Run:
         group.live.clear()
 
     def _forget(self, asked: Asked) -> None:
-        if self._asked.get(asked.request.key) is asked:
-            del self._asked[asked.request.key]
+        if self._is_asked(asked):
+            self._withdraw(asked)
             if asked.performed:
-                self._performing -= 1
                 self._unwanted.append(asked.request.key)
+
+    def _is_asked(self, asked: Asked) -> bool:
+        return self._asked.get(asked.keys[0]) is asked
+
+    def _withdraw(self, asked: Asked) -> None:
+        for key in asked.keys:
+            del self._asked[key]
+        self._subscribed.pop(asked.keys[0], None)
+        self._performing -= asked.performed
 
     # --- what comes in from outside ---------------------------------------------------------------------------------
     def _take_in(self, turn: Turn) -> bool:
@@ -251,6 +266,10 @@ class Run:
                 self._settle(asked, Result(entry.output, entry.error))
             case Now():
                 self._settle(asked, moment_of(entry, "now"))
+            case AwaitEnd():
+                self._settle(asked, Result(entry.output, entry.error))
+            case Listen(key=key):
+                self._settle(asked, Arrived(event_of(entry), callback=entry.key != f"{key}:event"))
             case _ if asked.until_ms is None:
                 asked.fix(moment_of(entry, "until"))
             case _:
@@ -262,7 +281,7 @@ class Run:
         while self._unfixed:
             asked = self._unfixed.popleft()
             request = asked.request
-            if self._asked.get(request.key) is not asked or asked.until_ms is not None or isinstance(request, Perform):
+            if not self._is_asked(asked) or asked.until_ms is not None or not isinstance(request, Now | Sleep | Within):
                 continue
             self._journal.check(place(request.key))
             if isinstance(request, Now):
@@ -299,8 +318,7 @@ class Run:
         self._answer(group, None, fault(Kind.TIMEOUT, detail, instance=request.instance))
 
     def _settle(self, asked: Asked, answer: Any) -> None:
-        del self._asked[asked.request.key]
-        self._performing -= asked.performed
+        self._withdraw(asked)
         asked.fiber.asked = None
         self._ready.append((asked.fiber, answer, None))
 
@@ -311,13 +329,29 @@ class Run:
         perform = []
         for asked in wanted:
             effect = asked.request
-            if isinstance(effect, Perform) and self._asked.get(effect.key) is asked:
+            if isinstance(effect, Perform) and self._is_asked(asked):
                 self._performing += 1
                 self._journal.check(effect.instance, self._performing)
                 asked.performed = True
                 perform.append(effect)
         turn.perform = perform
+        if self._subscribed:
+            turn.subscriptions = self._subscriptions()
         turn.cancel, self._unwanted = self._unwanted, []
+
+    def _subscriptions(self) -> list[Subscription]:
+        """Return what is waited for, as long as there is room for it and for what comes of it."""
+        found = [each for asked in self._subscribed.values() for each in asked.subscriptions]
+        instance = place(found[0].key)
+        self._journal.check(instance, self._performing + len(self._subscribed))
+        if len(found) > limits.MAX_SUBSCRIPTIONS or sum(each.size for each in found) > limits.MAX_SUBSCRIPTION_BYTES:
+            raise fault(
+                Kind.RUNTIME,
+                f"an execution waits for at most {limits.MAX_SUBSCRIPTIONS} things at a time, described in at most "
+                f"{limits.MAX_SUBSCRIPTION_BYTES} bytes",
+                instance=instance,
+            )
+        return found
 
     def _faulted(self, problem: TaskFault) -> Faulted:
         return Faulted(redact_error(problem.error, self._workflow.secrets))

@@ -17,7 +17,7 @@ from runner.interpreter.nodes import Node
 from runner.interpreter.state import Frame, Shared
 
 
-def take(shared: Shared, frame: Frame, node: Node) -> None:
+def take(shared: Shared, frame: Frame, node: Node | None = None) -> None:
     """Compact, if that is worth while: the journal is long, or in the outermost list a task comes that is to wait.
 
     What does not fit into an entry is not compacted, and not tried again soon.
@@ -25,12 +25,12 @@ def take(shared: Shared, frame: Frame, node: Node) -> None:
     Args:
         shared: by all that runs.
         frame: of the innermost list of tasks that is under way.
-        node: the task that comes next, or is under way.
+        node: the task that comes next; None: one is under way.
     """
     journal = shared.journal
     if journal.replaying or not journal.size:
         return
-    if not journal.long and (frame.parent is not None or not node.waits):
+    if not journal.long and (node is None or frame.parent is not None or not node.waits):
         return
     content = {
         "execution": shared.workflow.id,

@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator
 from typing import Any, Final
 
 from flowhook.model import WorkflowError
-from runner.interpreter import calling, composite, snapshot, trying
+from runner.interpreter import calling, composite, listening, snapshot, trying
 from runner.interpreter import data as json
 from runner.interpreter.errors import (
     Exhausted,
@@ -31,9 +31,11 @@ from runner.interpreter.nodes import (
     CallNode,
     Case,
     DoNode,
+    Flow,
     ForkNode,
     ForNode,
     FunctionNode,
+    ListenNode,
     Node,
     Program,
     RaiseNode,
@@ -200,14 +202,14 @@ def _run_task(node: Node, state: State, scope: Scope, data: Any, resumed: dict[s
         data, directive = yield from _execute(node, state, scope, data, resumed or {})
     if not node.plain:
         scope.context = state.shared.context  # others may have changed it meanwhile
-        data = yield from _transform_output(node, state, scope, data)
+        data = yield from transform_output(node.output, node.export, state, scope, data)
     return data, directive
 
 
 def _execute(node: Node, state: State, scope: Scope, data: Any, resumed: dict[str, Any]) -> TaskSteps:
     """Do what a task does that may ask for something, in the time it has."""
     inside = None
-    if state.frame is not None and node.blocks:
+    if state.frame is not None and node.resumes:
         inside = state.frame.inside = Inside(data, scope.started_at_ms)
     steps = _do(node, state, scope, data, resumed.get("progress"))
     if node.timeout is None or not node.asks:
@@ -242,6 +244,8 @@ def _do(node: Node, state: State, scope: Scope, data: Any, progress: Any) -> Tas
             data = yield from trying.run_try(node, state, scope, data, progress)
         case ForkNode():
             data = yield from composite.run_fork(node, state, data)
+        case ListenNode():
+            data = yield from listening.run_listen(node, state, scope, data, progress)
         case WaitNode():
             yield Sleep(state.effect_key(node.pointer, ":wait"), milliseconds(node.duration, data, scope))
         case FunctionNode():
@@ -280,25 +284,25 @@ def _transform_input(node: Node, scope: Scope, data: Any) -> Steps:
     return data
 
 
-def _transform_output(node: Node, state: State, scope: Scope, data: Any) -> Steps:
-    """Return the output of a task that is done, and export what it exports."""
+def transform_output(output: Flow, export: Flow, state: State, scope: Scope, data: Any) -> Steps:
+    """Return the output of what is done, and export what it exports."""
     yield from _rest(scope)  # after the task itself
     scope.raw_output = data
-    if node.output.transform is not None:
-        data = node.output.transform(data, scope)
+    if output.transform is not None:
+        data = output.transform(data, scope)
         json.encode_result(data, "the task's output")
         yield from _rest(scope)
     scope.output = data
-    if node.output.schema is not None:
-        node.output.schema(data, scope)
+    if output.schema is not None:
+        output.schema(data, scope)
         yield from _rest(scope)
-    if node.export.transform is not None:
-        context = node.export.transform(data, scope)
+    if export.transform is not None:
+        context = export.transform(data, scope)
         json.encode_result(context, "the exported context")
         scope.context = context
         yield from _rest(scope)
-    if node.export.schema is not None:
-        node.export.schema(scope.context, scope)
+    if export.schema is not None:
+        export.schema(scope.context, scope)
     state.shared.context = scope.context
     return data
 

@@ -29,6 +29,7 @@ from runner.session.messages import (
     Outcome,
     Outcomes,
     Outgoing,
+    Parked,
     Proceed,
     Reattach,
     Renewal,
@@ -310,7 +311,12 @@ def _checkpoint_size(checkpoint: Checkpoint) -> int:
 
 
 def _outcome_size(outcome: Outcome) -> int:
-    return _size(outcome.ending.output) if isinstance(outcome.ending, Completed) else _size(None)
+    match outcome.ending:
+        case Completed(output=output):
+            return _size(output)
+        case Parked(subscriptions=subscriptions):
+            return _size(None) + sum(each.size for each in subscriptions)
+    return _size(None)
 
 
 def _size(output: bytes | None) -> int:

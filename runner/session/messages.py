@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flowhook.model import JournalEntry, Reply, WorkflowError
+from flowhook.model import JournalEntry, Reply, Subscription, WorkflowError
 
 
 # --- what the router says ---------------------------------------------------------------------------------------------
@@ -146,9 +146,10 @@ class Released:
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """The execution waits; `wake_at_ms`: for a moment in Unix milliseconds."""
+    """The execution waits: until a moment in Unix milliseconds, if any, or until something comes that it waits for."""
 
-    wake_at_ms: int
+    wake_at_ms: int | None
+    subscriptions: tuple[Subscription, ...] = ()
 
 
 Ending = Completed | Faulted | Released | Parked

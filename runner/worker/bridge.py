@@ -84,7 +84,11 @@ def _outcome(outcome: session.Outcome) -> pb.Outcome:
             return pb.Outcome(lease=outcome.lease, completed=pb.Completed(output=output))
         case session.Faulted(error=error):
             return pb.Outcome(lease=outcome.lease, faulted=convert.error_to_proto(error))
-        case session.Parked(wake_at_ms=wake):
-            return pb.Outcome(lease=outcome.lease, parked=pb.Parked(wake_time=convert.timestamp(wake)))
+        case session.Parked(wake_at_ms=wake, subscriptions=subscriptions):
+            parked = pb.Parked(
+                wake_time=None if wake is None else convert.timestamp(wake),
+                subscriptions=map(convert.subscription_to_proto, subscriptions),
+            )
+            return pb.Outcome(lease=outcome.lease, parked=parked)
         case session.Released(reason=reason, charged=charged):
             return pb.Outcome(lease=outcome.lease, released=pb.Released(reason=reason, charged=charged))

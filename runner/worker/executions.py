@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from flowhook import logs
 from flowhook.errors import FlowhookError, UnavailableError
 from flowhook.event_input import wants_raw, workflow_input
-from flowhook.model import Event, JournalEntry, WorkflowError
+from flowhook.model import Event, JournalEntry, Subscription, WorkflowError
 from flowhook.wire import convert
 from runner import metrics, session
 from runner.calls import Caller, place_of
@@ -42,6 +42,9 @@ REST_SECONDS: Final = 0.01
 HOLD_SECONDS: Final = 0.25
 """Waits up to this are waited for here: parking would take about as long."""
 
+YIELD_SECONDS: Final = 1.0
+"""How long an execution keeps events waiting for its effects: its next attempt alone sees them."""
+
 RETRY_SECONDS: Final = 0.5
 """Pause before the router is asked again for what an execution needs."""
 
@@ -57,7 +60,10 @@ class _Execution:
         written: index of the next journal entry.
         binding: index after the last entry that has to be durable before an effect starts.
         durable: index after the last entry known to be durable.
-        held: effects that wait until the journal is durable up to an index.
+        held: effects that wait until the journal is durable up to an index, or for another attempt.
+        yields: it makes way for another attempt: no more effects are started in this one.
+        began: when this attempt came to its first task, on the clock of `time.monotonic`, and `given`: what the journal
+            had by then.
         preparing: what fetches something for it just now.
         calls: effects that are performed, or whose result waits for the pump, by key.
         timer: what goes on with it when a moment has come.
@@ -73,9 +79,16 @@ class _Execution:
     binding: int = 0
     durable: int = 0
     held: deque[tuple[int, effects.Perform]] = field(default_factory=deque)
+    yields: bool = False
+    began: float = 0.0
+    given: int = 0
     preparing: asyncio.Task[None] | None = field(default=None, repr=False)
     calls: dict[str, tuple[effects.Perform, asyncio.Task[None]]] = field(default_factory=dict, repr=False)
     timer: asyncio.TimerHandle | None = field(default=None, repr=False)
+
+    def has_lasted(self, seconds: float) -> bool:
+        """Whether this attempt has gone on for so long, and has come further than the ones before."""
+        return self.written > self.given and time.monotonic() - self.began > seconds
 
 
 class Executions:
@@ -137,7 +150,7 @@ class Executions:
             assignment.effect_scope or event.id,
             written=assignment.journal_start + len(assignment.journal),
         )
-        execution.durable = execution.binding = execution.written
+        execution.durable = execution.binding = execution.given = execution.written
         self._in_hand[assignment.lease] = execution
         metrics.RUNNING.set(len(self._in_hand))
         program = self._flows.cached(event.flow_id, assignment.flow_revision)
@@ -152,8 +165,7 @@ class Executions:
         if execution is None:
             return
         execution.durable = max(execution.durable, index + 1)
-        while execution.held and execution.held[0][0] <= execution.durable:
-            self._launch(execution, execution.held.popleft()[1])
+        self._launch_held(execution)
 
     def abandon(self, lease: bytes) -> None:
         """Stop working on a lease that is lost."""
@@ -224,6 +236,7 @@ class Executions:
             secrets=as_data(secrets),
             overdue=self._overdue,
         )
+        execution.began = time.monotonic()
         execution.run = Run(program, workflow, execution.journal)
         self._queue(execution)
 
@@ -277,23 +290,31 @@ class Executions:
             if call is not None:
                 call[1].cancel()
             execution.held = deque(held for held in execution.held if held[1].key != key)
-        for effect in turn.perform:
-            if execution.durable < execution.binding:
-                execution.held.append((execution.binding, effect))
-            else:
-                self._launch(execution, effect)
+        execution.held.extend((execution.binding, effect) for effect in turn.perform)
+        execution.yields = bool(turn.subscriptions) and execution.has_lasted(YIELD_SECONDS)
+        self._launch_held(execution)
         if turn.paused:
             self._queue(execution)
-        elif turn.wake_at_ms is not None:
-            self._wait(execution, turn.wake_at_ms)
+        elif execution.yields and not execution.calls:
+            self._park(execution, _now_ms(), turn.subscriptions)
+        elif turn.wake_at_ms is not None or turn.subscriptions:
+            self._wait(execution, turn.wake_at_ms, turn.subscriptions)
 
-    def _wait(self, execution: _Execution, wake_at_ms: int) -> None:
-        """Go on when a moment has come: here, if it is near or something else is under way, else in another attempt."""
-        seconds = (wake_at_ms - _now_ms()) / 1000
-        if seconds > HOLD_SECONDS and not execution.calls and not execution.held:
-            self._end(execution, session.Parked(wake_at_ms), "parked")
-            return
-        execution.timer = asyncio.get_running_loop().call_later(max(0.0, seconds), self._queue, execution)
+    def _wait(self, execution: _Execution, wake_at_ms: int | None, subscriptions: Sequence[Subscription]) -> None:
+        """Go on when something has come: in another attempt, unless that is soon or something else is under way."""
+        seconds = None if wake_at_ms is None else (wake_at_ms - _now_ms()) / 1000
+        if (seconds is None or seconds > HOLD_SECONDS) and not execution.calls and not execution.held:
+            self._park(execution, wake_at_ms, subscriptions)
+        elif seconds is not None:
+            execution.timer = asyncio.get_running_loop().call_later(max(0.0, seconds), self._queue, execution)
+
+    def _park(self, execution: _Execution, wake_at_ms: int | None, subscriptions: Sequence[Subscription]) -> None:
+        self._end(execution, session.Parked(wake_at_ms, tuple(subscriptions)), "parked")
+
+    def _launch_held(self, execution: _Execution) -> None:
+        """Start the effects that wait for nothing any more."""
+        while execution.held and execution.held[0][0] <= execution.durable and not execution.yields:
+            self._launch(execution, execution.held.popleft()[1])
 
     def _launch(self, execution: _Execution, effect: effects.Perform) -> None:
         task = self._tasks.create_task(self._perform(execution, effect), name=f"{effect.function} {execution.event.id}")

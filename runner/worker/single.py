@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import orjson
 
 from flowhook.event_input import workflow_input
+from flowhook.model import WorkflowError
 from flowhook.wire import convert
 from runner import control
 from runner.calls import Caller
@@ -17,7 +18,8 @@ from runner.components.shared import Shared
 from runner.evaluator import Evaluator
 from runner.guard.record import Record
 from runner.interpreter import effects
-from runner.interpreter.errors import USED_SECRETS, Kind, TaskFault, fault
+from runner.interpreter.errors import USED_SECRETS, Kind, TaskFault, error, fault
+from runner.interpreter.journal import place
 from runner.interpreter.program import compile_program
 from runner.interpreter.run import Run
 from runner.interpreter.scope import Workflow
@@ -95,6 +97,8 @@ async def finish(
                 await rest()
                 turn = run.go_on()
                 continue
+            if turn.subscriptions and not calls:
+                return effects.Faulted(_no_cluster(turn.subscriptions[0].key))
             seconds = None if turn.wake_at_ms is None else max(0.0, turn.wake_at_ms / 1000 - time.time())
             if not calls:
                 await asyncio.sleep(seconds or 0.0)
@@ -107,6 +111,11 @@ async def finish(
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
     return turn.ending
+
+
+def _no_cluster(key: str) -> WorkflowError:
+    detail = "events come to a flow in a cluster, and there is none here: see flowhook up"
+    return error(Kind.CONFIGURATION, detail, instance=place(key))
 
 
 def _secret(secrets: Mapping[str, bytes], name: str) -> bytes:

@@ -54,3 +54,10 @@ async def test_secrets_are_there_by_name_and_a_missing_one_is_an_authorization_e
     problem = await run_document(flow, event(), settings, {})
     assert (problem.type.rpartition("/")[2], problem.status, problem.instance) == ("authorization", 403, "/use/secrets")
     assert "bank" in problem.detail
+
+
+async def test_waiting_for_events_is_a_configuration_error_that_names_the_task(settings):
+    flow = document({"wait": {"listen": {"to": {"any": []}}, "timeout": {"after": {"hours": 1}}}})
+    problem = await run_document(flow, event(), settings, {})
+    assert (problem.type.rpartition("/")[2], problem.instance) == ("configuration", "/do/0/wait")
+    assert "flowhook up" in problem.detail

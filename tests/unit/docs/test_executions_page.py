@@ -11,6 +11,7 @@ from router.scheduling.shard import UNCERTAIN_FACTOR
 from runner.calls import idempotency_key
 from runner.interpreter.errors import _DEFAULTS, Kind
 from runner.interpreter.journal import COMPACT_BYTES, COMPACT_ENTRIES
+from runner.interpreter.listening import MAX_EXPECTED_BYTES
 from runner.interpreter.tasks import MAX_TASKS
 
 PAGE = pages.text_of("executions.md")
@@ -56,8 +57,11 @@ def test_flows_run_one_another_as_deep_as_the_page_says():
         ("time of one call", f"{RunnerSettings.model_fields['http_timeout'].default:g} s"),
         ("a task's or flow's output, a call's result", f"{limits.MAX_RESULT_BYTES // limits.MIB} MiB"),
         ("tasks that one execution runs", f"{MAX_TASKS:,}"),
-        ("entries of one journal: calls, waits, retries", f"{limits.MAX_JOURNAL_ENTRIES:,}"),
-        ("entries of one journal: calls, waits, retries", f"{limits.MAX_JOURNAL_BYTES // limits.MIB} MiB"),
+        ("entries of one journal: calls, waits, retries, events", f"{limits.MAX_JOURNAL_ENTRIES:,}"),
+        ("entries of one journal: calls, waits, retries, events", f"{limits.MAX_JOURNAL_BYTES // limits.MIB} MiB"),
+        ("what an execution waits for at a time, beside times", f"{limits.MAX_SUBSCRIPTIONS:,}"),
+        ("what an execution waits for at a time, beside times", f"{limits.MAX_SUBSCRIPTION_BYTES // limits.MIB} MiB"),
+        ("what a `correlate` expects", f"{MAX_EXPECTED_BYTES // limits.KIB} KiB"),
         ("body of an event", f"{limits.MAX_BODY_BYTES // limits.MIB} MiB"),
         ("head of a request", f"{limits.MAX_HEADER_BYTES // limits.KIB} KiB"),
         ("dedupe key", f"{limits.MAX_DEDUPE_KEY_BYTES} bytes"),

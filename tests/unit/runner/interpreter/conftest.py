@@ -42,8 +42,11 @@ class Clock:
 
 
 class Outcome:
-    def __init__(self, step, world, journal, turns):
-        self.step, self.world, self.journal, self.turns = step, world, journal, turns
+    """How far a run came: to its end, to `stop_after`, or to where only an event can help (then `step` is None)."""
+
+    def __init__(self, turn, world, journal, turns, performing):
+        self.step, self.world, self.journal, self.turns = turn.ending, world, journal, turns
+        self.subscriptions, self.performing = turn.subscriptions, performing
 
     @property
     def output(self):
@@ -88,8 +91,10 @@ def execute(evaluator):
                 continue
             if turn.wake_at_ms is not None:
                 clock.now = turn.wake_at_ms
+            elif turn.subscriptions:
+                break
             turn = execution.go_on()
-        return Outcome(turn.ending, world, tuple(written), turns)
+        return Outcome(turn, world, tuple(written), turns, waiting)
 
     run.World = World
     run.Clock = Clock

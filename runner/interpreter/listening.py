@@ -1,0 +1,218 @@
+"""Tasks that wait for events: `listen`.
+
+Source: dsl-reference.md, "Listen", "Event Consumption Strategy", "Correlation", "Subscription Iterator".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from flowhook import limits
+from flowhook.model import Correlation, EventFilter
+from runner.interpreter import data as json
+from runner.interpreter import events, snapshot, tasks
+from runner.interpreter.errors import ExpressionFailed, Kind, fault
+from runner.interpreter.nodes import Iterator, Link, ListenNode, Pattern, Strategy
+from runner.interpreter.requests import PAUSE, Arrived, Listen, Steps
+from runner.interpreter.retrying import is_true
+from runner.interpreter.scope import Scope
+from runner.interpreter.state import State
+
+MAX_EXPECTED_BYTES: Final = 1024
+"""JSON of one value that a correlation expects."""
+
+
+def run_listen(node: ListenNode, state: State, scope: Scope, data: Any, progress: dict[str, Any] | None) -> Steps:
+    """Wait for events, one after another; returns the array of what was read of them."""
+    listening = _Listening(node, state, scope)
+    if progress is None:
+        listening.begin(data)
+    else:
+        listening.go_on(progress)
+    state.progress(listening.saved)
+    return (yield from listening.run())
+
+
+class _Wanted:
+    """Patterns of a strategy, those that still want an event, and the values that their correlations expect."""
+
+    def __init__(self, strategy: Strategy) -> None:
+        self.patterns = strategy.patterns
+        self.all = strategy.all
+        self.open = list(range(len(self.patterns)))
+        self.expected: list[dict[str, Any]] = [{} for _ in self.patterns]
+
+    def saved(self) -> dict[str, Any]:
+        return {"open": self.open, "expected": self.expected}
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        self.open, self.expected = saved["open"], saved["expected"]
+
+    def take(self, index: int) -> bool:
+        """Note that a pattern got its event; whether that was all that is wanted."""
+        if self.all:
+            self.open.remove(index)
+        return not self.all or not self.open
+
+
+class _Listening:
+    """One `listen` that is under way.
+
+    What comes is consumed by a pattern of `until`, or else by the first open one of the strategy, or by none: then it
+    is passed over. A value that a correlation expects holds for all that have its name and say nothing else; where
+    nobody says it, the first event does.
+    """
+
+    def __init__(self, node: ListenNode, state: State, scope: Scope) -> None:
+        self._node = node
+        self._state = state
+        self._scope = scope
+        self._key = ""
+        self._wanted = _Wanted(node.strategy)
+        self._ending = _Wanted(node.until) if isinstance(node.until, Strategy) else None
+        self._common: dict[str, Any] = {}
+        self._output: list[Any] = []
+        self._size = 0
+        self._item: tuple[Any] | None = None
+
+    def begin(self, data: Any) -> None:
+        """Evaluate what correlations expect, on the task's input."""
+        self._key = self._state.effect_key(self._node.pointer)
+        for wanted in self._all_wanted():
+            for pattern, expected in zip(wanted.patterns, wanted.expected, strict=True):
+                for link in pattern.links:
+                    if link.expected is not None:
+                        expected[link.name] = _expectation(link, link.expected(data, self._scope))
+                        self._common.setdefault(link.name, expected[link.name])
+
+    def go_on(self, progress: Mapping[str, Any]) -> None:
+        """Put back what was `saved`."""
+        self._key, self._common, self._output = progress["key"], progress["common"], progress["output"]
+        self._size = sum(len(json.encode(item)) + 1 for item in self._output)
+        self._item = None if progress["item"] is None else (progress["item"][0],)
+        for wanted, saved in zip(self._all_wanted(), progress["wanted"], strict=True):
+            wanted.restore(saved)
+
+    def saved(self) -> dict[str, Any]:
+        """Return all of it, as JSON."""
+        return {
+            "key": self._key,
+            "common": self._common,
+            "output": self._output,
+            "item": self._item,
+            "wanted": [wanted.saved() for wanted in self._all_wanted()],
+        }
+
+    def run(self) -> Steps:
+        """Take in events until there have been enough."""
+        shared = self._state.shared
+        while True:
+            if self._item is None:
+                if self._state.frame is not None:
+                    snapshot.take(shared, self._state.frame)
+                arrived: Arrived = yield Listen(self._key, self._filters())
+                if self._consume(arrived):
+                    break
+                if shared.workflow.overdue():
+                    yield PAUSE
+            if self._item is not None:
+                yield from self._process(self._item[0])
+                self._item = None
+                if self._is_enough():
+                    break
+        return self._output
+
+    def _all_wanted(self) -> tuple[_Wanted, ...]:
+        return (self._wanted,) if self._ending is None else (self._wanted, self._ending)
+
+    def _filters(self) -> tuple[EventFilter, ...]:
+        """Return what the router is to look for: with every value that is known by now."""
+        found: dict[EventFilter, None] = {}
+        for wanted in self._all_wanted():
+            for index in wanted.open:
+                pattern, expected = wanted.patterns[index], {**self._common, **wanted.expected[index]}
+                known = (link for link in pattern.links if link.name in expected)
+                correlations = (Correlation(link.path, json.encode(expected[link.name])) for link in known)
+                found[pattern.literal._replace(correlations=tuple(correlations))] = None
+        return tuple(found)
+
+    def _consume(self, arrived: Arrived) -> bool:
+        """Take in an event, as the present item if somebody wants it; whether it ends the waiting."""
+        self._scope.context = self._state.shared.context
+        if self._ending is not None:
+            index = self._find(self._ending, arrived)
+            if index is not None:
+                return self._ending.take(index)
+        index = self._find(self._wanted, arrived)
+        if index is not None:
+            self._wanted.take(index)
+            self._item = (events.read(arrived.event, self._node.read),)
+        return False
+
+    def _find(self, wanted: _Wanted, arrived: Arrived) -> int | None:
+        """Return the pattern that consumes an event."""
+        for index in wanted.open:
+            if self._passes(wanted.patterns[index], wanted.expected[index], arrived):
+                return index
+        return None
+
+    def _passes(self, pattern: Pattern, expected: Mapping[str, Any], arrived: Arrived) -> bool:
+        """Whether a pattern takes an event; values that nobody expected yet are expected from now on."""
+        event, scope = arrived.event, self._scope
+        if not events.passes(pattern, event, scope, callback=arrived.callback):
+            return False
+        addressed = arrived.callback and event.get(events.ONE_TIME) is True
+        values = {link.name: events.value_of(link, event, scope) for link in pattern.links}
+        known = {**self._common, **expected}
+        if not addressed and not all(
+            events.same(value, known[name]) if name in known else value is not None for name, value in values.items()
+        ):
+            return False
+        self._common = {**{name: value for name, value in values.items() if value is not None}, **self._common}
+        return True
+
+    def _process(self, item: Any) -> Steps:
+        """Do what is to be done with an item, and put what comes of it into the output."""
+        foreach = self._node.foreach
+        output = item if foreach is None else (yield from self._iterate(foreach, item))
+        self._size += len(json.encode_result(output, "what was read of an event")) + 1
+        if self._size > limits.MAX_RESULT_BYTES:
+            raise fault(
+                Kind.RUNTIME,
+                f"the task's output has more than the {limits.MAX_RESULT_BYTES} bytes as JSON that are allowed",
+            )
+        self._output.append(output)
+
+    def _iterate(self, foreach: Iterator, item: Any) -> Steps:
+        """Run the tasks for an item, on the item itself; returns its output."""
+        state, scope, index = self._state, self._scope, len(self._output)
+        named = {foreach.each: item, foreach.at: index}
+        variables = {**(state.variables or {}), **named}
+        inner = state.nested(variables=variables, iterations=(*state.iterations, index))
+        output = yield from tasks.run_block(foreach.block, inner, item)
+        state.ending = inner.ending
+        with scope.naming(named):
+            scope.context = state.shared.context
+            return (yield from tasks.transform_output(foreach.output, foreach.export, state, scope, output))
+
+    def _is_enough(self) -> bool:
+        """Whether the waiting ends, after an item was processed."""
+        until = self._node.until
+        if self._state.ending:
+            return True
+        if until is None:
+            return not self._wanted.all or not self._wanted.open
+        if isinstance(until, Strategy):
+            return False
+        self._scope.context = self._state.shared.context
+        return is_true(until(self._output, self._scope))
+
+
+def _expectation(link: Link, value: Any) -> Any:
+    """Return what a correlation expects, once evaluated."""
+    if value is None:
+        raise ExpressionFailed(f"`correlate.{link.name}.expect` yields null, which tells no event from others")
+    if len(json.encode(value)) > MAX_EXPECTED_BYTES:
+        raise ExpressionFailed(f"`correlate.{link.name}.expect` yields more than {MAX_EXPECTED_BYTES} bytes as JSON")
+    return value

@@ -120,6 +120,8 @@ class RunnerSettings(CommonSettings):
     """How much memory one expression may take."""
     allow_private_addresses: bool = False
     """Whether calls may reach private, loopback and link-local addresses."""
+    allow_processes: bool = False
+    """Whether flows may start processes (`run.script`, `run.shell`), which can do what the runner's user can."""
     http_timeout: float = 30.0
     """Deadline of one outbound HTTP request whose task sets none."""
     twitter_base_url: str = "https://api.x.com"

@@ -13,7 +13,7 @@ from pydantic_core import core_schema
 
 from flowhook.document.json_schema import SchemaGenerator
 from runner.components.base import Component
-from runner.components.registry import ENTRY_POINT_GROUP, components
+from runner.components.registry import ENTRY_POINT_GROUP, callable_components
 
 OURS: Final = "flowhook"
 
@@ -36,9 +36,9 @@ class Description:
 
 
 def descriptions() -> Iterator[Description]:
-    """Yield what is known of all components, by name. Blocking: imports them."""
+    """Yield what is known of the components that a `call` may name. Blocking: imports them."""
     packages = _packages()
-    for name, component in sorted(components().items()):
+    for name, component in sorted(callable_components().items()):
         yield Description(name, component.summary, packages.get(name, OURS), arguments_schema(component))
 
 

@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
 from flowhook import logs
-from runner.components import http, reply
+from runner.components import http, reply, run
 from runner.components.base import Component
 from runner.components.grpc_call.call import call as grpc_call
 
@@ -17,13 +17,16 @@ ENTRY_POINT_GROUP: Final = "flowhook.components"
 _OURS: Final = (grpc_call, http.call, reply.reply)
 """Those that the interpreter knows of: no package can take their place."""
 
+_TASKS: Final = (run.script, run.shell)
+"""Those that are behind tasks of other kinds: no `call` may name them."""
+
 log = logs.get_logger(__name__)
 
 
 @functools.cache
 def components() -> Mapping[str, Component]:
     """Return all components by name. One that can't be imported is logged and left out. Blocking: imports."""
-    found: dict[str, Component] = {each.name: each for each in _OURS}
+    found: dict[str, Component] = {each.name: each for each in (*_OURS, *_TASKS)}
     for entry_point in entry_points(group=ENTRY_POINT_GROUP):
         loaded = _load(entry_point)
         if loaded is not None:
@@ -31,10 +34,15 @@ def components() -> Mapping[str, Component]:
     return found
 
 
+def callable_components() -> Mapping[str, Component]:
+    """Return those components that a `call` may name. Blocking, as `components`."""
+    return {name: found for name, found in components().items() if found not in _TASKS}
+
+
 def component_names() -> frozenset[str]:
     """Return the names that a `call` may use here, without importing what they name."""
     installed = (entry_point.name for entry_point in entry_points(group=ENTRY_POINT_GROUP))
-    return frozenset((*(each.name for each in _OURS), *installed))
+    return frozenset((*(each.name for each in _OURS), *installed)) - {each.name for each in _TASKS}
 
 
 def _load(entry_point: EntryPoint) -> Component | None:

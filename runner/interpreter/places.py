@@ -1,7 +1,7 @@
 """Where the DSL's own functions have endpoints and authentication policies in their arguments.
 
-Source: dsl-reference.md, "HTTP Call", "gRPC Call", "OpenAPI Call", "External Resource", "Endpoint",
-"OAUTH2 Authentication".
+Source: dsl-reference.md, "HTTP Call", "gRPC Call", "OpenAPI Call", "Script Process", "External Resource",
+"Endpoint", "OAUTH2 Authentication".
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ ENDPOINTS: Final[Mapping[str, Place]] = {
     "grpc": ("proto", "endpoint"),
     "http": ("endpoint",),
     "openapi": ("document", "endpoint"),
+    "run.script": ("source", "endpoint"),
 }
 """The endpoint of a function: a URI, or a mapping with `uri`."""
 
@@ -23,6 +24,7 @@ POLICIES: Final[Mapping[str, tuple[Place, ...]]] = {
     "grpc": (("proto", "endpoint", "authentication"), ("service", "authentication")),
     "http": (("endpoint", "authentication"),),
     "openapi": (("document", "endpoint", "authentication"), ("authentication",)),
+    "run.script": (("source", "endpoint", "authentication"),),
 }
 """The authentication policies of a function; the last one is that of the call itself."""
 

@@ -15,7 +15,7 @@ from flowhook.client.channel import open_channel
 from flowhook.process import Lifecycle, Reporter
 from runner import control, metrics, session
 from runner.calls import Caller
-from runner.components.registry import components
+from runner.components.registry import callable_components, components
 from runner.components.shared import Shared
 from runner.evaluator import Evaluator
 from runner.guard.record import Record
@@ -59,7 +59,7 @@ async def _serve(order: control.Begin, pipe: control.Pipe, record: Record) -> No
     metrics.EVALUATION_KILLS.inc(order.kills)
     link = session.Session(
         runner_id=order.runner_id,
-        components=tuple(components()),
+        components=tuple(callable_components()),
         build=flowhook.__version__,
         capacity=settings.concurrency,
         losses_explained=order.losses_explained,

@@ -47,6 +47,11 @@ BASIC = {"basic": {"username": "ada", "password": "s3cret"}}
                 "authentication": BASIC,
             },
         ),
+        (
+            "run.script",
+            {"source": {"endpoint": {"uri": "https://x.example/{id}", "authentication": {"use": "service"}}}},
+            {"source": {"endpoint": {"uri": "https://x.example/7", "authentication": BASIC}}},
+        ),
     ],
 )
 def test_every_policy_gets_its_credentials_and_expressions_see_that_of_the_call(execute, function, given, expected):

@@ -1,0 +1,174 @@
+"""`run.script` and `run.shell`: the DSL's `run` tasks that start a process. No `call` may name them.
+
+They are refused unless the operator allows them: a process may do whatever the runner's user may, and reach any
+address. What bounds there are is in `runner.processes`.
+
+A process that fails is a runtime error, unless the flow wants its exit code.
+
+Source: dsl-reference.md, "Run", "Script Process", "Shell Process", "Process Result", "External Resource".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from flowhook import limits
+from runner.authentication.policy import Policy
+from runner.components.base import Context, component
+from runner.interpreter.data import encode
+from runner.interpreter.errors import Kind, fault
+from runner.processes.pool import PATH, Ended, Job, Pool
+
+MAX_ARGUMENTS: Final = 256
+"""And as many variables."""
+MAX_ARGUMENT_BYTES: Final = 64 * limits.KIB
+"""Of one argument, variable or command: the system takes not much more."""
+
+SHELL: Final = "/bin/sh"
+
+_OK: Final = 200
+
+
+def _text(value: Any) -> str:
+    """Return text as it is, and other values as JSON."""
+    text = value if isinstance(value, str) else encode(value).decode()
+    if "\0" in text or len(text.encode()) > MAX_ARGUMENT_BYTES:
+        raise ValueError(f"must have no NUL and at most {MAX_ARGUMENT_BYTES} bytes")
+    return text
+
+
+Text = Annotated[str | int | float | bool | None, AfterValidator(_text)]
+Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=255)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+class Process(_Model):
+    """What script and shell have in common."""
+
+    stdin: Any = None
+    arguments: list[Text] = Field(default_factory=list, max_length=MAX_ARGUMENTS)
+    environment: dict[Variable, Text] = Field(default_factory=dict, max_length=MAX_ARGUMENTS)
+    return_: Literal["stdout", "stderr", "code", "all", "none"] = Field("stdout", alias="return")
+    await_: bool = Field(True, alias="await")
+
+
+class Endpoint(_Model):
+    """`source.endpoint`, spelled out."""
+
+    uri: str
+    authentication: Policy | None = None
+
+
+class Source(_Model):
+    """`source`: where the code is fetched from."""
+
+    name: str | None = None
+    endpoint: str | Endpoint
+
+
+class Script(Process):
+    """Arguments of `run.script`."""
+
+    language: str
+    code: str | None = Field(None, max_length=limits.MAX_RESULT_BYTES)
+    source: Source | None = None
+
+    @model_validator(mode="after")
+    def _has_code(self) -> Self:
+        if (self.code is None) == (self.source is None):
+            raise ValueError("needs either `code` or `source`")
+        return self
+
+
+class Shell(Process):
+    """Arguments of `run.shell`."""
+
+    command: Annotated[str, AfterValidator(_text)]
+
+
+@component("run.script")
+async def script(arguments: Script, context: Context) -> Any:
+    """Run a script in Python or JavaScript; returns what `return` asks for, nothing when it is not awaited."""
+    _check_allowed("run.script", context)
+    command: tuple[str, ...]
+    match arguments.language:
+        case "python":
+            # isolated: neither the environment nor its directory leads it to other code
+            command, file = (sys.executable, "-I"), "script.py"
+        case "js" | "javascript":
+            node = shutil.which("node", path=PATH)
+            if node is None:
+                raise fault(Kind.CONFIGURATION, f"run.script: there is no node in {PATH} on this runner")
+            command, file = (node,), "script.js"
+        case _:
+            raise fault(Kind.CONFIGURATION, "run.script: the language is none of python, js and javascript")
+    code = arguments.code if arguments.source is None else await _fetch(arguments.source, context)
+    return await _run("run.script", (*command, file), {file: code or ""}, arguments, context)
+
+
+@component("run.shell")
+async def shell(arguments: Shell, context: Context) -> Any:
+    """Run a shell command; returns what `return` asks for, nothing when it is not awaited."""
+    _check_allowed("run.shell", context)
+    return await _run("run.shell", (SHELL, "-c", arguments.command, "sh"), {}, arguments, context)
+
+
+def _check_allowed(name: str, context: Context) -> None:
+    if not context.settings.allow_processes:
+        raise fault(
+            Kind.CONFIGURATION, f"{name}: this runner starts no processes; its operator can allow it (allow_processes)"
+        )
+
+
+async def _fetch(source: Source, context: Context) -> str:
+    endpoint = source.endpoint if isinstance(source.endpoint, Endpoint) else Endpoint(uri=source.endpoint)
+    response = await context.http.request(
+        "GET", endpoint.uri, follow_redirects=True, authentication=endpoint.authentication
+    )
+    if response.status != _OK:
+        raise fault(
+            Kind.COMMUNICATION,
+            f"run.script: {response.url} answered {response.status} {response.reason}".rstrip(),
+            status=response.status,
+            retry_after_ms=response.retry_after_ms,
+        )
+    try:
+        return response.body.decode()
+    except UnicodeDecodeError:
+        raise fault(Kind.COMMUNICATION, f"run.script: what {response.url} answered is not UTF-8") from None
+
+
+async def _run(name: str, command: tuple[str, ...], files: dict[str, str], arguments: Process, context: Context) -> Any:
+    stdin = arguments.stdin
+    job = Job(
+        argv=(*command, *map(str, arguments.arguments)),
+        environment={variable: str(value) for variable, value in arguments.environment.items()},
+        stdin=b"" if stdin is None else stdin.encode() if isinstance(stdin, str) else encode(stdin),
+        files=files,
+        seconds=max(1.0, context.deadline - asyncio.get_running_loop().time()),
+    )
+    pool = context.shared.get(Pool)
+    if not arguments.await_:
+        pool.start(job)
+        return None
+    ended = await pool.run(job)
+    if ended.code and arguments.return_ not in ("code", "all"):
+        raise fault(Kind.RUNTIME, f"{name}: the process ended with code {ended.code}")
+    return _result(ended, arguments.return_)
+
+
+def _result(ended: Ended, wanted: str) -> Any:
+    result = {
+        "code": ended.code,
+        "stdout": ended.stdout.decode(errors="replace"),
+        "stderr": ended.stderr.decode(errors="replace"),
+    }
+    return result if wanted == "all" else result.get(wanted)

@@ -1,0 +1,170 @@
+"""Starts one process under limits and leaves nothing of it behind: `python -I -S launcher.py LIFELINE_FD`.
+
+Over the lifeline comes the job, one line of JSON: `{"argv", "environment", "files", "limits"}`. The process starts in a
+fresh directory with these files, text by name, under these limits, by the names of `RLIMIT_*`. Back goes how it ended,
+`{"code"}`. Standard input, output and error are the process's own.
+
+A process of its own, and single-threaded, because limits have to be set between fork and exec, where a process with
+threads can do next to nothing. It adopts whatever the process starts (a subreaper), so that a daemon is found, too, and
+clears up even when the runner is dead. It imports the standard library alone, to be quick.
+
+Source: prctl(2), setrlimit(2), pidfd_open(2), proc(5).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import select
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+NOT_STARTED: Final = 127
+"""Exit code of what can't be executed, as shells have it."""
+SIGNALLED: Final = 128
+"""Added to the number of the signal that ended a process, as shells do."""
+
+_PROC: Final = Path("/proc")
+_ROUND_SECONDS: Final = 0.002
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_PR_SET_NO_NEW_PRIVS: Final = 38
+_RESET: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ)
+
+_libc = ctypes.CDLL(None)
+
+
+def main() -> None:
+    """Run one job to its end, or to that of the lifeline."""
+    lifeline = socket.socket(fileno=int(sys.argv[1]))
+    lifeline.set_inheritable(False)
+    job = _receive(lifeline)
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    directory = tempfile.mkdtemp(prefix="flowhook-")
+    try:
+        for name, content in job["files"].items():
+            Path(directory, name).write_text(content, encoding="utf-8", newline="")
+        child = os.fork()
+        if not child:
+            _become(job, directory)
+        _let_go_of_streams()
+        code = _wait(child, lifeline)
+        end_descendants()
+        if code is not None:
+            lifeline.sendall(json.dumps({"code": code}).encode() + b"\n")
+    finally:
+        with contextlib.suppress(RecursionError):
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _receive(lifeline: socket.socket) -> dict[str, Any]:
+    with lifeline.makefile("rb") as lines:
+        line = lines.readline()
+    if not line.endswith(b"\n"):
+        sys.exit(1)  # whoever wanted it is gone
+    job: dict[str, Any] = json.loads(line)
+    return job
+
+
+def _become(job: dict[str, Any], directory: str) -> NoReturn:
+    """Turn this process into the one that is wanted."""
+    try:
+        os.setsid()
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        for number in _RESET:
+            signal.signal(number, signal.SIG_DFL)
+        for name, limit in job["limits"].items():
+            _limit(getattr(resource, f"RLIMIT_{name}"), limit)
+        os.chdir(directory)
+        os.execve(job["argv"][0], job["argv"], job["environment"])  # noqa: S606 - it is what this is for
+    except OSError as problem:
+        os.write(2, f"{job['argv'][0]}: {problem.strerror}\n".encode())
+    finally:
+        os._exit(NOT_STARTED)
+
+
+def _limit(kind: int, limit: int) -> None:
+    if kind == resource.RLIMIT_NPROC:
+        limit += _tasks_of_user()
+    most = resource.getrlimit(kind)[1]
+    if most != resource.RLIM_INFINITY:
+        limit = min(limit, most)
+    resource.setrlimit(kind, (limit, limit))
+
+
+def _tasks_of_user() -> int:
+    """Return how many threads the user has already, for the limit counts them all."""
+    user, count = os.getuid(), 0
+    for process in _PROC.glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if process.stat().st_uid == user:
+                count += len(list((process / "task").iterdir()))
+    return count
+
+
+def _let_go_of_streams() -> None:
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in range(3):
+        os.dup2(nothing, descriptor)
+    os.close(nothing)
+
+
+def _wait(child: int, lifeline: socket.socket) -> int | None:
+    """Return the exit code; None: the lifeline was closed before."""
+    exited = os.pidfd_open(child)
+    ready, _, _ = select.select([exited, lifeline.fileno()], [], [])
+    if exited not in ready:
+        return None
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return code if code >= 0 else SIGNALLED - code
+
+
+def end_descendants() -> None:
+    """Kill whatever descends from this process, and reap it.
+
+    One that is killed leaves its children to us, so it takes rounds; each stops all that are there before it kills
+    any, or the last one alive would go on forking.
+    """
+    while True:
+        found = list(_descendants(os.getpid()))
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for process in found:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, number)
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return  # who has no child has no other descendant either
+        time.sleep(_ROUND_SECONDS)
+
+
+def _descendants(ancestor: int) -> Iterator[int]:
+    children: dict[int, list[int]] = {}
+    for process in _PROC.glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            # the name in it may hold spaces and parentheses
+            state, parent = (process / "stat").read_bytes().rpartition(b")")[2].split()[:2]
+            if state != b"Z":
+                children.setdefault(int(parent), []).append(int(process.name))
+    waiting = [ancestor]
+    while waiting:
+        for child in children.get(waiting.pop(), ()):
+            yield child
+            waiting.append(child)
+
+
+if __name__ == "__main__":
+    main()

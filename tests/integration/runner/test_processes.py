@@ -1,0 +1,286 @@
+"""`run.script` and `run.shell`: real processes, and what is left of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from support.tokens import Authority
+
+from flowhook.config import RunnerSettings
+from runner.components import TaskFault
+from runner.components.registry import callable_components, component_names, components
+from runner.components.run import script, shell
+from runner.components.testing import call, context
+from runner.processes import pool
+from runner.processes.pool import MAX_IN_BACKGROUND, MAX_OUTPUT_BYTES, Job, Pool
+
+SETTINGS = RunnerSettings(allow_private_addresses=True, allow_processes=True)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left():
+    before = set(Path(tempfile.gettempdir()).glob("flowhook-*"))
+    yield
+    assert set(Path(tempfile.gettempdir()).glob("flowhook-*")) == before
+
+
+def run_shell(command, *, seconds=10.0, **more):
+    return call(shell, {"command": command, **more}, settings=SETTINGS, seconds=seconds)
+
+
+def run_script(code=None, *, language="python", **more):
+    given = {"code": code} if code is not None else {}
+    return call(script, {"language": language, **given, **more}, settings=SETTINGS)
+
+
+def kind(problem):
+    error = problem.value.error
+    return error.type.rpartition("/")[2], error.status
+
+
+async def test_they_are_refused_unless_the_operator_allows_them(tmp_path):
+    for component, arguments in ((shell, {"command": f"touch {tmp_path}/x"}), (script, {"language": "x", "code": ""})):
+        with pytest.raises(TaskFault) as problem:
+            await call(component, arguments)
+        assert kind(problem) == ("configuration", 400)
+        assert "allow_processes" in problem.value.error.detail
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_call_may_name_them():
+    names = {"run.script", "run.shell"}
+    assert names <= components().keys()
+    assert not names & callable_components().keys()
+    assert not names & component_names()
+
+
+async def test_a_command_reads_its_input_and_its_arguments_as_the_specification_shows():
+    command = 'input=$(cat)\necho "STDIN was: $input"\necho "ARGS are $1 $2"'
+    output = await run_shell(command, stdin="Hello World", arguments=["Foo", 7])
+    assert output == "STDIN was: Hello World\nARGS are Foo 7\n"
+    assert await run_shell("cat", stdin={"a": [1]}) == '{"a":[1]}'
+    assert await run_shell("cat") == ""
+    assert await run_shell("exit 0", stdin="x" * 1_000_000) == ""  # it need not read
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ("stdout", "out"),
+        ("stderr", "err"),
+        ("code", 0),
+        ("all", {"code": 0, "stdout": "out", "stderr": "err"}),
+        ("none", None),
+    ],
+)
+async def test_the_flow_has_what_it_asks_for(wanted, expected):
+    assert await run_shell("printf out; printf err >&2", **{"return": wanted}) == expected
+
+
+async def test_a_process_that_fails_is_an_error_unless_its_code_is_wanted():
+    for wanted in ("stdout", "stderr", "none"):
+        with pytest.raises(TaskFault) as problem:
+            await run_shell("echo s3cret >&2; exit 3", **{"return": wanted})
+        assert kind(problem) == ("runtime", 500)
+        assert problem.value.error.detail == "run.shell: the process ended with code 3"
+    assert await run_shell("exit 3", **{"return": "code"}) == 3
+    assert await run_shell("kill -9 $$", **{"return": "code"}) == 128 + signal.SIGKILL
+
+
+async def test_its_environment_is_what_the_task_gives_and_a_path(monkeypatch):
+    monkeypatch.setenv("OF_THE_RUNNER", "s3cret")
+    output = await run_shell("/usr/bin/env", environment={"NAME": "Ada", "COUNT": 3, "YES": True})
+    given = dict(line.split("=", 1) for line in output.splitlines())
+    given.pop("PWD", None)  # the shell's own
+    assert {key: value for key, value in given.items() if key not in {"_", "SHLVL", "OLDPWD"}} == {
+        "PATH": pool.PATH, "NAME": "Ada", "COUNT": "3", "YES": "true",
+    }  # fmt: skip
+
+
+async def test_it_starts_in_an_empty_directory_with_no_descriptor_of_the_runner():
+    output = await run_shell("ls -A; pwd; ls /proc/self/fd | wc -l")
+    directory, descriptors = output.split()
+    assert Path(directory).name.startswith("flowhook-")
+    assert int(descriptors) <= 4
+
+
+@pytest.mark.parametrize("language", ["python", "js", "javascript"])
+async def test_scripts_have_their_arguments_where_their_language_has_them(language):
+    if language != "python" and shutil.which("node", path=pool.PATH) is None:
+        pytest.skip("there is no node here")
+    code = {
+        "python": "import sys\nprint(sys.argv[1:], sys.stdin.read())",
+        "js": (
+            "const [_, __, ...rest] = process.argv;\n"
+            "console.log(JSON.stringify(rest), require('fs').readFileSync(0, 'utf8'))"
+        ),
+    }
+    output = await run_script(
+        code.get(language, code["js"]), language=language, arguments=["hello", "wörld"], stdin="in"
+    )
+    assert output.replace("'", '"').replace(", ", ",") == '["hello","wörld"] in\n'
+
+
+async def test_a_script_can_be_fetched_as_its_policy_says(http_server):
+    authority = Authority()
+    authority.url = await http_server(authority.handle)
+
+    async def serve(request):
+        if request.headers.get("Authorization", "").removeprefix("Bearer ") not in authority.good:
+            return web.Response(status=401)
+        return web.Response(text="print('hällo')" if request.path == "/a.py" else None, body=None)
+
+    base = await http_server(serve)
+    policy = {"oauth2": {"authority": authority.url, "grant": "client_credentials", "client": {"id": "me"}}}
+    source = {"endpoint": {"uri": f"{base}/a.py", "authentication": policy}}
+    assert await run_script(source=source) == "hällo\n"
+    with pytest.raises(TaskFault) as problem:
+        await run_script(source={"endpoint": f"{base}/a.py"})
+    assert kind(problem) == ("communication", 401)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"language": "ruby", "code": ""},
+        {"language": "python"},
+        {"language": "python", "code": "", "source": {"endpoint": "http://x"}},
+        {"language": "python", "code": "", "environment": {"A=B": "x"}},
+        {"language": "python", "code": "", "arguments": ["a\0b"]},
+        {"language": "python", "code": "", "return": "everything"},
+        {"language": "python", "code": "", "more": 1},
+    ],
+)
+async def test_wrong_arguments_are_a_configuration_error(arguments):
+    with pytest.raises(TaskFault) as problem:
+        await call(script, arguments, settings=SETTINGS)
+    assert kind(problem) == ("configuration", 400)
+
+
+@pytest.mark.parametrize("stream", ["output", "error"])
+async def test_one_that_writes_too_much_is_killed(stream):
+    with pytest.raises(TaskFault) as problem:
+        await run_shell("exec yes" + (" >&2" if stream == "error" else ""))
+    assert kind(problem) == ("runtime", 500)
+    assert f"more than {MAX_OUTPUT_BYTES} bytes to its standard {stream}" in problem.value.error.detail
+
+
+LIMITS = "import resource as r; print([r.getrlimit(k)[0] for k in (r.RLIMIT_CPU, r.RLIMIT_FSIZE, r.RLIMIT_NOFILE)])"
+
+
+async def test_it_has_limits():
+    output = await run_script(LIMITS)
+    assert output == f"[10, {pool.FILE_BYTES}, {pool.MAX_FILES}]\n"
+    with pytest.raises(TaskFault):
+        await run_script("x = bytearray(1024 ** 3)")
+    with pytest.raises(TaskFault):
+        await run_shell(f"head -c {pool.FILE_BYTES + 1} /dev/zero > file")
+    codes = await run_script("print(open('/proc/self/status').read())")
+    assert "NoNewPrivs:\t1\n" in codes
+
+
+async def running(marker, count=0):
+    """Wait until there are `count` processes with `marker` in their command line."""
+    async with asyncio.timeout(10):
+        while len(processes(marker)) != count:
+            await asyncio.sleep(0.01)
+
+
+def processes(marker):
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if marker in (path / "cmdline").read_bytes().split(b"\0") and b") Z " not in (path / "stat").read_bytes():
+                found.append(int(path.name))
+        except OSError:
+            continue
+    return found
+
+
+# a child, one in a group of its own, and a daemon that has left its session and its parents
+FAMILY = "sleep $1 & setsid sleep $1 & (setsid sh -c 'sleep $0 & sleep $0' $1 &) ; {}"
+
+
+@pytest.fixture
+def marker():
+    return f"{10_000 + os.getpid()}.{int.from_bytes(os.urandom(4))}"
+
+
+async def test_at_the_deadline_all_that_it_started_is_killed(marker):
+    with pytest.raises(TaskFault) as problem:
+        await run_shell(FAMILY.format("sleep $1"), arguments=[marker], seconds=1.0)
+    assert kind(problem) == ("timeout", 408)
+    assert not processes(marker.encode())
+
+
+async def test_when_it_ends_all_that_it_started_is_killed(marker):
+    assert await run_shell(FAMILY.format("sleep 0.2; echo done"), arguments=[marker]) == "done\n"
+    assert not processes(marker.encode())
+
+
+async def test_one_that_forks_on_and_on_is_brought_to_an_end(marker):
+    code = "import os, sys, time\nwhile os.fork() or not os.fork(): time.sleep(0.02)"
+    with pytest.raises(TaskFault) as problem:
+        await call(script, {"language": "python", "code": code, "arguments": [marker]}, settings=SETTINGS, seconds=0.5)
+    assert kind(problem) == ("timeout", 408)
+    assert not processes(marker.encode())
+
+
+async def test_one_that_is_not_awaited_goes_on_until_its_time_is_up_or_the_runner_ends(marker, tmp_path):
+    started = asyncio.get_running_loop().time()
+    async with context(settings=SETTINGS, seconds=60.0) as offered:
+        arguments = {"command": f"echo $1 > {tmp_path}/x; sleep $1", "arguments": [marker], "await": False}
+        assert await shell(arguments, offered) is None
+        assert await shell({**arguments, "command": "exit 3"}, offered) is None
+        await running(marker.encode(), 2)  # the shell and its sleep
+    assert not processes(marker.encode())
+    assert (tmp_path / "x").read_text() == f"{marker}\n"
+    assert asyncio.get_running_loop().time() - started < 20
+    shared = Pool(SETTINGS)
+    shared.start(Job(("/bin/sleep", marker), {}, b"", {}, 0.2))
+    await running(marker.encode(), 1)
+    await running(marker.encode(), 0)
+    await shared.close()
+
+
+async def test_so_many_are_in_the_background_and_no_more(monkeypatch, marker):
+    monkeypatch.setattr(pool, "MAX_IN_BACKGROUND", 2)
+    async with context(settings=SETTINGS) as offered:
+        arguments = {"command": "sleep $1", "arguments": [marker], "await": False}
+        for _ in range(2):
+            await shell(arguments, offered)
+        with pytest.raises(TaskFault) as problem:
+            await shell(arguments, offered)
+    assert kind(problem) == ("runtime", 500)
+    assert MAX_IN_BACKGROUND == 64
+
+
+RUNNER = """
+import asyncio, sys
+from runner.processes.pool import Job, Pool
+
+async def main():
+    pool = Pool(None)
+    await pool.run(Job(("/bin/sh", "-c", sys.argv[1], "sh", sys.argv[2]), {}, b"", {}, 60.0))
+
+asyncio.run(main())
+"""
+
+
+async def test_a_runner_that_is_killed_leaves_none(marker):
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", RUNNER, FAMILY.format("sleep $1"), marker)
+    await running(marker.encode(), 8)
+    process.kill()
+    await process.wait()
+    await running(marker.encode(), 0)
+    async with asyncio.timeout(10):
+        while list(Path(tempfile.gettempdir()).glob("flowhook-*")):
+            await asyncio.sleep(0.01)

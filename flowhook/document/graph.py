@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from flowhook.document.filters import filters_of, literal_type
+from flowhook.document.names import flow_id
 from flowhook.document.walk import PlacedTask, tasks_of, walk
 
 MAX_LABEL: Final = 60
@@ -28,6 +29,7 @@ _SHAPES: Final[Mapping[str, tuple[str, str]]] = {
     "emit": ("[/", "/]"),
     "listen": (">", "]"),
     "raise": ("{{", "}}"),
+    "run": ("[[", "]]"),
     "switch": ("{", "}"),
 }
 """Brackets by kind of task; others are boxes."""
@@ -46,8 +48,8 @@ def mermaid(definition: Mapping[str, Any], title: str) -> str:
 class _Chart:
     def __init__(self, definition: Mapping[str, Any], title: str) -> None:
         self._labels = [title, *_starts(definition)]
-        self._tasks = list(tasks_of(definition.get("do"), "/do"))
-        self._ids = {placed.pointer: f"n{number}" for number, placed in enumerate(walk(definition), 1)}
+        self._tasks = list(tasks_of(definition.get("do"), ("do",)))
+        self._ids = {placed.path: f"n{number}" for number, placed in enumerate(walk(definition), 1)}
         self._edges: list[str] = []
 
     def lines(self) -> Iterator[str]:
@@ -102,7 +104,7 @@ class _Chart:
         return f"{self._id(placed)}if"
 
     def _id(self, placed: PlacedTask) -> str:
-        return self._ids[placed.pointer]
+        return self._ids[placed.path]
 
     def _node(self, placed: PlacedTask) -> str:
         opening, closing = _SHAPES.get(placed.kind, ("[", "]"))
@@ -129,7 +131,7 @@ def _types(strategy: object) -> list[str]:
 
 
 def _what(placed: PlacedTask) -> str:
-    """Return the kind of a task, and what it calls, emits or waits for."""
+    """Return the kind of a task, and what it calls, emits, runs or waits for."""
     subjects: list[str] = []
     if placed.kind == "call":
         subjects = [str(placed.task["call"])]
@@ -137,11 +139,20 @@ def _what(placed: PlacedTask) -> str:
         subjects = _types(placed.task["listen"].get("to"))
     elif placed.kind == "emit":
         subjects = [placed.task["emit"]["event"]["with"]["type"]]
+    elif placed.kind == "run":
+        subjects = [_process(placed.task["run"])]
     return _cut(" ".join((placed.kind, ", ".join(subjects))))
 
 
+def _process(run: Mapping[str, Any]) -> str:
+    """Return what a task runs."""
+    if "workflow" in run:
+        return flow_id(run["workflow"]["namespace"], run["workflow"]["name"])
+    return f"{run['script']['language']} script" if "script" in run else "shell"
+
+
 def _inner(placed: PlacedTask) -> list[PlacedTask]:
-    return list(tasks_of(placed.task["do"], f"{placed.pointer}/do")) if placed.kind == "do" else []
+    return list(tasks_of(placed.task["do"], (*placed.path, "do"))) if placed.kind == "do" else []
 
 
 def _cases(placed: PlacedTask) -> list[tuple[str, Mapping[str, Any]]]:

@@ -9,9 +9,13 @@ from typing import Any, Final
 from flowhook.document.filters import awaited_types
 from flowhook.document.loader import FlowDocument
 from flowhook.document.problems import Path, key_of
+from flowhook.document.walk import walk_everywhere
 from flowhook.expressions import is_expression
 
 _INSIDE: Final = re.compile(r"\$\{.*?\}", re.DOTALL)
+
+_IN_CODE: Final = re.compile(r"\$\{\s*\.[^}]*\}")
+"""`${name}` is the language's own there, but for names that begin with a dot."""
 
 _LITERAL: Final = frozenset({"document", "schema", "metadata"})
 """Keys below which nothing is evaluated, so that a text there is never meant to be."""
@@ -24,10 +28,13 @@ def warnings(document: FlowDocument) -> list[str]:
 
     - `${ }` inside a longer text: in strict mode it is plain text, since only a whole text is an expression.
     - A callback that no `listen` task waits for: what comes for it is kept until it expires.
+    - A script or a command: whether it is run is for the operator of the runners to say. A command made by an
+      expression runs whatever is in the data.
 
     Source: dsl.md, "Runtime Expressions".
     """
-    return [f"{key_of(path)}: {text}" for path, text in (*_texts(document.definition), *_unheard(document))]
+    hints = (*_texts(document.definition), *_unheard(document), *_processes(document.definition))
+    return [f"{key_of(path)}: {text}" for path, text in hints]
 
 
 def _texts(definition: dict[str, Any]) -> Iterator[tuple[Path, str]]:
@@ -44,6 +51,20 @@ def _unheard(document: FlowDocument) -> Iterator[tuple[Path, str]]:
             yield ("webhook", "callbacks", name), f"no `listen` task waits for events of type {name}"
 
 
+def _processes(definition: dict[str, Any]) -> Iterator[tuple[Path, str]]:
+    for placed in walk_everywhere(definition):
+        run = placed.task["run"] if placed.kind == "run" else {}
+        for key in ("script", "shell"):
+            if key in run:
+                yield (
+                    (*placed.path, "run", key),
+                    "it fails on runners whose operator does not allow scripts and commands",
+                )
+        if is_expression(run.get("shell", {}).get("command")):
+            advice = "the shell runs whatever is in the data: hand values over as `arguments`, `environment` or `stdin`"
+            yield (*placed.path, "run", "shell", "command"), advice
+
+
 def _interpolations(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
     if isinstance(value, dict):
         for key, item in value.items():
@@ -52,5 +73,10 @@ def _interpolations(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _interpolations(item, (*path, index))
-    elif isinstance(value, str) and not is_expression(value) and (found := _INSIDE.search(value)):
+    elif isinstance(value, str) and not is_expression(value) and (found := _pattern(path).search(value)):
         yield path, found[0] if len(found[0]) <= _MAX_QUOTED else found[0][: _MAX_QUOTED - 1] + "…"
+
+
+def _pattern(path: Path) -> re.Pattern[str]:
+    """Return what in a text looks like an expression that is none."""
+    return _IN_CODE if path[-3:] in (("run", "shell", "command"), ("run", "script", "code")) else _INSIDE

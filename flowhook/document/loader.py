@@ -19,7 +19,6 @@ from flowhook.document.problems import Mark, Path, Problem, to_fault
 from flowhook.document.rules import check_rules
 from flowhook.document.shape import check_shape
 from flowhook.document.source import read
-from flowhook.document.unsupported import TASK_KINDS
 from flowhook.document.webhook import Webhook
 from flowhook.document.workflow import Workflow
 from flowhook.errors import Fault, InvalidFlowError
@@ -101,10 +100,8 @@ def _check_shapes(data: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _is_settled(path: Path, settled: set[Path]) -> bool:
-    """Whether a rule spoke of this place already, of something it is part of, or of its task's kind."""
-    if any(path[:length] in settled for length in range(1, len(path) + 1)):
-        return True
-    return any((*path, kind) in settled for kind in TASK_KINDS)
+    """Whether a rule spoke of this place already, or of something it is part of."""
+    return any(path[:length] in settled for length in range(1, len(path) + 1))
 
 
 def load_definition(definition: bytes) -> FlowDocument:

@@ -13,12 +13,11 @@ from pydantic import BaseModel, Tag, ValidationError
 from pydantic_core import ErrorDetails
 
 from flowhook import limits
-from flowhook.document import workflow
+from flowhook.document import names, workflow
 from flowhook.document.auth import KINDS as AUTH_KINDS
 from flowhook.document.auth import AuthKind
 from flowhook.document.problems import Path, Problem, suggestion
 from flowhook.document.tasks import KINDS, kind_of
-from flowhook.document.unsupported import TASK_KINDS
 from flowhook.document.webhook import CALLBACK_NAME_PATTERN
 
 _NAMED_LISTS: Final = frozenset({"branches", "do", "switch", "try"})
@@ -27,9 +26,10 @@ _NAMED_LISTS: Final = frozenset({"branches", "do", "switch", "try"})
 _SECRET_NAME: Final = rf"^[A-Za-z0-9._-]{{1,{limits.MAX_SECRET_NAME_LENGTH}}}$"
 
 _PATTERNS: Final = {
-    workflow.NAME_PATTERN: "expected letters, digits and hyphens, at most 63, with no hyphen at either end",
+    names.NAME_PATTERN: "expected letters, digits and hyphens, at most 63, with no hyphen at either end",
     workflow.DSL_VERSION_PATTERN: "expected a version 1.0.x of the DSL, such as 1.0.3",
-    workflow.SEMANTIC_VERSION_PATTERN: "expected a semantic version such as 1.0.0",
+    names.SEMANTIC_VERSION_PATTERN: "expected a semantic version such as 1.0.0",
+    names.VERSION_OR_LATEST_PATTERN: "expected a semantic version such as 1.0.0, or latest",
     CALLBACK_NAME_PATTERN: "the name of a callback is a part of its URL: expected letters, digits and any of . _ - "
     "behind the first, at most 63",
     _SECRET_NAME: "expected letters, digits, '-', '_' and '.', at most 127",
@@ -142,13 +142,12 @@ def _unknown_key(key: str, known: set[str], parent: object) -> str:
 
 
 def _no_task(value: object) -> str:
-    supported = [kind for kind in KINDS if kind not in TASK_KINDS]
     if isinstance(value, dict):
         for key in value:
             hint = suggestion(key, KINDS)
             if hint:
                 return f"unknown key {key!r}{hint}"
-    return f"expected a task: a mapping with one of {', '.join(supported)}"
+    return f"expected a task: a mapping with one of {', '.join(KINDS)}"
 
 
 def _at(data: Any, path: Path) -> Any:

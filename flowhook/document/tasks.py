@@ -1,7 +1,7 @@
-"""The tasks of the DSL that Flowhook executes.
+"""The tasks of the DSL.
 
 A task is written as a mapping with one key of its own, its *kind* (`set`, `call`, …), beside the keys that all tasks
-share. Kinds that are not executed yet have no model: `unsupported` refuses them by name.
+share.
 
 Source: dsl-reference.md, "Task" and what follows it.
 """
@@ -18,6 +18,7 @@ from flowhook.document import json_types
 from flowhook.document.dataflow import Export, Input, Output
 from flowhook.document.events import EmitConfiguration, ListenConfiguration
 from flowhook.document.model import Data, Model
+from flowhook.document.processes import RunConfiguration
 from flowhook.document.timing import Duration, RetryOrName, TimeoutOrName
 
 DIRECTIVES: Final = frozenset({"continue", "exit", "end"})
@@ -112,6 +113,12 @@ class RaiseTask(TaskBase):
     """Raises an error."""
 
     raise_: RaiseConfiguration = Field(alias="raise")
+
+
+class RunTask(TaskBase):
+    """Runs another flow, a script or a command of the shell."""
+
+    run: RunConfiguration
 
 
 class SetTask(TaskBase):
@@ -261,6 +268,7 @@ Task = Annotated[
     | Annotated[ForkTask, Tag("<fork>")]
     | Annotated[ListenTask, Tag("<listen>")]
     | Annotated[RaiseTask, Tag("<raise>")]
+    | Annotated[RunTask, Tag("<run>")]
     | Annotated[SetTask, Tag("<set>")]
     | Annotated[SwitchTask, Tag("<switch>")]
     | Annotated[TryTask, Tag("<try>")]

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from flowhook.document.problems import Path, Problem
-from flowhook.document.tasks import kind_of
+from flowhook.document.problems import Problem
 
-TASK_KINDS: Final[Mapping[str, str]] = {
-    "run": "`run` tasks are not supported yet",
+PROCESSES: Final[Mapping[str, str]] = {
+    "container": "containers are not supported: whoever may start them owns the machine that runs them; "
+    "there are `script`, `shell`, and `call: http` to what runs elsewhere",
 }
-"""By kind of task."""
+"""By key of `run`."""
 
 AUTHENTICATIONS: Final[Mapping[str, str]] = {
     "certificate": "client certificates are not supported: the DSL has no place for one yet; "
@@ -56,10 +56,3 @@ def in_document(data: Mapping[str, Any]) -> Iterator[Problem]:
             node = node.get(key) if isinstance(node, dict) else None
         if node is not None:
             yield Problem(keys, cause)
-
-
-def in_task(task: Mapping[str, Any], path: Path) -> Iterator[Problem]:
-    """Yield what a task has that is not supported."""
-    kind = kind_of(task)
-    if kind is not None and kind in TASK_KINDS:
-        yield Problem((*path, kind), TASK_KINDS[kind])

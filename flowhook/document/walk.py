@@ -1,6 +1,6 @@
 """All tasks of a definition, in the order in which they are written, whatever kind they are of.
 
-It walks plain JSON types, kinds included that are not executed yet, and passes over what has not the shape of a task.
+It walks plain JSON types, and passes over what has not the shape of a task.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
+from flowhook.document.problems import Path
 from flowhook.document.tasks import kind_of
 
 _BLOCKS: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
@@ -25,20 +26,25 @@ class PlacedTask(NamedTuple):
 
     Attributes:
         name: unique within its list.
-        pointer: JSON Pointer in the document, as errors name it: `/do/0/greet`.
+        path: keys and indexes from the top of the document.
         kind: `set`, `call`, …; empty when it is of none.
         task: as written.
     """
 
     name: str
-    pointer: str
+    path: Path
     kind: str
     task: Mapping[str, Any]
+
+    @property
+    def pointer(self) -> str:
+        """JSON Pointer in the document, as errors name it: `/do/0/greet`. Source: RFC 6901, section 3."""
+        return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in self.path)
 
 
 def walk(definition: Mapping[str, Any]) -> Iterator[PlacedTask]:
     """Yield the tasks of a workflow; those within a task follow it."""
-    yield from _walk(definition.get("do"), "/do")
+    yield from _walk(definition.get("do"), ("do",))
 
 
 def walk_everywhere(definition: Mapping[str, Any]) -> Iterator[PlacedTask]:
@@ -47,32 +53,27 @@ def walk_everywhere(definition: Mapping[str, Any]) -> Iterator[PlacedTask]:
     use = definition.get("use")
     functions, extensions = (use.get("functions"), use.get("extensions")) if isinstance(use, Mapping) else (None, None)
     for name, task in functions.items() if isinstance(functions, Mapping) else ():
-        for placed in _walk([{name: task}], ""):
-            yield placed._replace(pointer=f"/use/functions{placed.pointer.removeprefix('/0')}")
-    for extension in tasks_of(extensions, "/use/extensions"):
+        for placed in _walk([{name: task}], ()):
+            yield placed._replace(path=("use", "functions", *placed.path[1:]))
+    for extension in tasks_of(extensions, ("use", "extensions")):
         for key in ("before", "after"):
-            yield from _walk(extension.task.get(key), f"{extension.pointer}/{key}")
+            yield from _walk(extension.task.get(key), (*extension.path, key))
 
 
-def tasks_of(items: object, pointer: str) -> Iterator[PlacedTask]:
-    """Yield the tasks of one list, at `pointer`, without those within them."""
+def tasks_of(items: object, path: Path) -> Iterator[PlacedTask]:
+    """Yield the tasks of one list, at `path`, without those within them."""
     for index, item in enumerate(items if isinstance(items, list) else ()):
         if isinstance(item, Mapping) and len(item) == 1:
             ((name, task),) = item.items()
             if isinstance(task, Mapping):
-                yield PlacedTask(name, f"{pointer}/{index}/{_escape(name)}", kind_of(task) or "", task)
+                yield PlacedTask(name, (*path, index, name), kind_of(task) or "", task)
 
 
-def _walk(items: object, pointer: str) -> Iterator[PlacedTask]:
-    for placed in tasks_of(items, pointer):
+def _walk(items: object, path: Path) -> Iterator[PlacedTask]:
+    for placed in tasks_of(items, path):
         yield placed
-        for path in _BLOCKS.get(placed.kind, ()):
+        for keys in _BLOCKS.get(placed.kind, ()):
             inner: Any = placed.task
-            for key in path:
+            for key in keys:
                 inner = inner.get(key) if isinstance(inner, Mapping) else None
-            yield from _walk(inner, "/".join((placed.pointer, *path)))
-
-
-def _escape(name: str) -> str:
-    """Return a name as a reference token. Source: RFC 6901, section 3."""
-    return name.replace("~", "~0").replace("/", "~1")
+            yield from _walk(inner, (*placed.path, *keys))

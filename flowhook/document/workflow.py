@@ -13,17 +13,10 @@ from flowhook.document.auth import SecretName
 from flowhook.document.authentication import AuthenticationPolicy
 from flowhook.document.dataflow import Input, Output
 from flowhook.document.model import Model
+from flowhook.document.names import NAME_PATTERN, SEMANTIC_VERSION_PATTERN, flow_id
 from flowhook.document.schedule import Schedule
 from flowhook.document.tasks import ErrorDefinition, Task, TaskItem
 from flowhook.document.timing import RetryPolicy, Timeout, TimeoutOrName
-
-NAME_PATTERN: Final = r"^[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$"
-"""Names and namespaces: like a DNS label, letters of either case."""
-
-SEMANTIC_VERSION_PATTERN: Final = (
-    r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
-    r"(-[0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)*)?(\+[0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)*)?$"
-)
 
 DSL_VERSION_PATTERN: Final = r"^1\.0\.(0|[1-9]\d*)$"
 
@@ -43,7 +36,7 @@ class Document(Model):
     @property
     def flow_id(self) -> str:
         """`name` in the namespace `default`, else `namespace.name`; at most 127 characters."""
-        return self.name if self.namespace == "default" else f"{self.namespace}.{self.name}"
+        return flow_id(self.namespace, self.name)
 
 
 class Use(Model):

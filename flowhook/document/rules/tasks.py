@@ -12,6 +12,7 @@ from flowhook.document.problems import Path, Problem, suggestion
 from flowhook.document.rules.calls import check_call
 from flowhook.document.rules.context import Context
 from flowhook.document.rules.events import check_awaited, check_emit
+from flowhook.document.rules.processes import check_run
 from flowhook.document.rules.timing import check_duration, check_own_retry, check_retry, check_timeout
 from flowhook.document.rules.tree import mapping, named, nulls
 from flowhook.document.schemas import check_schema
@@ -84,7 +85,6 @@ def check_error(context: Context, definition: object, path: Path) -> Iterator[Pr
 
 
 def _task(context: Context, task: dict[str, Any], path: Path, names: Collection[str]) -> Iterator[Problem]:
-    yield from unsupported.in_task(task, path)
     yield from nulls(task, path)
     yield from context.expression(task.get("if"), (*path, "if"), scopes.TASK_INPUT)
     yield from check_section(context, task, path, "input", scopes.TASK_INPUT)
@@ -179,6 +179,7 @@ _CHECKS: Final[Mapping[str, Callable[[Context, dict[str, Any], Path], Iterator[P
     "fork": _fork,
     "listen": _listen,
     "raise": _raise,
+    "run": check_run,
     "set": _set,
     "try": _try,
     "wait": _wait,

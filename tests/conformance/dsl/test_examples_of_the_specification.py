@@ -18,7 +18,7 @@ ASYNCAPI = (
     "do[0].getNotifications.call",
     "AsyncAPI calls are not supported: there are no connections to message brokers",
 )
-RUN = "`run` tasks are not supported yet"
+CONTAINER = "containers are not supported: whoever may start them"
 
 REFUSED = {
     "call-asyncapi-publish": ("do[0].findPet.call", ASYNCAPI[1]),
@@ -33,19 +33,16 @@ REFUSED = {
     "call-grpc": ("do[0].greet.with.proto.endpoint", "files are not read"),
     "call-mcp": ("do[0].publishMessageToSlack.call", "MCP calls are not supported: they keep a session with a server"),
     "mock-service-extension": ("use.extensions", "extensions are not supported yet"),
-    "run-container": ("do[0].runContainer.run", RUN),
-    "run-container-cleanup-always": ("do[0].runContainer.run", RUN),
-    "run-container-cleanup-eventually": ("do[0].runContainer.run", RUN),
-    "run-container-stdin-and-arguments": ("do[1].runContainer.run", RUN),
-    "run-container-with-name": ("do[0].runContainer.run", RUN),
-    "run-container-with-pull-policy": ("do[0].runContainer.run", RUN),
-    "run-return-all": ("do[0].runContainer.run", RUN),
-    "run-return-code": ("do[0].runContainer.run", RUN),
-    "run-return-none": ("do[0].runContainer.run", RUN),
-    "run-return-stderr": ("do[0].runContainer.run", RUN),
-    "run-script-with-stdin-and-arguments": ("do[0].runScript.run", RUN),
-    "run-shell-stdin-and-arguments": ("do[1].runShell.run", RUN),
-    "run-subflow": ("do[0].registerCustomer.run", RUN),
+    "run-container": ("do[0].runContainer.run.container", CONTAINER),
+    "run-container-cleanup-always": ("do[0].runContainer.run.container", CONTAINER),
+    "run-container-cleanup-eventually": ("do[0].runContainer.run.container", CONTAINER),
+    "run-container-stdin-and-arguments": ("do[1].runContainer.run.container", CONTAINER),
+    "run-container-with-name": ("do[0].runContainer.run.container", CONTAINER),
+    "run-container-with-pull-policy": ("do[0].runContainer.run.container", CONTAINER),
+    "run-return-all": ("do[0].runContainer.run.container", CONTAINER),
+    "run-return-code": ("do[0].runContainer.run.container", CONTAINER),
+    "run-return-none": ("do[0].runContainer.run.container", CONTAINER),
+    "run-return-stderr": ("do[0].runContainer.run.container", CONTAINER),
 }
 """Key and beginning of the cause; all others load."""
 

@@ -12,6 +12,7 @@ from flowhook.document import (
     calls,
     events,
     execution,
+    processes,
     schedule,
     scopes,
     tasks,
@@ -35,7 +36,7 @@ def names(mapping):
     "name",
     sorted(
         names(unsupported.KEYS)
-        | names(unsupported.TASK_KINDS)
+        | names(unsupported.PROCESSES)
         | names(unsupported.FUNCTIONS)
         | names(unsupported.AUTHENTICATIONS)
         | auth.NOT_YET
@@ -48,7 +49,7 @@ def test_what_is_refused_is_told(name):
 def test_what_is_told_as_refused_is_refused():
     table = {row[0]: set(re.findall(r"`([\w.-]+)`", row[1])) for row in pages.rows(NOT_SUPPORTED)}
 
-    assert table["tasks"] == names(unsupported.TASK_KINDS)
+    assert table["tasks"] == {f"run.{key}" for key in unsupported.PROCESSES}
     assert table["functions"] == names(unsupported.FUNCTIONS)
     assert table["providers, yet"] == auth.NOT_YET
 
@@ -112,6 +113,14 @@ def test_every_argument_of_the_dsl_s_functions_is_told(name):
     section = PAGE.partition(f"### call {name}\n")[2].partition("\n### ")[0]
 
     assert {key for key in keys_of(calls.ARGUMENTS[name]) if f"`{key}`" not in section} == set()
+
+
+def test_every_key_of_run_is_told():
+    section = PAGE.partition("### run\n")[2].partition("\n### ")[0]
+    models = (processes.RunConfiguration, processes.Subflow, processes.Script, processes.Shell)
+    keys = {key for model in models for key in keys_of(model)}
+
+    assert {key for key in keys if not re.search(rf"`(run\.)?{key}`", section)} == set()
 
 
 def test_every_key_of_hmac_is_told():

@@ -131,7 +131,7 @@ def test_a_condition_stands_before_its_task():
         assert f"    {edge}\n" in picture
 
 
-@pytest.mark.parametrize("kind", ["for", "fork", "try", "wait", "run"])
+@pytest.mark.parametrize("kind", ["for", "fork", "try", "wait"])
 def test_a_kind_whose_inside_is_not_drawn_is_a_plain_node(kind):
     assert f'n1["task<br/>{kind}"]' in draw([{"task": {kind: {}, "do": []} if kind == "for" else {kind: {}}}])
 
@@ -160,6 +160,20 @@ def test_a_listen_task_names_the_events_it_waits_for():
     check(picture)
     assert 'n1>"some<br/>listen paid, x"]' in picture
     assert 'n2>"all<br/>listen"]' in picture
+
+
+@pytest.mark.parametrize(
+    ("run", "label"),
+    [
+        ({"workflow": {"namespace": "shop", "name": "ship"}}, "run shop.ship"),
+        ({"script": {"language": "python", "code": "x"}}, "run python script"),
+        ({"shell": {"command": "ls"}}, "run shell"),
+    ],
+)
+def test_a_run_task_names_what_it_runs(run, label):
+    picture = draw([{"ship": {"run": run}}])
+    check(picture)
+    assert f'n1[["ship<br/>{label}"]]' in picture
 
 
 def test_an_emit_task_names_the_event():

@@ -68,3 +68,29 @@ def test_a_callback_that_nothing_listens_for_is_told_of():
 )
 def test_a_callback_that_something_listens_for_is_not(listener):
     assert warnings_of(CALLBACKS + listener) == []
+
+
+PERMISSION = "it fails on runners whose operator does not allow scripts and commands"
+
+
+def test_what_only_operators_allow_is_told_of():
+    text = """\
+use: {functions: {code: {run: {script: {language: js, code: '`${a}`'}}}}}
+do:
+  - "0": {do: [{b: {run: {shell: {command: 'echo ${HOME} "${1}"'}}}}]}
+  - c: {run: {workflow: {namespace: default, name: x}}}
+"""
+    assert warnings_of(text) == [
+        f"do[0].0.do[0].b.run.shell: {PERMISSION}",
+        f"use.functions.code.run.script: {PERMISSION}",
+    ]
+
+
+def test_data_that_a_shell_would_run_is_told_of():
+    _, warning = warnings_of("do: [{a: {run: {shell: {command: '${ \"echo \\(.name)\" }'}}}}]")
+    assert warning.startswith("do[0].a.run.shell.command: the shell runs whatever is in the data: hand values over")
+
+
+def test_an_expression_inside_a_command_is_told_of():
+    warning, _ = warnings_of("do: [{a: {run: {shell: {command: 'echo ${ .name }'}}}}]")
+    assert warning.startswith("do[0].a.run.shell.command: '${ .name }' is no expression")

@@ -91,6 +91,11 @@ GOOD = [
     + "do:\n  - a: {call: grpc, with: {service: {name: a.B, host: e.com, port: 443}, method: C, arguments: {x: 1}}}\n",
     HEAD + "do:\n  - a: {call: openapi, with: {document: {endpoint: 'https://e.com/a.json'}, operationId: b, "
     "parameters: '${ .p }', output: raw}}\n",
+    HEAD
+    + "do:\n  - a: {run: {workflow: {namespace: default, name: b, version: 1.0.0, input: {c: 1}}, await: false}}\n",
+    HEAD
+    + "do:\n  - a: {run: {script: {language: python, code: x, arguments: [a], environment: {B: 1}}, return: all}}\n",
+    HEAD + "do:\n  - a: {run: {shell: {command: x, stdin: '${ . }'}}}\n",
     HEAD + "do:\n  - a: {call: some.thing, with: {x: [1, {}]}}\n",
     HEAD + "do:\n  - a: {call: acme.ping}\n",
     HEAD + "do:\n  - a: {call: acme.page, with: {to: ada, times: 2, place: {floor: 1}, tags: [1]}}\n",
@@ -161,6 +166,10 @@ BAD = [
     HEAD + "do:\n  - a: {call: openapi, with: {document: 'https://e.com/a.json', operationId: b}}\n",
     HEAD + "do:\n  - a: {call: openapi, with: {operationId: b}}\n",
     HEAD + "use: {authentications: {a: {oidc: {authority: 'https://e.com', grant: none}}}}\n" + DO,
+    HEAD + "do:\n  - a: {run: {workflow: {namespace: default, name: b, version: first}}}\n",
+    HEAD + "do:\n  - a: {run: {script: {language: perl, code: x}}}\n",
+    HEAD + "do:\n  - a: {run: {shell: {}}}\n",
+    HEAD + "do:\n  - a: {run: {container: {image: x}}}\n",
     HEAD + "do:\n  - a: {call: http}\n",
     HEAD + "do:\n  - a: {call: http, with: {endpoint: 'https://e.com'}}\n",
     HEAD + "do:\n  - a: {call: http, with: {method: get, endpoint: 'https://e.com', timeout: 5}}\n",

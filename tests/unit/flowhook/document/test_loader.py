@@ -153,18 +153,20 @@ def nested(keys, value="{}"):
 
 
 @pytest.mark.parametrize(("path", "cause"), unsupported.KEYS.items())
-def test_keys_that_are_not_supported_yet_are_refused_by_name(path, cause):
+def test_keys_that_are_not_supported_are_refused_by_name(path, cause):
     text = HEAD + "do: []\n" + nested(path)[1:-1]
     assert (3, ".".join(path), cause) in faults_of(text)
 
 
-@pytest.mark.parametrize(("kind", "cause"), unsupported.TASK_KINDS.items())
-def test_tasks_that_are_not_supported_yet_are_refused_by_name(kind, cause):
-    assert faults_of(flow(f"- a:\n    {kind}: {{}}\n    foreach: {{}}")) == [(4, f"do[0].a.{kind}", cause)]
+@pytest.mark.parametrize(("kind", "cause"), unsupported.PROCESSES.items())
+def test_processes_that_are_not_supported_are_refused_by_name(kind, cause):
+    assert faults_of(flow(f"- a:\n    run:\n      {kind}: {{image: '${{ $x }}'}}")) == [
+        (5, f"do[0].a.run.{kind}", cause)
+    ]
 
 
 @pytest.mark.parametrize(("name", "cause"), unsupported.FUNCTIONS.items())
-def test_functions_that_are_not_supported_yet_are_refused_by_name_unless_a_component_has_it(name, cause):
+def test_functions_that_are_not_supported_are_refused_by_name_unless_a_component_has_it(name, cause):
     text = flow(f"- a: {{call: {name}, with: {{x: '${{ $item }}'}}}}")
     assert faults_of(text) == [(3, "do[0].a.call", cause)]
     assert parse(text.replace("$item", ".item").encode(), functions={name}).id == "orders"

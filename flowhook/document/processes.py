@@ -1,0 +1,103 @@
+"""`run`: other workflows, scripts and shell commands, as written.
+
+Source: dsl-reference.md, "Run", "Script Process", "Shell Process", "Workflow Process".
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import AfterValidator, Field, StrictBool, model_validator
+from pydantic_core import PydanticCustomError
+
+from flowhook.document.auth import refused_at
+from flowhook.document.calls import ExternalResource
+from flowhook.document.http import Scalars
+from flowhook.document.model import Model
+from flowhook.document.names import NAME_PATTERN, VERSION_OR_LATEST_PATTERN
+from flowhook.expressions import is_expression
+
+MAX_ARGUMENTS: Final = 256
+
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+
+
+def _environment(value: object) -> object:
+    for name in value if isinstance(value, dict) else ():
+        if not _VARIABLE.fullmatch(name):
+            cause = "{name} is no name of a variable: expected letters, digits and underscores"
+            raise PydanticCustomError("flow", cause, {"name": repr(name)})
+    return value
+
+
+def _code(value: str) -> str:
+    if is_expression(value):
+        cause = "code is run as it is written: hand values over as `arguments`, `environment` or `stdin`"
+        raise PydanticCustomError("flow", cause)
+    return value
+
+
+class Process(Model):
+    """What all processes get; values may be expressions in `${ }`."""
+
+    stdin: str | None = None
+    """What is no text is written as JSON."""
+    arguments: Annotated[tuple[str, ...], Field(max_length=MAX_ARGUMENTS)] = ()
+    environment: Annotated[Scalars, AfterValidator(_environment)] = Field(default_factory=dict)
+
+
+class Script(Process):
+    """A script: exactly one of `code` and `source`."""
+
+    language: Literal["python", "js", "javascript"]
+    code: Annotated[str, AfterValidator(_code)] | None = None
+    source: ExternalResource | None = None
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if (self.code is None) == (self.source is None):
+            raise PydanticCustomError("flow", "expected exactly one of code and source")
+        return self
+
+
+class Shell(Process):
+    """A command of the shell."""
+
+    command: Annotated[str, Field(min_length=1)]
+
+
+class Subflow(Model):
+    """Another flow."""
+
+    namespace: Annotated[str, Field(pattern=NAME_PATTERN)]
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    version: Annotated[str, Field(pattern=VERSION_OR_LATEST_PATTERN)] = "latest"
+    """What the flow's `document.version` has to be, whatever it is for `latest`."""
+    input: Any = None
+    """JSON, in which expressions may stand. None: an empty object."""
+
+
+class RunConfiguration(Model):
+    """What is run: exactly one of `workflow`, `script` and `shell`."""
+
+    workflow: Subflow | None = None
+    script: Script | None = None
+    shell: Shell | None = None
+    await_: StrictBool = Field(True, alias="await")
+    """False: the task hands on its input, and does not wait."""
+    return_: Literal["stdout", "stderr", "code", "all", "none"] = Field("stdout", alias="return")
+    """What of a process becomes the output; of a workflow it is its output, or nothing with `none`."""
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Self:
+        if len(self.model_fields_set & {"workflow", "script", "shell"}) != 1:
+            raise PydanticCustomError("flow", "expected exactly one of workflow, script and shell")
+        if "return_" in self.model_fields_set:
+            if not self.await_:
+                raise refused_at([(("return",), "nothing comes back from what is not awaited")])
+            if self.workflow is not None and self.return_ != "none":
+                raise refused_at(
+                    [(("return",), "a workflow gives its output, or with `none` nothing: it is no process")]
+                )
+        return self

@@ -1,0 +1,31 @@
+"""Other flows, scripts and commands that a task runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from flowhook.document import scopes, unsupported
+from flowhook.document.problems import Path, Problem
+from flowhook.document.rules.calls import check_authentication
+from flowhook.document.rules.context import Context
+from flowhook.document.rules.tree import mapping, nulls
+
+
+def check_run(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
+    """Check what a task runs."""
+    run, place = mapping(task["run"]), (*path, "run")
+    yield from nulls(run, place)
+    for key, cause in unsupported.PROCESSES.items():
+        if key in run:
+            yield Problem((*place, key), cause)
+            return
+    yield from context.template(run, place, scopes.TASK)
+    for key, process in run.items():
+        yield from nulls(process, (*place, key))
+        yield from nulls(mapping(process).get("environment"), (*place, key, "environment"))
+    source = mapping(mapping(run.get("script")).get("source"))
+    endpoint = mapping(source.get("endpoint"))
+    place = (*place, "script", "source", "endpoint")
+    yield from nulls(endpoint, place)
+    yield from check_authentication(context, endpoint.get("authentication"), (*place, "authentication"))

@@ -6,6 +6,7 @@ formats/json-format.md, sections 2 and 3.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -23,6 +24,10 @@ REQUIRED: Final = ("id", "source", "specversion", "type")
 DATA: Final = frozenset({"data", "data_base64"})
 """Members that are no context attributes."""
 
+MAX_TYPE_LENGTH: Final = 255
+"""Characters of an event's type: it stays in memory while the event is kept."""
+
+_NAME: Final = re.compile(r"[a-z0-9]{1,64}")
 _EXACT: Final = float(1 << 53)
 
 
@@ -60,8 +65,8 @@ def parse(payload: bytes) -> dict[str, Any]:
     """Return a CloudEvent of its JSON.
 
     Raises:
-        InvalidError: it is larger than `limits.MAX_RESULT_BYTES`, no JSON object, of another version, or lacks a
-            required attribute (`CLOUD_EVENT_INVALID`).
+        InvalidError: it is larger than `limits.MAX_RESULT_BYTES`, no JSON object, of another version, lacks a required
+            attribute, or has one that is none (`CLOUD_EVENT_INVALID`).
     """
     if len(payload) > limits.MAX_RESULT_BYTES:
         raise _invalid(f"it has at most {limits.MAX_RESULT_BYTES} bytes")
@@ -76,6 +81,15 @@ def parse(payload: bytes) -> dict[str, Any]:
             raise _invalid(f"its {name} is a string that is not empty")
     if event["specversion"] != SPEC_VERSION:
         raise _invalid(f"its specversion is {SPEC_VERSION}")
+    if len(event["type"]) > MAX_TYPE_LENGTH:
+        raise _invalid(f"its type has at most {MAX_TYPE_LENGTH} characters")
+    if len(DATA & event.keys()) > 1:
+        raise _invalid("it has data or data_base64, not both")
+    for name in event.keys() - DATA:
+        if not _NAME.fullmatch(name):
+            raise _invalid("names of attributes are lower-case letters and digits, at most 64")
+        if not isinstance(event[name], str | int | None):
+            raise _invalid(f"its {name} is a string, an integer or a truth value")
     return event
 
 

@@ -65,12 +65,22 @@ def test_what_is_too_large_for_a_journal_is_refused():
         *(orjson.dumps(MINIMAL | {name: value}) for name in MINIMAL for value in ("", 1, None)),
         orjson.dumps(MINIMAL | {"specversion": "0.3"}),
         orjson.dumps(MINIMAL | {"data": "x" * limits.MAX_RESULT_BYTES}),
+        orjson.dumps(MINIMAL | {"data": "x", "data_base64": "eA=="}),
+        orjson.dumps(MINIMAL | {"type": "x" * (cloud_events.MAX_TYPE_LENGTH + 1)}),
+        *(orjson.dumps(MINIMAL | {name: "x"}) for name in ("", "Upper", "with-dash", "data_", "x" * 65)),
+        *(orjson.dumps(MINIMAL | {"ext": value}) for value in (1.5, [], {})),
     ],
 )
 def test_what_is_no_event_is_refused(payload):
     with pytest.raises(InvalidError) as caught:
         cloud_events.parse(payload)
     assert caught.value.reason == "CLOUD_EVENT_INVALID"
+
+
+def test_an_event_may_have_attributes_of_its_own_and_any_data():
+    event = MINIMAL | {"type": "x" * cloud_events.MAX_TYPE_LENGTH, "sampled": True, "level": 3, "unset": None}
+    for data in ({}, {"data": None}, {"data": [1.5, {"Any": 1}]}, {"data_base64": "eA=="}):
+        assert cloud_events.parse(orjson.dumps(event | data)) == event | data
 
 
 def test_attributes_are_read_as_text_and_data_is_none():

@@ -81,6 +81,11 @@ def parse(payload: bytes) -> dict[str, Any]:
             raise _invalid(f"its {name} is a string that is not empty")
     if event["specversion"] != SPEC_VERSION:
         raise _invalid(f"its specversion is {SPEC_VERSION}")
+    _check_members(event)
+    return event
+
+
+def _check_members(event: Mapping[str, Any]) -> None:
     if len(event["type"]) > MAX_TYPE_LENGTH:
         raise _invalid(f"its type has at most {MAX_TYPE_LENGTH} characters")
     if len(DATA & event.keys()) > 1:
@@ -90,7 +95,6 @@ def parse(payload: bytes) -> dict[str, Any]:
             raise _invalid("names of attributes are lower-case letters and digits, at most 64")
         if not isinstance(event[name], str | int | None):
             raise _invalid(f"its {name} is a string, an integer or a truth value")
-    return event
 
 
 def attribute(event: Mapping[str, Any], name: str) -> str | None:

@@ -331,7 +331,7 @@ class Endpoint(Model):
 
     def secret_names(self) -> frozenset[str]:
         """Return the names of all secrets that verification needs."""
-        return frozenset(name for kind in self.auth for name in kind.secret_names)
+        return frozenset(name for kind in self.auth for name in (*kind.secret_names, *kind.other_secret_names))
 
 
 class Callback(Endpoint):

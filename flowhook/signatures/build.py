@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from flowhook.document.auth import ApiKeyAuth, AuthKind, BasicAuth, HmacAuth, PublicKeyAuth
+from flowhook.document.auth.providers import ElasticioAuth
 from flowhook.signatures.anyone import AnyoneVerifier
 from flowhook.signatures.api_key import ApiKeyVerifier, key_header, keyed_url
 from flowhook.signatures.basic import BasicVerifier, authorization
-from flowhook.signatures.providers import PROVIDERS
+from flowhook.signatures.items import ADYEN, MICROSOFT_GRAPH, ItemsVerifier
+from flowhook.signatures.providers import PROVIDERS, elasticio
 from flowhook.signatures.scheme import Scheme, spelled_out
 from flowhook.signatures.signing import sign_request
+from flowhook.signatures.twilio import FORM, TwilioVerifier
 from flowhook.signatures.types import RequestView, Verifier
 from flowhook.signatures.verification import SignatureVerifier
 
@@ -31,15 +34,33 @@ def build_verifiers(auth: Sequence[AuthKind], secrets: Mapping[str, bytes]) -> l
 
 
 def _build(kind: AuthKind, secrets: Mapping[str, bytes]) -> Verifier:
-    if isinstance(kind, BasicAuth):
-        return BasicVerifier(kind, secrets)
-    if isinstance(kind, ApiKeyAuth):
-        return ApiKeyVerifier(kind, secrets)
+    match kind:
+        case BasicAuth():
+            return BasicVerifier(kind, secrets)
+        case ApiKeyAuth():
+            return ApiKeyVerifier(kind, secrets)
+        case AuthKind(kind="twilio"):
+            return TwilioVerifier(kind, secrets)
+        case AuthKind(kind="adyen"):
+            return ItemsVerifier(ADYEN, "notificationItems", kind, secrets)
+        case AuthKind(kind="microsoft-graph"):
+            return ItemsVerifier(MICROSOFT_GRAPH, "value", kind, secrets)
     return SignatureVerifier(_scheme_of(kind), kind, secrets)
 
 
 def _scheme_of(kind: AuthKind) -> Scheme:
-    return spelled_out(kind) if isinstance(kind, HmacAuth | PublicKeyAuth) else PROVIDERS[kind.kind]
+    match kind:
+        case HmacAuth() | PublicKeyAuth():
+            return spelled_out(kind)
+        case ElasticioAuth():
+            return elasticio(kind.header, kind.algorithm)
+        case AuthKind(kind="twilio"):
+            return FORM
+        case AuthKind(kind="adyen"):
+            return ADYEN
+        case AuthKind(kind="microsoft-graph"):
+            return MICROSOFT_GRAPH
+    return PROVIDERS[kind.kind]
 
 
 def sign(

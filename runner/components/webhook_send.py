@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final
 import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from flowhook.document.auth import Duration, HeaderName, SecretName, StandardWebhooksAuth
+from flowhook.document.auth import Duration, HeaderName, SecretName, provider
 from flowhook.document.fields import RESERVED_HEADERS
 from flowhook.errors import InvalidError
 from flowhook.payloads import is_json
@@ -94,7 +94,7 @@ async def send(arguments: Arguments, context: Context) -> Any:
     secret = {arguments.secret: await context.secret(arguments.secret)}
     try:
         added = sign(
-            StandardWebhooksAuth(secret=arguments.secret),
+            provider("standard-webhooks", secret=arguments.secret),
             secret,
             method="POST",
             url=arguments.url,

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from flowhook.config import RunnerSettings
-from flowhook.document.auth import StandardWebhooksAuth
+from flowhook.document.auth import provider
 from flowhook.signatures import Match, RequestView, build_verifiers
 from runner.components import TaskFault
 from runner.components.testing import Answer, call, receiver
@@ -29,7 +29,7 @@ def verify(received, secret=SECRET):
     path = urlsplit(received.path)
     headers = [(name, value.encode()) for name, value in received.headers.items()]
     request = RequestView(received.method, received.path, path.path, path.query, headers, received.body)
-    (verifier,) = build_verifiers([StandardWebhooksAuth(secret="partner")], {"partner": secret})
+    (verifier,) = build_verifiers([provider("standard-webhooks", secret="partner")], {"partner": secret})
     return verifier.verify(request, time.time()), verifier.delivery_id(request)
 
 

@@ -19,12 +19,14 @@ from flowhook.document import (
     unsupported,
     webhook,
 )
+from flowhook.document.auth.providers import NOT_YET
 from flowhook.document.tasks import DIRECTIVES
 from flowhook.errors import InvalidError
 from flowhook.expressions.jq import FORBIDDEN_FUNCTIONS
 from flowhook.expressions.paths import compile_accessor, strip
 
 PAGE = pages.text_of("flow-file.md")
+SENDERS = pages.text_of("senders.md")
 NOT_SUPPORTED = PAGE.partition("## Not supported\n")[2].partition("\n## ")[0]
 
 
@@ -39,7 +41,7 @@ def names(mapping):
         | names(unsupported.PROCESSES)
         | names(unsupported.FUNCTIONS)
         | names(unsupported.AUTHENTICATIONS)
-        | auth.NOT_YET
+        | NOT_YET
     ),
 )
 def test_what_is_refused_is_told(name):
@@ -51,7 +53,7 @@ def test_what_is_told_as_refused_is_refused():
 
     assert table["tasks"] == {f"run.{key}" for key in unsupported.PROCESSES}
     assert table["functions"] == names(unsupported.FUNCTIONS)
-    assert table["providers, yet"] == auth.NOT_YET
+    assert table["providers, yet"] == NOT_YET
 
 
 def keys_of(model: type[BaseModel], *, without=()):
@@ -141,7 +143,7 @@ def test_every_key_of_execution_is_told():
 
 @pytest.mark.parametrize("kind", sorted(auth.KINDS))
 def test_every_kind_of_auth_has_its_section(kind):
-    assert f"\n#### {kind}\n" in PAGE
+    assert f"\n#### {kind}\n" in PAGE + SENDERS
 
 
 @pytest.mark.parametrize("name", sorted(scopes.TASK_EXPORT))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from flowhook.document.auth import ApiKeyAuth, BasicAuth, GithubAuth, parse_auth
+from flowhook.document.auth import ApiKeyAuth, BasicAuth, parse_auth, provider
 from flowhook.errors import InvalidError, UnauthenticatedError
 from flowhook.signatures import RequestView, SignatureError, build_verifiers, sign, sign_url, verify_any
 from flowhook.signatures.types import REASONS
@@ -42,7 +42,7 @@ def test_credentials_that_pass_win_whatever_the_others_say():
     verifiers = build_verifiers(parse_auth(AUTH), SECRETS)
     good = signed_by(BasicAuth(username="bank", secret="pw"))
     assert verify_any(verifiers, request([*good, ("x-hub-signature-256", b"nonsense")]), NOW) == ("basic", "pw")
-    good = signed_by(GithubAuth(secret="gh"))
+    good = signed_by(provider("github", secret="gh"))
     assert verify_any(verifiers, request([*good, ("authorization", b"Basic !")]), NOW) == ("github", "gh")
 
 
@@ -99,7 +99,7 @@ def test_a_key_in_the_query_joins_the_parameters_there_are():
     assert sign_url(kind, secrets, "https://h/x") == "https://h/x?api%20key=a%2Bb%2Fc%20%FF"
     assert sign_url(kind, secrets, "https://h/x?a=1#top") == "https://h/x?a=1&api%20key=a%2Bb%2Fc%20%FF#top"
     assert sign(kind, secrets, method="GET", url="https://h/x", body=b"", headers=[], now=NOW) == []
-    assert sign_url(GithubAuth(secret="gh"), SECRETS, "https://h/x") == "https://h/x"
+    assert sign_url(provider("github", secret="gh"), SECRETS, "https://h/x") == "https://h/x"
     assert sign_url(None, {}, "https://h/x") == "https://h/x"
 
 

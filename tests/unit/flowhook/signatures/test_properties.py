@@ -27,7 +27,21 @@ SIGNED = [
     {"slack": {"secret": "k"}},
     {"shopify": {"secret": "k"}},
     {"standard-webhooks": {"secret": "k"}},
+    *({name: {"secret": "k"}} for name in ("asana", "docusign", "dropbox", "hubspot", "intercom", "jira", "meta")),
+    *({name: {"secret": "k"}} for name in ("notion", "square", "twitch", "typeform", "x", "zendesk", "zoom")),
+    {"elasticio": {"secret": "k"}},
     {"hmac": {"secret": "k", "header": "X-Signature"}},
+    {"hmac": {"secret": "k", "numbered_header": "X-Sig-", "layout": "commas", "key": {"prefix": "key_"}}},
+    {
+        "hmac": {
+            "secret": "k",
+            "header": "X-Signature",
+            "layout": "pairs",
+            "prefix": "sig",
+            "content": "{timestamp}:{path}:{decoded_url}:{body_crc32}:{body}",
+            "timestamp": {"pair": "t", "unit": "ms"},
+        }
+    },
     {
         "hmac": {
             "secret": "k",
@@ -52,7 +66,8 @@ SIGNED = [
         for algorithm, unit in [("sha256", "s"), ("sha384", "ms"), ("sha512", "rfc3339")]
     ),
 ]
-TIMED = [auth for auth in SIGNED if {"stripe", "slack", "standard-webhooks"} & auth.keys() or "timestamp" in str(auth)]
+TIMED_PROVIDERS = {"stripe", "slack", "standard-webhooks", "hubspot", "zoom"}  # with a tolerance of five minutes
+TIMED = [auth for auth in SIGNED if TIMED_PROVIDERS & auth.keys() or "timestamp" in str(auth)]
 OTHERS = [
     {"basic": {"username": "bänk", "secret": "k"}},
     {"api_key": {"header": "X-Api-Key", "secret": "k"}},
@@ -88,7 +103,8 @@ def replace_header(request, name, value):
 
 def is_hex(auth):
     ((kind, config),) = auth.items()
-    return kind in ("github", "stripe", "slack") or (kind == "hmac" and "encoding" not in config)
+    in_base64 = ("docusign", "hubspot", "shopify", "square", "standard-webhooks", "typeform", "x", "zendesk")
+    return kind not in in_base64 and config.get("encoding", "hex") == "hex"
 
 
 def signature_of(kind, request):

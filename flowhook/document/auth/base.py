@@ -1,0 +1,116 @@
+"""What all kinds of credentials have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, ClassVar, Final, Self
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from flowhook import limits
+from flowhook.document import json_types
+from flowhook.document.duration import parse_duration
+from flowhook.document.model import Model
+from flowhook.document.signed_content import TOKEN
+from flowhook.errors import InvalidError
+
+MAX_SECRETS_PER_KIND: Final = 8
+"""Secrets one kind may name: each costs a hash of the body when none of them matches."""
+
+MAX_TOLERANCE_SECONDS: Final = 7 * 24 * 3600.0
+
+
+def refused(cause: str) -> PydanticCustomError:
+    """Return an error that pydantic reports with exactly this text."""
+    return PydanticCustomError("flowhook", cause)
+
+
+def refused_at(problems: Iterable[tuple[tuple[int | str, ...], str]]) -> ValidationError:
+    """Return an error for several places at once, each relative to the value under validation."""
+    return ValidationError.from_exception_data(
+        "flowhook", [InitErrorDetails(type=refused(cause), loc=loc, input=None) for loc, cause in problems]
+    )
+
+
+def duration(value: object) -> float:
+    """Return seconds, in (0, inf), for an ISO 8601 duration."""
+    try:
+        seconds = parse_duration(value)
+    except (InvalidError, ValueError) as error:
+        raise refused(str(error)) from None
+    if seconds <= 0:
+        raise refused("must be longer than nothing")
+    return seconds
+
+
+def _header_name(value: str) -> str:
+    if not TOKEN.fullmatch(value):
+        raise refused(f"{value!r} is no header name: letters, digits and hyphens, at most 128")
+    return value
+
+
+def visible(value: str) -> str:
+    """Return a text that a header can carry."""
+    if not value.isascii() or not value.isprintable():
+        raise refused("must be printable ASCII: that is all a header carries unchanged")
+    return value
+
+
+HeaderName = Annotated[str, AfterValidator(_header_name)]
+"""A header field's name as its author spelled it; compare it in lower case."""
+
+PublicKeyText = Annotated[str, Field(min_length=32, max_length=8192)]
+SecretName = Annotated[str, Field(pattern=rf"^[A-Za-z0-9._-]{{1,{limits.MAX_SECRET_NAME_LENGTH}}}$")]
+Duration = Annotated[float, BeforeValidator(duration), json_types.DURATION]
+
+
+ONE_WAY_TO_NAME_SECRETS: Final[JsonValue] = [{"required": ["secret"]}, {"required": ["secrets"]}]
+
+
+class AuthKind(Model):
+    """What every kind of credential has."""
+
+    kind: ClassVar[str]
+
+    @property
+    def secret_names(self) -> tuple[str, ...]:
+        """Names of the secrets that it may match, in the order they are tried."""
+        return ()
+
+    @property
+    def other_secret_names(self) -> tuple[str, ...]:
+        """Names of further secrets that it takes, which match no request: for handshakes, for fetching keys."""
+        return ()
+
+    @property
+    def public_values(self) -> tuple[tuple[str, bytes], ...]:
+        """Public keys that stand in the flow file, and what each is called."""
+        return ()
+
+    @property
+    def names_deliveries(self) -> bool:
+        """Whether its senders give each delivery an ID, so that repeated ones are recognised without a key."""
+        return False
+
+
+class SecretAuth(AuthKind):
+    """A kind that has secrets, newest first while rotating."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": ONE_WAY_TO_NAME_SECRETS})
+
+    secret: SecretName | None = None
+    secrets: tuple[SecretName, ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_way_to_name_secrets(self) -> Self:
+        if (self.secret is None) == (self.secrets is None):
+            raise refused("needs `secret: NAME`, or `secrets: [NAME, …]` while rotating, and not both")
+        if self.secrets is not None and not 1 <= len(self.secrets) <= MAX_SECRETS_PER_KIND:
+            raise refused_at([(("secrets",), f"needs 1 to {MAX_SECRETS_PER_KIND} names, not {len(self.secrets)}")])
+        return self
+
+    @property
+    def secret_names(self) -> tuple[str, ...]:
+        """See `AuthKind`; at least one."""
+        return self.secrets or (self.secret or "",)

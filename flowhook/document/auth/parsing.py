@@ -1,0 +1,93 @@
+"""`auth` as a whole: `none`, one kind, or a list of kinds."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import ConfigDict, Field, GetJsonSchemaHandler, PlainValidator, TypeAdapter, create_model
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from flowhook.document.auth.base import AuthKind, refused, refused_at
+from flowhook.document.auth.providers import NOT_YET, PROVIDERS
+from flowhook.document.auth.shared import ApiKeyAuth, BasicAuth
+from flowhook.document.auth.spelled_out import HmacAuth, PublicKeyAuth
+from flowhook.document.model import Model
+
+MAX_KINDS: Final = 8
+"""Kinds one `auth` may list."""
+
+_SHARED: Final[tuple[type[AuthKind], ...]] = (BasicAuth, ApiKeyAuth, HmacAuth, PublicKeyAuth)
+KINDS: Final[Mapping[str, type[AuthKind]]] = {**{model.kind: model for model in _SHARED}, **PROVIDERS}
+"""Every kind by its name in flow files."""
+
+# A dictionary with one entry rather than the model itself, so that errors carry the kind's name in their place.
+_ADAPTERS: Final[Mapping[str, TypeAdapter[dict[str, Any]]]] = {
+    name: TypeAdapter(dict[str, model])  # type: ignore[valid-type]
+    for name, model in KINDS.items()
+}
+
+
+def _parse_kind(value: object) -> AuthKind:
+    if value == "none":
+        raise refused("`none` beside other kinds would let everybody in: use it alone, or not at all")
+    if not isinstance(value, Mapping) or len(value) != 1:
+        raise refused("a kind of `auth` is a mapping with one key, its name: {github: {secret: NAME}}")
+    (name,) = value
+    adapter = _ADAPTERS.get(name)
+    if adapter is not None:
+        kind: AuthKind = adapter.validate_python(value)[name]
+        return kind
+    if name in NOT_YET:
+        raise refused_at([((str(name),), f"provider {name} is not supported yet")])
+    guesses = difflib.get_close_matches(str(name), [*KINDS, *sorted(NOT_YET)], n=1)
+    hint = f"did you mean {guesses[0]}?" if guesses else f"there are none, {', '.join(KINDS)}"
+    raise refused_at([((str(name),), f"unknown kind of `auth`: {hint}")])
+
+
+_KIND: Final = TypeAdapter(Annotated[AuthKind, PlainValidator(_parse_kind)])
+_LIST: Final = TypeAdapter(list[Annotated[AuthKind, PlainValidator(_parse_kind)]])
+
+
+def parse_auth(value: object) -> tuple[AuthKind, ...]:
+    """Return the kinds of `auth`, any one of which will do; empty for `none`.
+
+    Raises:
+        ValidationError: with each problem's place relative to `auth`.
+        PydanticCustomError: `auth` as a whole is none of the three forms.
+    """
+    if value == "none":
+        return ()
+    if isinstance(value, Mapping):
+        return (_KIND.validate_python(value),)
+    if isinstance(value, list):
+        if not 1 <= len(value) <= MAX_KINDS:
+            raise refused(f"needs 1 to {MAX_KINDS} kinds, not {len(value)}; `auth: none` asks for no credentials")
+        return tuple(_LIST.validate_python(value))
+    if value is None:
+        raise refused("is missing: say who may call, or `auth: none` for everyone")
+    if isinstance(value, str) and value in (*KINDS, *NOT_YET):
+        raise refused(f"{value} needs a secret: {{{value}: {{secret: NAME}}}}")
+    raise refused("must be `none`, one kind such as {github: {secret: NAME}}, or a list of kinds")
+
+
+class _OneOf(Model):
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
+
+
+class _AuthSchema:
+    """Shows editors the three forms of `auth`, and the kinds there are."""
+
+    def __get_pydantic_json_schema__(self, _schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        fields: dict[str, Any] = {
+            name.replace("-", "_"): (model | None, Field(None, alias=name)) for name, model in KINDS.items()
+        }
+        kind = create_model("AuthByKind", __base__=_OneOf, **fields)
+        some = Annotated[list[kind], Field(min_length=1, max_length=MAX_KINDS)]  # type: ignore[valid-type]
+        forms: Any = Literal["none"] | kind | some
+        return handler(TypeAdapter(forms).core_schema)
+
+
+Auth = Annotated[tuple[AuthKind, ...], PlainValidator(parse_auth), _AuthSchema()]

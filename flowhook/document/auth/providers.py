@@ -1,0 +1,164 @@
+"""Providers by their names. How each one signs stands in `flowhook.signatures.providers`.
+
+A provider is a row of `_ROWS`: its name, and whether its senders give their deliveries an ID. One that takes more than
+a secret has a class of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Final, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from flowhook.document.auth.base import (
+    MAX_SECRETS_PER_KIND,
+    AuthKind,
+    HeaderName,
+    PublicKeyText,
+    SecretAuth,
+    SecretName,
+    refused,
+)
+
+PublicKeys = Annotated[tuple[PublicKeyText, ...], Field(min_length=1, max_length=MAX_SECRETS_PER_KIND)]
+
+
+class ProviderAuth(AuthKind):
+    """A provider by its name."""
+
+    numbers_deliveries: ClassVar[bool] = True
+
+    @property
+    def names_deliveries(self) -> bool:
+        """See `AuthKind`."""
+        return self.numbers_deliveries
+
+
+class SecretProvider(ProviderAuth, SecretAuth):
+    """One that signs with a shared secret, or sends it."""
+
+
+class PublicKeyProvider(ProviderAuth):
+    """One that signs with a private key of its own.
+
+    Attributes:
+        public_key: as the provider shows it: hex, base64, or PEM.
+        public_keys: several of them, while rotating.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["public_key"]}, {"required": ["public_keys"]}]}
+    )
+
+    public_key: PublicKeyText | None = None
+    public_keys: Annotated[tuple[PublicKeyText, ...], Field(min_length=1, max_length=MAX_SECRETS_PER_KIND)] | None = (
+        None
+    )
+
+    @model_validator(mode="after")
+    def _one_way_to_give_keys(self) -> Self:
+        if (self.public_key is None) == (self.public_keys is None):
+            raise refused("needs `public_key: KEY`, or `public_keys: [KEY, …]` while rotating, and not both")
+        return self
+
+    @property
+    def public_values(self) -> tuple[tuple[str, bytes], ...]:
+        """See `AuthKind`."""
+        if self.public_key is not None:
+            return (("public_key", self.public_key.encode()),)
+        return tuple((f"public_keys[{index}]", key.encode()) for index, key in enumerate(self.public_keys or ()))
+
+
+class MetaAuth(SecretProvider):
+    """Meta: Facebook, Instagram, WhatsApp.
+
+    Attributes:
+        verify_token: secret that Meta has to show when a URL is entered there.
+    """
+
+    kind: ClassVar[str] = "meta"
+    numbers_deliveries: ClassVar[bool] = False
+
+    verify_token: SecretName | None = None
+
+    @property
+    def other_secret_names(self) -> tuple[str, ...]:
+        """See `AuthKind`."""
+        return () if self.verify_token is None else (self.verify_token,)
+
+
+class WhatsappAuth(MetaAuth):
+    """Another name for it."""
+
+    kind: ClassVar[str] = "whatsapp"
+
+
+class ElasticioAuth(SecretProvider):
+    """elastic.io.
+
+    Attributes:
+        header: where the signature stands.
+        algorithm: as set there.
+    """
+
+    kind: ClassVar[str] = "elasticio"
+    numbers_deliveries: ClassVar[bool] = False
+
+    header: HeaderName = "x-eio-signature"
+    algorithm: Literal["sha256", "sha512"] = "sha512"
+
+
+_ROWS: Final = (
+    ("github", True),
+    ("stripe", True),
+    ("slack", True),
+    ("shopify", True),
+    ("standard-webhooks", True),
+    ("adyen", False),
+    ("asana", False),
+    ("docusign", False),
+    ("dropbox", False),
+    ("gitlab", True),
+    ("hubspot", False),
+    ("intercom", True),
+    ("jira", True),
+    ("linear", True),
+    ("mailgun", True),
+    ("microsoft-graph", False),
+    ("notion", True),
+    ("square", True),
+    ("twilio", True),
+    ("twitch", True),
+    ("typeform", True),
+    ("x", False),
+    ("zendesk", True),
+    ("zoom", False),
+)
+_KEYED: Final = (("discord", False), ("sendgrid", False))
+
+
+def _make(name: str, base: type[ProviderAuth], *, numbered: bool) -> type[ProviderAuth]:
+    class Auth(base):  # type: ignore[misc, valid-type] # one of two, given as a value
+        kind: ClassVar[str] = name
+        numbers_deliveries: ClassVar[bool] = numbered
+
+    Auth.__doc__ = f"See `flowhook.signatures.providers`, {name}."
+    Auth.__name__ = Auth.__qualname__ = "".join(word.capitalize() for word in name.split("-")) + "Auth"
+    return Auth
+
+
+PROVIDERS: Final[Mapping[str, type[ProviderAuth]]] = {
+    **{name: _make(name, SecretProvider, numbered=numbered) for name, numbered in _ROWS},
+    **{name: _make(name, PublicKeyProvider, numbered=numbered) for name, numbered in _KEYED},
+    **{model.kind: model for model in (MetaAuth, WhatsappAuth, ElasticioAuth)},
+}
+"""The kind of `auth` of each provider, by its name."""
+
+NOT_YET: Final = frozenset({"aws-sns", "paypal", "plaid"})
+"""Providers that are known to be wanted; refused by a message that does not call them a typing error."""
+
+
+def provider(name: str, *, secret: str) -> ProviderAuth:
+    """Return the kind of a provider that has a secret, as if a flow file said so."""
+    return PROVIDERS[name].model_validate({"secret": secret})

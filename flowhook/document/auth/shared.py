@@ -1,0 +1,47 @@
+"""Credentials that are sent as they are: a password, a key."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from flowhook.document.auth.base import ONE_WAY_TO_NAME_SECRETS, HeaderName, SecretAuth, refused, refused_at
+
+
+class BasicAuth(SecretAuth):
+    """A user name and a password. Source: RFC 7617."""
+
+    kind: ClassVar[str] = "basic"
+
+    username: Annotated[str, Field(min_length=1, max_length=255)]
+
+    @model_validator(mode="after")
+    def _username_can_be_sent(self) -> Self:
+        if ":" in self.username or not self.username.isprintable():
+            raise refused_at([(("username",), "has no colon and no control characters (RFC 7617, section 2)")])
+        return self
+
+
+class ApiKeyAuth(SecretAuth):
+    """A key in a header or in the query string."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "allOf": [
+                {"oneOf": ONE_WAY_TO_NAME_SECRETS},
+                {"oneOf": [{"required": ["header"]}, {"required": ["query"]}]},
+            ]
+        }
+    )
+
+    kind: ClassVar[str] = "api_key"
+
+    header: HeaderName | None = None
+    query: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.header is None) == (self.query is None):
+            raise refused("needs `header: NAME` or `query: NAME`, and not both")
+        return self

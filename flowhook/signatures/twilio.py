@@ -1,0 +1,53 @@
+"""Twilio: what is signed depends on what is sent.
+
+Of a form, the URL and every name and value of it, sorted; of anything else the URL alone, whose query parameter
+`bodySHA256` is the body's hash.
+
+Source: https://www.twilio.com/docs/usage/security#validating-requests.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from hashlib import sha256
+
+from flowhook.document.auth import AuthKind
+from flowhook.document.signed_content import parse_content
+from flowhook.payloads import parse_content_type
+from flowhook.signatures.query import parameter_values
+from flowhook.signatures.scheme import Place, Scheme, in_headers
+from flowhook.signatures.types import Match, RequestView, SignatureError
+from flowhook.signatures.verification import SignatureVerifier
+
+_BODY_HASH = "bodySHA256"
+
+FORM = Scheme(
+    name="twilio",
+    source="https://www.twilio.com/docs/usage/security#validating-requests",
+    places=(in_headers("X-Twilio-Signature"),),
+    algorithm="sha1",
+    encoding="base64",
+    content=parse_content("{url}{form}"),
+    delivery=(Place("header", "I-Twilio-Idempotency-Token"),),
+)
+
+
+class TwilioVerifier(SignatureVerifier):
+    """Verifies both ways, by the Content-Type."""
+
+    def __init__(self, kind: AuthKind, secrets: Mapping[str, bytes]) -> None:
+        super().__init__(FORM, kind, secrets)
+
+    def verify(self, request: RequestView, now: float) -> Match:
+        """See `Verifier.verify`."""
+        content_type = next((value for name, value in request.headers if name == "content-type"), b"")
+        essence = parse_content_type(content_type.decode("latin-1")).essence
+        if not request.body or essence == "application/x-www-form-urlencoded":
+            return super().verify(request, now)
+        match = super().verify(request._replace(body=b""), now)
+        hashes = parameter_values(request.query, _BODY_HASH)
+        expected = sha256(request.body).hexdigest().encode()
+        if len(hashes) != 1 or not hmac.compare_digest(hashes[0][0].lower(), expected):
+            raise SignatureError("the body is not the one whose hash is in the URL", reason="SIGNATURE_MISMATCH")
+        return match

@@ -106,9 +106,7 @@ def test_secrets_for_handshakes_are_secrets_too():
     assert found.auth[0].secret_names == ("app",)
 
 
-@pytest.mark.parametrize(
-    "kind", [name for name, model in KINDS.items() if issubclass(model, ProviderAuth) and issubclass(model, SecretAuth)]
-)
+@pytest.mark.parametrize("kind", [name for name, model in KINDS.items() if issubclass(model, SecretProvider)])
 def test_every_kind_takes_one_secret_or_several(kind):
     assert auth({kind: {"secret": "a.b-C_1"}})[0].secret_names == ("a.b-C_1",)
     assert auth({kind: {"secrets": ["new", "old"]}})[0].secret_names == ("new", "old")

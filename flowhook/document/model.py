@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, PlainValidator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, PlainValidator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from flowhook.document import json_types
 from flowhook.expressions import is_expression
@@ -17,6 +18,24 @@ class Model(BaseModel):
     """A part of a flow file: immutable, unknown keys refused, Python keywords spelled with a trailing underscore."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=False, revalidate_instances="never")
+
+
+def sole_item(value: object, expected: str) -> tuple[str, Any]:
+    """Return name and content of a mapping of one name."""
+    if not isinstance(value, dict) or len(value) != 1:
+        raise PydanticCustomError("flow", "expected {expected}", {"expected": expected})
+    return next(iter(value.items()))
+
+
+def named_schema(schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    """Return the schema of a mapping from a name to the rest of a model whose field `<name>` holds that."""
+    reference = handler(schema)
+    model = handler.resolve_ref_schema(reference)
+    rest = {**model, "properties": {key: item for key, item in model["properties"].items() if key != "<name>"}}
+    rest["required"] = [key for key in model["required"] if key != "<name>"]
+    model.clear()
+    model.update(json_types.named(rest))
+    return reference
 
 
 def literal(pattern: str, expected: str) -> Callable[[str], str]:

@@ -20,7 +20,7 @@ from flowhook.document.problems import Path, Problem, suggestion
 from flowhook.document.tasks import KINDS, kind_of
 from flowhook.document.webhook import CALLBACK_NAME_PATTERN
 
-_NAMED_LISTS: Final = frozenset({"branches", "do", "switch", "try"})
+_NAMED_LISTS: Final = frozenset({"after", "before", "branches", "do", "extensions", "switch", "try"})
 """Keys of lists whose items are mappings of one name to what the models hold."""
 
 _SECRET_NAME: Final = rf"^[A-Za-z0-9._-]{{1,{limits.MAX_SECRET_NAME_LENGTH}}}$"
@@ -36,7 +36,8 @@ _PATTERNS: Final = {
 }
 
 _LISTS: Final = {
-    **dict.fromkeys(("branches", "do", "try"), "expected a list of tasks"),
+    **dict.fromkeys(("after", "before", "branches", "do", "try"), "expected a list of tasks"),
+    "extensions": "expected a list of extensions",
     **dict.fromkeys(("all", "any"), "expected a list of filters"),
     "switch": "expected a list of cases",
 }

@@ -17,7 +17,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from flowhook.document import json_types
 from flowhook.document.dataflow import Export, Input, Output
 from flowhook.document.events import EmitConfiguration, ListenConfiguration
-from flowhook.document.model import Data, Model
+from flowhook.document.model import Data, Model, named_schema, sole_item
 from flowhook.document.processes import RunConfiguration
 from flowhook.document.timing import Duration, RetryOrName, TimeoutOrName
 
@@ -30,12 +30,6 @@ KINDS: Final = ("call", "do", "emit", "for", "fork", "listen", "raise", "run", "
 
 MAX_BRANCHES: Final = 1000
 """Branches of one `fork`."""
-
-
-def _sole_item(value: object, expected: str) -> tuple[str, Any]:
-    if not isinstance(value, dict) or len(value) != 1:
-        raise PydanticCustomError("flow", "expected {expected}", {"expected": expected})
-    return next(iter(value.items()))
 
 
 def kind_of(task: object) -> str | None:
@@ -138,18 +132,12 @@ class SwitchCase(Model):
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """Return the schema of a mapping from the case's name to the rest of it."""
-        reference = handler(schema)
-        model = handler.resolve_ref_schema(reference)
-        case = {**model, "properties": {key: item for key, item in model["properties"].items() if key != "<name>"}}
-        case["required"] = [key for key in model["required"] if key != "<name>"]
-        model.clear()
-        model.update(json_types.named(case))
-        return reference
+        return named_schema(schema, handler)
 
     @model_validator(mode="before")
     @classmethod
     def _unfold(cls, value: object) -> object:
-        name, case = _sole_item(value, "one case: a name and, below it, `when` and `then`")
+        name, case = sole_item(value, "one case: a name and, below it, `when` and `then`")
         if not isinstance(case, dict):
             raise PydanticCustomError("flow", "expected a mapping with `when` and `then`")
         return {"<name>": name, **case}
@@ -297,7 +285,7 @@ class TaskItem(Model):
     @model_validator(mode="before")
     @classmethod
     def _unfold(cls, value: object) -> object:
-        name, task = _sole_item(value, "one task: a name and, below it, what it does")
+        name, task = sole_item(value, "one task: a name and, below it, what it does")
         return {"<name>": name, "<task>": task}
 
 

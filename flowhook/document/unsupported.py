@@ -40,11 +40,7 @@ CATALOGS: Final = (
 )
 """Of functions from catalogs, and of `use.catalogs`."""
 
-KEYS: Final[Mapping[tuple[str, ...], str]] = {
-    ("evaluate",): "`evaluate` is not supported yet: expressions are jq, in strict mode",
-    ("use", "catalogs"): CATALOGS,
-    ("use", "extensions"): "extensions are not supported yet",
-}
+KEYS: Final[Mapping[tuple[str, ...], str]] = {("use", "catalogs"): CATALOGS}
 """By path from the top of a document."""
 
 

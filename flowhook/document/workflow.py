@@ -1,17 +1,19 @@
 """The workflow as the DSL defines it, without the keys that Flowhook adds.
 
-Source: dsl-reference.md, "Workflow", "Document", "Use".
+Source: dsl-reference.md, "Workflow", "Document", "Use", "Evaluate".
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from flowhook.document.auth import SecretName
 from flowhook.document.authentication import AuthenticationPolicy
 from flowhook.document.dataflow import Input, Output
+from flowhook.document.extensions import Extensions
 from flowhook.document.model import Model
 from flowhook.document.names import NAME_PATTERN, SEMANTIC_VERSION_PATTERN, flow_id
 from flowhook.document.schedule import Schedule
@@ -39,11 +41,32 @@ class Document(Model):
         return flow_id(self.namespace, self.name)
 
 
+def _language(value: object) -> object:
+    if value != "jq":
+        raise PydanticCustomError("flow", "expressions are jq: there is no other language")
+    return value
+
+
+def _mode(value: object) -> object:
+    if value != "strict":
+        cause = "only `strict` is supported, where expressions stand in ${ }: in other modes any text may be one"
+        raise PydanticCustomError("flow", cause)
+    return value
+
+
+class Evaluate(Model):
+    """How expressions are written; there is one way."""
+
+    language: Annotated[Literal["jq"], BeforeValidator(_language)] = "jq"
+    mode: Annotated[Literal["strict"], BeforeValidator(_mode)] = "strict"
+
+
 class Use(Model):
     """What tasks refer to by name."""
 
     authentications: dict[str, AuthenticationPolicy] = Field(default_factory=dict)
     errors: dict[str, ErrorDefinition] = Field(default_factory=dict)
+    extensions: Extensions = ()
     functions: dict[str, Task] = Field(default_factory=dict)
     retries: dict[str, RetryPolicy] = Field(default_factory=dict)
     secrets: tuple[SecretName, ...] = ()
@@ -60,3 +83,4 @@ class Workflow(Model):
     output: Output | None = None
     timeout: TimeoutOrName | None = None
     schedule: Schedule | None = None
+    evaluate: Evaluate | None = None

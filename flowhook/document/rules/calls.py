@@ -58,7 +58,14 @@ def _policies(context: Context, function: str, arguments: dict[str, Any], path: 
         for key in place[:-1]:
             node, where = mapping(node.get(key)), (*where, key)
             yield from nulls(node, where)
-        yield from check_authentication(context, node.get(place[-1]), (*where, place[-1]))
+        policy, where = mapping(node.get(place[-1])), (*where, place[-1])
+        yield from check_authentication(context, policy, where)
+        if place == ("service", "authentication"):
+            named = policy.get("use")
+            known = mapping(context.authentications.get(named)) if isinstance(named, str) else {}
+            if "digest" in policy or "digest" in known:
+                cause = "a digest answers a challenge of HTTP, and gRPC has none: use basic, bearer, oauth2 or oidc"
+                yield Problem((*where, "digest" if "digest" in policy else "use"), cause)
 
 
 def _unknown_function(context: Context, name: str) -> str | None:

@@ -12,7 +12,7 @@ from flowhook.document.rules.context import Context
 from flowhook.document.rules.events import check_triggers
 from flowhook.document.rules.tasks import check_error, check_function, check_section, check_tasks
 from flowhook.document.rules.timing import check_retry, check_timeout
-from flowhook.document.rules.tree import mapping, nulls
+from flowhook.document.rules.tree import mapping, named, nulls
 
 
 def check_rules(data: dict[str, Any], functions: Collection[str] | None) -> Iterator[Problem]:
@@ -40,6 +40,7 @@ def check_rules(data: dict[str, Any], functions: Collection[str] | None) -> Iter
         yield from check_timeout(context, timeout, ("use", "timeouts", name), scopes.TASK)
     for name, task in context.own_functions.items():
         yield from check_function(context, name, task, ("use", "functions", name))
+    yield from _extensions(context)
     yield from check_retry(context, mapping(data.get("execution")).get("retry"), ("execution", "retry"))
     yield from check_timeout(context, data.get("timeout"), ("timeout",), scopes.WORKFLOW_OUTPUT)
     schedule = mapping(data.get("schedule"))
@@ -47,3 +48,17 @@ def check_rules(data: dict[str, Any], functions: Collection[str] | None) -> Iter
     yield from check_triggers(context, schedule.get("on"), ("schedule", "on"))
     yield from check_tasks(context, data.get("do"), ("do",))
     yield from check_section(context, data, (), "output", scopes.WORKFLOW_OUTPUT)
+
+
+def _extensions(context: Context) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for index, name, extension in named(mapping(context.data.get("use")).get("extensions")):
+        place = ("use", "extensions", index, name)
+        if name in seen:
+            yield Problem(place, f"there is an extension {name!r} already")
+        seen.add(name)
+        parts = mapping(extension)
+        yield from nulls(parts, place)
+        yield from context.expression(parts.get("when"), (*place, "when"), scopes.TASK_INPUT)
+        for key in ("before", "after"):
+            yield from check_tasks(context, parts.get(key), (*place, key))

@@ -32,7 +32,6 @@ REFUSED = {
     ),
     "call-grpc": ("do[0].greet.with.proto.endpoint", "files are not read"),
     "call-mcp": ("do[0].publishMessageToSlack.call", "MCP calls are not supported: they keep a session with a server"),
-    "mock-service-extension": ("use.extensions", "extensions are not supported yet"),
     "run-container": ("do[0].runContainer.run.container", CONTAINER),
     "run-container-cleanup-always": ("do[0].runContainer.run.container", CONTAINER),
     "run-container-cleanup-eventually": ("do[0].runContainer.run.container", CONTAINER),

@@ -12,12 +12,14 @@ from flowhook.document import (
     calls,
     events,
     execution,
+    extensions,
     processes,
     schedule,
     scopes,
     tasks,
     unsupported,
     webhook,
+    workflow,
 )
 from flowhook.document.auth.providers import NOT_YET
 from flowhook.document.tasks import DIRECTIVES
@@ -123,6 +125,19 @@ def test_every_key_of_run_is_told():
     keys = {key for model in models for key in keys_of(model)}
 
     assert {key for key in keys if not re.search(rf"`(run\.)?{key}`", section)} == set()
+
+
+def test_every_key_of_the_document_is_told():
+    section = PAGE.partition("## The document\n")[2].partition("\n## ")[0]
+    keys = {*keys_of(workflow.Workflow), *keys_of(workflow.Use), *keys_of(workflow.Document)}
+
+    assert {key for key in keys if f"`{key}`" not in section} == set()
+
+
+def test_every_key_of_an_extension_is_told():
+    section = PAGE.partition("### Extensions\n")[2].partition("\n## ")[0]
+
+    assert table_keys(section) - {"key", "---"} == set(keys_of(extensions.Extension, without=("name",)))
 
 
 def test_every_key_of_hmac_is_told():

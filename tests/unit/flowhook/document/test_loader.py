@@ -181,6 +181,19 @@ def test_a_workflow_s_own_functions_may_be_called():
     assert parse(text.encode(), functions=FUNCTIONS).workflow.use.functions["mine"].set == {"a": "${ .b }"}
 
 
+def test_extensions_load_as_their_author_wrote_them():
+    head = (
+        HEAD
+        + 'evaluate: {language: jq}\nuse: {extensions: [{log: {extend: call, when: $task.name != "x", '
+        + ("before: [{a: {set: {b: 1}, then: exit}}], after: [{c: {call: d}}]}}]}\n")
+    )
+    document = parse(flow("- a: {call: d}", head).encode(), functions={"d"})
+    (extension,) = document.workflow.use.extensions
+    assert (extension.name, extension.extend, extension.when) == ("log", "call", '$task.name != "x"')
+    assert (extension.before[0].task.then, extension.after[0].name) == ("exit", "c")
+    assert load_definition(canonical(document.definition)) == document
+
+
 def test_all_faults_of_a_file_come_at_once_by_line():
     text = flow(
         """\

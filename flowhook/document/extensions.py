@@ -1,0 +1,52 @@
+"""`use.extensions`: tasks that run before and after others.
+
+Source: dsl-reference.md, "Extension".
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
+
+from flowhook.document.model import Model, named_schema, sole_item
+from flowhook.document.tasks import TaskItem
+
+MAX_EXTENSIONS: Final = 32
+
+
+class Extension(Model):
+    """What runs before and after tasks of a kind; tasks of extensions are not extended."""
+
+    name: str = Field(alias="<name>")
+    extend: Literal["all", "call", "composite", "emit", "for", "listen", "raise", "run", "set", "switch", "try", "wait"]
+    """The kind of task; `composite` are `do` and `fork`."""
+    when: str | None = None
+    """Expression, with or without `${ }`, over the raw input of the extended task: whether it is extended."""
+    before: tuple[TaskItem, ...] | None = None
+    """What they put out is dropped, unless one ends with `then: exit`: then it takes the extended task's place."""
+    after: tuple[TaskItem, ...] | None = None
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Return the schema of a mapping from the extension's name to the rest of it."""
+        return named_schema(schema, handler)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unfold(cls, value: object) -> object:
+        name, extension = sole_item(value, "one extension: a name and, below it, `extend`, `before` and `after`")
+        if not isinstance(extension, dict):
+            raise PydanticCustomError("flow", "expected a mapping with `extend`, `before` and `after`")
+        return {"<name>": name, **extension}
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Self:
+        if self.before is None and self.after is None:
+            raise PydanticCustomError("flow", "expected at least one of before and after")
+        return self
+
+
+Extensions = Annotated[tuple[Extension, ...], Field(max_length=MAX_EXTENSIONS)]

@@ -278,11 +278,12 @@ asyncio.run(main())
 
 
 async def test_a_runner_that_is_killed_leaves_none(marker):
+    before = set(Path(tempfile.gettempdir()).glob("flowhook-*"))
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", RUNNER, FAMILY.format("sleep $1"), marker)
     await running(marker.encode(), 8)
     process.kill()
     await process.wait()
     await running(marker.encode(), 0)
     async with asyncio.timeout(10):
-        while list(Path(tempfile.gettempdir()).glob("flowhook-*")):
+        while set(Path(tempfile.gettempdir()).glob("flowhook-*")) - before:
             await asyncio.sleep(0.01)

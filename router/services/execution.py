@@ -7,7 +7,7 @@ from typing import Final
 
 from flowhook import ids, limits
 from flowhook.errors import ConflictError, InvalidError, NotFoundError
-from flowhook.model import Execution, ExecutionDetail
+from flowhook.model import Execution, ExecutionDetail, Status
 from flowhook.v1 import envelope_pb2, execution_service_pb2_grpc
 from flowhook.v1 import execution_service_pb2 as pb
 from flowhook.wire import convert
@@ -22,6 +22,8 @@ MAX_PAGE: Final = 1000
 REPLAY_WINDOW_MS: Final = 24 * 3600 * 1000
 """How long a replay's `request_id` is remembered."""
 MAX_REQUEST_ID: Final = 64
+_IN_MOTION: Final = frozenset({Status.PENDING, Status.RUNNING, Status.WAITING})
+"""Statuses that the core knows better than storage does."""
 
 
 class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
@@ -58,7 +60,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     async def ListExecutions(  # noqa: N802 - the name of the RPC
         self, request: pb.ListExecutionsRequest, context: guarded.Context
     ) -> pb.ListExecutionsResponse:
-        """Return a page of executions, newest first."""
+        """Return a page of executions, newest first; fewer than there are room for where few of those read qualify."""
         del context
         size = min(request.page_size, MAX_PAGE) if request.page_size > 0 else DEFAULT_PAGE
         before = None
@@ -66,17 +68,20 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
             if not request.page_token.isascii() or not request.page_token.isdecimal():
                 raise InvalidError("the page token is not one of ours", reason="PAGE_TOKEN_INVALID")
             before = int(request.page_token[:18])
+        wanted = {convert.status_from_proto(status) for status in request.statuses}
+        # what is on record of these is behind: an execution that was woken, or began, is written down later or never
+        stored = wanted | _IN_MOTION if wanted & _IN_MOTION else wanted
+        read = size if stored == wanted else MAX_PAGE
         records = await self._state.list_executions(
-            flow_id=request.flow_id,
-            statuses={convert.status_from_proto(status) for status in request.statuses},
-            before_seq=before,
-            limit=size + 1,
+            flow_id=request.flow_id, statuses=stored, before_seq=before, limit=read + 1
         )
+        page = [self._host.overlay(record) for record in records[:read]]
+        if wanted:
+            page = [record for record in page if record.status in wanted]
+        last = page[size - 1] if len(page) > size else records[read - 1] if len(records) > read else None
         return pb.ListExecutionsResponse(
-            executions=[
-                convert.execution_to_proto(_execution(self._host.overlay(record))) for record in records[:size]
-            ],
-            next_page_token=str(records[size - 1].seq) if len(records) > size else "",
+            executions=[convert.execution_to_proto(_execution(record)) for record in page[:size]],
+            next_page_token="" if last is None else str(last.seq),
         )
 
     @guarded.method

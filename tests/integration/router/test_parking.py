@@ -11,6 +11,7 @@ from support.runners import attached
 from flowhook.errors import ConflictError
 from flowhook.model import Status
 from flowhook.v1 import runner_service_pb2 as pb
+from router.services import execution
 
 PROMPT = 1.0
 """Seconds within which a wait has to end."""
@@ -27,8 +28,8 @@ def entry(assignment, index, key, output, **fields):
 
 
 async def status_of(client, execution_id):
-    execution = (await client.executions.get(execution_id)).execution
-    return execution.status, execution.attempts
+    found = (await client.executions.get(execution_id)).execution
+    return found.status, found.attempts
 
 
 async def test_a_parked_execution_waits_and_goes_on_at_its_time_with_its_journal(router, client, hello):
@@ -46,6 +47,28 @@ async def test_a_parked_execution_waits_and_goes_on_at_its_time_with_its_journal
         assert await status_of(client, execution_id) == (Status.RUNNING, 1)
         await runner.complete(again)
     assert await status_of(client, execution_id) == (Status.COMPLETED, 1)
+
+
+@pytest.mark.parametrize("read", [execution.MAX_PAGE, 1])
+async def test_executions_are_listed_by_what_they_do_now(router, client, hello, monkeypatch, read):
+    monkeypatch.setattr(execution, "MAX_PAGE", read)
+    ids = [await client.ingest("hello", {"n": number}) for number in range(3)]
+
+    async def listed(*statuses, limit=None):
+        return [item.id async for item in client.executions.list(statuses=statuses, limit=limit)]
+
+    async with attached(router, credit=3) as runner:
+        for assignment in await runner.assignments(3):
+            await runner.park(assignment, time.time())
+        await runner.credit(2)
+        assigned = b"".join(assignment.event for assignment in await runner.assignments(2))
+        running = [execution_id for execution_id in ids[::-1] if execution_id.encode() in assigned]
+        while await listed(Status.WAITING):
+            pass
+        assert await listed(Status.RUNNING) == running
+        assert await listed(Status.RUNNING, limit=1) == running[:1]
+        assert await listed(Status.PENDING) == [execution_id for execution_id in ids if execution_id not in running]
+        assert await listed(Status.PENDING, Status.RUNNING, Status.COMPLETED) == ids[::-1]
 
 
 async def test_a_wait_ends_on_time_although_the_router_was_restarted_meanwhile(tmp_path):

@@ -107,6 +107,11 @@ def moment_entry(key: str, what: str, moment: int) -> JournalEntry:
     return JournalEntry(key, orjson.dumps({what: moment}))
 
 
+def tells(entry: JournalEntry, what: str) -> bool:
+    """Whether an entry says of a moment `what` it is."""
+    return (entry.output or b"").startswith(b'{"%b"' % what.encode())
+
+
 def moment_of(entry: JournalEntry, what: str) -> int:
     """Return the moment that an entry holds.
 

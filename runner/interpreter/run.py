@@ -26,7 +26,7 @@ from runner.interpreter import data as json
 from runner.interpreter.effects import Completed, Faulted, Perform, Result, Turn
 from runner.interpreter.errors import Exhausted, Kind, TaskFault, fault
 from runner.interpreter.fibers import Answered, Asked, Fiber, Group
-from runner.interpreter.journal import Journal, diverged, event_of, moment_entry, moment_of, place
+from runner.interpreter.journal import Journal, diverged, event_of, moment_entry, moment_of, place, tells
 from runner.interpreter.nodes import Program
 from runner.interpreter.observing import Observer
 from runner.interpreter.redaction import redact_error
@@ -270,10 +270,10 @@ class Run:
                 self._settle(asked, Result(entry.output, entry.error))
             case Listen(key=key):
                 self._settle(asked, Arrived(event_of(entry), callback=entry.key != f"{key}:event"))
-            case _ if asked.until_ms is None:
-                asked.fix(moment_of(entry, "until"))
-            case _:
+            case _ if tells(entry, "over"):  # of a limit of time that a replay began anew it may be all there is
                 self._be_over(asked, moment_of(entry, "over"))
+            case _:
+                asked.fix(moment_of(entry, "until"))
 
     def _look_at_clock(self) -> bool:
         """Fix the moments that are asked for, in order; whether that was an answer for somebody."""

@@ -6,6 +6,7 @@ import orjson
 import pytest
 
 from flowhook import limits
+from runner.interpreter import journal
 from runner.interpreter.effects import SNAPSHOT_KEY, Result
 from runner.interpreter.errors import Kind, error
 
@@ -113,3 +114,15 @@ def test_what_is_too_large_for_a_snapshot_is_not_compacted_and_rarely_tried(exec
     outcome = execute(do, {"n": 0})
     assert "journal is full" in outcome.error.detail
     assert len(outcome.journal) == limits.MAX_JOURNAL_ENTRIES
+
+
+def test_a_limit_of_time_that_was_exceeded_stays_so_in_a_replay(execute, monkeypatch):
+    monkeypatch.setattr(journal, "COMPACT_ENTRIES", 2)
+    slow = {"do": [{"a": {"call": "f"}}, {"w": {"wait": {"hours": 2}}}], "timeout": {"after": {"hours": 1}}}
+    do = [{"t": {"try": [{"slow": slow}], "catch": {"do": [{"b": {"call": "g"}}]}}}]
+    keys = {SNAPSHOT_KEY, "/do/0/t/try/0/slow#0:timeout"}
+    kept = [entry for entry in execute(do, {}, stop_after=5).journal if entry.key in keys][1:3]
+    assert (kept[0].key, kept[1].output[:7]) == (SNAPSHOT_KEY, b'{"over"')
+    world = execute.World()
+    assert execute(do, {}, journal=kept, world=world, execution="evt_2").output == {"n": 1}
+    assert [effect.function for effect in world.performed] == ["g"]

@@ -262,7 +262,7 @@ class BoundClient:
     async def request(
         self,
         method: str,
-        url: str,
+        url: str | URL,
         *,
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, str | list[str]] | None = None,
@@ -371,7 +371,7 @@ class BoundClient:
             raise fault(Kind.COMMUNICATION, f"{method} {shown}: {_explain(problem)}") from None
 
 
-def _checked(url: str, query: Mapping[str, str | list[str]] | None) -> URL:
+def _checked(url: str | URL, query: Mapping[str, str | list[str]] | None) -> URL:
     try:
         target = URL(url).extend_query(query or {})
     except (ValueError, TypeError):

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 from urllib.parse import urlencode
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
+from yarl import URL
 
 from flowhook.payloads import is_json
 from runner.authentication.policy import Policy
@@ -21,6 +23,7 @@ from runner.interpreter.errors import Kind, fault
 from runner.responses import Response
 
 Scalar = str | int | float | bool | None
+Output = Literal["content", "raw", "response"]
 _FORM = "application/x-www-form-urlencoded"
 _CHARSET: Final = re.compile(r";\s*charset\s*=\s*\"?([A-Za-z0-9._-]+)", re.IGNORECASE)
 _CODECS: Final = {
@@ -54,7 +57,7 @@ class Arguments(BaseModel):
     headers: dict[str, Scalar] = Field(default_factory=dict)
     query: dict[str, Scalar | list[Scalar]] = Field(default_factory=dict)
     body: Any = None
-    output: Literal["content", "raw", "response"] = "content"
+    output: Output = "content"
     redirect: bool = False
 
 
@@ -68,17 +71,57 @@ async def call(arguments: Arguments, context: Context) -> Any:
     if content_type and "content-type" not in names:
         headers["Content-Type"] = content_type
 
-    method = arguments.method.upper()
-    response = await context.http.request(
-        method,
+    return await exchange(
+        arguments.method.upper(),
         endpoint.uri,
+        context,
         headers=headers,
         query={name: _values(value) for name, value in arguments.query.items() if value is not None},
         body=body,
-        follow_redirects=arguments.redirect,
         authentication=endpoint.authentication,
+        output=arguments.output,
+        redirect=arguments.redirect,
     )
-    limit = _BAD_REQUEST if arguments.redirect else _MULTIPLE_CHOICES
+
+
+async def exchange(
+    method: str,
+    url: str | URL,
+    context: Context,
+    *,
+    headers: Mapping[str, str],
+    query: Mapping[str, str | list[str]] | None = None,
+    body: bytes | None = None,
+    authentication: Policy | None = None,
+    output: Output = "content",
+    redirect: bool = False,
+) -> Any:
+    """Send a request and return what the answer comes to.
+
+    Args:
+        method: in upper case.
+        url: absolute, http or https.
+        context: of the call.
+        headers: all but those that the client sets.
+        query: parameters to add to those of `url`.
+        body: as it is.
+        authentication: of the call.
+        output: what of the answer is wanted.
+        redirect: whether redirects are followed, and a status below 400 is none of an error.
+
+    Raises:
+        TaskFault: no answer, or one with the status of an error (communication).
+    """
+    response = await context.http.request(
+        method,
+        url,
+        headers=headers,
+        query=query,
+        body=body,
+        follow_redirects=redirect,
+        authentication=authentication,
+    )
+    limit = _BAD_REQUEST if redirect else _MULTIPLE_CHOICES
     if not _OK <= response.status < limit:
         raise fault(
             Kind.COMMUNICATION,
@@ -86,7 +129,7 @@ async def call(arguments: Arguments, context: Context) -> Any:
             status=response.status,
             retry_after_ms=response.retry_after_ms,
         )
-    match arguments.output:
+    match output:
         case "raw":
             return base64.b64encode(response.body).decode()
         case "content":

@@ -11,10 +11,11 @@ from flowhook import logs
 from runner.components import http, reply, run
 from runner.components.base import Component
 from runner.components.grpc_call.call import call as grpc_call
+from runner.components.openapi.call import call as openapi_call
 
 ENTRY_POINT_GROUP: Final = "flowhook.components"
 
-_OURS: Final = (grpc_call, http.call, reply.reply)
+_OURS: Final = (grpc_call, http.call, openapi_call, reply.reply)
 """Those that the interpreter knows of: no package can take their place."""
 
 _TASKS: Final = (run.script, run.shell)

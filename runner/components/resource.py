@@ -50,6 +50,9 @@ async def fetch(resource: Resource, context: Context, place: str) -> bytes:
             Kind.CONFIGURATION,
             f"{place}: files are not read, for a flow has no business with those of a runner; serve it over https",
         )
-    arguments = {"method": "GET", "endpoint": resource.endpoint, "output": "raw", "redirect": True}
+    policy = None if isinstance(resource.endpoint, str) else resource.endpoint.authentication
     keyless = dataclasses.replace(context, http=context.http.without_key())
-    return base64.b64decode(await http.call(arguments, keyless) or "")
+    content: str = await http.exchange(
+        "GET", resource.uri, keyless, headers={}, authentication=policy, output="raw", redirect=True
+    )
+    return base64.b64decode(content)

@@ -321,6 +321,19 @@ def perform():
 
 
 @pytest.fixture
+async def caller():
+    """Perform calls that share what calls of a process share, and return each `Result`."""
+    settings = RunnerSettings(http_timeout=5.0, allow_private_addresses=True)
+    async with HttpClient(allow_private_addresses=True) as http, Shared(settings) as shared:
+        process = Caller(components(), http, settings, shared)
+
+        async def run(function, **arguments):
+            return await process.perform("evt_1", Perform("/do/0/ask#0", function, arguments, "/do/0/ask"), None)
+
+        yield run
+
+
+@pytest.fixture
 def call(perform):
     """Perform one call and return its output, or its error."""
 

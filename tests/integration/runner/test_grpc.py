@@ -11,27 +11,14 @@ from support.calls import kind
 from support.certificates import Authority
 from support.pets import NAME, PROTO, pets_server
 
-from flowhook.config import RunnerSettings
-from runner.calls import Caller
 from runner.components.grpc_call import call as calling
 from runner.components.grpc_call import channels, compiler
-from runner.components.registry import components
-from runner.components.shared import Shared
-from runner.interpreter.effects import Perform
-from runner.outbound import HttpClient
 
 
 @pytest.fixture
 async def pets():
     async with pets_server() as server:
         yield server
-
-
-@pytest.fixture
-async def caller():
-    settings = RunnerSettings(allow_private_addresses=True)
-    async with HttpClient(allow_private_addresses=True) as http, Shared(settings) as shared:
-        yield Caller(components(), http, settings, shared)
 
 
 @pytest.fixture
@@ -108,7 +95,7 @@ async def test_a_token_that_is_good_no_more_is_replaced_once(pets, http_server, 
     arguments = {"service": {**pets.service, "authentication": policy}, "method": "Greet"}
 
     async def ask():
-        return (await caller.perform("evt_1", Perform("/do/0/ask#0", "grpc", arguments, "/do/0/ask"), None)).error
+        return (await caller("grpc", **arguments)).error
 
     pets.accepts = "Bearer token0"
     assert await ask() is None
@@ -263,18 +250,16 @@ async def test_a_proto_that_is_not_there_is_a_communication_error_and_files_are_
 async def test_calls_share_a_schema_and_a_connection_until_the_server_goes_away(proto, caller):
     url, requests = await proto()
 
-    async def ask(number):
-        arguments = {"proto": {"endpoint": url}, "service": pets.service, "method": "Greet"}
-        effect = Perform(f"/do/0/ask#{number}", "grpc", arguments, "/do/0/ask")
-        return (await caller.perform("evt_1", effect, None)).error
+    async def ask():
+        return (await caller("grpc", proto={"endpoint": url}, service=pets.service, method="Greet")).error
 
     async with pets_server() as pets:
-        assert await asyncio.gather(*map(ask, range(5))) == [None] * 5
+        assert await asyncio.gather(*(ask() for _ in range(5))) == [None] * 5
         assert (len(pets.calls), len(pets.connected), len(requests)) == (5, 1, 1)
-    error = await ask(5)
+    error = await ask()
     assert kind(error)[0] == "communication"
     async with pets_server(port=pets.port) as pets:
-        assert await ask(6) is None
+        assert await ask() is None
     assert len(requests) == 1
 
 

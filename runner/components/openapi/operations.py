@@ -1,0 +1,265 @@
+"""What a document says of one operation, the same whether it is OpenAPI 3 or Swagger 2.0.
+
+Source: OpenAPI Specification 3.0.4, 3.1.1 and 2.0 (https://spec.openapis.org/oas/).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urljoin, urlsplit
+
+from flowhook.payloads.content_type import is_json
+from runner.components.openapi.references import mapping, resolve, sequence, wrong
+from runner.components.openapi.styles import PLACES, Parameter, default_style
+
+MAX_PARAMETERS: Final = 1000
+"""Of one operation."""
+
+FORM: Final = "application/x-www-form-urlencoded"
+JSON: Final = "application/json"
+
+METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+
+VARIABLE: Final = re.compile(r"\{([^{}]+)\}")
+"""In the path of an operation, and in the URL of a server."""
+
+_NEVER_REQUIRED: Final = frozenset({"accept", "authorization", "content-type"})
+"""Header parameters whose definition counts for nothing. Source: 3.1.1, section 4.8.12.2.1."""
+
+_STYLES: Final = {"ssv": "spaceDelimited", "tsv": "tabDelimited", "pipes": "pipeDelimited"}
+"""By `collectionFormat` of Swagger 2.0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What the body of a request is made of.
+
+    Attributes:
+        media_types: that the operation takes, in its own order.
+        name: of the parameter that is the whole body; empty: there is none.
+        required: whether there has to be a body.
+        fields: how members of a form are written, where that is not the usual way, by name.
+    """
+
+    media_types: tuple[str, ...]
+    name: str
+    required: bool
+    fields: Mapping[str, Parameter] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """An operation.
+
+    Attributes:
+        id: as flows name it.
+        method: in upper case.
+        base: absolute URL that `path` comes behind.
+        path: with `{variables}`.
+        parameters: outside of the body, one for each place and name.
+        body: None: there is none.
+    """
+
+    id: str
+    method: str
+    base: str
+    path: str
+    parameters: tuple[Parameter, ...]
+    body: Body | None
+
+
+def find_operation(document: Any, operation_id: str, uri: str) -> Operation:
+    """Return an operation of a document.
+
+    Args:
+        document: plain JSON.
+        operation_id: which.
+        uri: of the document, which URLs in it are relative to.
+
+    Raises:
+        TaskFault: this is no such document, or the operation is not in it, or does not make sense (configuration).
+    """
+    root = mapping(document)
+    if not str(root.get("openapi")).startswith("3.") and str(root.get("swagger")) != "2.0":
+        raise wrong("the document is neither OpenAPI 3 nor Swagger 2.0")
+    for path, item in mapping(root.get("paths")).items():
+        described = resolve(root, item)
+        for method in METHODS:
+            operation = mapping(described.get(method))
+            if operation.get("operationId") == operation_id:
+                reader = _OpenApi if "openapi" in root else _Swagger
+                return reader(root, described, operation, path, uri).read(operation_id, method.upper())
+    raise wrong(f"there is no operation {operation_id} in the document")
+
+
+class _Reader:
+    """Reads one operation; what the versions have in common."""
+
+    def __init__(
+        self, root: Mapping[str, Any], item: Mapping[str, Any], operation: Mapping[str, Any], path: str, uri: str
+    ) -> None:
+        self.root = root
+        self.item = item
+        self.operation = operation
+        self.path = path
+        self.uri = uri
+
+    def read(self, operation_id: str, method: str) -> Operation:
+        declared = {(parameter.place, parameter.name): parameter for parameter in self.parameters()}
+        for name in VARIABLE.findall(self.path):  # many a document forgets to declare them
+            implied = Parameter(name, "path", required=True, style="simple", explode=False)
+            declared.setdefault(("path", name), implied)
+        for key in self.keys():
+            declared.setdefault((key.place, key.name), key)
+        if len(declared) > MAX_PARAMETERS:
+            raise wrong(f"the operation {operation_id} has more than {MAX_PARAMETERS} parameters")
+        return Operation(operation_id, method, self.base(), self.path, tuple(declared.values()), self.body())
+
+    def described(self) -> Iterator[Mapping[str, Any]]:
+        """Yield all parameters as they are described, those of the operation last, for they count more."""
+        for owner in (self.item, self.operation):
+            for parameter in sequence(owner.get("parameters")):
+                yield resolve(self.root, parameter)
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Yield the parameters outside of the body."""
+        for described in self.described():
+            place, name = described.get("in"), described.get("name")
+            if isinstance(name, str) and place in PLACES:
+                required = place == "path" or described.get("required") is True
+                if place == "header" and name.lower() in _NEVER_REQUIRED:
+                    required = False
+                yield self.parameter(described, name, place, required=required)
+
+    def keys(self) -> Iterator[Parameter]:
+        """Yield the API keys that the document knows of: a call may be given them like any parameter."""
+        for scheme in self.schemes().values():
+            described = resolve(self.root, scheme)
+            place, name = described.get("in"), described.get("name")
+            if described.get("type") == "apiKey" and isinstance(name, str) and place in PLACES and place != "path":
+                yield Parameter(name, place, required=False, style=default_style(place), explode=False)
+
+    def parameter(self, described: Mapping[str, Any], name: str, place: Any, *, required: bool) -> Parameter:
+        """Return a parameter, or a member of a form, for which `place` is `query`."""
+        raise NotImplementedError
+
+    def schemes(self) -> Mapping[str, Any]:
+        """Return the security schemes."""
+        raise NotImplementedError
+
+    def base(self) -> str:
+        """Return the absolute URL that paths come behind."""
+        raise NotImplementedError
+
+    def body(self) -> Body | None:
+        """Return what the body is made of."""
+        raise NotImplementedError
+
+
+class _OpenApi(_Reader):
+    """OpenAPI 3."""
+
+    def parameter(self, described: Mapping[str, Any], name: str, place: Any, *, required: bool) -> Parameter:
+        style, explode, coded = (described.get(key) for key in ("style", "explode", "contentType"))
+        style = style if isinstance(style, str) else default_style(place)
+        coded = coded if isinstance(coded, str) and is_json(coded) else ""
+        return Parameter(
+            name,
+            place,
+            required,
+            style,
+            explode if isinstance(explode, bool) else style == "form",
+            described.get("allowReserved") is True,
+            next(iter(mapping(described.get("content"))), coded),
+        )
+
+    def schemes(self) -> Mapping[str, Any]:
+        return mapping(mapping(self.root.get("components")).get("securitySchemes"))
+
+    def base(self) -> str:
+        owners = (self.operation, self.item, self.root)
+        servers = next((found for owner in owners if (found := sequence(owner.get("servers")))), [])
+        server = mapping(servers[0] if servers else None)
+        variables = mapping(server.get("variables"))
+
+        def default(match: re.Match[str]) -> str:
+            value = mapping(variables.get(match[1])).get("default")
+            if value is None:
+                raise wrong(f"the variable {match[1]} of the server has no default")
+            return str(value)
+
+        return _joined(self.uri, VARIABLE.sub(default, str(server.get("url") or "/")))
+
+    def body(self) -> Body | None:
+        described = resolve(self.root, self.operation.get("requestBody"))
+        content = mapping(described.get("content"))
+        if not content:
+            return None
+        schemas = (mapping(media_type).get("schema") for media_type in content.values())
+        has_member = _has_property(self.root, schemas, "body")
+        encodings = mapping(mapping(content.get(FORM)).get("encoding"))
+        return Body(
+            tuple(content),
+            "" if has_member else "body",
+            described.get("required") is True,
+            {name: self.parameter(mapping(item), name, "query", required=False) for name, item in encodings.items()},
+        )
+
+
+class _Swagger(_Reader):
+    """Swagger 2.0."""
+
+    def parameter(self, described: Mapping[str, Any], name: str, place: Any, *, required: bool) -> Parameter:
+        separation = described.get("collectionFormat")
+        style = _STYLES.get(separation) if isinstance(separation, str) else None
+        return Parameter(name, place, required, style or default_style(place), separation == "multi")
+
+    def schemes(self) -> Mapping[str, Any]:
+        return mapping(self.root.get("securityDefinitions"))
+
+    def base(self) -> str:
+        here = urlsplit(self.uri)
+        schemes = sequence(self.operation.get("schemes")) or sequence(self.root.get("schemes"))
+        scheme = next((known for known in (here.scheme, "https", "http") if known in schemes), here.scheme)
+        host = self.root.get("host") or here.netloc.rpartition("@")[2]
+        path = str(self.root.get("basePath") or "")
+        return _joined(self.uri, f"{scheme}://{host}/{path.lstrip('/')}")
+
+    def body(self) -> Body | None:
+        consumed = sequence(self.operation.get("consumes")) or sequence(self.root.get("consumes"))
+        media_types = tuple(item for item in consumed if isinstance(item, str))
+        fields: dict[str, Parameter] = {}
+        for described in self.described():
+            name, required = described.get("name"), described.get("required") is True
+            if not isinstance(name, str):
+                continue
+            if described.get("in") == "body":
+                return Body(media_types or (JSON,), name, required)
+            if described.get("in") == "formData":
+                fields[name] = self.parameter(described, name, "query", required=required)
+        must = any(parameter.required for parameter in fields.values())
+        return Body(media_types or (FORM,), "", must, fields) if fields else None
+
+
+def _joined(uri: str, reference: str) -> str:
+    """Return a URL that may be relative to the document's, without a slash at the end."""
+    try:
+        return urljoin(uri, reference).rstrip("/")
+    except ValueError:
+        raise wrong("the URL of the server is none") from None
+
+
+def _has_property(root: Mapping[str, Any], schemas: Iterable[Any], name: str) -> bool:
+    """Whether a schema names a property, itself or in what it is made of."""
+    left, seen = [*schemas], set()
+    while left:
+        described = resolve(root, left.pop())
+        if name in mapping(described.get("properties")):
+            return True
+        if id(described) not in seen:
+            seen.add(id(described))
+            left += [part for key in ("allOf", "anyOf", "oneOf") for part in sequence(described.get(key))]
+    return False

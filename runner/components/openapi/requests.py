@@ -1,0 +1,158 @@
+"""An operation and the parameters of a call, made a request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import quote
+
+from yarl import URL
+
+from flowhook.payloads.content_type import is_json, parse_content_type
+from runner.components.openapi import styles
+from runner.components.openapi.operations import FORM, VARIABLE, Body, Operation
+from runner.components.openapi.references import wrong
+from runner.components.openapi.styles import Parameter, UnwritableError
+from runner.interpreter.data import encode
+
+_MULTIPART: Final = "multipart/"
+
+_PATH: Final = "/:@!$&'()*+,;=-._~%"
+"""What stays as it is in a path that a document writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request, ready to be sent."""
+
+    method: str
+    url: URL
+    headers: dict[str, str]
+    body: bytes | None
+
+
+def build(operation: Operation, given: Mapping[str, Any]) -> Request:
+    """Return the request that calls an operation.
+
+    What is declared as a parameter goes where it belongs. What is left is the body: the value of `body` (in Swagger 2.0
+    of what the document calls it), else an object of all that is left.
+
+    Args:
+        operation: to call.
+        given: `parameters`; null is as if it were not there.
+
+    Raises:
+        TaskFault: a parameter is missing, not known, or has no form (configuration); it is named, without its value.
+    """
+    given = {name: value for name, value in given.items() if value is not None}
+    declared = {parameter.name for parameter in operation.parameters}
+    rest = {name: value for name, value in given.items() if name not in declared}
+    fields = operation.body.fields.values() if operation.body is not None else ()
+    missing = [each.name for each in (*operation.parameters, *fields) if each.required and each.name not in given]
+    if missing:
+        raise wrong(f"with.parameters: {operation.id} needs {', '.join(missing)}")
+
+    parts = _Parts()
+    for parameter in operation.parameters:
+        if parameter.name in given:
+            parts.add(parameter, given[parameter.name])
+    body, content_type = _body(operation, rest)
+    headers = parts.headers
+    if content_type and not any(name.lower() == "content-type" for name in headers):
+        headers["Content-Type"] = content_type
+    if any(parts.cookies):
+        headers["Cookie"] = "; ".join(filter(None, parts.cookies))
+    return Request(operation.method, _url(operation, parts.path, parts.query), headers, body)
+
+
+@dataclass(slots=True)
+class _Parts:
+    """What parameters have come to, by place."""
+
+    path: dict[str, str] = field(default_factory=dict)
+    query: list[str] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
+    cookies: list[str] = field(default_factory=list)
+
+    def add(self, parameter: Parameter, value: Any) -> None:
+        try:
+            match parameter.place:
+                case "path":
+                    self.path[parameter.name] = styles.in_path(parameter, value)
+                case "query":
+                    self.query.append(styles.in_query(parameter, value))
+                case "header":
+                    self.headers[parameter.name] = styles.in_header(parameter, value)
+                case "cookie":
+                    self.cookies.append(styles.in_cookie(parameter, value))
+        except UnwritableError as problem:
+            raise wrong(f"with.parameters.{parameter.name} {problem}") from None
+
+
+def _url(operation: Operation, values: Mapping[str, str], query: Iterable[str]) -> URL:
+    """Return the URL, whose parts are encoded already: yarl would write commas of data like those between items."""
+    pieces = VARIABLE.split(operation.path)  # literals, and between them names
+    path = "".join(values[piece] if index % 2 else quote(piece, safe=_PATH) for index, piece in enumerate(pieces))
+    if any(segment in (".", "..") for segment in path.split("/")):
+        raise wrong(f"the path of {operation.id} leads to another one")
+    string = "&".join(filter(None, query))
+    try:
+        base = str(URL(operation.base).with_query(None).with_fragment(None)).rstrip("/")
+        return URL(f"{base}/{path.lstrip('/')}" + (f"?{string}" if string else ""), encoded=True)
+    except ValueError:
+        raise wrong("the URL of the server is none") from None
+
+
+def _body(operation: Operation, rest: Mapping[str, Any]) -> tuple[bytes | None, str]:
+    """Return the body and its media type; None and nothing where there is none."""
+    body = operation.body
+    whole = body is not None and body.name in rest
+    unknown = [name for name in rest if body is None or (whole and name != body.name)]
+    if unknown:
+        known = ", ".join(parameter.name for parameter in operation.parameters) or "none"
+        raise wrong(f"with.parameters: {operation.id} has no {', '.join(unknown)}; its parameters are {known}")
+    if body is None or not rest:
+        if body is not None and body.required:
+            raise wrong(f"with.parameters: {operation.id} needs {body.name or 'a body'}")
+        return None, ""
+    return _written(body, rest[body.name] if whole else dict(rest))
+
+
+def _written(body: Body, value: Any) -> tuple[bytes, str]:
+    media_type = _chosen(body)
+    if is_json(media_type):
+        return encode(value), media_type
+    if parse_content_type(media_type).essence == FORM and isinstance(value, Mapping):
+        try:
+            return _form(body, value).encode(), media_type
+        except UnwritableError as problem:
+            raise wrong(f"with.parameters: the body {problem}") from None
+    if isinstance(value, str):
+        return value.encode(), media_type
+    if media_type.startswith(_MULTIPART):
+        raise wrong(f"{media_type} is not supported")
+    raise wrong(f"with.parameters: the body is {media_type}, and has to be a text")
+
+
+def _chosen(body: Body) -> str:
+    """Return the media type to send: JSON where it is taken, else a form, else the first one."""
+    for fits in (is_json, lambda media_type: parse_content_type(media_type).essence == FORM):
+        for media_type in body.media_types:
+            if fits(media_type):
+                return media_type
+    return body.media_types[0]
+
+
+def _form(body: Body, value: Mapping[str, Any]) -> str:
+    """Return a form. Source: OpenAPI Specification 3.1.1, section 4.8.15 "Encoding Object"."""
+    parts = []
+    for name, member in value.items():
+        if member is None:
+            continue
+        usual = Parameter(name, "query", required=False, style="form", explode=True)
+        parameter = body.fields.get(name, usual)
+        if isinstance(member, dict) and parameter is usual:
+            member = encode(member).decode()  # noqa: PLW2901 - objects in forms are JSON, unless the document says more
+        parts.append(styles.in_query(parameter, member))
+    return "&".join(filter(None, parts))

@@ -14,7 +14,7 @@ import orjson
 
 from flowhook import limits
 from flowhook.errors import InvalidError
-from flowhook.event_input import rfc3339, workflow_input
+from flowhook.event_input import request_view, rfc3339
 from flowhook.model import Event
 
 SPEC_VERSION: Final = "1.0"
@@ -23,6 +23,9 @@ REQUIRED: Final = ("id", "source", "specversion", "type")
 
 DATA: Final = frozenset({"data", "data_base64"})
 """Members that are no context attributes."""
+
+ONE_TIME: Final = "onetime"
+"""Attribute of a callback that came by a one-time URL: whom it is for is settled by that, whatever it holds."""
 
 MAX_TYPE_LENGTH: Final = 255
 """Characters of an event's type: it stays in memory while the event is kept."""
@@ -34,7 +37,8 @@ _EXACT: Final = float(1 << 53)
 def of_callback(event: Event, *, raw: bool = False) -> bytes:
     """Return the CloudEvent of a request that came to a callback, as JSON.
 
-    Its `type` is the callback's name, its `source` the path, its `data` an object like the workflow's input.
+    Its `type` is the callback's name, its `source` the path, its `data` an object like the workflow's input. One that
+    came by a one-time URL says so (`ONE_TIME`).
 
     Args:
         event: `callback` set, credentials removed; its path without the token of a one-time URL.
@@ -43,6 +47,7 @@ def of_callback(event: Event, *, raw: bool = False) -> bytes:
     Raises:
         InvalidError: it is larger than `limits.MAX_RESULT_BYTES` (`CALLBACK_TOO_LARGE`).
     """
+    one_time = {ONE_TIME: True} if event.callback_token else {}
     payload = orjson.dumps(
         {
             "specversion": SPEC_VERSION,
@@ -51,7 +56,8 @@ def of_callback(event: Event, *, raw: bool = False) -> bytes:
             "source": event.path or f"/hook/{event.flow_id}/{event.callback}",
             "time": rfc3339(event.receive_time_ms),
             "datacontenttype": "application/json",
-            "data": workflow_input(event, raw=raw),
+            **one_time,
+            "data": request_view(event, raw=raw),
         }
     )
     if len(payload) > limits.MAX_RESULT_BYTES:

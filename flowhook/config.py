@@ -124,6 +124,10 @@ class RunnerSettings(CommonSettings):
     """Whether flows may start processes (`run.script`, `run.shell`), which can do what the runner's user can."""
     http_timeout: float = 30.0
     """Deadline of one outbound HTTP request whose task sets none."""
+    public_url: str = ""
+    """Scheme and host that senders use, of the one-time URLs that flows give out; empty: they begin with the path."""
+    event_sink: str = ""
+    """URL that every event is sent to that a flow emits, unless its task names another; empty: none."""
     twitter_base_url: str = "https://api.x.com"
     """Where `twitter.post` sends to."""
     drain_seconds: float = 10.0

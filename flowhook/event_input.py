@@ -24,22 +24,32 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
+import orjson
+
 from flowhook import limits
 from flowhook.errors import InvalidError
-from flowhook.model import Event, Headers
+from flowhook.model import Event, Headers, Origin
 from flowhook.payloads import Attachment, Content, parse
 
 MAX_INLINE_BYTES: Final = 1 * limits.MIB
 """Content of attachments that is part of the input, in all."""
 
 
-def workflow_input(event: Event, *, raw: bool = False) -> dict[str, Any]:
+def workflow_input(event: Event, *, raw: bool = False) -> Any:
     """Return what `.` is to the first expression of a flow.
 
     Args:
-        event: credentials removed.
+        event: credentials removed. Of one that no request made, it is the body: JSON, an empty object when there is
+            none.
         raw: the flow wants the body as it is.
     """
+    if event.origin is not Origin.REQUEST:
+        return orjson.loads(event.body or b"{}")
+    return request_view(event, raw=raw)
+
+
+def request_view(event: Event, *, raw: bool = False) -> dict[str, Any]:
+    """Return what there is to see of a request; see `workflow_input`."""
     body, attachments = content_of(event, raw=raw)
     return {**webhook_view(event, body), "attachments": _described(event.id, attachments)}
 

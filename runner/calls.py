@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from flowhook import logs
 from flowhook.config import RunnerSettings
@@ -17,13 +16,11 @@ from runner import metrics
 from runner.components.base import Component, Context, SecretReader
 from runner.components.shared import Shared
 from runner.interpreter import data
-from runner.interpreter.effects import Perform, Result
+from runner.interpreter.effects import Perform, Result, idempotency_key
 from runner.interpreter.errors import Kind, TaskFault, error
 from runner.interpreter.redaction import redact_error
 from runner.outbound import HttpClient
 from runner.secret_values import datum
-
-MAX_KEY_LENGTH: Final = 255
 
 log = logs.get_logger(__name__)
 
@@ -117,17 +114,6 @@ class Caller:
                 None,
                 error(Kind.RUNTIME, f"{component.name} failed unexpectedly", instance=effect.instance),
             )
-
-
-def idempotency_key(execution_id: str, effect_key: str) -> str:
-    """Return what tells the receiver that a call is the same one as before.
-
-    Readable where it fits a header field (`evt_…:/do/1/announce#0`), else a hash of the effect's key.
-    """
-    key = f"{execution_id}:{effect_key}"
-    if len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable():
-        return key
-    return f"{execution_id}:{hashlib.sha256(effect_key.encode()).hexdigest()}"
 
 
 def place_of(problem: BaseException) -> str:

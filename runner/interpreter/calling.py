@@ -1,20 +1,24 @@
 """Tasks that have something done outside: effects, tried again when they fail for a while.
 
-Source: dsl-reference.md, "Call".
+Source: dsl-reference.md, "Call", "Emit", "Run".
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Generator
 from typing import Any
 
 import orjson
 
+from flowhook.event_input import rfc3339
 from runner.interpreter import authentication, places
-from runner.interpreter.effects import Perform, Result
+from runner.interpreter import data as json
+from runner.interpreter.effects import EMIT, RUN_WORKFLOW, Perform, Result, idempotency_key
 from runner.interpreter.errors import Kind, TaskFault, fault
-from runner.interpreter.nodes import REPLY, CallNode, EffectNode, PolicyPart
-from runner.interpreter.requests import Request, Steps
+from runner.interpreter.events import cloud_event
+from runner.interpreter.nodes import CallNode, EffectNode, EmitNode, PolicyPart, RunNode
+from runner.interpreter.requests import AwaitEnd, Now, Request, Steps
 from runner.interpreter.retrying import Attempts, is_transient, milliseconds
 from runner.interpreter.scope import Scope
 from runner.interpreter.state import State
@@ -33,7 +37,47 @@ def call(node: CallNode, state: State, scope: Scope, data: Any) -> Steps:
         arguments = places.put(arguments, place, policy)
     effect = Effect(node, state, scope, data)
     result = yield from effect.perform(node.function, arguments)
-    return data if node.function == REPLY else orjson.loads(result.output or b"null")
+    return data if node.hands_on else orjson.loads(result.output or b"null")
+
+
+def emit(node: EmitNode, state: State, scope: Scope, data: Any) -> Steps:
+    """Publish an event; returns it."""
+    given = node.event(data, scope)
+    sink = None if node.sink is None else node.sink(data, scope)
+    effect, workflow = Effect(node, state, scope, data), scope.workflow
+    if isinstance(given, dict) and given.get("time") is None:
+        now = yield Now(f"{effect.key}:time")
+        given = {**given, "time": rfc3339(now)}
+    event = cloud_event(given, idempotency_key(workflow.effect_scope, effect.key), f"/flows/{workflow.flow_id}")
+    yield from effect.perform(EMIT, {"event": event, "execution": workflow.id, "sink": sink})
+    return event
+
+
+def run(node: RunNode, state: State, scope: Scope, data: Any) -> Steps:
+    """Run another flow; returns its output, or the input when it is not waited for.
+
+    Unlike other effects it has a key of the execution's own: a replay from where that flow failed starts it again.
+    """
+    given = node.given(data, scope)
+    json.encode_result(given, "the input")
+    effect, workflow = Effect(node, state, scope, data), scope.workflow
+    arguments = {
+        "flow": node.flow_id,
+        "version": node.version,
+        "input": given,
+        "parent": workflow.id,
+        "depth": workflow.depth,
+        "key": idempotency_key(workflow.id, effect.key),
+    }
+    started = yield from effect.perform(RUN_WORKFLOW, arguments)
+    if not node.awaited:
+        return data
+    ended: Result = yield AwaitEnd(f"{effect.key}:end", orjson.loads(started.output or b"")["execution"])
+    if ended.error is not None:
+        raise TaskFault(dataclasses.replace(ended.error, instance=node.pointer))
+    if not node.returns:
+        return None
+    return orjson.loads(ended.output or b"null")
 
 
 class Effect:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -107,5 +108,28 @@ class Turn:
     subscriptions: Sequence[Subscription] = ()
 
 
+EMIT: Final = "emit"
+RUN_WORKFLOW: Final = "run.workflow"
+INTERNAL: Final = frozenset({EMIT, RUN_WORKFLOW})
+"""Functions behind tasks of other kinds, which whoever drives the interpreter provides; no `call` may name them.
+
+`emit` is given `event` (CloudEvents in JSON), `execution` (ID of this one) and `sink` (a URL, or None).
+`run.workflow` is given `flow` (ID), `version`, `input`, `parent` (ID of this execution), `depth` (of this one) and
+`key` (its idempotency key); it returns `{execution}`, the ID of the one that was started.
+"""
+
+MAX_KEY_LENGTH: Final = 255
+
 SNAPSHOT_KEY: Final = "@"
 """Key of the entries that compact a journal; what they hold is the interpreter's own affair."""
+
+
+def idempotency_key(scope: str, effect_key: str) -> str:
+    """Return what tells the receiver that an effect is the same one as before.
+
+    Readable where it fits a header field (`evt_…:/do/1/announce#0`), else a hash of the effect's key.
+    """
+    key = f"{scope}:{effect_key}"
+    if len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable():
+        return key
+    return f"{scope}:{hashlib.sha256(effect_key.encode()).hexdigest()}"

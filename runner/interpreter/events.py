@@ -8,24 +8,56 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import orjson
 
+from flowhook import cloud_events
+from flowhook.errors import InvalidError
 from flowhook.expressions import is_expression, strip
 from flowhook.model import EventFilter
 from flowhook.payloads import is_json
 from runner.interpreter import data as json
-from runner.interpreter.errors import ExpressionFailed
+from runner.interpreter.errors import ExpressionFailed, Kind, fault
 from runner.interpreter.nodes import Link, Pattern, Strategy
 from runner.interpreter.ports import Compiler, Template
 from runner.interpreter.scope import Scope
 
-ONE_TIME: Final = "onetime"
-"""Attribute of a callback that came by a one-time URL. Whom it is for is settled then, whatever it holds."""
+_TEXTS: Final = frozenset({"subject", "time", "datacontenttype", "dataschema"})
+"""Attributes that are strings, but may be missing."""
+
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
 
 _ANYTHING: Final = Pattern(EventFilter(callback=False, type=""), (), ())
+
+
+def cloud_event(given: Any, event_id: str, source: str) -> dict[str, Any]:
+    """Return the event that is emitted.
+
+    Args:
+        given: attributes and data, as the task has them; null stands for an attribute that is not there.
+        event_id: its ID, when none is given.
+        source: when none is given.
+
+    Raises:
+        TaskFault: that is no event (configuration), or too large (runtime).
+    """
+    if not isinstance(given, dict):
+        raise fault(Kind.CONFIGURATION, "`emit.event.with` is not an object")
+    event = {"specversion": cloud_events.SPEC_VERSION, "id": event_id, "source": source}
+    event |= {name: value for name, value in given.items() if value is not None or name == "data"}
+    try:
+        cloud_events.parse(json.encode_result(event, "the event"))
+    except InvalidError as problem:
+        raise fault(Kind.CONFIGURATION, problem.message) from None
+    for name in _TEXTS & event.keys():
+        if not isinstance(event[name], str) or not event[name]:
+            raise fault(Kind.CONFIGURATION, f"no CloudEvent: its {name} is a string that is not empty")
+    if not _TIME.fullmatch(event.get("time", "")):
+        raise fault(Kind.CONFIGURATION, "no CloudEvent: its time is as RFC 3339 has it")
+    return event
 
 
 def compile_strategy(strategy: Mapping[str, Any], compiler: Compiler, callbacks: Collection[str]) -> Strategy:
@@ -86,7 +118,7 @@ def passes(pattern: Pattern, event: Mapping[str, Any], scope: Scope, *, callback
     literal = pattern.literal
     if literal.callback is not callback or (literal.type and literal.type != event.get("type")):
         return False
-    if any(_text(event.get(name)) != value for name, value in literal.attributes):
+    if any(cloud_events.attribute(event, name) != value for name, value in literal.attributes):
         return False
     try:
         return all(test(content(event) if name == "data" else event.get(name), scope) for name, test in pattern.tests)
@@ -103,15 +135,11 @@ def value_of(link: Link, event: Mapping[str, Any], scope: Scope) -> Any:
 
 
 def same(left: Any, right: Any) -> bool:
-    """Whether two values are the same JSON; numbers by what they amount to, as in jq."""
-    match left, right:
-        case (bool(), _) | (_, bool()):
-            return left is right
-        case dict(), dict():
-            return left.keys() == right.keys() and all(same(value, right[key]) for key, value in left.items())
-        case list(), list():
-            return len(left) == len(right) and all(map(same, left, right))
-    return bool(left == right)
+    """Whether two values are the same JSON, as the router sees it."""
+    try:
+        return cloud_events.canonical(left) == cloud_events.canonical(right)
+    except (RecursionError, orjson.JSONEncodeError):
+        return False
 
 
 def read(event: Mapping[str, Any], what: str) -> Any:
@@ -143,8 +171,3 @@ def _has(actual: Any, expected: Any) -> bool:
     if isinstance(expected, dict) and isinstance(actual, dict):
         return all(name in actual and _has(actual[name], value) for name, value in expected.items())
     return same(actual, expected)
-
-
-def _text(value: Any) -> str | None:
-    """Return an attribute as text; those that are no strings are booleans and integers."""
-    return value if value is None or isinstance(value, str) else orjson.dumps(value).decode()

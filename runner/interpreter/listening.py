@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from flowhook import limits
+from flowhook import cloud_events, limits
 from flowhook.model import Correlation, EventFilter
 from runner.interpreter import data as json
 from runner.interpreter import events, snapshot, tasks
@@ -140,6 +140,9 @@ class _Listening:
     def _consume(self, arrived: Arrived) -> bool:
         """Take in an event, as the present item if somebody wants it; whether it ends the waiting."""
         self._scope.context = self._state.shared.context
+        one_time = self._scope.workflow.one_time
+        if arrived.callback and one_time is not None and arrived.event.get(cloud_events.ONE_TIME) is True:
+            one_time.use(str(arrived.event.get("type")))
         if self._ending is not None:
             index = self._find(self._ending, arrived)
             if index is not None:
@@ -162,7 +165,7 @@ class _Listening:
         event, scope = arrived.event, self._scope
         if not events.passes(pattern, event, scope, callback=arrived.callback):
             return False
-        addressed = arrived.callback and event.get(events.ONE_TIME) is True
+        addressed = arrived.callback and event.get(cloud_events.ONE_TIME) is True
         values = {link.name: events.value_of(link, event, scope) for link in pattern.links}
         known = {**self._common, **expected}
         if not addressed and not all(

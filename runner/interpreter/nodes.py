@@ -17,7 +17,7 @@ EXIT: Final = "exit"
 END: Final = "end"
 
 REPLY: Final = "reply"
-"""The function that answers the sender: its task hands on its input."""
+"""The function that answers the sender."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +163,38 @@ class CallNode(EffectNode):
         endpoint: where the endpoint's URI is, when it is written as a literal with `{variables}`, and what fills
             them from the input.
         policies: that are among the arguments; see `places.POLICIES`.
+        hands_on: the task's output is its input, whatever the function returns.
     """
 
     function: str
     arguments: Template
     endpoint: tuple[Place, uri_template.Expand] | None
     policies: tuple[PolicyPart, ...]
+    hands_on: bool
+
+
+@dataclass(slots=True)
+class EmitNode(EffectNode):
+    """Publishes an event. `event`: what is given of it; `sink`: a URL that it is sent to as well."""
+
+    event: Template
+    sink: Template | None
+
+
+@dataclass(slots=True)
+class RunNode(EffectNode):
+    """Runs another flow. `awaited`: its output is the task's, or null when nothing is to be returned."""
+
+    flow_id: str
+    version: str
+    given: Template
+    awaited: bool
+    returns: bool
+
+    @property
+    def waits(self) -> bool:
+        """See `Node`."""
+        return self.awaited
 
 
 @dataclass(slots=True)

@@ -9,16 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flowhook.document.names import flow_id
 from runner.interpreter import places, retrying, uri_template
 from runner.interpreter.clock import looks_at_clock
+from runner.interpreter.effects import INTERNAL
 from runner.interpreter.errors import standard_type
 from runner.interpreter.events import compile_strategy
 from runner.interpreter.nodes import (
     CONTINUE,
+    REPLY,
     Block,
     CallNode,
     Catch,
     DoNode,
+    EmitNode,
     ForkNode,
     ForNode,
     FunctionNode,
@@ -28,6 +32,7 @@ from runner.interpreter.nodes import (
     PolicyPart,
     Program,
     RaiseNode,
+    RunNode,
     SetNode,
     SwitchNode,
     TryNode,
@@ -107,15 +112,19 @@ class _Builder:
                 given = self._compiler.template(task.get("with") or {})
                 return FunctionNode(**common, arguments=given, block=self._function(function))
             case {"call": function}:
-                arguments, policies = self._arguments(function, task.get("with") or {})
-                return CallNode(
+                if function in INTERNAL:
+                    raise ValueError(f"{pointer}: there is no function {function}")
+                return self._call(common, function, task.get("with") or {}, hands_on=function == REPLY)
+            case {"emit": {"event": {"with": properties}}}:
+                sink = (task.get("metadata") or {}).get("sink")
+                return EmitNode(
                     **common,
-                    function=function,
-                    arguments=self._compiler.template(arguments),
-                    retry=self._call_retry(task),
-                    endpoint=_literal_endpoint(function, arguments),
-                    policies=policies,
+                    retry=self._effect_retry(task),
+                    event=self._compiler.template(properties),
+                    sink=None if sink is None else self._compiler.template(sink),
                 )
+            case {"run": run}:
+                return self._run(common, run)
             case {"raise": {"error": error}}:
                 named = self._use["errors"][error] if isinstance(error, str) else error
                 kind = uri_template.compile_uri(named["type"])
@@ -173,6 +182,37 @@ class _Builder:
             ),
         )
 
+    def _call(self, common: dict[str, Any], function: str, given: Mapping[str, Any], *, hands_on: bool) -> CallNode:
+        arguments, policies = self._arguments(function, given)
+        return CallNode(
+            **common,
+            retry=self._effect_retry(common["definition"]),
+            function=function,
+            arguments=self._compiler.template(arguments),
+            endpoint=_literal_endpoint(function, arguments),
+            policies=policies,
+            hands_on=hands_on,
+        )
+
+    def _run(self, common: dict[str, Any], run: Mapping[str, Any]) -> Node:
+        awaited = run.get("await", True)
+        match run:
+            case {"workflow": flow}:
+                return RunNode(
+                    **common,
+                    retry=self._effect_retry(common["definition"]),
+                    flow_id=flow_id(flow["namespace"], flow["name"]),
+                    version=flow.get("version") or "latest",
+                    given=self._compiler.template(flow.get("input", {})),
+                    awaited=awaited,
+                    returns=run.get("return") != "none",
+                )
+            case {"script": process} | {"shell": process}:
+                function = "run.script" if "script" in run else "run.shell"
+                given = {**process, "await": awaited, "return": run.get("return", "stdout")}
+                return self._call(common, function, given, hands_on=not awaited)
+        raise ValueError(f"{common['pointer']}: no kind of process that this version runs")
+
     def _arguments(
         self, function: str, arguments: Mapping[str, Any]
     ) -> tuple[Mapping[str, Any], tuple[PolicyPart, ...]]:
@@ -215,7 +255,7 @@ class _Builder:
             block=None if tasks is None else self._block(tasks, f"{pointer}/do"),
         )
 
-    def _call_retry(self, task: Mapping[str, Any]) -> Retry:
+    def _effect_retry(self, task: Mapping[str, Any]) -> Retry:
         metadata = task.get("metadata") or {}
         return self._parts.retry(metadata["retry"]) if "retry" in metadata else self._retry
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from flowhook import __version__
+from flowhook.document.names import flow_id
 from flowhook.event_input import rfc3339
 from runner.interpreter.errors import ExpressionFailed
 
@@ -31,10 +32,37 @@ def date_time(milliseconds: int) -> dict[str, Any]:
 
 
 @dataclass(slots=True)
+class OneTimeUrls:
+    """URLs of a flow's callbacks that are good for this execution, once each.
+
+    Attributes:
+        names: of the callbacks.
+        url: makes the URL of a callback; its second argument tells the URLs of one callback apart.
+        used: how many callbacks of a name came that way so far.
+    """
+
+    names: Sequence[str]
+    url: Callable[[str, int], str]
+    used: dict[str, int] = field(default_factory=dict)
+
+    def current(self) -> dict[str, str]:
+        """Return the URLs, by name, that nobody used yet."""
+        return {name: self.url(name, self.used.get(name, 0)) for name in self.names}
+
+    def use(self, name: str) -> None:
+        """Note that a callback came by its URL."""
+        self.used[name] = self.used.get(name, 0) + 1
+
+
+@dataclass(slots=True)
 class Workflow:
     """What stays the same for a whole execution.
 
-    `overdue` says whether it has run for so long that others have to have their turn; asked between expressions.
+    Attributes:
+        overdue: whether it has run for so long that others have to have their turn; asked between expressions.
+        effect_scope: what idempotency keys are made of: its own ID, but for replays.
+        depth: how many `run` tasks lie between it and an event that no flow made.
+        one_time: URLs of the flow's callbacks.
     """
 
     id: str
@@ -45,6 +73,18 @@ class Workflow:
     secrets: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     overdue: Callable[[], bool] = _never
+    effect_scope: str = ""
+    depth: int = 0
+    one_time: OneTimeUrls | None = None
+
+    def __post_init__(self) -> None:
+        self.effect_scope = self.effect_scope or self.id
+
+    @property
+    def flow_id(self) -> str:
+        """ID of the flow."""
+        document = self.definition["document"]
+        return flow_id(document["namespace"], document["name"])
 
     def descriptor(self) -> dict[str, Any]:
         """Return `$workflow`."""
@@ -57,7 +97,8 @@ class Workflow:
 
     def runtime(self) -> dict[str, Any]:
         """Return `$runtime`."""
-        return {"name": "flowhook", "version": __version__, "metadata": self.metadata}
+        metadata = self.metadata if self.one_time is None else {**self.metadata, "callbacks": self.one_time.current()}
+        return {"name": "flowhook", "version": __version__, "metadata": metadata}
 
 
 class Scope:

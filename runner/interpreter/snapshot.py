@@ -37,6 +37,7 @@ def take(shared: Shared, frame: Frame, node: Node | None = None) -> None:
         "context": shared.context,
         "tasks": shared.tasks,
         "visits": shared.visits,
+        "used_urls": None if shared.workflow.one_time is None else shared.workflow.one_time.used,
         "limit": None if shared.limit is None else shared.limit.saved(),
         "frames": _frames(frame),
     }
@@ -63,6 +64,8 @@ def restore(shared: Shared) -> dict[str, Any] | None:
     shared.context = content["context"]
     shared.tasks = content["tasks"]
     shared.visits = content["visits"]
+    if shared.workflow.one_time is not None:
+        shared.workflow.one_time.used = content["used_urls"] or {}
     shared.resuming.extend(content["frames"])
     return {"limit": content["limit"]}
 

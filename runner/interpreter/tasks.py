@@ -31,6 +31,7 @@ from runner.interpreter.nodes import (
     CallNode,
     Case,
     DoNode,
+    EmitNode,
     Flow,
     ForkNode,
     ForNode,
@@ -39,6 +40,7 @@ from runner.interpreter.nodes import (
     Node,
     Program,
     RaiseNode,
+    RunNode,
     SetNode,
     SwitchNode,
     TryNode,
@@ -232,12 +234,26 @@ def _do(node: Node, state: State, scope: Scope, data: Any, progress: Any) -> Tas
     match node:
         case CallNode():
             data = yield from calling.call(node, state, scope, data)
+        case EmitNode():
+            data = yield from calling.emit(node, state, scope, data)
+        case RunNode():
+            data = yield from calling.run(node, state, scope, data)
+        case RaiseNode():
+            raise TaskFault(_raised(node, scope, data))
+        case WaitNode():
+            yield Sleep(state.effect_key(node.pointer, ":wait"), milliseconds(node.duration, data, scope))
+        case _:
+            data = yield from _run_others(node, state, scope, data, progress)
+    return data, node.then
+
+
+def _run_others(node: Node, state: State, scope: Scope, data: Any, progress: Any) -> Steps:
+    """Do what a task does that runs other tasks; returns its output."""
+    match node:
         case DoNode():
             inner = state.nested()
             data = yield from run_block(node.block, inner, data)
             state.ending = inner.ending
-        case RaiseNode():
-            raise TaskFault(_raised(node, scope, data))
         case ForNode():
             data = yield from composite.run_for(node, state, scope, data, progress)
         case TryNode():
@@ -246,11 +262,9 @@ def _do(node: Node, state: State, scope: Scope, data: Any, progress: Any) -> Tas
             data = yield from composite.run_fork(node, state, data)
         case ListenNode():
             data = yield from listening.run_listen(node, state, scope, data, progress)
-        case WaitNode():
-            yield Sleep(state.effect_key(node.pointer, ":wait"), milliseconds(node.duration, data, scope))
         case FunctionNode():
             data = yield from composite.run_function(node, state, scope, data, progress)
-    return data, node.then
+    return data
 
 
 def _observed(steps: TaskSteps, observer: Observer, node: Node, state: State, scope: Scope) -> TaskSteps:

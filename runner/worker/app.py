@@ -22,6 +22,7 @@ from runner.guard.record import Record
 from runner.outbound import HttpClient
 from runner.worker import single
 from runner.worker.attach import Attachment
+from runner.worker.cluster import cluster_functions
 from runner.worker.executions import Executions
 from runner.worker.flows import Flows
 from runner.worker.secrets import Secrets
@@ -96,10 +97,11 @@ async def _serve(order: control.Begin, pipe: control.Pipe, record: Record) -> No
             link=link,
             flows=Flows(channel, Evaluator(record)),
             secrets=Secrets(channel, loop.time),
-            caller=Caller(components(), http, settings, shared),
+            caller=Caller({**components(), **cluster_functions(channel)}, http, settings, shared),
             record=record,
             tasks=tasks,
             announce=attachment.announce,
+            public_url=settings.public_url,
         )
         service = [
             tasks.create_task(attachment.run(executions), name="attach"),

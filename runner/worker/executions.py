@@ -25,11 +25,11 @@ from runner.calls import Caller, place_of
 from runner.guard.record import Record
 from runner.interpreter import effects
 from runner.interpreter.errors import USED_SECRETS, Kind, TaskFault, error
-from runner.interpreter.nodes import Program
 from runner.interpreter.run import Run
 from runner.interpreter.scope import Workflow
 from runner.secret_values import as_data
-from runner.worker.flows import Flows
+from runner.worker.callbacks import one_time_urls
+from runner.worker.flows import Flows, LoadedFlow
 from runner.worker.secrets import Secrets
 
 TURN_SECONDS: Final = 0.005
@@ -104,6 +104,7 @@ class Executions:
         record: Record,
         tasks: asyncio.TaskGroup,
         announce: Callable[[], None],
+        public_url: str = "",
     ) -> None:
         """Start with none.
 
@@ -115,6 +116,7 @@ class Executions:
             record: is told whose expressions are evaluated.
             tasks: whatever runs beside the pump runs in it.
             announce: called when `link` has something to say.
+            public_url: scheme and host of the one-time URLs.
         """
         self._link = link
         self._flows = flows
@@ -123,6 +125,7 @@ class Executions:
         self._record = record
         self._tasks = tasks
         self._announce = announce
+        self._public_url = public_url
         self._in_hand: dict[bytes, _Execution] = {}
         self._ready: deque[tuple[_Execution, effects.Perform | None, effects.Result | None]] = deque()
         self._wake = asyncio.Event()
@@ -153,9 +156,9 @@ class Executions:
         execution.durable = execution.binding = execution.given = execution.written
         self._in_hand[assignment.lease] = execution
         metrics.RUNNING.set(len(self._in_hand))
-        program = self._flows.cached(event.flow_id, assignment.flow_revision)
-        if program is not None and not program.secrets:
-            self._begin(execution, program, {})
+        flow = self._flows.cached(event.flow_id, assignment.flow_revision)
+        if flow is not None and not flow.program.secrets:
+            self._begin(execution, flow, {})
         else:
             execution.preparing = self._tasks.create_task(self._prepare(execution), name=f"prepare {event.id}")
 
@@ -200,8 +203,9 @@ class Executions:
         flow_id = execution.event.flow_id
         while True:
             try:
-                program = await self._flows.load(flow_id, execution.revision)
-                values = await self._secrets.resolve(program.secrets, flow_id) if program.secrets else {}
+                flow = await self._flows.load(flow_id, execution.revision)
+                names = flow.program.secrets
+                values = await self._secrets.resolve(names, flow_id) if names else {}
             except UnavailableError as problem:
                 log.debug("router not available", reason=problem.reason)
                 await asyncio.sleep(RETRY_SECONDS)
@@ -217,11 +221,11 @@ class Executions:
                 return
             else:
                 execution.preparing = None
-                self._begin(execution, program, values)
+                self._begin(execution, flow, values)
                 return
 
-    def _begin(self, execution: _Execution, program: Program, secrets: dict[str, bytes]) -> None:
-        event = execution.event
+    def _begin(self, execution: _Execution, flow: LoadedFlow, secrets: dict[str, bytes]) -> None:
+        event, program = execution.event, flow.program
         try:
             data = workflow_input(event, raw=wants_raw(program.definition))
         except Exception as problem:  # noqa: BLE001 - the same
@@ -235,6 +239,9 @@ class Executions:
             clock=_now_ms,
             secrets=as_data(secrets),
             overdue=self._overdue,
+            effect_scope=execution.effect_scope,
+            depth=event.depth,
+            one_time=one_time_urls(self._public_url, event, flow),
         )
         execution.began = time.monotonic()
         execution.run = Run(program, workflow, execution.journal)

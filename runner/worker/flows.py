@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from dataclasses import dataclass, field
 from typing import Final
 
 import grpc.aio
@@ -22,25 +23,33 @@ DEADLINE: Final = 5.0
 """Seconds for one call to the router."""
 
 
+@dataclass(frozen=True, slots=True)
+class LoadedFlow:
+    """A revision of a flow, ready to run. `callback_key`: what tokens of its one-time URLs are made with, if any."""
+
+    program: Program
+    callback_key: bytes = field(default=b"", repr=False)
+
+
 class Flows:
-    """Programs that executions run. Concurrent requests for one revision share a call."""
+    """Flows that executions run. Concurrent requests for one revision share a call."""
 
     def __init__(self, channel: grpc.aio.Channel, compiler: Compiler, *, cache_size: int = CACHE_SIZE) -> None:
         self._stub = flow_service_pb2_grpc.FlowServiceStub(channel)
         self._compiler = compiler
         self._cache_size = cache_size
-        self._programs: OrderedDict[tuple[str, int], Program] = OrderedDict()
+        self._flows: OrderedDict[tuple[str, int], LoadedFlow] = OrderedDict()
         self._locks: dict[tuple[str, int], asyncio.Lock] = {}
 
-    def cached(self, flow_id: str, revision: int) -> Program | None:
-        """Return a program that is here already, else None."""
-        program = self._programs.get((flow_id, revision))
-        if program is not None:
-            self._programs.move_to_end((flow_id, revision))
-        return program
+    def cached(self, flow_id: str, revision: int) -> LoadedFlow | None:
+        """Return a flow that is here already, else None."""
+        flow = self._flows.get((flow_id, revision))
+        if flow is not None:
+            self._flows.move_to_end((flow_id, revision))
+        return flow
 
-    async def load(self, flow_id: str, revision: int) -> Program:
-        """Return a program, fetched when it is not here.
+    async def load(self, flow_id: str, revision: int) -> LoadedFlow:
+        """Return a flow, fetched when it is not here.
 
         Raises:
             FlowhookError: the router says no, or doesn't say anything (UnavailableError).
@@ -50,26 +59,27 @@ class Flows:
         lock = self._locks.setdefault(key, asyncio.Lock())
         try:
             async with lock:
-                program = self.cached(flow_id, revision)
-                if program is None:
-                    program = self._programs[key] = await self._fetch(flow_id, revision)
-                    while len(self._programs) > self._cache_size:
-                        self._programs.popitem(last=False)
-                return program
+                flow = self.cached(flow_id, revision)
+                if flow is None:
+                    flow = self._flows[key] = await self._fetch(flow_id, revision)
+                    while len(self._flows) > self._cache_size:
+                        self._flows.popitem(last=False)
+                return flow
         finally:
             if not lock.locked():
                 self._locks.pop(key, None)
 
-    async def _fetch(self, flow_id: str, revision: int) -> Program:
+    async def _fetch(self, flow_id: str, revision: int) -> LoadedFlow:
         request = flow_service_pb2.GetFlowRequest(flow_id=flow_id, revision=revision)
         try:
             answer = await self._stub.GetFlow(request, timeout=DEADLINE)
         except grpc.aio.AioRpcError as error:
             raise _translated(error) from None
         try:
-            return compile_program(orjson.loads(answer.flow.definition), self._compiler)
+            program = compile_program(orjson.loads(answer.flow.definition), self._compiler)
         except (ValueError, KeyError, TypeError, AttributeError) as problem:
             raise fault(Kind.CONFIGURATION, f"this runner can't run {flow_id}: {problem}") from None
+        return LoadedFlow(program, answer.callback_key)
 
 
 def _translated(error: grpc.aio.AioRpcError) -> FlowhookError:

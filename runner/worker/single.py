@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
 
 import orjson
+from pydantic import StrictStr
 
 from flowhook.event_input import workflow_input
 from flowhook.model import WorkflowError
 from flowhook.wire import convert
 from runner import control
 from runner.calls import Caller
+from runner.components.base import Context, component
 from runner.components.registry import components
 from runner.components.shared import Shared
 from runner.evaluator import Evaluator
@@ -25,6 +28,7 @@ from runner.interpreter.run import Run
 from runner.interpreter.scope import Workflow
 from runner.outbound import HttpClient
 from runner.secret_values import as_data
+from runner.sink import send
 from runner.worker.tracing import ReachedError, Tracer
 
 
@@ -54,7 +58,7 @@ async def execute(order: control.Execute, record: Record, pipe: control.Pipe) ->
         HttpClient(allow_private_addresses=order.settings.allow_private_addresses) as http,
         Shared(order.settings) as shared,
     ):
-        caller = Caller(components(), http, order.settings, shared)
+        caller = Caller({**components(), **_FUNCTIONS}, http, order.settings, shared)
 
         async def perform(effect: effects.Perform) -> effects.Result:
             result = await caller.perform(event.id, effect, secret)
@@ -111,6 +115,23 @@ async def finish(
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
     return turn.ending
+
+
+@component(effects.EMIT)
+async def _emit(event: dict[str, Any], execution: str, sink: StrictStr | None, *, context: Context) -> dict[str, int]:  # noqa: ARG001
+    """Send an event to its sink; there is nobody else."""
+    await send(event, sink, context)
+    return {"receivers": 0}
+
+
+@component(effects.RUN_WORKFLOW)
+async def _run(flow: str, version: str, input: Any, parent: str, depth: int, key: str, *, context: Context) -> None:  # noqa: A002, ARG001, PLR0917
+    """Refuse: there is no other flow."""
+    raise fault(Kind.CONFIGURATION, f"{flow} can be run in a cluster, and there is none here: see flowhook up")
+
+
+_FUNCTIONS: Final = {each.name: each for each in (_emit, _run)}
+"""What stands in for `cluster.cluster_functions`."""
 
 
 def _no_cluster(key: str) -> WorkflowError:

@@ -27,7 +27,7 @@ from flowhook.v1 import (
     secret_service_pb2,
     secret_service_pb2_grpc,
 )
-from flowhook.wire import convert
+from flowhook.wire import convert, status
 from runner import app
 from runner.calls import Caller
 from runner.components.registry import components
@@ -82,6 +82,10 @@ class Router(
         self.lease_seconds = 6.0
         self.reports = []
         self.leases = 0
+        self.emitted = []
+        self.started = []
+        self.refusals = []  # errors that the next effects get
+        self.callback_key = b""
         self.changed = asyncio.Condition()
 
     async def serve(self, port=0):
@@ -153,7 +157,8 @@ class Router(
         return flow_service_pb2.GetFlowResponse(
             flow=flow_service_pb2.Flow(
                 id=request.flow_id, definition=orjson.dumps(definition), revision=request.revision
-            )
+            ),
+            callback_key=self.callback_key,
         )
 
     async def ResolveSecrets(self, request, context):  # noqa: N802
@@ -162,6 +167,20 @@ class Router(
             await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
         values = {name: self.secrets[name] for name in request.names if name in self.secrets}
         return secret_service_pb2.ResolveSecretsResponse(values=values)
+
+    async def EmitEvent(self, request, context):  # noqa: N802
+        await self._refuse(context)
+        self.emitted.append(request)
+        return runner_service_pb2.EmitEventResponse(receivers=2)
+
+    async def StartExecution(self, request, context):  # noqa: N802
+        await self._refuse(context)
+        self.started.append(request)
+        return runner_service_pb2.StartExecutionResponse(execution_id="evt_child")
+
+    async def _refuse(self, context):
+        if self.refusals:
+            await status.abort(context, self.refusals.pop(0))
 
     async def ReportProcess(self, request, context):  # noqa: N802
         self.reports.append(request.process)
@@ -182,7 +201,9 @@ class Router(
         await self.until(lambda: len(self.streams) >= count)
         return self.streams[-1]
 
-    def assignment(self, flow_id, body=None, *, revision=1, journal=(), attempt=1, receive_time_ms=1_700_000_000_000):
+    def assignment(
+        self, flow_id, body=None, *, revision=1, journal=(), attempt=1, receive_time_ms=1_700_000_000_000, **fields
+    ):
         """Return an assignment of a new execution; its lease is short and unique."""
         self.leases += 1
         event = Event(
@@ -197,6 +218,7 @@ class Router(
             "application/json",
             (),
             orjson.dumps(body),
+            **fields,
         )
         return runner_service_pb2.Assignment(
             lease=b"lease-%d" % self.leases,

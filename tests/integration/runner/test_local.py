@@ -10,6 +10,7 @@ import pytest
 
 from flowhook.config import RunnerSettings
 from flowhook.model import Event
+from runner.components.testing import receiver
 from runner.local import Completed, run_document
 
 
@@ -19,7 +20,7 @@ def settings():
 
 
 def document(*do, **more):
-    return SimpleNamespace(definition={"document": {}, "do": list(do), **more})
+    return SimpleNamespace(definition={"document": {"namespace": "default", "name": "alone"}, "do": list(do), **more})
 
 
 def event(body=None):
@@ -61,3 +62,23 @@ async def test_waiting_for_events_is_a_configuration_error_that_names_the_task(s
     problem = await run_document(flow, event(), settings, {})
     assert (problem.type.rpartition("/")[2], problem.instance) == ("configuration", "/do/0/wait")
     assert "flowhook up" in problem.detail
+
+
+async def test_running_another_flow_is_a_configuration_error_that_can_be_caught(settings):
+    run = {"child": {"run": {"workflow": {"namespace": "default", "name": "child", "version": "latest"}}}}
+    problem = await run_document(document(run), event(), settings, {})
+    assert (problem.type.rpartition("/")[2], problem.instance) == ("configuration", "/do/0/child")
+    assert "flowhook up" in problem.detail
+    caught = document({"try": {"try": [run], "catch": {"do": [{"put": {"set": {"alone": True}}}]}}})
+    assert await run_document(caught, event(), settings, {}) == Completed(b'{"alone":true}')
+
+
+async def test_an_event_is_the_output_of_its_task_and_goes_to_its_sink_if_there_is_one(settings):
+    emit = {"tell": {"emit": {"event": {"with": {"type": "paid", "source": "/x", "data": {"n": 1}}}}}}
+    result = await run_document(document(emit), event(), settings, {})
+    assert (orjson.loads(result.output)["type"], orjson.loads(result.output)["data"]) == ("paid", {"n": 1})
+    async with receiver() as sink:
+        emit["tell"]["metadata"] = {"sink": sink.url}
+        settings = settings.model_copy(update={"allow_private_addresses": True})
+        result = await run_document(document(emit), event(), settings, {})
+        assert [each.json() for each in sink.received] == [orjson.loads(result.output)]

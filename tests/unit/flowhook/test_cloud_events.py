@@ -5,7 +5,7 @@ import pytest
 
 from flowhook import cloud_events, limits
 from flowhook.errors import InvalidError
-from flowhook.event_input import workflow_input
+from flowhook.event_input import request_view
 from flowhook.model import Event
 
 EVENT = Event(
@@ -34,9 +34,15 @@ def test_a_callback_is_an_event_of_its_name_whose_data_is_like_a_workflows_input
         "source": "/hook/orders/approval",
         "time": "2023-11-14T22:13:20.123Z",
         "datacontenttype": "application/json",
-        "data": workflow_input(EVENT),
+        "data": request_view(EVENT),
     }
     assert event["data"]["body"] == {"order": 7, "ok": True}
+
+
+def test_only_a_callback_that_came_by_a_one_time_url_says_so():
+    event = orjson.loads(cloud_events.of_callback(EVENT._replace(callback_token="t")))
+    assert event.pop(cloud_events.ONE_TIME) is True
+    assert event == orjson.loads(cloud_events.of_callback(EVENT))
 
 
 def test_a_callback_over_grpc_has_the_source_that_it_had_over_http():

@@ -8,7 +8,7 @@ import hashlib
 import pytest
 
 from flowhook.event_input import MAX_INLINE_BYTES, wants_raw, webhook_view, workflow_input
-from flowhook.model import Event
+from flowhook.model import Event, Origin
 
 
 def event(body=b"", content_type="application/json", headers=(), query=""):
@@ -101,3 +101,9 @@ def test_expressions_under_webhook_see_the_same_but_for_attachments():
     shown = workflow_input(stored)
     assert shown.pop("attachments") == []
     assert webhook_view(stored, {"a": 1}) == shown
+
+
+@pytest.mark.parametrize("origin", [Origin.WORKFLOW, Origin.SCHEDULE, Origin.EVENTS])
+@pytest.mark.parametrize(("body", "expected"), [(b'{"a":1}', {"a": 1}), (b"[1]", [1]), (b"", {})])
+def test_what_no_request_made_is_given_its_body(origin, body, expected):
+    assert workflow_input(event(body)._replace(origin=origin)) == expected

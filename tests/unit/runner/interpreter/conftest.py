@@ -66,18 +66,17 @@ def evaluator():
 
 @pytest.fixture
 def execute(evaluator):
-    """Run tasks to the end: `execute(tasks, input, ...)`."""
+    """Run tasks to the end: `execute(tasks, input, ...)`; `workflow` says what `Workflow` is to be told beside."""
 
-    def run(
-        do, data=None, *, journal=(), world=None, stop_after=None, secrets=None, clock=None, execution="evt_1", **more
-    ):
-        definition = {"document": {"name": "test"}, "do": do, **more}
+    def run(do, data=None, *, journal=(), world=None, stop_after=None, secrets=None, clock=None, workflow=None, **more):
+        definition = {"document": {"namespace": "default", "name": "test"}, "do": do, **more}
         program = compile_program(definition, evaluator)
         clock = clock or Clock()
-        workflow = Workflow(execution, definition, data, 1_700_000_000_000, clock, secrets or {})
+        known = {"id": "evt_1", "secrets": secrets or {}, **(workflow or {})}
+        given = Workflow(definition=definition, raw_input=data, started_at_ms=1_700_000_000_000, clock=clock, **known)
         world = world or World()
         written, turns = list(journal), 0
-        execution = Run(program, workflow, journal)
+        execution = Run(program, given, journal)
         turn, waiting = execution.start(), []
         while True:
             written += [write.entry for write in turn.writes]

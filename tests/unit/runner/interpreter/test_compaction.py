@@ -97,7 +97,7 @@ def test_limits_of_time_go_on_from_a_snapshot_and_begin_anew_in_a_replay(execute
     assert (again.error.status, again.error.instance) == (408, "/do")
     late = execute.Clock(clock.now + 800_000)
     replayed = execute(
-        do, {"n": 0}, journal=kept[:1], clock=late, timeout={"after": {"seconds": 800}}, execution="evt_2"
+        do, {"n": 0}, journal=kept[:1], clock=late, timeout={"after": {"seconds": 800}}, workflow={"id": "evt_2"}
     )
     assert replayed.output == {"n": 600}
 
@@ -124,5 +124,5 @@ def test_a_limit_of_time_that_was_exceeded_stays_so_in_a_replay(execute, monkeyp
     kept = [entry for entry in execute(do, {}, stop_after=5).journal if entry.key in keys][1:3]
     assert (kept[0].key, kept[1].output[:7]) == (SNAPSHOT_KEY, b'{"over"')
     world = execute.World()
-    assert execute(do, {}, journal=kept, world=world, execution="evt_2").output == {"n": 1}
+    assert execute(do, {}, journal=kept, world=world, workflow={"id": "evt_2"}).output == {"n": 1}
     assert [effect.function for effect in world.performed] == ["g"]

@@ -15,6 +15,7 @@ from typing import Any, Final
 import orjson
 
 from edge import answers
+from edge.handshakes import Handshakes
 from edge.responses import ConfiguredResponse, FlowResponse
 from flowhook import limits
 from flowhook.document.webhook import Callback, Webhook
@@ -69,6 +70,7 @@ class Endpoint:
         late: verifiers that need the body.
         dropped_headers: lower-case names of fields that are not kept.
         raw: whether bodies are left as they are.
+        handshakes: those of its providers; None when they have none.
         flow: the answers of the flow itself, when senders wait for those.
         dropped_query: names of query parameters that are not kept.
     """
@@ -86,6 +88,7 @@ class Endpoint:
         "early",
         "flow",
         "flow_id",
+        "handshakes",
         "late",
         "log_fields",
         "max_body",
@@ -141,6 +144,7 @@ class Endpoint:
             compile_accessor(strip(dedupe.key)) if deduplicates and dedupe.key is not None else None
         )
         self.raw = webhook.parse == "raw"
+        self.handshakes = None if one_time else Handshakes(webhook.auth, secrets) or None
         self.response = ConfiguredResponse(webhook.respond)
         self.flow = FlowResponse(webhook.respond) if webhook.respond.mode == "reply" else None
         self.needs_view = self._dedupe is not None or self.response.needs_view

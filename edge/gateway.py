@@ -13,6 +13,8 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
+import orjson
+
 from edge import answers
 from edge.answers import Answer
 from edge.connection import BodyTooLargeError, Overloaded, Request
@@ -108,13 +110,15 @@ class Gateway:
     async def _accept(self, request: Request) -> Answer:
         head = request.head
         endpoint = await self._endpoint(head)
+        url = f"{self._public_url or 'http://' + head.host}{head.target}"
+        seen = RequestView(head.method, url, head.path, head.query, head.headers, b"")
+        if endpoint.handshakes is not None and (answer := endpoint.handshakes.early(seen)) is not None:
+            return answer
         if head.method not in endpoint.methods:
             return answers.FLOW_FOUND if head.method == "HEAD" else endpoint.not_allowed
         if not endpoint.admits(request.address):
             return answers.ADDRESS_FORBIDDEN
 
-        url = f"{self._public_url or 'http://' + head.host}{head.target}"
-        seen = RequestView(head.method, url, head.path, head.query, head.headers, b"")
         verified = _check(endpoint.early, seen) if endpoint.early else None
         if (verified is None or isinstance(verified, SignatureError)) and not endpoint.may_be_signed(head.headers):
             return self._unauthenticated(endpoint, request, verified, _check(endpoint.late, seen))
@@ -126,7 +130,12 @@ class Gateway:
             if isinstance(verified, SignatureError):
                 return self._unauthenticated(endpoint, request, earlier, verified)
 
-        return await self._store(endpoint, request, seen, verified, _content(endpoint, head, body))
+        content = _content(endpoint, head, body)
+        if endpoint.handshakes is not None:
+            asked = content if content is not None or not body else _json_of(body)
+            if (answer := endpoint.handshakes.late(verified[1], seen, asked)) is not None:
+                return answer
+        return await self._store(endpoint, request, seen, verified, content)
 
     async def _endpoint(self, head: Head) -> Endpoint:
         path = head.path
@@ -246,6 +255,14 @@ def _content(endpoint: Endpoint, head: Head, body: bytes) -> Any:
     except InvalidError as error:
         refusal = answers.BODY_TOO_LARGE if error.reason == "BODY_TOO_LARGE" else answers.BODY_INVALID
         raise _Refused(refusal) from None
+
+
+def _json_of(body: bytes) -> Any:
+    """Return a body that is not parsed, read as JSON for once; None when it is none."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
 
 
 def _check(verifiers: Sequence[Verifier], seen: RequestView) -> _Outcome:

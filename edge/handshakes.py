@@ -1,0 +1,166 @@
+"""What providers ask when a URL is entered with them: answered here, whether the flow is paused or not; no event.
+
+Some ask without signing, with a request that no event looks like (`early`). Others sign, and are answered only when
+the signature was good (`late`). What is echoed is text of bounded length that no browser takes for a page.
+
+Source: the pages that `flowhook.signatures.providers` names for each provider, and those beside the functions.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import orjson
+
+from edge import answers
+from edge.answers import Answer
+from flowhook.document.auth import AuthKind
+from flowhook.signatures import Match, RequestView
+
+MAX_ECHO: Final = 2048
+"""Characters of a challenge that is echoed."""
+
+_TEXT: Final = ((b"Content-Type", b"text/plain; charset=utf-8"), (b"X-Content-Type-Options", b"nosniff"))
+_JSON: Final = ((b"Content-Type", b"application/json"),)
+_ECHOED: Final = re.compile(r"[\x20-\x7e]+")
+
+Early = Callable[[AuthKind, Mapping[str, bytes], RequestView], Answer | None]
+Late = Callable[[bytes, RequestView, Mapping[str, Any]], Answer | None]
+
+
+class Handshakes:
+    """The handshakes of one URL."""
+
+    __slots__ = ("_early", "_late", "_secrets")
+
+    def __init__(self, kinds: Sequence[AuthKind], secrets: Mapping[str, bytes]) -> None:
+        """Prepare for the providers among `kinds`; `secrets` has the values they name."""
+        self._early = [(kind, _EARLY[kind.kind]) for kind in kinds if kind.kind in _EARLY]
+        self._late = {kind.kind: _LATE[kind.kind] for kind in kinds if kind.kind in _LATE}
+        names = {name for kind in kinds for name in (*kind.secret_names, *kind.other_secret_names)}
+        self._secrets = {name: secrets[name] for name in names if secrets.get(name)}
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._early or self._late)
+
+    def early(self, request: RequestView) -> Answer | None:
+        """Return the answer to a handshake that nobody signs, from a request without its body; None: it is none."""
+        for kind, answer in self._early:
+            answered = answer(kind, self._secrets, request)
+            if answered is not None:
+                return answered
+        return None
+
+    def late(self, match: Match, request: RequestView, content: Any) -> Answer | None:
+        """Return the answer to a handshake whose signature was good; None: it is none.
+
+        Args:
+            match: who was authenticated.
+            request: what came in.
+            content: what its body says.
+        """
+        answer = self._late.get(match.scheme)
+        if answer is None or not isinstance(content, dict):
+            return None
+        return answer(self._secrets.get(match.secret, b""), request, content)
+
+
+def _echo(text: object) -> Answer | None:
+    """Return a challenge as text; None when it is none that may be sent back."""
+    if not isinstance(text, str) or not _ECHOED.fullmatch(text) or len(text) > MAX_ECHO:
+        return None
+    return answers.make(200, _TEXT, text.encode())
+
+
+def _json(value: object) -> Answer:
+    return answers.make(200, _JSON, orjson.dumps(value))
+
+
+def _parameters(request: RequestView) -> dict[str, str]:
+    try:
+        return dict(parse_qsl(request.query, keep_blank_values=True, max_num_fields=100))
+    except ValueError:
+        return {}
+
+
+def _header(request: RequestView, name: str) -> str:
+    return next((value.decode("latin-1") for key, value in request.headers if key == name), "")
+
+
+def _meta(kind: AuthKind, secrets: Mapping[str, bytes], request: RequestView) -> Answer | None:
+    if request.method != "GET":
+        return None
+    sent = _parameters(request)
+    if sent.get("hub.mode") != "subscribe":
+        return None
+    token = sha256(sent.get("hub.verify_token", "").encode()).digest()
+    known = [secrets[name] for name in kind.other_secret_names if name in secrets]
+    if not any(hmac.compare_digest(token, sha256(secret).digest()) for secret in known):
+        return answers.UNAUTHENTICATED
+    return _echo(sent.get("hub.challenge"))
+
+
+def _dropbox(_kind: AuthKind, _secrets: Mapping[str, bytes], request: RequestView) -> Answer | None:
+    return _echo(_parameters(request).get("challenge")) if request.method == "GET" else None
+
+
+def _x(kind: AuthKind, secrets: Mapping[str, bytes], request: RequestView) -> Answer | None:
+    token = _parameters(request).get("crc_token", "") if request.method == "GET" else ""
+    known = [secrets[name] for name in kind.secret_names if name in secrets]
+    if not token or len(token) > MAX_ECHO or not known:
+        return None
+    return _json({"response_token": f"sha256={b64encode(hmac.digest(known[0], token.encode(), 'sha256')).decode()}"})
+
+
+def _microsoft_graph(_kind: AuthKind, _secrets: Mapping[str, bytes], request: RequestView) -> Answer | None:
+    return _echo(_parameters(request).get("validationToken")) if request.method == "POST" else None
+
+
+def _asana(_kind: AuthKind, _secrets: Mapping[str, bytes], request: RequestView) -> Answer | None:
+    """Return the key that Asana chose; whoever made the webhook gets it from Asana as well, and sets the secret."""
+    key = _header(request, "x-hook-secret")
+    if request.method != "POST" or not key or _header(request, "x-hook-signature") or not _ECHOED.fullmatch(key):
+        return None
+    return answers.make(200, ((b"X-Hook-Secret", key.encode()),), b"") if len(key) <= MAX_ECHO else None
+
+
+def _slack(_secret: bytes, _request: RequestView, content: Mapping[str, Any]) -> Answer | None:
+    return _echo(content.get("challenge")) if content.get("type") == "url_verification" else None
+
+
+def _zoom(secret: bytes, _request: RequestView, content: Mapping[str, Any]) -> Answer | None:
+    payload = content.get("payload")
+    token = payload.get("plainToken") if isinstance(payload, dict) else None
+    if content.get("event") != "endpoint.url_validation" or not isinstance(token, str) or len(token) > MAX_ECHO:
+        return None
+    return _json({"plainToken": token, "encryptedToken": hmac.digest(secret, token.encode(), "sha256").hex()})
+
+
+def _discord(_secret: bytes, _request: RequestView, content: Mapping[str, Any]) -> Answer | None:
+    """Answer the pings of webhook events, and of interactions, whose other types are numbers from 2."""
+    if content.get("type") == 0:
+        return answers.make(204, (), b"")
+    return _json({"type": 1}) if content.get("type") == 1 and "event" not in content else None
+
+
+def _twitch(_secret: bytes, request: RequestView, content: Mapping[str, Any]) -> Answer | None:
+    kind = _header(request, "twitch-eventsub-message-type")
+    return _echo(content.get("challenge")) if kind == "webhook_callback_verification" else None
+
+
+_EARLY: Final[Mapping[str, Early]] = {
+    "asana": _asana,
+    "dropbox": _dropbox,
+    "meta": _meta,
+    "microsoft-graph": _microsoft_graph,
+    "whatsapp": _meta,
+    "x": _x,
+}
+_LATE: Final[Mapping[str, Late]] = {"discord": _discord, "slack": _slack, "twitch": _twitch, "zoom": _zoom}

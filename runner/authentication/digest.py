@@ -12,11 +12,12 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
+
+from cachetools import LRUCache
 
 from runner.authentication.policy import Digest
 
@@ -126,7 +127,7 @@ class Sessions:
     """The challenges of a process, so that one round trip is enough where a server was asked before. No I/O."""
 
     def __init__(self) -> None:
-        self._sessions: OrderedDict[tuple[str, bytes], _Session] = OrderedDict()
+        self._sessions: LRUCache[tuple[str, bytes], _Session] = LRUCache(MAX_SESSIONS)
 
     def remember(self, origin: str, account: Digest, fields: Iterable[str]) -> bool:
         """Note with what a server challenges an account; whether it can be answered.
@@ -142,9 +143,6 @@ class Sessions:
             self._sessions.pop(key, None)
             return False
         self._sessions[key] = _Session(challenge, secrets.token_urlsafe(16))
-        self._sessions.move_to_end(key)
-        if len(self._sessions) > MAX_SESSIONS:
-            self._sessions.popitem(last=False)
         return True
 
     def authorization(self, origin: str, account: Digest, *, method: str, target: str) -> str | None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
+
+from cachetools import LRUCache, TTLCache
 
 from runner.authentication.discovery import Provider, configuration_url, parse_configuration
 from runner.authentication.policy import OAuth2, OpenIdConnect
@@ -80,8 +81,8 @@ class Tokens:
         """
         self._clock = clock
         self._now = now
-        self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
-        self._providers: OrderedDict[tuple[str, ...], tuple[Provider, float]] = OrderedDict()
+        self._entries: LRUCache[bytes, _Entry] = LRUCache(MAX_TOKENS)
+        self._providers: TTLCache[tuple[str, ...], Provider] = TTLCache(MAX_PROVIDERS, PROVIDER_SECONDS, timer=clock)
 
     async def get(self, policy: OAuth2 | OpenIdConnect, send: Send, *, refused: str | None = None) -> tuple[str, bool]:
         """Return a token, and whether it was kept from earlier.
@@ -109,11 +110,7 @@ class Tokens:
     def _entry(self, policy: OAuth2 | OpenIdConnect) -> _Entry:
         # by a hash, so that the credentials are not kept once more
         key = hashlib.sha256(f"{type(policy).__name__}{policy.model_dump_json()}".encode()).digest()
-        entry = self._entries.setdefault(key, _Entry())
-        self._entries.move_to_end(key)
-        if len(self._entries) > MAX_TOKENS:
-            self._entries.popitem(last=False)
-        return entry
+        return self._entries.setdefault(key, _Entry())
 
     def _kept(self, entry: _Entry, refused: str | None) -> str | None:
         good = entry.token and entry.token != refused and self._clock() < entry.good_until
@@ -135,9 +132,8 @@ class Tokens:
 
     async def _provider(self, policy: OpenIdConnect, send: Send) -> Provider:
         key = (policy.authority, *policy.issuers)
-        provider, good_until = self._providers.get(key, (None, 0.0))
-        if provider is not None and self._clock() < good_until:
-            return provider
+        if (kept := self._providers.get(key)) is not None:
+            return kept
         answer = await send("GET", configuration_url(policy.authority), headers={"Accept": "application/json"})
         if answer.status != _OK:
             raise fault(
@@ -147,8 +143,5 @@ class Tokens:
                 retry_after_ms=answer.retry_after_ms,
             )
         provider = parse_configuration(answer.body, policy.authority, policy.issuers)
-        self._providers[key] = (provider, self._clock() + PROVIDER_SECONDS)
-        self._providers.move_to_end(key)
-        if len(self._providers) > MAX_PROVIDERS:
-            self._providers.popitem(last=False)
+        self._providers[key] = provider
         return provider

@@ -18,8 +18,8 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from flowhook import limits
-from runner.authentication.policy import Policy
 from runner.components.base import Context, component
+from runner.components.resource import Resource, fetch
 from runner.interpreter.data import encode
 from runner.interpreter.errors import Kind, fault
 from runner.processes.pool import PATH, Ended, Job, Pool
@@ -30,8 +30,6 @@ MAX_ARGUMENT_BYTES: Final = 64 * limits.KIB
 """Of one argument, variable or command: the system takes not much more."""
 
 SHELL: Final = "/bin/sh"
-
-_OK: Final = 200
 
 
 def _text(value: Any) -> str:
@@ -60,26 +58,12 @@ class Process(_Model):
     await_: bool = Field(True, alias="await")
 
 
-class Endpoint(_Model):
-    """`source.endpoint`, spelled out."""
-
-    uri: str
-    authentication: Policy | None = None
-
-
-class Source(_Model):
-    """`source`: where the code is fetched from."""
-
-    name: str | None = None
-    endpoint: str | Endpoint
-
-
 class Script(Process):
     """Arguments of `run.script`."""
 
     language: str
     code: str | None = Field(None, max_length=limits.MAX_RESULT_BYTES)
-    source: Source | None = None
+    source: Resource | None = None
 
     @model_validator(mode="after")
     def _has_code(self) -> Self:
@@ -128,22 +112,11 @@ def _check_allowed(name: str, context: Context) -> None:
         )
 
 
-async def _fetch(source: Source, context: Context) -> str:
-    endpoint = source.endpoint if isinstance(source.endpoint, Endpoint) else Endpoint(uri=source.endpoint)
-    response = await context.http.request(
-        "GET", endpoint.uri, follow_redirects=True, authentication=endpoint.authentication
-    )
-    if response.status != _OK:
-        raise fault(
-            Kind.COMMUNICATION,
-            f"run.script: {response.url} answered {response.status} {response.reason}".rstrip(),
-            status=response.status,
-            retry_after_ms=response.retry_after_ms,
-        )
+async def _fetch(source: Resource, context: Context) -> str:
     try:
-        return response.body.decode()
+        return (await fetch(source, context, "run.script: source.endpoint")).decode()
     except UnicodeDecodeError:
-        raise fault(Kind.COMMUNICATION, f"run.script: what {response.url} answered is not UTF-8") from None
+        raise fault(Kind.COMMUNICATION, "run.script: the source is not UTF-8") from None
 
 
 async def _run(name: str, command: tuple[str, ...], files: dict[str, str], arguments: Process, context: Context) -> Any:

@@ -28,6 +28,8 @@ BEARER = "bearer-token-sent-to-others-6"
 NOT_JSON = "this-secret-is-no-json-7"
 NOT_A_URL = "no-url:// this secret is none-8"
 NOT_A_NUMBER = "this-secret-is-no-number-9"
+CLIENT_SECRET = "secret/of+the=client&15"
+ISSUED_TOKEN = "token-that-was-issued-16.x+y/z="
 NEW_LINE = "this-secret-has\na-second-line-10"
 TWITTER = {
     "api_key": "consumer-key-11-of-x",
@@ -38,6 +40,7 @@ TWITTER = {
 
 VALUES = [PASSWORD, HEADER_KEY, QUERY_KEY, HMAC_SECRET, URL_TOKEN, BEARER, NOT_JSON, NOT_A_URL, NOT_A_NUMBER, NEW_LINE]
 VALUES += TWITTER.values()
+VALUES += [CLIENT_SECRET, ISSUED_TOKEN]
 
 POST = "call: http, with: {{method: post, endpoint: '{}', headers: {}, body: {{a: 1}}, output: response}}"
 
@@ -46,8 +49,16 @@ def calling(endpoint, headers="{}"):
     return f"- ask: {{{POST.format(endpoint, headers)}}}"
 
 
+def authenticated(place, policy):
+    endpoint = f"{{uri: '${{ $secrets[\"{place}\"] }}', authentication: {{{policy}}}}}"
+    return f"- ask: {{call: http, with: {{method: get, endpoint: {endpoint}, output: response}}}}"
+
+
 def flows():
-    use = "{secrets: [place, dead-place, refusing-place, moved-place, no-url, bearer, no-number, new-line]}"
+    use = (
+        "{secrets: [place, dead-place, refusing-place, moved-place, no-url, bearer, no-number, new-line, password, "
+        "challenging-place, client, bad-client]}"
+    )
     everything = (
         "{auth: [{basic: {username: bank, secret: password}}, {api_key: {header: X-Key, secret: header-key}}, "
         "{api_key: {query: key, secret: query-key}}, {github: {secret: hmac}}], respond: {body: {id: '${ .id }'}}}"
@@ -66,6 +77,10 @@ def flows():
         "schema": "- a: {set: {a: 1}, output: {as: '${ $secrets[\"no-number\"] }', "
         "schema: {document: {type: object}}}}",
         "tweet": "- a: {call: twitter.post, with: {text: hello}}",
+        "token": authenticated("place", "oauth2: {use: client}"),
+        "bad-token": authenticated("refusing-place", "oauth2: {use: client}"),
+        "no-token": authenticated("place", "oauth2: {use: bad-client}"),
+        "digest": authenticated("challenging-place", "digest: {username: ada, password: '${ $secrets.password }'}"),
         "bad-tweet": "- a: {call: twitter.post, with: {text: hello, secret: no-json}}",
     }
     yield document("everything", webhook=everything)
@@ -192,9 +207,18 @@ async def shown_by(system, ids):
 def answer_of_the_world(request):
     if request.path == "/2/tweets":
         return 401, {"title": "Unauthorized", "detail": request.headers["Authorization"]}
+    if request.path == "/oauth2/token":
+        return 200, {"access_token": ISSUED_TOKEN, "token_type": "Bearer", "expires_in": 3600}
+    if request.path.startswith("/challenging") and "Authorization" not in request.headers:
+        return 401, {}, {"WWW-Authenticate": 'Digest realm="r", nonce="n", qop="auth", algorithm=SHA-256'}
     if request.path.startswith("/refusing"):
         return 500, {"you": "sent", "to": request.path}
     return 200, {"ok": True}
+
+
+def client(authority):
+    identity = {"id": "flowhook", "secret": CLIENT_SECRET}
+    return json.dumps({"authority": authority, "grant": "client_credentials", "client": identity})
 
 
 async def test_no_secret_is_found_in_the_clear(tmp_path):
@@ -212,7 +236,8 @@ async def test_no_secret_is_found_in_the_clear(tmp_path):
                 refusing_place=f"{system.outside.url}/refusing?t={URL_TOKEN}", no_json=NOT_JSON, no_url=NOT_A_URL,
                 moved_place=f"http://{URL_TOKEN}:{URL_TOKEN}@127.0.0.1:1/{URL_TOKEN}", no_number=NOT_A_NUMBER,
                 new_line=NEW_LINE, twitter=json.dumps(TWITTER), messenger_url=f"{system.outside.url}/{URL_TOKEN}",
-                bank_password=PASSWORD,
+                bank_password=PASSWORD, challenging_place=f"{system.outside.url}/challenging/{URL_TOKEN}",
+                client=client(system.outside.url), bad_client=client(f"{system.outside.url}/refusing/{URL_TOKEN}"),
             )  # fmt: skip
             bank = (EXAMPLES / "bank-notification.yaml").read_bytes()
             documents = [*flows(), bank]
@@ -228,7 +253,7 @@ async def test_no_secret_is_found_in_the_clear(tmp_path):
             for execution_id in ids:
                 execution = (await system.ended(execution_id)).execution
                 statuses[execution.flow_id] = str(execution.status)
-        succeed = {"everything", "in-header", "bank-notification"}
+        succeed = {"everything", "in-header", "bank-notification", "token", "digest"}
         assert statuses == {item.flow.id: "completed" if item.flow.id in succeed else "faulted" for item in applied}
 
         sent_to_others = [

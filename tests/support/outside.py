@@ -22,7 +22,10 @@ class Received:
 
 
 class Outside:
-    """What it received, and what it answers: `answer(received)` gives (status, JSON value), or is awaited for that."""
+    """What it received, and what it answers.
+
+    `answer(received)` gives status, JSON value and, where there are any, headers; or is awaited for that.
+    """
 
     def __init__(self, answer):
         self.received: list[Received] = []
@@ -33,8 +36,8 @@ class Outside:
         received = Received(request.method, request.path_qs, dict(request.headers), await request.read())
         self.received.append(received)
         answer = self._answer(received)
-        status, value = await answer if isawaitable(answer) else answer
-        return web.json_response(value, status=status)
+        status, value, *headers = await answer if isawaitable(answer) else answer
+        return web.json_response(value, status=status, headers=headers[0] if headers else None)
 
 
 @asynccontextmanager

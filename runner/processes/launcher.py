@@ -24,8 +24,6 @@ import signal
 import socket
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -35,7 +33,6 @@ SIGNALLED: Final = 128
 """Added to the number of the signal that ended a process, as shells do."""
 
 _PROC: Final = Path("/proc")
-_ROUND_SECONDS: Final = 0.002
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _PR_SET_NO_NEW_PRIVS: Final = 38
@@ -134,36 +131,38 @@ def _wait(child: int, lifeline: socket.socket) -> int | None:
 def end_descendants() -> None:
     """Kill whatever descends from this process, and reap it.
 
-    One that is killed leaves its children to us, so it takes rounds; each stops all that are there before it kills
-    any, or the last one alive would go on forking.
+    Who is killed leaves its children to us, so it goes on until there are none. No process forks as fast as it is
+    found here, as long as it is looked for among our own children alone.
     """
     while True:
-        found = list(_descendants(os.getpid()))
-        for number in (signal.SIGSTOP, signal.SIGKILL):
-            for process in found:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process, number)
+        children = _children()
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
         try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
+            # one that came since they were read has not been killed: don't wait for it
+            reaped, _ = os.waitpid(-1, 0 if children else os.WNOHANG)
+            while reaped:
+                reaped, _ = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
             return  # who has no child has no other descendant either
-        time.sleep(_ROUND_SECONDS)
 
 
-def _descendants(ancestor: int) -> Iterator[int]:
-    children: dict[int, list[int]] = {}
-    for process in _PROC.glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            # the name in it may hold spaces and parentheses
-            state, parent = (process / "stat").read_bytes().rpartition(b")")[2].split()[:2]
-            if state != b"Z":
-                children.setdefault(int(parent), []).append(int(process.name))
-    waiting = [ancestor]
-    while waiting:
-        for child in children.get(waiting.pop(), ()):
-            yield child
-            waiting.append(child)
+def _children() -> list[int]:
+    """Return the children of this process, dead ones included."""
+    me = os.getpid()
+    try:
+        return [int(child) for child in (_PROC / f"{me}/task/{me}/children").read_bytes().split()]
+    except OSError:  # a kernel without CONFIG_PROC_CHILDREN
+        return [int(process.name) for process in _PROC.glob("[0-9]*") if _parent(process) == me]
+
+
+def _parent(process: Path) -> int:
+    try:
+        # the name in it may hold spaces and parentheses
+        return int((process / "stat").read_bytes().rpartition(b")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 if __name__ == "__main__":

@@ -36,8 +36,8 @@ MAX_FILES: Final = 256
 
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-GRACE_SECONDS: Final = 2.0
-"""That a launcher has to clear up before it is killed itself."""
+GRACE_SECONDS: Final = 5.0
+"""That the end of a launcher is waited for; one that takes longer goes on to clear up by itself."""
 
 _LAUNCHER: Final = Path(__file__).with_name("launcher.py")
 _CHUNK_BYTES: Final = 64 * limits.KIB
@@ -189,9 +189,7 @@ async def _gone(process: asyncio.subprocess.Process) -> None:
         async with asyncio.timeout(GRACE_SECONDS):
             await asyncio.gather(process.wait(), *(_drop(stream) for stream in (process.stdout, process.stderr)))
     except TimeoutError:
-        log.error("a launcher did not end")  # noqa: TRY400 - there is nothing to trace
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
+        log.error("a process does not let itself be killed", launcher=process.pid)  # noqa: TRY400 - no trace of ours
 
 
 def _encode(job: Job) -> bytes:

@@ -1,11 +1,13 @@
 """Flow documents: CNCF Serverless Workflow 1.0, plus the keys `webhook` and `execution`.
 
 - `loader`: text to `FlowDocument`, and stored form to `FlowDocument`; what the rest of Flowhook calls.
-- `workflow`, `tasks`, `dataflow`, `http`: the DSL's part as models, under the DSL's names.
+- `workflow`, `tasks`, `dataflow`, `events`, `schedule`, `processes`, `extensions`, `timing`, `authentication`, `http`,
+  `calls`: the DSL's part as models, under the DSL's names.
 - `webhook`, `auth`, `execution`: our part.
 - `source`, `shape`, `rules`, `unsupported`: how a file is read and what is checked.
+- `walk`, `filters`: the tasks and the event filters of a definition.
 - `hints`: what is valid and hardly meant.
-- `duration`, `size`: PT5M and 10MiB.
+- `duration`, `size`, `names`, `uris`: PT5M and 10MiB; what flows are called; where calls go.
 
 Models are immutable and hold what was written: they evaluate nothing, and know no storage, transport or secret value.
 """

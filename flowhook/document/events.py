@@ -25,6 +25,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from flowhook import limits
+from flowhook.cloud_events import MAX_TYPE_LENGTH
 from flowhook.document import json_types
 from flowhook.document.model import Model, literal
 from flowhook.expressions import is_expression
@@ -105,7 +106,9 @@ class EmittedProperties(EventProperties):
     """None: one that stays the same when the task is done again after a crash."""
     source: Annotated[str, AfterValidator(literal(r"\S+", "a URI without spaces"))] | None = None
     """A URI. None: `/flows/` and the flow's ID."""
-    type: Annotated[str, Field(min_length=1)]
+    type: Annotated[
+        str, AfterValidator(literal(rf"[\s\S]{{1,{MAX_TYPE_LENGTH}}}", f"1 to {MAX_TYPE_LENGTH} characters"))
+    ]
     time: Annotated[str, AfterValidator(_instant)] | None = None
     """RFC 3339. None: when the task comes to it."""
     dataschema: Annotated[str, AfterValidator(literal(r"[A-Za-z][A-Za-z0-9+.-]*:\S+", "an absolute URI"))] | None = None

@@ -2,7 +2,8 @@
 
 - `workflow`: the document as a whole; what is called from outside.
 - `tasks`: lists of tasks, data flow, and the kinds of tasks that have no module of their own.
-- `calls`, `timing`: calls and how they authenticate; durations, timeouts and retry policies.
+- `calls`, `events`, `processes`, `timing`: calls and how they authenticate; events that are awaited and emitted; what
+  is run; durations, timeouts and retry policies.
 - `context`: what a document defines by name, and the check of expressions; handed to all of the above.
 - `tree`: how the plain tree is read.
 

@@ -115,6 +115,7 @@ BAD_TASKS = [
     ("- a: {emit: {}}", (3, "do[0].a.emit.event", "the key 'event' is missing")),
     ("- a: {emit: {event: {type: x}}}", (3, "do[0].a.emit.event.with", "the key 'with' is missing"), (3, "do[0].a.emit.event.type", "unknown key 'type'")),
     ("- a: {emit: {event: {with: {source: https://x.y}}}}", (3, "do[0].a.emit.event.with.type", "the key 'type' is missing")),
+    ("- a: {emit: {event: {with: {type: ''}}}}", (3, "do[0].a.emit.event.with.type", "expected 1 to 255 characters, or an expression")),
     ("- a: {emit: {event: {with: {type: x, source: an office}}}}", (3, "do[0].a.emit.event.with.source", "expected a URI without spaces, or an expression")),
     ("- a: {emit: {event: {with: {type: x, time: 2026-02-30T00:00:00Z}}}}", (3, "do[0].a.emit.event.with.time", "expected a time such as 2026-11-24T15:55:18Z, or an expression")),
     ("- a: {emit: {event: {with: {type: x, time: 2026-02-20T00:00:00}}}}", (3, "do[0].a.emit.event.with.time", "expected a time such as 2026-11-24T15:55:18Z, or an expression")),

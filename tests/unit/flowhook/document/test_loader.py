@@ -243,6 +243,9 @@ WORDS = st.sampled_from(
     [
         "document", "do", "set", "call", "with", "switch", "when", "then", "raise", "error", "use", "errors", "input",
         "from", "output", "as", "schema", "webhook", "auth", "execution", "if", "for", "a", "method", "endpoint",
+        "listen", "to", "one", "any", "all", "until", "foreach", "type", "correlate", "expect", "emit", "event", "run",
+        "workflow", "script", "shell", "environment", "on", "cron", "every", "callbacks", "authentication", "oauth2",
+        "service", "document", "extensions", "before", "functions",
     ]
 )  # fmt: skip
 TREES = st.recursive(
@@ -275,6 +278,7 @@ def test_no_document_fails_in_any_other_way(tree):
 @given(tasks=TREES, webhook=TREES, use=TREES)
 def test_no_parts_of_a_document_fail_in_any_other_way(tasks, webhook, use):
     text = HEAD + f"do: [{{t: {tasks}}}, {tasks}]\nwebhook: {webhook}\nexecution: {use}\nuse: {use}\n"
+    text += f"schedule: {webhook}\n"
     survives(text.replace("${ .a }", "'${ .a }'").replace("${ | }", "'${ | }'").encode())
 
 

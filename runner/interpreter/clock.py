@@ -29,16 +29,17 @@ def looks_at_clock(task: Mapping[str, Any]) -> bool:
     """Whether an expression of a task itself may look at the clock; tasks within it are not looked into."""
     for key, part in task.items():
         if key in _WITH_TASKS:
-            if _mentions_clock({name: item for name, item in part.items() if name != "do"}):
+            if mentions_clock({name: item for name, item in part.items() if name != "do"}):
                 return True
-        elif key not in _TASKS and _mentions_clock(part):
+        elif key not in _TASKS and mentions_clock(part):
             return True
     return False
 
 
-def _mentions_clock(part: Any) -> bool:
+def mentions_clock(part: Any) -> bool:
+    """Whether an expression anywhere in a part of a document may look at the clock."""
     if isinstance(part, str):
         return calls_now(part) or _TASK.search(part) is not None
     if isinstance(part, dict):
-        return any(map(_mentions_clock, part.values()))
-    return isinstance(part, list) and any(map(_mentions_clock, part))
+        return any(map(mentions_clock, part.values()))
+    return isinstance(part, list) and any(map(mentions_clock, part))

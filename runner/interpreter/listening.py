@@ -11,7 +11,7 @@ from typing import Any, Final
 from flowhook import cloud_events, limits
 from flowhook.model import Correlation, EventFilter
 from runner.interpreter import data as json
-from runner.interpreter import events, snapshot, tasks
+from runner.interpreter import dataflow, events, snapshot, tasks
 from runner.interpreter.errors import ExpressionFailed, Kind, fault
 from runner.interpreter.nodes import Iterator, Link, ListenNode, Pattern, Strategy
 from runner.interpreter.requests import PAUSE, Arrived, Listen, Steps
@@ -197,7 +197,7 @@ class _Listening:
         state.ending = inner.ending
         with scope.naming(named):
             scope.context = state.shared.context
-            return (yield from tasks.transform_output(foreach.output, foreach.export, state, scope, output))
+            return (yield from dataflow.transform_output(foreach.output, foreach.export, state, scope, output))
 
     def _is_enough(self) -> bool:
         """Whether the waiting ends, after an item was processed."""

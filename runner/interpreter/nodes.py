@@ -28,6 +28,24 @@ class Flow:
     schema: Validator | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """What runs before and after tasks of a kind for which `when` is true.
+
+    `looks_at_clock`: whether an expression of it reads the time, that of the extended task.
+    """
+
+    kind: str
+    when: Template | None
+    before: Block | None
+    after: Block | None
+    looks_at_clock: bool
+
+    def extends(self, kind: str) -> bool:
+        """Whether it is for tasks of a kind."""
+        return self.kind in ("all", kind) or (self.kind == "composite" and kind in ("do", "fork"))
+
+
 @dataclass(slots=True)
 class Node:
     """A task, compiled. Its subclasses are the kinds of tasks; `tasks` executes them.
@@ -38,6 +56,7 @@ class Node:
         then: flow directive after the task.
         timeout: that the task has.
         looks_at_clock: whether an expression of the task itself reads the time.
+        extensions: of the task, the outermost first.
         plain: nothing surrounds the task itself: no condition, no transformation, no schema, no time.
     """
 
@@ -51,6 +70,7 @@ class Node:
     then: str
     timeout: Duration | None
     looks_at_clock: bool
+    extensions: tuple[Extension, ...]
     plain: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -74,7 +94,7 @@ class Node:
 
     @property
     def waits(self) -> bool:
-        """Whether the task is written to wait."""
+        """Whether the task is written to wait; what extends it left aside."""
         return any(node.waits for block in self.blocks for node in block.nodes)
 
     @property

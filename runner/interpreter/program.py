@@ -7,11 +7,13 @@ immutable; executions share it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import count
 from typing import Any
 
 from flowhook.document.names import flow_id
+from flowhook.document.tasks import kind_of
 from runner.interpreter import places, retrying, uri_template
-from runner.interpreter.clock import looks_at_clock
+from runner.interpreter.clock import looks_at_clock, mentions_clock
 from runner.interpreter.effects import INTERNAL
 from runner.interpreter.errors import standard_type
 from runner.interpreter.events import compile_strategy
@@ -23,6 +25,7 @@ from runner.interpreter.nodes import (
     Catch,
     DoNode,
     EmitNode,
+    Extension,
     ForkNode,
     ForNode,
     FunctionNode,
@@ -68,6 +71,9 @@ class _Builder:
         self._callbacks = (definition.get("webhook") or {}).get("callbacks") or {}
         retry = (definition.get("execution") or {}).get("retry")
         self._retry = retrying.DEFAULT if retry is None else self._parts.retry(retry)
+        self._extensions: tuple[Extension, ...] = ()  # there are none for what they run themselves
+        self._extensions = tuple(map(self._extension, count(), self._use.get("extensions") or ()))
+        self._functions.clear()
 
     def program(self) -> Program:
         """Return the whole."""
@@ -83,6 +89,18 @@ class _Builder:
             output_looks_at_clock=looks_at_clock(definition.get("output") or {}),
         )
 
+    def _extension(self, position: int, item: Mapping[str, Any]) -> Extension:
+        ((name, written),) = item.items()
+        pointer = f"/use/extensions/{position}/{_escape(name)}"
+        before, after = written.get("before"), written.get("after")
+        return Extension(
+            kind=written["extend"],
+            when=self._parts.optional(written.get("when")),
+            before=None if before is None else self._block(before, f"{pointer}/before"),
+            after=None if after is None else self._block(after, f"{pointer}/after"),
+            looks_at_clock=mentions_clock(written),
+        )
+
     def _block(self, items: Sequence[Mapping[str, Any]], pointer: str) -> Block:
         nodes = []
         for position, item in enumerate(items):
@@ -91,6 +109,7 @@ class _Builder:
         return Block(tuple(nodes), {node.name: index for index, node in enumerate(nodes)})
 
     def _node(self, name: str, task: Mapping[str, Any], pointer: str) -> Node:
+        extensions = tuple(each for each in self._extensions if each.extends(kind_of(task) or ""))
         common: dict[str, Any] = {
             "name": name,
             "pointer": pointer,
@@ -101,7 +120,8 @@ class _Builder:
             "export": self._parts.flow(task.get("export"), "as"),
             "then": task.get("then") or CONTINUE,
             "timeout": self._parts.timeout(task.get("timeout")),
-            "looks_at_clock": looks_at_clock(task),
+            "looks_at_clock": looks_at_clock(task) or any(each.looks_at_clock for each in extensions),
+            "extensions": extensions,
         }
         match task:
             case {"set": value}:

@@ -185,14 +185,15 @@ class Scope:
             case "secrets":
                 return self.workflow.secrets
             case "task":
-                return self._task()
+                return self.task()
             case "workflow":
                 return self.workflow.descriptor()
             case "runtime":
                 return self.workflow.runtime()
         raise ExpressionFailed(f"${name} is not defined here")
 
-    def _task(self) -> dict[str, Any]:
+    def task(self) -> dict[str, Any]:
+        """Return `$task`."""
         return {
             "name": self.name,
             "reference": self.instance,

@@ -93,6 +93,7 @@ def _frames(frame: Frame | None) -> list[dict[str, Any]]:
                 "began_ms": inside.began_ms,
                 "limit": None if inside.limit is None else inside.limit.saved(),
                 "progress": None if inside.progress is None else inside.progress(),
+                "extended": frame.extended,
             }
         frames.append(kept)
         frame = frame.parent

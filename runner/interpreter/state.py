@@ -64,12 +64,14 @@ class Frame:
         position: of the task that comes next, or is under way.
         data: what that is given.
         inside: what it needs to go on, if it is under way.
+        extended: by what it is extended, and is yet to be followed; see `extending`.
     """
 
     parent: Frame | None = None
     position: int = 0
     data: Any = None
     inside: Inside | None = None
+    extended: dict[str, Any] | None = None
 
 
 @dataclass(slots=True)
@@ -84,6 +86,7 @@ class State:
         competing: whether the flow may go on although this branch faults.
         frame: of the list of tasks that it is for; None: something runs beside it, or it can't go on from a snapshot.
         ending: a task said `end`: whatever encloses it completes, and nothing follows.
+        left_by: directive of the last task that ran in the list that it is for.
     """
 
     shared: Shared
@@ -94,6 +97,7 @@ class State:
     competing: bool = False
     frame: Frame | None = None
     ending: bool = False
+    left_by: str = ""
 
     @property
     def catchable(self) -> bool:

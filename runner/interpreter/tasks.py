@@ -7,11 +7,11 @@ A task that fails raises TaskFault through whatever encloses it, so that a `try`
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from typing import Any, Final
 
 from flowhook.model import WorkflowError
-from runner.interpreter import calling, composite, listening, snapshot, trying
+from runner.interpreter import calling, composite, dataflow, extending, listening, snapshot, trying
 from runner.interpreter import data as json
 from runner.interpreter.errors import (
     Exhausted,
@@ -32,7 +32,6 @@ from runner.interpreter.nodes import (
     Case,
     DoNode,
     EmitNode,
-    Flow,
     ForkNode,
     ForNode,
     FunctionNode,
@@ -47,7 +46,7 @@ from runner.interpreter.nodes import (
     WaitNode,
 )
 from runner.interpreter.observing import Observation, Observer
-from runner.interpreter.requests import PAUSE, Now, Pause, Request, Sleep, Steps, Within
+from runner.interpreter.requests import PAUSE, Now, Request, Sleep, Steps, Within
 from runner.interpreter.retrying import is_true, milliseconds
 from runner.interpreter.scope import Scope
 from runner.interpreter.state import Frame, Inside, Shared, State, branch
@@ -130,7 +129,7 @@ def run_block(block: Block, state: State, data: Any) -> Steps:
     while position < len(nodes):
         node = nodes[position]
         if frame is not None:
-            frame.position, frame.data, frame.inside = position, data, None
+            frame.position, frame.data, frame.inside, frame.extended = position, data, None, None
             snapshot.take(shared, frame, node)
         shared.tasks += 1
         if shared.tasks > MAX_TASKS:
@@ -157,6 +156,7 @@ def run_block(block: Block, state: State, data: Any) -> Steps:
         except TaskFault as problem_:
             raise problem_.at(node.pointer) from None
         position, resumed = _follow(directive, block, position), None
+        state.left_by = directive
         if directive == END:
             state.ending = True
         if state.ending:
@@ -186,14 +186,25 @@ def _run_task(node: Node, state: State, scope: Scope, data: Any, resumed: dict[s
         resumed: what a snapshot has of it (`Inside`), if it is under way.
     """
     if resumed is not None:
-        scope.started_at_ms, data = resumed["began_ms"], resumed["input"]
+        scope.started_at_ms = resumed["began_ms"]
     elif not node.plain:
         if node.looks_at_clock:
             scope.started_at_ms = yield Now(state.effect_key(node.pointer, ":now"))
         if node.condition is not None and not is_true(node.condition(data, scope)):
             scope.skipped = True
             return data, CONTINUE
-        data = yield from _transform_input(node, scope, data)
+    steps = _act(node, state, scope, data, resumed)
+    if node.extensions:
+        steps = extending.run_extended(steps, node, state, scope, resumed)
+    return (yield from steps)
+
+
+def _act(node: Node, state: State, scope: Scope, data: Any, resumed: dict[str, Any] | None) -> TaskSteps:
+    """Do what a task does, with its data flow around it; see `_run_task`."""
+    if resumed is not None:
+        data = resumed["input"]
+    elif not node.plain:
+        data = yield from dataflow.transform_input(node, scope, data)
     scope.input = data
     if isinstance(node, SetNode):
         data, directive = node.value(data, scope), node.then
@@ -204,7 +215,7 @@ def _run_task(node: Node, state: State, scope: Scope, data: Any, resumed: dict[s
         data, directive = yield from _execute(node, state, scope, data, resumed or {})
     if not node.plain:
         scope.context = state.shared.context  # others may have changed it meanwhile
-        data = yield from transform_output(node.output, node.export, state, scope, data)
+        data = yield from dataflow.transform_output(node.output, node.export, state, scope, data)
     return data, directive
 
 
@@ -284,47 +295,6 @@ def _observed(steps: TaskSteps, observer: Observer, node: Node, state: State, sc
         raise
     observer(observation(output, then))
     return output, then
-
-
-def _transform_input(node: Node, scope: Scope, data: Any) -> Steps:
-    yield from _rest(scope)  # after the condition
-    if node.input.schema is not None:
-        node.input.schema(data, scope)
-        yield from _rest(scope)
-    if node.input.transform is not None:
-        data = node.input.transform(data, scope)
-        json.encode_result(data, "the task's input")
-        yield from _rest(scope)
-    return data
-
-
-def transform_output(output: Flow, export: Flow, state: State, scope: Scope, data: Any) -> Steps:
-    """Return the output of what is done, and export what it exports."""
-    yield from _rest(scope)  # after the task itself
-    scope.raw_output = data
-    if output.transform is not None:
-        data = output.transform(data, scope)
-        json.encode_result(data, "the task's output")
-        yield from _rest(scope)
-    scope.output = data
-    if output.schema is not None:
-        output.schema(data, scope)
-        yield from _rest(scope)
-    if export.transform is not None:
-        context = export.transform(data, scope)
-        json.encode_result(context, "the exported context")
-        scope.context = context
-        yield from _rest(scope)
-    if export.schema is not None:
-        export.schema(scope.context, scope)
-    state.shared.context = scope.context
-    return data
-
-
-def _rest(scope: Scope) -> Iterator[Pause]:
-    """Let others run when the expressions so far took their time: each may take seconds, and a task has many."""
-    if scope.workflow.overdue():
-        yield PAUSE
 
 
 def _choose(cases: tuple[Case, ...], data: Any, scope: Scope) -> str | None:

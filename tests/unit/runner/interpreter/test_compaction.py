@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from flowhook import limits
-from runner.interpreter import journal
+from runner.interpreter import journal, tasks
 from runner.interpreter.effects import SNAPSHOT_KEY, Result
 from runner.interpreter.errors import Kind, error
 
@@ -126,3 +126,66 @@ def test_a_limit_of_time_that_was_exceeded_stays_so_in_a_replay(execute, monkeyp
     world = execute.World()
     assert execute(do, {}, journal=kept, world=world, workflow={"id": "evt_2"}).output == {"n": 1}
     assert [effect.function for effect in world.performed] == ["g"]
+
+
+def test_before_a_wait_in_the_outermost_list_a_journal_is_compacted_however_short_it_is(execute):
+    wait = {"wait": {"hours": 1}}
+    inner = execute([{"d": {"do": [CALL, {"w": wait}]}}], {"n": 0}).journal
+    outer = execute([CALL, {"w": wait}], {"n": 0}).journal
+    assert [entry.key for entry in inner] == ["/do/0/d/do/0/a#0", *["/do/0/d/do/1/w#0:wait"] * 2]
+    assert [entry.key for entry in outer] == ["/do/0/a#0", SNAPSHOT_KEY, *["/do/1/w#0:wait"] * 2]
+
+
+@pytest.fixture
+def resume(execute, monkeypatch):
+    """Run to the end; then again, later, from the last snapshot before the first entry of a key, and that entry."""
+    monkeypatch.setattr(journal, "COMPACT_ENTRIES", 1)
+
+    def run(do, data, key, **more):
+        clock = execute.Clock()
+        whole = execute(do, data, clock=clock, **more).journal
+        cut = [entry.key for entry in whole].index(key)
+        kept = after_last_snapshot(whole[: cut + 1])
+        return execute(do, data, journal=kept, clock=execute.Clock(clock.now + 60_000), **more)
+
+    return run
+
+
+def test_what_was_exported_before_a_snapshot_is_there_after_it(resume):
+    call = {"call": "f", "export": {"as": "{kept: 7}"}}
+    do = [{"a": call}, {"w": {"wait": {"hours": 1}}}, {"s": {"set": "${ $context.kept }"}}]
+    assert resume(do, {}, "/do/1/w#0:wait").output == 7
+
+
+def test_a_task_goes_on_from_a_snapshot_in_the_time_it_has_left(resume):
+    waits = [CALL, {"w": {"wait": {"minutes": 40}}}, {"x": {"wait": {"minutes": 40}}}]
+    do = [{"d": {"do": waits, "timeout": {"after": {"hours": 1}}}}]
+    assert resume(do, {"n": 0}, "/do/0/d/do/2/x#0:wait").error.instance == "/do/0/d"
+
+
+def test_the_next_attempt_after_one_that_went_on_from_a_snapshot_has_all_its_time(execute, resume):
+    world = execute.World({"g": lambda _: next(answers)})
+    answers = iter([{"n": 1}, Result(None, error(Kind.RUNTIME, "no")), {"n": 2}])
+    tries = [CALL, {"w": {"wait": {"minutes": 40}}}, {"g": {"call": "g"}}]
+    retry = {"limit": {"attempt": {"count": 1, "duration": {"hours": 1}}}}
+    do = [{"t": {"try": tries, "catch": {"retry": retry}}}]
+    assert resume(do, {"n": 0}, "/do/0/t/try/1/w#0:wait", world=world).output == {"n": 2}
+
+
+def test_while_is_not_asked_again_for_an_iteration_that_goes_on_from_a_snapshot(resume):
+    stop = {"set": "${ . }", "export": {"as": "{stop: true}"}}
+    loop = {"for": {"in": "[1, 2]"}, "while": "$context.stop | not", "do": [CALL, {"stop": stop}, {"b": CALL["a"]}]}
+    assert resume([{"l": loop}], {"n": 0}, "/do/0/l/do/2/b[0]#0").output == {"n": 2}
+
+
+def test_a_task_that_goes_on_from_a_snapshot_began_when_it_did(execute, resume):
+    loop = {"for": {"in": "[1, 2]"}, "do": [CALL], "output": {"as": "$task.startedAt.epoch.milliseconds"}}
+    assert resume([{"l": loop}], {"n": 0}, "/do/0/l/do/0/a[1]#0").output == execute.Clock().now
+
+
+def test_tasks_before_a_snapshot_count_for_the_limit_of_tasks(execute, resume, monkeypatch):
+    monkeypatch.setattr(tasks, "MAX_TASKS", 20)
+    do = [CALL, {"again": {"switch": [{"always": {"then": "a"}}]}}]
+    outcome = resume(do, {"n": 0}, "/do/0/a#7")
+    assert "more than 20 tasks" in outcome.error.detail
+    assert [effect.key for effect in outcome.world.performed] == ["/do/0/a#8", "/do/0/a#9"]

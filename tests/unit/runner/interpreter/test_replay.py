@@ -109,6 +109,15 @@ def test_now_is_journaled_and_the_same_in_a_replay(execute):
     }
 
 
+def test_the_time_at_which_a_workflow_takes_its_input_and_gives_its_output_is_the_same_in_a_replay(execute):
+    clock, more = execute.Clock(), {"input": {"from": "{began: now}"}, "output": {"as": "{began, ended: now}"}}
+    do = [{"w": {"wait": {"seconds": 5}}}]
+    outcome = execute(do, {}, clock=clock, **more)
+    assert outcome.output == {"began": 1_700_000_001, "ended": 1_700_000_006}
+    clock.now += 60_000
+    assert execute(do, {}, clock=clock, journal=outcome.journal, **more).output == outcome.output
+
+
 def test_a_transient_failure_is_tried_again_with_the_same_key_unless_a_try_takes_it(execute):
     failed = Result(None, error(Kind.COMMUNICATION, "away", status=503))
     world = execute.World({"f": failed})

@@ -58,3 +58,40 @@ def test_a_retry_is_called_by_the_keys_of_the_first_try_and_the_next_visit_by_ne
     execute([{"t": {"try": tries, "catch": RETRY}}, {"count": count}, {"again": again}], {}, world=world)
     places = [f"/do/0/t/try/{0 if key.startswith('a') else 1}/{key}" for key in keys]
     assert [effect.key for effect in world.performed] == [f"{place}#{visit}" for visit in (0, 1) for place in places]
+
+
+def test_a_retry_within_a_function_keeps_its_keys(execute):
+    own = {"functions": {"own": {"try": [{"a": CALL}], "catch": RETRY}}}
+    world = failing(execute, 0)
+    execute([{"x": {"call": "own"}}], {}, world=world, use=own)
+    assert [effect.key for effect in world.performed] == ["/do/0/x#0 /use/functions/own/try/0/a#0"] * 2
+
+
+def test_a_call_is_not_tried_again_by_itself_where_a_try_further_out_takes_its_error(execute):
+    inner = {"try": [{"a": CALL}], "catch": {"errors": {"with": {"status": 404}}}}
+    world = execute.World({"f": AWAY})
+    tries = {"try": [{"t": inner}], "catch": {"errors": {"with": {"status": 503}}}}
+    assert execute([{"o": tries}], {"n": 7}, world=world).output == {"n": 7}
+    assert len(world.performed) == 1
+
+
+def test_what_fails_while_an_error_is_handled_is_not_taken_by_the_same_try(execute):
+    world = execute.World({"f": AWAY})
+    tries = {"try": [{"r": {"raise": {"error": "own"}}}], "catch": {"do": [{"a": CALL}]}}
+    outcome = execute([{"t": tries}], {}, world=world, use={"errors": {"own": {"type": "a:b", "status": 400}}})
+    assert outcome.error.status == 503
+    assert len(world.performed) == 5
+
+
+def test_an_error_raised_under_an_earlier_name_of_its_type_is_caught_under_the_present_one(execute):
+    raised = {"type": "https://serverlessworkflow.io/dsl/errors/types/timeout", "status": 408}
+    catch = {"errors": {"with": {"type": "https://serverlessworkflow.io/spec/1.0.0/errors/timeout"}}}
+    tries = {"try": [{"r": {"raise": {"error": raised}}}], "catch": catch}
+    assert execute([{"t": tries}], {"n": 7}).output == {"n": 7}
+
+
+def test_one_try_of_a_call_takes_no_longer_than_its_policy_says(execute):
+    policy = {"limit": {"attempt": {"count": 1, "duration": {"seconds": 5}}}}
+    call = {**CALL, "timeout": {"after": {"seconds": 60}}}
+    world = execute([{"a": call}, {"b": {**call, "metadata": {"retry": policy}}}], {}).world
+    assert [effect.timeout for effect in world.performed] == [60, 5]

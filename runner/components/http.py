@@ -107,7 +107,7 @@ async def exchange(
         body: as it is.
         authentication: of the call.
         output: what of the answer is wanted.
-        redirect: whether redirects are followed, and a status below 400 is none of an error.
+        redirect: whether redirects are followed; then a status from 400 on is an error, else one from 300 on.
 
     Raises:
         TaskFault: no answer, or one with the status of an error (communication).

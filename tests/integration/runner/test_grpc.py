@@ -11,6 +11,8 @@ from support.calls import kind
 from support.certificates import Authority
 from support.pets import NAME, PROTO, pets_server
 
+from flowhook.config import RunnerSettings
+from runner.components import TaskFault
 from runner.components.grpc_call import call as calling
 from runner.components.grpc_call import channels, compiler
 
@@ -187,6 +189,7 @@ async def test_an_answer_that_is_too_large_is_refused(call, pets, monkeypatch, m
         ({"name": 5}, "with.arguments.name does not fit its type"),
         ({"kittens": [{"kind": "S3CRET"}]}, "with.arguments.kittens.kind does not fit its type"),
         ({"colour": "black"}, "with.arguments: there is no field 'colour'"),
+        ({"name": "x" * 1024 * 1024}, "with.arguments is larger than 1048576 bytes"),
         ([{"name": "a"}], "with.arguments: /shop.Pets/Echo takes one message, not an array"),
     ],
 )
@@ -261,6 +264,26 @@ async def test_calls_share_a_schema_and_a_connection_until_the_server_goes_away(
     async with pets_server(port=pets.port) as pets:
         assert await ask() is None
     assert len(requests) == 1
+
+
+async def test_channels_are_bounded_closed_at_the_end_and_dialled_anew_after_a_while(pets, monkeypatch):
+    monkeypatch.setattr(channels, "MAX_CHANNELS", 1)
+    pool = channels.Channels(RunnerSettings(allow_private_addresses=True))
+    async with pets_server() as others:
+        here, there = (channels.target_of("127.0.0.1", server.port) for server in (pets, others))
+        async with pool.use(here) as first:
+            with pytest.raises(TaskFault) as caught:
+                async with pool.use(there):
+                    pass
+        assert caught.value.error.status == 503
+        async with pool.use(there) as second:
+            assert first.get_state() is grpc.ChannelConnectivity.SHUTDOWN
+        monkeypatch.setattr(channels, "MAX_AGE_SECONDS", 0.0)
+        async with pool.use(there) as third:
+            assert second.get_state() is grpc.ChannelConnectivity.SHUTDOWN
+            assert third.get_state() is grpc.ChannelConnectivity.IDLE
+        await pool.close()
+        assert third.get_state() is grpc.ChannelConnectivity.SHUTDOWN
 
 
 async def test_tls_checks_the_name_that_the_flow_gives(call, tmp_path, monkeypatch):

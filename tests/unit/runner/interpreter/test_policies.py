@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from flowhook.document import calls
+from runner.interpreter import places
+
 USE = {
     "secrets": ["account", "token"],
     "authentications": {
@@ -121,3 +124,8 @@ def test_a_secret_that_is_no_object_is_an_error_that_names_it_and_does_not_show_
     assert (error.type.rpartition("/")[2], error.status, error.instance) == ("configuration", 400, "/do/0/ask")
     assert "secret token" in error.detail
     assert "t0ken" not in error.detail
+
+
+def test_the_policies_that_get_credentials_are_those_that_are_checked_when_a_flow_is_applied():
+    for function, known in calls.POLICIES.items():
+        assert set(known) == set(places.POLICIES[function])

@@ -79,6 +79,9 @@ MAX_EVENT_FILTERS: Final = 100
 MAX_ARRIVALS: Final = 10_000
 """Events of one flow that are kept for executions that may listen for them."""
 
+MAX_TOTAL_ARRIVALS: Final = 1_000_000
+"""Events of all flows that are kept so."""
+
 MAX_RECEIVERS: Final = 1000
 """Executions of one flow that one event goes to."""
 

@@ -21,18 +21,19 @@ MIN_STALE: Final = 1024
 """Entries of the heap that may be of arrivals that are gone; beyond it as many as there are good ones."""
 
 
+class Kept(NamedTuple):
+    """A kept arrival: its kind, the execution it is for (0: whichever waits first), and until when it is kept."""
+
+    kind: Kind
+    seq: int
+    expire_at_ms: int
+
+
 class Match(NamedTuple):
     """An arrival for who begins to wait, and the key of the journal entry that it is to be written under."""
 
     number: int
     key: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Arrival:
-    kind: Kind
-    seq: int
-    expire_at_ms: int
 
 
 @dataclass(slots=True)
@@ -68,10 +69,10 @@ class _Kind:
 
 
 class KeptArrivals:
-    """All of a shard. Arrivals are added by ascending number."""
+    """All of a shard. Arrivals come by ascending number, but for a few that nobody could take after all."""
 
     def __init__(self) -> None:
-        self._arrivals: dict[int, _Arrival] = {}
+        self._arrivals: dict[int, Kept] = {}
         self._kinds: dict[Kind, _Kind] = {}
         self._addressed: dict[int, dict[int, None]] = {}
         self._of_flow: dict[str, int] = {}
@@ -82,8 +83,12 @@ class KeptArrivals:
         return len(self._arrivals)
 
     def of_flow(self, flow_id: str) -> int:
-        """Return how many arrivals of a flow are kept."""
+        """Return how many arrivals of a flow are kept for whichever execution waits first."""
         return self._of_flow.get(flow_id, 0)
+
+    def concern(self, seq: int, flow_id: str) -> bool:
+        """Whether any arrival is kept that an execution may wait for."""
+        return flow_id in self._of_flow or seq in self._addressed
 
     def add(
         self, number: int, kind: Kind, expire_at_ms: int, *, seq: int = 0, event: IncomingEvent | None = None
@@ -91,20 +96,23 @@ class KeptArrivals:
         """Keep an arrival.
 
         Args:
-            number: greater than that of all before.
+            number: its own; the older an arrival is, the smaller.
             kind: its flow, whether it is a callback, and its type.
             expire_at_ms: Unix time until which it is kept.
             seq: of the execution that it is for; 0: for whichever waits first.
             event: its content, when that is at hand.
         """
-        self._arrivals[number] = _Arrival(kind, seq, expire_at_ms)
-        self._of_flow[kind[0]] = self._of_flow.get(kind[0], 0) + 1
+        self._arrivals[number] = Kept(kind, seq, expire_at_ms)
         heapq.heappush(self._expiry, (expire_at_ms, number))
         if seq:
             self._addressed.setdefault(seq, {})[number] = None
             return
+        self._of_flow[kind[0]] = self._of_flow.get(kind[0], 0) + 1
         for each in _kinds_of(kind):
             there = self._kinds.setdefault(each, _Kind())
+            if there.numbers and number < next(reversed(there.numbers)):
+                self._kinds[each] = _Kind(dict.fromkeys(sorted([*there.numbers, number])))
+                continue
             there.numbers[number] = None
             for shape, table in there.tables.items():
                 if event is None or table.unknown:
@@ -112,15 +120,14 @@ class KeptArrivals:
                 else:
                     table.learn(number, event.values(shape))
 
-    def remove(self, number: int) -> None:
-        """Forget an arrival; nothing happens when it is not here."""
+    def take(self, number: int) -> Kept | None:
+        """Forget an arrival and return what it was; None when it is not here."""
         arrival = self._arrivals.pop(number, None)
-        if arrival is None:
-            return
-        flow_id = arrival.kind[0]
-        self._of_flow[flow_id] -= 1
-        if not self._of_flow[flow_id]:
-            del self._of_flow[flow_id]
+        if arrival is not None:
+            self._forget(number, arrival)
+        return arrival
+
+    def _forget(self, number: int, arrival: Kept) -> None:
         if len(self._expiry) > MIN_STALE + 2 * len(self._arrivals):
             self._expiry = [(each.expire_at_ms, number_) for number_, each in self._arrivals.items()]
             heapq.heapify(self._expiry)
@@ -130,6 +137,10 @@ class KeptArrivals:
             if not addressed:
                 del self._addressed[arrival.seq]
             return
+        flow_id = arrival.kind[0]
+        self._of_flow[flow_id] -= 1
+        if not self._of_flow[flow_id]:
+            del self._of_flow[flow_id]
         for each in _kinds_of(arrival.kind):
             there = self._kinds[each]
             del there.numbers[number]
@@ -143,8 +154,7 @@ class KeptArrivals:
         expired: list[int] = []
         while self._expiry and self._expiry[0][0] <= now_ms:
             _, number = heapq.heappop(self._expiry)
-            if number in self._arrivals:
-                self.remove(number)
+            if self.take(number) is not None:
                 expired.append(number)
         return expired
 
@@ -152,7 +162,7 @@ class KeptArrivals:
         """Forget the arrivals for an execution that ended, and return their numbers."""
         numbers = list(self._addressed.get(seq, ()))
         for number in numbers:
-            self.remove(number)
+            self.take(number)
         return numbers
 
     @property
@@ -172,10 +182,14 @@ class KeptArrivals:
                 numbers.update(table.unknown)
         return sorted(numbers)
 
-    def learn(self, number: int, event: IncomingEvent) -> None:
+    def learn(self, number: int, payload: bytes) -> None:
         """Note the values of an arrival; those of each kind are to be learnt by ascending number."""
         arrival = self._arrivals.get(number)
-        for each in _kinds_of(arrival.kind) if arrival is not None else ():
+        if arrival is None:
+            return
+        flow_id, callback, type_ = arrival.kind
+        event = IncomingEvent(flow_id, callback=callback, type_=type_, payload=payload)
+        for each in _kinds_of(arrival.kind):
             for shape, table in self._kinds[each].tables.items():
                 if next(iter(table.unknown), None) == number:
                     table.learn(number, event.values(shape))

@@ -421,6 +421,13 @@ class Shard:
                 delivered.append(Requeued(seq, self._attempts.get(seq, 0)))
         return delivered
 
+    def give_up(self, seq: int) -> bool:
+        """Have an execution that is *returning* end instead: it is *ending* from here on; false when it is not."""
+        returning = self._returning.pop(seq, None)
+        if returning is not None:
+            self._ending[seq] = returning
+        return returning is not None
+
     def ended(self, seq: int) -> None:
         """Forget an execution that was *ending* and whose end is durable."""
         ending = self._ending.pop(seq)

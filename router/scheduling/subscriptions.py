@@ -19,6 +19,10 @@ Kind = tuple[str, bool, str]
 """Flow, whether it is a callback, and type of events (`ANY_TYPE`: every type)."""
 
 
+Wait = object
+"""One wait of one execution."""
+
+
 class Receiver(NamedTuple):
     """An execution that waits for something, and the key of the journal entry that it is to be written under."""
 
@@ -83,19 +87,23 @@ class Subscriptions:
 
     def __init__(self) -> None:
         self._tables: dict[Kind, dict[Shape, _Table]] = {}
-        self._places: dict[int, tuple[_Place, ...]] = {}
+        self._places: dict[int, list[_Place]] = {}
         self._awaits: dict[int, dict[int, str]] = {}
         self._awaited: dict[int, dict[int, None]] = {}
         self._order = 0
 
     def __len__(self) -> int:
-        """Return how many executions wait for events."""
+        """Return how many executions wait for something."""
         return len(self._places)
 
     # --- events -----------------------------------------------------------------------------------------------------
 
-    def add(self, seq: int, flow_id: str, subscriptions: Sequence[Subscription]) -> None:
-        """Have an execution that is not here wait for events; what it has of ends is left to `expect_end`."""
+    def add(self, seq: int, flow_id: str, subscriptions: Sequence[Subscription]) -> Wait:
+        """Have an execution that is not here wait for events; what it has of ends is left to `expect_end`.
+
+        Returns:
+            What `is_current` knows this wait by, also when the same execution waits again later.
+        """
         places: list[_Place] = []
         for key, filters, _ in subscriptions:
             shared = sys.intern(key)
@@ -105,8 +113,12 @@ class Subscriptions:
                 self._order += 1
                 places.append(_Place(table, values, seq, shared, self._order))
                 table.put(places[-1])
-        if places:
-            self._places[seq] = tuple(places)
+        self._places[seq] = places
+        return places
+
+    def is_current(self, seq: int, wait: Wait) -> bool:
+        """Whether an execution still waits as it did when `add` returned `wait`."""
+        return self._places.get(seq) is wait
 
     def _table(self, kind: Kind, shape: Shape) -> _Table:
         tables = self._tables.setdefault(kind, {})

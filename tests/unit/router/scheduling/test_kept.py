@@ -38,8 +38,8 @@ def test_who_begins_to_wait_gets_the_oldest_of_its_kind(kept):
     assert kept.oldest(7, "b", [listen()]) == Match(4, "k")
     assert kept.oldest(7, "a", [listen("k"), listen("any", "")]) == Match(0, "any")
     assert kept.oldest(7, "a", [listen("any", "", callback=False)]) == Match(1, "any")
-    kept.remove(2)
-    kept.remove(2)
+    kept.take(2)
+    kept.take(2)
     assert kept.oldest(7, "a", [listen("one"), listen("two")]) == Match(3, "one")
     assert kept.oldest(7, "c", [listen()]) is None
 
@@ -52,7 +52,7 @@ def test_values_are_looked_up_once_they_are_known(kept):
     kept.add(5, APPROVAL, NEVER, event=event(0))
     assert kept.unknown("a", wants) == [1, 2, 3, 4, 5]
     for number in kept.unknown("a", wants):
-        kept.learn(number, event(number % 2))
+        kept.learn(number, event(number % 2).payload)
     assert kept.unknown("a", wants) == kept.unknown("a", [listen()]) == []
     assert kept.oldest(7, "a", wants) == Match(2, "k")
     kept.add(6, APPROVAL, NEVER, event=event(6))
@@ -74,13 +74,14 @@ def test_what_was_for_an_execution_that_ended_is_forgotten(kept):
         kept.add(number, APPROVAL, NEVER, seq=seq)
     assert kept.ended(7) == [1, 3]
     assert kept.ended(7) == []
-    assert (len(kept), kept.of_flow("a"), kept.addressed) == (2, 2, 1)
+    assert (len(kept), kept.of_flow("a"), kept.addressed) == (2, 1, 1)
+    assert [kept.concern(*each) for each in [(7, "b"), (8, "b"), (7, "a")]] == [False, True, True]
 
 
 def test_arrivals_are_forgotten_when_their_time_is_over(kept):
     for number, expire_at_ms in enumerate([30, 10, 20, 40], 1):
         kept.add(number, APPROVAL, expire_at_ms)
-    kept.remove(3)
+    kept.take(3)
     assert kept.expire(9) == []
     assert kept.expire(30) == [2, 1]
     assert (len(kept), kept.oldest(7, "a", [listen()])) == (1, Match(4, "k"))
@@ -89,10 +90,23 @@ def test_arrivals_are_forgotten_when_their_time_is_over(kept):
 def test_the_order_of_expiry_does_not_grow_with_what_is_gone(kept):
     for number in range(5000):
         kept.add(number, APPROVAL, NEVER)
-        kept.remove(number)
+        kept.take(number)
     assert len(kept._expiry) < 1100
     assert not kept._kinds
     assert not kept._of_flow
+
+
+def test_one_that_nobody_could_take_after_all_is_the_oldest_again(kept):
+    for number in (1, 2):
+        kept.add(number, APPROVAL, NEVER, event=event(number))
+    wants = [listen("k", order=0)]
+    for number in kept.unknown("a", wants):
+        kept.learn(number, event().payload)
+    taken = kept.take(1)
+    kept.add(3, APPROVAL, NEVER, event=event())
+    kept.add(1, taken.kind, taken.expire_at_ms, event=event())
+    assert kept.oldest(7, "a", [listen()]) == Match(1, "k")
+    assert kept.unknown("a", wants) == [1, 2, 3]
 
 
 @given(
@@ -114,14 +128,14 @@ def test_what_is_found_is_what_a_search_through_all_would_find(steps):
             model[number] = (kind, order)
             kept.add(number, kind, NEVER, event=event(order, kind) if step == "keep" else None)
         elif step == "remove" and model:
-            kept.remove(removed := sorted(model)[order % len(model)])
+            kept.take(removed := sorted(model)[order % len(model)])
             del model[removed]
         elif step == "learn":
             for each in kept.unknown("a", wants)[:order]:
-                kept.learn(each, event(model[each][1], model[each][0]))
+                kept.learn(each, event(model[each][1]).payload)
         elif step == "look":
             for each in kept.unknown("a", wants):
-                kept.learn(each, event(model[each][1], model[each][0]))
+                kept.learn(each, event(model[each][1]).payload)
             fitting = [each for each, (_, its) in sorted(model.items()) if its == order]
             expected = None if not fitting else Match(fitting[0], "typed" if model[fitting[0]][0] == kind else "any")
             assert kept.oldest(7, "a", wants) == expected

@@ -212,6 +212,16 @@ class ShardMachine(RuleBasedStateMachine):
             self.returning.add(seq)
 
     @rule(data=strategies.data())
+    def give_up(self, data):
+        if not self.unfinished:
+            return
+        seq = data.draw(strategies.sampled_from(sorted(self.unfinished)))
+        assert self.shard.give_up(seq) == (seq in self.returning)
+        if seq in self.returning:
+            self.forget_places(seq)
+            self.ending.add(seq)
+
+    @rule(data=strategies.data())
     def suspend(self, data):
         if not self.unfinished:
             return

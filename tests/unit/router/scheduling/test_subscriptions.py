@@ -126,6 +126,14 @@ def test_the_end_of_an_execution_finds_those_who_wait_for_it(subscriptions):
     assert found(subscriptions, event()) == []
 
 
+def test_one_wait_of_an_execution_is_told_from_the_next(subscriptions):
+    first = subscriptions.add(1, "a", [])
+    assert subscriptions.is_current(1, first)
+    subscriptions.remove(1)
+    second = subscriptions.add(1, "a", [])
+    assert (subscriptions.is_current(1, first), subscriptions.is_current(1, second)) == (False, True)
+
+
 def test_nothing_is_left_of_those_who_wait_no_more(subscriptions):
     for seq in range(1, 50):
         subscriptions.add(seq, f"flow {seq % 3}", [listen("k", filter_(order=seq % 4), filter_()), listen("l")])

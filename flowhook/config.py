@@ -105,6 +105,8 @@ class RouterSettings(CommonSettings):
     """Attempts charged to an execution before it is faulted."""
     retention_seconds: float = 30 * 24 * 3600.0
     """How long an ended execution, its body and its journal are kept."""
+    callback_seconds: Annotated[float, Field(gt=0)] = 7 * 24 * 3600.0
+    """How long a callback, or an event, is kept that no execution listens for yet."""
     drain_seconds: float = 10.0
     """How long what is under way may take after the process was told to stop."""
 

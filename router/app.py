@@ -118,7 +118,13 @@ async def _serve(
         reattach_seconds=REATTACH_SECONDS,
     )
     host = ShardHost(
-        core=core, state=state, log_=storage.log(0), metrics=router_metrics, clock=time.monotonic, now_ms=_now_ms
+        core=core,
+        state=state,
+        log_=storage.log(0),
+        metrics=router_metrics,
+        clock=time.monotonic,
+        now_ms=_now_ms,
+        keep_seconds=settings.callback_seconds,
     )
     flows = FlowTable(storage.registry, policies=host, clock=time.monotonic)
     acceptance = Acceptance(host=host, flows=flows, total_backlog=settings.total_backlog, clock=time.monotonic)
@@ -171,8 +177,11 @@ async def _serve(
     )
     router_metrics.observe("flowhook_router_ready", "Executions that wait for a runner.", lambda: core.ready)
     router_metrics.observe("flowhook_router_leased", "Executions under lease.", lambda: core.leased)
-    router_metrics.observe("flowhook_router_waiting", "Executions that wait for a time.", lambda: core.waiting)
+    router_metrics.observe("flowhook_router_waiting", "Executions that wait.", lambda: core.waiting)
     router_metrics.observe("flowhook_router_suspended", "Suspended executions.", lambda: core.suspended)
+    router_metrics.observe(
+        "flowhook_router_arrivals", "Events that no execution listens for yet.", lambda: host.arrivals.kept
+    )
     router_metrics.observe("flowhook_router_schedules", "Flows that are started by time.", lambda: len(timekeeper))
     router_metrics.observe("flowhook_router_runners", "Attached runners.", lambda: host.runners)
 

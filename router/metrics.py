@@ -31,6 +31,11 @@ class RouterMetrics:
             "flowhook_router_emitted", "Events that flows emitted, by who wants them.", ["result"], registry=registry
         )
         self._heard, self._unheard = emitted.labels("heard"), emitted.labels("unheard")
+        self.delivered = Counter(
+            "flowhook_router_deliveries",
+            "Events, and ends of executions, that executions were given which waited for them.",
+            registry=registry,
+        )
         self._registry = registry
 
     def ended(self, status: Status) -> None:

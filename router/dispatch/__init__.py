@@ -4,6 +4,11 @@
 - `link`: what the host asks of an attached runner, and what runners report.
 - `payloads`: recently accepted events, kept so that dispatch need not read them back.
 - `observers`: callers that wait for an execution's end, and watchers of changes.
+- `operators`: what operators do to executions.
+- `waiting`: executions that wait for more than a time: for `arrivals` of events, and for `ends` of other executions;
+  `deliveries` are what both give them.
+- `conclusions`: what becomes of executions: stored first, then told.
+- `durable`: storing what must not be lost.
 
 Invariant: the core changes first and at once, so that nothing is assigned twice; nobody outside is told before the
 change is durable.

@@ -12,21 +12,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from typing import Final
 
 from flowhook import logs
-from flowhook.errors import ConflictError, InternalError, NotFoundError, UnavailableError
-from flowhook.model import ERROR_TYPE_BASE, Status, WorkflowError
+from flowhook.errors import ConflictError, InternalError, UnavailableError
+from flowhook.model import Status, WorkflowError
+from router.dispatch.conclusions import Conclusion, Conclusions, runtime_error
+from router.dispatch.durable import Durable
 from router.dispatch.link import Checkpoint, Completed, Delivery, Outcome, Parked, Released, RunnerLink
 from router.dispatch.loader import Loader
 from router.dispatch.observers import EndWaiters, ExecutionWatchers
+from router.dispatch.operators import Operators
 from router.dispatch.payloads import Payload, PayloadCache
+from router.dispatch.waiting import Waiting
 from router.metrics import RouterMetrics
 from router.scheduling.leases import Lease
 from router.scheduling.queues import FlowPolicy
-from router.scheduling.shard import Assigned, Exhausted, Loss, Requeued, Shard
+from router.scheduling.shard import Assigned, Exhausted, Loss, Shard
 from router.storage import interface as storage
 
 STARTED_DELAY: Final = 0.1
@@ -40,9 +44,6 @@ MIN_WAIT_MS: Final = 50
 """How long an execution waits at least. A runner whose clock is behind ours parks again what was woken on time; this is
 how often at the most."""
 
-RETRY_DELAY: Final = 0.5
-"""Seconds between tries to store what must not be lost, while storage is away."""
-
 LATE_SECONDS: Final = 0.5
 """A deadline that is noticed so much too late says that this process stood still, not its runners."""
 
@@ -50,15 +51,6 @@ CATCH_UP_SECONDS: Final = 0.25
 """What this process then gives itself to read what runners said meanwhile."""
 
 log = logs.get_logger(__name__)
-
-
-def _runtime_error(detail: str) -> WorkflowError:
-    return WorkflowError(type=f"{ERROR_TYPE_BASE}runtime", status=500, title="Runtime error", detail=detail)
-
-
-def attempts_exhausted(attempts: int) -> WorkflowError:
-    """Return why an execution that kills its runners is faulted."""
-    return _runtime_error(f"given up after {attempts} attempts, each of which ended with its runner or lost its lease")
 
 
 def _journaled(seq: int, checkpoint: Checkpoint) -> Iterator[storage.StateChange]:
@@ -79,7 +71,19 @@ class ShardHost:
         metrics: RouterMetrics,
         clock: Callable[[], float],
         now_ms: Callable[[], int],
+        keep_seconds: float,
     ) -> None:
+        """Make a host.
+
+        Args:
+            core: what runs next.
+            state: what is stored of executions.
+            log_: where events come from.
+            metrics: what is counted.
+            clock: seconds of a clock that never goes back.
+            now_ms: Unix time.
+            keep_seconds: how long events are kept that nobody waits for.
+        """
         self._core = core
         self._state = state
         self._log = log_
@@ -94,18 +98,44 @@ class ShardHost:
         self._timer: asyncio.TimerHandle | None = None
         self._wake_timer: asyncio.TimerHandle | None = None
         self._due = 0.0
-        self._tasks: asyncio.TaskGroup | None = None
         self._draining = False
-        self._closing = False
         self._storing: Counter[RunnerLink] = Counter()
-        self._suspending: set[int] = set()
-        self._concluded = asyncio.Event()
+        self._durable = Durable(state)
         self._loader = Loader(
-            core=core, state=state, spawn=self._spawn, wake=self.wake, lost=self._lost, fault=self._fault
+            core=core, state=state, spawn=self._durable.spawn, wake=self.wake, lost=self._lost, fault=self._fault
         )
-        self._end_listeners: list[Callable[[Sequence[storage.Ended]], None]] = []
         self.waiters = EndWaiters()
-        self.watchers = ExecutionWatchers(self._read_records)
+        self.operators = Operators(
+            core=core,
+            state=state,
+            durable=self._durable,
+            conclude=self._conclude,
+            withdrawn=self._withdrawn,
+            changed=self._changed,
+            now_ms=now_ms,
+        )
+        self.watchers = ExecutionWatchers(self.operators.records)
+        self._waiting = Waiting(
+            core=core,
+            state=state,
+            log_=log_,
+            durable=self._durable,
+            conclude=self._conclude,
+            now_ms=now_ms,
+            keep_seconds=keep_seconds,
+        )
+        self.arrivals = self._waiting.arrivals
+        self._conclusions = Conclusions(
+            core=core,
+            durable=self._durable,
+            metrics=metrics,
+            ends=self._waiting.ends,
+            waiters=self.waiters,
+            watchers=self.watchers,
+            now_ms=now_ms,
+            wait=self._wait,
+            wake=self.wake,
+        )
         state.follow(self._on_logged)
 
     # --- life -------------------------------------------------------------------------------------------------------
@@ -126,12 +156,15 @@ class ShardHost:
                 loss = self._recover(row)
                 if loss is not None:
                     exhausted.append(loss)
+                if row.subscriptions:
+                    self._waiting.recover(row)
             after = rows[-1].seq
         self._loader.recovered_up_to = after
         if self._core.unfinished:
             log.info("backlog recovered", executions=self._core.unfinished)
         if exhausted:
-            await self._conclude([], [], exhausted)
+            await self._conclude(Conclusion(losses=exhausted))
+        await self._waiting.settle()
         return flows
 
     def _recover(self, row: storage.Unfinished) -> Exhausted | None:
@@ -148,21 +181,21 @@ class ShardHost:
         """Dispatch until `stop` is set, then let what is under way become durable."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                self._tasks = tasks
+                self._durable.tasks = tasks
                 self._core.begin(self._clock())
                 telling = tasks.create_task(self.watchers.run())
                 self.wake()
                 self._arm()
                 self._arm_wake()
                 await stop.wait()
-                self._closing = True
+                self._durable.closing = True
                 self._loader.leave_all()
                 telling.cancel()
                 for timer in (self._timer, self._wake_timer):
                     if timer is not None:
                         timer.cancel()
         finally:
-            self._tasks = None
+            self._durable.tasks = None
 
     async def drain(self, seconds: float) -> None:
         """Hand out nothing more, and wait up to `seconds` for runners to end what they have."""
@@ -170,9 +203,7 @@ class ShardHost:
         self._loader.leave_all()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self._core.leased or self._storing:
-                    self._concluded.clear()
-                    await self._concluded.wait()
+                await self._durable.until(lambda: not (self._core.leased or self._storing))
 
     @property
     def core(self) -> Shard:
@@ -197,7 +228,7 @@ class ShardHost:
 
     def follow_ends(self, listener: Callable[[Sequence[storage.Ended]], None]) -> None:
         """Have `listener` called with executions that ended, once that is durable."""
-        self._end_listeners.append(listener)
+        self._conclusions.follow_ends(listener)
 
     def _on_logged(self, events: Sequence[storage.LoggedEvent]) -> None:
         for seq, event in events:
@@ -248,7 +279,7 @@ class ShardHost:
     async def checkpoint(self, link: RunnerLink, checkpoints: Sequence[Checkpoint]) -> None:
         """Store journal entries, then acknowledge them; those of stale leases are revoked."""
         with self._busy(link):
-            await self._outlive(self._journal(link, checkpoints))
+            await self._durable.outlive(self._journal(link, checkpoints))
 
     async def _journal(self, link: RunnerLink, checkpoints: Sequence[Checkpoint]) -> None:
         while checkpoints := self._good(link, checkpoints):
@@ -261,9 +292,9 @@ class ShardHost:
             try:
                 await self._state.write(changes)
             except UnavailableError as error:
-                await self._pause(error, len(changes))
+                await self._durable.pause(error)
             else:
-                self._pass_on_replies(changes)
+                self._conclusions.pass_on_replies(changes)
                 break
         # an acknowledgement permits the next effect: whoever lost its lease meanwhile must not perform it
         for each in self._good(link, checkpoints):
@@ -304,7 +335,7 @@ class ShardHost:
             link.revoke(stale, "LEASE_LOST")
         if settled:
             with self._busy(link):
-                await self._outlive(self._conclude(journaled, ends, losses, parks))
+                await self._durable.outlive(self._conclude(Conclusion(journaled, ends, losses, parks)))
             link.settle(settled)
 
     @contextmanager
@@ -318,14 +349,14 @@ class ShardHost:
             self._storing[link] -= 1
             if not self._storing[link]:
                 del self._storing[link]
-            self._concluded.set()
+            self._durable.tell()
 
     def _park(self, token: bytes, result: Parked) -> storage.Parked:
         taken = self._core.park(token)
         if taken is None:
             raise InternalError("a lease vanished between two looks")
         self._started.pop(taken.seq, None)
-        return storage.Parked(taken.seq, result.wake_at_ms, taken.attempt)
+        return storage.Parked(taken.seq, result.wake_at_ms, taken.attempt, result.subscriptions)
 
     def _end(self, token: bytes, result: Completed | WorkflowError, now_ms: int) -> storage.Ended:
         taken = self._core.take(token)
@@ -338,42 +369,8 @@ class ShardHost:
             )
         return storage.Ended(taken.seq, Status.FAULTED, now_ms, taken.attempt, error=result)
 
-    async def _conclude(
-        self,
-        journaled: Sequence[storage.StateChange],
-        ends: Sequence[storage.Ended],
-        losses: Sequence[Loss],
-        parks: Sequence[storage.Parked] = (),
-    ) -> None:
-        """Store what became of leases, then let go of what ended, and let wait or assign again what did not."""
-        now_ms = self._now_ms()
-        requeued = [loss for loss in losses if isinstance(loss, Requeued)]
-        exhausted = [
-            storage.Ended(loss.seq, Status.FAULTED, now_ms, loss.attempts, error=attempts_exhausted(loss.attempts))
-            for loss in losses
-            if isinstance(loss, Exhausted)
-        ]
-        ends = [*ends, *exhausted]
-        await self._write([*journaled, *ends, *parks, *(storage.Requeued(*loss) for loss in requeued)])
-        self._pass_on_replies(journaled)
-        for end in ends:
-            self._core.ended(end.seq)
-            self._metrics.ended(end.status)
-            self.waiters.ended(end)
-        for listener in self._end_listeners if ends else ():
-            listener(ends)
-        self._core.requeued(loss.seq for loss in requeued)
-        self._wait(parks)
-        self._concluded.set()
-        self.wake()
-        concerned: Sequence[storage.Ended | storage.Parked | Requeued] = [*ends, *parks, *requeued]
-        self.watchers.changed(each.seq for each in concerned)
-
-    def _pass_on_replies(self, stored: Sequence[storage.StateChange]) -> None:
-        """Tell those who wait for a reply, once it is durable."""
-        for change in stored:
-            if isinstance(change, storage.Replied):
-                self.waiters.replied(change)
+    async def _conclude(self, conclusion: Conclusion) -> None:
+        await self._conclusions.conclude(conclusion)
 
     def _fault(self, item: Assigned, why: str) -> None:
         """End an execution that no runner can ever get."""
@@ -381,129 +378,36 @@ class ShardHost:
         if taken is not None:
             log.error("an execution can't be run", seq=item.seq, cause=why)
             self._core.refund(item.runner_id)
-            error = _runtime_error(f"it can't be run: {why}")
+            error = runtime_error(f"it can't be run: {why}")
             end = storage.Ended(item.seq, Status.FAULTED, self._now_ms(), taken.attempt, error=error)
-            self._spawn(self._conclude([], [end], []))
+            self._durable.spawn(self._conclude(Conclusion(ends=[end])))
 
     # --- operators --------------------------------------------------------------------------------------------------
 
-    async def cancel(self, execution_id: str) -> storage.ExecutionRecord:
-        """End an execution that has not ended.
-
-        Raises:
-            NotFoundError: there is none (`EXECUTION_NOT_FOUND`).
-            ConflictError: it has ended, or is ending at this moment (`EXECUTION_ENDED`).
-            UnavailableError: storage can't serve.
-        """
-        record = await self.find(execution_id)
-        cancelled = None if record.status.ended else self._core.cancel(record.seq, record.flow_id)
-        if cancelled is None:
-            raise ConflictError(f"{execution_id} has ended already", reason="EXECUTION_ENDED")
-        attempts, lease = cancelled
-        self._started.pop(record.seq, None)
-        self._payloads.pop(record.seq)
-        self._revoke(lease, "EXECUTION_CANCELLED")
-        end = storage.Ended(record.seq, Status.CANCELLED, self._now_ms(), attempts)
-        await self._outlive(self._conclude([], [end], []))
-        return await self.find(execution_id)
-
-    async def suspend(self, execution_id: str) -> storage.ExecutionRecord:
-        """Have an execution worked on no more until it is resumed; one that is suspended stays so.
-
-        Raises:
-            NotFoundError: there is none (`EXECUTION_NOT_FOUND`).
-            ConflictError: it has ended, or is ending at this moment (`EXECUTION_ENDED`).
-            UnavailableError: storage can't serve.
-        """
-        record = await self.find(execution_id)
-        await self._on_record(record.seq)
-        if self._core.is_suspended(record.seq):
-            return await self.find(execution_id)
-        withdrawn = None if record.status.ended else self._core.suspend(record.seq, record.flow_id)
-        if withdrawn is None:
-            raise ConflictError(f"{execution_id} has ended already", reason="EXECUTION_ENDED")
-        self._started.pop(record.seq, None)
-        self._payloads.pop(record.seq)
-        self._revoke(withdrawn.lease, "EXECUTION_SUSPENDED")
-        self._suspending.add(record.seq)
-        await self._outlive(self._suspend(record.seq, withdrawn.attempts))
-        return await self.find(execution_id)
-
-    async def _suspend(self, seq: int, attempts: int) -> None:
-        await self._write([storage.Suspended(seq, attempts)])
-        self._suspending.discard(seq)
-        self._concluded.set()
-        self.wake()
-        self.watchers.changed([seq])
-
-    async def _on_record(self, seq: int) -> None:
-        """Wait until what an execution was doing last is stored, lest what it does next overtake it."""
-        while seq in self._suspending or self._core.is_changing(seq):
-            self._concluded.clear()
-            await self._concluded.wait()
-
-    async def resume(self, execution_id: str) -> storage.ExecutionRecord:
-        """Have a suspended execution worked on again.
-
-        Raises:
-            NotFoundError: there is none (`EXECUTION_NOT_FOUND`).
-            ConflictError: it is not suspended (`EXECUTION_NOT_SUSPENDED`).
-            UnavailableError: storage can't serve.
-        """
-        record = await self.find(execution_id)
-        await self._on_record(record.seq)
-        if not self._core.is_suspended(record.seq):
-            raise ConflictError(f"{execution_id} is not suspended: {record.status}", reason="EXECUTION_NOT_SUSPENDED")
-        await self._outlive(self._resume(record))
-        return await self.find(execution_id)
-
-    async def _resume(self, record: storage.ExecutionRecord) -> None:
-        await self._write([storage.Requeued(record.seq, record.attempts)])
-        self._core.resume(record.seq)
-        self.wake()
-        self.watchers.changed([record.seq])
-
-    def _revoke(self, lease: Lease | None, reason: str) -> None:
+    def _withdrawn(self, seq: int, lease: Lease | None, reason: str) -> None:
+        """Forget what an execution was about, and tell the runner that works on it."""
+        self._started.pop(seq, None)
+        self._payloads.pop(seq)
+        self._waiting.leave(seq)
         link = None if lease is None else self._links.get(lease.runner.id)
         if lease is not None and link is not None:
             link.revoke([lease.token], reason)
 
-    async def find(self, execution_id: str) -> storage.ExecutionRecord:
-        """Return an execution as it stands now.
-
-        Raises:
-            NotFoundError: it is unknown or past retention (`EXECUTION_NOT_FOUND`).
-            UnavailableError: storage can't serve.
-        """
-        record = await self._state.find(execution_id)
-        if record is None:
-            raise NotFoundError(f"there is no execution {execution_id}", reason="EXECUTION_NOT_FOUND")
-        return self.overlay(record)
-
-    def overlay(self, record: storage.ExecutionRecord) -> storage.ExecutionRecord:
-        """Return a record with what only the core knows: whether a runner works on it, or it was woken."""
-        if record.status.ended:
-            return record
-        attempt = self._core.attempt_of(record.seq)
-        if attempt is not None:
-            return record._replace(status=Status.RUNNING, attempts=attempt)
-        woken = record.status is Status.WAITING and not self._core.is_waiting(record.seq)
-        return record._replace(status=Status.PENDING) if woken or record.status is Status.RUNNING else record
-
-    async def _read_records(self, seqs: list[int]) -> Mapping[int, storage.ExecutionRecord]:
-        return {seq: self.overlay(record) for seq, record in (await self._state.records(seqs)).items()}
+    def _changed(self, seq: int) -> None:
+        self.wake()
+        self.watchers.changed([seq])
 
     # --- dispatch ---------------------------------------------------------------------------------------------------
 
     def wake(self) -> None:
         """Dispatch soon, once for everything that happens until then."""
-        if not self._pump_due and self._tasks is not None and not self._draining:
+        if not self._pump_due and self._durable.tasks is not None and not self._draining:
             self._pump_due = True
             asyncio.get_running_loop().call_soon(self._pump)
 
     def _pump(self) -> None:
         self._pump_due = False
-        if self._closing or self._draining:
+        if self._durable.closing or self._draining:
             return
         known: dict[str, list[Delivery]] = {}
         unknown: dict[str, list[Assigned]] = {}
@@ -540,8 +444,8 @@ class ShardHost:
         changes = [
             storage.Started(seq, attempt) for seq in started if (attempt := self._core.attempt_of(seq)) is not None
         ]
-        if changes and not self._closing:
-            self._spawn(self._try_write(changes))
+        if changes and not self._durable.closing:
+            self._durable.spawn(self._durable.try_write(changes))
 
     # --- losses and time --------------------------------------------------------------------------------------------
 
@@ -555,7 +459,7 @@ class ShardHost:
             self._arm_at(max(deadline, self._clock() + 0.01))
 
     def _arm_at(self, due: float) -> None:
-        if self._tasks is not None and not self._closing:
+        if self._durable.tasks is not None and not self._durable.closing:
             self._due = due
             self._timer = asyncio.get_running_loop().call_later(due - self._clock(), self._on_deadline)
 
@@ -579,15 +483,17 @@ class ShardHost:
 
     def _wait(self, parks: Sequence[storage.Parked]) -> None:
         soonest = self._now_ms() + MIN_WAIT_MS
-        for seq, wake_at_ms, *_ in parks:
+        for seq, wake_at_ms, _, subscriptions in parks:
             self._core.parked(seq, None if wake_at_ms is None else max(wake_at_ms, soonest))
+            if subscriptions:
+                self._waiting.begin(seq, subscriptions)
         if parks:
             self._arm_wake()
 
     def _arm_wake(self) -> None:
         """Have the waiting executions looked at when the first of them is due, and now and then before."""
         earliest = self._core.next_wake()
-        if earliest is None or self._tasks is None or self._closing:
+        if earliest is None or self._durable.tasks is None or self._durable.closing:
             return
         delay = min(max((earliest - self._now_ms()) / 1000, 0.001), CLOCK_LOOK)
         loop = asyncio.get_running_loop()
@@ -600,6 +506,8 @@ class ShardHost:
     def _on_wake(self) -> None:
         self._wake_timer = None
         woken = self._core.wake(self._now_ms())
+        for seq in woken:
+            self._waiting.leave(seq)
         if woken:
             self.wake()
             self.watchers.changed(woken)
@@ -609,37 +517,4 @@ class ShardHost:
         if losses:
             log.warning("leases lost", executions=len(losses))
             self._metrics.leases_lost.inc(len(losses))
-            self._spawn(self._conclude([], [], losses))
-
-    # --- storage ----------------------------------------------------------------------------------------------------
-
-    async def _write(self, changes: Sequence[storage.StateChange]) -> None:
-        """Store changes, however long storage is away: they must not be lost while this process lives."""
-        while True:
-            try:
-                return await self._state.write(changes)
-            except UnavailableError as error:
-                await self._pause(error, len(changes))
-
-    async def _pause(self, error: UnavailableError, changes: int) -> None:
-        """Wait before storage is tried again; raise the error when there is no time left for that."""
-        log.warning("state can't be stored; trying again", reason=error.reason, changes=changes)
-        if self._closing:
-            raise error
-        await asyncio.sleep(RETRY_DELAY)
-
-    async def _try_write(self, changes: Sequence[storage.StateChange]) -> None:
-        try:
-            await self._state.write(changes)
-        except UnavailableError as error:
-            log.warning("starts not written down", reason=error.reason)
-
-    async def _outlive(self, work: Coroutine[Any, Any, None]) -> None:
-        """Wait for `work`, which goes on when the waiting call is cancelled."""
-        await asyncio.shield(self._spawn(work))
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        if self._tasks is None:
-            work.close()
-            raise UnavailableError("the router is not running", reason="ROUTER_STOPPED")
-        return self._tasks.create_task(work)
+            self._durable.spawn(self._conclude(Conclusion(losses=losses)))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from flowhook.errors import FlowhookError
-from flowhook.model import JournalEntry, WorkflowError
+from flowhook.model import JournalEntry, Subscription, WorkflowError
 
 
 class Delivery(NamedTuple):
@@ -48,9 +48,13 @@ class Completed(NamedTuple):
 
 
 class Parked(NamedTuple):
-    """The execution waits; `wake_at_ms`: Unix time at which it is to go on, None: no time makes it go on."""
+    """The execution waits; `wake_at_ms`: Unix time at which it is to go on, None: no time makes it go on.
+
+    `subscriptions` are what else makes it go on.
+    """
 
     wake_at_ms: int | None
+    subscriptions: tuple[Subscription, ...] = ()
 
 
 class Released(NamedTuple):

@@ -33,6 +33,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         self, *, host: ShardHost, state: ShardState, acceptance: Acceptance, now_ms: Callable[[], int]
     ) -> None:
         self._host = host
+        self._operators = host.operators
         self._state = state
         self._acceptance = acceptance
         self._now_ms = now_ms
@@ -43,7 +44,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     ) -> pb.GetExecutionResponse:
         """Return one execution with its request and journal."""
         del context
-        record = await self._host.find(request.execution_id)
+        record = await self._operators.find(request.execution_id)
         content = await self._state.content(record.seq)
         if content is None:
             raise _past_retention(record.id)
@@ -75,7 +76,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         records = await self._state.list_executions(
             flow_id=request.flow_id, statuses=stored, before_seq=before, limit=read + 1
         )
-        page = [self._host.overlay(record) for record in records[:read]]
+        page = [self._operators.overlay(record) for record in records[:read]]
         if wanted:
             page = [record for record in page if record.status in wanted]
         last = page[size - 1] if len(page) > size else records[read - 1] if len(records) > read else None
@@ -106,7 +107,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
             raise InvalidError(
                 f"a request ID has at most {MAX_REQUEST_ID} ASCII characters", reason="REQUEST_ID_INVALID"
             )
-        original = await self._host.find(request.execution_id)
+        original = await self._operators.find(request.execution_id)
         if not original.status.ended:
             raise ConflictError(f"{original.id} has not ended: {original.status}", reason="EXECUTION_NOT_ENDED")
         content = await self._state.content(original.seq)
@@ -136,7 +137,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
                 )
             ]
         )
-        replayed = await self._host.find(appended[0].duplicate_of or event.id)
+        replayed = await self._operators.find(appended[0].duplicate_of or event.id)
         return pb.ReplayExecutionResponse(execution=convert.execution_to_proto(_execution(replayed)))
 
     async def _revision(self, original: ExecutionRecord, *, latest: bool) -> int:
@@ -157,7 +158,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     ) -> pb.CancelExecutionResponse:
         """End an execution that has not ended."""
         del context
-        record = await self._host.cancel(request.execution_id)
+        record = await self._operators.cancel(request.execution_id)
         return pb.CancelExecutionResponse(execution=convert.execution_to_proto(_execution(record)))
 
     @guarded.method
@@ -166,7 +167,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     ) -> pb.SuspendExecutionResponse:
         """Have an execution worked on no more until it is resumed."""
         del context
-        record = await self._host.suspend(request.execution_id)
+        record = await self._operators.suspend(request.execution_id)
         return pb.SuspendExecutionResponse(execution=convert.execution_to_proto(_execution(record)))
 
     @guarded.method
@@ -175,7 +176,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     ) -> pb.ResumeExecutionResponse:
         """Have a suspended execution worked on again."""
         del context
-        record = await self._host.resume(request.execution_id)
+        record = await self._operators.resume(request.execution_id)
         return pb.ResumeExecutionResponse(execution=convert.execution_to_proto(_execution(record)))
 
 

@@ -175,7 +175,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
             seq, execution_id, earlier = await self._stored(request.event)
             answered = place.wait_for(seq)
             # one that was here before may have answered before we began to wait
-            outcome = await self._outcome(await self._host.find(execution_id)) if earlier else None
+            outcome = await self._outcome(await self._host.operators.find(execution_id)) if earlier else None
             if outcome is None:
                 try:
                     outcome = _outcome_of(await asyncio.wait_for(answered, wait))

@@ -6,11 +6,15 @@ import asyncio
 import time
 from contextlib import asynccontextmanager
 
+import orjson
+
 from flowhook import ids, metrics
 from flowhook.errors import UnavailableError
 from router.dispatch.host import ShardHost
+from router.dispatch.link import Checkpoint, Outcome, Parked
 from router.metrics import RouterMetrics
 from router.scheduling.shard import Shard
+from router.storage.arrivals import NewArrival
 from router.storage.interface import NewEvent
 from router.storage.sqlite import open_sqlite
 
@@ -27,7 +31,10 @@ class Clock:
 
 
 class Faulty:
-    """Storage's state with faults: `away` fails every write; `held` seqs are not read until released."""
+    """Storage's state with faults: `away` fails every write; `held` seqs are not read until released.
+
+    `late` are reads by name that return what they found only when their gate opens.
+    """
 
     def __init__(self, state):
         self._state = state
@@ -36,6 +43,8 @@ class Faulty:
         self.writing = asyncio.Event()
         self.held = {}
         self.broken = {}
+        self.late = {}
+        self.reading = asyncio.Event()
         self.reads = []
 
     def __getattr__(self, name):
@@ -56,6 +65,28 @@ class Faulty:
             if seq in self.broken:
                 raise self.broken[seq]
         return await self._state.work(seqs)
+
+    async def _found(self, name, wanted):
+        found = await getattr(self._state, name)(wanted)
+        if name in self.late:
+            self.reading.set()
+            await self.late[name].wait()
+        return found
+
+    async def journal_sizes(self, seqs):
+        return await self._found("journal_sizes", seqs)
+
+    async def identify(self, execution_ids):
+        return await self._found("identify", execution_ids)
+
+    async def arrival_payloads(self, numbers):
+        return await self._found("arrival_payloads", numbers)
+
+    def delay(self, name):
+        """Have a kind of read come late from now on; returns the gate."""
+        self.reading.clear()
+        self.late[name] = asyncio.Event()
+        return self.late[name]
 
     def hold(self, *seqs):
         gate = asyncio.Event()
@@ -126,13 +157,19 @@ class Link:
 class RunningHost:
     """A host that runs, its storage, and shorthands."""
 
-    def __init__(self, storage, state, host, clock, wall):
+    def __init__(self, storage, state, host, *, clock, wall, running):
         self.storage = storage
         self.state = state
         self.host = host
         self.core = host.core
         self.clock = clock
         self.wall = wall
+        self._running = running
+
+    async def die(self):
+        """Stop in the middle of everything; what was handed to storage is stored."""
+        self._running.cancel()
+        await asyncio.wait([self._running])
 
     async def append(self, flow_id="a", *payloads, **fields):
         events = [
@@ -148,6 +185,31 @@ class RunningHost:
             assert self.host.add_credit(link, credit)
         return link
 
+    async def work_on(self, link, flow_id="a"):
+        """Start an execution, and return what its runner got."""
+        await self.append(flow_id)
+        [delivery] = await link.next()
+        return delivery
+
+    async def settle(self, link, delivery, result, *entries):
+        """End an attempt; `entries` are journaled after those it began with."""
+        start = delivery.journal_start + len(delivery.journal)
+        checkpoints = [Checkpoint(delivery.token, start + index, entry) for index, entry in enumerate(entries)]
+        await self.host.settle(link, [Outcome(delivery.token, tuple(checkpoints), result)])
+
+    async def park(self, link, delivery, *subscriptions, wake_at_ms=None, entries=()):
+        """Have an execution wait."""
+        await self.settle(link, delivery, Parked(wake_at_ms, subscriptions), *entries)
+
+    async def publish(self, flow_id="a", type_="approval", data=None, **fields):
+        """Publish an event to executions of a flow, and return what became of it."""
+        payload = orjson.dumps({"type": type_, "data": data})
+        event_id = fields.pop("event_id", None) or ids.mint(ids.slot_of(flow_id))
+        callback = fields.pop("callback", True)
+        arrival = NewArrival(event_id, flow_id, callback, type_, int(self.wall() * 1000), payload, **fields)
+        [appended] = await self.host.arrivals.publish([arrival])
+        return appended
+
     def forget_payloads(self):
         """Have what was accepted read from storage."""
         for seq in list(self.host._payloads._payloads):
@@ -158,7 +220,7 @@ class RunningHost:
 
 
 @asynccontextmanager
-async def running_host(path, *, lease_seconds=6.0, reattach_seconds=2.0, max_attempts=5):
+async def running_host(path, *, lease_seconds=6.0, reattach_seconds=2.0, max_attempts=5, keep_seconds=3600.0):
     storage = await open_sqlite(path / "flowhook.db")
     state = Faulty(await storage.own(0))
     clock, wall = Clock(time.monotonic), Clock(time.time)
@@ -172,17 +234,20 @@ async def running_host(path, *, lease_seconds=6.0, reattach_seconds=2.0, max_att
         metrics=RouterMetrics(metrics.new_registry()),
         clock=clock,
         now_ms=lambda: int(wall() * 1000),
+        keep_seconds=keep_seconds,
     )
     await host.recover()
     stop = asyncio.Event()
     running = asyncio.create_task(host.run(stop))
     await asyncio.sleep(0)
     try:
-        yield RunningHost(storage, state, host, clock, wall)
+        yield RunningHost(storage, state, host, clock=clock, wall=wall, running=running)
     finally:
         state.away = False
-        for gate in state.held.values():
+        for gate in (*state.held.values(), *state.late.values()):
             gate.set()
         stop.set()
-        await running
+        await asyncio.wait([running])
         await storage.close()
+        if not running.cancelled():
+            await running

@@ -19,6 +19,7 @@ from router.storage.interface import (
     Journaled,
     JournalSize,
     LoggedEvent,
+    Parked,
     Replied,
     Scheduled,
     StateChange,
@@ -32,6 +33,7 @@ from router.storage.sqlite.changes import WriteOperation
 from router.storage.sqlite.expiry import Expired, ExpireOperation
 from router.storage.sqlite.log import AppendOperation
 from router.storage.sqlite.readers import Readers
+from router.storage.sqlite.rows import dump_subscriptions
 from router.storage.sqlite.writer import Writer
 
 
@@ -197,6 +199,8 @@ def _size(change: StateChange) -> int:
             return 128 + len(output or b"") + len(reply or b"")
         case Replied(reply=reply):
             return 128 + len(reply)
+        case Parked(subscriptions=subscriptions) if subscriptions:
+            return 128 + len(dump_subscriptions(subscriptions))
         case Journaled(entry=entry) | Delivered(entry=entry):
             return 128 + len(entry.output or b"")
         case _:

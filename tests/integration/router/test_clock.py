@@ -88,5 +88,5 @@ async def test_one_that_is_ending_is_not_suspended(shard):
     record = await shard.record(seq)
     shard.core.take(delivery.token)
     with pytest.raises(ConflictError):
-        await shard.host.suspend(record.id)
+        await shard.host.operators.suspend(record.id)
     shard.core.ended(seq)

@@ -103,7 +103,7 @@ async def test_an_outcome_that_is_given_back_is_settled_only_once_that_is_on_rec
 
 
 async def test_a_lease_outlives_an_outage_of_storage_while_its_runners_words_are_being_stored(tmp_path, monkeypatch):
-    monkeypatch.setattr("router.dispatch.host.RETRY_DELAY", 0.05)
+    monkeypatch.setattr("router.dispatch.durable.RETRY_DELAY", 0.05)
     async with running_host(tmp_path, lease_seconds=0.2) as shard:
         (seq,) = await shard.append()
         link = shard.attach()
@@ -183,9 +183,9 @@ async def test_a_suspension_is_on_record_before_anybody_is_told_and_before_it_is
     (seq,) = await shard.append()
     execution_id = (await shard.record(seq)).id
     shard.state.away = True
-    calls = [asyncio.create_task(shard.host.suspend(execution_id))]
+    calls = [asyncio.create_task(shard.host.operators.suspend(execution_id))]
     await shard.state.refused.wait()
-    calls.append(asyncio.create_task(getattr(shard.host, then)(execution_id)))
+    calls.append(asyncio.create_task(getattr(shard.host.operators, then)(execution_id)))
     _, pending = await asyncio.wait(calls, timeout=0.1)
     assert len(pending) == 2
     shard.state.away = False
@@ -201,7 +201,7 @@ async def test_a_suspension_does_not_overtake_what_came_before_it(shard):
     shard.state.away = True
     parking = asyncio.create_task(shard.host.settle(link, [Outcome(delivery.token, (), Parked(None))]))
     await shard.state.refused.wait()
-    suspending = asyncio.create_task(shard.host.suspend((await shard.record(seq)).id))
+    suspending = asyncio.create_task(shard.host.operators.suspend((await shard.record(seq)).id))
     await asyncio.sleep(0.05)
     shard.state.away = False
     await parking

@@ -141,7 +141,7 @@ async def test_one_cancelled_while_it_is_read_costs_its_runner_no_credit(shard):
     gate = shard.state.hold(seq)
     link = shard.attach(credit=1)
     shard.host._pump()
-    await shard.host.cancel((await shard.record(seq)).id)
+    await shard.host.operators.cancel((await shard.record(seq)).id)
     gate.set()
     await shard.append("a", b"next")
     assert (await link.next())[0].payload == b"next"

@@ -6,7 +6,7 @@ from support import pages
 from flowhook import limits
 from flowhook.config import RouterSettings, RunnerSettings
 from flowhook.model import Status
-from router.dispatch.host import attempts_exhausted
+from router.dispatch.conclusions import attempts_exhausted
 from router.scheduling.shard import UNCERTAIN_FACTOR
 from runner.calls import idempotency_key
 from runner.interpreter.errors import _DEFAULTS, Kind

@@ -1,0 +1,265 @@
+"""Events for executions that listen: stored first, then given to all who wait for them, or kept for the first who will.
+
+An arrival is on stable storage before anybody is told of it. Who gets it is decided at that moment, by what waits then;
+what executions that are under way or suspended wait for is seen when they wait again. The entries for all who get it,
+and the end of the arrival, are one write: after a crash it is either all over, or there to be given anew.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NamedTuple
+
+from flowhook import limits, logs
+from flowhook.errors import ExhaustedError
+from flowhook.model import JournalEntry, Subscription
+from router.dispatch.conclusions import Conclusion
+from router.dispatch.deliveries import Deliveries, Taken
+from router.dispatch.durable import Durable
+from router.scheduling.kept import Kept, KeptArrivals
+from router.scheduling.matching import IncomingEvent
+from router.scheduling.shard import Requeued, Shard
+from router.scheduling.subscriptions import Kind, Receiver, Subscriptions, Wait
+from router.storage.arrivals import ArrivalAppended, LoggedArrival, NewArrival
+from router.storage.interface import Consumed, Delivered, EventLog, ShardState
+
+CHUNK: Final = 128
+"""Arrivals that are read at a time."""
+
+CALL_BYTES: Final = 8 * limits.MIB
+"""Arrivals that are handed to storage at a time."""
+
+FULL_RETRY_SECONDS: Final = 10
+"""When to try again to publish to a flow that has too many arrivals."""
+
+log = logs.get_logger(__name__)
+
+
+class _Arrival(NamedTuple):
+    """An arrival on its way; `event` is None where its content is yet to be read."""
+
+    number: int
+    kept: Kept
+    event: IncomingEvent | None
+
+
+class Arrivals:
+    """See the module."""
+
+    def __init__(
+        self,
+        *,
+        core: Shard,
+        state: ShardState,
+        log_: EventLog,
+        durable: Durable,
+        subscriptions: Subscriptions,
+        kept: KeptArrivals,
+        deliveries: Deliveries,
+        conclude: Callable[[Conclusion], Awaitable[None]],
+        now_ms: Callable[[], int],
+        keep_seconds: float,
+    ) -> None:
+        """Deliver; what nobody waits for is kept for `keep_seconds`."""
+        self._core = core
+        self._state = state
+        self._log = log_
+        self._durable = durable
+        self._subscriptions = subscriptions
+        self._kept = kept
+        self._deliveries = deliveries
+        self._conclude = conclude
+        self._now_ms = now_ms
+        self._keep_ms = int(keep_seconds * 1000)
+        self._storing: Counter[str] = Counter()
+        state.follow_arrivals(self._on_logged)
+
+    @property
+    def kept(self) -> int:
+        """Arrivals that wait for an execution that listens for them."""
+        return len(self._kept)
+
+    # --- coming in --------------------------------------------------------------------------------------------------
+
+    async def publish(self, arrivals: Sequence[NewArrival]) -> list[ArrivalAppended]:
+        """Store events for executions that listen: durable when this returns, they go to whom they concern.
+
+        Each is stored once, whatever was stored of the others before an error: call again. `expire_at_ms` is set here.
+
+        Returns:
+            One result per arrival, in order.
+
+        Raises:
+            ExhaustedError: a flow has too many arrivals that nobody waits for (`ARRIVALS_FULL`).
+            UnavailableError: storage can't serve.
+        """
+        self._check_room(arrivals)
+        flows = Counter(arrival.flow_id for arrival in arrivals if not arrival.execution_id)
+        self._storing.update(flows)
+        expire_at_ms = self._now_ms() + self._keep_ms
+        appended: list[ArrivalAppended] = []
+        try:
+            for portion in _portions(arrivals):
+                appended += await self._log.append_arrivals(
+                    [arrival._replace(expire_at_ms=expire_at_ms) for arrival in portion]
+                )
+        finally:
+            self._storing -= flows
+        return appended
+
+    def _check_room(self, arrivals: Sequence[NewArrival]) -> None:
+        self._kept.expire(self._now_ms())
+        flows = Counter(self._storing)
+        room = limits.MAX_TOTAL_ARRIVALS - len(self._kept) - self._storing.total()
+        for arrival in arrivals:
+            room -= 1
+            full = room < 0
+            if not arrival.execution_id:  # an execution has one token at a time for each of its callbacks
+                flows[arrival.flow_id] += 1
+                full |= self._kept.of_flow(arrival.flow_id) + flows[arrival.flow_id] > limits.MAX_ARRIVALS
+            # one that somebody waits for need not be kept
+            if full and not self._subscriptions.listening(_incoming(arrival), 1):
+                raise ExhaustedError(
+                    f"too many events are kept that {arrival.flow_id} may listen for, and does not yet",
+                    reason="ARRIVALS_FULL",
+                    retry_after=FULL_RETRY_SECONDS,
+                )
+
+    def _on_logged(self, arrivals: Sequence[LoggedArrival]) -> None:
+        for number, arrival, seq in arrivals:
+            event = _incoming(arrival)
+            self._arrive(_Arrival(number, Kept(_kind(event), seq, arrival.expire_at_ms), event))
+
+    def _arrive(self, arrival: _Arrival) -> None:
+        """Give an arrival whose content is at hand to all who wait for it, or keep it."""
+        taken = self._deliveries.take(self._receivers(arrival)) if self._durable.tasks is not None else []
+        if taken:
+            self._durable.spawn(self._deliver(arrival, taken))
+        else:
+            self._keep(arrival)
+
+    def _receivers(self, arrival: _Arrival) -> list[Receiver]:
+        if arrival.event is None:
+            return []
+        if not arrival.kept.seq:
+            return self._subscriptions.listening(arrival.event, limits.MAX_RECEIVERS)
+        receiver = self._subscriptions.listens(arrival.kept.seq, arrival.event)
+        return [] if receiver is None else [receiver]
+
+    def _keep(self, arrival: _Arrival) -> None:
+        number, (kind, seq, expire_at_ms), event = arrival
+        if seq and self._core.is_ending(seq):
+            return  # what was kept for it is forgotten already
+        self._kept.add(number, kind, expire_at_ms, seq=seq, event=event)
+
+    # --- going out --------------------------------------------------------------------------------------------------
+
+    async def _deliver(self, arrival: _Arrival, taken: Sequence[Taken]) -> None:
+        event = arrival.event or await self._content(arrival)
+        if event is None:  # it expired at this very moment: they ask again
+            await self._conclude(Conclusion(losses=[Requeued(each.seq, each.attempts) for each in taken]))
+            return
+        fitting = await self._deliveries.fitting(taken)
+        payload = event.payload
+        delivered = [Delivered(seq, JournalEntry(key, payload), attempts) for seq, key, attempts in fitting.taken]
+        consumed = [Consumed(arrival.number)] if delivered else []
+        await self._conclude(Conclusion(ends=fitting.ends, delivered=delivered, consumed=consumed))
+        if not delivered:  # those who were to get it are gone
+            self._arrive(arrival._replace(event=event))
+
+    async def _content(self, arrival: _Arrival) -> IncomingEvent | None:
+        payloads = await self._read([arrival.number])
+        flow_id, callback, type_ = arrival.kept.kind
+        payload = payloads.get(arrival.number)
+        return None if payload is None else IncomingEvent(flow_id, callback=callback, type_=type_, payload=payload)
+
+    async def _read(self, numbers: Sequence[int]) -> dict[int, bytes]:
+        return await self._durable.insist(lambda: self._state.arrival_payloads(numbers))
+
+    # --- beginning to wait ------------------------------------------------------------------------------------------
+
+    def listen(self, seq: int, flow_id: str, wait: Wait, subscriptions: Sequence[Subscription]) -> None:
+        """Give an execution that begins to wait the oldest arrival that it waits for, if there is one."""
+        if not self._kept.concern(seq, flow_id):
+            return
+        self._kept.expire(self._now_ms())
+        if self._kept.unknown(flow_id, subscriptions):
+            self._durable.spawn(self._learn(seq, flow_id, wait, subscriptions))
+        else:
+            self._look(seq, flow_id, subscriptions)
+
+    def _look(self, seq: int, flow_id: str, subscriptions: Sequence[Subscription]) -> None:
+        match = self._kept.oldest(seq, flow_id, subscriptions)
+        kept = None if match is None else self._kept.take(match.number)
+        if match is not None and kept is not None:
+            taken = self._deliveries.take([Receiver(seq, match.key)])
+            self._durable.spawn(self._deliver(_Arrival(match.number, kept, None), taken))
+
+    async def _learn(self, seq: int, flow_id: str, wait: Wait, subscriptions: Sequence[Subscription]) -> None:
+        """Read the arrivals whose values are not known, while the execution waits; then look again."""
+        while self._subscriptions.is_current(seq, wait):
+            numbers = self._kept.unknown(flow_id, subscriptions)[:CHUNK]
+            if not numbers:
+                self._look(seq, flow_id, subscriptions)
+                return
+            payloads = await self._read(numbers)
+            read_up_to = max(payloads, default=numbers[-1])
+            for number in numbers:
+                if number in payloads:
+                    self._kept.learn(number, payloads[number])
+                elif number < read_up_to or not payloads:
+                    self._kept.take(number)  # storage let it expire
+
+    # --- starting ---------------------------------------------------------------------------------------------------
+
+    async def recover(self) -> None:
+        """Take in what storage keeps, and give it to those who wait for it by now. Call it once, when they are known.
+
+        Raises:
+            UnavailableError: storage can't serve.
+        """
+        after = 0
+        while rows := await self._state.arrivals(after_number=after):
+            after = rows[-1].number
+            for number, flow_id, callback, type_, expire_at_ms, seq in rows:
+                arrival = _Arrival(number, Kept((flow_id, callback, type_), seq, expire_at_ms), None)
+                if expire_at_ms > self._now_ms():
+                    await self._recover(arrival)
+        if self._kept:
+            log.info("arrivals recovered", kept=len(self._kept))
+
+    async def _recover(self, arrival: _Arrival) -> None:
+        if not self._subscriptions.concern(arrival.kept.kind):
+            self._keep(arrival)
+            return
+        event = await self._content(arrival)
+        if event is None:
+            return
+        arrival = arrival._replace(event=event)
+        taken = self._deliveries.take(self._receivers(arrival))
+        if taken:
+            await self._deliver(arrival, taken)
+        else:
+            self._keep(arrival)
+
+
+def _incoming(arrival: NewArrival) -> IncomingEvent:
+    return IncomingEvent(arrival.flow_id, callback=arrival.callback, type_=arrival.type, payload=arrival.payload)
+
+
+def _kind(event: IncomingEvent) -> Kind:
+    return event.flow_id, event.callback, event.type
+
+
+def _portions(arrivals: Sequence[NewArrival]) -> list[list[NewArrival]]:
+    """Return arrivals in portions of at most `CALL_BYTES`, or one that has more."""
+    portions: list[list[NewArrival]] = []
+    size = CALL_BYTES
+    for arrival in arrivals:
+        if size + len(arrival.payload) > CALL_BYTES:
+            portions.append([])
+            size = 0
+        portions[-1].append(arrival)
+        size += len(arrival.payload)
+    return portions

@@ -1,0 +1,145 @@
+"""Executions that wait for the ends of others.
+
+What the end is goes into the journal of who waits, in the write that stores the end. Who begins to wait after the end
+gets it from what is stored of it. In between nothing is missed: who waits is known to whoever stores the end, before it
+is looked whether there was one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+from flowhook.model import JournalEntry, Status, Subscription, WorkflowError
+from router.dispatch.conclusions import Conclusion, Consequences, runtime_error
+from router.dispatch.deliveries import Deliveries, Taken
+from router.dispatch.durable import Durable
+from router.scheduling.kept import KeptArrivals
+from router.scheduling.shard import Shard
+from router.scheduling.subscriptions import Receiver, Subscriptions, Wait
+from router.storage.interface import (
+    DEFAULT_PAGE,
+    Consumed,
+    Delivered,
+    Ended,
+    ExecutionRecord,
+    ShardState,
+)
+
+
+class Awaiting(NamedTuple):
+    """An execution that waits for the end of another, under the key of an entry; in one of its waits."""
+
+    seq: int
+    wait: Wait
+    key: str
+    execution_id: str
+
+
+class Outcome(NamedTuple):
+    """What the end of an execution is to one that waits for it; exactly one is set."""
+
+    output: bytes | None
+    error: WorkflowError | None
+
+
+def awaiting(seq: int, wait: Wait, subscriptions: Sequence[Subscription]) -> list[Awaiting]:
+    """Return which ends an execution waits for."""
+    return [Awaiting(seq, wait, each.key, each.execution_id) for each in subscriptions if each.execution_id]
+
+
+class AwaitedEnds:
+    """See the module."""
+
+    def __init__(
+        self,
+        *,
+        core: Shard,
+        state: ShardState,
+        durable: Durable,
+        subscriptions: Subscriptions,
+        kept: KeptArrivals,
+        deliveries: Deliveries,
+        conclude: Callable[[Conclusion], Awaitable[None]],
+    ) -> None:
+        self._core = core
+        self._state = state
+        self._durable = durable
+        self._subscriptions = subscriptions
+        self._kept = kept
+        self._deliveries = deliveries
+        self._conclude = conclude
+
+    @property
+    def matter(self) -> bool:
+        """Whether any end may matter to anybody."""
+        return bool(self._subscriptions.ends_awaited or self._kept.addressed)
+
+    async def consequences(self, ends: Sequence[Ended]) -> Consequences:
+        """Take out who waits for executions that are ending, and forget what was kept for these.
+
+        Returns:
+            What is to be stored with the ends, and the ends with those of executions that can't be told any more.
+        """
+        result = Consequences([], [], list(ends))
+        for end in result.ends:  # it grows meanwhile
+            result.consumed.extend(Consumed(number) for number in self._kept.ended(end.seq))
+            taken = self._deliveries.take(self._subscriptions.awaiting(end.seq))
+            if taken:
+                fitting = await self._deliveries.fitting(taken)
+                outcome = _outcome(end.status, end.output, end.error)
+                result.delivered.extend(_told(each, outcome) for each in fitting.taken)
+                result.ends.extend(fitting.ends)
+        return result
+
+    async def expect(self, waits: Sequence[Awaiting]) -> None:
+        """Have executions wait for ends of others; what ended before is delivered at once."""
+        remaining = iter(waits)
+        while portion := list(islice(remaining, DEFAULT_PAGE)):
+            await self._expect(portion)
+
+    async def _expect(self, waits: Sequence[Awaiting]) -> None:
+        records = await self._identify(waits)
+        for seq, _, key, execution_id in self._current(waits):
+            record = records.get(execution_id)
+            if record is not None and not record.status.ended:
+                self._subscriptions.expect_end(seq, key, record.seq)
+        # an end that is being stored was looked at before these began to wait
+        seqs = [record.seq for record in records.values()]
+        await self._durable.until(lambda: not any(map(self._core.is_ending, seqs)))
+        records = await self._identify(waits)
+        for each in self._current(waits):
+            record = records.get(each.execution_id)
+            if record is None or record.status.ended:
+                await self._tell(each, record)
+
+    def _current(self, waits: Sequence[Awaiting]) -> Iterator[Awaiting]:
+        return (each for each in waits if self._subscriptions.is_current(each.seq, each.wait))
+
+    async def _identify(self, waits: Collection[Awaiting]) -> dict[str, ExecutionRecord]:
+        ids = {each.execution_id for each in waits}
+        return await self._durable.insist(lambda: self._state.identify(ids))
+
+    async def _tell(self, awaiting: Awaiting, record: ExecutionRecord | None) -> None:
+        if record is None:
+            outcome = Outcome(None, runtime_error(f"{awaiting.execution_id} is unknown, or past retention"))
+        else:
+            seq = record.seq
+            output, _ = await self._durable.insist(lambda: self._state.answer(seq))
+            outcome = _outcome(record.status, output, record.error)
+        if not self._subscriptions.is_current(awaiting.seq, awaiting.wait):
+            return
+        fitting = await self._deliveries.fitting(self._deliveries.take([Receiver(awaiting.seq, awaiting.key)]))
+        delivered = [_told(each, outcome) for each in fitting.taken]
+        await self._conclude(Conclusion(ends=fitting.ends, delivered=delivered))
+
+
+def _outcome(status: Status, output: bytes | None, error: WorkflowError | None) -> Outcome:
+    if status is Status.COMPLETED:
+        return Outcome(b"null" if output is None else output, None)
+    return Outcome(None, error or runtime_error("the execution that it waits for was cancelled"))
+
+
+def _told(taken: Taken, outcome: Outcome) -> Delivered:
+    return Delivered(taken.seq, JournalEntry(taken.key, *outcome), taken.attempts)

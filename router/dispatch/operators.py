@@ -1,0 +1,146 @@
+"""What operators do to executions, and how these look to them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from flowhook.errors import ConflictError, NotFoundError
+from flowhook.model import Status
+from router.dispatch.conclusions import Conclusion
+from router.dispatch.durable import Durable
+from router.scheduling.leases import Lease
+from router.scheduling.shard import Shard
+from router.storage import interface as storage
+
+
+class Operators:
+    """See the module."""
+
+    def __init__(
+        self,
+        *,
+        core: Shard,
+        state: storage.ShardState,
+        durable: Durable,
+        conclude: Callable[[Conclusion], Awaitable[None]],
+        withdrawn: Callable[[int, Lease | None, str], None],
+        changed: Callable[[int], None],
+        now_ms: Callable[[], int],
+    ) -> None:
+        """Serve operators.
+
+        Args:
+            core: what runs.
+            state: what is on record.
+            durable: writes.
+            conclude: stores what became of executions, and acts upon it.
+            withdrawn: is told of executions that were taken out, the lease that this broke, and why.
+            changed: is told of executions that changed once that is durable.
+            now_ms: Unix time.
+        """
+        self._core = core
+        self._state = state
+        self._durable = durable
+        self._conclude = conclude
+        self._withdrawn = withdrawn
+        self._changed = changed
+        self._now_ms = now_ms
+        self._suspending: set[int] = set()
+
+    async def cancel(self, execution_id: str) -> storage.ExecutionRecord:
+        """End an execution that has not ended.
+
+        Raises:
+            NotFoundError: there is none (`EXECUTION_NOT_FOUND`).
+            ConflictError: it has ended, or is ending at this moment (`EXECUTION_ENDED`).
+            UnavailableError: storage can't serve.
+        """
+        record = await self.find(execution_id)
+        cancelled = None if record.status.ended else self._core.cancel(record.seq, record.flow_id)
+        if cancelled is None:
+            raise ConflictError(f"{execution_id} has ended already", reason="EXECUTION_ENDED")
+        attempts, lease = cancelled
+        self._withdrawn(record.seq, lease, "EXECUTION_CANCELLED")
+        end = storage.Ended(record.seq, Status.CANCELLED, self._now_ms(), attempts)
+        await self._durable.outlive(self._end(end))
+        return await self.find(execution_id)
+
+    async def _end(self, end: storage.Ended) -> None:
+        await self._conclude(Conclusion(ends=[end]))
+
+    async def suspend(self, execution_id: str) -> storage.ExecutionRecord:
+        """Have an execution worked on no more until it is resumed; one that is suspended stays so.
+
+        Raises:
+            NotFoundError: there is none (`EXECUTION_NOT_FOUND`).
+            ConflictError: it has ended, or is ending at this moment (`EXECUTION_ENDED`).
+            UnavailableError: storage can't serve.
+        """
+        record = await self.find(execution_id)
+        await self._on_record(record.seq)
+        if self._core.is_suspended(record.seq):
+            return await self.find(execution_id)
+        suspended = None if record.status.ended else self._core.suspend(record.seq, record.flow_id)
+        if suspended is None:
+            raise ConflictError(f"{execution_id} has ended already", reason="EXECUTION_ENDED")
+        attempts, lease = suspended
+        self._withdrawn(record.seq, lease, "EXECUTION_SUSPENDED")
+        self._suspending.add(record.seq)
+        await self._durable.outlive(self._suspend(record.seq, attempts))
+        return await self.find(execution_id)
+
+    async def _suspend(self, seq: int, attempts: int) -> None:
+        await self._durable.write([storage.Suspended(seq, attempts)])
+        self._suspending.discard(seq)
+        self._durable.tell()
+        self._changed(seq)
+
+    async def _on_record(self, seq: int) -> None:
+        """Wait until what an execution was doing last is stored, lest what it does next overtake it."""
+        await self._durable.until(lambda: seq not in self._suspending and not self._core.is_changing(seq))
+
+    async def resume(self, execution_id: str) -> storage.ExecutionRecord:
+        """Have a suspended execution worked on again.
+
+        Raises:
+            NotFoundError: there is none (`EXECUTION_NOT_FOUND`).
+            ConflictError: it is not suspended (`EXECUTION_NOT_SUSPENDED`).
+            UnavailableError: storage can't serve.
+        """
+        record = await self.find(execution_id)
+        await self._on_record(record.seq)
+        if not self._core.is_suspended(record.seq):
+            raise ConflictError(f"{execution_id} is not suspended: {record.status}", reason="EXECUTION_NOT_SUSPENDED")
+        await self._durable.outlive(self._resume(record))
+        return await self.find(execution_id)
+
+    async def _resume(self, record: storage.ExecutionRecord) -> None:
+        await self._durable.write([storage.Requeued(record.seq, record.attempts)])
+        self._core.resume(record.seq)
+        self._changed(record.seq)
+
+    async def find(self, execution_id: str) -> storage.ExecutionRecord:
+        """Return an execution as it stands now.
+
+        Raises:
+            NotFoundError: it is unknown or past retention (`EXECUTION_NOT_FOUND`).
+            UnavailableError: storage can't serve.
+        """
+        record = await self._state.find(execution_id)
+        if record is None:
+            raise NotFoundError(f"there is no execution {execution_id}", reason="EXECUTION_NOT_FOUND")
+        return self.overlay(record)
+
+    async def records(self, seqs: list[int]) -> Mapping[int, storage.ExecutionRecord]:
+        """Return executions by sequence number, as they stand now."""
+        return {seq: self.overlay(record) for seq, record in (await self._state.records(seqs)).items()}
+
+    def overlay(self, record: storage.ExecutionRecord) -> storage.ExecutionRecord:
+        """Return a record with what only the core knows: whether a runner works on it, or it was woken."""
+        if record.status.ended:
+            return record
+        attempt = self._core.attempt_of(record.seq)
+        if attempt is not None:
+            return record._replace(status=Status.RUNNING, attempts=attempt)
+        woken = record.status is Status.WAITING and not self._core.is_waiting(record.seq)
+        return record._replace(status=Status.PENDING) if woken or record.status is Status.RUNNING else record

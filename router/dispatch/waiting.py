@@ -1,0 +1,96 @@
+"""Executions that wait for more than a time: what for, from when they begin to until they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from flowhook.model import Subscription
+from router.dispatch.arrivals import Arrivals
+from router.dispatch.conclusions import Conclusion
+from router.dispatch.deliveries import Deliveries
+from router.dispatch.durable import Durable
+from router.dispatch.ends import AwaitedEnds, Awaiting, awaiting
+from router.scheduling.kept import KeptArrivals
+from router.scheduling.shard import Shard
+from router.scheduling.subscriptions import Subscriptions
+from router.storage.interface import EventLog, ShardState, Unfinished
+
+
+class Waiting:
+    """See the module.
+
+    Attributes:
+        arrivals: events that they may wait for.
+        ends: ends of executions that they may wait for.
+    """
+
+    def __init__(
+        self,
+        *,
+        core: Shard,
+        state: ShardState,
+        log_: EventLog,
+        durable: Durable,
+        conclude: Callable[[Conclusion], Awaitable[None]],
+        now_ms: Callable[[], int],
+        keep_seconds: float,
+    ) -> None:
+        """Wait; events that nobody waits for are kept for `keep_seconds`."""
+        self._core = core
+        self._durable = durable
+        self._subscriptions = Subscriptions()
+        self._recovered: list[Awaiting] = []
+        kept = KeptArrivals()
+        deliveries = Deliveries(
+            core=core, state=state, durable=durable, subscriptions=self._subscriptions, now_ms=now_ms
+        )
+        self.ends = AwaitedEnds(
+            core=core,
+            state=state,
+            durable=durable,
+            subscriptions=self._subscriptions,
+            kept=kept,
+            deliveries=deliveries,
+            conclude=conclude,
+        )
+        self.arrivals = Arrivals(
+            core=core,
+            state=state,
+            log_=log_,
+            durable=durable,
+            subscriptions=self._subscriptions,
+            kept=kept,
+            deliveries=deliveries,
+            conclude=conclude,
+            now_ms=now_ms,
+            keep_seconds=keep_seconds,
+        )
+
+    def begin(self, seq: int, subscriptions: Sequence[Subscription]) -> None:
+        """Have an execution that waits be told of what comes; one that an operator took out meanwhile is not."""
+        flow_id = self._core.waiting_flow(seq)
+        if flow_id is None:
+            return
+        wait = self._subscriptions.add(seq, flow_id, subscriptions)
+        if awaited := awaiting(seq, wait, subscriptions):
+            self._durable.spawn(self.ends.expect(awaited))
+        self.arrivals.listen(seq, flow_id, wait, subscriptions)
+
+    def leave(self, seq: int) -> None:
+        """Note that an execution does not wait any more, whatever ended that."""
+        self._subscriptions.remove(seq)
+
+    def recover(self, row: Unfinished) -> None:
+        """Take in an execution that was found waiting at start-up; `settle` when all are here."""
+        wait = self._subscriptions.add(row.seq, row.flow_id, row.subscriptions)
+        self._recovered += awaiting(row.seq, wait, row.subscriptions)
+
+    async def settle(self) -> None:
+        """Give the executions that were found what came for them before. Call it once, at the end of start-up.
+
+        Raises:
+            UnavailableError: storage can't serve.
+        """
+        recovered, self._recovered = self._recovered, []
+        await self.ends.expect(recovered)
+        await self.arrivals.recover()

@@ -40,6 +40,7 @@ from flowhook.v1 import (
     secret_service_pb2,
     secret_service_pb2_grpc,
 )
+from router.callback_keys import CallbackKeys
 from router.dispatch.host import ShardHost
 from router.flows import FlowTable
 from router.metrics import RouterMetrics
@@ -48,11 +49,13 @@ from router.reply_tokens import ReplyTokens
 from router.retention import expire_forever
 from router.scheduling.shard import Shard
 from router.sealing import Sealer, load_key
+from router.services.acceptance import Acceptance
 from router.services.access import Authorizer
+from router.services.callbacks import Callbacks
 from router.services.cluster import ClusterService
 from router.services.execution import ExecutionService
 from router.services.flow import FlowService
-from router.services.ingest import Acceptance, IngestService
+from router.services.ingest import IngestService
 from router.services.publishing import emit_event
 from router.services.runner import RunnerService
 from router.services.secret import SecretService
@@ -100,14 +103,13 @@ async def serve(settings: RouterSettings, lifecycle: Lifecycle) -> None:
     key = load_key(settings.data_dir, settings.secrets_key)
     storage = await _open_storage(settings)
     try:
-        await _serve(settings, lifecycle, storage, Sealer(key), ReplyTokens(key))
+        await _serve(settings, lifecycle, storage, key)
     finally:
         await storage.close()
 
 
-async def _serve(
-    settings: RouterSettings, lifecycle: Lifecycle, storage: Storage, sealer: Sealer, tokens: ReplyTokens
-) -> None:
+async def _serve(settings: RouterSettings, lifecycle: Lifecycle, storage: Storage, key: bytes) -> None:
+    sealer, tokens, callback_keys = Sealer(key), ReplyTokens(key), CallbackKeys(key)
     state = await storage.own(0)
     registry = metrics.new_registry()
     router_metrics = RouterMetrics(registry)
@@ -148,7 +150,17 @@ async def _serve(
         maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
     )
     ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(
-        IngestService(host=host, state=state, acceptance=acceptance, tokens=tokens, metrics=router_metrics), server
+        IngestService(
+            host=host,
+            state=state,
+            acceptance=acceptance,
+            callbacks=Callbacks(
+                acceptance=acceptance, arrivals=host.arrivals, state=state, keys=callback_keys, now_ms=_now_ms
+            ),
+            tokens=tokens,
+            metrics=router_metrics,
+        ),
+        server,
     )
     flow_service_pb2_grpc.add_FlowServiceServicer_to_server(
         FlowService(
@@ -156,6 +168,7 @@ async def _serve(
             flows=flows,
             watch=RegistryWatch(storage.registry),
             functions=runners.components,
+            callback_keys=callback_keys,
             now_ms=_now_ms,
         ),
         server,

@@ -19,6 +19,7 @@ import orjson
 
 from flowhook import limits, logs
 from flowhook.document import FlowDocument, load_definition
+from flowhook.document.webhook import Callback, RateLimit
 from flowhook.errors import InternalError, InvalidError, UnavailableError
 from flowhook.model import Flow
 from flowhook.order_key import OrderKey, compile_order_key
@@ -62,10 +63,19 @@ class TokenBucket:
 
 
 @dataclass(slots=True)
+class CallbackEntry:
+    """One callback of a flow, as accepting sees it; `raw`: bodies are left as they are."""
+
+    bucket: TokenBucket | None
+    dedupe_seconds: float
+    raw: bool
+
+
+@dataclass(slots=True)
 class FlowEntry:
     """One flow, as accepting sees it. `bucket` is None where no rate limit is set, `order_key` where no order is.
 
-    `version` is what its document says of itself.
+    `version` is what its document says of itself, `callbacks` are those of its latest revision, by name.
     """
 
     id: str
@@ -75,6 +85,7 @@ class FlowEntry:
     dedupe_seconds: float
     bucket: TokenBucket | None
     order_key: OrderKey | None
+    callbacks: Mapping[str, CallbackEntry]
 
 
 class Policies(Protocol):
@@ -226,14 +237,13 @@ class FlowTable:
     def _entry(self, flow: Flow, document: FlowDocument) -> FlowEntry:
         webhook = document.webhook
         dedupe = None if webhook is None else webhook.dedupe
-        rate = None if webhook is None else webhook.rate_limit
         order_by = document.execution.order_by
-        bucket = None
-        if rate is not None:
-            earlier = self._entries.get(flow.id)
-            bucket = TokenBucket(per_second=rate.per_second, burst=rate.burst, now=self._clock())
-            if earlier is not None and earlier.bucket is not None and earlier.revision == flow.revision:
-                bucket = earlier.bucket
+        earlier = self._entries.get(flow.id)
+        if earlier is not None and earlier.revision == flow.revision:
+            bucket, callbacks = earlier.bucket, earlier.callbacks
+        else:
+            bucket = None if webhook is None else self._bucket(webhook.rate_limit)
+            callbacks = {} if webhook is None else self._callbacks(webhook.callbacks)
         return FlowEntry(
             id=flow.id,
             revision=flow.revision,
@@ -242,7 +252,19 @@ class FlowTable:
             dedupe_seconds=DEFAULT_DEDUPE_SECONDS if dedupe is None else dedupe.window,
             bucket=bucket,
             order_key=None if order_by is None else compile_order_key(order_by),
+            callbacks=callbacks,
         )
+
+    def _bucket(self, rate: RateLimit | None) -> TokenBucket | None:
+        if rate is None:
+            return None
+        return TokenBucket(per_second=rate.per_second, burst=rate.burst, now=self._clock())
+
+    def _callbacks(self, callbacks: Mapping[str, Callback]) -> Mapping[str, CallbackEntry]:
+        return {
+            name: CallbackEntry(self._bucket(callback.rate_limit), callback.dedupe.window, callback.parse == "raw")
+            for name, callback in callbacks.items()
+        }
 
 
 @contextmanager

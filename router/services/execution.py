@@ -14,7 +14,7 @@ from flowhook.wire import convert
 from router.dispatch.host import ShardHost
 from router.replay import resumption
 from router.services import guarded
-from router.services.ingest import Acceptance
+from router.services.acceptance import Acceptance
 from router.storage.interface import ExecutionRecord, NewEvent, ShardState
 
 DEFAULT_PAGE: Final = 50

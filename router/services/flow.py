@@ -7,17 +7,22 @@ from collections.abc import Callable, Collection
 from contextlib import aclosing
 from typing import Final
 
+import orjson
+
 from flowhook import limits
 from flowhook.document import FlowDocument, canonical, parse, warnings
 from flowhook.errors import Fault, InvalidError, InvalidFlowError, NotFoundError
 from flowhook.model import Change, Flow
+from flowhook.tokens import Scope
 from flowhook.v1 import flow_service_pb2 as pb
 from flowhook.v1 import flow_service_pb2_grpc
 from flowhook.wire import convert
+from router.callback_keys import CallbackKeys
 from router.flows import FlowTable
 from router.reactions.definition import reactions_of
 from router.registry import RegistryWatch
 from router.services import guarded
+from router.services.access import caller_scopes
 from router.storage.interface import FlowDraft, Registry
 
 MAX_DOCUMENTS: Final = 1000
@@ -35,6 +40,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         flows: FlowTable,
         watch: RegistryWatch,
         functions: Callable[[], Collection[str] | None],
+        callback_keys: CallbackKeys,
         now_ms: Callable[[], int],
     ) -> None:
         """Serve `registry`; `functions` tells what attached runners can call, None when none is attached."""
@@ -42,6 +48,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         self._flows = flows
         self._watch = watch
         self._functions = functions
+        self._callback_keys = callback_keys
         self._now_ms = now_ms
 
     @guarded.method
@@ -87,7 +94,10 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         flow = await self._registry.get_flow(request.flow_id, revision=request.revision)
         if flow is None:
             raise _no_flow(request.flow_id)
-        return pb.GetFlowResponse(flow=convert.flow_to_proto(flow), registry_revision=revision)
+        key = b""
+        if Scope.RUN in caller_scopes.get() and _has_callbacks(flow):
+            key = self._callback_keys.of(flow.id)
+        return pb.GetFlowResponse(flow=convert.flow_to_proto(flow), registry_revision=revision, callback_key=key)
 
     @guarded.method
     async def ListFlows(  # noqa: N802 - the name of the RPC
@@ -193,6 +203,11 @@ def _parse_all(sources: list[bytes], functions: Collection[str] | None) -> list[
     if faults:
         raise InvalidFlowError(faults)
     return documents
+
+
+def _has_callbacks(flow: Flow) -> bool:
+    webhook = orjson.loads(flow.definition).get("webhook") or {}
+    return bool(webhook.get("callbacks"))
 
 
 def _no_flow(flow_id: str) -> NotFoundError:

@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any, Final
 
-from flowhook import ids, limits
+from flowhook import limits
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError, UnavailableError
 from flowhook.model import Status, WorkflowError
 from flowhook.v1 import envelope_pb2, ingest_service_pb2, ingest_service_pb2_grpc
 from flowhook.wire import convert
 from flowhook.wire.failures import failure_to_proto
 from router.dispatch.host import ShardHost
-from router.flows import FlowEntry, FlowTable
 from router.metrics import RouterMetrics
 from router.reply_tokens import ReplyTokens, reply_not_found
 from router.services import guarded
+from router.services.acceptance import Acceptance, checked
+from router.services.callbacks import Callbacks
 from router.storage.interface import Appended, Ended, ExecutionRecord, NewEvent, Replied, ShardState
 
 DEFAULT_WAIT: Final = 30.0
 MAX_WAIT: Final = 300.0
 """Seconds that InvokeFlow waits by default, and at most."""
-
-MAX_ENVELOPE_BYTES: Final = 4 * limits.MAX_HEADER_BYTES
-"""An event but for its body: what fits into an HTTP request's headers, and what serializing adds."""
-
-MAX_SECONDS: Final = 253_402_300_799
-"""The last second of 9999, beyond which a protobuf timestamp says nothing."""
 
 _Response = ingest_service_pb2.IngestEventsResponse
 _Result = ingest_service_pb2.IngestResult
@@ -36,70 +30,6 @@ _Accepted = ingest_service_pb2.Accepted
 _Pending = ingest_service_pb2.Pending
 _Outcome = dict[str, Any]
 """What InvokeFlow and GetReply say in the same fields."""
-
-
-class Acceptance:
-    """Decides whether an event may be stored; shared by ingest and replay."""
-
-    def __init__(self, *, host: ShardHost, flows: FlowTable, total_backlog: int, clock: Callable[[], float]) -> None:
-        self._host = host
-        self._flows = flows
-        self._total_backlog = total_backlog
-        self._clock = clock
-
-    def known(self, flow_id: str) -> FlowEntry | None:
-        """Return an event's flow if it is in memory."""
-        return self._flows.known(flow_id)
-
-    async def flow(self, flow_id: str) -> FlowEntry:
-        """Return an event's flow.
-
-        Raises:
-            NotFoundError: there is none (`FLOW_NOT_FOUND`).
-            UnavailableError: storage can't serve.
-        """
-        entry = await self._flows.load(flow_id)
-        if entry is None:
-            raise NotFoundError(f"there is no flow {flow_id[: limits.MAX_FLOW_ID_LENGTH]}", reason="FLOW_NOT_FOUND")
-        return entry
-
-    def admit(self, entry: FlowEntry, more: int, more_of_flow: int) -> None:
-        """Check limits for one more event besides `more` (`more_of_flow` of this flow) that are being stored.
-
-        Raises:
-            ExhaustedError: the flow's backlog (`BACKLOG_FULL`) or rate (`RATE_LIMITED`) is used up.
-            UnavailableError: all flows together have too much of a backlog (`TOTAL_BACKLOG_FULL`).
-        """
-        self.check_backlog(entry.id, entry.max_backlog, more, more_of_flow)
-        wait = 0.0 if entry.bucket is None else entry.bucket.take(self._clock())
-        if wait:
-            raise ExhaustedError("the rate limit of this flow", reason="RATE_LIMITED", retry_after=math.ceil(wait))
-
-    def order_key(self, entry: FlowEntry, event: envelope_pb2.Event) -> str:
-        """Return the key that an event came with, or what its flow's `order_by` makes of it; empty: no order.
-
-        Raises:
-            InvalidError: the key is too long (`ORDER_KEY_INVALID`).
-        """
-        key: str = event.order_key
-        if not key and entry.order_key is not None:
-            return entry.order_key(convert.event_from_proto(event))
-        if key and len(key.encode()) > limits.MAX_ORDER_KEY_BYTES:
-            raise InvalidError("the order key is too long", reason="ORDER_KEY_INVALID")
-        return key
-
-    def check_backlog(self, flow_id: str, max_backlog: int, more: int = 0, more_of_flow: int = 0) -> None:
-        """Check all limits but the rate: that is for senders, and not for operators who replay.
-
-        Raises:
-            ExhaustedError: the flow's backlog is full (`BACKLOG_FULL`).
-            UnavailableError: all flows together have too much of a backlog (`TOTAL_BACKLOG_FULL`).
-        """
-        core = self._host.core
-        if core.unfinished + more >= self._total_backlog:
-            raise UnavailableError("the backlog of all flows is full", reason="TOTAL_BACKLOG_FULL", retry_after=5)
-        if core.backlog(flow_id) + more_of_flow >= max_backlog:
-            raise ExhaustedError("the backlog of this flow is full", reason="BACKLOG_FULL", retry_after=5)
 
 
 class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
@@ -111,12 +41,14 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         host: ShardHost,
         state: ShardState,
         acceptance: Acceptance,
+        callbacks: Callbacks,
         tokens: ReplyTokens,
         metrics: RouterMetrics,
     ) -> None:
         self._host = host
         self._state = state
         self._acceptance = acceptance
+        self._callbacks = callbacks
         self._tokens = tokens
         self._metrics = metrics
         self._storing = 0
@@ -132,6 +64,19 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         messages = request.events
         if not 0 < len(messages) <= limits.MAX_BATCH_EVENTS:
             raise InvalidError(f"a batch holds 1 to {limits.MAX_BATCH_EVENTS} events", reason="BATCH_INVALID")
+        if not any(message.callback for message in messages):
+            return _Response(results=await self._starts(messages))
+        if request.ByteSize() > limits.MAX_BATCH_BYTES:
+            raise _batch_too_large()
+        starts, calls = await asyncio.gather(
+            self._starts([message for message in messages if not message.callback]),
+            asyncio.gather(*(self._call_back(message) for message in messages if message.callback)),
+        )
+        started, called = iter(starts), iter(calls)
+        return _Response(results=[next(called if message.callback else started) for message in messages])
+
+    async def _starts(self, messages: Sequence[envelope_pb2.Event]) -> list[_Result]:
+        """Store events that start executions."""
         fates: list[FlowhookError | None] = []
         events: list[NewEvent] = []
         size = 0
@@ -145,9 +90,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
                     fates.append(None)
                     size += len(event.payload)
             if size > limits.MAX_BATCH_BYTES:
-                raise InvalidError(
-                    f"a batch has at most {limits.MAX_BATCH_BYTES} bytes serialized", reason="BATCH_INVALID"
-                )
+                raise _batch_too_large()
             appended = iter(await self._host.append(events) if events else ())
         except UnavailableError as error:
             fates = [fate or error for fate in fates]
@@ -155,11 +98,21 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         finally:
             self._forget(events)
         stored = iter(events)
-        return _Response(
-            results=[
-                self._accepted(next(stored), next(appended)) if fate is None else self._rejected(fate) for fate in fates
-            ]
-        )
+        return [
+            self._accepted(next(stored), next(appended)) if fate is None else self._rejected(fate) for fate in fates
+        ]
+
+    async def _call_back(self, message: envelope_pb2.Event) -> _Result:
+        """Store an event for executions that wait for it."""
+        try:
+            earlier = await self._callbacks.receive(message)
+        except FlowhookError as error:
+            return self._rejected(error)
+        if earlier:
+            self._metrics.duplicate.inc()
+            return _Result(accepted=_Accepted(execution_id=earlier, duplicate=True))
+        self._metrics.accepted.inc()
+        return _Result(accepted=_Accepted(execution_id=message.id))
 
     @guarded.method
     async def InvokeFlow(  # noqa: N802 - the name of the RPC
@@ -170,6 +123,8 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         wait = convert.seconds(request.max_wait) if request.HasField("max_wait") else DEFAULT_WAIT
         if not 0 < wait <= MAX_WAIT:
             raise InvalidError(f"max_wait is more than 0 s and at most {MAX_WAIT:.0f} s", reason="MAX_WAIT_INVALID")
+        if request.event.callback:
+            raise InvalidError("a callback is handed in with IngestEvents", reason="CALLBACK_NOT_INVOKABLE")
         # the place comes first: who gets none must not find out after its event was stored
         with self._host.waiters.place() as place:
             seq, execution_id, earlier = await self._stored(request.event)
@@ -222,7 +177,9 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
     async def _admitted(self, message: envelope_pb2.Event) -> NewEvent:
         """Check an event and count it as being stored; `_forget` uncounts it."""
         entry = self._acceptance.known(message.flow_id) or await self._acceptance.flow(message.flow_id)
-        payload = _checked(message)
+        payload = checked(message)
+        if message.origin or message.depth or message.callback_token:
+            raise InvalidError("an event that is handed in is a request, of no flow's making", reason="ORIGIN_INVALID")
         order_key = self._acceptance.order_key(entry, message)
         self._acceptance.admit(entry, self._storing, self._storing_by_flow.get(entry.id, 0))
         self._storing += 1
@@ -260,25 +217,8 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         return _Result(rejected=failure_to_proto(error))
 
 
-def _checked(message: envelope_pb2.Event) -> bytes:
-    """Return an event serialized.
-
-    Raises:
-        InvalidError: something of it is not as it should be.
-    """
-    ids.decode(message.id)
-    payload = message.SerializeToString()
-    if len(message.body) > limits.MAX_BODY_BYTES:
-        raise InvalidError(f"a body has at most {limits.MAX_BODY_BYTES} bytes", reason="BODY_TOO_LARGE")
-    if len(payload) - len(message.body) > MAX_ENVELOPE_BYTES:
-        raise InvalidError(
-            f"all but the body has at most {MAX_ENVELOPE_BYTES} bytes serialized", reason="EVENT_TOO_LARGE"
-        )
-    if message.dedupe_key and len(message.dedupe_key.encode()) > limits.MAX_DEDUPE_KEY_BYTES:
-        raise InvalidError("the dedupe key is too long", reason="DEDUPE_KEY_INVALID")
-    if not 0 <= message.receive_time.seconds <= MAX_SECONDS:
-        raise InvalidError("the time of receipt lies before 1970 or after 9999", reason="RECEIVE_TIME_INVALID")
-    return payload
+def _batch_too_large() -> InvalidError:
+    return InvalidError(f"a batch has at most {limits.MAX_BATCH_BYTES} bytes serialized", reason="BATCH_INVALID")
 
 
 def _outcome_of(answer: Replied | Ended) -> _Outcome:

@@ -11,14 +11,14 @@ from contextlib import suppress
 from typing import Any, Final
 
 from flowhook import logs
-from flowhook.errors import InvalidError, UnavailableError
+from flowhook.errors import UnavailableError
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import convert
 from router.dispatch.host import ShardHost
-from router.dispatch.link import Checkpoint, Completed, Outcome, Parked, Released
 from router.services import guarded
 from router.services.outbox import Outbox
+from router.services.reports import checkpoint, outcome, violation
 
 MAX_CREDIT: Final = 1024
 """Assignments that one message may permit."""
@@ -135,7 +135,7 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
     def _welcome(self, request: pb.AttachRequest) -> tuple[Outbox, pb.AttachResponse]:
         hello = request.hello
         if request.WhichOneof("message") != "hello" or not 0 < len(hello.runner_id) <= MAX_RUNNER_ID:
-            raise _violation("the first message is a hello with a runner ID of 1 to 63 characters")
+            raise violation("the first message is a hello with a runner ID of 1 to 63 characters")
         if self._closing:
             raise UnavailableError("the router stops", reason="ROUTER_STOPPED")
         link = Outbox(hello.runner_id, self._host.wake)
@@ -151,17 +151,17 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         async for request in requests:
             kind = request.WhichOneof("message")
             if kind == "outcomes":
-                await self._host.settle(link, [_outcome(outcome) for outcome in request.outcomes.outcomes])
+                await self._host.settle(link, [outcome(item) for item in request.outcomes.outcomes])
             elif kind == "credit":
                 credit = request.credit.assignments
                 if not (0 < credit <= MAX_CREDIT and self._host.add_credit(link, credit)):
-                    raise _violation("credit is 1 to 1024 at a time, and at most 4096 may be outstanding")
+                    raise violation("credit is 1 to 1024 at a time, and at most 4096 may be outstanding")
             elif kind == "checkpoints":
-                await self._host.checkpoint(link, [_checkpoint(item) for item in request.checkpoints.checkpoints])
+                await self._host.checkpoint(link, [checkpoint(item) for item in request.checkpoints.checkpoints])
             elif kind == "renewal":
                 self._host.renew(link)
             elif kind == "hello":
-                raise _violation("a stream has one hello")
+                raise violation("a stream has one hello")
 
 
 async def _first(requests: AsyncIterator[pb.AttachRequest]) -> pb.AttachRequest:
@@ -169,34 +169,6 @@ async def _first(requests: AsyncIterator[pb.AttachRequest]) -> pb.AttachRequest:
         async with asyncio.timeout(HELLO_SECONDS):
             return await anext(requests)
     except StopAsyncIteration:
-        raise _violation("the stream ended before its hello") from None
+        raise violation("the stream ended before its hello") from None
     except TimeoutError:
-        raise _violation(f"no hello within {HELLO_SECONDS:.0f} s") from None
-
-
-def _violation(message: str) -> InvalidError:
-    return InvalidError(message, reason="ATTACH_PROTOCOL_VIOLATION")
-
-
-def _checkpoint(message: pb.Checkpoint) -> Checkpoint:
-    if message.index < 0:
-        raise _violation("the index of a checkpoint counts from 0")
-    entry = convert.journal_entry_from_proto(message.entry)
-    reply = message.reply.SerializeToString() if message.HasField("reply") else None
-    return Checkpoint(message.lease, message.index, entry, message.compacts, reply)
-
-
-def _outcome(message: pb.Outcome) -> Outcome:
-    checkpoints = tuple(_checkpoint(item) for item in message.checkpoints)
-    kind = message.WhichOneof("result")
-    if kind == "completed":
-        completed = message.completed
-        reply = completed.reply.SerializeToString() if completed.HasField("reply") else None
-        return Outcome(message.lease, checkpoints, Completed(completed.output, reply))
-    if kind == "faulted":
-        return Outcome(message.lease, checkpoints, convert.error_from_proto(message.faulted))
-    if kind == "parked":
-        parked = message.parked
-        wake_at_ms = convert.milliseconds(parked.wake_time) if parked.HasField("wake_time") else None
-        return Outcome(message.lease, checkpoints, Parked(wake_at_ms))
-    return Outcome(message.lease, checkpoints, Released(message.released.reason, message.released.charged))
+        raise violation(f"no hello within {HELLO_SECONDS:.0f} s") from None

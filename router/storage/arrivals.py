@@ -12,7 +12,7 @@ class NewArrival(NamedTuple):
         callback: whether it came to one of the flow's callbacks, which `type` then names.
         receive_time_ms: Unix time.
         payload: the event as JSON of CloudEvents 1.0; at most `limits.MAX_RESULT_BYTES`.
-        expire_at_ms: Unix time until which it is kept, and its ID remembered.
+        expire_at_ms: Unix time until which it is kept. Its ID is remembered as long, and for a day at least.
         dedupe_key: empty for one that is never deduplicated; scoped to the flow, and in it to the callback.
         dedupe_until_ms: Unix time until which another arrival with this key is a duplicate of this one.
         execution_id: of the one execution it is for; empty: for whichever listen.

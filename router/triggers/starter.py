@@ -10,7 +10,7 @@ from flowhook.errors import ExhaustedError, FlowhookError, UnavailableError
 from flowhook.model import Event, Origin
 from flowhook.wire import convert
 from router.dispatch.host import ShardHost
-from router.services.ingest import Acceptance
+from router.services.acceptance import Acceptance
 from router.storage.interface import Appended, NewEvent, ShardState
 
 

@@ -62,9 +62,11 @@ class TestRunner:
         error = {"type": "about:blank", "status": 500, "title": "no", "instance": instance}
         await self.settle(pb.Outcome(lease=assignment.lease, faulted=error, **outcome))
 
-    async def park(self, assignment, wake_at=None, **outcome):
-        """Park until `wake_at` (Unix time in s), or for no time."""
-        parked = pb.Parked() if wake_at is None else pb.Parked(wake_time=convert.timestamp(int(wake_at * 1000)))
+    async def park(self, assignment, wake_at=None, *, subscriptions=(), **outcome):
+        """Park until `wake_at` (Unix time in s), or for no time, or until what is subscribed to comes."""
+        parked = pb.Parked(subscriptions=subscriptions)
+        if wake_at is not None:
+            parked.wake_time.CopyFrom(convert.timestamp(int(wake_at * 1000)))
         await self.settle(pb.Outcome(lease=assignment.lease, parked=parked, **outcome))
 
 

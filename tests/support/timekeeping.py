@@ -12,7 +12,7 @@ from flowhook.document import canonical, parse
 from router.flows import FlowTable
 from router.metrics import RouterMetrics
 from router.reactions.definition import reactions_of
-from router.services.ingest import Acceptance
+from router.services.acceptance import Acceptance
 from router.storage.interface import FlowDraft
 from router.triggers.starter import Starter
 from router.triggers.timekeeper import Timekeeper

@@ -18,6 +18,9 @@ from router.storage.sqlite.statements import Bulk
 ROW_BYTES: Final = 512
 """What an arrival takes beside its payload, with what is remembered of it, roughly."""
 
+ID_WINDOW_MS: Final = 24 * 3600 * 1000
+"""How long the ID of an arrival is remembered at least: whoever got no answer calls again."""
+
 PAGE_BYTES: Final = 16 * limits.MIB
 """Payloads that are read at a time."""
 
@@ -159,9 +162,10 @@ class _Rows:
     def add(self, number: int, arrival: NewArrival, marks: _Marks) -> None:
         """Add an arrival that is new."""
         seq = self.executions.get(arrival.execution_id, 0)
-        _, flow_id, callback, type_, _, payload, expire_at_ms, *_ = arrival
+        _, flow_id, callback, type_, receive_time_ms, payload, expire_at_ms, *_ = arrival
         self.arrivals.append((number, flow_id, callback, type_, expire_at_ms, seq, payload))
-        times = (expire_at_ms, arrival.token_until_ms, arrival.dedupe_until_ms)
+        id_until_ms = max(expire_at_ms, receive_time_ms + ID_WINDOW_MS)
+        times = (id_until_ms, arrival.token_until_ms, arrival.dedupe_until_ms)
         for mark, until_ms in zip(marks, times, strict=True):
             if mark is not None:
                 self.earlier[mark] = _Earlier(until_ms, number, arrival.event_id)

@@ -18,12 +18,15 @@ from flowhook.model import Event, Status
 from flowhook.v1 import ingest_service_pb2 as pb
 from flowhook.v1 import ingest_service_pb2_grpc
 from flowhook.wire import convert, status
+from router.callback_keys import CallbackKeys
 from router.dispatch.observers import EndWaiters
 from router.flows import FlowTable
 from router.metrics import RouterMetrics
 from router.reply_tokens import ReplyTokens
 from router.sealing import KEY_BYTES
-from router.services.ingest import Acceptance, IngestService
+from router.services.acceptance import Acceptance
+from router.services.callbacks import Callbacks
+from router.services.ingest import IngestService
 from router.storage.interface import FlowDraft
 
 
@@ -43,6 +46,13 @@ class Service:
             host=shard.host,
             state=shard.state,
             acceptance=acceptance,
+            callbacks=Callbacks(
+                acceptance=acceptance,
+                arrivals=shard.host.arrivals,
+                state=shard.state,
+                keys=CallbackKeys(bytes(KEY_BYTES)),
+                now_ms=lambda: int(shard.wall() * 1000),
+            ),
             tokens=ReplyTokens(bytes(KEY_BYTES)),
             metrics=RouterMetrics(metrics.new_registry()),
         )

@@ -1,0 +1,113 @@
+"""Whether an event may be stored."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Final
+
+from flowhook import ids, limits
+from flowhook.errors import ExhaustedError, InvalidError, NotFoundError, UnavailableError
+from flowhook.v1 import envelope_pb2
+from flowhook.wire import convert
+from router.dispatch.host import ShardHost
+from router.flows import FlowEntry, FlowTable, TokenBucket
+
+MAX_ENVELOPE_BYTES: Final = 4 * limits.MAX_HEADER_BYTES
+"""An event but for its body: what fits into an HTTP request's headers, and what serializing adds."""
+
+MAX_SECONDS: Final = 253_402_300_799
+"""The last second of 9999, beyond which a protobuf timestamp says nothing."""
+
+
+class Acceptance:
+    """Decides whether an event may be stored; shared by all that start executions."""
+
+    def __init__(self, *, host: ShardHost, flows: FlowTable, total_backlog: int, clock: Callable[[], float]) -> None:
+        self._host = host
+        self._flows = flows
+        self._total_backlog = total_backlog
+        self._clock = clock
+
+    def known(self, flow_id: str) -> FlowEntry | None:
+        """Return an event's flow if it is in memory."""
+        return self._flows.known(flow_id)
+
+    async def flow(self, flow_id: str) -> FlowEntry:
+        """Return an event's flow.
+
+        Raises:
+            NotFoundError: there is none (`FLOW_NOT_FOUND`).
+            UnavailableError: storage can't serve.
+        """
+        entry = await self._flows.load(flow_id)
+        if entry is None:
+            raise NotFoundError(f"there is no flow {flow_id[: limits.MAX_FLOW_ID_LENGTH]}", reason="FLOW_NOT_FOUND")
+        return entry
+
+    def admit(self, entry: FlowEntry, more: int, more_of_flow: int) -> None:
+        """Check limits for one more event besides `more` (`more_of_flow` of this flow) that are being stored.
+
+        Raises:
+            ExhaustedError: the flow's backlog (`BACKLOG_FULL`) or rate (`RATE_LIMITED`) is used up.
+            UnavailableError: all flows together have too much of a backlog (`TOTAL_BACKLOG_FULL`).
+        """
+        self.check_backlog(entry.id, entry.max_backlog, more, more_of_flow)
+        self.check_rate(entry.bucket)
+
+    def check_rate(self, bucket: TokenBucket | None) -> None:
+        """Count one event more.
+
+        Raises:
+            ExhaustedError: the rate is used up (`RATE_LIMITED`).
+        """
+        wait = 0.0 if bucket is None else bucket.take(self._clock())
+        if wait:
+            raise ExhaustedError("the rate limit of this flow", reason="RATE_LIMITED", retry_after=math.ceil(wait))
+
+    def order_key(self, entry: FlowEntry, event: envelope_pb2.Event) -> str:
+        """Return the key that an event came with, or what its flow's `order_by` makes of it; empty: no order.
+
+        Raises:
+            InvalidError: the key is too long (`ORDER_KEY_INVALID`).
+        """
+        key: str = event.order_key
+        if not key and entry.order_key is not None:
+            return entry.order_key(convert.event_from_proto(event))
+        if key and len(key.encode()) > limits.MAX_ORDER_KEY_BYTES:
+            raise InvalidError("the order key is too long", reason="ORDER_KEY_INVALID")
+        return key
+
+    def check_backlog(self, flow_id: str, max_backlog: int, more: int = 0, more_of_flow: int = 0) -> None:
+        """Check all limits but the rate: that is for senders, and not for operators who replay.
+
+        Raises:
+            ExhaustedError: the flow's backlog is full (`BACKLOG_FULL`).
+            UnavailableError: all flows together have too much of a backlog (`TOTAL_BACKLOG_FULL`).
+        """
+        core = self._host.core
+        if core.unfinished + more >= self._total_backlog:
+            raise UnavailableError("the backlog of all flows is full", reason="TOTAL_BACKLOG_FULL", retry_after=5)
+        if core.backlog(flow_id) + more_of_flow >= max_backlog:
+            raise ExhaustedError("the backlog of this flow is full", reason="BACKLOG_FULL", retry_after=5)
+
+
+def checked(message: envelope_pb2.Event) -> bytes:
+    """Return an event serialized.
+
+    Raises:
+        InvalidError: something of it is not as it should be.
+    """
+    ids.decode(message.id)
+    payload = message.SerializeToString()
+    if len(message.body) > limits.MAX_BODY_BYTES:
+        raise InvalidError(f"a body has at most {limits.MAX_BODY_BYTES} bytes", reason="BODY_TOO_LARGE")
+    if len(payload) - len(message.body) > MAX_ENVELOPE_BYTES:
+        raise InvalidError(
+            f"all but the body has at most {MAX_ENVELOPE_BYTES} bytes serialized", reason="EVENT_TOO_LARGE"
+        )
+    if message.dedupe_key and len(message.dedupe_key.encode()) > limits.MAX_DEDUPE_KEY_BYTES:
+        raise InvalidError("the dedupe key is too long", reason="DEDUPE_KEY_INVALID")
+    if not 0 <= message.receive_time.seconds <= MAX_SECONDS:
+        raise InvalidError("the time of receipt lies before 1970 or after 9999", reason="RECEIVE_TIME_INVALID")
+    return payload

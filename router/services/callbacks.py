@@ -1,0 +1,94 @@
+"""Callbacks: events that come to a flow in the middle, for executions that wait for them or will."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from flowhook import callback_tokens, cloud_events, limits
+from flowhook.errors import ConflictError, NotFoundError
+from flowhook.v1 import envelope_pb2
+from flowhook.wire import convert
+from router.callback_keys import CallbackKeys
+from router.dispatch.arrivals import Arrivals
+from router.services.acceptance import Acceptance, checked
+from router.storage.arrivals import NewArrival
+from router.storage.interface import ShardState
+
+TOKEN_MS: Final = int(limits.CALLBACK_TOKEN_SECONDS * 1000)
+
+
+class Callbacks:
+    """Takes what comes to callbacks."""
+
+    def __init__(
+        self,
+        *,
+        acceptance: Acceptance,
+        arrivals: Arrivals,
+        state: ShardState,
+        keys: CallbackKeys,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._acceptance = acceptance
+        self._arrivals = arrivals
+        self._state = state
+        self._keys = keys
+        self._now_ms = now_ms
+
+    async def receive(self, message: envelope_pb2.Event) -> str:
+        """Store an event with a callback; it is durable when this returns.
+
+        Returns:
+            ID of the event that was stored before in place of this one, or empty.
+
+        Raises:
+            NotFoundError: there is no such flow (`FLOW_NOT_FOUND`), or its latest revision has no such callback, or
+                the token is wrong (`CALLBACK_NOT_FOUND`).
+            ConflictError: the token was used, or is too old, or its execution has ended (`CALLBACK_GONE`).
+            InvalidError: something of the event is not as it should be, or it is too large (`CALLBACK_TOO_LARGE`).
+            ExhaustedError: the rate (`RATE_LIMITED`) is used up, or too many events wait to be listened for
+                (`ARRIVALS_FULL`).
+            UnavailableError: storage can't serve.
+        """
+        entry = self._acceptance.known(message.flow_id) or await self._acceptance.flow(message.flow_id)
+        callback = entry.callbacks.get(message.callback)
+        if callback is None:
+            raise NotFoundError("the flow has no such callback", reason="CALLBACK_NOT_FOUND")
+        checked(message)
+        token, execution_id = message.callback_token, ""
+        if token:
+            execution_id = callback_tokens.execution_of(self._keys.of(entry.id), message.callback, token)
+        self._acceptance.check_rate(callback.bucket)
+        if execution_id:
+            await self._check_age(execution_id)
+        event = convert.event_from_proto(message)
+        # the present, and not when an edge says it was: what is remembered is forgotten by this clock
+        now_ms = self._now_ms()
+        arrival = NewArrival(
+            event_id=event.id,
+            flow_id=entry.id,
+            callback=True,
+            type=event.callback,
+            receive_time_ms=now_ms,
+            payload=cloud_events.of_callback(event, raw=callback.raw),
+            dedupe_key=event.dedupe_key,
+            dedupe_until_ms=now_ms + int(callback.dedupe_seconds * 1000),
+            execution_id=execution_id,
+            token=token,
+            token_until_ms=now_ms + TOKEN_MS,
+        )
+        (appended,) = await self._arrivals.publish([arrival])
+        if appended.gone:
+            raise _gone()
+        return appended.duplicate_of
+
+    async def _check_age(self, execution_id: str) -> None:
+        """Refuse a token that is too old; that of an execution which ended is refused when it comes to storing."""
+        record = (await self._state.identify([execution_id])).get(execution_id)
+        if record is not None and self._now_ms() - record.receive_time_ms > TOKEN_MS:
+            raise _gone()
+
+
+def _gone() -> ConflictError:
+    return ConflictError("this URL was used, is too old, or its execution has ended", reason="CALLBACK_GONE")

@@ -1,0 +1,97 @@
+"""What runners report, checked and translated. What a runner of ours never says is a violation of the protocol."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import orjson
+
+from flowhook import limits
+from flowhook.errors import InvalidError
+from flowhook.expressions import InvalidExpression
+from flowhook.model import EventFilter, Subscription, WorkflowError
+from flowhook.v1 import runner_service_pb2 as pb
+from flowhook.wire import convert
+from router.dispatch.conclusions import runtime_error
+from router.dispatch.link import Checkpoint, Completed, Outcome, Parked, Released
+from router.scheduling.matching import wanted
+
+MAX_KEY_BYTES: Final = 64 * limits.KIB
+"""Key of a journal entry that something is waited for under."""
+
+MAX_WAIT_BYTES: Final = limits.MIB
+"""All that one execution waits for, serialized; values that events must have are the flow's data."""
+
+MAX_EXECUTION_ID: Final = 64
+
+
+def violation(message: str) -> InvalidError:
+    """Return the error that ends the stream of a runner which does not keep to the protocol."""
+    return InvalidError(message, reason="ATTACH_PROTOCOL_VIOLATION")
+
+
+def checkpoint(message: pb.Checkpoint) -> Checkpoint:
+    """Return a journal entry that a runner hands in.
+
+    Raises:
+        InvalidError: see `violation`.
+    """
+    if message.index < 0:
+        raise violation("the index of a checkpoint counts from 0")
+    entry = convert.journal_entry_from_proto(message.entry)
+    reply = message.reply.SerializeToString() if message.HasField("reply") else None
+    return Checkpoint(message.lease, message.index, entry, message.compacts, reply)
+
+
+def outcome(message: pb.Outcome) -> Outcome:
+    """Return how an attempt ended.
+
+    Raises:
+        InvalidError: see `violation`.
+    """
+    checkpoints = tuple(checkpoint(item) for item in message.checkpoints)
+    kind = message.WhichOneof("result")
+    if kind == "completed":
+        completed = message.completed
+        reply = completed.reply.SerializeToString() if completed.HasField("reply") else None
+        return Outcome(message.lease, checkpoints, Completed(completed.output, reply))
+    if kind == "faulted":
+        return Outcome(message.lease, checkpoints, convert.error_from_proto(message.faulted))
+    if kind == "parked":
+        return Outcome(message.lease, checkpoints, _parked(message.parked))
+    return Outcome(message.lease, checkpoints, Released(message.released.reason, message.released.charged))
+
+
+def _parked(message: pb.Parked) -> Parked | WorkflowError:
+    """Return what an execution waits for, or why it can't."""
+    wake_at_ms = convert.milliseconds(message.wake_time) if message.HasField("wake_time") else None
+    if not message.subscriptions:
+        return Parked(wake_at_ms)
+    if len(message.subscriptions) > limits.MAX_SUBSCRIPTIONS:
+        raise violation(f"an execution waits for at most {limits.MAX_SUBSCRIPTIONS} things at a time")
+    if message.ByteSize() > MAX_WAIT_BYTES:
+        return runtime_error(f"what it waits for has more than {MAX_WAIT_BYTES} bytes: let `expect` be a short value")
+    return Parked(wake_at_ms, tuple(_subscription(item) for item in message.subscriptions))
+
+
+def _subscription(message: pb.Subscription) -> Subscription:
+    if not 0 < len(message.key.encode()) <= MAX_KEY_BYTES:
+        raise violation(f"the key of a subscription has 1 to {MAX_KEY_BYTES} bytes")
+    if message.WhichOneof("target") == "execution_id":
+        if not 0 < len(message.execution_id) <= MAX_EXECUTION_ID:
+            raise violation(f"the ID of an awaited execution has 1 to {MAX_EXECUTION_ID} characters")
+    elif not 0 < len(message.events.filters) <= limits.MAX_EVENT_FILTERS:
+        raise violation(f"a subscription to events has 1 to {limits.MAX_EVENT_FILTERS} filters")
+    subscription = convert.subscription_from_proto(message)
+    for filter_ in subscription.filters:
+        _check(filter_)
+    return subscription
+
+
+def _check(filter_: EventFilter) -> None:
+    try:
+        wanted(filter_)
+    except InvalidExpression as error:
+        raise violation(f"the path of a correlation: {error}") from None
+    except (orjson.JSONDecodeError, RecursionError):
+        raise violation("the value that a correlation expects is not JSON") from None

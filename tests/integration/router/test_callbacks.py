@@ -1,0 +1,280 @@
+"""Callbacks: what comes to a flow in the middle, over gRPC as edges and runners speak it."""
+
+from __future__ import annotations
+
+import time
+
+import orjson
+import pytest
+from grpc.aio import AioRpcError
+from support.routers import flow, running_router
+from support.runners import attached
+
+from flowhook import callback_tokens, ids, limits
+from flowhook.client import channel
+from flowhook.model import Status
+from flowhook.v1 import (
+    envelope_pb2,
+    flow_service_pb2,
+    flow_service_pb2_grpc,
+    ingest_service_pb2,
+    ingest_service_pb2_grpc,
+)
+from flowhook.v1 import runner_service_pb2 as pb
+from flowhook.wire import convert
+from flowhook.wire.status import from_rpc_error
+
+CALLBACKS = b"""
+webhook:
+  auth: none
+  callbacks:
+    approval: {auth: none}
+    photo: {auth: none, parse: raw, dedupe: {key: "${ .body.id }", window: PT1H}}
+    slow: {auth: none, rate_limit: {per_second: 0.01, burst: 1}}
+"""
+KEY = "/do/0/wait#0"
+
+
+@pytest.fixture
+async def orders(client):
+    await client.flows.apply([flow("orders", CALLBACKS)])
+
+
+@pytest.fixture
+async def edge(router):
+    connection = channel.connect(router.target, router.token("edge"))
+    yield ingest_service_pb2_grpc.IngestServiceStub(connection)
+    await connection.close(None)
+
+
+def call(callback="approval", body=b"{}", *, flow_id="orders", **fields):
+    event_id = fields.pop("event_id", None) or ids.mint(ids.slot_of(flow_id))
+    return envelope_pb2.Event(
+        id=event_id,
+        flow_id=flow_id,
+        receive_time=convert.timestamp(int(time.time() * 1000)),
+        method="POST",
+        path=f"/hook/{flow_id}/{callback}",
+        content_type="application/json",
+        body=body,
+        callback=callback,
+        **fields,
+    )
+
+
+async def sent(edge, *events):
+    """What becomes of events: `accepted`, `duplicate`, or the reason of the refusal."""
+    response = await edge.IngestEvents(ingest_service_pb2.IngestEventsRequest(events=events))
+    return [
+        (result.rejected.reason or ("duplicate" if result.accepted.duplicate else "accepted"))
+        for result in response.results
+    ]
+
+
+async def callback_key(router, role="runner", flow_id="orders"):
+    connection = channel.connect(router.target, router.token(role))
+    stub = flow_service_pb2_grpc.FlowServiceStub(connection)
+    found = await stub.GetFlow(flow_service_pb2.GetFlowRequest(flow_id=flow_id))
+    await connection.close(None)
+    return found.callback_key
+
+
+def listen(callback="approval", key=KEY):
+    return pb.Subscription(key=key, events=pb.EventFilters(filters=[pb.EventFilter(callback=True, type=callback)]))
+
+
+async def begun(client, runner):
+    """Start an execution: its ID, and what the runner has of it."""
+    execution_id = await client.ingest("orders", {})
+    [assignment] = await runner.assignments(1)
+    return execution_id, assignment
+
+
+async def test_a_callback_wakes_the_execution_that_listens_and_is_an_event_in_its_journal(router, client, edge, orders):
+    async with attached(router, credit=2) as runner:
+        execution_id, assignment = await begun(client, runner)
+        await runner.park(assignment, subscriptions=[listen()])
+        assert (await client.executions.get(execution_id)).execution.status is Status.WAITING
+        event = call(body=b'{"ok":true}')
+        assert await sent(edge, event) == ["accepted"]
+        [again] = await runner.assignments(1)
+        [entry] = again.journal
+        content = orjson.loads(entry.output)
+        assert (entry.key, content["id"], content["type"]) == (KEY, event.id, "approval")
+        assert (content["source"], content["data"]["body"]) == ("/hook/orders/approval", {"ok": True})
+        await runner.complete(again)
+    detail = await client.executions.get(execution_id)
+    assert (detail.execution.status, detail.execution.attempts) == (Status.COMPLETED, 1)
+
+
+async def test_callbacks_and_events_that_start_executions_may_come_together(client, edge, orders):
+    other = call()
+    other.callback = ""
+    assert await sent(edge, call(), other, call("nothing"), call("photo")) == [
+        "accepted",
+        "accepted",
+        "CALLBACK_NOT_FOUND",
+        "accepted",
+    ]
+    assert [execution.id async for execution in client.executions.list(flow_id="orders")] == [other.id]
+
+
+async def test_a_callback_that_comes_again_is_accepted_and_counts_once(router, client, edge, orders):
+    event = call()
+    assert await sent(edge, event, event) == ["accepted", "duplicate"]
+    keyed = [call("photo", dedupe_key="7") for _ in range(2)]
+    assert await sent(edge, *keyed) == ["accepted", "duplicate"]
+    assert await sent(edge, call(dedupe_key="7")) == ["accepted"]
+    async with attached(router, credit=9) as runner:
+        _, assignment = await begun(client, runner)
+        for number in (1, 2):
+            await runner.park(assignment, subscriptions=[listen()])
+            [assignment] = await runner.assignments(1)
+            assert len(assignment.journal) == number
+        assert await sent(edge, event) == ["duplicate"]
+
+
+async def test_bodies_are_left_as_they_are_where_a_callback_says_so(router, client, edge, orders):
+    await sent(edge, call("photo", b'{"a":1}'))
+    async with attached(router, credit=2) as runner:
+        _, assignment = await begun(client, runner)
+        await runner.park(assignment, subscriptions=[listen("photo")])
+        [again] = await runner.assignments(1)
+        assert orjson.loads(again.journal[0].output)["data"]["body"] is None
+
+
+async def test_a_one_time_url_is_good_for_its_execution_once_and_until_that_ends(router, client, edge, orders):
+    key = await callback_key(router)
+    async with attached(router, credit=9) as runner:
+        (first, its), (second, other) = [await begun(client, runner) for _ in range(2)]
+        for assignment in (its, other):
+            await runner.park(assignment, subscriptions=[listen()])
+        token = callback_tokens.issue(key, second, "approval", 0)
+        event = call(callback_token=token)
+        assert await sent(edge, event) == ["accepted"]
+        [again] = await runner.assignments(1)
+        assert (again.event, token in again.journal[0].output.decode()) == (other.event, False)
+        assert await sent(edge, event, call(callback_token=token)) == ["duplicate", "CALLBACK_GONE"]
+        # fresh ones, before it listens again, and when it has ended
+        assert await sent(edge, call(callback_token=callback_tokens.issue(key, second, "approval", 1))) == ["accepted"]
+        await runner.complete(again)
+        late = call(callback_token=callback_tokens.issue(key, second, "approval", 2))
+        assert await sent(edge, late, event) == ["CALLBACK_GONE", "duplicate"]
+        assert (await client.executions.get(first)).execution.status is Status.WAITING
+
+
+async def test_a_token_that_is_wrong_is_not_found(router, client, edge, orders):
+    await client.flows.apply([flow("others", CALLBACKS)])
+    key, other_key = await callback_key(router), await callback_key(router, flow_id="others")
+    execution_id = await client.ingest("orders", {})
+    tokens = [
+        "x",
+        callback_tokens.issue(other_key, execution_id, "approval", 0),
+        callback_tokens.issue(key, execution_id, "photo", 0),
+        callback_tokens.issue(key, execution_id, "approval", 0)[:-1],
+    ]
+    assert await sent(edge, *(call(callback_token=token) for token in tokens)) == ["CALLBACK_NOT_FOUND"] * 4
+    unknown = callback_tokens.issue(key, ids.mint(0), "approval", 0)
+    assert await sent(edge, call(callback_token=unknown)) == ["CALLBACK_GONE"]
+
+
+async def test_a_token_is_too_old_after_a_while(router, client, edge, orders, monkeypatch):
+    monkeypatch.setattr("router.services.callbacks.TOKEN_MS", -1)
+    execution_id = await client.ingest("orders", {})
+    token = callback_tokens.issue(await callback_key(router), execution_id, "approval", 0)
+    assert await sent(edge, call(callback_token=token)) == ["CALLBACK_GONE"]
+
+
+async def test_wrong_tokens_do_not_use_up_the_rate(edge, orders):
+    assert await sent(edge, *(call("slow", callback_token="x") for _ in range(3))) == ["CALLBACK_NOT_FOUND"] * 3
+    assert await sent(edge, call("slow"), call("slow"), call()) == ["accepted", "RATE_LIMITED", "accepted"]
+
+
+async def test_what_is_too_large_or_too_much_is_refused(edge, orders, monkeypatch):
+    assert await sent(edge, call(body=b'"%s"' % (b"x" * limits.MAX_RESULT_BYTES))) == ["CALLBACK_TOO_LARGE"]
+    monkeypatch.setattr("flowhook.limits.MAX_ARRIVALS", 1)
+    assert await sent(edge, call()) == ["accepted"]
+    assert await sent(edge, call(), call(event_id="evt_x")) == ["ARRIVALS_FULL", "EVENT_ID_INVALID"]
+
+
+async def test_a_callback_of_a_flow_that_is_unknown_or_has_none_is_not_found(client, edge, orders):
+    await client.flows.apply([flow("plain")])
+    assert await sent(edge, call(flow_id="nobody"), call(flow_id="plain")) == ["FLOW_NOT_FOUND", "CALLBACK_NOT_FOUND"]
+    await client.flows.apply([flow("orders")])
+    assert await sent(edge, call()) == ["CALLBACK_NOT_FOUND"]
+
+
+async def test_events_that_only_flows_make_are_not_handed_in(edge, orders):
+    made = [call(origin=envelope_pb2.Event.ORIGIN_SCHEDULE), call(depth=1), call(callback_token="x")]
+    for event in made:
+        event.callback = ""
+    assert await sent(edge, *made) == ["ORIGIN_INVALID"] * 3
+    with pytest.raises(AioRpcError) as caught:
+        await edge.InvokeFlow(ingest_service_pb2.InvokeFlowRequest(event=call()))
+    assert from_rpc_error(caught.value).reason == "CALLBACK_NOT_INVOKABLE"
+
+
+async def test_runners_alone_get_the_key_of_a_flow_that_has_callbacks(router, client, orders):
+    await client.flows.apply([flow("plain")])
+    assert len(await callback_key(router)) == callback_tokens.KEY_BYTES
+    assert await callback_key(router, "edge") == b""
+    assert await callback_key(router, flow_id="plain") == b""
+
+
+@pytest.mark.parametrize(
+    "subscriptions",
+    [
+        [listen(key="")],
+        [listen(key="k" * (64 * limits.KIB + 1))],
+        [pb.Subscription(key="k")],
+        [pb.Subscription(key="k", events=pb.EventFilters())],
+        [pb.Subscription(key="k", events=pb.EventFilters(filters=[pb.EventFilter()] * 101))],
+        [pb.Subscription(key="k", execution_id="")],
+        [pb.Subscription(key="k", execution_id="e" * 65)],
+        [listen()] * 1001,
+        *(
+            [pb.Subscription(key="k", events=pb.EventFilters(filters=[pb.EventFilter(correlations=[correlation])]))]
+            for correlation in (pb.Correlation(path="1 +", expected=b"1"), pb.Correlation(path=".a", expected=b"{"))
+        ),
+    ],
+)
+async def test_a_runner_that_has_executions_wait_for_nonsense_is_sent_away(router, client, orders, subscriptions):
+    async with attached(router, credit=1) as runner:
+        _, assignment = await begun(client, runner)
+        with pytest.raises(AioRpcError) as caught:
+            await runner.park(assignment, subscriptions=subscriptions)
+    assert from_rpc_error(caught.value).reason == "ATTACH_PROTOCOL_VIOLATION"
+
+
+async def test_an_execution_that_waits_for_more_than_fits_is_faulted(router, client, orders):
+    value = pb.Correlation(path=".data", expected=b'"%s"' % (b"x" * limits.MIB))
+    subscription = pb.Subscription(
+        key=KEY, events=pb.EventFilters(filters=[pb.EventFilter(callback=True, type="approval", correlations=[value])])
+    )
+    async with attached(router, credit=1) as runner:
+        execution_id, assignment = await begun(client, runner)
+        await runner.park(assignment, subscriptions=[subscription])
+    execution = (await client.executions.get(execution_id)).execution
+    assert (execution.status, "has more than" in execution.error.detail) == (Status.FAULTED, True)
+
+
+async def test_kept_callbacks_and_deliveries_are_counted(router, client, edge, orders):
+    await sent(edge, call(), call())
+    async with attached(router, credit=2) as runner:
+        _, assignment = await begun(client, runner)
+        await runner.park(assignment, subscriptions=[listen()])
+        await runner.assignments(1)
+    [process] = await client.cluster.processes()
+    assert {b"flowhook_router_arrivals 1.0", b"flowhook_router_deliveries_total 1.0"} <= {*process.metrics.splitlines()}
+
+
+async def test_callbacks_are_kept_as_long_as_the_setting_says(tmp_path):
+    async with running_router(tmp_path, callback_seconds=0.001) as router, router.client() as client:
+        await client.flows.apply([flow("orders", CALLBACKS)])
+        connection = channel.connect(router.target, router.token("edge"))
+        await sent(ingest_service_pb2_grpc.IngestServiceStub(connection), call())
+        await connection.close(None)
+        async with attached(router, credit=2) as runner:
+            execution_id, assignment = await begun(client, runner)
+            await runner.park(assignment, subscriptions=[listen()])
+            assert (await client.executions.get(execution_id)).execution.status is Status.WAITING

@@ -58,7 +58,7 @@ def _processes(definition: dict[str, Any]) -> Iterator[tuple[Path, str]]:
             if key in run:
                 yield (
                     (*placed.path, "run", key),
-                    "it fails on runners whose operator does not allow scripts and commands",
+                    "it fails on runners that were not started with --allow-processes",
                 )
         if is_expression(run.get("shell", {}).get("command")):
             advice = "the shell runs whatever is in the data: hand values over as `arguments`, `environment` or `stdin`"

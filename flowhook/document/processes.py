@@ -20,7 +20,7 @@ from flowhook.expressions import is_expression
 
 MAX_ARGUMENTS: Final = 256
 
-_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 
 
 def _environment(value: object) -> object:

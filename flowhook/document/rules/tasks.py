@@ -26,6 +26,9 @@ MAX_FUNCTION_DEPTH: Final = 8
 _TRANSFORMATIONS: Final = {"input": "from", "output": "as", "export": "as"}
 """What the transformation of a section is called."""
 
+_RETRIED: Final = frozenset({"call", "emit", "run"})
+"""Kinds of tasks that may have a retry policy of their own."""
+
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
@@ -97,11 +100,8 @@ def _task(context: Context, task: dict[str, Any], path: Path, names: Collection[
         yield from _cases(context, task["switch"], (*path, "switch"), names)
     elif kind in _CHECKS:
         yield from _CHECKS[kind](context, task, path)
-
-
-def _call(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
-    yield from check_call(context, task, path)
-    yield from check_own_retry(context, task, path)
+    if kind in _RETRIED:
+        yield from check_own_retry(context, task, path)
 
 
 def _do(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
@@ -172,7 +172,7 @@ def _set(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem
 
 
 _CHECKS: Final[Mapping[str, Callable[[Context, dict[str, Any], Path], Iterator[Problem]]]] = {
-    "call": _call,
+    "call": check_call,
     "do": _do,
     "emit": check_emit,
     "for": _for,

@@ -30,6 +30,8 @@ BAD_TASKS = [
     ("- a: {try: [], catch: {errors: {with: {status: 503, type: '${ .x }'}}}}", (3, "do[0].a.catch.errors.with.type", "a filter has no expressions: use `when`")),
     ("- a: {set: {b: 1}, timeout: brief}", (3, "do[0].a.timeout", "there is no timeout 'brief' in `use.timeouts`")),
     ("- a: {call: twitter.post, with: {text: b}, metadata: {retry: {limit: {attempt: {count: -1}}}}}", (3, "do[0].a.metadata.retry.limit.attempt.count", "expected at least 0")),
+    ("- a: {emit: {event: {with: {type: x}}}, metadata: {retry: mine}}", (3, "do[0].a.metadata.retry", "there is no retry policy 'mine' in `use.retries`")),
+    ("- a: {run: {shell: {command: x}}, metadata: {retry: 5}}", (3, "do[0].a.metadata.retry", "expected a retry policy, or the name of one in `use.retries`")),
     ("- a: {set: {b: 1}}\n- a: {set: {b: 1}}", (4, "do[1].a", "there is a task 'a' in this list already")),
     ("- a: {set: {b: 1}, then: c}", (3, "do[0].a.then", "there is no task 'c' in this list, and it is none of continue, exit and end")),
     ("- one: {set: {b: 1}, then: on}", (3, "do[0].one.then", "there is no task 'on' in this list, did you mean 'one'?")),

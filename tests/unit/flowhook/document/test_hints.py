@@ -70,7 +70,7 @@ def test_a_callback_that_something_listens_for_is_not(listener):
     assert warnings_of(CALLBACKS + listener) == []
 
 
-PERMISSION = "it fails on runners whose operator does not allow scripts and commands"
+PERMISSION = "it fails on runners that were not started with --allow-processes"
 
 
 def test_what_only_operators_allow_is_told_of():

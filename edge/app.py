@@ -13,14 +13,16 @@ from edge.directory import Directory
 from edge.gateway import Gateway
 from edge.ingest import Ingest
 from edge.metrics import Counts
+from edge.proxies import Proxies, parse_networks
 from edge.refusals import LimitedLog
 from edge.replies import Replies
 from edge.router import GrpcRouter
 from edge.server import Server
+from edge.tls import Certificates
 from flowhook import logs, metrics
 from flowhook.client.channel import open_channel
 from flowhook.config import EdgeSettings
-from flowhook.errors import UnavailableError
+from flowhook.errors import InvalidError, UnavailableError
 from flowhook.process import Lifecycle, Reporter
 
 BACKLOG: Final = 1024
@@ -37,7 +39,7 @@ async def serve(settings: EdgeSettings, lifecycle: Lifecycle, *, registry: Colle
     `registry`, the process's own one when absent.
 
     Raises:
-        InvalidError: there is no token for the router.
+        InvalidError: there is no token for the router, or a setting makes no sense.
         UnavailableError: the port can't be had (`PORT_UNAVAILABLE`).
     """
     channel = open_channel(settings, "edge")
@@ -65,8 +67,15 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any, reg
     replies = Replies(
         router, directory, counts, max_held=settings.max_held_requests, router_timeout=settings.router_timeout
     )
-    gateway = Gateway(directory, ingest, replies, refusals, public_url=settings.public_url)
-    server = Server(settings, gateway.handle, counts, max_connections=_file_limit(settings.max_connections))
+    proxies = Proxies(parse_networks(settings.trusted_proxies))
+    gateway = Gateway(directory, ingest, replies, refusals, proxies=proxies, public_url=settings.public_url)
+    server = Server(
+        settings,
+        gateway.handle,
+        counts,
+        max_connections=_file_limit(settings.max_connections),
+        certificates=_certificates(settings),
+    )
     counts.gauge("flowhook_edge_connections", "Open connections.", lambda: server.connections)
     counts.gauge("flowhook_edge_pending_events", "Requests that wait for the router.", lambda: ingest.pending)
     counts.gauge("flowhook_edge_held_requests", "Requests that wait for their flow.", lambda: replies.held)
@@ -94,6 +103,14 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any, reg
     finally:
         server.stop()
         registry.unregister(counts)
+
+
+def _certificates(settings: EdgeSettings) -> Certificates | None:
+    if settings.tls_cert_file is None and settings.tls_key_file is None:
+        return None
+    if settings.tls_cert_file is None or settings.tls_key_file is None:
+        raise InvalidError("TLS needs both tls_cert_file and tls_key_file", reason="TLS_FILES_INVALID")
+    return Certificates(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
 
 
 def _listen(host: str, port: int, *, reuse_port: bool) -> list[socket.socket]:

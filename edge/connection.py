@@ -61,6 +61,16 @@ class Request(Protocol):
         """Where the sender's side of the connection is; IPv4-mapped addresses as IPv4."""
         ...
 
+    @property
+    def scheme(self) -> str:
+        """`https` over TLS, else `http`."""
+        ...
+
+    @property
+    def client_names(self) -> tuple[str, ...]:
+        """Names in the sender's certificate, which TLS verified; none without one."""
+        ...
+
     async def body(self, max_bytes: int) -> bytes:
         """Receive the body, once; until then the sender is not even told to continue.
 
@@ -152,6 +162,16 @@ class Connection:
         self.address = peer_address(peer)
         self.deadline = NEVER
         self.idle = True
+
+    @property
+    def scheme(self) -> str:
+        """See `Request`."""
+        return self._stream.scheme
+
+    @property
+    def client_names(self) -> tuple[str, ...]:
+        """See `Request`."""
+        return self._stream.client_names
 
     async def serve(self) -> None:
         """Serve requests until the connection ends. Raises nothing; closes the stream."""

@@ -22,6 +22,7 @@ from edge.directory import Directory
 from edge.endpoints import Endpoint
 from edge.http1 import Head
 from edge.ingest import Ingest, IngestUnavailableError
+from edge.proxies import Address, Proxies
 from edge.refusals import LimitedLog
 from edge.replies import PREFIX as REPLIES
 from edge.replies import Replies
@@ -70,7 +71,14 @@ class Gateway:
     """Answers requests."""
 
     def __init__(
-        self, directory: Directory, ingest: Ingest, replies: Replies, refusals: LimitedLog, *, public_url: str = ""
+        self,
+        directory: Directory,
+        ingest: Ingest,
+        replies: Replies,
+        refusals: LimitedLog,
+        *,
+        proxies: Proxies | None = None,
+        public_url: str = "",
     ) -> None:
         """Prepare to answer.
 
@@ -79,12 +87,14 @@ class Gateway:
             ingest: stores what is answered at once.
             replies: stores what its flow answers, and fetches answers.
             refusals: takes what operators should know.
+            proxies: those that may say who is behind them.
             public_url: scheme and host as senders see them.
         """
         self._directory = directory
         self._ingest = ingest
         self._replies = replies
         self._refusals = refusals
+        self._proxies = proxies or None
         self._public_url = public_url.rstrip("/")
 
     async def handle(self, request: Request) -> Answer:
@@ -110,32 +120,48 @@ class Gateway:
     async def _accept(self, request: Request) -> Answer:
         head = request.head
         endpoint = await self._endpoint(head)
-        url = f"{self._public_url or 'http://' + head.host}{head.target}"
-        seen = RequestView(head.method, url, head.path, head.query, head.headers, b"")
-        if endpoint.handshakes is not None and (answer := endpoint.handshakes.early(seen)) is not None:
+        address, seen = self._view(request)
+        handshakes = endpoint.handshakes
+        if handshakes is not None and (answer := handshakes.early(seen)) is not None:
             return answer
         if head.method not in endpoint.methods:
             return answers.FLOW_FOUND if head.method == "HEAD" else endpoint.not_allowed
-        if not endpoint.admits(request.address):
+        if not endpoint.admits(address):
             return answers.ADDRESS_FORBIDDEN
+        seen, verified = await self._authenticated(endpoint, request, seen, address)
+        content = _content(endpoint, head, seen.body)
+        if handshakes is not None:
+            asked = content if content is not None or not seen.body else _json_of(seen.body)
+            if (answer := handshakes.late(verified[1], seen, asked)) is not None:
+                return answer
+        return await self._store(endpoint, request, seen, verified, content)
 
+    def _view(self, request: Request) -> tuple[Address, RequestView]:
+        """Return the sender's address, and the request as verification sees it, without its body."""
+        head = request.head
+        address, scheme, host = request.address, request.scheme, head.host
+        if self._proxies is not None:
+            address, scheme, behind = self._proxies.origin(address, scheme, head.headers)
+            host = behind or host
+        url = f"{self._public_url or f'{scheme}://{host}'}{head.target}"
+        return address, RequestView(head.method, url, head.path, head.query, head.headers, b"", request.client_names)
+
+    async def _authenticated(
+        self, endpoint: Endpoint, request: Request, seen: RequestView, address: Address
+    ) -> tuple[RequestView, tuple[Verifier, Match]]:
+        """Receive the body of a request that may pass, and return it with what was found."""
         verified = _check(endpoint.early, seen) if endpoint.early else None
-        if (verified is None or isinstance(verified, SignatureError)) and not endpoint.may_be_signed(head.headers):
-            return self._unauthenticated(endpoint, request, verified, _check(endpoint.late, seen))
+        good = verified is not None and not isinstance(verified, SignatureError)
+        if not good and not endpoint.may_be_signed(seen.headers):
+            raise _Refused(self._unauthenticated(endpoint, address, verified, _check(endpoint.late, seen)))
         body = await request.body(endpoint.max_body)
         if body:
             seen = seen._replace(body=body)
         if verified is None or isinstance(verified, SignatureError):
             earlier, verified = verified, _check(endpoint.late, seen)
             if isinstance(verified, SignatureError):
-                return self._unauthenticated(endpoint, request, earlier, verified)
-
-        content = _content(endpoint, head, body)
-        if endpoint.handshakes is not None:
-            asked = content if content is not None or not body else _json_of(body)
-            if (answer := endpoint.handshakes.late(verified[1], seen, asked)) is not None:
-                return answer
-        return await self._store(endpoint, request, seen, verified, content)
+                raise _Refused(self._unauthenticated(endpoint, address, earlier, verified))
+        return seen, verified
 
     async def _endpoint(self, head: Head) -> Endpoint:
         path = head.path
@@ -157,7 +183,7 @@ class Gateway:
             raise _Refused(answers.CALLBACK_NOT_FOUND)
         return endpoint
 
-    def _unauthenticated(self, endpoint: Endpoint, request: Request, *outcomes: _Outcome | None) -> Answer:
+    def _unauthenticated(self, endpoint: Endpoint, address: Address, *outcomes: _Outcome | None) -> Answer:
         errors = [outcome for outcome in outcomes if isinstance(outcome, SignatureError)]
         error = max(errors, key=lambda each: each.specificity)
         self._refusals.warning(
@@ -166,7 +192,7 @@ class Gateway:
             scheme=endpoint.schemes,
             reason=error.reason,
             detail=error.detail,
-            address=str(request.address),
+            address=str(address),
         )
         return endpoint.unauthenticated
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import time
 from email.utils import formatdate
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from tornado.iostream import IOStream
 from tornado.tcpserver import TCPServer
@@ -15,7 +17,9 @@ from edge import answers
 from edge.answers import Answer
 from edge.connection import READ_BYTES, Connection, Handler
 from edge.metrics import Counts
-from edge.stream import Stream
+from edge.proxy_protocol import ProxyProtocolError, read_header
+from edge.stream import Stream, TlsStream
+from edge.tls import HANDSHAKE_SECONDS, Certificates
 from flowhook import limits
 from flowhook.config import EdgeSettings
 
@@ -32,8 +36,18 @@ MAX_TURNED_AWAY: Final = 128
 class Server(TCPServer):
     """The HTTP server. Give it sockets (`add_sockets`), keep `sweep` running, and `drain` it in the end."""
 
-    def __init__(self, settings: EdgeSettings, handler: Handler, counts: Counts, *, max_connections: int) -> None:
+    def __init__(
+        self,
+        settings: EdgeSettings,
+        handler: Handler,
+        counts: Counts,
+        *,
+        max_connections: int,
+        certificates: Certificates | None = None,
+    ) -> None:
         super().__init__()
+        self._certificates = certificates
+        self._proxy_protocol = settings.proxy_protocol
         self.header_timeout = settings.header_timeout
         self.body_timeout = settings.body_timeout
         self.idle_timeout = settings.idle_timeout
@@ -48,6 +62,7 @@ class Server(TCPServer):
         self._counts = counts
         self._connections: set[Connection] = set()
         self._turned_away: set[Connection] = set()
+        self._beginning = 0
         self._empty = asyncio.Event()
         self._date = 0
         self._tick()
@@ -59,10 +74,15 @@ class Server(TCPServer):
 
     async def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         """Serve a new connection to its end."""
-        # `stream` has not begun to listen; `TCPServer` makes no streams of another class
-        own = Stream(stream.socket, read_chunk_size=READ_BYTES, max_buffer_size=4 * READ_BYTES)
-        own.set_nodelay(True)
-        connection = Connection(own, str(address[0]), self, self._handler)
+        peer = str(address[0])
+        own: Stream | None
+        if self._certificates is None and not self._proxy_protocol:
+            own = _own(Stream, stream.socket)
+        else:
+            own, peer = await self._begin(stream.socket, peer)
+            if own is None:
+                return
+        connection = Connection(own, peer, self, self._handler)
         if len(self._connections) >= self._max_connections:
             await self._turn_away(connection)
             return
@@ -72,6 +92,30 @@ class Server(TCPServer):
         finally:
             self._connections.discard(connection)
             self._tell_if_empty()
+
+    async def _begin(self, sock: socket.socket, peer: str) -> tuple[Stream | None, str]:
+        """Take what comes before HTTP: who is behind a balancer, and the handshake of TLS; None: it did not go well."""
+        if self._beginning >= self._max_connections:
+            sock.close()
+            return None, peer
+        self._beginning += 1
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                if self._proxy_protocol:
+                    peer = str(await read_header(partial(_read_exactly, sock)) or peer)
+                if self._certificates is None:
+                    return _own(Stream, sock), peer
+                wrapped = self._certificates.context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+                secure = _own(TlsStream, wrapped)
+                await secure.wait_for_handshake()
+                secure.learn_names()
+                return secure, peer
+        except (ProxyProtocolError, EOFError, OSError, TimeoutError):  # StreamClosedError and SSLError among them
+            self._counts.incomplete += 1
+            sock.close()
+            return None, peer
+        finally:
+            self._beginning -= 1
 
     async def _turn_away(self, connection: Connection) -> None:
         linger = len(self._turned_away) < MAX_TURNED_AWAY
@@ -99,6 +143,8 @@ class Server(TCPServer):
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             self._tick()
+            if self._certificates is not None:
+                self._certificates.refresh()
             now = self.now()
             for connection in [each for each in self._connections if each.deadline < now]:
                 connection.expire()
@@ -130,3 +176,24 @@ class Server(TCPServer):
             date = b"Date: " + formatdate(now, usegmt=True).encode("ascii") + b"\r\n"
             self.keep_tail = date + b"\r\n"
             self.close_tail = date + b"Connection: close\r\n\r\n"
+
+
+_S = TypeVar("_S", bound=Stream)
+
+
+def _own(kind: type[_S], sock: socket.socket) -> _S:
+    """Return a stream over a socket that nobody has begun to listen to; `TCPServer` makes none of another class."""
+    stream = kind(sock, read_chunk_size=READ_BYTES, max_buffer_size=4 * READ_BYTES)
+    stream.set_nodelay(True)
+    return stream
+
+
+async def _read_exactly(sock: socket.socket, count: int) -> bytes:
+    loop = asyncio.get_running_loop()
+    data = b""
+    while len(data) < count:
+        piece = await loop.sock_recv(sock, count - len(data))
+        if not piece:
+            raise EOFError
+        data += piece
+    return data

@@ -12,11 +12,21 @@ import socket
 from typing import Any
 
 from tornado.ioloop import IOLoop
-from tornado.iostream import IOStream, StreamClosedError
+from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
+
+from edge.tls import names_of
 
 
 class Stream(IOStream):
-    """Leaves in the kernel what arrives while nobody reads, the end of the peer's side among it."""
+    """Leaves in the kernel what arrives while nobody reads, the end of the peer's side among it.
+
+    Attributes:
+        scheme: of the URLs that are called over it.
+        client_names: of the sender's certificate.
+    """
+
+    scheme = "http"
+    client_names: tuple[str, ...] = ()
 
     def _handle_events(self, fd: int | Any, events: int) -> None:
         if events & IOLoop.READ and not self.reading() and not self.closed():
@@ -50,3 +60,23 @@ class Stream(IOStream):
         """
         if self.socket is not None:
             self.socket.shutdown(socket.SHUT_WR)
+
+
+class TlsStream(SSLIOStream, Stream):
+    """The same over TLS; `wait_for_handshake` comes first. What TLS has read ahead can't be looked at."""
+
+    scheme = "https"
+
+    def learn_names(self) -> None:
+        """Take over the names of the sender's certificate, once there was a handshake."""
+        if self.socket is not None:
+            self.client_names = names_of(self.socket.getpeercert())
+
+    def peer_ended(self) -> bool:
+        """See `Stream`; false as long as the connection is there."""
+        if self.socket is None:
+            raise StreamClosedError
+        return False
+
+    def shut_write_side(self) -> None:
+        """Do nothing: TLS has no half-closed connections that senders could rely on."""

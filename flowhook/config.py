@@ -58,6 +58,16 @@ class EdgeSettings(CommonSettings):
     """Whether other edges on this machine may listen on the same port."""
     public_url: str = ""
     """Scheme and host that senders use, where a proxy hides them; for signatures that cover the URL."""
+    trusted_proxies: str = ""
+    """Networks of proxies, separated by commas, whose `Forwarded` or `X-Forwarded-…` say who is behind them."""
+    proxy_protocol: bool = False
+    """Whether connections begin with a header of the PROXY protocol, version 1 or 2; others are closed then."""
+    tls_cert_file: Path | None = None
+    """PEM certificate, with its chain, that senders see; read again when it changes. Absent: no TLS."""
+    tls_key_file: Path | None = None
+    """PEM key of that certificate."""
+    tls_client_ca_file: Path | None = None
+    """PEM certificates that senders' own ones are checked against, for `auth: {mtls: …}`."""
     header_timeout: float = 10.0
     """Within which the head of a request must be there."""
     body_timeout: float = 60.0

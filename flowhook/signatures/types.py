@@ -20,6 +20,7 @@ class RequestView(NamedTuple):
         query: query string without `?`, percent-encoding kept.
         headers: lower-case names and raw values, in wire order, repeated ones kept.
         body: the bytes as received; empty where verification runs before the body is read.
+        client_names: in the certificate that the sender showed and TLS verified.
     """
 
     method: str
@@ -28,6 +29,7 @@ class RequestView(NamedTuple):
     query: str
     headers: Sequence[tuple[str, bytes]]
     body: bytes
+    client_names: tuple[str, ...] = ()
 
 
 class Match(NamedTuple):

@@ -18,7 +18,7 @@ from flowhook.document.auth.base import (
 )
 from flowhook.document.auth.parsing import KINDS, Auth, parse_auth
 from flowhook.document.auth.providers import ProviderAuth, provider
-from flowhook.document.auth.shared import ApiKeyAuth, BasicAuth
+from flowhook.document.auth.shared import ApiKeyAuth, BasicAuth, MtlsAuth
 from flowhook.document.auth.spelled_out import (
     HmacAuth,
     IdSource,
@@ -39,6 +39,7 @@ __all__ = [
     "HmacAuth",
     "IdSource",
     "KeyReading",
+    "MtlsAuth",
     "ProviderAuth",
     "PublicKeyAuth",
     "PublicKeyText",

@@ -1,12 +1,22 @@
-"""Credentials that are sent as they are: a password, a key."""
+"""Credentials that are shown as they are: a password, a key, a certificate."""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Final, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from flowhook.document.auth.base import ONE_WAY_TO_NAME_SECRETS, HeaderName, SecretAuth, refused, refused_at
+from flowhook.document.auth.base import (
+    ONE_WAY_TO_NAME_SECRETS,
+    AuthKind,
+    HeaderName,
+    SecretAuth,
+    refused,
+    refused_at,
+)
+
+MAX_NAMES: Final = 100
+"""Names that one `mtls` lists."""
 
 
 class BasicAuth(SecretAuth):
@@ -45,3 +55,17 @@ class ApiKeyAuth(SecretAuth):
         if (self.header is None) == (self.query is None):
             raise refused("needs `header: NAME` or `query: NAME`, and not both")
         return self
+
+
+class MtlsAuth(AuthKind):
+    """A certificate of the sender's own, which the edge's TLS verified against `tls_client_ca_file`.
+
+    Attributes:
+        names: of which the certificate must have one: common name of its subject, DNS name, URI or email address.
+    """
+
+    kind: ClassVar[str] = "mtls"
+
+    names: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=255)], ...], Field(min_length=1, max_length=MAX_NAMES)
+    ]

@@ -31,7 +31,8 @@ def the_secrets(vector):
 def the_request(vector):
     url = urlsplit(vector["url"])
     headers = [(name.lower(), value.encode()) for name, value in vector["headers"]]
-    return RequestView(vector["method"], vector["url"], url.path, url.query, headers, vector["body"].encode())
+    names = tuple(vector.get("client_names", ()))
+    return RequestView(vector["method"], vector["url"], url.path, url.query, headers, vector["body"].encode(), names)
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])

@@ -1,0 +1,76 @@
+"""TLS of the edge: one context, whose certificate is read again when its files change.
+
+Source: RFC 8446; https://docs.python.org/3/library/ssl.html.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from flowhook import logs
+from flowhook.errors import InvalidError
+
+HANDSHAKE_SECONDS: Final = 10.0
+
+log = logs.get_logger(__name__)
+
+
+class Certificates:
+    """The edge's certificate, and the authorities of senders' ones.
+
+    Attributes:
+        context: for all connections; those that begin after a change get the new certificate.
+    """
+
+    def __init__(self, certificate: Path, key: Path, client_authorities: Path | None) -> None:
+        """Load everything.
+
+        Raises:
+            InvalidError: a file can't be read, or the key is not the certificate's (`TLS_FILES_INVALID`).
+        """
+        self._files = (certificate, key)
+        self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.context.set_alpn_protocols(["http/1.1"])
+        try:
+            if client_authorities is not None:
+                self.context.verify_mode = ssl.CERT_OPTIONAL  # whether one is needed is each flow's affair
+                self.context.load_verify_locations(client_authorities)
+            self._stamps = self._look()
+            self.context.load_cert_chain(certificate, key)
+        except (OSError, ssl.SSLError) as error:
+            raise InvalidError(f"TLS can't be set up: {error}", reason="TLS_FILES_INVALID") from None
+
+    def refresh(self) -> None:
+        """Read the files again if they changed; what can't be read leaves the certificate as it is."""
+        try:
+            stamps = self._look()
+            if stamps == self._stamps:
+                return
+            # a pair that does not fit must not be half in force
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(*self._files)
+            self.context.load_cert_chain(*self._files)
+        except (OSError, ssl.SSLError) as error:
+            log.warning("certificate not renewed", cause=str(error))
+            return
+        self._stamps = stamps
+        log.info("certificate renewed")
+
+    def _look(self) -> list[tuple[int, int, int]]:
+        found = [path.stat() for path in self._files]
+        return [(each.st_mtime_ns, each.st_size, each.st_ino) for each in found]
+
+
+def names_of(certificate: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Return the names of a sender, as the certificate has them that TLS verified: its subject's, and all others.
+
+    Args:
+        certificate: what `SSLSocket.getpeercert` returns; None or empty without one.
+    """
+    found = certificate or {}
+    names = [value for part in found.get("subject", ()) for name, value in part if name == "commonName"]
+    names += [value for kind, value in found.get("subjectAltName", ()) if kind in ("DNS", "URI", "email")]
+    return tuple(dict.fromkeys(names))

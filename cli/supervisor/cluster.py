@@ -116,8 +116,8 @@ class Cluster:
             async with asyncio.timeout(START_SECONDS):
                 await self._launch(group, "router")
                 await self._on_router(self._address("router", "grpc", self._plan.grpc_port))
+                await self._launch(group, "edge")  # before the runners, which give out URLs with its port
                 await self._launch(group, "runner")
-                await self._launch(group, "edge")
                 await self._launch(group, "admin")
                 await self._until_served()
         except TimeoutError:

@@ -18,7 +18,6 @@ from flowhook.errors import ConflictError, InvalidError
 
 LOOPBACK: Final = "127.0.0.1"
 
-START_ORDER: Final = ("router", "runner", "edge", "admin")
 DRAIN_ORDER: Final = ("edge", "runner", "router", "admin")
 """First nothing comes in any more, then nothing runs, then nothing is stored; the operator sees it to the end."""
 
@@ -50,6 +49,8 @@ class UpSettings(BaseSettings):
     """Storage, sqlite:PATH; empty means flowhook.db in the data directory."""
     flows: Path | None = None
     """Directory or file of flows to apply at the start."""
+    public_url: str = ""
+    """Scheme and host that senders use, where a proxy hides them; empty: http://HOST:PORT."""
     allow_private_addresses: bool = False
     """Let flows call private, loopback and link-local addresses."""
 
@@ -100,9 +101,18 @@ class UpSettings(BaseSettings):
             "FLOWHOOK_GRPC_PORT": str(grpc_port),
             "FLOWHOOK_STORAGE": self.storage,
             "FLOWHOOK_ALLOW_PRIVATE_ADDRESSES": str(self.allow_private_addresses).lower(),
+            "FLOWHOOK_PUBLIC_URL": self.public_url,
         }
+        if role == "runner" and not self.public_url:  # an edge takes the host that it is asked for
+            environment["FLOWHOOK_PUBLIC_URL"] = _url(self.host, http_port)
         # -P: a folder called `router` where the user stands must not be taken for ours
         return Command([sys.executable, "-P", "-m", "cli", role], environment)
+
+
+def _url(host: str, port: int) -> str:
+    """Return where this machine reaches a server: an address that means all of them is none."""
+    reachable = LOOPBACK if host in ("", "0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
 
 _NOT_INHERITED: Final = frozenset({"FLOWHOOK_TOKEN"})

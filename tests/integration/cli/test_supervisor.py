@@ -17,7 +17,7 @@ def test_processes_start_in_order_and_drain_in_order(supervise):
     events = supervised.events()
     started = [line.split()[1].partition("-")[0] for line in events if line.startswith("started")]
     drained = [line.split()[1].partition("-")[0] for line in events if line.startswith("drained")]
-    assert started == ["router", "runner", "runner", "edge", "edge", "admin"]
+    assert started == ["router", "edge", "edge", "runner", "runner", "admin"]
     assert drained == ["edge", "edge", "runner", "runner", "router", "admin"]
     assert supervised.errors == []
 

@@ -147,8 +147,10 @@ async def until(condition, what, within=PATIENCE):
 async def kill(cluster, *processes):
     """Kill processes at once, as soon as all of them run: what was killed before may still be on its way back."""
     await until(lambda: all(_runs(cluster, process) for process in processes), f"all of {processes} run")
-    for pid in [cluster.pid(process) for process in processes]:
+    pids = [cluster.pid(process) for process in processes]
+    for pid in pids:
         os.kill(pid, signal.SIGKILL)
+    await until(lambda: not any(map(alive, pids)), f"all of {processes} are gone")
 
 
 def _runs(cluster, process):

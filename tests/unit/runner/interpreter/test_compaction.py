@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import orjson
 import pytest
 
 from flowhook import limits
-from runner.interpreter import journal, tasks
+from runner.interpreter import journal, snapshot, tasks
 from runner.interpreter.effects import SNAPSHOT_KEY, Result
 from runner.interpreter.errors import Kind, error
 
@@ -110,8 +112,11 @@ def test_what_runs_beside_something_is_not_compacted(execute):
 
 def test_what_is_too_large_for_a_snapshot_is_not_compacted_and_rarely_tried(execute, monkeypatch):
     monkeypatch.setattr(limits, "MAX_RESULT_BYTES", 5_000)
+    taken = mock.Mock(wraps=snapshot.json.encode)
+    monkeypatch.setattr(snapshot, "json", mock.Mock(encode=taken))
     do = [{"loop": {**LOOP, "for": {"in": "[range(1500) | [., 7]]"}}}]
     outcome = execute(do, {"n": 0})
+    assert taken.call_count == limits.MAX_JOURNAL_ENTRIES // journal.COMPACT_ENTRIES
     assert "journal is full" in outcome.error.detail
     assert len(outcome.journal) == limits.MAX_JOURNAL_ENTRIES
 
@@ -173,9 +178,9 @@ def test_the_next_attempt_after_one_that_went_on_from_a_snapshot_has_all_its_tim
 
 
 def test_while_is_not_asked_again_for_an_iteration_that_goes_on_from_a_snapshot(resume):
-    stop = {"set": "${ . }", "export": {"as": "{stop: true}"}}
-    loop = {"for": {"in": "[1, 2]"}, "while": "$context.stop | not", "do": [CALL, {"stop": stop}, {"b": CALL["a"]}]}
-    assert resume([{"l": loop}], {"n": 0}, "/do/0/l/do/2/b[0]#0").output == {"n": 2}
+    stop = {"call": "f", "export": {"as": "{stop: true}"}}
+    loop = {"for": {"in": "[1, 2]"}, "while": "$context.stop | not", "do": [{"stop": stop}, {"b": {"call": "f"}}]}
+    assert resume([{"l": loop}], {}, "/do/0/l/do/1/b[0]#0").output == {"n": 2}
 
 
 def test_a_task_that_goes_on_from_a_snapshot_began_when_it_did(execute, resume):

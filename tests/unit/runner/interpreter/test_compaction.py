@@ -146,12 +146,14 @@ def resume(execute, monkeypatch):
     """Run to the end; then again, later, from the last snapshot before the first entry of a key, and that entry."""
     monkeypatch.setattr(journal, "COMPACT_ENTRIES", 1)
 
-    def run(do, data, key, **more):
+    def run(do, data, key, execution="evt_1", **more):
         clock = execute.Clock()
         whole = execute(do, data, clock=clock, **more).journal
         cut = [entry.key for entry in whole].index(key)
         kept = after_last_snapshot(whole[: cut + 1])
-        return execute(do, data, journal=kept, clock=execute.Clock(clock.now + 60_000), **more)
+        return execute(
+            do, data, journal=kept, clock=execute.Clock(clock.now + 60_000), workflow={"id": execution}, **more
+        )
 
     return run
 
@@ -175,6 +177,14 @@ def test_the_next_attempt_after_one_that_went_on_from_a_snapshot_has_all_its_tim
     retry = {"limit": {"attempt": {"count": 1, "duration": {"hours": 1}}}}
     do = [{"t": {"try": tries, "catch": {"retry": retry}}}]
     assert resume(do, {"n": 0}, "/do/0/t/try/1/w#0:wait", world=world).output == {"n": 2}
+
+
+def test_an_attempt_that_a_replay_takes_over_has_all_its_time_again(resume):
+    tries = [CALL, {"w": {"wait": {"minutes": 40}}}, {"x": {"wait": {"minutes": 40}}}]
+    retry = {"limit": {"attempt": {"count": 0, "duration": {"hours": 1}}}}
+    do, key = [{"t": {"try": tries, "catch": {"retry": retry}}}], "/do/0/t/try/2/x#0:wait"
+    assert resume(do, {"n": 0}, key).error.instance == "/do/0/t"
+    assert resume(do, {"n": 0}, key, execution="evt_2").output == {"n": 1}
 
 
 def test_while_is_not_asked_again_for_an_iteration_that_goes_on_from_a_snapshot(resume):

@@ -9,6 +9,8 @@ import pytest
 from flowhook.document import canonical, parse
 from flowhook.errors import InternalError, UnavailableError
 from router.flows import FlowTable, TokenBucket
+from router.reactions.definition import Reactions, reactions_of
+from router.schedules.timetable import Every
 from router.scheduling.queues import FlowPolicy
 from router.storage.interface import FlowDraft
 from router.storage.sqlite import open_sqlite
@@ -26,6 +28,19 @@ class Policies:
     def retire(self, flow_id):
         if flow_id in self.now:
             self.now[flow_id] = FlowPolicy(self.now[flow_id].concurrency, retired=True)
+
+
+class Reacting:
+    """Keeps what flows react to."""
+
+    def __init__(self):
+        self.now = {}
+
+    def react(self, flow, reactions):
+        self.now[flow.id] = reactions
+
+    def remove(self, flow_id):
+        self.now.pop(flow_id, None)
 
 
 class Registry:
@@ -84,7 +99,8 @@ do: [{{keep: {{set: {{a: 1}}}}}}]
 {extra}
 """
     document = parse(source.encode())
-    draft = FlowDraft(document.id, source.encode(), canonical(document.definition), document.webhook is not None)
+    has_webhook, reacts = document.webhook is not None, bool(reactions_of(document.definition))
+    draft = FlowDraft(document.id, source.encode(), canonical(document.definition), has_webhook, reacts)
     return await registry.apply_flows([draft], now_ms=1)
 
 
@@ -179,6 +195,24 @@ async def test_a_flow_that_can_not_be_read_troubles_no_other(table, registry, po
     await table.catch_up()
     assert policies.now["odd"].paused
     await FlowTable(registry, policies=policies, clock=lambda: 0.0).start({"odd": 1, "shop": 1})
+
+
+async def test_what_flows_react_to_is_told_from_the_start_on_and_whenever_it_changes(registry, policies, monkeypatch):
+    monkeypatch.setattr("router.flows.PAGE", 2)
+    for number in range(5):
+        await apply(registry, f"tick-{number}", "schedule: {every: PT5S}")
+    await apply(registry, "still")
+    odd = FlowDraft("odd", b"x", b'{"schedule": {"every": 1}}', has_webhook=False, reacts=True)
+    await registry.apply_flows([odd], now_ms=1)
+    reacting = Reacting()
+    table = FlowTable(registry, policies=policies, clock=lambda: 0.0)
+    await table.start({}, [reacting])
+    assert reacting.now == {f"tick-{number}": Reactions(Every(5000)) for number in range(5)}
+    await apply(registry, "tick-0", "schedule: {every: PT6S}")
+    await apply(registry, "tick-1")
+    await registry.delete_flow("tick-2")
+    await table.catch_up()
+    assert [reacting.now.get(f"tick-{number}") for number in range(3)] == [Reactions(Every(6000)), Reactions(), None]
 
 
 async def test_the_table_is_bounded(table, registry):

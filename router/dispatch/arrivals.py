@@ -8,7 +8,7 @@ and the end of the arrival, are one write: after a crash it is either all over, 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from typing import Final, NamedTuple
 
 from flowhook import limits, logs
@@ -79,6 +79,32 @@ class Arrivals:
     def kept(self) -> int:
         """Arrivals that wait for an execution that listens for them."""
         return len(self._kept)
+
+    def waiting_flows(self, event: IncomingEvent, *, besides: Container[str]) -> list[str]:
+        """Return flows, but for some, of which an execution waits for an event, whatever the flows say by now."""
+        return [
+            flow_id
+            for flow_id in self._subscriptions.flows(event.type)
+            if flow_id not in besides and self._subscriptions.listening(event.to(flow_id), 1)
+        ]
+
+    # --- kept for others than executions ----------------------------------------------------------------------------
+
+    def kept_of(self, flow_id: str, *, after: int = 0) -> list[tuple[int, str]]:
+        """Return number and type of emitted events that are kept for a flow, oldest first: those after a number."""
+        self._kept.expire(self._now_ms())
+        return self._kept.emitted(flow_id, after=after)
+
+    def keeps(self, number: int) -> bool:
+        """Whether an arrival is kept still."""
+        self._kept.expire(self._now_ms())
+        return number in self._kept
+
+    def forget(self, numbers: Sequence[int]) -> None:
+        """Have nobody get these any more."""
+        for number in numbers:
+            self._kept.take(number)
+        self._durable.spawn(self._durable.write([Consumed(number) for number in numbers]))
 
     # --- coming in --------------------------------------------------------------------------------------------------
 

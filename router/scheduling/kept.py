@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Final, NamedTuple
 
 from flowhook.model import Subscription
@@ -82,9 +82,18 @@ class KeptArrivals:
         """Return how many arrivals are kept."""
         return len(self._arrivals)
 
+    def __contains__(self, number: int) -> bool:
+        return number in self._arrivals
+
     def of_flow(self, flow_id: str) -> int:
         """Return how many arrivals of a flow are kept for whichever execution waits first."""
         return self._of_flow.get(flow_id, 0)
+
+    def emitted(self, flow_id: str, *, after: int) -> list[tuple[int, str]]:
+        """Return number and type of emitted events that are kept for a flow, oldest first: those after a number."""
+        there = self._kinds.get((flow_id, False, ANY_TYPE))
+        newest_first = () if there is None else takewhile(lambda number: number > after, reversed(there.numbers))
+        return [(number, self._arrivals[number].kind[2]) for number in newest_first][::-1]
 
     def concern(self, seq: int, flow_id: str) -> bool:
         """Whether any arrival is kept that an execution may wait for."""

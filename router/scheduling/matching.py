@@ -52,6 +52,12 @@ class IncomingEvent:
         self.payload = payload
         self._content: Mapping[str, Any] | None = None
 
+    def to(self, flow_id: str) -> IncomingEvent:
+        """Return the same event for a flow."""
+        copy = IncomingEvent(flow_id, callback=self.callback, type_=self.type, payload=self.payload)
+        copy._content = self._content
+        return copy
+
     def values(self, shape: Shape) -> bytes | None:
         """Return a fingerprint of what the event has where a shape looks; None when it can pass no such filter."""
         if shape == ANYTHING:

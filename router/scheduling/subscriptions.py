@@ -87,6 +87,7 @@ class Subscriptions:
 
     def __init__(self) -> None:
         self._tables: dict[Kind, dict[Shape, _Table]] = {}
+        self._flows: dict[tuple[bool, str], dict[str, None]] = {}
         self._places: dict[int, list[_Place]] = {}
         self._awaits: dict[int, dict[int, str]] = {}
         self._awaited: dict[int, dict[int, None]] = {}
@@ -121,7 +122,9 @@ class Subscriptions:
         return self._places.get(seq) is wait
 
     def _table(self, kind: Kind, shape: Shape) -> _Table:
+        flow_id, callback, type_ = kind
         tables = self._tables.setdefault(kind, {})
+        self._flows.setdefault((callback, type_), {})[flow_id] = None
         table = tables.get(shape)
         if table is None:
             table = tables[shape] = _Table(kind, shape)
@@ -136,7 +139,7 @@ class Subscriptions:
                 tables = self._tables[table.kind]
                 del tables[table.shape]
                 if not tables:
-                    del self._tables[table.kind]
+                    self._forget_kind(table.kind)
         for awaited in self._awaits.pop(seq, ()):
             parents = self._awaited[awaited]
             del parents[seq]
@@ -161,6 +164,10 @@ class Subscriptions:
             receivers.setdefault(place.seq, place.key)
         return [Receiver(seq, key) for seq, key in islice(receivers.items(), limit)]
 
+    def flows(self, type_: str) -> list[str]:
+        """Return the flows of which anybody waits for emitted events of a type, whatever values they have to have."""
+        return list({**self._flows.get((False, type_), {}), **self._flows.get((False, ANY_TYPE), {})})
+
     def concern(self, kind: Kind) -> bool:
         """Whether anybody waits for events of a kind, whatever values they may have to have."""
         flow_id, callback, _ = kind
@@ -173,6 +180,13 @@ class Subscriptions:
             if callback == event.callback and type_ in (event.type, ANY_TYPE):
                 return Receiver(seq, place.key)
         return None
+
+    def _forget_kind(self, kind: Kind) -> None:
+        flow_id, callback, type_ = kind
+        flows = self._flows[callback, type_]
+        del self._tables[kind], flows[flow_id]
+        if not flows:
+            del self._flows[callback, type_]
 
     # --- ends -------------------------------------------------------------------------------------------------------
 

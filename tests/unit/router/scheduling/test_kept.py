@@ -44,6 +44,18 @@ def test_who_begins_to_wait_gets_the_oldest_of_its_kind(kept):
     assert kept.oldest(7, "c", [listen()]) is None
 
 
+def test_emitted_events_of_a_flow_are_told_oldest_first_from_a_number_on(kept):
+    for number, type_ in enumerate(("x", "y", "z", "x"), 1):
+        kept.add(number, ("a", False, type_), NEVER)
+    kept.add(5, APPROVAL, NEVER)
+    kept.add(6, ("b", False, "x"), NEVER)
+    kept.take(3)
+    assert kept.emitted("a", after=0) == [(1, "x"), (2, "y"), (4, "x")]
+    assert kept.emitted("a", after=2) == [(4, "x")]
+    assert kept.emitted("a", after=4) == kept.emitted("c", after=0) == []
+    assert [number in kept for number in (2, 3)] == [True, False]
+
+
 def test_values_are_looked_up_once_they_are_known(kept):
     for number in range(1, 5):
         kept.add(number, APPROVAL, NEVER, event=event(number % 2))

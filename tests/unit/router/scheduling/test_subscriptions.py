@@ -106,6 +106,19 @@ def test_it_can_be_told_whether_anybody_waits_for_a_kind(subscriptions):
     assert not subscriptions.concern(("a", True, "refusal"))
 
 
+def test_the_flows_are_told_of_which_anybody_waits_for_emitted_events_of_a_type(subscriptions):
+    paid, anything = filter_("paid", callback=False, order=1), filter_("", callback=False)
+    subscriptions.add(1, "a", [listen("k", paid)])
+    subscriptions.add(2, "a", [listen("k", paid)])
+    subscriptions.add(3, "b", [listen("k", anything), listen("l", paid)])
+    subscriptions.add(4, "c", [listen("k", filter_("paid"))])
+    assert sorted(subscriptions.flows("paid")) == ["a", "b"]
+    assert subscriptions.flows("sent") == ["b"]
+    subscriptions.remove(1)
+    subscriptions.remove(3)
+    assert (subscriptions.flows("paid"), subscriptions.flows("sent")) == (["a"], [])
+
+
 @pytest.mark.parametrize("path", [".data[]", "$context", "1 +"])
 def test_a_path_that_is_none_is_refused(subscriptions, path):
     with pytest.raises(InvalidExpression):
@@ -142,6 +155,7 @@ def test_nothing_is_left_of_those_who_wait_no_more(subscriptions):
         subscriptions.remove(seq)
     assert len(subscriptions) == subscriptions.ends_awaited == 0
     assert not subscriptions._tables
+    assert not subscriptions._flows
     assert not subscriptions._awaits
 
 

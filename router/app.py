@@ -62,6 +62,7 @@ from router.services.secret import SecretService
 from router.services.starting import start_execution
 from router.storage.interface import Storage
 from router.storage.sqlite import SWITCH_INTERVAL_SECONDS, open_sqlite
+from router.triggers.gatherer import Gatherer
 from router.triggers.publisher import Publisher
 from router.triggers.starter import Starter
 from router.triggers.timekeeper import Timekeeper
@@ -132,7 +133,10 @@ async def _serve(settings: RouterSettings, lifecycle: Lifecycle, storage: Storag
     acceptance = Acceptance(host=host, flows=flows, total_backlog=settings.total_backlog, clock=time.monotonic)
     starter = Starter(host=host, state=state, acceptance=acceptance, now_ms=_now_ms)
     timekeeper = Timekeeper(host=host, state=state, starter=starter, metrics=router_metrics, now_ms=_now_ms)
-    publisher = Publisher(starter=starter, metrics=router_metrics)
+    gatherer = Gatherer(arrivals=host.arrivals, state=state, starter=starter)
+    publisher = Publisher(
+        arrivals=host.arrivals, gatherer=gatherer, starter=starter, metrics=router_metrics, now_ms=_now_ms
+    )
     runners = RunnerService(
         host=host,
         lease_seconds=settings.lease_seconds,
@@ -208,6 +212,7 @@ async def _serve(settings: RouterSettings, lifecycle: Lifecycle, storage: Storag
         upkeep = [
             tasks.create_task(_watch_health(storage, health_service, lifecycle)),
             tasks.create_task(timekeeper.run()),
+            tasks.create_task(gatherer.run()),
             tasks.create_task(expire_forever(state, retention_seconds=settings.retention_seconds, now_ms=_now_ms)),
         ]
         lifecycle.ready.set()

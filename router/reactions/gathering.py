@@ -27,6 +27,15 @@ class Gathering:
     def __len__(self) -> int:
         return len(self._places)
 
+    @property
+    def oldest(self) -> int | None:
+        """The first of the events that wait, if there is any."""
+        return next(iter(self._places), None)
+
+    def fits(self, event: IncomingEvent) -> bool:
+        """Whether an event may be taken in."""
+        return self._place(event) is not None
+
     def add(self, number: int, event: IncomingEvent) -> list[int] | None:
         """Take in an event; numbers ascend.
 

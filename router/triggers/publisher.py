@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from flowhook import limits
 from flowhook.cloud_events import parse
-from flowhook.errors import FlowhookError, NotFoundError
+from flowhook.errors import ExhaustedError, FlowhookError, NotFoundError
 from flowhook.model import Flow, Origin
+from router.dispatch.arrivals import Arrivals
 from router.metrics import RouterMetrics
 from router.reactions.definition import Reactions
 from router.reactions.index import FlowIndex
 from router.scheduling.matching import IncomingEvent
+from router.storage.arrivals import NewArrival
 from router.triggers.effects import Effect
+from router.triggers.gatherer import Gatherer
 from router.triggers.starter import Start, Starter
 
 BATCH: Final = limits.MAX_BATCH_EVENTS
@@ -23,19 +27,36 @@ BATCH: Final = limits.MAX_BATCH_EVENTS
 class Publisher:
     """See the module. It knows from the start on which flows want which events."""
 
-    def __init__(self, *, starter: Starter, metrics: RouterMetrics) -> None:
+    def __init__(
+        self,
+        *,
+        arrivals: Arrivals,
+        gatherer: Gatherer,
+        starter: Starter,
+        metrics: RouterMetrics,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._arrivals = arrivals
+        self._gatherer = gatherer
         self._starter = starter
         self._metrics = metrics
+        self._now_ms = now_ms
+        self._listening = FlowIndex()
         self._started = FlowIndex()
 
     def react(self, flow: Flow, reactions: Reactions) -> None:
         """See `Reacting`."""
         trigger = reactions.trigger
-        self._started.put(flow.id, () if trigger is None or trigger.all else trigger.filters)
+        together = trigger is not None and trigger.all
+        self._listening.put(flow.id, reactions.listens)
+        self._started.put(flow.id, () if trigger is None or together else trigger.filters)
+        self._gatherer.put(flow.id, trigger if together else None)
 
     def remove(self, flow_id: str) -> None:
-        """See `Reacting`."""
+        """See `Reacting`. Executions that wait already get events all the same."""
+        self._listening.put(flow_id, ())
         self._started.put(flow_id, ())
+        self._gatherer.put(flow_id, None)
 
     async def publish(self, payload: bytes, effect: Effect) -> int:
         """Have an event stored for every flow that wants it, once for each effect.
@@ -55,13 +76,33 @@ class Publisher:
             UnavailableError: storage can't serve, or all flows together have no room (`TOTAL_BACKLOG_FULL`).
         """
         event = IncomingEvent("", callback=False, type_=parse(payload)["type"], payload=payload)
-        started = self._started.find(event)
-        starts = [
-            Start(effect.id_of("start", flow_id), flow_id, Origin.EVENTS, b"[%b]" % payload) for flow_id in started
-        ]
-        await self._start(starts)
-        self._metrics.emitted(heard=bool(started))
-        return len(started)
+        now_ms = self._now_ms()
+        started, gathering = self._started.find(event), self._gatherer.find(event)
+        listening = self._listening.find(event)
+        listening += self._arrivals.waiting_flows(event, besides=set(listening))
+        await _all(
+            self._start(
+                [
+                    Start(effect.id_of("start", flow_id), flow_id, Origin.EVENTS, b"[%b]" % payload)
+                    for flow_id in started
+                ]
+            ),
+            self._keep(
+                [
+                    NewArrival(effect.id_of("listen", flow_id), flow_id, False, event.type, now_ms, payload)
+                    for flow_id in listening
+                ]
+                + [
+                    self._gatherer.arrival(flow_id, effect.id_of("gather", flow_id), payload, now_ms)
+                    for flow_id in gathering
+                ]
+            ),
+        )
+        for flow_id in gathering:
+            self._gatherer.arrived(flow_id)
+        receivers = {*started, *gathering, *listening}
+        self._metrics.emitted(heard=bool(receivers))
+        return len(receivers)
 
     async def _start(self, starts: Sequence[Start]) -> None:
         """Start executions, all that can be started, then raise why others can't."""
@@ -73,3 +114,17 @@ class Publisher:
         for result in results:
             if isinstance(result, FlowhookError) and not isinstance(result, NotFoundError):
                 raise result
+
+    async def _keep(self, arrivals: Sequence[NewArrival]) -> None:
+        """Store arrivals, all that there is room for, then raise why there is none for others."""
+        try:
+            await self._arrivals.publish(arrivals)
+        except ExhaustedError:
+            await _all(*(self._arrivals.publish([arrival]) for arrival in arrivals))
+
+
+async def _all(*work: Awaitable[object]) -> None:
+    """Do all of it, then raise the first error there was."""
+    for result in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result

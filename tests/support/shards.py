@@ -26,6 +26,10 @@ class Clock:
         self.ahead = 0.0
         self._read = read
 
+    def stop(self, at):
+        """Have it show this moment until it is stopped at another one."""
+        self._read, self.ahead = lambda: at, 0.0
+
     def __call__(self):
         return self._read() + self.ahead
 
@@ -220,10 +224,13 @@ class RunningHost:
 
 
 @asynccontextmanager
-async def running_host(path, *, lease_seconds=6.0, reattach_seconds=2.0, max_attempts=5, keep_seconds=3600.0):
+async def running_host(
+    path, *, lease_seconds=6.0, reattach_seconds=2.0, max_attempts=5, keep_seconds=3600.0, ahead=0.0
+):
     storage = await open_sqlite(path / "flowhook.db")
     state = Faulty(await storage.own(0))
     clock, wall = Clock(time.monotonic), Clock(time.time)
+    wall.ahead = ahead
     core = Shard(
         epoch=state.epoch, lease_seconds=lease_seconds, max_attempts=max_attempts, reattach_seconds=reattach_seconds
     )
@@ -233,7 +240,7 @@ async def running_host(path, *, lease_seconds=6.0, reattach_seconds=2.0, max_att
         log_=storage.log(0),
         metrics=RouterMetrics(metrics.new_registry()),
         clock=clock,
-        now_ms=lambda: int(wall() * 1000),
+        now_ms=lambda: round(wall() * 1000),
         keep_seconds=keep_seconds,
     )
     await host.recover()

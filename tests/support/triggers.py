@@ -1,0 +1,116 @@
+"""What starts executions, on real storage and step by step: by a clock that is the test's, and by events."""
+
+from __future__ import annotations
+
+import time
+from contextlib import asynccontextmanager
+from itertools import count
+
+import orjson
+from support.effects import CALLER
+from support.shards import running_host
+
+from flowhook import metrics
+from flowhook.document import canonical, parse
+from flowhook.wire import convert
+from router.flows import FlowTable
+from router.metrics import RouterMetrics
+from router.reactions.definition import reactions_of
+from router.services.acceptance import Acceptance
+from router.storage.interface import FlowDraft
+from router.triggers.effects import Effect
+from router.triggers.gatherer import Gatherer
+from router.triggers.publisher import Publisher
+from router.triggers.starter import Starter
+from router.triggers.timekeeper import Timekeeper
+
+NOON = 1_795_521_600_000
+"""2026-11-24T12:00Z."""
+
+_NUMBERS = count()
+
+
+class Triggers:
+    """A router as far as flows are started by time and by events. Nothing happens by itself."""
+
+    def __init__(self, shard, flows, timekeeper, gatherer, publisher):
+        self.shard = shard
+        self.flows = flows
+        self.timekeeper = timekeeper
+        self.gatherer = gatherer
+        self.publisher = publisher
+        self.metrics = timekeeper._metrics
+
+    async def apply(self, flow_id, schedule, *, rest="", at_ms=NOON):
+        source = (
+            f"document: {{dsl: 1.0.3, namespace: default, name: {flow_id}, version: 1.0.0}}\n"
+            f"{schedule and f'schedule: {schedule}'}\ndo: [{{keep: {{set: {{a: 1}}}}}}]\n{rest}"
+        ).encode()
+        document = parse(source)
+        reacts = bool(reactions_of(document.definition))
+        draft = FlowDraft(document.id, source, canonical(document.definition), has_webhook=False, reacts=reacts)
+        await self.shard.storage.registry.apply_flows([draft], now_ms=at_ms)
+        await self.flows.catch_up()
+
+    async def delete(self, flow_id):
+        await self.shard.storage.registry.delete_flow(flow_id)
+        await self.flows.catch_up()
+
+    async def turn(self, at_ms):
+        """Look at the clock, which shows `at_ms`, and return the flows that were started."""
+        self.set_clock(at_ms)
+        return [record.flow_id for record in await self._started_by(self.timekeeper.turn)]
+
+    async def emit(self, *events):
+        """Emit events, each another one, put together what came, and return the inputs of what was started by it."""
+        before = {record.seq for record in await self.executions()}
+        for event in events:
+            await self.publish(event, f"{CALLER}:{next(_NUMBERS)}")
+        started = await self._started_by(self.gatherer.turn, before)
+        return [orjson.loads(await self.input_of(record)) for record in started]
+
+    async def publish(self, event, key):
+        """Emit an event, and return how many flows got it."""
+        return await self.publisher.publish(orjson.dumps(event), Effect(key, CALLER))
+
+    async def input_of(self, record):
+        return convert.event_from_bytes((await self.shard.state.content(record.seq)).payload).body
+
+    async def _started_by(self, turn, before=None):
+        before = {record.seq for record in await self.executions()} if before is None else before
+        await turn()
+        return sorted((record for record in await self.executions() if record.seq not in before), key=_flow_and_seq)
+
+    def set_clock(self, at_ms):
+        self.shard.wall.stop(at_ms / 1000)
+
+    async def executions(self):
+        return await self.shard.state.list_executions()
+
+
+def _flow_and_seq(record):
+    return record.flow_id, record.seq
+
+
+@asynccontextmanager
+async def triggers(path, *, at_ms=NOON, total_backlog=1000):
+    async with running_host(path, ahead=at_ms / 1000 - time.time()) as shard:
+        host = shard.host
+        flows = FlowTable(shard.storage.registry, policies=host, clock=shard.clock)
+        acceptance = Acceptance(host=host, flows=flows, total_backlog=total_backlog, clock=shard.clock)
+        now_ms = host._now_ms
+        starter = Starter(host=host, state=shard.state, acceptance=acceptance, now_ms=now_ms)
+        timekeeper = Timekeeper(
+            host=host,
+            state=shard.state,
+            starter=starter,
+            metrics=RouterMetrics(metrics.new_registry()),
+            now_ms=now_ms,
+        )
+        gatherer = Gatherer(arrivals=host.arrivals, state=shard.state, starter=starter)
+        publisher = Publisher(
+            arrivals=host.arrivals, gatherer=gatherer, starter=starter, metrics=timekeeper._metrics, now_ms=now_ms
+        )
+        await timekeeper.recover()
+        await flows.start({}, [timekeeper, publisher])
+        yield Triggers(shard, flows, timekeeper, gatherer, publisher)

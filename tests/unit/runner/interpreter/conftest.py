@@ -100,5 +100,38 @@ def execute(evaluator):
     return run
 
 
+START = 1_700_000_000_000
+
+
+class Begun:
+    """A run that a test takes from turn to turn; `now` is what its clock says."""
+
+    def __init__(self, evaluator, do, *, overdue=lambda: False, chance=0.5):
+        self.now = START
+        definition = {"document": {"name": "test"}, "do": do}
+        workflow = Workflow("evt_1", definition, {"n": 0}, START, lambda: self.now, overdue=overdue)
+        self.run = Run(compile_program(definition, evaluator), workflow, chance=lambda: chance)
+        self.turn = self.run.start()
+        self.effects = list(self.turn.perform)
+
+    def after(self, seconds=0.0, effect=None, result=b'{"n": 1}'):
+        """Go on when time has passed, or with the result of an effect."""
+        self.now += round(seconds * 1000)
+        if effect is None:
+            self.turn = self.run.go_on()
+        else:
+            self.turn = self.run.resume(effect, result if isinstance(result, Result) else Result(result))
+        self.effects += self.turn.perform
+        return self.turn
+
+    def keys(self):
+        return [effect.key for effect in self.turn.perform]
+
+
+@pytest.fixture
+def begin(evaluator):
+    return lambda do, **more: Begun(evaluator, do, **more)
+
+
 def task(name, **body):
     return {name: body}

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import orjson
 import pytest
 
+from flowhook.document.duration import MAX_SECONDS
 from runner.interpreter.effects import Result
 from runner.interpreter.errors import Kind, error
-from runner.interpreter.retrying import MAX_RETRY_AFTER_MS
+from runner.interpreter.retrying import MAX_RETRY_AFTER_MS, is_transient
 
 NOW = 1_700_000_001_000
+DAY = 86_400_000
+MOST = MAX_SECONDS * 1000
 
 
 def failing(execute, clock, asked, *, times=1):
@@ -62,3 +67,84 @@ def test_what_the_server_asked_for_is_not_in_the_journal_and_a_replay_takes_the_
         world, calls = failing(execute, clock, 0, times=0)
         assert execute(do, {}, journal=outcome.journal[:cut], world=world, clock=clock).output == 5_000
         assert len(calls) == (cut < len(outcome.journal))
+
+
+@pytest.mark.parametrize("task", [in_call, in_try])
+@pytest.mark.parametrize(
+    ("policy", "delays"),
+    [
+        ({}, [0, 0, 0]),
+        ({"delay": {"seconds": 2}}, [2_000, 2_000, 2_000]),
+        ({"delay": {"seconds": 2}, "backoff": {"constant": {}}}, [2_000, 2_000, 2_000]),
+        ({"delay": {"seconds": 2}, "backoff": {"linear": {}}}, [2_000, 4_000, 6_000]),
+        ({"delay": {"seconds": 2}, "backoff": {"linear": {"increment": "PT1S"}}}, [2_000, 3_000, 4_000]),
+        ({"delay": {"seconds": 2}, "backoff": {"exponential": {}}}, [2_000, 4_000, 8_000]),
+        ({"delay": {"days": 3000}, "backoff": {"exponential": {}}}, [3000 * DAY, MOST, MOST]),
+        ({"delay": "${ .delay }"}, [5_000, 5_000, 5_000]),
+    ],
+)
+def test_the_delay_before_a_try_grows_as_the_backoff_says(execute, task, policy, delays):
+    clock = execute.Clock(NOW)
+    world, calls = failing(execute, clock, 0, times=3)
+    limit = {"limit": {"attempt": {"count": 3}}}
+    execute([{"t": task({**policy, **limit})}], {"delay": "PT5S"}, world=world, clock=clock)
+    assert [after - before for before, after in pairwise(calls)] == delays
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.5, 0.999])
+def test_jitter_adds_a_time_by_chance_between_two_bounds(begin, chance):
+    policy = {"delay": {"seconds": 2}, "jitter": {"from": {"seconds": 1}, "to": {"seconds": 3}}}
+    begun = begin([{"t": in_call(policy)}], chance=chance)
+    turn = begun.after(effect=begun.effects[0], result=Result(None, error(Kind.COMMUNICATION, "busy", status=503)))
+    assert turn.wake_at_ms == begun.now + 3_000 + int(2_000 * chance)
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.999])
+def test_a_call_without_a_policy_is_tried_again_after_times_by_chance_that_may_double(begin, chance):
+    begun = begin([{"t": {"call": "f"}}], chance=chance)
+    for most in (1_000, 2_000, 4_000, 8_000):
+        failed = Result(None, error(Kind.COMMUNICATION, "busy", status=503))
+        turn = begun.after(effect=begun.effects[-1], result=failed)
+        if chance:
+            assert turn.wake_at_ms == begun.now + int(most * chance)
+            begun.after(seconds=most / 1000)
+    assert len(begun.effects) == 5
+    assert begun.after(effect=begun.effects[-1], result=failed).ending is not None
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "transient"),
+    [
+        (Kind.COMMUNICATION, 500, True),
+        (Kind.COMMUNICATION, 503, True),
+        (Kind.COMMUNICATION, 408, True),
+        (Kind.COMMUNICATION, 425, True),
+        (Kind.COMMUNICATION, 429, True),
+        (Kind.COMMUNICATION, 404, False),
+        (Kind.COMMUNICATION, 303, False),
+        (Kind.TIMEOUT, 408, True),
+        (Kind.RUNTIME, 500, False),
+        (Kind.AUTHENTICATION, 401, False),
+    ],
+)
+def test_what_may_do_better_the_next_time(kind, status, transient):
+    assert is_transient(error(kind, "no", status=status)) is transient
+
+
+@pytest.mark.parametrize(
+    ("policy", "tries"),
+    [
+        ({"when": "$error.status == 503"}, 3),
+        ({"when": "$error.status == 404"}, 1),
+        ({"when": ".wanted"}, 1),
+        ({"exceptWhen": "$error.status == 503"}, 1),
+        ({"exceptWhen": "$error.status == 404"}, 3),
+        ({"when": "true", "exceptWhen": "true"}, 1),
+    ],
+)
+@pytest.mark.parametrize("task", [in_call, in_try])
+def test_a_policy_says_for_what_there_is_another_try(execute, task, policy, tries):
+    clock = execute.Clock(NOW)
+    world, calls = failing(execute, clock, 0, times=9)
+    execute([{"t": task({**policy, "limit": {"attempt": {"count": 2}}})}], {"wanted": False}, world=world, clock=clock)
+    assert len(calls) == tries

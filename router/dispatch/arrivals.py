@@ -78,6 +78,7 @@ class Arrivals:
     @property
     def kept(self) -> int:
         """Arrivals that wait for an execution that listens for them."""
+        self._kept.expire(self._now_ms())
         return len(self._kept)
 
     def waiting_flows(self, event: IncomingEvent, *, besides: Container[str]) -> list[str]:

@@ -191,8 +191,8 @@ class Subscriptions:
     # --- ends -------------------------------------------------------------------------------------------------------
 
     def expect_end(self, seq: int, key: str, awaited: int) -> None:
-        """Have an execution wait for the end of another; once for each other one."""
-        self._awaits.setdefault(seq, {})[awaited] = sys.intern(key)
+        """Have an execution wait for the end of another; of several keys for the same one the first counts."""
+        self._awaits.setdefault(seq, {}).setdefault(awaited, sys.intern(key))
         self._awaited.setdefault(awaited, {})[seq] = None
 
     def expects_end(self, seq: int, awaited: int) -> bool:

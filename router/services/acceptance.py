@@ -99,6 +99,10 @@ def checked(message: envelope_pb2.Event) -> bytes:
         InvalidError: something of it is not as it should be.
     """
     ids.decode(message.id)
+    if message.origin or message.depth:
+        raise InvalidError("an event that is handed in is a request, of no flow's making", reason="ORIGIN_INVALID")
+    if message.callback_token and not message.callback:
+        raise InvalidError("a token is for a callback", reason="CALLBACK_NOT_NAMED")
     payload = message.SerializeToString()
     if len(message.body) > limits.MAX_BODY_BYTES:
         raise InvalidError(f"a body has at most {limits.MAX_BODY_BYTES} bytes", reason="BODY_TOO_LARGE")

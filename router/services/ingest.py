@@ -178,8 +178,6 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         """Check an event and count it as being stored; `_forget` uncounts it."""
         entry = self._acceptance.known(message.flow_id) or await self._acceptance.flow(message.flow_id)
         payload = checked(message)
-        if message.origin or message.depth or message.callback_token:
-            raise InvalidError("an event that is handed in is a request, of no flow's making", reason="ORIGIN_INVALID")
         order_key = self._acceptance.order_key(entry, message)
         self._acceptance.admit(entry, self._storing, self._storing_by_flow.get(entry.id, 0))
         self._storing += 1

@@ -149,6 +149,24 @@ async def test_a_change_is_put_in_force_although_it_could_not_be_read_at_once(ta
     await until(lambda: policies.now["shop"].paused)
 
 
+async def test_callbacks_have_limits_of_their_own_which_last_as_long_as_the_revision(table, registry, now):
+    callbacks = "slow: {auth: none, rate_limit: {per_second: 0.1}}, raw: {auth: none, parse: raw}"
+    webhook = f"webhook: {{auth: none, callbacks: {{{callbacks}}}}}"
+    await apply(registry, extra=webhook)
+    callbacks = (await table.load("shop")).callbacks
+    assert [(name, each.bucket is None, each.raw) for name, each in sorted(callbacks.items())] == [
+        ("raw", True, True),
+        ("slow", False, False),
+    ]
+    assert callbacks["slow"].bucket.take(now[0]) == 0
+    await registry.set_paused("shop", paused=True)
+    await table.catch_up()
+    assert table.known("shop").callbacks["slow"].bucket.take(now[0]) > 0
+    await apply(registry, extra=webhook + "\n# changed")
+    await table.catch_up()
+    assert table.known("shop").callbacks["slow"].bucket.take(now[0]) == 0
+
+
 async def test_an_earlier_read_that_ends_late_does_not_bring_back_what_was(table, registry, policies):
     await apply(registry)
     registry.hold = gate = asyncio.Event()

@@ -129,6 +129,7 @@ def test_the_end_of_an_execution_finds_those_who_wait_for_it(subscriptions):
     subscriptions.add(1, "a", [Subscription("run", execution_id="evt_9"), listen("k")])
     subscriptions.expect_end(1, "run", 9)
     subscriptions.expect_end(2, "other", 9)
+    subscriptions.expect_end(2, "the same once more", 9)
     subscriptions.expect_end(2, "another", 8)
     assert subscriptions.awaiting(9) == [Receiver(1, "run"), Receiver(2, "other")]
     assert subscriptions.expects_end(1, 9)

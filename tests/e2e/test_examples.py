@@ -72,6 +72,7 @@ async def examples(system):
         bank_password="correct-horse",
         messenger_url=f"{system.outside.url}/services/T000/B000/XXXX",
         partner_key="s3cr3t",
+        approver_key="s3cr3t",
         fulfilment_url=f"{system.outside.url}/orders",
         review_url=f"{system.outside.url}/cases",
     )
@@ -262,6 +263,41 @@ async def test_a_quote_that_faults_is_told_as_the_flow_says(system):
     assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
     assert answer.json == {"error": "there is no quote now", "id": execution_id}
     await system.faulted(execution_id)
+
+
+async def order_that_waits(system, order, flow="approval"):
+    """Order something that somebody has to approve; return the execution's ID and the URL of the answer."""
+    answer = await system.send(flow, {"order": order, "amount": 1200})
+    assert (answer.status, answer.json["order"]) == (202, order)
+    return await newest(system, flow), answer.json["decide_at"]
+
+
+async def test_an_order_is_approved_once_at_the_url_that_is_passed_on(system):
+    execution_id, url = await order_that_waits(system, "PO-1")
+    decision = {"approved": True, "by": "Ann"}
+    answer = await system.request("POST", url.removeprefix(system.cluster.http), json=decision)
+    assert (answer.status, answer.json) == (200, {"received": True})
+    assert await system.completed(execution_id) == {"order": "PO-1", "approved": True, "by": "Ann"}
+    assert (await system.request("POST", url.removeprefix(system.cluster.http), json=decision)).status == 410
+
+
+async def test_a_system_with_a_key_says_which_order_it_decides_about(system):
+    first, _ = await order_that_waits(system, "PO-2")
+    second, _ = await order_that_waits(system, "PO-3")
+    decision = {"order": "PO-2", "approved": False, "by": "budget"}
+    assert (await system.send("approval/decision", decision)).status == 401
+    assert (await system.send("approval/decision", decision, headers={"X-Api-Key": "s3cr3t"})).status == 200
+    assert await system.completed(first) == {"order": "PO-2", "approved": False, "by": "budget"}
+    assert not (await system.client.executions.get(second)).execution.status.ended
+
+
+async def test_an_order_that_nobody_decides_about_is_refused_in_the_end(system):
+    brief = (EXAMPLES / "approval.yaml").read_text().replace("name: approval", "name: approval-brief")
+    await system.apply(brief.replace("{days: 3}", "{milliseconds: 200}").encode())
+    execution_id, url = await order_that_waits(system, "PO-4", "approval-brief")
+    assert await system.completed(execution_id) == {"order": "PO-4", "approved": False, "by": "nobody"}
+    late = await system.request("POST", url.removeprefix(system.cluster.http), json={"approved": True})
+    assert late.status == 410
 
 
 def commands_in(name):

@@ -2,9 +2,9 @@
 
 A key of a journal is the JSON Pointer of a task, the indexes of the loops around it in brackets, `#` and how often the
 flow came there, and after `:` what was journaled: `:retry` and `:failed` belong to retries, `:timeout` and `:attempt`
-to limits of time. `/timeout` is the limit of the whole flow. Within a function of the workflow's own all of that stands
-behind the key of its call and a space. A moment has two entries: `{"until": …}` when it is fixed, `{"over": …}` when it
-has come.
+to limits of time, `:end` to another flow that the task runs. `/timeout` is the limit of the whole flow. Within a
+function of the workflow's own, or an extension, all of that stands behind the key of its call, or of the extended task,
+and a space. A moment has two entries: `{"until": …}` when it is fixed, `{"over": …}` when it has come.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ _TASK_LIMIT: Final = ":timeout"
 _LIMITS: Final = (_TASK_LIMIT, ":attempt")
 _RETRIES: Final = (":retry", ":failed")
 _FLOW_LIMIT: Final = "/timeout"
-_FUNCTIONS: Final = " /use/functions/"
+_END: Final = ":end"
+_WITHIN: Final = " /use/"
+"""What stands between the key of a call and the place in the function that it calls: in no name is there a slash."""
+
 _TASK: Final = re.compile(r"(?P<pointer>.*?)(?P<iteration>(?:\[\d+\])*)#(?P<visit>\d+)(?::[a-z]+)?", re.DOTALL)
 
 
@@ -61,8 +64,9 @@ def before_failure(journal: Sequence[JournalEntry], instance: str) -> tuple[Jour
     """Return a journal without what led to the failure of the task at `instance` (JSON Pointer).
 
     Left out are the failures of the task at the end, with retries and limits of time of the task and of those around
-    it, so that it has all its tries again; and limits of time that ran when the execution ended: they begin anew. What
-    succeeded stays, whatever it belongs to: it is never performed again. So do failures that the flow went on from.
+    it, so that it has all its tries again; and limits of time that ran when the execution ended: they begin anew. Of
+    another flow that failed the start is left out, too: it is run again. What succeeded stays otherwise, whatever it
+    belongs to: it is never performed again. So do failures that the flow went on from.
     """
     end = len(journal)
     failed = _Place("", instance, "", "")
@@ -74,7 +78,8 @@ def before_failure(journal: Sequence[JournalEntry], instance: str) -> tuple[Jour
         if not _led_to(failed, place, entry):
             break
         end -= 1
-    return _without_running_limits(journal[:end])
+    failed_flows = {entry.key.removesuffix(_END) for entry in journal[end:] if entry.key.endswith(_END)}
+    return _without_running_limits([entry for entry in journal[:end] if entry.key not in failed_flows])
 
 
 def _led_to(failed: _Place, place: _Place, entry: JournalEntry) -> bool:
@@ -109,12 +114,10 @@ class _Place(NamedTuple):
 
 def _place(key: str) -> _Place | None:
     """Return the place in a key; None: it has none."""
-    call, function, task = key.rpartition(_FUNCTIONS)
+    call, within, task = key.rpartition(_WITHIN)
     parts = _TASK.fullmatch(task)
     return (
-        None
-        if parts is None
-        else _Place(call, function.lstrip() + parts["pointer"], parts["iteration"], parts["visit"])
+        None if parts is None else _Place(call, within.lstrip() + parts["pointer"], parts["iteration"], parts["visit"])
     )
 
 

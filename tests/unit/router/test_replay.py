@@ -97,6 +97,21 @@ def journal(*entries):
             [">/do/0/x#0 /use/functions/f#0:retry"],
         ),
         ("/use/functions/f", ["</do/0/x#0 /use/functions/f#0:timeout", ">/do/0/x#0 /use/functions/f#0:timeout"], []),
+        # another flow that failed is run again; one that ended well is not, nor one whose failure was caught
+        ("/do/1/r", ["/do/0/a#0", "/do/1/r#0", "/do/2/f#0", "!/do/1/r#0:end"], ["/do/0/a#0", "/do/2/f#0"]),
+        ("/do/1/c", ["/do/0/r#0", "/do/0/r#0:end", "!/do/1/c#0"], ["/do/0/r#0", "/do/0/r#0:end"]),
+        ("/do/1/c", ["/do/0/r#0", "!/do/0/r#0:end", "!/do/1/c#0"], ["/do/0/r#0", "!/do/0/r#0:end"]),
+        # events that came stay
+        ("/do/1/c", ["/do/0/l#0:event", "!/do/1/c#0"], ["/do/0/l#0:event"]),
+        # an extension's entries stand behind the key of the task that it extends
+        (
+            "/use/extensions/0/e/before/0/c",
+            [
+                "/do/0/a#0:extended /use/extensions/0/e/before/0/c#0",
+                "!/do/1/b#0:extended /use/extensions/0/e/before/0/c#0",
+            ],
+            ["/do/0/a#0:extended /use/extensions/0/e/before/0/c#0"],
+        ),
         # names may have anything in them
         ("/do/0/a#1 [2] b", ["!/do/0/a#1 [2] b#0"], []),
     ],

@@ -12,11 +12,12 @@ from support.outside import outside_world
 
 from flowhook.config import RunnerSettings
 from flowhook.document import parse
+from flowhook.model import JournalEntry
 from runner.calls import Caller
 from runner.components.registry import component_names, components
 from runner.components.shared import Shared
 from runner.evaluator import Evaluator
-from runner.interpreter.effects import Completed, Faulted
+from runner.interpreter.effects import Completed, Faulted, Result
 from runner.interpreter.errors import ERROR_TYPE_BASE
 from runner.interpreter.program import compile_program
 from runner.interpreter.run import Run
@@ -51,35 +52,105 @@ class Ended:
 
 
 @pytest.fixture
-async def run():
-    """Run a document to its end: `await run(text, input, secrets=…)`; the head may be left out."""
-    evaluator = Evaluator()
-    settings = RunnerSettings(http_timeout=5.0)
+async def perform():
+    """Perform an effect of an execution."""
+    settings = RunnerSettings(http_timeout=5.0, allow_processes=True)
     async with HttpClient(allow_private_addresses=True) as http, Shared(settings) as shared:
         caller = Caller(components(), http, settings, shared)
 
         async def no_secret(name):
             raise AssertionError(name)
 
-        async def no_rest():
-            pass
+        yield lambda effect: caller.perform("evt_1", effect, no_secret)
 
-        async def execute(text, data=None, *, secrets=None):
-            source = text if text.startswith("document:") else HEAD + text
-            document = parse(source.encode(), functions=component_names())
-            program = compile_program(document.definition, evaluator)
-            workflow = Workflow(
-                "evt_1",
-                document.definition,
-                data,
-                1_700_000_000_000,
-                lambda: time.time_ns() // 1_000_000,
-                secrets or {},
-            )
-            execution = Run(program, workflow, chance=lambda: 0.0)  # the default retry waits a random time
-            return Ended(await finish(execution, lambda effect: caller.perform("evt_1", effect, no_secret), no_rest))
 
-        yield execute
+def compiled(text, data, secrets=None):
+    """Return program and workflow of a document, whose head may be left out."""
+    source = text if text.startswith("document:") else HEAD + text
+    document = parse(source.encode(), functions=component_names())
+    clock = lambda: time.time_ns() // 1_000_000  # noqa: E731
+    workflow = Workflow("evt_1", document.definition, data, 1_700_000_000_000, clock, secrets or {})
+    return compile_program(document.definition, Evaluator()), workflow
+
+
+def run_of(program, workflow, journal=()):
+    return Run(program, workflow, journal, chance=lambda: 0.0)  # the default retry waits a random time
+
+
+@pytest.fixture
+def run(perform):
+    """Run a document to its end: `await run(text, input, secrets=…)`."""
+
+    async def no_rest():
+        pass
+
+    async def execute(text, data=None, *, secrets=None):
+        return Ended(await finish(run_of(*compiled(text, data, secrets)), perform, no_rest))
+
+    return execute
+
+
+@pytest.fixture
+def play(perform):
+    """Run a document as a cluster does: `await play(text, input, events=…, flows=…)`.
+
+    When it waits, the first of `events` (CloudEvents) comes that is of a type which it waits for; `flows` are documents
+    by ID that it may run. Events that it emits are put into `play.emitted`.
+    """
+
+    async def execute(text, data=None, *, events=(), flows=None):
+        kept, ended = list(events), {}
+
+        async def act(effect):
+            if effect.function == "emit":
+                execute.emitted.append(effect.arguments["event"])
+                return Result(b"{}")
+            if effect.function != "run.workflow":
+                return await perform(effect)
+            child = await execute((flows or {})[effect.arguments["flow"]], effect.arguments["input"], flows=flows)
+            ended[f"evt_{len(ended)}"] = child.step
+            return Result(orjson.dumps({"execution": list(ended)[-1]}))
+
+        def comes(subscriptions):
+            for subscription in subscriptions:
+                if subscription.execution_id:
+                    step = ended[subscription.execution_id]
+                    failed = isinstance(step, Faulted)
+                    return JournalEntry(
+                        subscription.key, None if failed else step.output, step.error if failed else None
+                    )
+                types = {each.type for each in subscription.filters}
+                for event in kept:
+                    if "" in types or event["type"] in types:
+                        kept.remove(event)
+                        return JournalEntry(subscription.key, orjson.dumps(event))
+            raise AssertionError(f"{subscriptions} are waited for, and there is {kept}")
+
+        return Ended(await drive(*compiled(text, data), act, comes))
+
+    execute.emitted = []
+    return execute
+
+
+async def drive(program, workflow, act, comes):
+    """Run to the end, in one attempt after the other; what comes is written into the journal, as a router does."""
+    journal = []
+    while True:
+        run, waiting = run_of(program, workflow, tuple(journal)), []
+        turn = run.start()
+        while turn.ending is None:
+            journal += [write.entry for write in turn.writes]
+            waiting += turn.perform
+            if waiting:
+                effect = waiting.pop(0)
+                turn = run.resume(effect, await act(effect))
+            elif turn.subscriptions:
+                journal.append(comes(turn.subscriptions))
+                break
+            else:
+                turn = run.go_on()
+        else:
+            return turn.ending
 
 
 @pytest.fixture

@@ -168,10 +168,14 @@ class RunningHost:
         self.core = host.core
         self.clock = clock
         self.wall = wall
+        self.dead = False
         self._running = running
 
     async def die(self):
-        """Stop in the middle of everything; what was handed to storage is stored."""
+        """Stop in the middle of everything: what was handed to storage before is stored, and nothing else is."""
+        self.dead = True
+        await self.storage.own(0)  # from here on nobody listens to it
+        self.host._durable.closing = True
         self._running.cancel()
         await asyncio.wait([self._running])
 
@@ -248,7 +252,7 @@ async def running_host(
     running = asyncio.create_task(host.run(stop))
     await asyncio.sleep(0)
     try:
-        yield RunningHost(storage, state, host, clock=clock, wall=wall, running=running)
+        yield (shard := RunningHost(storage, state, host, clock=clock, wall=wall, running=running))
     finally:
         state.away = False
         for gate in (*state.held.values(), *state.late.values()):
@@ -256,5 +260,5 @@ async def running_host(
         stop.set()
         await asyncio.wait([running])
         await storage.close()
-        if not running.cancelled():
+        if not shard.dead:
             await running

@@ -1,0 +1,77 @@
+"""What runners report, and what no runner of ours ever says."""
+
+from __future__ import annotations
+
+import pytest
+
+from flowhook import limits
+from flowhook.errors import InvalidError
+from flowhook.model import Correlation, EventFilter, Subscription
+from flowhook.v1 import runner_service_pb2 as pb
+from flowhook.wire import convert
+from router.dispatch.link import Parked
+from router.services import reports
+
+
+def parked(*subscriptions, **fields):
+    return reports.outcome(pb.Outcome(lease=b"l", parked=pb.Parked(subscriptions=subscriptions, **fields))).result
+
+
+def events(*filters, key="k"):
+    return pb.Subscription(key=key, events=pb.EventFilters(filters=filters))
+
+
+def test_what_an_execution_waits_for_is_what_its_runner_says():
+    correlation = pb.Correlation(path=".data.order", expected=b"7")
+    filters = [
+        pb.EventFilter(callback=True, type="approval", correlations=[correlation]),
+        pb.EventFilter(attributes={"subject": "x", "source": "/a"}),
+    ]
+    ended = pb.Subscription(key="run", execution_id="evt_1")
+    assert parked(events(*filters), ended, wake_time=convert.timestamp(1234)) == Parked(
+        1234,
+        (
+            Subscription(
+                "k",
+                (
+                    EventFilter(True, "approval", (), (Correlation(".data.order", b"7"),)),
+                    EventFilter(False, "", (("source", "/a"), ("subject", "x"))),
+                ),
+            ),
+            Subscription("run", (), "evt_1"),
+        ),
+    )
+    assert parked() == Parked(None)
+
+
+@pytest.mark.parametrize(
+    "subscriptions",
+    [
+        [events(pb.EventFilter(), key="")],
+        [events(pb.EventFilter(), key="k" * (reports.MAX_KEY_BYTES + 1))],
+        [pb.Subscription(key="k")],
+        [events()],
+        [events(*[pb.EventFilter()] * (limits.MAX_EVENT_FILTERS + 1))],
+        [pb.Subscription(key="k", execution_id="")],
+        [pb.Subscription(key="k", execution_id="e" * 65)],
+        [events(pb.EventFilter())] * (limits.MAX_SUBSCRIPTIONS + 1),
+        [events(pb.EventFilter(correlations=[pb.Correlation(path="1 +", expected=b"1")]))],
+        [events(pb.EventFilter(correlations=[pb.Correlation(path=".a", expected=b"{")]))],
+        [events(pb.EventFilter(correlations=[pb.Correlation(path=".a", expected=b"\xff")]))],
+        [events(pb.EventFilter(correlations=[pb.Correlation(path=".a", expected=b"[" * 5000 + b"]" * 5000)]))],
+    ],
+)
+def test_nonsense_is_a_violation(subscriptions):
+    with pytest.raises(InvalidError) as caught:
+        parked(*subscriptions)
+    assert caught.value.reason == "ATTACH_PROTOCOL_VIOLATION"
+
+
+def test_the_index_of_a_checkpoint_counts_from_0():
+    with pytest.raises(InvalidError):
+        reports.checkpoint(pb.Checkpoint(index=-1))
+
+
+def test_more_than_fits_is_the_executions_own_fault():
+    value = pb.Correlation(path=".data", expected=b'"%s"' % (b"x" * limits.MIB))
+    assert "has more than 1048576 bytes" in parked(events(pb.EventFilter(correlations=[value]))).detail

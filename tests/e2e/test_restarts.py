@@ -38,6 +38,9 @@ RETRYING = f"""
     catch: {{retry: {{delay: {{seconds: {SECONDS}}}, limit: {{attempt: {{count: 2}}}}}}}}
 """
 PAUSE = f"- pause: {{wait: {{seconds: {SECONDS}}}}}"
+PAID = "{with: {type: com.example.paid}}"
+HEAR = f"- hear: {{listen: {{to: {{one: {PAID}}}}}}}"
+PAY = "- pay: {emit: {event: {with: {type: com.example.paid, data: {n: 1}}}}}"
 CHILD = "- child: {run: {workflow: {namespace: default, name: pauses, version: latest}}}"
 
 
@@ -74,6 +77,10 @@ def bodies_by_execution(outside, path):
 def place_of(url):
     """Return the path of a URL: after a restart the port is another one."""
     return re.fullmatch(r"http://[^/]+(/.*)", url)[1]
+
+
+def ticks(outside):
+    return sum(request.path == "/tick" for request in outside.received)
 
 
 async def answers(system):
@@ -141,21 +148,32 @@ async def test_all_that_waits_goes_on_at_its_time_after_a_cold_start(tmp_path):
                 document("awaits", do=f"{before}\n{CHILD}"),
                 document("asks", webhook=WEBHOOK, do=f"{asking(outside)}\n{LISTEN}"),
                 document("brief", webhook=WEBHOOK, do=BRIEFLY.strip()),
+                document("hears", do=HEAR),
+                document("pays", do=PAY),
+                document("follows", schedule=f"{{on: {{one: {PAID}}}}}", do="- keep: {set: {heard: '${ .[0].data }'}}"),
+                document("ticks", schedule="{every: {seconds: 1}}", do=calling(outside, "tick", "tick")),
             )
             timed = {name: (await system.send(name, {})).id for name in ("pauses", "retries", "awaits", "brief")}
-            listening = (await system.send("asks", {})).id
-            for execution_id in (*timed.values(), listening):
+            listening, hearing = (await system.send("asks", {})).id, (await system.send("hears", {})).id
+            for execution_id in (*timed.values(), listening, hearing):
                 await until(lambda id_=execution_id: is_waiting(system, id_), "the execution waits")
+            await until(lambda: ticks(outside), "the schedule has fired")
             os.killpg(system.cluster.supervisor.pid, signal.SIGKILL)
 
         async with running_system(*options, data_dir=tmp_path) as system:
             ((told,),) = bodies_by_execution(outside, "/ask").values()
             await approve(system, place_of(told["url"]), 1)
             assert [each["body"] for each in await system.completed(listening)] == [{"n": 1}]
+            await system.completed((await system.send("pays", {})).id)
+            assert await system.completed(hearing) == [{"n": 1}]
+            (following,) = await until(lambda: system.executions("follows"), "the event has started a flow")
+            assert await system.completed(following.id) == {"heard": {"n": 1}}
+            before = ticks(outside)
+            await until(lambda: ticks(outside) > before + 1, "the schedule goes on")
             for execution_id in timed.values():
                 detail = await system.ended(execution_id)
                 assert detail.execution.status is Status.COMPLETED, detail.execution.error
                 assert detail.execution.end_time_ms - detail.execution.receive_time_ms >= SECONDS * 1000
-    calls = [request.path for request in outside.received if request.path != "/ask"]
+    calls = [request.path for request in outside.received if request.path not in ("/ask", "/tick")]
     # the child of `awaits` calls, too
     assert sorted(calls) == ["/after"] * 2 + ["/before"] * 4 + ["/flaky"] * 2

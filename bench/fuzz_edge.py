@@ -44,7 +44,15 @@ LEGITIMATE_5XX: Final = frozenset({501, 503, 505})
 SECRETS: Final = {"fuzz": b"a secret of the fuzzer", "never": b"no request has this one"}
 
 FLOWS: Final[dict[str, dict[str, Any]]] = {
-    "open": {"auth": "none", "methods": ["POST", "GET", "PUT", "PATCH", "DELETE"], "subpaths": True},
+    "open": {
+        "auth": "none",
+        "methods": ["POST", "GET", "PUT", "PATCH", "DELETE"],
+        "subpaths": True,
+        "callbacks": {
+            "approval": {"auth": "none"},
+            "closed": {"auth": {"basic": {"username": "bank", "secret": "never"}}},
+        },
+    },
     "echo": {
         "auth": "none",
         "respond": {
@@ -111,7 +119,9 @@ TARGETS: Final = (
     b"//hook/open", b"http://x/hook/open", b"https://u:p@x/hook/open", b"http:///hook/open", b"x:443",
     b"/hook/open?%zz=%&&=;a=1;api_key=x", b"/hook/open\xc3\xa9", b"/hook/open\xff",
     b"/hook/query?api%5Fkey=x&api_key=y", b"/hook/" + b"a" * 200, b"/hook/open/" + b"b" * 60_000, b"/hook/open#x",
-    b"/hook/echo?k=%00%ff",
+    b"/hook/echo?k=%00%ff", b"/hook/fuzz.open/approval", b"/hook/fuzz.open/approval/", b"/hook/fuzz.open/closed",
+    b"/hook/fuzz.open/approval/01m87fm9r1fnkskrqpvkm555sb.0.LcxJMHPFJM5Md3tkZAe25O2kciM3N6-zHFcnR_qX4Hc",
+    b"/hook/fuzz.open/closed/" + b"c" * 128, b"/hook/fuzz.open/approval/..%2f\xff", b"/hook/fuzz.open/closed/.",
 )  # fmt: skip
 
 

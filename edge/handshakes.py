@@ -29,6 +29,8 @@ MAX_ECHO: Final = 2048
 _TEXT: Final = ((b"Content-Type", b"text/plain; charset=utf-8"), (b"X-Content-Type-Options", b"nosniff"))
 _JSON: Final = ((b"Content-Type", b"application/json"),)
 _ECHOED: Final = re.compile(r"[\x20-\x7e]+")
+_CRC: Final = re.compile(r"[A-Za-z0-9+/=_-]{1,256}")
+"""What X sends to have it signed: base64. X's events are JSON objects, so that none of them looks like it."""
 
 Early = Callable[[AuthKind, Mapping[str, bytes], RequestView], Answer | None]
 Late = Callable[[bytes, RequestView, Mapping[str, Any]], Answer | None]
@@ -59,7 +61,7 @@ class Handshakes:
         return None
 
     def late(self, match: Match, request: RequestView, content: Any) -> Answer | None:
-        """Return the answer to a handshake whose signature was good; None: it is none.
+        """Return the answer to what is no event although its signature was good; None: it is one.
 
         Args:
             match: who was authenticated.
@@ -67,9 +69,9 @@ class Handshakes:
             content: what its body says.
         """
         answer = self._late.get(match.scheme)
-        if answer is None or not isinstance(content, dict):
+        if answer is None:
             return None
-        return answer(self._secrets.get(match.secret, b""), request, content)
+        return answer(self._secrets.get(match.secret, b""), request, content if isinstance(content, dict) else {})
 
 
 def _echo(text: object) -> Answer | None:
@@ -112,11 +114,17 @@ def _dropbox(_kind: AuthKind, _secrets: Mapping[str, bytes], request: RequestVie
 
 
 def _x(kind: AuthKind, secrets: Mapping[str, bytes], request: RequestView) -> Answer | None:
+    """Sign what X asks for, which anybody may ask for: `_x_signed` sees to it that no event is signed that way."""
     token = _parameters(request).get("crc_token", "") if request.method == "GET" else ""
     known = [secrets[name] for name in kind.secret_names if name in secrets]
-    if not token or len(token) > MAX_ECHO or not known:
+    if not _CRC.fullmatch(token) or not known:
         return None
     return _json({"response_token": f"sha256={b64encode(hmac.digest(known[0], token.encode(), 'sha256')).decode()}"})
+
+
+def _x_signed(_secret: bytes, request: RequestView, _content: Mapping[str, Any]) -> Answer | None:
+    """Refuse a body whose signature anybody gets from `_x`."""
+    return answers.UNAUTHENTICATED if _CRC.fullmatch(request.body[:MAX_ECHO].decode("latin-1")) else None
 
 
 def _microsoft_graph(_kind: AuthKind, _secrets: Mapping[str, bytes], request: RequestView) -> Answer | None:
@@ -163,4 +171,10 @@ _EARLY: Final[Mapping[str, Early]] = {
     "whatsapp": _meta,
     "x": _x,
 }
-_LATE: Final[Mapping[str, Late]] = {"discord": _discord, "slack": _slack, "twitch": _twitch, "zoom": _zoom}
+_LATE: Final[Mapping[str, Late]] = {
+    "discord": _discord,
+    "slack": _slack,
+    "twitch": _twitch,
+    "x": _x_signed,
+    "zoom": _zoom,
+}

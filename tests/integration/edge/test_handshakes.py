@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
+from base64 import b64encode
+from urllib.parse import quote
 
 import pytest
 
@@ -25,6 +27,7 @@ def signed_by_slack(body, key=KEY):
 def edge(edge):
     edge.router.secrets = {"k": KEY, "v": b"token"}
     edge.router.put_flow("slack", auth={"slack": {"secret": "k"}})
+    edge.router.put_flow("x", auth={"x": {"secret": "k"}}, methods=["POST", "PUT"])
     edge.router.put_flow("meta", auth={"meta": {"secret": "k", "verify_token": "v"}})
     return edge
 
@@ -44,6 +47,23 @@ async def test_an_unsigned_handshake_is_answered_whatever_the_methods_are(edge):
     assert (await edge.post(f"{target}wrong", b"", (), method="GET")).status == 401
     assert (await edge.post("/hook/meta", b"", (), method="GET")).status == 405
     assert edge.events() == []
+
+
+@pytest.mark.parametrize("media_type", ["application/json", "text/plain", "application/x-www-form-urlencoded"])
+@pytest.mark.parametrize("body", ['{"forged": true}', "[1]", '"a"', "17", "a", "a=1", "a%5B0%5D=1"])
+async def test_nobody_gets_an_event_signed_by_asking_as_x_does(edge, body, media_type):
+    asked = await edge.post(f"/hook/x?crc_token={quote(body, safe='')}", b"", (), method="GET")
+    signature = asked.json().get("response_token", "none").encode()
+    headers = [("Content-Type", media_type), ("X-Twitter-Webhooks-Signature", signature.decode())]
+    assert (await edge.post("/hook/x", body.encode(), headers)).status in (400, 401)
+    assert edge.events() == []
+
+
+async def test_events_of_x_are_events(edge):
+    body = b'{"for_user_id": "2244994945"}'
+    signature = b64encode(hmac.digest(KEY, body, "sha256")).decode()
+    headers = [("Content-Type", "application/json"), ("X-Twitter-Webhooks-Signature", f"sha256={signature}")]
+    assert (await edge.post("/hook/x", body, headers)).status == 202
 
 
 async def test_events_of_the_same_sender_are_events(edge):

@@ -40,6 +40,7 @@ from flowhook.v1 import (
     secret_service_pb2,
     secret_service_pb2_grpc,
 )
+from router.acceptance import Acceptance
 from router.callback_keys import CallbackKeys
 from router.dispatch.host import ShardHost
 from router.flows import FlowTable
@@ -49,7 +50,6 @@ from router.reply_tokens import ReplyTokens
 from router.retention import expire_forever
 from router.scheduling.shard import Shard
 from router.sealing import Sealer, load_key
-from router.services.acceptance import Acceptance
 from router.services.access import Authorizer
 from router.services.callbacks import Callbacks
 from router.services.cluster import ClusterService

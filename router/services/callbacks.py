@@ -9,9 +9,9 @@ from flowhook import callback_tokens, cloud_events, limits
 from flowhook.errors import ConflictError, NotFoundError
 from flowhook.v1 import envelope_pb2
 from flowhook.wire import convert
+from router.acceptance import Acceptance, checked
 from router.callback_keys import CallbackKeys
 from router.dispatch.arrivals import Arrivals
-from router.services.acceptance import Acceptance, checked
 from router.storage.arrivals import NewArrival
 from router.storage.interface import ShardState
 

@@ -11,10 +11,10 @@ from flowhook.model import Execution, ExecutionDetail, Status
 from flowhook.v1 import envelope_pb2, execution_service_pb2_grpc
 from flowhook.v1 import execution_service_pb2 as pb
 from flowhook.wire import convert
+from router.acceptance import Acceptance
 from router.dispatch.host import ShardHost
 from router.replay import resumption
 from router.services import guarded
-from router.services.acceptance import Acceptance
 from router.storage.interface import ExecutionRecord, NewEvent, ShardState
 
 DEFAULT_PAGE: Final = 50

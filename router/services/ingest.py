@@ -12,11 +12,11 @@ from flowhook.model import Status, WorkflowError
 from flowhook.v1 import envelope_pb2, ingest_service_pb2, ingest_service_pb2_grpc
 from flowhook.wire import convert
 from flowhook.wire.failures import failure_to_proto
+from router.acceptance import Acceptance, checked
 from router.dispatch.host import ShardHost
 from router.metrics import RouterMetrics
 from router.reply_tokens import ReplyTokens, reply_not_found
 from router.services import guarded
-from router.services.acceptance import Acceptance, checked
 from router.services.callbacks import Callbacks
 from router.storage.interface import Appended, Ended, ExecutionRecord, NewEvent, Replied, ShardState
 

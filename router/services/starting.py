@@ -10,7 +10,7 @@ from flowhook import limits
 from flowhook.errors import FlowhookError, InvalidError, NotFoundError
 from flowhook.model import Origin
 from flowhook.v1 import runner_service_pb2 as pb
-from router.services.acceptance import Acceptance
+from router.acceptance import Acceptance
 from router.triggers.effects import Effect
 from router.triggers.starter import Start, Starter
 

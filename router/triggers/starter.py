@@ -9,8 +9,8 @@ from typing import NamedTuple
 from flowhook.errors import ExhaustedError, FlowhookError, UnavailableError
 from flowhook.model import Event, Origin
 from flowhook.wire import convert
+from router.acceptance import Acceptance
 from router.dispatch.host import ShardHost
-from router.services.acceptance import Acceptance
 from router.storage.interface import Appended, NewEvent, ShardState
 
 

@@ -13,10 +13,10 @@ from support.shards import running_host
 from flowhook import metrics
 from flowhook.document import canonical, parse
 from flowhook.wire import convert
+from router.acceptance import Acceptance
 from router.flows import FlowTable
 from router.metrics import RouterMetrics
 from router.reactions.definition import reactions_of
-from router.services.acceptance import Acceptance
 from router.storage.interface import FlowDraft
 from router.triggers.effects import Effect
 from router.triggers.gatherer import Gatherer

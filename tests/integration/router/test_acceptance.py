@@ -18,13 +18,13 @@ from flowhook.model import Event, Status
 from flowhook.v1 import ingest_service_pb2 as pb
 from flowhook.v1 import ingest_service_pb2_grpc
 from flowhook.wire import convert, status
+from router.acceptance import Acceptance
 from router.callback_keys import CallbackKeys
 from router.dispatch.observers import EndWaiters
 from router.flows import FlowTable
 from router.metrics import RouterMetrics
 from router.reply_tokens import ReplyTokens
 from router.sealing import KEY_BYTES
-from router.services.acceptance import Acceptance
 from router.services.callbacks import Callbacks
 from router.services.ingest import IngestService
 from router.storage.interface import FlowDraft

@@ -60,11 +60,12 @@ def _decoded(url: str) -> bytes:
 
 def _form(body: bytes) -> bytes:
     """Return the names and values of a form, sorted by name, repeated ones by value, each pair once."""
-    try:
-        fields = parse_qsl(body, keep_blank_values=True, max_num_fields=MAX_FIELDS)
+    try:  # Latin-1 has a character for each byte; of bytes `parse_qsl` takes ASCII alone
+        text = body.decode("latin-1")
+        fields = parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FIELDS, encoding="latin-1")
     except ValueError:
         raise SignatureError("the body is no form, or has too many fields", reason="SIGNATURE_MALFORMED") from None
-    return b"".join(name + value for name, value in sorted(set(fields)))
+    return "".join(name + value for name, value in sorted(set(fields))).encode("latin-1")
 
 
 def _header(request: RequestView, name: str) -> bytes:

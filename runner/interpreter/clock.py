@@ -13,8 +13,8 @@ from typing import Any, Final
 
 _NOW: Final = re.compile(r'(?<![\w.$"@])now\b')
 _TASK: Final = re.compile(r"\$task\b(?!\s*\.\s*(?!startedAt\b)[A-Za-z_])")
-_TASKS: Final = frozenset({"do", "try", "fork", "metadata"})
-"""Keys of a task below which there are other tasks, or nothing that is evaluated."""
+_TASKS: Final = frozenset({"do", "try", "fork"})
+"""Keys of a task below which there are other tasks."""
 
 _WITH_TASKS: Final = frozenset({"catch", "foreach"})
 """Keys of a task below which there are both."""
@@ -28,7 +28,10 @@ def calls_now(program: str) -> bool:
 def looks_at_clock(task: Mapping[str, Any]) -> bool:
     """Whether an expression of a task itself may look at the clock; tasks within it are not looked into."""
     for key, part in task.items():
-        if key in _WITH_TASKS:
+        if key == "metadata":
+            if mentions_clock(part.get("sink")):
+                return True
+        elif key in _WITH_TASKS:
             if mentions_clock({name: item for name, item in part.items() if name != "do"}):
                 return True
         elif key not in _TASKS and mentions_clock(part):

@@ -53,7 +53,13 @@ async def test_a_process_is_served_with_the_files_of_its_settings(router, author
 
 async def test_a_client_without_a_certificate_is_not_served(router, authority):
     async with AsyncClient(router.target, token=router.token(), ca_file=authority.ca_file) as client:
-        with pytest.raises(UnavailableError):
+        with pytest.raises(UnavailableError, match="it hangs up; does it ask for TLS, or for a client certificate"):
+            await client.flows.pause("x")
+
+
+async def test_a_client_that_speaks_no_tls_is_told_what_may_be_missing(router):
+    async with AsyncClient(router.target, token=router.token()) as client:
+        with pytest.raises(UnavailableError, match="it hangs up; does it ask for TLS"):
             await client.flows.pause("x")
 
 
@@ -64,7 +70,7 @@ async def test_a_client_that_knows_another_authority_does_not_talk_to_the_router
     async with AsyncClient(
         router.target, token=router.token(), ca_file=other.ca_file, cert_file=cert_file, key_file=key_file
     ) as client:
-        with pytest.raises(UnavailableError):
+        with pytest.raises(UnavailableError, match="TLS failed; does it speak TLS, with a certificate"):
             await client.flows.pause("x")
 
 

@@ -1,16 +1,17 @@
-"""The shared record: what the child evaluates right now, readable while the child is frozen inside jq.
+"""The shared record: what the child is at right now, readable while the child is frozen in it.
 
-A few fields in anonymous shared memory (memfd), written by the child around each evaluation and read by the parent
-every few milliseconds. Layout, native byte order::
+A few fields in anonymous shared memory (memfd), written by the child around each evaluation of an expression, and each
+step that a call takes between two awaits, and read by the parent every few milliseconds. Layout, native byte order::
 
-    0   u64  sequence     evaluations begun so far
-    8   u64  started      CLOCK_MONOTONIC in ns when the evaluation began; 0: none is under way
+    0   u64  sequence     evaluations and steps begun so far
+    8   u64  started      CLOCK_MONOTONIC in ns when the latest one began; 0: none is under way
     16  u64  beat         CLOCK_MONOTONIC in ns when the child's event loop last ran
     24  u8   length of lease, then 64 bytes of lease
+    90  u8   1 for a step of a call, 0 for an evaluation
     96  u16  length of instance, then at most 414 bytes of JSON Pointer
 
-The child is the only writer, and single-threaded where it writes. `started` is written last when an evaluation begins
-and first when it ends, so that whoever sees it set sees the fields that belong to it.
+The child is the only writer, and single-threaded where it writes. `started` is written last when something begins and
+first when it ends, so that whoever sees it set sees the fields that belong to it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ MAX_LEASE_BYTES: Final = 64
 MAX_INSTANCE_BYTES: Final = 414
 _NUMBERS: Final = struct.Struct("=QQQ")
 _U64: Final = struct.Struct("=Q")
-_SEQUENCE, _STARTED, _BEAT, _LEASE, _INSTANCE = 0, 8, 16, 24, 96
+_SEQUENCE, _STARTED, _BEAT, _LEASE, _STEP, _INSTANCE = 0, 8, 16, 24, 90, 96
 
 
 class Evaluation(NamedTuple):
@@ -38,6 +39,7 @@ class Evaluation(NamedTuple):
         beat_ns: when the child's event loop last ran; 0 before it ever did.
         lease: on whose behalf; empty outside of a lease.
         instance: JSON Pointer of the task.
+        is_step: whether it is a step of a call, and no expression.
     """
 
     sequence: int
@@ -45,6 +47,7 @@ class Evaluation(NamedTuple):
     beat_ns: int
     lease: bytes
     instance: str
+    is_step: bool = False
 
 
 class Record:
@@ -63,17 +66,18 @@ class Record:
         self._memory[_LEASE] = len(lease)
         self._memory[_LEASE + 1 : _LEASE + 1 + len(lease)] = lease
 
-    def begin(self, instance: str) -> None:
-        """Say that an evaluation begins, for the task at `instance` (child)."""
+    def begin(self, instance: str, *, is_step: bool = False) -> None:
+        """Say that an evaluation begins, or a step of a call, for the task at `instance` (child)."""
         memory = self._memory
         text = instance.encode()[:MAX_INSTANCE_BYTES]
         self._sequence += 1
+        memory[_STEP] = is_step
         memory[_INSTANCE : _INSTANCE + 2 + len(text)] = len(text).to_bytes(2, "little") + text
         _U64.pack_into(memory, _SEQUENCE, self._sequence)
         _U64.pack_into(memory, _STARTED, time.monotonic_ns())
 
     def end(self) -> None:
-        """Say that the evaluation is over (child)."""
+        """Say that it is over (child)."""
         _U64.pack_into(self._memory, _STARTED, 0)
 
     def beat(self) -> None:
@@ -88,7 +92,7 @@ class Record:
         lease = memory[_LEASE + 1 : _LEASE + 1 + length]
         length = min(int.from_bytes(memory[_INSTANCE : _INSTANCE + 2], "little"), MAX_INSTANCE_BYTES)
         instance = memory[_INSTANCE + 2 : _INSTANCE + 2 + length].decode(errors="ignore")
-        return Evaluation(sequence, started, beat, lease, instance)
+        return Evaluation(sequence, started, beat, lease, instance, bool(memory[_STEP]))
 
     def close(self) -> None:
         """Let go of the memory."""

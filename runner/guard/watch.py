@@ -11,7 +11,8 @@ from runner.guard.record import Evaluation
 from runner.interpreter.errors import Kind, error
 
 STALL_SECONDS: Final = 10.0
-"""An event loop that did not run for so long, with nothing being evaluated, is stuck in a component."""
+"""An event loop that did not run for so long, with nothing being evaluated, is stuck in a component; one step of a call
+that takes so long says in which."""
 
 PAUSE_SECONDS: Final = 0.5
 """Several times the interval between looks. Whoever does not look for so long was stopped, and the child most probably
@@ -66,10 +67,16 @@ class Watch:
             self._sequence, self._baseline = evaluation.sequence, memory
             self._paused_ns, pause = 0, min(pause, now_ns - evaluation.started_ns)
         self._paused_ns += pause
+        if evaluation.is_step:
+            if now_ns - evaluation.started_ns - self._paused_ns > STALL_SECONDS * _NS:
+                return _guilty(Kind.RUNTIME, evaluation, f"the call blocked its runner for {STALL_SECONDS:g} s")
+            return None
         if now_ns - evaluation.started_ns - self._paused_ns > self._seconds * _NS:
-            return self._guilty(evaluation, f"the expression ran for more than {self._seconds:g} s")
+            return _guilty(Kind.EXPRESSION, evaluation, f"the expression ran for more than {self._seconds:g} s")
         if memory - self._baseline > self._bytes:
-            return self._guilty(evaluation, f"the expression took more than {self._bytes // _MIB} MiB of memory")
+            return _guilty(
+                Kind.EXPRESSION, evaluation, f"the expression took more than {self._bytes // _MIB} MiB of memory"
+            )
         return None
 
     def _pause(self, now_ns: int) -> int:
@@ -81,9 +88,9 @@ class Watch:
         self._resumed_ns = now_ns
         return pause
 
-    def _guilty(self, evaluation: Evaluation, reason: str) -> Verdict:
-        problem = error(Kind.EXPRESSION, reason, status=_LIMIT_STATUS, instance=evaluation.instance)
-        return Verdict(reason, evaluation, problem)
+
+def _guilty(kind: Kind, evaluation: Evaluation, reason: str) -> Verdict:
+    return Verdict(reason, evaluation, error(kind, reason, status=_LIMIT_STATUS, instance=evaluation.instance))
 
 
 class Memory:

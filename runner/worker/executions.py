@@ -31,6 +31,7 @@ from runner.secret_values import as_data
 from runner.worker.callbacks import one_time_urls
 from runner.worker.flows import Flows, LoadedFlow
 from runner.worker.secrets import Secrets
+from runner.worker.watched import Watched
 
 TURN_SECONDS: Final = 0.005
 """How long executions may run before the stream gets its turn."""
@@ -338,7 +339,8 @@ class Executions:
                     log.debug("router not available", reason=problem.reason)
                     await asyncio.sleep(RETRY_SECONDS)
 
-        result = await self._caller.perform(execution.effect_scope, effect, secret)
+        performing = self._caller.perform(execution.effect_scope, effect, secret)
+        result = await Watched(performing, self._record, execution.lease, effect.instance)
         if self._is_under_way(execution, effect):
             self._queue(execution, effect, result)
 

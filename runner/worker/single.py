@@ -30,6 +30,7 @@ from runner.outbound import HttpClient
 from runner.secret_values import as_data
 from runner.sink import send
 from runner.worker.tracing import ReachedError, Tracer
+from runner.worker.watched import Watched
 
 
 async def execute(order: control.Execute, record: Record, pipe: control.Pipe) -> control.Ended:
@@ -61,7 +62,7 @@ async def execute(order: control.Execute, record: Record, pipe: control.Pipe) ->
         caller = Caller({**components(), **_FUNCTIONS}, http, order.settings, shared)
 
         async def perform(effect: effects.Perform) -> effects.Result:
-            result = await caller.perform(event.id, effect, secret)
+            result = await Watched(caller.perform(event.id, effect, secret), record, b"", effect.instance)
             if result.reply is not None:
                 pipe.send(control.Replied(result.reply))
             return result

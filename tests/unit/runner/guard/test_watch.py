@@ -71,6 +71,23 @@ def test_growth_of_one_evaluation_is_not_charged_to_the_next(watch):
     assert watch.look(evaluating(2), 800 * MIB, S) is None
 
 
+def test_a_step_of_a_call_may_take_longer_and_any_memory_and_faults_its_execution_then(watch):
+    step = evaluating()._replace(is_step=True)
+    for tenth in range(10 * int(STALL_SECONDS) + 1):
+        assert watch.look(step, tenth * 100 * MIB, S + tenth * S // 10) is None
+    verdict = watch.look(step, 0, S + int(STALL_SECONDS * S) + 1)
+    assert verdict.evaluation.lease == b"l"
+    assert verdict.error.type.endswith("/runtime")
+    assert (verdict.error.status, verdict.error.instance) == (500, "/do/0/a")
+    assert "10 s" in verdict.error.detail
+
+
+def test_many_short_steps_are_no_long_one(watch):
+    for number in range(1, 100):
+        step = evaluating(number, started=number * S)._replace(is_step=True)
+        assert watch.look(step, 0, number * S + S) is None
+
+
 def test_a_loop_that_does_not_run_is_a_stall_of_nobody(watch):
     idle = evaluating(started=0, beat=S)
     assert watch.look(idle, 0, S + int(STALL_SECONDS * S)) is None

@@ -14,12 +14,14 @@ from cli.commands import (
     executions,
     flows,
     processes,
+    rejections,
     schema,
     secrets,
     send,
     tail,
     tokens,
     up,
+    verify,
 )
 
 
@@ -38,10 +40,12 @@ def create() -> typer.Typer:
     execute.register(app)
     schema.register(app)
     send.register(app)
+    verify.register(app)
     tail.register(app)
     app.add_typer(flows.app, name="flows")
     app.add_typer(secrets.app, name="secrets")
     app.add_typer(executions.app, name="executions")
+    app.add_typer(rejections.app, name="rejections")
     app.add_typer(tokens.app, name="tokens")
     app.add_typer(components.app, name="components")
     processes.register(app)

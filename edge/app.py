@@ -14,7 +14,8 @@ from edge.gateway import Gateway
 from edge.ingest import Ingest
 from edge.metrics import Counts
 from edge.proxies import Proxies, parse_networks
-from edge.refusals import LimitedLog
+from edge.refusals import Allowances, LimitedLog
+from edge.rejections import Rejections
 from edge.replies import Replies
 from edge.router import GrpcRouter
 from edge.server import Server
@@ -68,7 +69,8 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any, reg
         router, directory, counts, max_held=settings.max_held_requests, router_timeout=settings.router_timeout
     )
     proxies = Proxies(parse_networks(settings.trusted_proxies))
-    gateway = Gateway(directory, ingest, replies, refusals, proxies=proxies, public_url=settings.public_url)
+    rejections = Rejections(router, directory, Allowances(loop.time), counts)
+    gateway = Gateway(directory, ingest, replies, refusals, rejections, proxies=proxies, public_url=settings.public_url)
     server = Server(
         settings,
         gateway.handle,
@@ -91,6 +93,7 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any, reg
             helpers = [
                 tasks.create_task(directory.run(), name="follow flows"),
                 tasks.create_task(ingest.run(), name="ingest"),
+                tasks.create_task(rejections.run(), name="report rejections"),
                 tasks.create_task(server.sweep(), name="sweep connections"),
                 tasks.create_task(Reporter(channel, lifecycle).run(), name="report"),
             ]

@@ -13,6 +13,7 @@ import asyncio
 import re
 from collections import OrderedDict
 from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
 import orjson
@@ -181,6 +182,12 @@ class Directory:
             stale = [each.flow_id for each in self._known.values() if change.secret_name in each.secret_names]
             for flow_id in stale:
                 self.drop(flow_id)
+
+    def known(self, first: str, limit: int) -> list[FlowEndpoints]:
+        """Return some of the flows that are in the cache, most of them the latest, `first` first if it is there."""
+        own = self._known.get(first)
+        latest = islice(reversed(self._known.values()), limit)
+        return ([] if own is None else [own]) + [each for each in latest if each is not own]
 
     def _forget_all(self) -> None:
         self._known.clear()

@@ -70,6 +70,7 @@ class Endpoint:
         late: verifiers that need the body.
         dropped_headers: lower-case names of fields that are not kept.
         raw: whether bodies are left as they are.
+        keeps_rejected: whether operators want to see the bodies of refused requests.
         handshakes: those of its providers; None when they have none.
         flow: the answers of the flow itself, when senders wait for those.
         dropped_query: names of query parameters that are not kept.
@@ -89,6 +90,7 @@ class Endpoint:
         "flow",
         "flow_id",
         "handshakes",
+        "keeps_rejected",
         "late",
         "log_fields",
         "max_body",
@@ -144,6 +146,7 @@ class Endpoint:
             compile_accessor(strip(dedupe.key)) if deduplicates and dedupe.key is not None else None
         )
         self.raw = webhook.parse == "raw"
+        self.keeps_rejected = webhook.keep_rejected_bodies
         self.handshakes = None if one_time else Handshakes(webhook.auth, secrets) or None
         self.response = ConfiguredResponse(webhook.respond)
         self.flow = FlowResponse(webhook.respond) if webhook.respond.mode == "reply" else None
@@ -222,6 +225,10 @@ class FlowEndpoints:
             name: Endpoint(flow_id, callback, secrets, callback=name, one_time=True)
             for name, callback in webhook.callbacks.items()
         }
+
+    def all(self) -> list[Endpoint]:
+        """Return all URLs that ask for credentials of their own."""
+        return [self.own, *self._callbacks.values()]
 
     def below(self, suffix: str) -> Endpoint | None:
         """Return what is at a suffix of the flow's URL; None: nothing.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any, Final
 
 import orjson
@@ -24,6 +25,7 @@ from edge.http1 import Head
 from edge.ingest import Ingest, IngestUnavailableError
 from edge.proxies import Address, Proxies
 from edge.refusals import LimitedLog
+from edge.rejections import Rejections
 from edge.replies import PREFIX as REPLIES
 from edge.replies import Replies
 from flowhook import ids
@@ -62,9 +64,11 @@ _OF_CALLBACKS: Final = {
 class _Refused(Exception):  # noqa: N818 - carries an answer, not an error
     """The request is answered with a refusal."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, *, error: SignatureError | None = None, seen: RequestView | None = None) -> None:
         super().__init__(answer.status, answer.reason)
         self.answer = answer
+        self.error = error
+        self.seen = seen
 
 
 class Gateway:
@@ -76,6 +80,7 @@ class Gateway:
         ingest: Ingest,
         replies: Replies,
         refusals: LimitedLog,
+        rejections: Rejections,
         *,
         proxies: Proxies | None = None,
         public_url: str = "",
@@ -87,6 +92,7 @@ class Gateway:
             ingest: stores what is answered at once.
             replies: stores what its flow answers, and fetches answers.
             refusals: takes what operators should know.
+            rejections: takes down refused requests.
             proxies: those that may say who is behind them.
             public_url: scheme and host as senders see them.
         """
@@ -94,6 +100,7 @@ class Gateway:
         self._ingest = ingest
         self._replies = replies
         self._refusals = refusals
+        self._rejections = rejections
         self._proxies = proxies or None
         self._public_url = public_url.rstrip("/")
 
@@ -107,20 +114,27 @@ class Gateway:
         try:
             if request.head.path.startswith(REPLIES):
                 return await self._replies.fetch(request.head)
-            return await self._accept(request)
+            endpoint = await self._endpoint(request.head)
         except _Refused as refusal:
             return refusal.answer
+        address, seen = self._view(request)
+        error: SignatureError | None = None
+        try:
+            answer = await self._accept(endpoint, request, address, seen)
+        except _Refused as refusal:
+            answer, error, seen = refusal.answer, refusal.error, refusal.seen or seen
         except BodyTooLargeError:
-            return answers.BODY_TOO_LARGE
+            answer = answers.BODY_TOO_LARGE
         except Overloaded:
             return answers.OVERLOADED
         except IngestUnavailableError:
             return answers.ROUTER_UNAVAILABLE
+        if answer.reason and answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            self._rejections.note(endpoint, request.head, address, answer, error=error, seen=seen, now=time.time())
+        return answer
 
-    async def _accept(self, request: Request) -> Answer:
+    async def _accept(self, endpoint: Endpoint, request: Request, address: Address, seen: RequestView) -> Answer:
         head = request.head
-        endpoint = await self._endpoint(head)
-        address, seen = self._view(request)
         handshakes = endpoint.handshakes
         if handshakes is not None and (answer := handshakes.early(seen)) is not None:
             return answer
@@ -129,7 +143,7 @@ class Gateway:
         if not endpoint.admits(address):
             return answers.ADDRESS_FORBIDDEN
         seen, verified = await self._authenticated(endpoint, request, seen, address)
-        content = _content(endpoint, head, seen.body)
+        content = _content(endpoint, head, seen)
         if handshakes is not None:
             asked = content if content is not None or not seen.body else _json_of(seen.body)
             if (answer := handshakes.late(verified[1], seen, asked)) is not None:
@@ -153,14 +167,14 @@ class Gateway:
         verified = _check(endpoint.early, seen) if endpoint.early else None
         good = verified is not None and not isinstance(verified, SignatureError)
         if not good and not endpoint.may_be_signed(seen.headers):
-            raise _Refused(self._unauthenticated(endpoint, address, verified, _check(endpoint.late, seen)))
+            raise self._unauthenticated(endpoint, address, seen, verified, _check(endpoint.late, seen))
         body = await request.body(endpoint.max_body)
         if body:
             seen = seen._replace(body=body)
         if verified is None or isinstance(verified, SignatureError):
             earlier, verified = verified, _check(endpoint.late, seen)
             if isinstance(verified, SignatureError):
-                raise _Refused(self._unauthenticated(endpoint, address, earlier, verified))
+                raise self._unauthenticated(endpoint, address, seen, earlier, verified)
         return seen, verified
 
     async def _endpoint(self, head: Head) -> Endpoint:
@@ -183,7 +197,9 @@ class Gateway:
             raise _Refused(answers.CALLBACK_NOT_FOUND)
         return endpoint
 
-    def _unauthenticated(self, endpoint: Endpoint, address: Address, *outcomes: _Outcome | None) -> Answer:
+    def _unauthenticated(
+        self, endpoint: Endpoint, address: Address, seen: RequestView, *outcomes: _Outcome | None
+    ) -> _Refused:
         errors = [outcome for outcome in outcomes if isinstance(outcome, SignatureError)]
         error = max(errors, key=lambda each: each.specificity)
         self._refusals.warning(
@@ -194,7 +210,7 @@ class Gateway:
             detail=error.detail,
             address=str(address),
         )
-        return endpoint.unauthenticated
+        return _Refused(endpoint.unauthenticated, error=error, seen=seen)
 
     async def _store(
         self, endpoint: Endpoint, request: Request, seen: RequestView, verified: tuple[Verifier, Match], content: Any
@@ -272,15 +288,16 @@ def _mid_flow(event: Event, endpoint: Endpoint) -> Event:
     return event._replace(callback=endpoint.callback, callback_token=token, path=path, headers=headers)
 
 
-def _content(endpoint: Endpoint, head: Head, body: bytes) -> Any:
+def _content(endpoint: Endpoint, head: Head, seen: RequestView) -> Any:
     """Return what the body says, attachments aside."""
+    body = seen.body
     if endpoint.raw or not (body or head.method not in BODYLESS_METHODS):
         return None
     try:
         return parse(head.content_type, body, head.headers, limit=endpoint.max_body).body
     except InvalidError as error:
         refusal = answers.BODY_TOO_LARGE if error.reason == "BODY_TOO_LARGE" else answers.BODY_INVALID
-        raise _Refused(refusal) from None
+        raise _Refused(refusal, seen=seen) from None
 
 
 def _json_of(body: bytes) -> Any:

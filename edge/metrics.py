@@ -55,6 +55,7 @@ class Counts(Collector):
         latency: seconds from a whole request to the router's word on it.
         batches: events per call to the router.
         retries: calls to the router that failed and were made again.
+        unreported: refused requests that the router could not be told of.
     """
 
     def __init__(self) -> None:
@@ -65,6 +66,7 @@ class Counts(Collector):
         self.latency = Histogram(LATENCY_BUCKETS)
         self.batches = Histogram(BATCH_BUCKETS)
         self.retries = 0
+        self.unreported = 0
         self._gauges: list[tuple[str, str, Callable[[], float]]] = []
 
     def answered(self, status: int, reason: str) -> None:
@@ -93,6 +95,11 @@ class Counts(Collector):
         yield lookups
         yield CounterMetricFamily(
             "flowhook_edge_ingest_retries", "Calls to the router that were made again.", value=self.retries
+        )
+        yield CounterMetricFamily(
+            "flowhook_edge_unreported_rejections",
+            "Refused requests that are missing from the log of rejections.",
+            value=self.unreported,
         )
         yield HistogramMetricFamily(
             "flowhook_edge_accept_seconds",

@@ -20,6 +20,8 @@ from flowhook.v1.ingest_service_pb2 import (
     InvokeFlowResponse,
 )
 from flowhook.v1.ingest_service_pb2_grpc import IngestServiceStub
+from flowhook.v1.rejection_service_pb2 import Rejection, ReportRejectionsRequest
+from flowhook.v1.rejection_service_pb2_grpc import RejectionServiceStub
 from flowhook.v1.secret_service_pb2 import ResolveSecretsRequest
 from flowhook.v1.secret_service_pb2_grpc import SecretServiceStub
 from flowhook.wire import status
@@ -95,6 +97,14 @@ class Router(Protocol):
         """
         ...
 
+    async def report(self, rejections: Sequence[Rejection]) -> None:
+        """Tell of refused requests.
+
+        Raises:
+            FlowhookError: the router does not take them; never mind.
+        """
+        ...
+
     def watch(self, start_revision: int) -> AsyncGenerator[Change, None]:
         """Yield changes after a revision (0: from now on) until the router ends the stream.
 
@@ -104,12 +114,17 @@ class Router(Protocol):
         ...
 
 
+REPORT_SECONDS: Final = 5.0
+"""That telling of refused requests may take."""
+
+
 class GrpcRouter:
     """The router over a channel, which stays the caller's."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._ingest = IngestServiceStub(channel)
         self._flows = FlowServiceStub(channel)
+        self._rejections = RejectionServiceStub(channel)
         self._secrets = SecretServiceStub(channel)
 
     async def ingest(self, events: Sequence[Event], seconds: float) -> Sequence[IngestResult]:
@@ -154,6 +169,14 @@ class GrpcRouter:
         except grpc.aio.AioRpcError as error:
             raise status.from_rpc_error(error) from None
         return Secrets(dict(response.values), response.registry_revision)
+
+    async def report(self, rejections: Sequence[Rejection]) -> None:
+        """See `Router.report`."""
+        request = ReportRejectionsRequest(rejections=rejections)
+        try:
+            await self._rejections.ReportRejections(request, timeout=REPORT_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise status.from_rpc_error(error) from None
 
     async def watch(self, start_revision: int) -> AsyncGenerator[Change, None]:
         """See `Router.watch`."""

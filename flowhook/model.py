@@ -230,3 +230,24 @@ class SecretInfo:
 
     name: str
     update_time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRequest:
+    """A request that an edge refused; see `flowhook.v1.Rejection`. `headers` and `body` are empty in lists."""
+
+    id: str
+    flow_id: str
+    callback: str
+    time_ms: int
+    status: int
+    reason: str
+    detail: str
+    address: str
+    method: str
+    path: str
+    query: str
+    headers: Headers
+    body_size: int
+    body: bytes
+    suppressed: int

@@ -35,6 +35,8 @@ from flowhook.v1 import (
     flow_service_pb2_grpc,
     ingest_service_pb2,
     ingest_service_pb2_grpc,
+    rejection_service_pb2,
+    rejection_service_pb2_grpc,
     runner_service_pb2,
     runner_service_pb2_grpc,
     secret_service_pb2,
@@ -57,6 +59,7 @@ from router.services.execution import ExecutionService
 from router.services.flow import FlowService
 from router.services.ingest import IngestService
 from router.services.publishing import emit_event
+from router.services.rejection import RejectionService
 from router.services.runner import RunnerService
 from router.services.secret import SecretService
 from router.services.starting import start_execution
@@ -85,6 +88,7 @@ _SERVICES: Final = tuple(
         (ingest_service_pb2, "IngestService"),
         (flow_service_pb2, "FlowService"),
         (secret_service_pb2, "SecretService"),
+        (rejection_service_pb2, "RejectionService"),
         (execution_service_pb2, "ExecutionService"),
         (runner_service_pb2, "RunnerService"),
         (cluster_service_pb2, "ClusterService"),
@@ -177,6 +181,7 @@ async def _serve(settings: RouterSettings, lifecycle: Lifecycle, storage: Storag
         ),
         server,
     )
+    rejection_service_pb2_grpc.add_RejectionServiceServicer_to_server(RejectionService(storage.rejections), server)
     secret_service_pb2_grpc.add_SecretServiceServicer_to_server(
         SecretService(registry=storage.registry, sealer=sealer, now_ms=_now_ms), server
     )

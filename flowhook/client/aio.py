@@ -15,7 +15,7 @@ import grpc.aio
 from flowhook.client import calls, channel
 from flowhook.client.calls import AppliedFlow, Body, Call, ExecutionChange, HeaderPairs, ProcessInfo, ReplyPendingError
 from flowhook.client.retrying import Attempts, translate
-from flowhook.model import Execution, ExecutionDetail, Flow, Reply, SecretInfo, Status
+from flowhook.model import Execution, ExecutionDetail, Flow, RejectedRequest, Reply, SecretInfo, Status
 
 T = TypeVar("T")
 
@@ -68,6 +68,7 @@ class AsyncClient:
         flows: the registry of flows; scope `admin`.
         secrets: the secrets that flows name; scope `admin`.
         executions: what ran and runs; scope `admin`.
+        rejections: requests that edges refused; scope `admin`.
         cluster: the processes there are; scope `admin`.
     """
 
@@ -99,6 +100,7 @@ class AsyncClient:
         self.flows = _Flows(self._transport)
         self.secrets = _Secrets(self._transport)
         self.executions = _Executions(self._transport)
+        self.rejections = _Rejections(self._transport)
         self.cluster = _Cluster(self._transport)
 
     async def __aenter__(self) -> Self:
@@ -281,6 +283,35 @@ class _Secrets:
         Scope `verify`, for what the webhook of flow `flow_id` names, or scope `run`, for any.
         """
         return await self._transport.call(calls.resolve_secrets(names, flow_id))
+
+
+class _Rejections:
+    """Requests that edges refused: a bounded log. Scope `admin`."""
+
+    def __init__(self, transport: _Transport) -> None:
+        self._transport = transport
+
+    async def list(self, *, flow_id: str = "", limit: int | None = None) -> AsyncIterator[RejectedRequest]:
+        """Give refused requests, newest first, at most `limit` of them; their headers and bodies are left out."""
+        token = ""
+        while limit is None or limit > 0:
+            size = calls.PAGE_SIZE if limit is None else min(limit, calls.PAGE_SIZE)
+            page = await self._transport.call(calls.list_rejections(flow_id, size, token))
+            for item in page.items:
+                yield item
+            token = page.next_token
+            if not token:
+                return
+            if limit is not None:
+                limit -= len(page.items)
+
+    async def get(self, rejection_id: str) -> RejectedRequest:
+        """Return a refused request.
+
+        Raises:
+            NotFoundError: it is not, or no longer, in the log.
+        """
+        return await self._transport.call(calls.get_rejection(rejection_id))
 
 
 class _Executions:

@@ -21,7 +21,18 @@ from flowhook.errors import (
     InvalidError,
     UnavailableError,
 )
-from flowhook.model import Change, Event, Execution, ExecutionDetail, Flow, Reply, SecretInfo, Status, WorkflowError
+from flowhook.model import (
+    Change,
+    Event,
+    Execution,
+    ExecutionDetail,
+    Flow,
+    RejectedRequest,
+    Reply,
+    SecretInfo,
+    Status,
+    WorkflowError,
+)
 from flowhook.v1 import (
     cluster_service_pb2,
     cluster_service_pb2_grpc,
@@ -31,6 +42,8 @@ from flowhook.v1 import (
     flow_service_pb2_grpc,
     ingest_service_pb2,
     ingest_service_pb2_grpc,
+    rejection_service_pb2,
+    rejection_service_pb2_grpc,
     secret_service_pb2,
     secret_service_pb2_grpc,
 )
@@ -321,6 +334,27 @@ def list_executions(flow_id: str, statuses: Iterable[Status], page_size: int, pa
         page_token=page_token,
     )
     return Call(execution_service_pb2_grpc.ExecutionServiceStub, "ListExecutions", request, page)
+
+
+def list_rejections(flow_id: str, page_size: int, page_token: str) -> Call[Page[RejectedRequest]]:
+    """Read one page of refused requests, newest first."""
+
+    def page(response: rejection_service_pb2.ListRejectionsResponse) -> Page[RejectedRequest]:
+        items = [convert.rejection_from_proto(each) for each in response.rejections]
+        return Page(items, response.next_page_token)
+
+    request = rejection_service_pb2.ListRejectionsRequest(flow_id=flow_id, page_size=page_size, page_token=page_token)
+    return Call(rejection_service_pb2_grpc.RejectionServiceStub, "ListRejections", request, page)
+
+
+def get_rejection(rejection_id: str) -> Call[RejectedRequest]:
+    """Read one refused request."""
+    return Call(
+        rejection_service_pb2_grpc.RejectionServiceStub,
+        "GetRejection",
+        rejection_service_pb2.GetRejectionRequest(rejection_id=rejection_id),
+        lambda response: convert.rejection_from_proto(response.rejection),
+    )
 
 
 def new_request_id() -> str:

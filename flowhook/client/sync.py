@@ -14,7 +14,7 @@ from flowhook.client import calls
 from flowhook.client.calls import AppliedFlow, Body, Call, ExecutionChange, HeaderPairs, ProcessInfo, ReplyPendingError
 from flowhook.client.channel import CHANNEL_OPTIONS, tls_credentials
 from flowhook.client.retrying import Attempts, translate
-from flowhook.model import Execution, ExecutionDetail, Flow, Reply, SecretInfo, Status
+from flowhook.model import Execution, ExecutionDetail, Flow, RejectedRequest, Reply, SecretInfo, Status
 
 T = TypeVar("T")
 
@@ -72,6 +72,7 @@ class Client:
         flows: the registry of flows; scope `admin`.
         secrets: the secrets that flows name; scope `admin`.
         executions: what ran and runs; scope `admin`.
+        rejections: requests that edges refused; scope `admin`.
         cluster: the processes there are; scope `admin`.
     """
 
@@ -103,6 +104,7 @@ class Client:
         self.flows = _Flows(self._transport)
         self.secrets = _Secrets(self._transport)
         self.executions = _Executions(self._transport)
+        self.rejections = _Rejections(self._transport)
         self.cluster = _Cluster(self._transport)
 
     def __enter__(self) -> Self:
@@ -284,6 +286,34 @@ class _Secrets:
         Scope `verify`, for what the webhook of flow `flow_id` names, or scope `run`, for any.
         """
         return self._transport.call(calls.resolve_secrets(names, flow_id))
+
+
+class _Rejections:
+    """Requests that edges refused: a bounded log. Scope `admin`."""
+
+    def __init__(self, transport: _Transport) -> None:
+        self._transport = transport
+
+    def list(self, *, flow_id: str = "", limit: int | None = None) -> Iterator[RejectedRequest]:
+        """Give refused requests, newest first, at most `limit` of them; their headers and bodies are left out."""
+        token = ""
+        while limit is None or limit > 0:
+            size = calls.PAGE_SIZE if limit is None else min(limit, calls.PAGE_SIZE)
+            page = self._transport.call(calls.list_rejections(flow_id, size, token))
+            yield from page.items
+            token = page.next_token
+            if not token:
+                return
+            if limit is not None:
+                limit -= len(page.items)
+
+    def get(self, rejection_id: str) -> RejectedRequest:
+        """Return a refused request.
+
+        Raises:
+            NotFoundError: it is not, or no longer, in the log.
+        """
+        return self._transport.call(calls.get_rejection(rejection_id))
 
 
 class _Executions:

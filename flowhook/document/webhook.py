@@ -302,6 +302,7 @@ class Endpoint(Model):
         auth: kinds of credentials of which one must pass; empty: none is asked.
         max_body: bytes, in [1, `limits.MAX_BODY_BYTES`]; of a compressed body, before and after.
         parse: `auto`, by the media type (see `flowhook.payloads`), or `raw`: the body is an attachment, whatever it is.
+        keep_rejected_bodies: whether `rejections show` has the bodies of refused requests, the first 64 KiB of each.
         allow_from: networks that senders may come from; empty: any.
     """
 
@@ -314,6 +315,7 @@ class Endpoint(Model):
     rate_limit: RateLimit | None = None
     max_body: Annotated[int, BeforeValidator(_size), json_types.SIZE] = limits.DEFAULT_BODY_BYTES
     parse: Literal["auto", "raw"] = "auto"
+    keep_rejected_bodies: StrictBool = False
     allow_from: Annotated[tuple[NetworkText, ...], AfterValidator(_some)] = ()
 
     @model_validator(mode="after")

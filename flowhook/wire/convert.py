@@ -23,13 +23,21 @@ from flowhook.model import (
     JournalEntry,
     Origin,
     Principal,
+    RejectedRequest,
     Reply,
     SecretInfo,
     Status,
     Subscription,
     WorkflowError,
 )
-from flowhook.v1 import envelope_pb2, execution_service_pb2, failure_pb2, flow_service_pb2, runner_service_pb2
+from flowhook.v1 import (
+    envelope_pb2,
+    execution_service_pb2,
+    failure_pb2,
+    flow_service_pb2,
+    rejection_service_pb2,
+    runner_service_pb2,
+)
 from flowhook.v1 import secret_service_pb2 as secret_pb2
 
 _ExecutionPb = execution_service_pb2.Execution
@@ -352,3 +360,24 @@ def secret_to_proto(secret: SecretInfo) -> secret_pb2.Secret:
 def secret_from_proto(message: secret_pb2.Secret) -> SecretInfo:
     """Return what a message tells about a secret."""
     return SecretInfo(message.name, milliseconds(message.update_time))
+
+
+def rejection_from_proto(message: rejection_service_pb2.Rejection) -> RejectedRequest:
+    """Return the refused request that a message tells of."""
+    return RejectedRequest(
+        id=message.id,
+        flow_id=message.flow_id,
+        callback=message.callback,
+        time_ms=milliseconds(message.time),
+        status=message.status,
+        reason=message.reason,
+        detail=message.detail,
+        address=message.address,
+        method=message.method,
+        path=message.path,
+        query=message.query,
+        headers=headers_from_proto(message.headers),
+        body_size=message.body_size,
+        body=message.body,
+        suppressed=message.suppressed,
+    )

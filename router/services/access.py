@@ -25,6 +25,7 @@ _SERVICES: Final[Mapping[str, frozenset[Scope]]] = {
     "flowhook.v1.ExecutionService": _ADMIN,
     "flowhook.v1.RunnerService": frozenset({Scope.RUN}),
     "flowhook.v1.ClusterService": _ADMIN,
+    "flowhook.v1.RejectionService": _ADMIN,
     "grpc.health.v1.Health": _ANY,
     "grpc.reflection.v1alpha.ServerReflection": _ANY,
 }
@@ -33,6 +34,7 @@ _METHODS: Final[Mapping[str, frozenset[Scope]]] = {
     "/flowhook.v1.FlowService/WatchFlows": frozenset({Scope.ADMIN, Scope.VERIFY, Scope.RUN}),
     "/flowhook.v1.SecretService/ResolveSecrets": frozenset({Scope.VERIFY, Scope.RUN}),
     "/flowhook.v1.ClusterService/ReportProcess": _ANY,
+    "/flowhook.v1.RejectionService/ReportRejections": frozenset({Scope.INGEST}),
 }
 
 caller_scopes: ContextVar[frozenset[Scope]] = ContextVar("caller_scopes", default=frozenset())

@@ -283,6 +283,16 @@ class FlowDraft(NamedTuple):
     reacts: bool = False
 
 
+class StoredRejection(NamedTuple):
+    """A request that was refused, as kept: `content` is opaque. `number` is given by storage, ascending."""
+
+    number: int
+    id: str
+    flow_id: str
+    time_ms: int
+    content: bytes
+
+
 class EventLog(Protocol):
     """Appends accepted events to a shard."""
 
@@ -486,6 +496,24 @@ class Registry(Protocol):
         ...
 
 
+class Rejections(Protocol):
+    """Requests that were refused. A bounded log: the oldest of a flow, and of all, make room for new ones."""
+
+    async def add(self, rejections: Sequence[StoredRejection]) -> None:
+        """Add some; their `number` does not count. One whose ID is there already is passed over."""
+        ...
+
+    async def page(
+        self, *, flow_id: str = "", before_number: int | None = None, limit: int = DEFAULT_PAGE
+    ) -> list[StoredRejection]:
+        """Return rejections, newest first."""
+        ...
+
+    async def get(self, rejection_id: str) -> StoredRejection | None:
+        """Return one, or None when it is not or no longer there."""
+        ...
+
+
 class Storage(Protocol):
     """All of it. Opened by the backend's `open`; closed once, after which every call raises UnavailableError."""
 
@@ -497,6 +525,11 @@ class Storage(Protocol):
     @property
     def registry(self) -> Registry:
         """Flows and secrets."""
+        ...
+
+    @property
+    def rejections(self) -> Rejections:
+        """Requests that were refused."""
         ...
 
     def log(self, shard: int) -> EventLog:

@@ -56,6 +56,14 @@ CREATE TABLE arrival (
 ) STRICT;
 CREATE INDEX arrival_by_expiry ON arrival (expire_at_ms);
 CREATE INDEX flow_reacting ON flow (flow_id) WHERE reacts;
+CREATE TABLE rejection (
+  number INTEGER PRIMARY KEY,
+  id TEXT NOT NULL UNIQUE,
+  flow_id TEXT NOT NULL,
+  time_ms INTEGER NOT NULL,
+  content BLOB NOT NULL
+) STRICT;
+CREATE INDEX rejection_by_flow ON rejection (flow_id, number);
 CREATE TABLE schedule (flow_id TEXT PRIMARY KEY, due_ms INTEGER, last_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 """
 """What came with format 4."""

@@ -9,7 +9,7 @@ import sqlite3
 from pathlib import Path
 
 from flowhook.errors import UnavailableError
-from router.storage.interface import EventLog, Registry, ShardState
+from router.storage.interface import EventLog, Registry, Rejections, ShardState
 from router.storage.sqlite.arrivals import ArrivalOperation
 from router.storage.sqlite.blobs import BlobDirectory, sync_directory
 from router.storage.sqlite.capacity import Capacity, ProbeOperation
@@ -20,6 +20,7 @@ from router.storage.sqlite.lock import DataLock
 from router.storage.sqlite.log import AppendOperation, SqliteLog
 from router.storage.sqlite.readers import Readers
 from router.storage.sqlite.registry import RegistryOperation, SqliteRegistry
+from router.storage.sqlite.rejections import RejectOperation, SqliteRejections
 from router.storage.sqlite.schema import connect_writer
 from router.storage.sqlite.state import OwnOperation, SqliteShardState
 from router.storage.sqlite.writer import Writer
@@ -39,12 +40,24 @@ class SqliteStorage:
         self._change = RegistryOperation()
         self._probe = ProbeOperation(capacity.room)
         self._expire = ExpireOperation()
+        self._reject = RejectOperation()
         self._writer = Writer(
-            connection, [self._append, self._arrive, self._write, self._own, self._change, self._expire, self._probe]
+            connection,
+            [
+                self._append,
+                self._arrive,
+                self._write,
+                self._own,
+                self._change,
+                self._expire,
+                self._reject,
+                self._probe,
+            ],
         )
         self._readers = Readers(path)
         self._queries = Readers(path)
         self._registry = SqliteRegistry(self._writer, self._readers, self._change)
+        self._rejections = SqliteRejections(self._writer, self._readers, self._reject)
         self._log = SqliteLog(self._writer, self._append, self._arrive, self._blobs)
         self._owner: SqliteShardState | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -64,6 +77,11 @@ class SqliteStorage:
     def registry(self) -> Registry:
         """See `interface.Storage`."""
         return self._registry
+
+    @property
+    def rejections(self) -> Rejections:
+        """See `interface.Storage`."""
+        return self._rejections
 
     def log(self, shard: int) -> EventLog:
         """See `interface.Storage`."""

@@ -27,6 +27,8 @@ from flowhook.v1 import (
     flow_service_pb2_grpc,
     ingest_service_pb2,
     ingest_service_pb2_grpc,
+    rejection_service_pb2,
+    rejection_service_pb2_grpc,
     secret_service_pb2,
     secret_service_pb2_grpc,
 )
@@ -40,6 +42,7 @@ class MemoryRouter(
     ingest_service_pb2_grpc.IngestServiceServicer,
     flow_service_pb2_grpc.FlowServiceServicer,
     secret_service_pb2_grpc.SecretServiceServicer,
+    rejection_service_pb2_grpc.RejectionServiceServicer,
     cluster_service_pb2_grpc.ClusterServiceServicer,
 ):
     """What an edge sees of a router.
@@ -60,6 +63,7 @@ class MemoryRouter(
     def __init__(self):
         self.flows = {}
         self.secrets = {}
+        self.rejections = []
         self.revision = 1
         self.stored = {}
         self.dedupe = {}
@@ -86,6 +90,7 @@ class MemoryRouter(
         ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(self, self._server)
         flow_service_pb2_grpc.add_FlowServiceServicer_to_server(self, self._server)
         secret_service_pb2_grpc.add_SecretServiceServicer_to_server(self, self._server)
+        rejection_service_pb2_grpc.add_RejectionServiceServicer_to_server(self, self._server)
         cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(self, self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         await self._server.start()
@@ -201,6 +206,10 @@ class MemoryRouter(
                 yield flow_service_pb2.WatchFlowsResponse(revision=seen, progress=flow_service_pb2.Progress())
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(changed.wait(), 0.2)
+
+    async def ReportRejections(self, request, context):  # noqa: N802 - the name of the RPC
+        self.rejections.extend(request.rejections)
+        return rejection_service_pb2.ReportRejectionsResponse()
 
     async def ReportProcess(self, request, context):  # noqa: N802 - the name of the RPC
         return cluster_service_pb2.ReportProcessResponse()

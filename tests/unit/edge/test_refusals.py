@@ -57,4 +57,4 @@ def test_all_flows_together_have_a_limit_too(log, clock, lines):
     clock.now = 1.0
     log.warning("refused", flow=f"flow-{5 * MAX_FLOWS - 1}")
     assert lines[-1]["suppressed"] == 1
-    assert len(log._flows) == MAX_FLOWS
+    assert len(log._allowances._flows) == MAX_FLOWS

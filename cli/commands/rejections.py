@@ -1,0 +1,94 @@
+"""`flowhook rejections`: requests that were refused, and why."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from cli.options import DataDir, Json, Router
+
+if TYPE_CHECKING:
+    from flowhook.model import RejectedRequest
+
+app = typer.Typer(help="Look at requests that were refused, and why.", no_args_is_help=True)
+
+COLUMNS: Final = ("ID", "TIME", "FLOW", "STATUS", "REASON", "FROM")
+
+
+@app.command("list")
+def _list(
+    *,
+    flow: Annotated[str, typer.Option("--flow", metavar="ID", help="Only those of this flow.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, the newest.")] = 100,
+    json: Json = False,
+    router: Router = None,
+    data_dir: DataDir = None,
+) -> None:
+    """List refused requests, newest first."""
+    from cli.connection import open_client
+    from cli.output import print_json, print_table
+
+    with open_client(router, data_dir) as client:
+        found = list(client.rejections.list(flow_id=flow, limit=limit))
+    if json:
+        for each in found:
+            print_json(_as_json(each))
+        return
+    print_table(COLUMNS, map(_row, found), empty="no rejections")
+
+
+@app.command("show")
+def _show(
+    *,
+    rejection_id: Annotated[str, typer.Argument(metavar="ID", help="ID of the rejection.")],
+    body: Annotated[bool, typer.Option("--body", help="Print the body alone, where it is kept.")] = False,
+    json: Json = False,
+    router: Router = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Show a refused request: why it was refused, its headers, and what would have made it pass."""
+    from cli.connection import open_client
+    from cli.output import print_fields, print_json
+
+    if body and json:
+        raise typer.BadParameter("give one of --body and --json")
+    with open_client(router, data_dir) as client:
+        found = client.rejections.get(rejection_id)
+    if body:
+        sys.stdout.buffer.write(found.body)
+        return
+    headers = {name: value.decode("utf-8", "replace") for name, value in found.headers}
+    content = {**_as_json(found), "headers": headers}
+    if json:
+        print_json({**content, "body": found.body.decode("utf-8", "replace") if found.body else None})
+    else:
+        print_fields(content.items())
+
+
+def _row(found: RejectedRequest) -> tuple[object, ...]:
+    from cli.output import rfc3339
+
+    flow = f"{found.flow_id}/{found.callback}" if found.callback else found.flow_id
+    return found.id, rfc3339(found.time_ms), flow, found.status, found.reason, found.address
+
+
+def _as_json(found: RejectedRequest) -> dict[str, Any]:
+    from cli.output import rfc3339
+
+    return {
+        "id": found.id,
+        "time": rfc3339(found.time_ms),
+        "flow": found.flow_id,
+        "callback": found.callback or None,
+        "status": found.status,
+        "reason": found.reason,
+        "detail": found.detail,
+        "address": found.address,
+        "method": found.method,
+        "path": found.path,
+        "query": found.query,
+        "body_size": None if found.body_size < 0 else found.body_size,
+        "suppressed": found.suppressed,
+    }

@@ -1,0 +1,137 @@
+"""`flowhook verify`: checks the signature of a request that lies in a file, and says why it does not match."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+from urllib.parse import urlsplit
+
+import typer
+
+from cli.options import Json
+
+if TYPE_CHECKING:
+    from flowhook.signatures import RequestView
+
+NAME: Final = "secret"
+"""What the secret is called here."""
+
+_START: Final = re.compile(rb"([A-Z]+) (\S+)(?: HTTP/[0-9.]+)?")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("verify")(_verify)
+
+
+def _verify(
+    *,
+    request_file: Annotated[
+        Path, typer.Argument(metavar="REQUEST_FILE", help="The request as it was sent: its line, headers, body.")
+    ],
+    provider: Annotated[str, typer.Option("--provider", metavar="P", help="Kind of auth, by its name: github.")] = "",
+    secret_file: Annotated[
+        Path | None, typer.Option("--secret-file", metavar="F", help="Where the secret is.", show_default=False)
+    ] = None,
+    auth: Annotated[
+        str, typer.Option("--auth", metavar="YAML", help="Instead of --provider: `auth` as a flow file has it.")
+    ] = "",
+    url: Annotated[str, typer.Option("--url", metavar="URL", help="That the sender called, if it is signed.")] = "",
+    at: Annotated[
+        float | None, typer.Option("--at", metavar="SECONDS", help="When it came, Unix time; now.", show_default=False)
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Check the signature of a request in a file, with no cluster."""
+    from cli.output import print_json
+    from flowhook.signatures import SignatureError, build_verifiers, verify_any
+    from flowhook.signatures.diagnosis import diagnose
+
+    kinds = _kinds(provider, auth)
+    content = _read(secret_file) if secret_file is not None else b""
+    value = content.removesuffix(b"\n").removesuffix(b"\r")
+    secrets = {name: value for kind in kinds for name in kind.secret_names if value}
+    verifiers = build_verifiers(kinds, secrets)
+    request = parse_request(_read(request_file), url)
+    now = time.time() if at is None else at
+    try:
+        match = verify_any(verifiers, request, now)
+    except SignatureError as error:
+        hint = diagnose(verifiers, request, now)
+        found: dict[str, Any] = {"valid": False, "reason": error.reason, "detail": error.detail, "hint": hint or None}
+    else:
+        found = {"valid": True, "scheme": match.scheme, "delivery_id": _delivery(verifiers, request)}
+    if json:
+        print_json(found)
+    elif found["valid"]:
+        print(f"valid: {found['scheme']}" + (f", delivery {found['delivery_id']}" if found["delivery_id"] else ""))
+    else:
+        print(f"not valid: {found['reason']}: {found['detail']}" + (f"\n{found['hint']}" if found["hint"] else ""))
+    if not found["valid"]:
+        raise typer.Exit(1)
+
+
+def parse_request(content: bytes, url: str) -> RequestView:
+    """Return the request that a file holds.
+
+    Args:
+        content: request line, headers, an empty line, body; lines of the head may end with LF alone.
+        url: that was called; empty: that of the request line, else made of it and of Host.
+    """
+    from flowhook.signatures import RequestView
+
+    head, blank, body = _split(content)
+    lines = re.split(rb"\r?\n", head)
+    start = _START.fullmatch(lines[0].strip())
+    if start is None or not blank:
+        raise typer.BadParameter(
+            "REQUEST_FILE begins with a request line such as POST /hook/x HTTP/1.1, and has an empty line"
+        )
+    headers = []
+    for line in lines[1:]:
+        name, colon, value = line.partition(b":")
+        if not colon:
+            raise typer.BadParameter(f"REQUEST_FILE: a header without a colon: {line[:40].decode('latin-1')!r}")
+        headers.append((name.strip().decode("latin-1").lower(), value.strip()))
+    target = start[2].decode("latin-1")
+    host = next((value.decode("latin-1") for name, value in headers if name == "host"), "localhost")
+    full = url or (target if "://" in target else f"https://{host}{target}")
+    parts = urlsplit(full)
+    return RequestView(start[1].decode(), full, parts.path or "/", parts.query, headers, body)
+
+
+def _split(content: bytes) -> tuple[bytes, bytes, bytes]:
+    match = re.search(rb"\r?\n\r?\n", content)
+    return (content, b"", b"") if match is None else (content[: match.start()], match[0], content[match.end() :])
+
+
+def _kinds(provider: str, auth: str) -> Any:
+    from pydantic import ValidationError
+    from pydantic_core import PydanticCustomError
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    from flowhook.document.auth import parse_auth
+
+    if bool(provider) == bool(auth):
+        raise typer.BadParameter("give --provider, or --auth")
+    try:
+        value = YAML(typ="safe", pure=True).load(auth) if auth else {provider: {NAME: NAME}}
+        return parse_auth(value)
+    except ValidationError as error:
+        raise typer.BadParameter("; ".join(detail["msg"] for detail in error.errors(include_url=False))) from None
+    except (PydanticCustomError, YAMLError) as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _delivery(verifiers: Any, request: RequestView) -> str | None:
+    return next((found for each in verifiers if (found := each.delivery_id(request)) is not None), None)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"{path}: {error.strerror}") from None

@@ -1,0 +1,125 @@
+"""Why a signature does not match: what the operator should look at. The sender hears nothing of it.
+
+A request that was refused is tried again with what usually differs between what was signed and what arrived: the URL
+behind a proxy, a body that something on the way parsed and wrote anew, a secret that is another one's. Whatever
+passes then is the reason. Costs some twenty hashes of the body; callers bound how often.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
+
+import orjson
+
+from flowhook.errors import InvalidError
+from flowhook.payloads.content_encoding import decompress
+from flowhook.signatures.types import RequestView, SignatureError, Verifier
+
+MAX_BODY_BYTES: Final = 256 * 1024
+"""Largest body that is tried in other ways."""
+
+MAX_OTHERS: Final = 50
+"""Other URLs whose secrets are tried."""
+
+Named = tuple[str, Sequence[Verifier]]
+"""What operators know a URL by, and its verifiers."""
+
+
+def diagnose(verifiers: Sequence[Verifier], request: RequestView, now: float, others: Iterable[Named] = ()) -> str:
+    """Return what would have made the request pass, in words; empty when nothing is found.
+
+    Args:
+        verifiers: that refused it.
+        request: as it was verified.
+        now: Unix time in seconds.
+        others: further URLs, the flow's own first, whose secrets the sender may have used.
+    """
+    for hint, variant in _urls(request):
+        if _passes(verifiers, variant, now):
+            return hint
+    if len(request.body) <= MAX_BODY_BYTES:
+        for hint, body in _bodies(request):
+            if body != request.body and _passes(verifiers, request._replace(body=body), now):
+                return hint
+    for index, (name, those) in enumerate(others):
+        if index >= MAX_OTHERS:
+            break
+        if _passes(those, request, now):
+            return f"it passes with the credentials of {name}: the sender has the wrong secret, or calls the wrong URL"
+    return ""
+
+
+def _passes(verifiers: Sequence[Verifier], request: RequestView, now: float) -> bool:
+    for verifier in verifiers:
+        try:
+            verifier.verify(request, now)
+        except SignatureError:
+            continue
+        return verifier.scheme != "none"
+    return False
+
+
+def _urls(request: RequestView) -> Iterator[tuple[str, RequestView]]:
+    """Yield the request under other URLs that it may have been sent to."""
+    try:
+        url = urlsplit(request.url)
+        port = url.port
+    except ValueError:
+        return
+    hosts = {url.netloc: ""}
+    if port is not None and url.hostname:
+        hosts.setdefault(url.hostname, ", without the port")
+    for name, value in request.headers:
+        if name in ("x-forwarded-host", "x-original-host"):
+            hosts.setdefault(value.decode("latin-1").split(",")[0].strip(), ", at the host that a proxy names")
+    paths = {url.path: ""}
+    paths.setdefault(url.path.rstrip("/"), ", without the slash at its end")
+    paths.setdefault(f"{url.path.rstrip('/')}/", ", with a slash at its end")
+    for scheme in ("https", "http"):
+        for host, at_host in hosts.items():
+            for path, at_path in paths.items():
+                variant = urlunsplit((scheme, host, path, url.query, ""))
+                if variant != request.url:
+                    hint = f"it was signed for a {scheme} URL{at_host}{at_path}: set --public-url to what senders call"
+                    yield hint, request._replace(url=variant)
+
+
+def _bodies(request: RequestView) -> Iterator[tuple[str, bytes]]:
+    """Yield other bodies that it may have had."""
+    body = request.body
+    ends = "something on the way changed its line ends or its last line"
+    for variant in (body.rstrip(b"\r\n"), body + b"\n", body + b"\r\n", body.replace(b"\r\n", b"\n")):
+        yield ends, variant
+    yield ends, body.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    yield "a byte order mark was added on the way", body.removeprefix(b"\xef\xbb\xbf")
+    codings = ", ".join(value.decode("latin-1") for name, value in request.headers if name == "content-encoding")
+    if codings:
+        with suppress(InvalidError):
+            yield "the sender signs the body before it compresses it", decompress(body, codings, MAX_BODY_BYTES)
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return
+    for write in _WRITERS:
+        try:
+            text = write(value)
+        except (TypeError, ValueError, RecursionError):
+            continue
+        yield "something on the way parsed the JSON and wrote it anew: pass bodies on as they come", text
+
+
+_WRITERS: Final[tuple[Callable[[Any], bytes], ...]] = (
+    orjson.dumps,
+    lambda value: json.dumps(value).encode(),
+    lambda value: json.dumps(value, ensure_ascii=False).encode(),
+    lambda value: json.dumps(value, separators=(",", ":")).encode(),
+    lambda value: json.dumps(value, separators=(",", ":"), sort_keys=True).encode(),
+    lambda value: json.dumps(value, indent=2).encode(),
+    lambda value: json.dumps(value, indent=4).encode(),
+    lambda value: orjson.dumps(value).replace(b"/", b"\\/"),
+)
+"""Ways in which JSON is usually written."""

@@ -1,0 +1,81 @@
+"""RejectionService: keeps what edges refused, for operators to look at."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from flowhook.errors import InvalidError, NotFoundError
+from flowhook.v1 import rejection_service_pb2 as pb
+from flowhook.v1 import rejection_service_pb2_grpc
+from flowhook.wire import convert
+from router.services import guarded
+from router.storage.interface import Rejections, StoredRejection
+
+MAX_REPORTED: Final = 100
+"""Rejections in one report."""
+
+MAX_BYTES: Final = 128 * 1024
+"""One rejection, serialized."""
+
+DEFAULT_PAGE: Final = 100
+MAX_PAGE: Final = 1000
+
+_ID: Final = re.compile(r"rej_[0-9a-z]{26}")
+_MAX_FLOW_ID: Final = 127
+
+
+class RejectionService(rejection_service_pb2_grpc.RejectionServiceServicer):
+    """See protos/flowhook/v1/rejection_service.proto."""
+
+    def __init__(self, rejections: Rejections) -> None:
+        self._rejections = rejections
+
+    @guarded.method
+    async def ReportRejections(  # noqa: N802 - the name of the RPC
+        self, request: pb.ReportRejectionsRequest, context: guarded.Context
+    ) -> pb.ReportRejectionsResponse:
+        """Add refused requests."""
+        del context
+        if not 0 < len(request.rejections) <= MAX_REPORTED:
+            raise InvalidError(f"a report has 1 to {MAX_REPORTED} rejections", reason="REPORT_INVALID")
+        await self._rejections.add([_stored(each) for each in request.rejections])
+        return pb.ReportRejectionsResponse()
+
+    @guarded.method
+    async def ListRejections(  # noqa: N802 - the name of the RPC
+        self, request: pb.ListRejectionsRequest, context: guarded.Context
+    ) -> pb.ListRejectionsResponse:
+        """Return a page, newest first."""
+        del context
+        size = min(request.page_size, MAX_PAGE) if request.page_size > 0 else DEFAULT_PAGE
+        before = None
+        if request.page_token:
+            if not request.page_token.isascii() or not request.page_token.isdecimal():
+                raise InvalidError("the page token is not one of ours", reason="PAGE_TOKEN_INVALID")
+            before = int(request.page_token[:18])
+        found = await self._rejections.page(flow_id=request.flow_id, before_number=before, limit=size + 1)
+        listed = [pb.Rejection.FromString(each.content) for each in found[:size]]
+        for each in listed:
+            del each.headers[:]
+            each.ClearField("body")
+        token = str(found[size - 1].number) if len(found) > size else ""
+        return pb.ListRejectionsResponse(rejections=listed, next_page_token=token)
+
+    @guarded.method
+    async def GetRejection(  # noqa: N802 - the name of the RPC
+        self, request: pb.GetRejectionRequest, context: guarded.Context
+    ) -> pb.GetRejectionResponse:
+        """Return one rejection."""
+        del context
+        found = await self._rejections.get(request.rejection_id)
+        if found is None:
+            raise NotFoundError(f"there is no rejection {request.rejection_id[:64]}", reason="REJECTION_NOT_FOUND")
+        return pb.GetRejectionResponse(rejection=pb.Rejection.FromString(found.content))
+
+
+def _stored(message: pb.Rejection) -> StoredRejection:
+    content = message.SerializeToString()
+    if not _ID.fullmatch(message.id) or not 0 < len(message.flow_id) <= _MAX_FLOW_ID or len(content) > MAX_BYTES:
+        raise InvalidError("a rejection has an ID, a flow, and at most 128 KiB", reason="REPORT_INVALID")
+    return StoredRejection(0, message.id, message.flow_id, convert.milliseconds(message.time), content)

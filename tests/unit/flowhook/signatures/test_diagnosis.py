@@ -1,0 +1,91 @@
+"""What would have made a request pass is what the operator is told."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowhook.document.auth import parse_auth
+from flowhook.signatures import RequestView, build_verifiers, sign
+from flowhook.signatures.diagnosis import MAX_BODY_BYTES, diagnose
+
+NOW = 1_700_000_000.0
+URL = "https://hooks.example.com/hook/f"
+GITHUB, SQUARE = {"github": {"secret": "k"}}, {"square": {"secret": "k"}}
+
+
+def verifiers(auth=GITHUB, secret=b"sesame"):
+    return build_verifiers(parse_auth(auth), {"k": secret})
+
+
+def sent(body=b'{"a": 1}', *, auth=GITHUB, secret=b"sesame", url=URL, headers=()):
+    (kind,) = parse_auth(auth)
+    added = sign(kind, {"k": secret}, method="POST", url=url, body=body, headers=[], now=NOW)
+    fields = [(name.lower(), value.encode()) for name, value in [*headers, *added]]
+    return RequestView("POST", url, "/hook/f", "", fields, body)
+
+
+def told(request, auth=GITHUB, others=()):
+    return diagnose(verifiers(auth), request, NOW, others)
+
+
+@pytest.mark.parametrize(
+    ("signed", "arrived", "hint"),
+    [
+        (b'{"a": 1}\n', b'{"a": 1}', "line ends"),
+        (b'{"a": 1}', b'{"a": 1}\n', "line ends"),
+        (b"a\nb", b"a\r\nb", "line ends"),
+        (b'{"a":1,"b":[1,2]}', b'{"b": [1, 2], "a": 1}', "wrote it anew"),
+        (json.dumps({"a": "é"}).encode(), '{"a":"é"}'.encode(), "wrote it anew"),
+        (json.dumps({"a": 1}, indent=2).encode(), b'{"a":1}', "wrote it anew"),
+        (b"{}", b"\xef\xbb\xbf{}", "byte order mark"),
+    ],
+)
+def test_a_body_that_was_altered_is_told(signed, arrived, hint):
+    assert hint in told(sent(signed)._replace(body=arrived))
+
+
+def test_a_body_that_is_signed_before_it_is_compressed_is_told():
+    request = sent(b"plain", headers=[("Content-Encoding", "gzip")])
+    assert "before it compresses" in told(request._replace(body=gzip.compress(b"plain")))
+
+
+@pytest.mark.parametrize(
+    ("signed", "arrived", "hint"),
+    [
+        ("https://h.example/hook/f", "http://h.example/hook/f", "a https URL: set --public-url"),
+        ("http://h.example/hook/f", "http://h.example:8080/hook/f", "without the port"),
+        ("https://h.example/hook/f/", "https://h.example/hook/f", "with a slash"),
+        ("https://h.example/hook/f", "https://h.example/hook/f/", "without the slash"),
+        ("https://outside.example/hook/f", "http://10.0.0.1:8080/hook/f", "host that a proxy names"),
+    ],
+)
+def test_another_url_is_told(signed, arrived, hint):
+    request = sent(auth=SQUARE, url=signed, headers=[("X-Forwarded-Host", "outside.example")])
+    assert hint in told(request._replace(url=arrived), SQUARE)
+
+
+def test_a_secret_of_another_url_is_told():
+    others = [("flow g", verifiers(secret=b"wrong")), ("flow h", verifiers(secret=b"other"))]
+    assert "credentials of flow h" in told(sent(secret=b"other"), others=others)
+
+
+def test_a_url_that_lets_everybody_in_explains_nothing():
+    assert told(sent(secret=b"other"), others=[("flow g", build_verifiers((), {}))]) == ""
+
+
+def test_what_nothing_explains_is_not_explained():
+    assert told(sent()._replace(body=b"quite another one")) == ""
+    assert told(sent(b"x" * (MAX_BODY_BYTES + 1))._replace(body=b"y" * (MAX_BODY_BYTES + 1) + b"\n")) == ""
+
+
+@given(body=st.binary(max_size=60), url=st.text(max_size=30), coding=st.sampled_from([b"", b"gzip", b"br", b"\xff"]))
+def test_whatever_was_sent_nothing_breaks(body, url, coding):
+    request = RequestView(
+        "POST", url, "/", "", [("x-hub-signature-256", b"sha256=00"), ("content-encoding", coding)], body
+    )
+    assert isinstance(told(request), str)

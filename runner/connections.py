@@ -9,7 +9,8 @@ from typing import Final
 
 import aiohappyeyeballs
 
-from runner.addresses import lookup, open_socket
+from flowhook.addresses import open_socket
+from runner.addresses import lookup
 
 HEAD_START_SECONDS: Final = 0.25
 """How long one address is tried alone before the next one is, too. Source: RFC 8305, section 5."""

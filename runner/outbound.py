@@ -27,8 +27,9 @@ from yarl import URL
 
 import flowhook
 from flowhook import limits
+from flowhook.addresses import POLICY, open_socket
 from flowhook.document.fields import FIELD_NAME, RESERVED_HEADERS
-from runner.addresses import POLICY, lookup, numeric_host, open_socket
+from runner.addresses import lookup, numeric_host
 from runner.authentication import digest
 from runner.authentication.policy import Basic, Digest, Policy
 from runner.authentication.tokens import Tokens

@@ -23,9 +23,9 @@ import aiosmtplib
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from flowhook import limits
+from flowhook.addresses import POLICY
 from flowhook.document.auth import SecretName
 from runner import connections
-from runner.addresses import POLICY
 from runner.components import email_message
 from runner.components.base import Context, component
 from runner.interpreter.errors import Kind, TaskFault, fault, shorten

@@ -25,9 +25,9 @@ import grpc
 import grpc.aio
 
 from flowhook import limits
+from flowhook.addresses import POLICY
 from flowhook.config import RunnerSettings
 from runner import connections
-from runner.addresses import POLICY
 from runner.interpreter.errors import Kind, fault
 from runner.outbound import TRUSTED_ROOTS, USER_AGENT
 

@@ -6,7 +6,8 @@ import ipaddress
 
 import pytest
 
-from runner.addresses import is_public, numeric_host
+from flowhook.addresses import is_public
+from runner.addresses import numeric_host
 
 
 @pytest.mark.parametrize(

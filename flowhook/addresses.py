@@ -1,0 +1,47 @@
+"""Which addresses may be connected to.
+
+The policy is applied to the address a socket is about to connect to, after DNS, so that neither a name, nor a literal,
+nor an odd notation gets around it.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from typing import Any, Final
+
+POLICY: Final = "the address is not allowed (private, loopback, link-local or reserved)"
+
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+_NAT64_LOCAL: Final = ipaddress.ip_network("64:ff9b:1::/48")
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def open_socket(info: tuple[Any, ...], *, allow_private_addresses: bool) -> socket.socket:
+    """Return a socket that is about to connect to an address, given as `getaddrinfo` does.
+
+    Raises:
+        OSError: the policy does not allow the address (`POLICY`), or there are no more sockets.
+    """
+    family, kind, protocol, _, address = info
+    if not allow_private_addresses and not is_public(ipaddress.ip_address(address[0].partition("%")[0])):
+        raise OSError(errno.EACCES, POLICY)
+    return socket.socket(family, kind, protocol)
+
+
+def is_public(address: Address) -> bool:
+    """Whether an address belongs to the public Internet, looking into those that embed another one.
+
+    Source: IANA special-purpose address registries, as in Python's `ipaddress`; RFC 6052 (NAT64), RFC 3056 (6to4).
+    """
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if inner is None and (address in _NAT64 or int(address) >> 32 == 0):
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if inner is not None:
+            return is_public(inner)
+        if address in _NAT64_LOCAL or address.teredo is not None or address.is_site_local:
+            return False
+    return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)

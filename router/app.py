@@ -194,19 +194,7 @@ async def _serve(settings: RouterSettings, lifecycle: Lifecycle, storage: Storag
     health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
     reflection.enable_server_reflection([*_SERVICES, HEALTH_SERVICE, reflection.SERVICE_NAME], server)
 
-    router_metrics.observe(
-        "flowhook_router_backlog", "Accepted executions that have not ended.", lambda: core.unfinished
-    )
-    router_metrics.observe("flowhook_router_ready", "Executions that wait for a runner.", lambda: core.ready)
-    router_metrics.observe("flowhook_router_leased", "Executions under lease.", lambda: core.leased)
-    router_metrics.observe("flowhook_router_waiting", "Executions that wait.", lambda: core.waiting)
-    router_metrics.observe("flowhook_router_suspended", "Suspended executions.", lambda: core.suspended)
-    router_metrics.observe(
-        "flowhook_router_arrivals", "Events that no execution listens for yet.", lambda: host.arrivals.kept
-    )
-    router_metrics.observe("flowhook_router_schedules", "Flows that are started by time.", lambda: len(timekeeper))
-    router_metrics.observe("flowhook_router_runners", "Attached runners.", lambda: host.runners)
-
+    _observe(router_metrics, host, timekeeper)
     port = _bind(server, settings)
     lifecycle.announce("grpc", settings.host, port)
     stop_host = asyncio.Event()
@@ -229,6 +217,22 @@ async def _serve(settings: RouterSettings, lifecycle: Lifecycle, storage: Storag
         await server.stop(STOP_GRACE_SECONDS)
         following.cancel()
         stop_host.set()
+
+
+def _observe(router_metrics: RouterMetrics, host: ShardHost, timekeeper: Timekeeper) -> None:
+    """Have metrics show how much there is of everything."""
+    router_metrics.observe(
+        "flowhook_router_backlog", "Accepted executions that have not ended.", lambda: host.core.unfinished
+    )
+    router_metrics.observe("flowhook_router_ready", "Executions that wait for a runner.", lambda: host.core.ready)
+    router_metrics.observe("flowhook_router_leased", "Executions under lease.", lambda: host.core.leased)
+    router_metrics.observe("flowhook_router_waiting", "Executions that wait.", lambda: host.core.waiting)
+    router_metrics.observe("flowhook_router_suspended", "Suspended executions.", lambda: host.core.suspended)
+    router_metrics.observe(
+        "flowhook_router_arrivals", "Events that no execution listens for yet.", lambda: host.arrivals.kept
+    )
+    router_metrics.observe("flowhook_router_schedules", "Flows that are started by time.", lambda: len(timekeeper))
+    router_metrics.observe("flowhook_router_runners", "Attached runners.", lambda: host.runners)
 
 
 def _now_ms() -> int:

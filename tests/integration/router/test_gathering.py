@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from support.effects import CALLER
 from support.triggers import NOON, triggers
@@ -77,14 +79,17 @@ async def test_a_start_after_which_the_router_died_is_not_repeated(tmp_path, mon
         assert await running.emit(PAID) == []
 
 
-async def test_a_flow_whose_backlog_is_full_is_started_once_there_is_room(running):
+async def test_a_flow_whose_backlog_is_full_is_started_once_there_is_room(running, monkeypatch):
+    monkeypatch.setattr("router.triggers.gatherer.LOOK_SECONDS", 0.01)
     await running.apply("ship", BOTH, rest="execution: {max_backlog: 1}")
     assert len(await running.emit(PAID, PACKED, PAID, PACKED)) == 1
+    gathering = asyncio.create_task(running.gatherer.run())
     link = running.shard.attach()
-    (delivery,) = await link.next()
-    await running.shard.host.settle(link, [Outcome(delivery.token, (), Completed(b"{}"))])
-    running.gatherer.arrived("ship")
-    assert await running.emit() == [[PAID, PACKED]]
+    for _ in range(2):
+        (delivery,) = await link.next()
+        await running.shard.host.settle(link, [Outcome(delivery.token, (), Completed(b"{}"))])
+    gathering.cancel()
+    assert len(await running.executions()) == 2
 
 
 async def test_kept_events_are_put_together_anew_when_the_trigger_changes(running):

@@ -12,6 +12,7 @@ from flowhook.model import Origin, Status
 from flowhook.wire import convert
 from router.dispatch.link import Completed, Outcome
 from router.schedules.agenda import Run
+from router.storage.interface import Scheduled
 from router.triggers.timekeeper import BATCH, run_id
 
 SECOND = 1000
@@ -74,6 +75,33 @@ async def test_a_run_that_was_started_and_not_put_on_record_is_not_started_twice
         assert await time_.turn(NOON + 2 * MINUTE) == ["often"]
 
 
+async def test_a_run_that_was_not_put_on_record_and_has_ended_is_followed_by_the_next(tmp_path):
+    async with triggers(tmp_path) as time_:
+        await time_.apply("slow", "{after: PT1M}")
+        await time_.turn(NOON)
+        time_.shard.state.away = True
+        with pytest.raises(UnavailableError):
+            await time_.turn(NOON + MINUTE)
+        time_.shard.state.away = False
+        await complete(time_, time_.shard.attach())
+    async with triggers(tmp_path, at_ms=NOON + MINUTE) as time_:
+        assert await time_.turn(NOON + 2 * MINUTE - 1) == []
+        assert await time_.turn(NOON + 2 * MINUTE) == ["slow"]
+
+
+async def test_what_was_missed_after_a_run_that_was_not_put_on_record_is_made_up(tmp_path):
+    async with triggers(tmp_path) as time_:
+        await time_.apply("often", "{every: PT1M}")
+        await time_.turn(NOON)
+        time_.shard.state.away = True
+        with pytest.raises(UnavailableError):
+            await time_.turn(NOON + MINUTE)
+    later = NOON + 5 * MINUTE + SECOND
+    async with triggers(tmp_path, at_ms=later) as time_:
+        assert await time_.turn(later) == ["often"]
+        assert await time_.turn(NOON + 6 * MINUTE) == ["often"]
+
+
 async def test_while_storage_is_away_nothing_is_lost(time_):
     await time_.apply("often", "{every: PT1M}")
     host, append = time_.shard.host, time_.shard.host.append
@@ -129,6 +157,19 @@ async def test_a_flow_that_is_deleted_is_started_no_more_and_starts_anew_when_it
     async with triggers(tmp_path, at_ms=NOON + HOUR) as time_:
         assert await time_.turn(NOON + HOUR) == []
         assert len(time_.timekeeper) == 0
+
+
+async def test_what_is_stored_of_a_flow_that_is_gone_is_forgotten(tmp_path):
+    async with triggers(tmp_path) as time_:
+        await time_.shard.state.write([Scheduled("gone", NOON + SECOND)])
+    async with triggers(tmp_path) as time_:
+        running = asyncio.create_task(time_.timekeeper.run())
+        async with asyncio.timeout(5):
+            while await time_.shard.state.schedules() != [Scheduled("gone", None)]:
+                await asyncio.sleep(0.01)
+        running.cancel()
+        await time_.apply("gone", "{every: PT1M}")
+        assert await time_.turn(NOON + 30 * SECOND) == []
 
 
 async def test_a_schedule_that_changed_is_in_force_at_once_and_one_that_did_not_goes_on(time_):

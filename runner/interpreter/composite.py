@@ -17,6 +17,7 @@ from runner.interpreter.errors import (
     fault,
 )
 from runner.interpreter.nodes import ForkNode, ForNode, FunctionNode
+from runner.interpreter.ports import Template
 from runner.interpreter.requests import PAUSE, Fork, Steps
 from runner.interpreter.retrying import is_true
 from runner.interpreter.scope import Scope
@@ -32,33 +33,48 @@ ITERATIONS_PER_TURN: Final = 1000
 def run_for(node: ForNode, state: State, scope: Scope, data: Any, progress: dict[str, Any] | None) -> Steps:
     """Run a block for each item, each on the output of the one before.
 
-    Its progress: the items that are left, the present one first, and the index of that.
+    Its progress: the index of the present item, and those that are left unless they can be told again; how often places
+    in it were come to before it began, and by now.
     """
-    index, items = (0, node.items(data, scope)) if progress is None else (progress["index"], progress["items"])
+    kept = progress or {"index": 0, "before": state.visits_before(node.pointer)}
+    first, before = kept["index"], kept["before"]
+    items, offset = (kept["items"], first) if "items" in kept else (node.items(data, scope), 0)
     if not isinstance(items, list):
         raise ExpressionFailed("`for.in` is not an array")
     if len(items) > MAX_ITERATIONS:
         problem = error(Kind.RUNTIME, f"a loop has at most {MAX_ITERATIONS} iterations", instance=node.pointer)
         raise Exhausted(problem)
-    inner, first = state.nested(), index
-    state.progress(lambda: {"index": index, "items": items[index - first :]})
-    for index, item in enumerate(items, first):
+    inner, index = state.nested(), first
+
+    def saved() -> dict[str, Any]:
+        left = {} if node.items_stay else {"items": items[index - offset :]}
+        return {"index": index, **left, "before": before, "visits": inner.visits}
+
+    state.progress(saved)
+    for index, item in enumerate(items[first - offset :], first):
         if index % ITERATIONS_PER_TURN == ITERATIONS_PER_TURN - 1:
             yield PAUSE
         inner.variables = {**(state.variables or {}), node.each: item, node.at: index}
-        inner.iterations = (*state.iterations, index)
-        resumed = progress is not None and index == first
-        if node.going is not None and not resumed:
-            scope.locals, scope.context = inner.variables, state.shared.context
-            going = node.going(data, scope)
-            scope.locals = state.variables
-            if not is_true(going):
+        visits = kept.get("visits", before) if index == first else before
+        with state.iteration(inner, index, visits):
+            resumed = progress is not None and index == first
+            if node.going is not None and not resumed and not _goes_on(node.going, inner, scope, data):
                 break
-        data = yield from tasks.run_block(node.block, inner, data)
+            data = yield from tasks.run_block(node.block, inner, data)
         if inner.ending:
             state.ending = True
             break
     return data
+
+
+def _goes_on(going: Template, inner: State, scope: Scope, data: Any) -> bool:
+    """Whether `while` is true for an iteration."""
+    variables = scope.locals
+    scope.locals, scope.context = inner.variables, inner.shared.context
+    try:
+        return is_true(going(data, scope))
+    finally:
+        scope.locals = variables
 
 
 def run_fork(node: ForkNode, state: State, data: Any) -> Steps:
@@ -84,17 +100,17 @@ def run_fork(node: ForkNode, state: State, data: Any) -> Steps:
 def run_function(node: FunctionNode, state: State, scope: Scope, data: Any, progress: dict[str, Any] | None) -> Steps:
     """Run a function of the workflow's own: its input are the arguments, its output is the call's.
 
-    Its progress: the prefix of all keys in it.
+    Its progress: the prefix of all keys in it, and how often its places were come to.
     """
     arguments: Any = None
     if progress is None:
         arguments = node.arguments(data, scope)
         if not isinstance(arguments, dict):
             raise fault(Kind.CONFIGURATION, "`with` is not an object")
-        progress = {"prefix": f"{state.effect_key(node.pointer)} "}
+        progress = {"prefix": f"{state.effect_key(node.pointer)} ", "visits": {}}
     kept = progress
     state.progress(lambda: kept)
-    inner = state.nested(prefix=kept["prefix"], variables=None, iterations=())
+    inner = state.nested(variables=None, iterations=(), suffix="", **kept)
     output = yield from tasks.run_block(node.block, inner, arguments)
     state.ending = inner.ending
     return output

@@ -91,6 +91,8 @@ class _Extended:
             prefix=self._kept["prefix"],
             variables={**(state.variables or {}), "task": shown},
             iterations=(),
+            visits={},
+            suffix="",
             frame=None,
             left_by="",
         )

@@ -69,6 +69,9 @@ class _Listening:
         self._state = state
         self._scope = scope
         self._key = ""
+        self._before: Mapping[str, int] = {}
+        self._inner = state.nested()
+        self._visits: dict[str, int] | None = None
         self._wanted = _Wanted(node.strategy)
         self._ending = _Wanted(node.until) if isinstance(node.until, Strategy) else None
         self._common: dict[str, Any] = {}
@@ -79,6 +82,7 @@ class _Listening:
     def begin(self, data: Any) -> None:
         """Evaluate what correlations expect, on the task's input."""
         self._key = self._state.effect_key(self._node.pointer)
+        self._before = self._state.visits_before(self._node.pointer)
         for wanted in self._all_wanted():
             for pattern, expected in zip(wanted.patterns, wanted.expected, strict=True):
                 for link in pattern.links:
@@ -89,6 +93,7 @@ class _Listening:
     def go_on(self, progress: Mapping[str, Any]) -> None:
         """Put back what was `saved`."""
         self._key, self._common, self._output = progress["key"], progress["common"], progress["output"]
+        self._before, self._visits = progress["before"], progress["visits"]
         self._size = sum(len(json.encode(item)) + 1 for item in self._output)
         self._item = None if progress["item"] is None else (progress["item"][0],)
         for wanted, saved in zip(self._all_wanted(), progress["wanted"], strict=True):
@@ -98,6 +103,8 @@ class _Listening:
         """Return all of it, as JSON."""
         return {
             "key": self._key,
+            "before": self._before,
+            "visits": None if self._item is None else self._inner.visits,
             "common": self._common,
             "output": self._output,
             "item": self._item,
@@ -192,8 +199,10 @@ class _Listening:
         state, scope, index = self._state, self._scope, len(self._output)
         named = {foreach.each: item, foreach.at: index}
         variables = {**(state.variables or {}), **named}
-        inner = state.nested(variables=variables, iterations=(*state.iterations, index))
-        output = yield from tasks.run_block(foreach.block, inner, item)
+        inner, visits = self._inner, self._before if self._visits is None else self._visits
+        inner.variables, self._visits = variables, None
+        with state.iteration(inner, index, visits):
+            output = yield from tasks.run_block(foreach.block, inner, item)
         state.ending = inner.ending
         with scope.naming(named):
             scope.context = state.shared.context

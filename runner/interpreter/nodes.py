@@ -254,11 +254,13 @@ class ForNode(Node):
     Attributes:
         each: name of the variable that holds the item.
         at: name of the variable that holds its index.
+        items_stay: whether `items` yields the same whenever it is evaluated: it looks at nothing that tasks change.
     """
 
     each: str
     at: str
     items: Template
+    items_stay: bool
     going: Template | None
     block: Block
 

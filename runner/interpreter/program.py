@@ -6,9 +6,10 @@ immutable; executions share it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import count
-from typing import Any
+from typing import Any, Final
 
 from flowhook.document.names import flow_id
 from flowhook.document.tasks import kind_of
@@ -45,6 +46,9 @@ from runner.interpreter.parts import Parts
 from runner.interpreter.places import Place
 from runner.interpreter.ports import Compiler
 from runner.interpreter.retrying import Retry
+
+_CHANGING: Final = re.compile(r"\$\s*(?:context|runtime)\b")
+"""Variables whose value tasks change."""
 
 
 def compile_program(definition: Mapping[str, Any], compiler: Compiler) -> Program:
@@ -159,6 +163,7 @@ class _Builder:
                     each=loop.get("each") or "item",
                     at=loop.get("at") or "index",
                     items=self._compiler.expression(loop["in"]),
+                    items_stay=_CHANGING.search(str(loop["in"])) is None,
                     going=self._parts.optional(task.get("while")),
                     block=self._block(items, f"{pointer}/do"),
                 )

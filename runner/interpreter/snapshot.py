@@ -34,12 +34,12 @@ def take(shared: Shared, frame: Frame, node: Node | None = None) -> None:
         return
     content = {
         "execution": shared.workflow.id,
-        "context": shared.context,
+        "context": _packed(shared, shared.context),
         "tasks": shared.tasks,
         "visits": shared.visits,
         "used_urls": None if shared.workflow.one_time is None else shared.workflow.one_time.used,
         "limit": None if shared.limit is None else shared.limit.saved(),
-        "frames": _frames(frame),
+        "frames": _frames(shared, frame),
     }
     try:
         text = json.encode(content)
@@ -61,7 +61,7 @@ def restore(shared: Shared) -> dict[str, Any] | None:
     content = orjson.loads(shared.journal.snapshot)
     if content["execution"] != shared.workflow.id:
         _renew(content)
-    shared.context = content["context"]
+    shared.context = _unpacked(shared, content["context"])
     shared.tasks = content["tasks"]
     shared.visits = content["visits"]
     if shared.workflow.one_time is not None:
@@ -78,18 +78,30 @@ def resume(shared: Shared, data: Any) -> tuple[int, Any, dict[str, Any] | None]:
     if not shared.resuming:
         return 0, data, None
     kept = shared.resuming.popleft()
-    return kept["position"], kept["data"], kept.get("inside")
+    inside = kept.get("inside")
+    if inside is not None:
+        inside["input"] = _unpacked(shared, inside["input"])
+    return kept["position"], _unpacked(shared, kept["data"]), inside
 
 
-def _frames(frame: Frame | None) -> list[dict[str, Any]]:
+def _packed(shared: Shared, value: Any) -> list[Any]:
+    """Return a value in a list; for the workflow's raw input, the one thing that may be large, an empty list."""
+    return [] if value is shared.workflow.raw_input else [value]
+
+
+def _unpacked(shared: Shared, packed: list[Any]) -> Any:
+    return packed[0] if packed else shared.workflow.raw_input
+
+
+def _frames(shared: Shared, frame: Frame | None) -> list[dict[str, Any]]:
     """Return what there is to keep of a list of tasks and those around it, the outermost first."""
     frames: list[dict[str, Any]] = []
     while frame is not None:
-        kept: dict[str, Any] = {"position": frame.position, "data": frame.data}
+        kept: dict[str, Any] = {"position": frame.position, "data": _packed(shared, frame.data)}
         inside = frame.inside
         if inside is not None:
             kept["inside"] = {
-                "input": inside.input,
+                "input": _packed(shared, inside.input),
                 "began_ms": inside.began_ms,
                 "limit": None if inside.limit is None else inside.limit.saved(),
                 "progress": None if inside.progress is None else inside.progress(),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from flowhook.model import WorkflowError
 from runner.interpreter.errors import ExpressionFailed, Kind, SchemaViolated, TaskFault, fault
@@ -13,6 +14,8 @@ from runner.interpreter.journal import Journal
 from runner.interpreter.observing import Observer
 from runner.interpreter.requests import Branch, Request, Within
 from runner.interpreter.scope import Workflow
+
+_LOOP: Final = "[]"
 
 
 @dataclass(slots=True)
@@ -23,7 +26,7 @@ class Shared:
         observer: is told of each task when it ends.
         context: `$context`; branches that export change it one after another.
         tasks: that ran so far.
-        visits: how often each effect's place was come to.
+        visits: how often each place outside of loops and functions was come to.
         limit: the timeout of the workflow, while it runs.
         resuming: what a snapshot holds of the lists of tasks that are to go on, the outermost first, until they do.
     """
@@ -80,8 +83,11 @@ class State:
 
     Attributes:
         variables: what enclosing tasks define for expressions, beside the DSL's own arguments.
-        iterations: indexes of the enclosing loops; part of an effect's key.
+        iterations: indexes of the enclosing loops.
+        visits: how often each place was come to, in this iteration or function: others have keys of their own. Of the
+            iterations that have ended their places are there with `[]`: how often at the most in any of them.
         prefix: of all keys: the call, within a function.
+        suffix: of all places in keys: the indexes of the enclosing loops.
         catchers: of the enclosing tasks, whether they catch an error.
         competing: whether the flow may go on although this branch faults.
         frame: of the list of tasks that it is for; None: something runs beside it, or it can't go on from a snapshot.
@@ -92,7 +98,9 @@ class State:
     shared: Shared
     variables: Mapping[str, Any] | None = None
     iterations: tuple[int, ...] = ()
+    visits: dict[str, int] = field(default_factory=dict)
     prefix: str = ""
+    suffix: str = ""
     catchers: tuple[Callable[[WorkflowError], bool], ...] = ()
     competing: bool = False
     frame: Frame | None = None
@@ -121,13 +129,34 @@ class State:
         if self.frame is not None and self.frame.inside is not None:
             self.frame.inside.progress = tell
 
+    def visits_before(self, pointer: str) -> dict[str, int]:
+        """Return how often places in a loop were come to at the most, before the loop begins once more."""
+        before = {place: times for place, times in self.visits.items() if place.endswith(_LOOP)}
+        return {place.removesuffix(_LOOP): times for place, times in before.items() if place.startswith(f"{pointer}/")}
+
+    @contextmanager
+    def iteration(self, inner: State, index: int, visits: Mapping[str, int]) -> Iterator[None]:
+        """Have `inner` be the state of an iteration of a loop, in which places were come to so often before."""
+        inner.iterations = (*self.iterations, index)
+        inner.suffix = f"{self.suffix}[{index}]"
+        inner.visits = dict(visits)
+        try:
+            yield
+        finally:
+            for place, times in inner.visits.items():
+                known = self.visits.get(place + _LOOP, 0)
+                self.visits[place + _LOOP] = max(known, times)
+
+    def visit(self, pointer: str, what: str = "") -> int:
+        """Come to a place; returns how often that was the case before."""
+        place = pointer + what
+        visits = self.visits.get(place, 0)
+        self.visits[place] = visits + 1
+        return visits
+
     def effect_key(self, pointer: str, what: str = "") -> str:
         """Return the identity of what is about to happen at `pointer`: `/do/1/announce#0`, `/do/2/pause#0:wait`."""
-        place = self.prefix + pointer + "".join(f"[{index}]" for index in self.iterations)
-        counted = place + what
-        visit = self.shared.visits.get(counted, 0)
-        self.shared.visits[counted] = visit + 1
-        return f"{place}#{visit}{what}"
+        return f"{self.prefix}{pointer}{self.suffix}#{self.visit(pointer, what)}{what}"
 
 
 def branch(steps: Generator[Request, Any, Any], state: State, instance: str = "") -> Generator[Request, Any, Branch]:

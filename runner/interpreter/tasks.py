@@ -65,9 +65,9 @@ _URI: Final = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:\S+$")
 
 def run_workflow(program: Program, shared: Shared) -> Steps:
     """Run a whole workflow, from its last snapshot if there is one; returns its output."""
-    state = State(shared, frame=Frame())
-    scope = Scope(shared.workflow)
     restored = snapshot.restore(shared)
+    state = State(shared, visits=shared.visits, frame=Frame())
+    scope = Scope(shared.workflow)
     data = (yield from _enter(program, state, scope)) if restored is None else None
     if program.timeout is None:
         data = yield from run_block(program.block, state, data)

@@ -47,7 +47,7 @@ class _Try:
         policy = node.catch.retry
         self._attempts = None if policy is None else Attempts(policy, kept.get("attempts"))
         self._limit: Mapping[str, Any] | None = kept.get("limit")
-        self._place = f"{state.prefix}{node.pointer}/try/"
+        self._place = f"{node.pointer}/try/"
         self._visits: dict[str, int] = kept["visits"] if "visits" in kept else self._counted() if policy else {}
 
     def run(self) -> Steps:
@@ -102,18 +102,18 @@ class _Try:
 
     def _again(self, attempts: Attempts, problem: TaskFault) -> Steps:
         """Wait for the next attempt; whether there is one."""
-        shared, name = self._state.shared, self._node.catch.name
+        name, visits = self._node.catch.name, self._state.visits
         key = self._state.effect_key(self._node.pointer)
         error, wait = problem.error.as_dict(), problem.retry_after_ms
         if not (yield from attempts.again(key, self._data, self._scope, error, name, at_least=wait)):
             return False
         for counted in self._counted():
-            del shared.visits[counted]
-        shared.visits.update(self._visits)
+            del visits[counted]
+        visits.update(self._visits)
         return True
 
     def _counted(self) -> dict[str, int]:
-        visits = self._state.shared.visits
+        visits = self._state.visits
         return {counted: times for counted, times in visits.items() if counted.startswith(self._place)}
 
     def _saved(self) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def test_what_is_too_large_for_a_snapshot_is_not_compacted_and_rarely_tried(exec
     monkeypatch.setattr(limits, "MAX_RESULT_BYTES", 5_000)
     taken = mock.Mock(wraps=snapshot.json.encode)
     monkeypatch.setattr(snapshot, "json", mock.Mock(encode=taken))
-    do = [{"loop": {**LOOP, "for": {"in": "[range(1500) | [., 7]]"}}}]
+    do = [{"loop": {**LOOP, "for": {"in": "$context.none // [range(4000) | [., 7]]"}}}]
     outcome = execute(do, {"n": 0})
     assert taken.call_count == limits.MAX_JOURNAL_ENTRIES // journal.COMPACT_ENTRIES
     assert "journal is full" in outcome.error.detail
@@ -204,3 +204,32 @@ def test_tasks_before_a_snapshot_count_for_the_limit_of_tasks(execute, resume, m
     outcome = resume(do, {"n": 0}, "/do/0/a#7")
     assert "more than 20 tasks" in outcome.error.detail
     assert [effect.key for effect in outcome.world.performed] == ["/do/0/a#8", "/do/0/a#9"]
+
+
+def test_a_large_input_is_left_out_of_snapshots(execute):
+    data = {"items": [{"id": number, "text": "x" * 2000} for number in range(1200)]}
+    loop = {"for": {"in": ".items"}, "do": [{"ask": {"call": "f", "with": {"id": "${ $item.id }"}}}]}
+    do = [{"l": loop}, {"count": {"set": {"items": "${ $context.items | length }", "n": "${ .n }"}}}]
+    world = execute.World()
+    cut = execute(do, data, world=world, stop_after=1150)
+    kept = after_last_snapshot(cut.journal)
+    assert len(kept[0].output) < 1000
+    outcome = execute(do, data, world=world, journal=kept)
+    assert outcome.output == {"items": 1200, "n": 1200}
+    assert [effect.arguments["id"] for effect in world.performed] == list(range(1200))
+
+
+def test_a_snapshot_does_not_grow_with_what_loops_have_done(execute):
+    snapshots = [entry.output for entry in execute([{"loop": NESTED}], {"n": 0}).journal if entry.key == SNAPSHOT_KEY]
+    assert len(snapshots) >= 10
+    assert max(map(len, snapshots)) < 1000
+
+
+def test_a_loop_that_is_come_to_again_has_keys_of_its_own(execute):
+    world = execute.World()
+    again = {"again": {"switch": [{"yes": {"when": ".n < 12", "then": "loop"}}]}}
+    loop = {"for": {"in": "[1, 2]"}, "do": [{"inner": {"for": {"in": "[1, 2]", "each": "x"}, "do": [CALL]}}]}
+    execute([{"loop": loop}, again], {"n": 0}, world=world)
+    keys = [effect.key for effect in world.performed]
+    place = "/do/0/loop/do/0/inner/do/0/a"
+    assert keys == [f"{place}[{i}][{j}]#{visit}" for visit in range(3) for i in range(2) for j in range(2)]

@@ -6,9 +6,40 @@ from typing import Final
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
 
 MAX_BODY_BYTES: Final = 16 * MIB
-"""Largest request body a flow may allow (`webhook.max_body`)."""
+"""Largest body that is held in memory, as it is or decompressed, and travels in its event."""
+
+MAX_STREAMED_BODY_BYTES: Final = 1 * GIB
+"""Largest body a flow may allow (`webhook.max_body`); one above `MAX_BODY_BYTES` is streamed to storage."""
+
+STREAMED_BODY_BYTES: Final = 1 * MIB
+"""Bodies above this are streamed, when nobody parses them in one piece."""
+
+CHUNK_BYTES: Final = 256 * KIB
+"""How much of a streamed body is handed on at a time."""
+
+MAX_FORM_BYTES: Final = 1 * MIB
+"""Fields of the form in a streamed body, as JSON; further ones are attachments."""
+
+MAX_PARTS: Final = 1000
+"""Parts of a multipart body."""
+
+MAX_PARTS_BYTES: Final = 1 * MIB
+"""What is told of the parts of a streamed body, serialized: their names, types and hashes."""
+
+MAX_UPLOADS: Final = 64
+"""Bodies that are uploaded at a time, to one router."""
+
+MAX_FLOW_UPLOADS: Final = 16
+"""Bodies that are uploaded to one flow at a time."""
+
+MAX_UPLOAD_BYTES: Final = 8 * GIB
+"""Bodies that are uploaded, or were and are yet to be named by an event, in all."""
+
+UPLOAD_SECONDS: Final = 3600.0
+"""How long a body is kept that no event names."""
 
 DEFAULT_BODY_BYTES: Final = 10 * MIB
 """`webhook.max_body` of a flow that does not say."""

@@ -21,6 +21,25 @@ class Principal(NamedTuple):
     secret: str
 
 
+class Blob(NamedTuple):
+    """A body that is stored apart from its event: opaque ID, bytes, SHA-256 of them."""
+
+    id: str
+    size: int
+    sha256: bytes
+
+
+class Part(NamedTuple):
+    """An attachment: a slice of a body. See `flowhook.v1.Part`."""
+
+    offset: int
+    size: int
+    type: str
+    name: str
+    field: str
+    sha256: bytes
+
+
 class Origin(IntEnum):
     """What made an event; see `flowhook.v1.Event.Origin`."""
 
@@ -53,6 +72,9 @@ class Event(NamedTuple):
     callback: str = ""
     callback_token: str = ""
     depth: int = 0
+    body_blob: Blob | None = None
+    parts: tuple[Part, ...] = ()
+    form: bytes = b""
 
 
 class Status(StrEnum):

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from flowhook.errors import InvalidError
+from flowhook.limits import MAX_PARTS
 from flowhook.payloads.content_type import parameters
 
-MAX_PARTS: Final = 1000
 MAX_HEADER_BYTES: Final = 16 * 1024
 """Header of one part."""
 

@@ -12,6 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from flowhook.model import (
+    Blob,
     Change,
     Correlation,
     Event,
@@ -22,6 +23,7 @@ from flowhook.model import (
     Headers,
     JournalEntry,
     Origin,
+    Part,
     Principal,
     RejectedRequest,
     Reply,
@@ -97,7 +99,7 @@ def headers_from_proto(headers: Iterable[envelope_pb2.Header]) -> Headers:
 def event_to_proto(event: Event) -> envelope_pb2.Event:
     """Return an event as a message."""
     principal = event.principal
-    return envelope_pb2.Event(
+    message = envelope_pb2.Event(
         id=event.id,
         flow_id=event.flow_id,
         receive_time=timestamp(event.receive_time_ms),
@@ -118,12 +120,17 @@ def event_to_proto(event: Event) -> envelope_pb2.Event:
         callback_token=event.callback_token,
         depth=event.depth,
     )
+    if event.body_blob is not None:
+        message.body_blob.CopyFrom(blob_to_proto(event.body_blob))
+        message.parts.extend(part_to_proto(part) for part in event.parts)
+        message.form = event.form
+    return message
 
 
 def event_from_proto(message: envelope_pb2.Event) -> Event:
     """Return the event that a message holds."""
     principal = Principal(message.principal.scheme, message.principal.secret) if message.HasField("principal") else None
-    return Event(
+    event = Event(
         id=message.id,
         flow_id=message.flow_id,
         receive_time_ms=milliseconds(message.receive_time),
@@ -142,6 +149,32 @@ def event_from_proto(message: envelope_pb2.Event) -> Event:
         callback_token=message.callback_token,
         depth=message.depth,
     )
+    if not message.HasField("body_blob"):
+        return event
+    parts = tuple(part_from_proto(part) for part in message.parts)
+    return event._replace(body_blob=blob_from_proto(message.body_blob), parts=parts, form=message.form)
+
+
+def blob_to_proto(blob: Blob) -> envelope_pb2.Blob:
+    """Return a body that is stored apart as a message."""
+    return envelope_pb2.Blob(id=blob.id, size=blob.size, sha256=blob.sha256)
+
+
+def blob_from_proto(message: envelope_pb2.Blob) -> Blob:
+    """Return the body, stored apart, that a message tells of."""
+    return Blob(message.id, message.size, message.sha256)
+
+
+def part_to_proto(part: Part) -> envelope_pb2.Part:
+    """Return an attachment as a message."""
+    return envelope_pb2.Part(
+        offset=part.offset, size=part.size, type=part.type, name=part.name, field=part.field, sha256=part.sha256
+    )
+
+
+def part_from_proto(message: envelope_pb2.Part) -> Part:
+    """Return the attachment that a message tells of."""
+    return Part(message.offset, message.size, message.type, message.name, message.field, message.sha256)
 
 
 def event_to_bytes(event: Event) -> bytes:

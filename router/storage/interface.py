@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol
 
 from flowhook.model import Change, Flow, JournalEntry, SecretInfo, Status, Subscription, WorkflowError
 from router.storage.arrivals import ArrivalAppended, KeptArrival, LoggedArrival, NewArrival
+from router.storage.bodies import Bodies
 
 DEFAULT_PAGE = 1000
 """Rows that one call returns at the most, unless it says otherwise."""
@@ -48,6 +49,8 @@ class NewEvent(NamedTuple):
         replay_of: ID of the execution that this one replays, or empty.
         order_key: executions of the flow with the same key run one after another; empty: no order.
         resumes: what the execution takes over from the one it replays, stored with it.
+        body: ID of the body that it names, or empty: one that waits (see `bodies`), or that of `replay_of`, which the
+            two then share.
     """
 
     event_id: str
@@ -60,6 +63,7 @@ class NewEvent(NamedTuple):
     replay_of: str = ""
     order_key: str = ""
     resumes: Resumption | None = None
+    body: str = ""
 
 
 class Appended(NamedTuple):
@@ -69,10 +73,12 @@ class Appended(NamedTuple):
         seq: position in the shard's log, from 1, ascending.
         duplicate_of: ID of the event that was stored before under the same event ID or dedupe key; empty when this
             one is new. `seq` is then the earlier one's.
+        bodiless: nothing was stored, because the body that the event names is not there (any more); `seq` is 0.
     """
 
     seq: int
     duplicate_of: str = ""
+    bodiless: bool = False
 
 
 class LoggedEvent(NamedTuple):
@@ -391,6 +397,10 @@ class ShardState(Protocol):
         """Return the bulky part of an execution, or None when there is none."""
         ...
 
+    async def body_of(self, execution_id: str) -> str | None:
+        """Return the ID of the body that an execution's event names; None: it names none, or is not known."""
+        ...
+
     async def answer(self, seq: int) -> ExecutionAnswer:
         """Return what an execution has answered so far; nothing when it is unknown."""
         ...
@@ -412,6 +422,8 @@ class ShardState(Protocol):
 
     async def expire(self, *, ended_before_ms: int, limit: int = DEFAULT_PAGE) -> int:
         """Remove ended executions with their events, journals and blobs; arrivals and dedupe keys that are past.
+
+        A body goes with the last execution whose event names it.
 
         So are schedules of flows that were deleted before that time, and revisions of these once no execution of them
         is left.
@@ -530,6 +542,11 @@ class Storage(Protocol):
     @property
     def rejections(self) -> Rejections:
         """Requests that were refused."""
+        ...
+
+    @property
+    def bodies(self) -> Bodies:
+        """Bodies that are stored apart from their events."""
         ...
 
     def log(self, shard: int) -> EventLog:

@@ -3,7 +3,8 @@
 - `schema`: tables, pragmas, the format's version. `statements`: many rows in one step. `rows`: rows and types.
 - `writer`: the thread that writes, and group commit. `log`, `state`, `registry`, `expiry`: the kinds of writes.
 - `readers`, `queries`: reading, on other threads.
-- `blobs`: large payloads as files. `capacity`: the limit of size. `lock`: one process a file.
+- `blobs`: large payloads as files. `bodies`, `body_file`: those that come a piece at a time. `capacity`: the limit of
+  size. `lock`: one process a file.
 - `storage`: the wiring. `errors`: what sqlite3's and the system's errors become.
 
 Invariants: WAL with synchronous=FULL, and nothing is answered before its transaction is committed; only the writer

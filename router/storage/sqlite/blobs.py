@@ -37,8 +37,7 @@ class BlobDirectory:
             raise InvalidError("an event ID is letters, digits, _ and -", reason="EVENT_ID_INVALID")
         token = secrets.token_hex(8)
         name = f"{token[:2]}/{event_id}.{token[2:]}"
-        path = self._path / name
-        self._ensure(path.parent)
+        path = self.prepare(name)
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
@@ -50,6 +49,20 @@ class BlobDirectory:
             path.unlink(missing_ok=True)
             raise
         return name
+
+    def path(self, name: str) -> Path:
+        """Return where the file of a name is."""
+        return self._path / name
+
+    def prepare(self, name: str) -> Path:
+        """Return where the file of a name will be, in a directory that is there.
+
+        Raises:
+            OSError: it can't be made.
+        """
+        path = self._path / name
+        self._ensure(path.parent)
+        return path
 
     def read(self, name: str) -> bytes | None:
         """Return the content stored under a name, or None when it was removed.

@@ -7,14 +7,18 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from router.storage.sqlite.bodies import body_file
 from router.storage.sqlite.schema import UNENDED
 from router.storage.sqlite.statements import Bulk
 
 _BLOBS = Bulk("SELECT name FROM blob WHERE seq IN ({rows})", 0)
+_BODIES = Bulk("SELECT id FROM body WHERE seq IN ({rows})", 0)
+_SHARED = Bulk("SELECT id FROM body WHERE id IN ({rows})", 0)
 _DELETES = [
     Bulk("DELETE FROM execution WHERE seq IN ({rows})", 0),
     Bulk("DELETE FROM event WHERE seq IN ({rows})", 0),
     Bulk("DELETE FROM blob WHERE seq IN ({rows})", 0),
+    Bulk("DELETE FROM body WHERE seq IN ({rows})", 0),
     Bulk("DELETE FROM outcome WHERE seq IN ({rows})", 0),
     Bulk("DELETE FROM journal WHERE seq IN ({rows})", 0),
     Bulk("DELETE FROM subscription WHERE seq IN ({rows})", 0),
@@ -80,6 +84,9 @@ class ExpireOperation:
             " ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)"
         )
         blobs = [name for (name,) in _BLOBS.fetch(connection, found)]
+        bodies = set(_BODIES.fetch(connection, found))
         for delete in _DELETES:
             delete.run(connection, found)
+        bodies.difference_update(_SHARED.fetch(connection, list(bodies)))
+        blobs += [body_file(body_id) for (body_id,) in bodies]
         return Expired(len(found), blobs, more)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from flowhook import limits
@@ -19,6 +19,7 @@ from router.storage.interface import (
 )
 from router.storage.sqlite import arrivals as arrivals_
 from router.storage.sqlite.blobs import BlobDirectory
+from router.storage.sqlite.bodies import Claim, SqliteBodies
 from router.storage.sqlite.errors import STORAGE_FULL, StorageError, storage_full, translate, unavailable
 from router.storage.sqlite.rows import dump_error
 from router.storage.sqlite.statements import Bulk
@@ -50,6 +51,8 @@ _INSERT_BLOB = Bulk(
     "INSERT INTO blob (seq, name, bytes) SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL",
     3,
 )
+_INSERT_BODY = Bulk("INSERT INTO body (seq, id) SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL", 2)
+_BODIES = Bulk("SELECT e.event_id, b.id FROM execution e JOIN body b USING (seq) WHERE e.event_id IN ({rows})", 0)
 _INSERT_KEY = Bulk(
     "INSERT OR REPLACE INTO dedupe (digest, until_ms, seq, event_id) SELECT * FROM (VALUES {rows})"
     " WHERE column1 NOT NULL",
@@ -63,11 +66,13 @@ class Batch(NamedTuple):
     Attributes:
         blobs: names of the blobs that hold payloads, by the events' positions.
         row_bytes: what the events take in the database, roughly, if all of them are new.
+        bodies: IDs of bodies that wait for these events, and are there.
     """
 
     events: Sequence[NewEvent]
     blobs: dict[int, str]
     row_bytes: int
+    bodies: Collection[str] = ()
 
 
 class Logged(NamedTuple):
@@ -133,7 +138,7 @@ class AppendOperation:
         logged = Logged([], [])
         for index, event in enumerate(batch.events):
             # Unpacked: attributes of a named tuple cost more, and this runs for every event.
-            event_id, flow_id, revision, receive_time_ms, payload, dedupe_key, until_ms, replay_of, order, resumes = (
+            event_id, flow_id, revision, receive_ms, payload, dedupe_key, until_ms, replay_of, order, resumes, body = (
                 event
             )
             stored = rows.ids.get(event_id)
@@ -141,18 +146,24 @@ class AppendOperation:
                 logged.appended.append(Appended(stored, event_id))
                 continue
             seq = self._next_seq
-            if dedupe_key:
-                digest = _digest(flow_id, dedupe_key)
+            digest = _digest(flow_id, dedupe_key) if dedupe_key else b""
+            if digest:
                 key = rows.keys.get(digest)
-                if key is not None and receive_time_ms < key.until_ms:
+                if key is not None and receive_ms < key.until_ms:
                     logged.appended.append(Appended(key.seq, key.event_id))
                     continue
+            if body:
+                if body not in batch.bodies and rows.bodies.get(replay_of) != body:
+                    logged.appended.append(Appended(0, bodiless=True))
+                    continue
+                rows.named.append((seq, body))
+            if digest:
                 rows.keys[digest] = _Key(until_ms, seq, event_id)
                 rows.new_keys.append((digest, until_ms, seq, event_id))
             self._next_seq = seq + 1
             rows.ids[event_id] = seq
             flow = self._flows.get(flow_id) or self._intern(connection, flow_id)
-            rows.executions.append((seq, event_id, flow, revision, receive_time_ms, replay_of or None, order or None))
+            rows.executions.append((seq, event_id, flow, revision, receive_ms, replay_of or None, order or None))
             if resumes is not None:
                 rows.resume(seq, resumes)
             name = batch.blobs.get(index) if batch.blobs else None
@@ -182,6 +193,8 @@ class _Rows:
         self.events: list[tuple[int, bytes]] = []
         self.blobs: list[tuple[int, str, int]] = []
         self.new_keys: list[tuple[Any, ...]] = []
+        self.bodies: dict[str, str] = {}
+        self.named: list[tuple[int, str]] = []
         self.scopes: list[tuple[int, str]] = []
         self.journal: list[tuple[Any, ...]] = []
         self.bytes = 0
@@ -191,6 +204,8 @@ class _Rows:
         self.ids.update(_BY_ID.fetch(connection, [(event.event_id,) for event in events]))
         digests = [(_digest(event.flow_id, event.dedupe_key),) for event in events if event.dedupe_key]
         self.keys.update((row[0], _Key(*row[1:])) for row in _BY_KEY.fetch(connection, digests))
+        replays = [(event.replay_of,) for event in events if event.body and event.replay_of]
+        self.bodies.update(_BODIES.fetch(connection, replays))
 
     def resume(self, seq: int, resumes: Resumption) -> None:
         """Add what an execution takes over."""
@@ -205,6 +220,7 @@ class _Rows:
         _INSERT_EXECUTION.run(connection, self.executions)
         _INSERT_EVENT.run(connection, self.events)
         _INSERT_BLOB.run(connection, self.blobs)
+        _INSERT_BODY.run(connection, self.named)
         _INSERT_KEY.run(connection, self.new_keys)
         _UPDATE_SCOPE.run(connection, self.scopes)
         _INSERT_JOURNAL.run(connection, self.journal)
@@ -219,7 +235,9 @@ class SqliteLog:
         operation: AppendOperation,
         arrivals: arrivals_.ArrivalOperation,
         blobs: BlobDirectory,
+        bodies: SqliteBodies,
     ) -> None:
+        self._bodies = bodies
         self._writer = writer
         self._operation = operation
         self._arrivals = arrivals
@@ -234,7 +252,7 @@ class SqliteLog:
         large = [index for index, event in enumerate(events) if len(event.payload) > limits.INLINE_BODY_BYTES]
         size = sum(len(event.payload) for event in events) + ROW_BYTES * len(events)
         size += sum(_journal_bytes(event.resumes) for event in events if event.resumes is not None)
-        if not large:
+        if not large and not any(event.body for event in events):
             logged: Logged = await self._writer.call(
                 self._operation, Batch(events, {}, size), size=size, refusable=True
             )
@@ -263,8 +281,10 @@ class SqliteLog:
 
     async def _append_large(self, events: Sequence[NewEvent], large: Sequence[int], size: int) -> list[Appended]:
         try:
-            blobs = await asyncio.to_thread(self._write_blobs, events, large)
-            batch = Batch(events, blobs, size - sum(len(events[index].payload) for index in blobs))
+            blobs = await asyncio.to_thread(self._write_blobs, events, large) if large else {}
+            row_bytes = size - sum(len(events[index].payload) for index in blobs)
+            claims = self._claims(events)
+            batch = Batch(events, blobs, row_bytes, {claim.body_id for claim in claims.values()})
             try:
                 logged: Logged = await self._writer.call(self._operation, batch, size=size, refusable=True)
             except FlowhookError as error:
@@ -272,12 +292,24 @@ class SqliteLog:
                 # what it would refer to stays until storage is opened again.
                 if error.reason == STORAGE_FULL or not isinstance(error, StorageError):
                     await self._remove(blobs.values())
+                    _release(claims)
                 raise
-            if unused := [name for index, name in blobs.items() if logged.appended[index].duplicate_of]:
+            for index, claim in claims.items():
+                claim.settle(named=not logged.appended[index].duplicate_of)
+            if unused := [name for index, name in blobs.items() if not _is_new(logged.appended[index])]:
                 await self._remove(unused)
             return logged.appended
         finally:
             self._large_bytes -= size
+
+    def _claims(self, events: Sequence[NewEvent]) -> dict[int, Claim]:
+        """Keep the bodies that events name and that wait for them; by the events' positions."""
+        claims: dict[int, Claim] = {}
+        for index, event in enumerate(events):
+            claim = self._bodies.claim(event.body, event.flow_id) if event.body else None
+            if claim is not None:
+                claims[index] = claim
+        return claims
 
     async def _remove(self, names: Iterable[str]) -> None:
         await asyncio.to_thread(self._blobs.remove, list(names))
@@ -291,6 +323,15 @@ class SqliteLog:
             self._blobs.remove(names.values())
             raise translate(error) from error
         return names
+
+
+def _release(claims: Mapping[int, Claim]) -> None:
+    for claim in claims.values():
+        claim.settle(named=False, needed=True)
+
+
+def _is_new(appended: Appended) -> bool:
+    return not appended.duplicate_of and not appended.bodiless
 
 
 def _journal_bytes(resumes: Resumption) -> int:

@@ -154,6 +154,14 @@ def content(connection: sqlite3.Connection, blobs: BlobDirectory, seq: int) -> E
     return ExecutionContent(payload, journal, output, reply, start)
 
 
+def body_of(connection: sqlite3.Connection, execution_id: str) -> str | None:
+    """Return the ID of the body that an execution's event names."""
+    row = connection.execute(
+        "SELECT b.id FROM execution e JOIN body b USING (seq) WHERE e.event_id = ?", (execution_id,)
+    ).fetchone()
+    return row[0] if row else None
+
+
 def answer(connection: sqlite3.Connection, seq: int) -> ExecutionAnswer:
     """Return what an execution has answered so far."""
     row = connection.execute("SELECT output, reply FROM outcome WHERE seq = ?", (seq,)).fetchone()

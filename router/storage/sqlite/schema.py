@@ -65,6 +65,8 @@ CREATE TABLE rejection (
 ) STRICT;
 CREATE INDEX rejection_by_flow ON rejection (flow_id, number);
 CREATE TABLE schedule (flow_id TEXT PRIMARY KEY, due_ms INTEGER, last_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE body (seq INTEGER PRIMARY KEY, id TEXT NOT NULL) STRICT; -- an execution and those that replay it share one
+CREATE INDEX body_by_id ON body (id);
 """
 """What came with format 4."""
 

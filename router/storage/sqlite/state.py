@@ -152,6 +152,10 @@ class SqliteShardState:
         """See `interface.ShardState`."""
         return await self._queries.run(lambda connection: queries.content(connection, self._blobs, seq))
 
+    async def body_of(self, execution_id: str) -> str | None:
+        """See `interface.ShardState`."""
+        return await self._queries.run(lambda connection: queries.body_of(connection, execution_id))
+
     async def answer(self, seq: int) -> ExecutionAnswer:
         """See `interface.ShardState`."""
         return await self._readers.run(lambda connection: queries.answer(connection, seq))

@@ -9,9 +9,11 @@ import sqlite3
 from pathlib import Path
 
 from flowhook.errors import UnavailableError
+from router.storage.bodies import Bodies
 from router.storage.interface import EventLog, Registry, Rejections, ShardState
 from router.storage.sqlite.arrivals import ArrivalOperation
 from router.storage.sqlite.blobs import BlobDirectory, sync_directory
+from router.storage.sqlite.bodies import SqliteBodies, body_file
 from router.storage.sqlite.capacity import Capacity, ProbeOperation
 from router.storage.sqlite.changes import WriteOperation
 from router.storage.sqlite.errors import translate
@@ -33,6 +35,7 @@ class SqliteStorage:
         self._lock = lock
         self._connection = connection
         self._blobs = BlobDirectory(path.parent / "blobs")
+        self._bodies = SqliteBodies(self._blobs)
         self._append = AppendOperation(capacity.room)
         self._arrive = ArrivalOperation(capacity.room)
         self._write = WriteOperation()
@@ -58,13 +61,14 @@ class SqliteStorage:
         self._queries = Readers(path)
         self._registry = SqliteRegistry(self._writer, self._readers, self._change)
         self._rejections = SqliteRejections(self._writer, self._readers, self._reject)
-        self._log = SqliteLog(self._writer, self._append, self._arrive, self._blobs)
+        self._log = SqliteLog(self._writer, self._append, self._arrive, self._blobs, self._bodies)
         self._owner: SqliteShardState | None = None
         self._closing: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Sweep blobs and start the writer. Blocks."""
         known = {name for (name,) in self._connection.execute("SELECT name FROM blob")}
+        known.update(body_file(body_id) for (body_id,) in self._connection.execute("SELECT id FROM body"))
         self._blobs.sweep(known)
         self._writer.start()
 
@@ -82,6 +86,11 @@ class SqliteStorage:
     def rejections(self) -> Rejections:
         """See `interface.Storage`."""
         return self._rejections
+
+    @property
+    def bodies(self) -> Bodies:
+        """See `interface.Storage`."""
+        return self._bodies
 
     def log(self, shard: int) -> EventLog:
         """See `interface.Storage`."""
@@ -127,6 +136,7 @@ class SqliteStorage:
 
     async def _close(self) -> None:
         await self._log.close()
+        await self._bodies.close()
         await self._writer.close()
         await self._readers.close()
         await self._queries.close()

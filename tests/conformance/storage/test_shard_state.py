@@ -8,6 +8,7 @@ from flowhook import limits
 from flowhook.errors import ConflictError
 from flowhook.model import JournalEntry, Status, WorkflowError
 from router.storage.interface import (
+    Appended,
     Ended,
     Journaled,
     Parked,
@@ -353,7 +354,7 @@ async def test_an_event_that_resumes_another_execution_is_stored_with_what_it_ta
     entries = (JournalEntry("@", b"{}"), JournalEntry("/do/1/b#0", None, ERROR))
     plain, resumed = new_event(), new_event(replay_of="evt_1", resumes=Resumption("evt_0", entries, 17))
     seqs = await cluster.append(plain, resumed)
-    assert await cluster.log.append([resumed]) == [(seqs[1], resumed.event_id)]
+    assert await cluster.log.append([resumed]) == [Appended(seqs[1], resumed.event_id)]
     await cluster.restart()
     work = await cluster.state.work(seqs)
     assert [(each.journal, each.journal_start, each.effect_scope) for each in map(work.get, seqs)] == [

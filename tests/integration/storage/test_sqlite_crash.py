@@ -21,9 +21,9 @@ async def work(log, state, worker):
         size = limits.INLINE_BODY_BYTES + 1 if number % 20 == worker else 1000
         events = [NewEvent(ids.mint(1), "shop", 1, 1, os.urandom(size)) for _ in range(5)]
         appended = await log.append(events)
-        for event, (seq, _) in zip(events, appended):
+        for event, (seq, *_) in zip(events, appended):
             say("appended", event.event_id, str(seq))
-        seqs = [seq for seq, _ in appended]
+        seqs = [seq for seq, *_ in appended]
         await state.write([Started(seq, 1) for seq in seqs])
         await state.write([Journaled(seq, 0, JournalEntry("k", b"1")) for seq in seqs])
         await state.write([Ended(seq, Status.COMPLETED, 5, 1, b"1") for seq in seqs[:3]])

@@ -1,0 +1,233 @@
+"""Bodies that come a piece at a time, as files among the blobs. See `router.storage.bodies`.
+
+Which ones wait for an event is known in memory alone: after a restart nobody can name them any more, and they are
+removed as all files are that no row refers to. To append an event that names one *claims* it, so that it is neither
+removed nor forgotten before the outcome is known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, ParamSpec, TypeVar
+
+from flowhook import limits
+from flowhook.errors import InvalidError
+from router.storage.bodies import BodyReader, BodyUpload, StoredBody
+from router.storage.sqlite.blobs import BlobDirectory
+from router.storage.sqlite.body_file import BodyFile, OpenBody
+from router.storage.sqlite.errors import translate, unavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+THREADS: Final = 4
+"""That write and read bodies; a disk is not made faster by more."""
+
+
+def body_file(body_id: str) -> str:
+    """Return the name of a body's file among the blobs."""
+    return f"{body_id[:2]}/{body_id[2:]}.body"
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A body that waits for its event.
+
+    Attributes:
+        since: on the event loop's clock.
+        claims: events that name it and are being appended.
+        named: whether one of them was.
+    """
+
+    flow_id: str
+    stored: StoredBody
+    since: float
+    claims: int = 0
+    named: bool = False
+
+
+class Claim:
+    """Keeps a body that waits, while an event that names it is appended. `settle` it, unless the outcome is unknown."""
+
+    def __init__(self, bodies: SqliteBodies, waiting: _Waiting) -> None:
+        self._bodies = bodies
+        self._waiting = waiting
+        waiting.claims += 1
+
+    @property
+    def body_id(self) -> str:
+        """ID of the body."""
+        return self._waiting.stored.id
+
+    def settle(self, *, named: bool, needed: bool = False) -> None:
+        """Say what became of it.
+
+        Args:
+            named: an event that names it was stored.
+            needed: whoever failed to store one may try again; else it goes with the last claim.
+        """
+        waiting = self._waiting
+        waiting.claims -= 1
+        if named and not waiting.named:
+            waiting.named = True
+            self._bodies.forget(waiting.stored)
+        elif not (named or needed):
+            self._bodies.discard(waiting.stored.id, waiting.flow_id)
+
+
+class SqliteBodies:
+    """All bodies beside one database. See `bodies.Bodies`."""
+
+    def __init__(self, directory: BlobDirectory) -> None:
+        self.directory = directory
+        self._loop = asyncio.get_running_loop()
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="storage-body")
+        self._under_way: set[_Upload] = set()
+        self._waiting: dict[str, _Waiting] = {}
+        self._closed = False
+        self.bytes = 0
+
+    async def begin(self, flow_id: str, size: int | None) -> BodyUpload:
+        """See `bodies.Bodies`."""
+        upload = _Upload(self, flow_id, size)
+        self._under_way.add(upload)
+        try:
+            await self.run(upload.file.open, size or 0)
+        except BaseException:
+            upload.discard()
+            raise
+        return upload
+
+    def waiting(self, body_id: str, flow_id: str) -> StoredBody | None:
+        """See `bodies.Bodies`."""
+        found = self._waiting.get(body_id)
+        return None if found is None or found.flow_id != flow_id else found.stored
+
+    def discard(self, body_id: str, flow_id: str) -> None:
+        """See `bodies.Bodies`."""
+        found = self._waiting.get(body_id)
+        if found is not None and found.flow_id == flow_id and not found.claims:
+            self.forget(found.stored)
+            self.later(self.directory.remove, [body_file(body_id)])
+
+    async def open(self, body_id: str) -> BodyReader | None:
+        """See `bodies.Bodies`."""
+        try:
+            return _Reader(self, await self.run(OpenBody, self.directory.path(body_file(body_id))))
+        except FileNotFoundError:
+            return None
+
+    def sweep(self, *, seconds: float) -> int:
+        """See `bodies.Bodies`."""
+        before = self._loop.time() - seconds
+        old = [each for each in self._waiting.values() if each.since <= before and not each.claims]
+        for each in old:
+            self.discard(each.stored.id, each.flow_id)
+        return len(old)
+
+    def claim(self, body_id: str, flow_id: str) -> Claim | None:
+        """Keep a body of the flow that waits; None: there is none."""
+        found = self._waiting.get(body_id)
+        return None if found is None or found.flow_id != flow_id else Claim(self, found)
+
+    def forget(self, stored: StoredBody) -> None:
+        """Have a body wait no more; its file stays."""
+        del self._waiting[stored.id]
+        self.bytes -= stored.size
+
+    def finished(self, upload: _Upload, stored: StoredBody) -> None:
+        """Have a body wait that is under way no more."""
+        self._under_way.discard(upload)
+        self._waiting[stored.id] = _Waiting(upload.flow_id, stored, self._loop.time())
+
+    def given_up(self, upload: _Upload) -> bool:
+        """Note that an upload is under way no more; false when it was not."""
+        if upload not in self._under_way:
+            return False
+        self._under_way.discard(upload)
+        return True
+
+    async def run(self, function: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
+        """Run what blocks.
+
+        Raises:
+            FileNotFoundError: as it is.
+            FlowhookError: what becomes of any other error.
+        """
+        if self._closed:
+            raise unavailable("storage is closed")
+        try:
+            return await self._loop.run_in_executor(self._pool, lambda: function(*arguments, **keywords))
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            raise translate(error) from error
+
+    def later(self, function: Callable[P, object], *arguments: P.args, **keywords: P.kwargs) -> None:
+        """Have something done that nobody waits for."""
+        if not self._closed:
+            self._pool.submit(function, *arguments, **keywords)
+
+    async def close(self) -> None:
+        """Give up what is under way, and end the threads."""
+        for upload in list(self._under_way):
+            upload.discard()
+        self._closed = True
+        await asyncio.to_thread(self._pool.shutdown)
+
+
+class _Upload:
+    """See `bodies.BodyUpload`."""
+
+    def __init__(self, bodies: SqliteBodies, flow_id: str, size: int | None) -> None:
+        self._bodies = bodies
+        self._id = secrets.token_hex(16)
+        self._expected = size
+        self._size = 0
+        self.flow_id = flow_id
+        self.file = BodyFile(bodies.directory, body_file(self._id))
+        bodies.bytes += size or 0
+
+    async def write(self, data: bytes) -> None:
+        size = self._size + len(data)
+        if size > (self._expected or limits.MAX_STREAMED_BODY_BYTES):
+            raise _invalid("there is more of the body than was said, or than a body may have")
+        if self._expected is None:
+            self._bodies.bytes += len(data)
+        self._size = size
+        await self._bodies.run(self.file.write, data)
+
+    async def finish(self) -> StoredBody:
+        if not self._size or self._expected not in (None, self._size):
+            raise _invalid("there is less of the body than was said, or nothing")
+        stored = StoredBody(self._id, self._size, await self._bodies.run(self.file.finish))
+        self._bodies.finished(self, stored)
+        return stored
+
+    def discard(self) -> None:
+        if self._bodies.given_up(self):
+            self._bodies.bytes -= self._size if self._expected is None else self._expected
+            self._bodies.later(self.file.remove)
+
+
+class _Reader:
+    """See `bodies.BodyReader`."""
+
+    def __init__(self, bodies: SqliteBodies, file: OpenBody) -> None:
+        self._bodies = bodies
+        self._file = file
+        self.size = file.size
+
+    async def read(self, offset: int, size: int) -> bytes:
+        return await self._bodies.run(self._file.read, offset, size)
+
+    def close(self) -> None:
+        self._bodies.later(self._file.close)
+
+
+def _invalid(what: str) -> InvalidError:
+    return InvalidError(what, reason="UPLOAD_INVALID")

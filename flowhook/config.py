@@ -111,6 +111,10 @@ class RouterSettings(CommonSettings):
     """Unfinished executions of all flows; beyond it events are refused with 503."""
     lease_seconds: float = limits.LEASE_SECONDS
     """After which the work of a silent runner is given to another."""
+    max_uploads: int = limits.MAX_UPLOADS
+    """Large bodies that may be uploaded at a time; beyond it requests with such bodies are refused with 503."""
+    max_upload_bytes: int = limits.MAX_UPLOAD_BYTES
+    """Bytes that large bodies may have that are being uploaded, or wait for their events."""
     max_attempts: int = limits.MAX_ATTEMPTS
     """Attempts charged to an execution before it is faulted."""
     retention_seconds: float = 30 * 24 * 3600.0

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Final
+
+import orjson
 
 from flowhook import ids, limits
 from flowhook.errors import ExhaustedError, InvalidError, NotFoundError, UnavailableError
@@ -18,6 +21,9 @@ MAX_ENVELOPE_BYTES: Final = 4 * limits.MAX_HEADER_BYTES
 
 MAX_SECONDS: Final = 253_402_300_799
 """The last second of 9999, beyond which a protobuf timestamp says nothing."""
+
+_BLOB_ID: Final = re.compile(r"[0-9a-f]{32}")
+_HASH_BYTES: Final = 32
 
 
 class Acceptance:
@@ -106,7 +112,11 @@ def checked(message: envelope_pb2.Event) -> bytes:
     payload = message.SerializeToString()
     if len(message.body) > limits.MAX_BODY_BYTES:
         raise InvalidError(f"a body has at most {limits.MAX_BODY_BYTES} bytes", reason="BODY_TOO_LARGE")
-    if len(payload) - len(message.body) > MAX_ENVELOPE_BYTES:
+    envelope = len(payload) - len(message.body)
+    if message.HasField("body_blob"):
+        _check_blob(message)
+        envelope -= min(envelope, limits.MAX_FORM_BYTES + limits.MAX_PARTS_BYTES)
+    if envelope > MAX_ENVELOPE_BYTES:
         raise InvalidError(
             f"all but the body has at most {MAX_ENVELOPE_BYTES} bytes serialized", reason="EVENT_TOO_LARGE"
         )
@@ -115,3 +125,29 @@ def checked(message: envelope_pb2.Event) -> bytes:
     if not 0 <= message.receive_time.seconds <= MAX_SECONDS:
         raise InvalidError("the time of receipt lies before 1970 or after 9999", reason="RECEIVE_TIME_INVALID")
     return payload
+
+
+def _check_blob(message: envelope_pb2.Event) -> None:
+    blob = message.body_blob
+    if message.body or not _BLOB_ID.fullmatch(blob.id) or len(blob.sha256) != _HASH_BYTES:
+        raise _invalid("an event has a body or names one, by ID, size and SHA-256")
+    if not 0 < blob.size <= limits.MAX_STREAMED_BODY_BYTES:
+        raise _invalid(f"a body has 1 to {limits.MAX_STREAMED_BODY_BYTES} bytes")
+    if len(message.parts) > limits.MAX_PARTS or len(message.form) > limits.MAX_FORM_BYTES:
+        raise _invalid("there are too many parts, or too much in the fields of the form")
+    if message.form and not _is_object(message.form):
+        raise _invalid("the fields of the form are a JSON object")
+    for part in message.parts:
+        if not 0 <= part.offset <= part.offset + part.size <= blob.size or len(part.sha256) != _HASH_BYTES:
+            raise _invalid("a part does not lie within the body, or lacks its SHA-256")
+
+
+def _is_object(text: bytes) -> bool:
+    try:
+        return isinstance(orjson.loads(text), dict)
+    except orjson.JSONDecodeError:
+        return False
+
+
+def _invalid(what: str) -> InvalidError:
+    return InvalidError(what, reason="BODY_BLOB_INVALID")

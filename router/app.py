@@ -53,6 +53,7 @@ from router.retention import expire_forever
 from router.scheduling.shard import Shard
 from router.sealing import Sealer, load_key
 from router.services.access import Authorizer
+from router.services.bodies import BodyReads, Uploads
 from router.services.callbacks import Callbacks
 from router.services.cluster import ClusterService
 from router.services.execution import ExecutionService
@@ -63,6 +64,7 @@ from router.services.rejection import RejectionService
 from router.services.runner import RunnerService
 from router.services.secret import SecretService
 from router.services.starting import start_execution
+from router.storage.bodies import Bodies
 from router.storage.interface import Storage
 from router.storage.sqlite import SWITCH_INTERVAL_SECONDS, open_sqlite
 from router.triggers.gatherer import Gatherer
@@ -141,11 +143,17 @@ async def _serve(settings: RouterSettings, lifecycle: Lifecycle, storage: Storag
     publisher = Publisher(
         arrivals=host.arrivals, gatherer=gatherer, starter=starter, metrics=router_metrics, now_ms=_now_ms
     )
+    bodies = storage.bodies
+    uploads = Uploads(
+        bodies=bodies, acceptance=acceptance, max_uploads=settings.max_uploads, max_bytes=settings.max_upload_bytes
+    )
+    reads = BodyReads(bodies=bodies, state=state)
     runners = RunnerService(
         host=host,
         lease_seconds=settings.lease_seconds,
         emit_event=partial(emit_event, publisher=publisher),
         start_execution=partial(start_execution, acceptance=acceptance, starter=starter),
+        reads=reads,
     )
     health_service = health_aio.HealthServicer()
 
@@ -167,6 +175,8 @@ async def _serve(settings: RouterSettings, lifecycle: Lifecycle, storage: Storag
             ),
             tokens=tokens,
             metrics=router_metrics,
+            bodies=bodies,
+            uploads=uploads,
         ),
         server,
     )
@@ -186,7 +196,7 @@ async def _serve(settings: RouterSettings, lifecycle: Lifecycle, storage: Storag
         SecretService(registry=storage.registry, sealer=sealer, now_ms=_now_ms), server
     )
     execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server(
-        ExecutionService(host=host, state=state, acceptance=acceptance, now_ms=_now_ms), server
+        ExecutionService(host=host, state=state, acceptance=acceptance, reads=reads, now_ms=_now_ms), server
     )
     runner_service_pb2_grpc.add_RunnerServiceServicer_to_server(runners, server)
     cluster = ClusterService(lambda: _describe(lifecycle, registry))
@@ -194,7 +204,7 @@ async def _serve(settings: RouterSettings, lifecycle: Lifecycle, storage: Storag
     health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
     reflection.enable_server_reflection([*_SERVICES, HEALTH_SERVICE, reflection.SERVICE_NAME], server)
 
-    _observe(router_metrics, host, timekeeper)
+    _observe(router_metrics, host, timekeeper, uploads, bodies)
     port = _bind(server, settings)
     lifecycle.announce("grpc", settings.host, port)
     stop_host = asyncio.Event()
@@ -206,7 +216,9 @@ async def _serve(settings: RouterSettings, lifecycle: Lifecycle, storage: Storag
             tasks.create_task(_watch_health(storage, health_service, lifecycle)),
             tasks.create_task(timekeeper.run()),
             tasks.create_task(gatherer.run()),
-            tasks.create_task(expire_forever(state, retention_seconds=settings.retention_seconds, now_ms=_now_ms)),
+            tasks.create_task(
+                expire_forever(state, bodies, retention_seconds=settings.retention_seconds, now_ms=_now_ms)
+            ),
         ]
         lifecycle.ready.set()
         await lifecycle.stop.wait()
@@ -219,7 +231,9 @@ async def _serve(settings: RouterSettings, lifecycle: Lifecycle, storage: Storag
         stop_host.set()
 
 
-def _observe(router_metrics: RouterMetrics, host: ShardHost, timekeeper: Timekeeper) -> None:
+def _observe(
+    router_metrics: RouterMetrics, host: ShardHost, timekeeper: Timekeeper, uploads: Uploads, bodies: Bodies
+) -> None:
     """Have metrics show how much there is of everything."""
     router_metrics.observe(
         "flowhook_router_backlog", "Accepted executions that have not ended.", lambda: host.core.unfinished
@@ -232,6 +246,12 @@ def _observe(router_metrics: RouterMetrics, host: ShardHost, timekeeper: Timekee
         "flowhook_router_arrivals", "Events that no execution listens for yet.", lambda: host.arrivals.kept
     )
     router_metrics.observe("flowhook_router_schedules", "Flows that are started by time.", lambda: len(timekeeper))
+    router_metrics.observe("flowhook_router_uploads", "Bodies that are being uploaded.", lambda: uploads.under_way)
+    router_metrics.observe(
+        "flowhook_router_upload_bytes",
+        "Bodies that are being uploaded, or wait for their events.",
+        lambda: bodies.bytes,
+    )
     router_metrics.observe("flowhook_router_runners", "Attached runners.", lambda: host.runners)
 
 

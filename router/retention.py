@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from flowhook import logs
+from flowhook import limits, logs
 from flowhook.errors import InternalError, UnavailableError
+from router.storage.bodies import Bodies
 from router.storage.interface import ShardState
 
 SWEEP_SECONDS: Final = 60.0
@@ -22,9 +23,15 @@ STEP: Final = 500
 log = logs.get_logger(__name__)
 
 
-async def expire_forever(state: ShardState, *, retention_seconds: float, now_ms: Callable[[], int]) -> None:
-    """Sweep until cancelled; storage that is away is asked again at the next sweep."""
+async def expire_forever(
+    state: ShardState, bodies: Bodies, *, retention_seconds: float, now_ms: Callable[[], int]
+) -> None:
+    """Sweep until cancelled; storage that is away is asked again at the next sweep.
+
+    Bodies that no event has named for `limits.UPLOAD_SECONDS` go with it.
+    """
     while True:
+        bodies.sweep(seconds=limits.UPLOAD_SECONDS)
         removed = 0
         try:
             while step := await state.expire(ended_before_ms=now_ms() - int(retention_seconds * 1000), limit=STEP):

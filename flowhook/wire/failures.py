@@ -7,7 +7,7 @@ from typing import Final
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError, UnavailableError
 from flowhook.v1 import failure_pb2
 
-THROTTLED: Final = frozenset({"RATE_LIMITED", "BACKLOG_FULL", "ARRIVALS_FULL"})
+THROTTLED: Final = frozenset({"RATE_LIMITED", "BACKLOG_FULL", "ARRIVALS_FULL", "FLOW_UPLOADS_FULL"})
 """Reasons that say a flow's own limit is reached; everything else that can be retried is a want of the router's."""
 
 

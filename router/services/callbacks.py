@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from flowhook import callback_tokens, cloud_events, limits
-from flowhook.errors import ConflictError, NotFoundError
+from flowhook.errors import ConflictError, InvalidError, NotFoundError
 from flowhook.v1 import envelope_pb2
 from flowhook.wire import convert
 from router.acceptance import Acceptance, checked
@@ -56,6 +56,8 @@ class Callbacks:
         if callback is None:
             raise NotFoundError("the flow has no such callback", reason="CALLBACK_NOT_FOUND")
         checked(message)
+        if message.HasField("body_blob"):
+            raise InvalidError("the event of a callback has its body with it", reason="BODY_BLOB_INVALID")
         token, execution_id = message.callback_token, ""
         if token:
             execution_id = callback_tokens.execution_of(self._keys.of(entry.id), message.callback, token)

@@ -15,6 +15,7 @@ from router.acceptance import Acceptance
 from router.dispatch.host import ShardHost
 from router.replay import resumption
 from router.services import guarded
+from router.services.bodies import BodyReads
 from router.storage.interface import ExecutionRecord, NewEvent, ShardState
 
 DEFAULT_PAGE: Final = 50
@@ -30,12 +31,19 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     """See protos/flowhook/v1/execution_service.proto."""
 
     def __init__(
-        self, *, host: ShardHost, state: ShardState, acceptance: Acceptance, now_ms: Callable[[], int]
+        self,
+        *,
+        host: ShardHost,
+        state: ShardState,
+        acceptance: Acceptance,
+        reads: BodyReads,
+        now_ms: Callable[[], int],
     ) -> None:
         self._host = host
         self._operators = host.operators
         self._state = state
         self._acceptance = acceptance
+        self._reads = reads
         self._now_ms = now_ms
 
     @guarded.method
@@ -134,11 +142,29 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
                     original.id,
                     original.order_key,
                     resumes,
+                    event.body_blob.id,
                 )
             ]
         )
+        if appended[0].bodiless:
+            raise _past_retention(original.id)
         replayed = await self._operators.find(appended[0].duplicate_of or event.id)
         return pb.ReplayExecutionResponse(execution=convert.execution_to_proto(_execution(replayed)))
+
+    @guarded.method
+    async def ReadBody(  # type: ignore[override] # noqa: N802 - grpc.aio takes a coroutine that writes, too
+        self, request: pb.ReadBodyRequest, context: guarded.Context
+    ) -> None:
+        """Stream the body of the request that started an execution."""
+
+        async def write(chunk: bytes) -> None:
+            await context.write(pb.ReadBodyResponse(chunk=chunk))
+
+        record = await self._operators.find(request.execution_id)
+        content = await self._state.content(record.seq)
+        if content is None:
+            raise _past_retention(record.id)
+        await self._reads.whole(envelope_pb2.Event.FromString(content.payload), write)
 
     async def _revision(self, original: ExecutionRecord, *, latest: bool) -> int:
         """Return the revision that a replay runs; the one it ran is kept with it, whatever became of its flow.

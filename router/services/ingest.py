@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 from flowhook import limits
@@ -17,12 +17,17 @@ from router.dispatch.host import ShardHost
 from router.metrics import RouterMetrics
 from router.reply_tokens import ReplyTokens, reply_not_found
 from router.services import guarded
+from router.services.bodies import Uploads
 from router.services.callbacks import Callbacks
+from router.storage.bodies import Bodies
 from router.storage.interface import Appended, Ended, ExecutionRecord, NewEvent, Replied, ShardState
 
 DEFAULT_WAIT: Final = 30.0
 MAX_WAIT: Final = 300.0
 """Seconds that InvokeFlow waits by default, and at most."""
+
+ADMITTED: Final = (("admitted", "1"),)
+"""Initial metadata of an upload that may go on; a refusal comes with none."""
 
 _Response = ingest_service_pb2.IngestEventsResponse
 _Result = ingest_service_pb2.IngestResult
@@ -44,6 +49,8 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         callbacks: Callbacks,
         tokens: ReplyTokens,
         metrics: RouterMetrics,
+        bodies: Bodies,
+        uploads: Uploads,
     ) -> None:
         self._host = host
         self._state = state
@@ -51,6 +58,8 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         self._callbacks = callbacks
         self._tokens = tokens
         self._metrics = metrics
+        self._bodies = bodies
+        self._uploads = uploads
         self._storing = 0
         """Events handed to storage that the core does not count yet."""
         self._storing_by_flow: dict[str, int] = {}
@@ -98,9 +107,13 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         finally:
             self._forget(events)
         stored = iter(events)
-        return [
+        results = [
             self._accepted(next(stored), next(appended)) if fate is None else self._rejected(fate) for fate in fates
         ]
+        for message, result in zip(messages, results, strict=True):
+            if result.HasField("rejected") and message.HasField("body_blob"):
+                self._bodies.discard(message.body_blob.id, message.flow_id)  # whoever sent it is told no
+        return results
 
     async def _call_back(self, message: envelope_pb2.Event) -> _Result:
         """Store an event for executions that wait for it."""
@@ -139,6 +152,15 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         return ingest_service_pb2.InvokeFlowResponse(execution_id=execution_id, **outcome)
 
     @guarded.method
+    async def UploadBody(  # noqa: N802 - the name of the RPC
+        self, request_iterator: AsyncIterator[ingest_service_pb2.UploadBodyRequest], context: guarded.Context
+    ) -> ingest_service_pb2.UploadBodyResponse:
+        """Store a body that an event will name."""
+        stored = await self._uploads.take(request_iterator, lambda: context.send_initial_metadata(ADMITTED))
+        blob = envelope_pb2.Blob(id=stored.id, size=stored.size, sha256=stored.sha256)
+        return ingest_service_pb2.UploadBodyResponse(blob=blob)
+
+    @guarded.method
     async def GetReply(  # noqa: N802 - the name of the RPC
         self, request: ingest_service_pb2.GetReplyRequest, context: guarded.Context
     ) -> ingest_service_pb2.GetReplyResponse:
@@ -166,12 +188,16 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
             # whoever attaches again adds nothing, so that no limit is in the way
             known = await self._state.find(message.id)
             if known is None or known.flow_id != message.flow_id:
+                if message.HasField("body_blob"):
+                    self._bodies.discard(message.body_blob.id, message.flow_id)
                 raise
             return known.seq, known.id, True
         try:
             appended = (await self._host.append([event]))[0]
         finally:
             self._forget([event])
+        if appended.bodiless:
+            raise _body_lost()
         return appended.seq, appended.duplicate_of or event.event_id, bool(appended.duplicate_of)
 
     async def _admitted(self, message: envelope_pb2.Event) -> NewEvent:
@@ -192,6 +218,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
             message.dedupe_key,
             received_ms + int(entry.dedupe_seconds * 1000) if message.dedupe_key else 0,
             order_key=order_key,
+            body=message.body_blob.id if message.HasField("body_blob") else "",
         )
 
     def _forget(self, events: list[NewEvent]) -> None:
@@ -207,6 +234,8 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         if appended.duplicate_of:
             self._metrics.duplicate.inc()
             return _Result(accepted=_Accepted(execution_id=appended.duplicate_of, duplicate=True))
+        if appended.bodiless:
+            return self._rejected(_body_lost())
         self._metrics.accepted.inc()
         return _Result(accepted=_Accepted(execution_id=event.event_id))
 
@@ -217,6 +246,13 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
 
 def _batch_too_large() -> InvalidError:
     return InvalidError(f"a batch has at most {limits.MAX_BATCH_BYTES} bytes serialized", reason="BATCH_INVALID")
+
+
+def _body_lost() -> UnavailableError:
+    return UnavailableError(
+        "the body is not here any more: the router was restarted, or it waited for more than an hour",
+        reason="BODY_LOST",
+    )
 
 
 def _outcome_of(answer: Replied | Ended) -> _Outcome:

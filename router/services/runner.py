@@ -17,6 +17,7 @@ from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import convert
 from router.dispatch.host import ShardHost
 from router.services import guarded
+from router.services.bodies import BodyReads
 from router.services.outbox import Outbox
 from router.services.reports import checkpoint, outcome, violation
 
@@ -44,11 +45,13 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         lease_seconds: float,
         emit_event: Callable[[pb.EmitEventRequest], Awaitable[pb.EmitEventResponse]],
         start_execution: Callable[[pb.StartExecutionRequest], Awaitable[pb.StartExecutionResponse]],
+        reads: BodyReads,
     ) -> None:
         self._host = host
         self._lease_seconds = lease_seconds
         self._emit_event = emit_event
         self._start_execution = start_execution
+        self._reads = reads
         self._links: set[Outbox] = set()
         self._components: dict[Outbox, frozenset[str]] = {}
         self._closing = False
@@ -104,6 +107,17 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         """Start an execution that another one asks for."""
         del context
         return await self._start_execution(request)
+
+    @guarded.method
+    async def ReadAttachment(  # type: ignore[override] # noqa: N802 - grpc.aio takes a coroutine that writes, too
+        self, request: pb.ReadAttachmentRequest, context: guarded.Context
+    ) -> None:
+        """Stream a slice of the body that started an execution."""
+
+        async def write(chunk: bytes) -> None:
+            await context.write(pb.ReadAttachmentResponse(chunk=chunk))
+
+        await self._reads.slice(request.execution_id, request.offset, request.size, write)
 
     async def _converse(
         self, link: Outbox, requests: AsyncIterator[pb.AttachRequest], context: guarded.Context

@@ -55,6 +55,8 @@ class Service:
             ),
             tokens=ReplyTokens(bytes(KEY_BYTES)),
             metrics=RouterMetrics(metrics.new_registry()),
+            bodies=shard.storage.bodies,
+            uploads=None,
         )
 
     async def apply(self, name):

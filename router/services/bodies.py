@@ -1,0 +1,183 @@
+"""Bodies apart from their events: taking them (UploadBody) and reading them (ReadAttachment, ReadBody)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from flowhook import limits
+from flowhook.errors import ExhaustedError, InvalidError, NotFoundError, UnavailableError
+from flowhook.v1 import envelope_pb2
+from flowhook.v1 import ingest_service_pb2 as pb
+from router.acceptance import Acceptance
+from router.storage.bodies import Bodies, BodyReader, StoredBody
+from router.storage.interface import ShardState
+
+START_SECONDS: Final = 10.0
+"""How long the first message of an upload may take."""
+
+SILENCE_SECONDS: Final = 120.0
+"""After which an upload is given up; edges see to it that senders keep a minimum rate, and give up earlier."""
+
+MAX_CHUNK_BYTES: Final = 1 * limits.MIB
+
+MAX_READERS: Final = 256
+"""Bodies that are read at a time."""
+
+Write = Callable[[bytes], Awaitable[None]]
+
+
+class Uploads:
+    """Takes bodies.
+
+    Attributes:
+        under_way: how many are uploaded now.
+    """
+
+    def __init__(self, *, bodies: Bodies, acceptance: Acceptance, max_uploads: int, max_bytes: int) -> None:
+        """Take `max_uploads` at a time, and no more once so many bytes are uploaded, or wait for their events."""
+        self._bodies = bodies
+        self._acceptance = acceptance
+        self._max_uploads = max_uploads
+        self._max_bytes = max_bytes
+        self._by_flow: Counter[str] = Counter()
+        self.under_way = 0
+
+    async def take(
+        self, requests: AsyncIterator[pb.UploadBodyRequest], admit: Callable[[], Awaitable[None]]
+    ) -> StoredBody:
+        """Store one body.
+
+        Args:
+            requests: of the call.
+            admit: tells the caller to go on.
+
+        Raises:
+            FlowhookError: see protos/flowhook/v1/ingest_service.proto; nothing is left of it.
+        """
+        start = await _start(requests)
+        size = start.size if start.HasField("size") else None
+        entry = self._acceptance.known(start.flow_id) or await self._acceptance.flow(start.flow_id)
+        self._acceptance.check_backlog(entry.id, entry.max_backlog)
+        with self._place(entry.id, size or 0):
+            upload = await self._bodies.begin(entry.id, size)
+            try:
+                await admit()
+                async for chunk in _chunks(requests):
+                    await upload.write(chunk)
+                return await upload.finish()
+            finally:
+                upload.discard()
+
+    @contextmanager
+    def _place(self, flow_id: str, size: int) -> Iterator[None]:
+        if self._by_flow[flow_id] >= limits.MAX_FLOW_UPLOADS:
+            raise ExhaustedError("too many bodies are uploaded to this flow", reason="FLOW_UPLOADS_FULL", retry_after=5)
+        if self.under_way >= self._max_uploads or self._bodies.bytes + size > self._max_bytes:
+            raise UnavailableError("too much is being uploaded", reason="UPLOADS_FULL", retry_after=5)
+        self.under_way += 1
+        self._by_flow[flow_id] += 1
+        try:
+            yield
+        finally:
+            self.under_way -= 1
+            self._by_flow[flow_id] -= 1
+            if not self._by_flow[flow_id]:
+                del self._by_flow[flow_id]
+
+
+class BodyReads:
+    """Reads bodies, a piece at a time, as fast as they are taken."""
+
+    def __init__(self, *, bodies: Bodies, state: ShardState) -> None:
+        self._bodies = bodies
+        self._state = state
+        self._readers = 0
+
+    async def slice(self, execution_id: str, offset: int, size: int, write: Write) -> None:
+        """Write a slice of the body that is stored apart from the event of an execution.
+
+        Raises:
+            NotFoundError: there is none (`BODY_NOT_FOUND`).
+            InvalidError: it ends before (`SLICE_INVALID`).
+            UnavailableError: too many are read now (`TOO_MANY_READERS`), or storage can't serve.
+        """
+        body_id = await self._state.body_of(execution_id)
+        if body_id is None:
+            raise NotFoundError("the execution has no body of its own", reason="BODY_NOT_FOUND")
+        await self._read(body_id, write, offset, size)
+
+    async def whole(self, event: envelope_pb2.Event, write: Write) -> None:
+        """Write the body of a stored event.
+
+        Raises:
+            NotFoundError: it was removed meanwhile (`BODY_NOT_FOUND`).
+            UnavailableError: too many are read now (`TOO_MANY_READERS`), or storage can't serve.
+        """
+        if event.HasField("body_blob"):
+            await self._read(event.body_blob.id, write, 0, event.body_blob.size)
+            return
+        for start in range(0, len(event.body), limits.CHUNK_BYTES):
+            await write(event.body[start : start + limits.CHUNK_BYTES])
+
+    async def _read(self, body_id: str, write: Write, offset: int, size: int) -> None:
+        if self._readers >= MAX_READERS:
+            raise UnavailableError("too many bodies are read", reason="TOO_MANY_READERS")
+        self._readers += 1
+        try:
+            reader = await self._bodies.open(body_id)
+            if reader is None:
+                raise NotFoundError("the body was removed", reason="BODY_NOT_FOUND")
+            try:
+                await _copy(reader, write, offset, size)
+            finally:
+                reader.close()
+        finally:
+            self._readers -= 1
+
+
+async def _copy(reader: BodyReader, write: Write, offset: int, size: int) -> None:
+    if not 0 <= offset <= offset + size <= reader.size:
+        raise InvalidError("the slice does not lie within the body", reason="SLICE_INVALID")
+    end = offset + size
+    while offset < end:
+        data = await reader.read(offset, min(limits.CHUNK_BYTES, end - offset))
+        if not data:
+            raise UnavailableError("the body ends before it should", reason="STORAGE_UNAVAILABLE")
+        await write(data)
+        offset += len(data)
+
+
+async def _start(requests: AsyncIterator[pb.UploadBodyRequest]) -> pb.UploadStart:
+    request = await _next(requests, START_SECONDS)
+    start = request.start
+    if request.WhichOneof("message") != "start":
+        raise _upload_invalid("the first message says what is uploaded")
+    if start.HasField("size") and not 0 < start.size <= limits.MAX_STREAMED_BODY_BYTES:
+        raise _upload_invalid(f"a body has 1 to {limits.MAX_STREAMED_BODY_BYTES} bytes")
+    return start
+
+
+async def _chunks(requests: AsyncIterator[pb.UploadBodyRequest]) -> AsyncIterator[bytes]:
+    """Give what is uploaded, up to the message that says it is complete."""
+    while (request := await _next(requests, SILENCE_SECONDS)).WhichOneof("message") != "end":
+        if not 0 < len(request.chunk) <= MAX_CHUNK_BYTES:
+            raise _upload_invalid(f"a chunk has 1 to {MAX_CHUNK_BYTES} bytes")
+        yield request.chunk
+
+
+async def _next(requests: AsyncIterator[pb.UploadBodyRequest], seconds: float) -> pb.UploadBodyRequest:
+    try:
+        async with asyncio.timeout(seconds):
+            return await anext(requests)
+    except StopAsyncIteration:
+        raise _upload_invalid("the stream ended before the body did") from None
+    except TimeoutError:
+        raise _upload_invalid("nothing came for too long") from None
+
+
+def _upload_invalid(what: str) -> InvalidError:
+    return InvalidError(what, reason="UPLOAD_INVALID")

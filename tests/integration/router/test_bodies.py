@@ -1,0 +1,296 @@
+"""Bodies that come apart from their events: uploading them, naming them, reading them, and what becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from pathlib import Path
+
+import grpc.aio
+import pytest
+from support.routers import flow, running_router
+from support.runners import attached
+
+from flowhook import ids, limits
+from flowhook.client import channel
+from flowhook.errors import ExhaustedError, InvalidError, NotFoundError, UnavailableError
+from flowhook.v1 import (
+    envelope_pb2,
+    execution_service_pb2,
+    execution_service_pb2_grpc,
+    ingest_service_pb2_grpc,
+    runner_service_pb2,
+    runner_service_pb2_grpc,
+)
+from flowhook.v1 import ingest_service_pb2 as pb
+from flowhook.wire import status
+from router.retention import expire_forever
+
+BODY = bytes(range(256)) * 4096 + b"end"
+CHUNK = 100_000
+
+
+class Uploader:
+    """An edge as far as bodies go."""
+
+    def __init__(self, router):
+        self.router = router
+        self._channels = {
+            role: channel.connect(router.target, router.token(role)) for role in ("edge", "runner", "admin")
+        }
+        self.ingest = ingest_service_pb2_grpc.IngestServiceStub(self._channels["edge"])
+        self.runner = runner_service_pb2_grpc.RunnerServiceStub(self._channels["runner"])
+        self.executions = execution_service_pb2_grpc.ExecutionServiceStub(self._channels["admin"])
+
+    async def close(self):
+        for each in self._channels.values():
+            await each.close(None)
+
+    def blobs(self):
+        return sorted(Path(self.router.settings.data_dir, "blobs").glob("*/*.body"))
+
+    async def begin(self, flow_id="hello", **start):
+        call = self.ingest.UploadBody()
+        await call.write(pb.UploadBodyRequest(start=pb.UploadStart(flow_id=flow_id, **start)))
+        if not dict(await call.initial_metadata()).get("admitted"):
+            await call
+        return call
+
+    async def upload(self, body=BODY, flow_id="hello", *, end=True, size=None):
+        """Upload a body; raises what the router says.
+
+        Without `end` the stream stays open: gRPC makes an error of its own of what is written while the router says no.
+        """
+        size = len(body) if size is None else size
+        try:
+            call = await self.begin(flow_id, **({"size": size} if size else {}))
+            for start in range(0, len(body), CHUNK):
+                await call.write(pb.UploadBodyRequest(chunk=body[start : start + CHUNK]))
+            if end:
+                await call.write(pb.UploadBodyRequest(end=pb.UploadEnd()))
+                await call.done_writing()
+            return (await call).blob
+        except grpc.aio.AioRpcError as error:
+            raise status.from_rpc_error(error) from None
+
+    async def send(self, blob, flow_id="hello", **fields):
+        """Hand in an event that names a body; returns its fate."""
+        event = envelope_pb2.Event(
+            **{"id": ids.mint(ids.slot_of(flow_id)), "flow_id": flow_id, "body_blob": blob, "method": "POST"} | fields
+        )
+        response = await self.ingest.IngestEvents(pb.IngestEventsRequest(events=[event]))
+        return response.results[0]
+
+    async def slice(self, execution_id, offset, size):
+        request = runner_service_pb2.ReadAttachmentRequest(execution_id=execution_id, offset=offset, size=size)
+        try:
+            return [message.chunk async for message in self.runner.ReadAttachment(request)]
+        except grpc.aio.AioRpcError as error:
+            raise status.from_rpc_error(error) from None
+
+    async def whole(self, execution_id):
+        request = execution_service_pb2.ReadBodyRequest(execution_id=execution_id)
+        return b"".join([message.chunk async for message in self.executions.ReadBody(request)])
+
+    async def until_there_are(self, count):
+        """Wait until so many bodies are on disk: what is given up is removed beside the call that did so."""
+        async with asyncio.timeout(10):
+            while len(self.blobs()) != count:
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def edge(router, client):
+    await client.flows.apply([flow("hello"), flow("other")])
+    edge = Uploader(router)
+    yield edge
+    await edge.close()
+
+
+async def test_a_body_is_stored_as_it_came_and_read_back_whole_and_in_slices(edge, client):
+    blob = await edge.upload()
+    assert (blob.size, blob.sha256) == (len(BODY), hashlib.sha256(BODY).digest())
+    execution_id = (await edge.send(blob)).accepted.execution_id
+    assert await edge.whole(execution_id) == BODY
+    chunks = await edge.slice(execution_id, 10, len(BODY) - 20)
+    assert b"".join(chunks) == BODY[10:-10]
+    assert max(map(len, chunks)) <= limits.CHUNK_BYTES
+    detail = await client.executions.get(execution_id)
+    assert (detail.event.body, detail.event.body_blob.sha256) == (b"", blob.sha256)
+
+
+async def test_a_body_whose_size_is_not_known_is_stored(edge):
+    assert (await edge.upload(b"abc", size=0)).size == 3
+
+
+async def test_what_travels_in_its_event_is_read_as_a_body_too(edge, client):
+    execution_id = await client.ingest("hello", BODY, "image/png")
+    assert await edge.whole(execution_id) == BODY
+    with pytest.raises(NotFoundError) as raised:
+        await edge.slice(execution_id, 0, 1)
+    assert raised.value.reason == "BODY_NOT_FOUND"
+
+
+async def test_a_slice_beyond_the_end_is_refused(edge):
+    execution_id = (await edge.send(await edge.upload(b"abc"))).accepted.execution_id
+    for offset, size in ((0, 4), (3, 1), (-1, 1)):
+        with pytest.raises(InvalidError) as raised:
+            await edge.slice(execution_id, offset, size)
+        assert raised.value.reason == "SLICE_INVALID"
+
+
+@pytest.mark.parametrize(
+    "how", [{"size": 5}, {"size": 2, "end": False}, {"size": limits.GIB + 1}, {"body": b"", "size": 1}, {"body": b""}]
+)
+async def test_a_body_that_is_not_what_was_said_leaves_nothing(edge, how):
+    with pytest.raises(InvalidError) as raised:
+        await edge.upload(**{"body": b"abc"} | how)
+    assert raised.value.reason == "UPLOAD_INVALID"
+    await edge.until_there_are(0)
+
+
+async def test_an_upload_that_is_given_up_leaves_nothing(edge):
+    call = await edge.begin(size=len(BODY))
+    await call.write(pb.UploadBodyRequest(chunk=BODY[:CHUNK]))
+    await edge.until_there_are(1)
+    call.cancel()
+    await edge.until_there_are(0)
+
+
+@pytest.mark.parametrize("start", [{}, {"size": 3}])
+async def test_a_stream_that_ends_without_saying_that_the_body_does_leaves_nothing(edge, start):
+    call = await edge.begin(**start)
+    await call.write(pb.UploadBodyRequest(chunk=b"abc"))
+    await call.done_writing()
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await call
+    assert status.from_rpc_error(raised.value).reason == "UPLOAD_INVALID"
+    await edge.until_there_are(0)
+
+
+async def test_a_body_for_a_flow_that_is_not_there_is_refused(edge):
+    with pytest.raises(NotFoundError) as raised:
+        await edge.upload(flow_id="nobody")
+    assert raised.value.reason == "FLOW_NOT_FOUND"
+
+
+@pytest.mark.parametrize("of", ["another flow", "nobody"])
+async def test_an_event_that_names_no_body_of_its_flow_is_refused(edge, of):
+    blob = (
+        await edge.upload(flow_id="other")
+        if of == "another flow"
+        else envelope_pb2.Blob(id="0" * 32, size=1, sha256=bytes(32))
+    )
+    assert (await edge.send(blob)).rejected.reason == "BODY_LOST"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"body": b"x"},
+        {"parts": [envelope_pb2.Part(offset=1, size=3, sha256=bytes(32))]},
+        {"parts": [envelope_pb2.Part(size=1)]},
+        {"parts": [envelope_pb2.Part(sha256=bytes(32))] * (limits.MAX_PARTS + 1)},
+        {"form": b"[]"},
+        {"form": b"{"},
+    ],
+)
+async def test_an_event_that_says_of_its_body_what_can_not_be_is_refused_and_the_body_removed(edge, fields):
+    blob = await edge.upload(b"abc")
+    assert (await edge.send(blob, **fields)).rejected.reason == "BODY_BLOB_INVALID"
+    await edge.until_there_are(0)
+
+
+async def test_a_callback_has_its_body_with_it(edge, client):
+    callbacks = b"webhook: {auth: none, callbacks: {approval: {auth: none}}}\n"
+    await client.flows.apply([flow("waits", callbacks)])
+    blob = await edge.upload(b"abc", "waits")
+    assert (await edge.send(blob, "waits", callback="approval")).rejected.reason == "BODY_BLOB_INVALID"
+
+
+async def test_the_body_of_a_repeated_delivery_is_removed(edge):
+    first = await edge.send(await edge.upload(), dedupe_key="k")
+    again = await edge.send(await edge.upload(), dedupe_key="k")
+    assert again.accepted == pb.Accepted(execution_id=first.accepted.execution_id, duplicate=True)
+    await edge.until_there_are(1)
+
+
+async def test_the_body_of_an_event_that_is_refused_is_removed(edge, client):
+    await client.flows.apply([flow("hello", b"execution: {max_backlog: 1}\n")])
+    blob = await edge.upload()
+    await client.ingest("hello", {})
+    assert (await edge.send(blob)).rejected.reason == "BACKLOG_FULL"
+    await edge.until_there_are(0)
+    with pytest.raises(ExhaustedError):  # and no other one is begun
+        await edge.upload()
+
+
+async def test_uploads_are_bounded_for_a_flow_and_for_the_router(tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "MAX_FLOW_UPLOADS", 1)
+    async with (
+        running_router(tmp_path / "data", max_uploads=2, max_upload_bytes=1000) as router,
+        router.client() as client,
+    ):
+        await client.flows.apply([flow(name) for name in ("hello", "other", "third")])
+        edge = Uploader(router)
+        held = [await edge.begin(name, size=300) for name in ("hello", "other")]
+        with pytest.raises(ExhaustedError) as raised:
+            await edge.upload(b"abc")
+        assert raised.value.reason == "FLOW_UPLOADS_FULL"
+        with pytest.raises(UnavailableError) as raised:
+            await edge.upload(b"abc", "third")
+        assert raised.value.reason == "UPLOADS_FULL"
+        held[0].cancel()
+        await edge.until_there_are(1)
+        await edge.upload(b"x" * 700, "third")
+        with pytest.raises(UnavailableError) as raised:
+            await edge.upload(b"x", "third")
+        assert raised.value.reason == "UPLOADS_FULL"
+        held[1].cancel()
+        await edge.close()
+
+
+async def test_a_replay_has_the_body_of_what_it_replays(edge, client, router):
+    blob = await edge.upload()
+    execution_id = (await edge.send(blob)).accepted.execution_id
+    async with attached(router) as runner:
+        await runner.credit(2)
+        await runner.complete((await runner.assignments(1))[0])
+        replay = await client.executions.replay(execution_id)
+        [assignment] = await runner.assignments(1)
+        assert envelope_pb2.Event.FromString(assignment.event).body_blob == blob
+        await runner.complete(assignment)
+    assert await edge.whole(replay.id) == BODY
+    assert b"".join(await edge.slice(replay.id, 0, 5)) == BODY[:5]
+
+
+async def test_a_body_goes_with_the_retention_of_its_execution(tmp_path):
+    async with running_router(tmp_path / "data", retention_seconds=0.01) as router, router.client() as client:
+        await client.flows.apply([flow("hello")])
+        edge = Uploader(router)
+        await edge.send(await edge.upload())
+        async with attached(router) as runner:
+            await runner.credit(1)
+            await runner.complete((await runner.assignments(1))[0])
+        assert len(edge.blobs()) == 1
+        await edge.close()
+    # what is past is removed when a router begins, and then once a minute
+    async with running_router(tmp_path / "data", retention_seconds=0.01) as router:
+        await Uploader(router).until_there_are(0)
+
+
+async def test_what_no_event_named_in_an_hour_is_swept():
+    swept = asyncio.Event()
+
+    class Sweepable:
+        def sweep(self, *, seconds):
+            assert seconds == 3600
+            swept.set()
+
+        async def expire(self, **_):
+            return 0
+
+    sweeping = asyncio.create_task(expire_forever(Sweepable(), Sweepable(), retention_seconds=1, now_ms=lambda: 0))
+    async with asyncio.timeout(5):
+        await swept.wait()
+    sweeping.cancel()

@@ -126,6 +126,9 @@ TOO_MANY_CONNECTIONS: Final = problem(
 ROUTER_UNAVAILABLE: Final = problem(
     503, "ROUTER_UNAVAILABLE", "The request can't be stored now. Try again later.", retry_after=1
 )
+KEYS_UNAVAILABLE: Final = problem(
+    503, "KEYS_UNAVAILABLE", "The request can't be verified now. Try again later.", retry_after=10
+)
 TOO_MANY_HELD: Final = problem(
     503, "TOO_MANY_HELD", "Too many requests wait for an answer. Try again later.", retry_after=1
 )

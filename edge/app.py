@@ -12,7 +12,9 @@ from prometheus_client import CollectorRegistry
 from edge.directory import Directory
 from edge.gateway import Gateway
 from edge.ingest import Ingest
+from edge.keys import Keys
 from edge.metrics import Counts
+from edge.outbound import Outbound
 from edge.proxies import Proxies, parse_networks
 from edge.refusals import Allowances, LimitedLog
 from edge.rejections import Rejections
@@ -70,7 +72,11 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any, reg
     )
     proxies = Proxies(parse_networks(settings.trusted_proxies))
     rejections = Rejections(router, directory, Allowances(loop.time), counts)
-    gateway = Gateway(directory, ingest, replies, refusals, rejections, proxies=proxies, public_url=settings.public_url)
+    outbound = Outbound(allow_private_addresses=settings.allow_private_addresses)
+    keys = Keys(outbound, refusals, loop.time)
+    gateway = Gateway(
+        directory, ingest, replies, refusals, rejections, keys=keys, proxies=proxies, public_url=settings.public_url
+    )
     server = Server(
         settings,
         gateway.handle,
@@ -105,6 +111,7 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any, reg
         await server.ended()
     finally:
         server.stop()
+        await outbound.close()
         registry.unregister(counts)
 
 

@@ -23,7 +23,7 @@ from flowhook.errors import InvalidError
 from flowhook.expressions.paths import Accessor, compile_accessor, strip
 from flowhook.ids import slot_of
 from flowhook.payloads import event_identity
-from flowhook.signatures import RequestView, Verifier, build_verifiers
+from flowhook.signatures import KeyedVerifier, RequestView, Verifier, build_verifiers
 
 HOP_BY_HOP: Final = frozenset(
     {
@@ -68,6 +68,8 @@ class Endpoint:
         asks: whether credentials are asked for at all.
         early: verifiers that need no body.
         late: verifiers that need the body.
+        early_keyed: those of `early` whose keys are fetched.
+        late_keyed: those of `late`.
         dropped_headers: lower-case names of fields that are not kept.
         raw: whether bodies are left as they are.
         keeps_rejected: whether operators want to see the bodies of refused requests.
@@ -87,11 +89,13 @@ class Endpoint:
         "dropped_headers",
         "dropped_query",
         "early",
+        "early_keyed",
         "flow",
         "flow_id",
         "handshakes",
         "keeps_rejected",
         "late",
+        "late_keyed",
         "log_fields",
         "max_body",
         "methods",
@@ -134,6 +138,8 @@ class Endpoint:
         self._namespaces = _namespaces(verifiers)
         self.early = [verifier for verifier in verifiers if not verifier.needs_body]
         self.late = [verifier for verifier in verifiers if verifier.needs_body]
+        self.early_keyed = [verifier for verifier in self.early if isinstance(verifier, KeyedVerifier)]
+        self.late_keyed = [verifier for verifier in self.late if isinstance(verifier, KeyedVerifier)]
         signatures = [verifier.required_headers for verifier in self.late]
         self._signatures = frozenset[str]().union(*signatures) if all(signatures) else None
         challenges = [verifier.challenge for verifier in verifiers if verifier.challenge is not None]

@@ -23,6 +23,7 @@ from edge.directory import Directory
 from edge.endpoints import Endpoint
 from edge.http1 import Head
 from edge.ingest import Ingest, IngestUnavailableError
+from edge.keys import Keys
 from edge.proxies import Address, Proxies
 from edge.refusals import LimitedLog
 from edge.rejections import Rejections
@@ -82,6 +83,7 @@ class Gateway:
         refusals: LimitedLog,
         rejections: Rejections,
         *,
+        keys: Keys,
         proxies: Proxies | None = None,
         public_url: str = "",
     ) -> None:
@@ -93,6 +95,7 @@ class Gateway:
             replies: stores what its flow answers, and fetches answers.
             refusals: takes what operators should know.
             rejections: takes down refused requests.
+            keys: fetches what signatures are verified by, where a flow has it elsewhere.
             proxies: those that may say who is behind them.
             public_url: scheme and host as senders see them.
         """
@@ -101,6 +104,7 @@ class Gateway:
         self._replies = replies
         self._refusals = refusals
         self._rejections = rejections
+        self._keys = keys
         self._proxies = proxies or None
         self._public_url = public_url.rstrip("/")
 
@@ -164,6 +168,8 @@ class Gateway:
         self, endpoint: Endpoint, request: Request, seen: RequestView, address: Address
     ) -> tuple[RequestView, tuple[Verifier, Match]]:
         """Receive the body of a request that may pass, and return it with what was found."""
+        if endpoint.early_keyed:
+            seen = await self._keys.add(seen, endpoint.early_keyed)
         verified = _check(endpoint.early, seen) if endpoint.early else None
         good = verified is not None and not isinstance(verified, SignatureError)
         if not good and not endpoint.may_be_signed(seen.headers):
@@ -172,6 +178,8 @@ class Gateway:
         if body:
             seen = seen._replace(body=body)
         if verified is None or isinstance(verified, SignatureError):
+            if endpoint.late_keyed:
+                seen = await self._keys.add(seen, endpoint.late_keyed)
             earlier, verified = verified, _check(endpoint.late, seen)
             if isinstance(verified, SignatureError):
                 raise self._unauthenticated(endpoint, address, seen, earlier, verified)
@@ -210,6 +218,8 @@ class Gateway:
             detail=error.detail,
             address=str(address),
         )
+        if error.reason == "KEY_UNAVAILABLE":  # not the sender's fault: it may try again
+            return _Refused(answers.KEYS_UNAVAILABLE, error=error, seen=seen)
         return _Refused(endpoint.unauthenticated, error=error, seen=seen)
 
     async def _store(

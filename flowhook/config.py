@@ -68,6 +68,8 @@ class EdgeSettings(CommonSettings):
     """PEM key of that certificate."""
     tls_client_ca_file: Path | None = None
     """PEM certificates that senders' own ones are checked against, for `auth: {mtls: …}`."""
+    allow_private_addresses: bool = False
+    """Whether public keys may be fetched from private, loopback and link-local addresses (`auth: {jwt: {jwks: …}}`)."""
     header_timeout: float = 10.0
     """Within which the head of a request must be there."""
     body_timeout: float = 60.0

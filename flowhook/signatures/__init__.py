@@ -10,10 +10,13 @@ its flow closed.
 """
 
 from flowhook.signatures.build import build_verifiers, sign, sign_url
+from flowhook.signatures.fetched import KeyRequest
 from flowhook.signatures.query import strip_query
-from flowhook.signatures.types import Match, RequestView, SignatureError, Verifier, verify_any
+from flowhook.signatures.types import KeyedVerifier, Match, RequestView, SignatureError, Verifier, verify_any
 
 __all__ = [
+    "KeyRequest",
+    "KeyedVerifier",
     "Match",
     "RequestView",
     "SignatureError",

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
-from flowhook.document.auth import ApiKeyAuth, AuthKind, BasicAuth, HmacAuth, MtlsAuth, PublicKeyAuth
+from flowhook.document.auth import ApiKeyAuth, AuthKind, BasicAuth, HmacAuth, JwtAuth, MtlsAuth, PublicKeyAuth
 from flowhook.document.auth.providers import ElasticioAuth
 from flowhook.errors import InvalidError
 from flowhook.signatures.anyone import AnyoneVerifier
 from flowhook.signatures.api_key import ApiKeyVerifier, key_header, keyed_url
 from flowhook.signatures.basic import BasicVerifier, authorization
 from flowhook.signatures.items import ADYEN, MICROSOFT_GRAPH, ItemsVerifier
+from flowhook.signatures.jwt import JwtVerifier, token_header
 from flowhook.signatures.mtls import MtlsVerifier
 from flowhook.signatures.providers import PROVIDERS, elasticio
 from flowhook.signatures.scheme import Scheme, spelled_out
@@ -41,6 +42,8 @@ def _build(kind: AuthKind, secrets: Mapping[str, bytes]) -> Verifier:
             return BasicVerifier(kind, secrets)
         case ApiKeyAuth():
             return ApiKeyVerifier(kind, secrets)
+        case JwtAuth():
+            return JwtVerifier(kind, secrets)
         case MtlsAuth():
             return MtlsVerifier(kind)
         case AuthKind(kind="twilio"):
@@ -97,6 +100,8 @@ def sign(
         return authorization(kind, secrets)
     if isinstance(kind, ApiKeyAuth):
         return key_header(kind, secrets)
+    if isinstance(kind, JwtAuth):
+        return token_header(kind, secrets, now)
     if isinstance(kind, MtlsAuth):
         raise InvalidError("a certificate is shown by whoever makes the connection", reason="CANNOT_SIGN")
     target = urlsplit(url)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, runtime_checkable
 
 from flowhook.errors import UnauthenticatedError
+
+if TYPE_CHECKING:
+    from flowhook.signatures.fetched import KeyRequest
 
 
 class RequestView(NamedTuple):
@@ -21,6 +25,7 @@ class RequestView(NamedTuple):
         headers: lower-case names and raw values, in wire order, repeated ones kept.
         body: the bytes as received; empty where verification runs before the body is read.
         client_names: in the certificate that the sender showed and TLS verified.
+        keys: what was fetched of what verifiers want, None for what isn't there; see `KeyedVerifier`.
     """
 
     method: str
@@ -30,6 +35,7 @@ class RequestView(NamedTuple):
     headers: Sequence[tuple[str, bytes]]
     body: bytes
     client_names: tuple[str, ...] = ()
+    keys: Mapping[KeyRequest[object], object] = MappingProxyType({})
 
 
 class Match(NamedTuple):
@@ -50,8 +56,10 @@ _SPECIFICITY: Final = (
     "TIMESTAMP_MALFORMED",
     "CREDENTIALS_WRONG",
     "SIGNATURE_MISMATCH",
+    "KEY_UNKNOWN",
     "BODY_UNSIGNED",
     "TIMESTAMP_STALE",
+    "KEY_UNAVAILABLE",
 )
 REASONS: Final = frozenset(_SPECIFICITY)
 """Every `reason` of a `SignatureError`."""
@@ -128,6 +136,15 @@ class Verifier(Protocol):
 
         Ask only after `verify` passed: the ID may stand in the body. Never raises.
         """
+        ...
+
+
+@runtime_checkable
+class KeyedVerifier(Verifier, Protocol):
+    """One whose keys stand elsewhere, to be fetched before it is asked."""
+
+    def wanted(self, request: RequestView) -> KeyRequest[object] | None:
+        """Return the key that `verify` will look for in `request.keys`; None when there is none. Never raises."""
         ...
 
 

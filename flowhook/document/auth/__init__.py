@@ -27,6 +27,7 @@ from flowhook.document.auth.spelled_out import (
     SpelledOut,
     TimestampSource,
 )
+from flowhook.document.auth.tokens import JwtAuth
 
 __all__ = [
     "KINDS",
@@ -38,6 +39,7 @@ __all__ = [
     "HeaderName",
     "HmacAuth",
     "IdSource",
+    "JwtAuth",
     "KeyReading",
     "MtlsAuth",
     "ProviderAuth",

@@ -14,12 +14,13 @@ from flowhook.document.auth.base import AuthKind, refused, refused_at
 from flowhook.document.auth.providers import NOT_YET, PROVIDERS
 from flowhook.document.auth.shared import ApiKeyAuth, BasicAuth, MtlsAuth
 from flowhook.document.auth.spelled_out import HmacAuth, PublicKeyAuth
+from flowhook.document.auth.tokens import JwtAuth
 from flowhook.document.model import Model
 
 MAX_KINDS: Final = 8
 """Kinds one `auth` may list."""
 
-_SHARED: Final[tuple[type[AuthKind], ...]] = (BasicAuth, ApiKeyAuth, MtlsAuth, HmacAuth, PublicKeyAuth)
+_SHARED: Final[tuple[type[AuthKind], ...]] = (BasicAuth, ApiKeyAuth, JwtAuth, MtlsAuth, HmacAuth, PublicKeyAuth)
 KINDS: Final[Mapping[str, type[AuthKind]]] = {**{model.kind: model for model in _SHARED}, **PROVIDERS}
 """Every kind by its name in flow files."""
 

@@ -1,7 +1,8 @@
 """Requests with the verdict they deserve, as data: `vectors.json`. `source` says where a signature comes from.
 
-`auth` is what a flow file would say. A vector with `match` passes by that secret; one with `reason` is refused so. One
-marked `sender` is what `sign` must produce, to the byte, from the rest of the request.
+`auth` is what a flow file would say, `fetched` the documents at the URLs that the verifier wants keys from. A vector with
+`match` passes by that secret; one with `reason` is refused so. One marked `sender` is what `sign` must produce, to the
+byte, from the rest of the request.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from flowhook.document.auth import KINDS, parse_auth
-from flowhook.signatures import Match, RequestView, SignatureError, build_verifiers, sign
+from flowhook.signatures import KeyedVerifier, Match, RequestView, SignatureError, build_verifiers, sign
 
 VECTORS = json.loads(Path(__file__).with_name("vectors.json").read_text(encoding="utf-8"))
 SENDERS = [vector for vector in VECTORS if vector.get("sender")]
@@ -35,10 +36,20 @@ def the_request(vector):
     return RequestView(vector["method"], vector["url"], url.path, url.query, headers, vector["body"].encode(), names)
 
 
+def with_keys(vector, verifier, request):
+    """Return a request with the key that the verifier wants for it, if it is fetched."""
+    wanted = verifier.wanted(request) if isinstance(verifier, KeyedVerifier) else None
+    document = vector.get("fetched", {}).get(wanted.url) if wanted is not None else None
+    if document is None:
+        return request
+    return request._replace(keys={wanted: wanted.read(document.encode()).get(wanted.key_id)})
+
+
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
 def test_a_request_gets_the_verdict_it_deserves(vector):
     kind, request = the_kind(vector), the_request(vector)
     (verifier,) = build_verifiers([kind], the_secrets(vector))
+    request = with_keys(vector, verifier, request)
     if "match" in vector:
         assert verifier.verify(request, vector["now"]) == Match(kind.kind, vector["match"])
         assert verifier.delivery_id(request) == vector["delivery_id"]

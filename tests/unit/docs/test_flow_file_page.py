@@ -149,6 +149,13 @@ def test_every_key_of_hmac_is_told():
     assert table_keys(section) - {"key", "---"} == keys
 
 
+def test_every_key_of_jwt_is_told():
+    section = PAGE.partition("#### jwt")[2].partition("\n#### ")[0]
+
+    told = {key for row in pages.rows(section) for key in re.findall(r"`(\w+)`", row[0])}
+    assert told == set(keys_of(auth.JwtAuth))
+
+
 def test_every_key_of_execution_is_told():
     section = PAGE.partition("## execution\n")[2].partition("\n## ")[0]
     keys = set(keys_of(execution.ExecutionPolicy, without=("retry",)))

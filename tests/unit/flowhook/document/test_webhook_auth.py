@@ -239,3 +239,30 @@ def test_the_id_is_the_header_that_is_named_or_that_of_standard_webhooks():
 
 def test_braces_are_written_twice():
     assert parse_content("{{{body}}}") == (ContentPart("text", "{"), ContentPart("body"), ContentPart("text", "}"))
+
+
+@pytest.mark.parametrize(
+    ("keys", "place", "cause"),
+    [
+        ({}, "auth.jwt", "needs one of `jwks: URL`, `public_key: PEM`"),
+        ({"jwks": "https://i.example/keys", "secret": "k"}, "auth.jwt", "needs one of"),
+        ({"jwks": "https://i.example/keys", "issuer": "i"}, "auth.jwt", "needs `audience` and `issuer`"),
+        ({"jwks": "http://i.example/keys", "issuer": "i", "audience": "a"}, "auth.jwt.jwks", "pattern"),
+        ({"jwks": "https://u:p@i.example/keys", "issuer": "i", "audience": "a"}, "auth.jwt.jwks", "pattern"),
+        ({"jwks": "file:///etc/keys", "issuer": "i", "audience": "a"}, "auth.jwt.jwks", "pattern"),
+        ({"secret": "k", "algorithms": ["ES256"]}, "auth.jwt.algorithms", "ES256 can't be used"),
+        (
+            {"public_key": "-----BEGIN PUBLIC KEY-----" + 20 * "=", "algorithms": ["HS256"]},
+            "auth.jwt.algorithms",
+            "HS256 can't",
+        ),
+    ],
+)
+def test_a_token_needs_one_key_and_algorithms_that_it_has(keys, place, cause):
+    found = fault({"jwt": keys})
+    assert found[0] == place
+    assert cause in found[1]
+
+
+def test_no_algorithm_none_can_be_allowed():
+    assert faults({"jwt": {"secret": "k", "algorithms": ["none"]}})

@@ -11,8 +11,6 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
-from flowhook.v1.rejection_service_pb2 import Rejection
-
 from edge.answers import Answer
 from edge.directory import Directory
 from edge.endpoints import HOP_BY_HOP, Endpoint
@@ -25,6 +23,7 @@ from flowhook import ids
 from flowhook.errors import FlowhookError
 from flowhook.signatures import RequestView, SignatureError, strip_query
 from flowhook.signatures.diagnosis import MAX_OTHERS, Named, diagnose
+from flowhook.v1.rejection_service_pb2 import Rejection
 from flowhook.wire.convert import headers_to_proto, timestamp
 
 FLUSH_SECONDS: Final = 0.5

@@ -7,8 +7,6 @@ from typing import Final, NamedTuple, Protocol
 
 import grpc
 import grpc.aio
-from flowhook.v1.rejection_service_pb2 import Rejection, ReportRejectionsRequest
-from flowhook.v1.rejection_service_pb2_grpc import RejectionServiceStub
 
 from flowhook.v1.envelope_pb2 import Event
 from flowhook.v1.flow_service_pb2 import GetFlowRequest, WatchFlowsRequest
@@ -22,6 +20,8 @@ from flowhook.v1.ingest_service_pb2 import (
     InvokeFlowResponse,
 )
 from flowhook.v1.ingest_service_pb2_grpc import IngestServiceStub
+from flowhook.v1.rejection_service_pb2 import Rejection, ReportRejectionsRequest
+from flowhook.v1.rejection_service_pb2_grpc import RejectionServiceStub
 from flowhook.v1.secret_service_pb2 import ResolveSecretsRequest
 from flowhook.v1.secret_service_pb2_grpc import SecretServiceStub
 from flowhook.wire import status

@@ -1,8 +1,8 @@
 """Requests with the verdict they deserve, as data: `vectors.json`. `source` says where a signature comes from.
 
-`auth` is what a flow file would say, `fetched` the documents at the URLs that the verifier wants keys from. A vector with
-`match` passes by that secret; one with `reason` is refused so. One marked `sender` is what `sign` must produce, to the
-byte, from the rest of the request.
+`auth` is what a flow file would say, `fetched` the documents at the URLs that the verifier wants keys from. A vector
+with `match` passes by that secret; one with `reason` is refused so. One marked `sender` is what `sign` must produce, to
+the byte, from the rest of the request.
 """
 
 from __future__ import annotations

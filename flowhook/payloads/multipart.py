@@ -23,6 +23,9 @@ from flowhook.payloads.content_type import parameters
 MAX_HEADER_BYTES: Final = 16 * 1024
 """Header of one part."""
 
+MAX_HEADERS_BYTES: Final = 1024 * 1024
+"""Headers of all parts: to read them is most of the work."""
+
 MAX_PREAMBLE_BYTES: Final = 64 * 1024
 MAX_PADDING: Final = 64
 """Spaces after a boundary."""
@@ -78,6 +81,7 @@ class MultipartScanner:
         self._buffer = bytearray(b"\r\n")  # as if a line had ended before the body: the first boundary may begin it
         self._offset = -2
         self._parts = 0
+        self._header_bytes = 0
         self._events: list[PartEvent] = []
         self._step: Callable[[], bool] = self._preamble
 
@@ -138,12 +142,13 @@ class MultipartScanner:
         self._parts += 1
         if self._parts > MAX_PARTS:
             raise _invalid(f"it has more than {MAX_PARTS} parts")
+        self._header_bytes += position
+        if self._header_bytes > MAX_HEADERS_BYTES:
+            raise _invalid(f"the headers of its parts have more than {MAX_HEADERS_BYTES} bytes")
         header = bytes(self._buffer[:position])
-        self._drop(position + 4)
-        self._events.append(_part(header, self._offset))
         # a part without content ends where its header does: the empty line is part of the next boundary, too
-        self._buffer[:0] = b"\r\n"
-        self._offset -= 2
+        self._drop(position + 2)
+        self._events.append(_part(header, self._offset + 2))
         self._step = self._first_content
         return True
 
@@ -180,7 +185,7 @@ class MultipartScanner:
 
 def _part(header: bytes, offset: int) -> PartStarted:
     fields = dict(_fields(header))
-    disposition = parameters(fields.get("content-disposition", ""), "content-disposition")
+    disposition = parameters(fields.get("content-disposition", ""))
     filename = disposition.get("filename")
     return PartStarted(
         offset,

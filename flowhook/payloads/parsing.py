@@ -25,6 +25,9 @@ from flowhook.payloads.xml import parse_xml
 MAX_LINES: Final = 100_000
 """Values of one NDJSON body."""
 
+MAX_PROPERTIES: Final = 10_000
+"""Lines of one `text/x-java-properties` body, comments included: they are read slowly."""
+
 BODY: Final = "body"
 """Name of the attachment that is a whole body."""
 
@@ -155,11 +158,17 @@ def _lines(body: bytes) -> list[Any]:
 
 
 def _properties(text: str) -> dict[str, Any]:
+    items: list[tuple[str, str]] = []
     try:
-        items = [item for item in javaproperties.parse(text) if isinstance(item, javaproperties.KeyValue)]
-        return nest((item.key, item.value) for item in items)
-    except javaproperties.InvalidUEscapeError:
+        for number, line in enumerate(javaproperties.parse(text)):
+            if number == MAX_PROPERTIES:
+                raise InvalidError(f"properties have at most {MAX_PROPERTIES} lines", reason="BODY_INVALID")
+            if isinstance(line, javaproperties.KeyValue):
+                f"{line.key}{line.value}".encode()  # an escape may stand for half a character
+                items.append((line.key, line.value))
+    except (javaproperties.InvalidUEscapeError, UnicodeError):
         raise InvalidError("the properties have an escape that is none", reason="BODY_INVALID") from None
+    return nest(items)
 
 
 def _multipart(kind: ContentType, body: bytes) -> Content:

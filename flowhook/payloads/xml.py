@@ -12,13 +12,14 @@ Source: https://github.com/martinblech/xmltodict, whose convention it is; https:
 
 from __future__ import annotations
 
-import codecs
+from collections.abc import Callable
 from typing import Any, Final
 from xml.parsers import expat
 
 import xmltodict
 
 from flowhook.errors import InvalidError
+from flowhook.payloads.content_type import codec_of
 
 MAX_DEPTH: Final = 100
 MAX_ELEMENTS: Final = 200_000
@@ -32,11 +33,42 @@ class _Parsers:
     """Stands for the `expat` module where xmltodict makes its parser."""
 
     @staticmethod
-    def ParserCreate(encoding: str | None, separator: str | None) -> expat.XMLParserType:  # noqa: N802 - expat's name
-        """Return a parser that refuses DTDs."""
-        parser = expat.ParserCreate(encoding, separator)
+    def ParserCreate(encoding: str | None, separator: str | None) -> _Parser:  # noqa: N802 - expat's name
+        """Return a parser that refuses DTDs and whatever is too much."""
+        return _Parser(expat.ParserCreate(encoding, separator))
+
+
+class _Parser:
+    """An expat parser that counts elements and attributes as they begin, so that it never goes far beyond a limit."""
+
+    _parser: expat.XMLParserType
+
+    def __init__(self, parser: expat.XMLParserType) -> None:
         parser.StartDoctypeDeclHandler = _refuse_doctype
-        return parser
+        parser.XmlDeclHandler = _check_encoding
+        object.__setattr__(self, "_parser", parser)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._parser, name, _counting(value) if name == "StartElementHandler" else value)
+
+    def Parse(self, data: bytes, final: bool) -> None:  # noqa: FBT001, N802 - as expat has it
+        """Parse."""
+        self._parser.Parse(data, final)
+
+
+def _counting(start: Callable[[str, list[str]], None]) -> Callable[[str, list[str]], None]:
+    """Return a handler that refuses what has too many or too deep elements; `start` is xmltodict's."""
+    path: list[Any] = start.__self__.path  # type: ignore[attr-defined]
+    elements = 0
+
+    def count(name: str, attributes: list[str]) -> None:
+        nonlocal elements
+        elements += 1 + len(attributes) // 2
+        if len(path) >= MAX_DEPTH or elements > MAX_ELEMENTS:
+            raise _Refused(f"has more than {MAX_ELEMENTS} elements, or nests them deeper than {MAX_DEPTH}")
+        start(name, attributes)
+
+    return count
 
 
 def parse_xml(body: bytes, charset: str) -> dict[str, Any]:
@@ -49,19 +81,8 @@ def parse_xml(body: bytes, charset: str) -> dict[str, Any]:
     Raises:
         InvalidError: it is not well-formed, has a DTD, or too many or too deep elements (`BODY_INVALID`).
     """
-    elements = 0
-
-    def count(path: list[Any], key: str, data: Any) -> tuple[str, Any]:
-        nonlocal elements
-        elements += 1
-        if len(path) > MAX_DEPTH or elements > MAX_ELEMENTS:
-            raise _Refused(f"has more than {MAX_ELEMENTS} elements, or nests them deeper than {MAX_DEPTH}")
-        return key, data
-
     try:
-        document: dict[str, Any] = xmltodict.parse(
-            body, encoding=_encoding(charset), expat=_Parsers, postprocessor=count
-        )
+        document: dict[str, Any] = xmltodict.parse(body, encoding=_encoding(charset), expat=_Parsers)
     except _Refused as refusal:
         raise InvalidError(f"the XML {refusal}", reason="BODY_INVALID") from None
     except (expat.ExpatError, ValueError, LookupError, UnicodeError, RecursionError):
@@ -70,12 +91,14 @@ def parse_xml(body: bytes, charset: str) -> dict[str, Any]:
 
 
 def _encoding(charset: str) -> str | None:
-    if not charset:
-        return None
+    return codec_of(charset).name if charset else None
+
+
+def _check_encoding(_version: str, encoding: str | None, _standalone: int) -> None:
     try:
-        return codecs.lookup(charset).name
-    except (LookupError, ValueError):
-        raise InvalidError("the charset is not known", reason="CHARSET_UNKNOWN") from None
+        _encoding(encoding or "")
+    except InvalidError:
+        raise _Refused("is in an encoding that is not known") from None
 
 
 def _refuse_doctype(*_: object) -> None:

@@ -131,6 +131,7 @@ def test_of_a_file_name_only_the_name_is_kept(given_name, name):
         b"--b0\r\nA: " + b"x" * 20_000 + b"\r\n\r\nx\r\n--b0--",
         b"x" * 100_000,
         b"--b0\r\n\r\nx\r\n" * 1001 + b"--b0--",
+        (b"--b0\r\nA: " + b"x" * 16_000 + b"\r\n\r\nx\r\n") * 66 + b"--b0--",
     ],
 )
 def test_what_is_not_multipart_is_refused(body):

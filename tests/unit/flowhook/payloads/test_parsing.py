@@ -7,12 +7,14 @@ import zlib
 from contextlib import suppress
 
 import brotli
+import orjson
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flowhook.errors import InvalidError
-from flowhook.payloads import is_parsed, parse
+from flowhook.payloads import Content, is_parsed, parse
+from flowhook.payloads.content_encoding import decompress
 
 LIMIT = 100_000
 
@@ -25,6 +27,7 @@ KINDS = (
     "multipart/mixed; boundary=b",
     "text/plain; charset=shift_jis",
     "text/plain; charset=idna",
+    "text/plain; charset=utf-7",
     "text/x-java-properties",
     "image/png",
     "",
@@ -83,6 +86,8 @@ def test_a_body_is_what_its_media_type_says(kind, body, expected):
         ("application/x-ndjson", b"1\n{"),
         ("application/x-ndjson", b"1\n" * 100_001),
         ("text/x-java-properties", b"a=\\uXYZW"),
+        ("text/x-java-properties", b"a=\\ud800"),
+        ("text/x-java-properties", b"a=1\n" * 10_001),
         ("application/x-www-form-urlencoded", b"a=%FF"),
         ("application/x-www-form-urlencoded; charset=utf-8", b"a=\xff"),
         ("application/x-www-form-urlencoded", b"a=1&" * 100_000),
@@ -100,6 +105,15 @@ def test_what_can_not_be_parsed_is_an_attachment(kind):
     content = read(kind, b"\x00\x01")
     (attachment,) = content.attachments
     assert (content.body, attachment.name, attachment.type, attachment.content) == (None, "body", kind, b"\x00\x01")
+
+
+@pytest.mark.parametrize(
+    "charset", ["utf-7", "unicode_escape", "raw_unicode_escape", "punycode", "idna", "hex", "mbcs"]
+)
+@pytest.mark.parametrize("kind", ["text/plain", "application/xml", "application/x-www-form-urlencoded"])
+def test_a_codec_that_is_no_charset_is_not_known(kind, charset):
+    content = read(f"{kind}; charset={charset}", b"a=+2AA-\\ud800")
+    assert (content.body, len(content.attachments)) == (None, 1)
 
 
 def test_a_flow_may_turn_parsing_off():
@@ -196,11 +210,17 @@ def test_bodies_that_have_to_be_whole_are_told_from_those_that_may_be_streamed()
     is_event=st.booleans(),
 )
 @example(kind="multipart/form-data; boundary=b", body=b"--b--", codings=b"", is_event=False)
+@example(kind="text/plain", body=b"3", codings=b"br", is_event=False)
 @example(kind="application/xml", body=b"<!DOCTYPE a><a/>", codings=b"", is_event=True)
 def test_whatever_is_sent_nothing_is_lost_and_nothing_breaks(kind, body, codings, is_event):
     headers = [("content-encoding", codings)] if codings else []
     headers += [("ce-specversion", b"1.0")] if is_event else []
     content = outcome(kind, body, tuple(headers))
+    if content is not None:
+        assert orjson.loads(orjson.dumps(content.body)) == content.body
+    nothing = not body
+    if content == Content(None) and codings and body:
+        nothing = not decompress(body, codings.decode("latin-1"), 1000)
     empty_form = kind.startswith("multipart/") or not body.strip()
     is_null = content is None or (content.body is None and body.strip() == b"null")
-    assert not body or is_null or content.body is not None or content.attachments or empty_form
+    assert nothing or is_null or content.body is not None or content.attachments or empty_form

@@ -50,6 +50,7 @@ def test_a_byte_order_mark_is_understood():
         b'<!DOCTYPE a [<!ENTITY x "x"><!ENTITY y "&x;&x;&x;&x;">]><a>&y;&y;</a>',
         b"<a>\xff</a>",
         b'<?xml version="1.0" encoding="klingon"?><a/>',
+        b'<?xml version="1.0" encoding="unicode_escape"?><a>\\q</a>',
     ],
 )
 def test_what_is_not_plain_and_well_formed_is_refused(document):
@@ -58,14 +59,15 @@ def test_what_is_not_plain_and_well_formed_is_refused(document):
     assert caught.value.reason == "BODY_INVALID"
 
 
-def test_depth_is_bounded():
+@pytest.mark.parametrize("end", [b"</a>", b""])
+def test_depth_is_bounded_from_the_start(end):
     assert parse_xml(b"<a>" * MAX_DEPTH + b"</a>" * MAX_DEPTH, "")
-    with pytest.raises(InvalidError):
-        parse_xml(b"<a>" * 10_000 + b"</a>" * 10_000, "")
+    with pytest.raises(InvalidError, match="deeper than 100"):
+        parse_xml(b"<a>" * (MAX_DEPTH + 1) + end * MAX_DEPTH, "")
 
 
 def test_the_number_of_elements_is_bounded():
-    with pytest.raises(InvalidError):
+    with pytest.raises(InvalidError, match="200000 elements"):
         parse_xml(b"<a>" + b"<b/>" * 200_001 + b"</a>", "")
 
 

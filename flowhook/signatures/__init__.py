@@ -12,16 +12,20 @@ its flow closed.
 from flowhook.signatures.build import build_verifiers, sign, sign_url
 from flowhook.signatures.fetched import KeyRequest
 from flowhook.signatures.query import strip_query
+from flowhook.signatures.streaming import BodyProofs, StreamingVerifier, can_stream
 from flowhook.signatures.types import KeyedVerifier, Match, RequestView, SignatureError, Verifier, verify_any
 
 __all__ = [
+    "BodyProofs",
     "KeyRequest",
     "KeyedVerifier",
     "Match",
     "RequestView",
     "SignatureError",
+    "StreamingVerifier",
     "Verifier",
     "build_verifiers",
+    "can_stream",
     "sign",
     "sign_url",
     "strip_query",

@@ -35,6 +35,20 @@ def compile_content(parts: Sequence[ContentPart]) -> ContentReader:
     return lambda request, timestamp, message_id: [read(request, timestamp, message_id) for read in readers]
 
 
+def around_body(parts: Sequence[ContentPart]) -> tuple[ContentReader, ContentReader] | None:
+    """Return what gathers the signed content before and after the body, for one that is hashed as it comes.
+
+    None: it can't be, because more of it is signed than its bytes, once. Where nothing of it is, all stands before.
+    """
+    places = [index for index, part in enumerate(parts) if part.is_of_body]
+    if not places:
+        return compile_content(parts), compile_content(())
+    index = places[0]
+    if len(places) > 1 or parts[index].source != "body":
+        return None
+    return compile_content(parts[:index]), compile_content(parts[index + 1 :])
+
+
 def _compile_part(part: ContentPart) -> PieceReader:
     """Return a function that reads one piece."""
     name = part.value

@@ -9,7 +9,7 @@ from __future__ import annotations
 import binascii
 import hmac
 from base64 import b64decode, urlsafe_b64decode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Final, Protocol
 
@@ -22,6 +22,7 @@ from flowhook.signatures.content import Chunks
 from flowhook.signatures.encodings import Encoding
 from flowhook.signatures.keys import make_key
 from flowhook.signatures.scheme import Algorithm, EncodingName, Method, Scheme
+from flowhook.signatures.streaming import Hashing
 
 MAX_SIGNATURE_BYTES: Final = 1024
 """Longest signature by a public key: RSA with 8192 bits."""
@@ -49,15 +50,43 @@ class Prover(Protocol):
         """Whether what was read is written as it should be; for the operator, when it proved nothing."""
         ...
 
+    @property
+    def streams(self) -> bool:
+        """Whether it can take content as it comes, so that `begin` gives something."""
+        ...
+
     def proves(self, chunks: Chunks, signatures: Sequence[bytes]) -> bool:
         """Whether one of the signatures, as read, is that of the content."""
         ...
+
+    def begin(self) -> Hashing | None:
+        """Return what takes content as it comes; None where it has to be there as a whole."""
+        ...
+
+
+class _HmacHashing:
+    """See `Hashing`."""
+
+    __slots__ = ("_encoding", "_state")
+
+    def __init__(self, encoding: Encoding, state: hmac.HMAC) -> None:
+        self._encoding = encoding
+        self._state = state
+
+    def update(self, data: bytes) -> None:
+        self._state.update(data)
+
+    def proves(self, signatures: Sequence[bytes]) -> bool:
+        expected = self._encoding.normalize(self._encoding.encode(self._state.digest()))
+        return any(hmac.compare_digest(signature, expected) for signature in signatures)
 
 
 class HmacProver:
     """Compares by text: nothing that was sent is decoded (see `encodings`)."""
 
     __slots__ = ("_encoding", "_keyed", "is_well_formed")
+
+    streams = True
 
     def __init__(self, scheme: Scheme, secret: bytes) -> None:
         self._encoding = Encoding(scheme.encoding, scheme.algorithm)
@@ -75,6 +104,10 @@ class HmacProver:
         expected = self._encoding.normalize(self.sign(chunks))
         return any(hmac.compare_digest(signature, expected) for signature in signatures)
 
+    def begin(self) -> Hashing:
+        """See `Prover`."""
+        return _HmacHashing(self._encoding, self._keyed.copy())
+
     def sign(self, chunks: Chunks) -> bytes:
         """Return the signature as it is sent."""
         state = self._keyed.copy()
@@ -87,6 +120,8 @@ class TokenProver:
     """Compares the SHA-256 of what was sent, which hides its length, too."""
 
     __slots__ = ("_digest",)
+
+    streams = False
 
     def __init__(self, scheme: Scheme, secret: bytes) -> None:
         self._digest = sha256(make_key(secret, scheme)).digest()
@@ -102,6 +137,25 @@ class TokenProver:
     def proves(self, chunks: Chunks, signatures: Sequence[bytes]) -> bool:  # noqa: ARG002 - a token covers nothing
         """See `Prover`."""
         return any(hmac.compare_digest(sha256(each).digest(), self._digest) for each in signatures)
+
+    def begin(self) -> None:
+        """See `Prover`."""
+
+
+class _PublicKeyHashing:
+    """See `Hashing`."""
+
+    __slots__ = ("_holds", "_state")
+
+    def __init__(self, state: hashes.Hash, holds: Callable[[bytes, Sequence[bytes]], bool]) -> None:
+        self._state = state
+        self._holds = holds
+
+    def update(self, data: bytes) -> None:
+        self._state.update(data)
+
+    def proves(self, signatures: Sequence[bytes]) -> bool:
+        return self._holds(self._state.finalize(), signatures)
 
 
 class PublicKeyProver:
@@ -139,7 +193,19 @@ class PublicKeyProver:
         state = hashes.Hash(self._algorithm)
         for chunk in chunks:
             state.update(chunk)
-        digest = state.finalize()
+        return self._prove_digest(state.finalize(), signatures)
+
+    @property
+    def streams(self) -> bool:
+        """See `Prover`; Ed25519 goes over its content twice."""
+        return not isinstance(self._key, ed25519.Ed25519PublicKey)
+
+    def begin(self) -> Hashing | None:
+        """See `Prover`."""
+        return _PublicKeyHashing(hashes.Hash(self._algorithm), self._prove_digest) if self.streams else None
+
+    def _prove_digest(self, digest: bytes, signatures: Sequence[bytes]) -> bool:
+        key = self._key
         prehashed = Prehashed(self._algorithm)
         if isinstance(key, rsa.RSAPublicKey):
             return any(_holds(key.verify, each, digest, padding.PKCS1v15(), prehashed) for each in signatures)

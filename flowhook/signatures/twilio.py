@@ -36,6 +36,8 @@ FORM = Scheme(
 class TwilioVerifier(SignatureVerifier):
     """Verifies both ways, by the Content-Type."""
 
+    streams = False
+
     def __init__(self, kind: AuthKind, secrets: Mapping[str, bytes]) -> None:
         super().__init__(FORM, kind, secrets)
 

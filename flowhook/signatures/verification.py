@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import chain
-from typing import Final
+from typing import Final, NamedTuple
 
 from flowhook.document.auth import AuthKind
 from flowhook.document.signed_content import ContentPart
-from flowhook.signatures.content import compile_content
+from flowhook.signatures.content import around_body, compile_content
 from flowhook.signatures.keys import make_keyring
 from flowhook.signatures.located import locate
 from flowhook.signatures.provers import Prover, make_prover
 from flowhook.signatures.scheme import Layout, Method, Place, Places, Scheme
+from flowhook.signatures.streaming import StreamedProof, Streaming
 from flowhook.signatures.timestamps import check_timestamp
 from flowhook.signatures.types import Match, RequestView, SignatureError
 
@@ -23,6 +24,14 @@ MAX_CANDIDATES: Final = 16
 """Signatures in one request that are compared."""
 
 _SEPARATORS: Final = {Layout.SPACES: b" ", Layout.COMMAS: b","}
+
+
+class _Claim(NamedTuple):
+    """What a request says of its signature: time and ID as sent, and what may be it, as each key reads it."""
+
+    timestamp: bytes
+    message_id: bytes
+    readings: list[list[bytes]]
 
 
 class SignatureVerifier:
@@ -49,12 +58,50 @@ class SignatureVerifier:
         is_token = scheme.method is Method.TOKEN
         self._must_be_empty = not of_body and not is_token
         in_body = any(place is not None and place.kind == "field" for places in self._places for place in places)
+        around = None if in_body or is_token else around_body(content)
+        self._takes_pieces = around is not None
+        self._before, self._after = around or (self._read_content, compile_content(()))
         self.needs_body = in_body or not is_token
         self._delivery = tuple(_lower_place(place) for place in scheme.delivery)
         self._keyring = make_keyring(kind, secrets, lambda key: make_prover(scheme, key))
 
     def verify(self, request: RequestView, now: float) -> Match:
         """See `Verifier.verify`."""
+        claim = self._claim(request, now, has_body=bool(request.body))
+        chunks = self._read_content(request, claim.timestamp, claim.message_id)
+        for (name, prover), candidates in zip(self._keyring.entries, claim.readings, strict=True):
+            if candidates and prover.proves(chunks, candidates):
+                return Match(self.scheme, name)
+        raise self._mismatch(claim)
+
+    @property
+    def streams(self) -> bool:
+        """See `StreamingVerifier.streams`."""
+        return self._takes_pieces and all(prover.streams for _, prover in self._keyring.entries)
+
+    def begin(self, request: RequestView, now: float) -> Streaming:
+        """See `StreamingVerifier.begin`."""
+        claim = self._claim(request, now, has_body=True)
+        proof = StreamedProof(
+            self.scheme,
+            self._after(request, claim.timestamp, claim.message_id),
+            self._mismatch(claim),
+            [
+                (name, hashing, candidates)
+                for (name, prover), candidates in zip(self._keyring.entries, claim.readings, strict=True)
+                if candidates and (hashing := prover.begin()) is not None
+            ],
+        )
+        for chunk in self._before(request, claim.timestamp, claim.message_id):
+            proof.update(chunk)
+        return proof
+
+    def _claim(self, request: RequestView, now: float, *, has_body: bool) -> _Claim:
+        """Return what a request says of its signature, once that may be right.
+
+        Raises:
+            SignatureError: it can't be.
+        """
         keyring = self._keyring
         if not keyring.entries:
             raise keyring.refusal("", "")
@@ -65,22 +112,23 @@ class SignatureVerifier:
             timestamp = self._required(request, places.timestamp, pairs)
             check_timestamp(timestamp, self._unit, self._tolerance, now)
         message_id = self._required(request, places.id, pairs) if places.id is not None and self._signs_id else b""
-        if self._must_be_empty and request.body:
+        if self._must_be_empty and has_body:
             raise SignatureError("the request has a body that the signature does not cover", reason="BODY_UNSIGNED")
         readings = [_read(prover, found) for _, prover in keyring.entries]
         if not any(readings):  # so that it costs no hash of the body
             raise self._malformed("holds no signature of the length it should have")
-        chunks = self._read_content(request, timestamp, message_id)
-        for (name, prover), candidates in zip(keyring.entries, readings, strict=True):
-            if candidates and prover.proves(chunks, candidates):
-                return Match(self.scheme, name)
+        return _Claim(timestamp, message_id, readings)
+
+    def _mismatch(self, claim: _Claim) -> SignatureError:
+        """Return the error for signatures that prove nothing."""
+        keyring = self._keyring
         if not any(
             prover.is_well_formed(candidate)
-            for (_, prover), candidates in zip(keyring.entries, readings, strict=True)
+            for (_, prover), candidates in zip(keyring.entries, claim.readings, strict=True)
             for candidate in candidates
         ):
-            raise self._malformed("holds no signature in the encoding it should have")
-        raise keyring.refusal("the signature does not match: another secret, or another content", "SIGNATURE_MISMATCH")
+            return self._malformed("holds no signature in the encoding it should have")
+        return keyring.refusal("the signature does not match: another secret, or another content", "SIGNATURE_MISMATCH")
 
     def delivery_id(self, request: RequestView) -> str | None:
         """See `Verifier.delivery_id`."""

@@ -14,7 +14,16 @@ from urllib.parse import urlsplit
 import pytest
 
 from flowhook.document.auth import KINDS, parse_auth
-from flowhook.signatures import KeyedVerifier, Match, RequestView, SignatureError, build_verifiers, sign
+from flowhook.signatures import (
+    BodyProofs,
+    KeyedVerifier,
+    Match,
+    RequestView,
+    SignatureError,
+    build_verifiers,
+    can_stream,
+    sign,
+)
 
 VECTORS = json.loads(Path(__file__).with_name("vectors.json").read_text(encoding="utf-8"))
 SENDERS = [vector for vector in VECTORS if vector.get("sender")]
@@ -45,6 +54,10 @@ def with_keys(vector, verifier, request):
     return request._replace(keys={wanted: wanted.read(document.encode()).get(wanted.key_id)})
 
 
+def comes_in_pieces(vector):
+    return bool(vector["body"]) and can_stream(build_verifiers([the_kind(vector)], the_secrets(vector))[0])
+
+
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
 def test_a_request_gets_the_verdict_it_deserves(vector):
     kind, request = the_kind(vector), the_request(vector)
@@ -57,6 +70,20 @@ def test_a_request_gets_the_verdict_it_deserves(vector):
         with pytest.raises(SignatureError) as refusal:
             verifier.verify(request, vector["now"])
         assert refusal.value.reason == vector["reason"]
+
+
+@pytest.mark.parametrize("vector", list(filter(comes_in_pieces, VECTORS)), ids=lambda vector: vector["name"])
+def test_a_body_that_comes_in_pieces_gets_the_same_verdict(vector):
+    kind, request = the_kind(vector), the_request(vector)
+    (verifier,) = build_verifiers([kind], the_secrets(vector))
+    proofs = BodyProofs([verifier], request._replace(body=b""), vector["now"])
+    for start in range(0, len(request.body), 7):
+        proofs.update(request.body[start : start + 7])
+    if "match" in vector:
+        assert proofs.finish() == (verifier, Match(kind.kind, vector["match"]))
+    else:
+        assert proofs.finish() is None
+        assert [error.reason for error in proofs.errors] == [vector["reason"]]
 
 
 @pytest.mark.parametrize("vector", SENDERS, ids=lambda vector: vector["name"])
@@ -74,6 +101,13 @@ def test_a_sender_signs_to_the_byte(vector):
         now=vector["now"],
     )
     assert added == [field for field in sent if field not in unsigned]
+
+
+def test_kinds_that_need_the_whole_body_sign_what_it_says_or_go_over_it_twice():
+    verifiers = {the_kind(each).kind: build_verifiers([the_kind(each)], the_secrets(each))[0] for each in VECTORS}
+    whole = {kind for kind, verifier in verifiers.items() if verifier.needs_body and not can_stream(verifier)}
+    whole.discard("public_key")  # by its algorithm
+    assert whole == {"adyen", "discord", "linear", "mailgun", "microsoft-graph", "twilio"}
 
 
 def test_every_kind_has_a_vector_that_passes_and_one_that_is_refused():

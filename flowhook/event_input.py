@@ -11,6 +11,9 @@
   the `field` of a form, `attachment` (its handle, for calls that send it on), and `content` (text, when it is UTF-8) or
   `base64`; neither beyond 1 MiB in all, for the input travels through every expression.
 
+A body that was streamed to storage is not in the event: it names the fields of a form, if it was one, and where the
+attachments lie. Whoever makes the input fetches the contents that belong into it (`contents_wanted`).
+
 Runners make it of the stored event. Expressions under `webhook` see the same in the edge, before there is a workflow,
 but for `attachments`: to make them means to encode the body, for an answer.
 """
@@ -28,30 +31,65 @@ import orjson
 
 from flowhook import limits
 from flowhook.errors import InvalidError
-from flowhook.model import Event, Headers, Origin
-from flowhook.payloads import Attachment, Content, parse
+from flowhook.model import Event, Headers, Origin, Part
+from flowhook.payloads import Attachment, Content, parse, with_attributes
+from flowhook.payloads.parsing import BODY
 
 MAX_INLINE_BYTES: Final = 1 * limits.MIB
 """Content of attachments that is part of the input, in all."""
 
+_NO_CONTENTS: Final[Mapping[int, bytes]] = {}
 
-def workflow_input(event: Event, *, raw: bool = False) -> Any:
+
+def workflow_input(
+    event: Event, *, raw: bool = False, owner: str = "", contents: Mapping[int, bytes] = _NO_CONTENTS
+) -> Any:
     """Return what `.` is to the first expression of a flow.
 
     Args:
         event: credentials removed. Of one that no request made, it is the body: JSON, an empty object when there is
             none.
         raw: the flow wants the body as it is.
+        owner: ID that handles of attachments begin with; empty: the event's.
+        contents: those of attachments that lie elsewhere, by their indexes; see `contents_wanted`.
     """
     if event.origin is not Origin.REQUEST:
         return orjson.loads(event.body or b"{}")
-    return request_view(event, raw=raw)
+    return request_view(event, raw=raw, owner=owner or event.id, contents=contents)
 
 
-def request_view(event: Event, *, raw: bool = False) -> dict[str, Any]:
-    """Return what there is to see of a request; see `workflow_input`."""
+def request_view(
+    event: Event, *, raw: bool = False, owner: str = "", contents: Mapping[int, bytes] = _NO_CONTENTS
+) -> dict[str, Any]:
+    """Return what there is to see of a request; see `workflow_input`. Without an owner attachments have no handles."""
     body, attachments = content_of(event, raw=raw)
-    return {**webhook_view(event, body), "attachments": _described(event.id, attachments)}
+    parts = parts_of(event, raw=raw)
+    if attachments:
+        parts = tuple(map(_part, attachments))
+        contents = {index: attachments[index].content for index in contents_wanted(parts)}
+    described = [_described(index, part, contents.get(index), owner) for index, part in enumerate(parts)]
+    return {**webhook_view(event, body), "attachments": described}
+
+
+def parts_of(event: Event, *, raw: bool = False) -> tuple[Part, ...]:
+    """Return the attachments of an event whose body was streamed, in the order of their indexes."""
+    blob = event.body_blob
+    if blob is None:
+        return ()
+    if event.parts and not raw:
+        return event.parts
+    return (Part(0, blob.size, event.content_type, BODY, "", blob.sha256),)
+
+
+def contents_wanted(parts: Sequence[Part]) -> list[int]:
+    """Return the indexes of the attachments whose content is part of the input: what fits, first come first."""
+    left = MAX_INLINE_BYTES
+    wanted: list[int] = []
+    for index, part in enumerate(parts):
+        if part.size <= left:
+            left -= part.size
+            wanted.append(index)
+    return wanted
 
 
 def wants_raw(definition: Mapping[str, Any], callback: str = "") -> bool:
@@ -62,7 +100,13 @@ def wants_raw(definition: Mapping[str, Any], callback: str = "") -> bool:
 
 
 def content_of(event: Event, *, raw: bool = False) -> Content:
-    """Return what an event's body says. One that an edge would have refused is an attachment: nothing is lost."""
+    """Return what an event's body says. One that an edge would have refused is an attachment: nothing is lost.
+
+    Of one that was streamed there are no attachments here: see `parts_of`.
+    """
+    if event.body_blob is not None:
+        fields = orjson.loads(event.form) if event.form and not raw else None
+        return Content(None if raw else with_attributes(event.content_type, event.headers, fields))
     if not event.body and not raw:
         return Content(None)
     try:
@@ -96,27 +140,28 @@ def rfc3339(milliseconds: int) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _described(event_id: str, attachments: Sequence[Attachment]) -> list[dict[str, Any]]:
-    left = MAX_INLINE_BYTES
-    described: list[dict[str, Any]] = []
-    for index, (name, kind, content, field) in enumerate(attachments):
-        entry: dict[str, Any] = {
-            "name": name,
-            "type": kind,
-            "size": len(content),
-            "sha256": hashlib.sha256(content).hexdigest(),
-            "attachment": f"{event_id}/{index}",
-        }
-        if field:
-            entry["field"] = field
-        if len(content) <= left:
-            left -= len(content)
-            try:
-                entry["content"] = content.decode()
-            except UnicodeDecodeError:
-                entry["base64"] = base64.b64encode(content).decode()
-        described.append(entry)
-    return described
+def _part(attachment: Attachment) -> Part:
+    name, kind, content, field = attachment
+    return Part(0, len(content), kind, name, field, hashlib.sha256(content).digest())
+
+
+def _described(index: int, part: Part, content: bytes | None, owner: str) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "name": part.name,
+        "type": part.type,
+        "size": part.size,
+        "sha256": part.sha256.hex(),
+    }
+    if owner:
+        entry["attachment"] = f"{owner}/{index}"
+    if part.field:
+        entry["field"] = part.field
+    if content is not None:
+        try:
+            entry["content"] = content.decode()
+        except UnicodeDecodeError:
+            entry["base64"] = base64.b64encode(content).decode()
+    return entry
 
 
 def _query(query: str) -> dict[str, Any]:

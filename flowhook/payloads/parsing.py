@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
-from urllib.parse import unquote
 
 import javaproperties
 import orjson
 
 from flowhook.errors import InvalidError
+from flowhook.payloads.cloud_event import with_attributes
 from flowhook.payloads.content_encoding import decompress
 from flowhook.payloads.content_type import ContentType, decode, parse_content_type
+from flowhook.payloads.form_data import FORM_DATA, attachment_name, field_value
 from flowhook.payloads.forms import nest, parse_urlencoded
 from flowhook.payloads.multipart import MultipartScanner, PartData, PartEnded, PartStarted
 from flowhook.payloads.xml import parse_xml
@@ -36,8 +37,6 @@ _NDJSON: Final = frozenset(
 )
 _UNREADABLE: Final = frozenset({"CHARSET_UNKNOWN", "ENCODING_UNKNOWN"})
 """Reasons to leave a body as it is, rather than to refuse it."""
-
-_CE_PREFIX: Final = "ce-"
 
 
 class Attachment(NamedTuple):
@@ -96,9 +95,8 @@ def parse(
         if error.reason not in _UNREADABLE:
             raise
         content = _whole(content_type, body)
-    if any(name == "ce-specversion" for name, _ in headers) and not _is_event(kind):
-        return Content(_event(content_type, headers, content.body), content.attachments)
-    return content
+    body = with_attributes(content_type, headers, content.body)
+    return content if body is content.body else Content(body, content.attachments)
 
 
 def event_identity(body: Any) -> str | None:
@@ -183,50 +181,15 @@ def _multipart(kind: ContentType, body: bytes) -> Content:
                 part = event
             case PartEnded(offset=end):
                 content = body[part.offset : end]
-                value = _field(part, content) if kind.essence == "multipart/form-data" else None
+                value = field_value(part, content) if kind.essence == FORM_DATA else None
                 if value is None:
-                    attachments.append(
-                        Attachment(part.filename or part.field or "part", part.type, content, part.field)
-                    )
+                    attachments.append(Attachment(attachment_name(part), part.type, content, part.field))
                 else:
                     fields.append((part.field, value[0]))
             case PartData():
                 pass
     scanner.end()
-    return Content(nest(fields) if kind.essence == "multipart/form-data" else None, tuple(attachments))
-
-
-def _field(part: PartStarted, content: bytes) -> tuple[Any] | None:
-    """Return the value of a field, None for what is a file or is not text."""
-    if part.filename is not None or not part.field:
-        return None
-    kind = parse_content_type(part.type)
-    try:
-        if _is_json(kind.essence):
-            return (_json(content),)
-        if not kind.essence or kind.essence.startswith("text/"):
-            return (decode(content, kind.charset),)
-    except InvalidError:
-        return None
-    return None
-
-
-def _event(content_type: str, headers: Sequence[tuple[str, bytes]], data: Any) -> dict[str, Any]:
-    """Return a CloudEvent whose attributes came as header fields."""
-    event: dict[str, Any] = {}
-    for name, value in headers:
-        if name.startswith(_CE_PREFIX):
-            text = value.decode("utf-8", "replace")
-            event[name.removeprefix(_CE_PREFIX)] = unquote(text) if "%" in text else text
-    if content_type:
-        event["datacontenttype"] = content_type
-    if data is not None:
-        event["data"] = data
-    return event
-
-
-def _is_event(kind: ContentType) -> bool:
-    return kind.essence.startswith(("application/cloudevents+", "application/cloudevents-batch+"))
+    return Content(nest(fields) if kind.essence == FORM_DATA else None, tuple(attachments))
 
 
 def _is_json(essence: str) -> bool:

@@ -7,8 +7,16 @@ import hashlib
 
 import pytest
 
-from flowhook.event_input import MAX_INLINE_BYTES, wants_raw, webhook_view, workflow_input
-from flowhook.model import Event, Origin
+from flowhook.event_input import (
+    MAX_INLINE_BYTES,
+    contents_wanted,
+    parts_of,
+    request_view,
+    wants_raw,
+    webhook_view,
+    workflow_input,
+)
+from flowhook.model import Blob, Event, Origin, Part
 
 
 def event(body=b"", content_type="application/json", headers=(), query=""):
@@ -107,3 +115,65 @@ def test_expressions_under_webhook_see_the_same_but_for_attachments():
 @pytest.mark.parametrize(("body", "expected"), [(b'{"a":1}', {"a": 1}), (b"[1]", [1]), (b"", {})])
 def test_what_no_request_made_is_given_its_body(origin, body, expected):
     assert workflow_input(event(body)._replace(origin=origin)) == expected
+
+
+BLOB = Blob("0" * 32, 5_000_000, b"\x01" * 32)
+SMALL, LARGE = (
+    Part(100, 3, "text/plain", "a.txt", "note", b"\x02" * 32),
+    Part(200, 4_000_000, "image/png", "a.png", "picture", b"\x03" * 32),
+)
+
+
+def streamed(*parts, form=b"", content_type="multipart/form-data; boundary=b", headers=()):
+    return event(b"", content_type, headers)._replace(body_blob=BLOB, parts=parts, form=form)
+
+
+def test_of_a_streamed_form_there_are_fields_and_where_its_files_lie():
+    stored = streamed(LARGE, SMALL, form=b'{"a":"1"}')
+    assert contents_wanted(parts_of(stored)) == [1]
+    data = workflow_input(stored, owner="evt_0", contents={1: b"abc"})
+    assert data["body"] == {"a": "1"}
+    assert data["attachments"] == [
+        {
+            "name": "a.png",
+            "type": "image/png",
+            "size": 4_000_000,
+            "sha256": "03" * 32,
+            "attachment": "evt_0/0",
+            "field": "picture",
+        },
+        {
+            "name": "a.txt",
+            "type": "text/plain",
+            "size": 3,
+            "sha256": "02" * 32,
+            "attachment": "evt_0/1",
+            "field": "note",
+            "content": "abc",
+        },
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stored", "raw"), [(streamed(content_type="video/mp4"), False), (streamed(SMALL, form=b"{}"), True)]
+)
+def test_a_streamed_body_without_parts_or_that_is_wanted_raw_is_one_attachment(stored, raw):
+    data = workflow_input(stored, raw=raw)
+    whole = {"type": stored.content_type, "size": BLOB.size, "sha256": "01" * 32, "attachment": "evt_1/0"}
+    assert (data["body"], data["attachments"]) == (None, [{"name": "body", **whole}])
+
+
+def test_a_cloud_event_whose_data_was_streamed_has_its_attributes():
+    headers = (("ce-specversion", b"1.0"), ("ce-id", b"7"), ("ce-type", b"film"))
+    data = workflow_input(streamed(content_type="video/mp4", headers=headers))
+    assert data["body"] == {"specversion": "1.0", "id": "7", "type": "film", "datacontenttype": "video/mp4"}
+
+
+def test_as_many_contents_belong_into_the_input_as_fit_first_come_first():
+    sizes = (MAX_INLINE_BYTES - 2, 3, 2, 1)
+    parts = [Part(0, size, "", "", "", b"") for size in sizes]
+    assert contents_wanted(parts) == [0, 2]
+
+
+def test_attachments_of_nobody_have_no_handles():
+    assert "attachment" not in request_view(event(b"x", "image/png"))["attachments"][0]

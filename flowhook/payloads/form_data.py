@@ -1,0 +1,127 @@
+"""Parts of multipart bodies: which are fields of a form, and where the attachments lie in a body that is streamed.
+
+Source: RFC 7578, sections 4.2 to 4.5.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Final
+
+import orjson
+
+from flowhook import limits
+from flowhook.errors import InvalidError
+from flowhook.model import Part
+from flowhook.payloads.content_type import decode, is_json, parse_content_type
+from flowhook.payloads.forms import nest
+from flowhook.payloads.multipart import MultipartScanner, PartData, PartEnded, PartStarted
+
+FORM_DATA: Final = "multipart/form-data"
+
+_PART_BYTES: Final = 96
+"""What a part takes beside its texts."""
+
+
+def may_be_field(part: PartStarted) -> bool:
+    """Whether a part of a form is a field, if its content is what its type says."""
+    if part.filename is not None or not part.field:
+        return False
+    essence = parse_content_type(part.type).essence
+    return not essence or essence.startswith("text/") or is_json(part.type)
+
+
+def field_value(part: PartStarted, content: bytes) -> tuple[Any] | None:
+    """Return the value of a field; None for what is a file, or is not what its type says."""
+    if not may_be_field(part):
+        return None
+    try:
+        if is_json(part.type):
+            return (orjson.loads(content),)
+        return (decode(content, parse_content_type(part.type).charset),)
+    except (InvalidError, orjson.JSONDecodeError):
+        return None
+
+
+def attachment_name(part: PartStarted) -> str:
+    """Return what the attachment is called that a part becomes."""
+    return part.filename or part.field or "part"
+
+
+class StreamedParts:
+    """The parts of a body that is fed as it comes. Holds little more than a piece of it, and the fields.
+
+    Fields beyond `limits.MAX_FORM_BYTES` are attachments.
+    """
+
+    def __init__(self, content_type: str) -> None:
+        """Take a body apart.
+
+        Raises:
+            InvalidError: its media type names no boundary (`BODY_INVALID`).
+        """
+        kind = parse_content_type(content_type)
+        self._scanner = MultipartScanner(kind.parameters.get("boundary", ""))
+        self._is_form = kind.essence == FORM_DATA
+        self._fields: list[tuple[str, Any]] = []
+        self._form_left = limits.MAX_FORM_BYTES
+        self._parts: list[Part] = []
+        self._parts_left = limits.MAX_PARTS_BYTES
+        self._part = PartStarted(0, "", "", None)
+        self._hash = hashlib.sha256()
+        self._held: bytearray | None = None
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the body.
+
+        Raises:
+            InvalidError: they are not multipart, or tell too much of their parts (`BODY_INVALID`).
+        """
+        for event in self._scanner.feed(data):
+            match event:
+                case PartStarted():
+                    self._begin(event)
+                case PartData(data=content):
+                    self._hash.update(content)
+                    if self._held is not None:
+                        self._held += content
+                        if len(self._held) > self._form_left:
+                            self._held = None
+                case PartEnded(offset=end):
+                    self._end(end)
+
+    def end(self) -> tuple[bytes, tuple[Part, ...]]:
+        """Return the fields as a JSON object (empty: the body is no form), and the attachments; the body is complete.
+
+        Raises:
+            InvalidError: its last boundary is missing (`BODY_INVALID`).
+        """
+        self._scanner.end()
+        return orjson.dumps(nest(self._fields)) if self._is_form else b"", tuple(self._parts)
+
+    def _begin(self, part: PartStarted) -> None:
+        self._part = part
+        self._hash = hashlib.sha256()
+        self._held = bytearray() if self._is_form and may_be_field(part) else None
+
+    def _end(self, offset: int) -> None:
+        part = self._part
+        value = None if self._held is None else field_value(part, bytes(self._held))
+        size = None if value is None else _json_size(part.field, value[0])
+        if value is not None and size is not None and size <= self._form_left:
+            self._form_left -= size
+            self._fields.append((part.field, value[0]))
+            return
+        name = attachment_name(part)
+        self._parts_left -= _PART_BYTES + sum(len(text.encode()) for text in (part.type, name, part.field))
+        if self._parts_left < 0:
+            raise InvalidError("the body is not multipart: its parts' headers are too long", reason="BODY_INVALID")
+        self._parts.append(Part(part.offset, offset - part.offset, part.type, name, part.field, self._hash.digest()))
+
+
+def _json_size(field: str, value: Any) -> int | None:
+    """Return at least what a field takes in an object among others; None: it is nested too deeply to be written."""
+    try:
+        return len(orjson.dumps(nest([(field, value)]))) + len('"[]":[],')
+    except orjson.JSONEncodeError:
+        return None

@@ -129,6 +129,9 @@ ROUTER_UNAVAILABLE: Final = problem(
 KEYS_UNAVAILABLE: Final = problem(
     503, "KEYS_UNAVAILABLE", "The request can't be verified now. Try again later.", retry_after=10
 )
+HANDSHAKE_UNAVAILABLE: Final = problem(
+    503, "HANDSHAKE_UNAVAILABLE", "The handshake can't be completed now. Try again later.", retry_after=10
+)
 TOO_MANY_HELD: Final = problem(
     503, "TOO_MANY_HELD", "Too many requests wait for an answer. Try again later.", retry_after=1
 )

@@ -75,7 +75,15 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any, reg
     outbound = Outbound(allow_private_addresses=settings.allow_private_addresses)
     keys = Keys(outbound, refusals, loop.time)
     gateway = Gateway(
-        directory, ingest, replies, refusals, rejections, keys=keys, proxies=proxies, public_url=settings.public_url
+        directory,
+        ingest,
+        replies,
+        refusals,
+        rejections,
+        keys=keys,
+        outbound=outbound,
+        proxies=proxies,
+        public_url=settings.public_url,
     )
     server = Server(
         settings,

@@ -21,9 +21,11 @@ from edge.answers import Answer
 from edge.connection import BodyTooLargeError, Overloaded, Request
 from edge.directory import Directory
 from edge.endpoints import Endpoint
+from edge.handshakes import DONE, Visit
 from edge.http1 import Head
 from edge.ingest import Ingest, IngestUnavailableError
 from edge.keys import Keys
+from edge.outbound import FetchError, Outbound
 from edge.proxies import Address, Proxies
 from edge.refusals import LimitedLog
 from edge.rejections import Rejections
@@ -84,6 +86,7 @@ class Gateway:
         rejections: Rejections,
         *,
         keys: Keys,
+        outbound: Outbound,
         proxies: Proxies | None = None,
         public_url: str = "",
     ) -> None:
@@ -96,6 +99,7 @@ class Gateway:
             refusals: takes what operators should know.
             rejections: takes down refused requests.
             keys: fetches what signatures are verified by, where a flow has it elsewhere.
+            outbound: visits what a handshake has us visit.
             proxies: those that may say who is behind them.
             public_url: scheme and host as senders see them.
         """
@@ -105,6 +109,7 @@ class Gateway:
         self._refusals = refusals
         self._rejections = rejections
         self._keys = keys
+        self._outbound = outbound
         self._proxies = proxies or None
         self._public_url = public_url.rstrip("/")
 
@@ -150,8 +155,9 @@ class Gateway:
         content = _content(endpoint, head, seen)
         if handshakes is not None:
             asked = content if content is not None or not seen.body else _json_of(seen.body)
-            if (answer := handshakes.late(verified[1], seen, asked)) is not None:
-                return answer
+            handshake = handshakes.late(verified[1], seen, asked)
+            if handshake is not None:
+                return await self._visited(handshake) if isinstance(handshake, Visit) else handshake
         return await self._store(endpoint, request, seen, verified, content)
 
     def _view(self, request: Request) -> tuple[Address, RequestView]:
@@ -184,6 +190,15 @@ class Gateway:
             if isinstance(verified, SignatureError):
                 raise self._unauthenticated(endpoint, address, seen, earlier, verified)
         return seen, verified
+
+    async def _visited(self, visit: Visit) -> Answer:
+        """Return the answer to a handshake that has us visit a URL, having done so."""
+        try:
+            if await self._outbound.fetch(visit.url) is not None:
+                return DONE
+        except FetchError as error:
+            self._refusals.warning("a handshake can't be completed", detail=str(error))
+        return answers.HANDSHAKE_UNAVAILABLE
 
     async def _endpoint(self, head: Head) -> Endpoint:
         path = head.path

@@ -13,7 +13,7 @@ import re
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl
 
 import orjson
@@ -22,6 +22,7 @@ from edge import answers
 from edge.answers import Answer
 from flowhook.document.auth import AuthKind
 from flowhook.signatures import Match, RequestView
+from flowhook.signatures.aws_sns import HOST
 
 MAX_ECHO: Final = 2048
 """Characters of a challenge that is echoed."""
@@ -32,8 +33,20 @@ _ECHOED: Final = re.compile(r"[\x20-\x7e]+")
 _CRC: Final = re.compile(r"[A-Za-z0-9+/=_-]{1,256}")
 """What X sends to have it signed: base64. X's events are JSON objects, so that none of them looks like it."""
 
+SUBSCRIBE_URL: Final = re.compile(rf"https://{HOST}/\?Action=ConfirmSubscription&[A-Za-z0-9%&=_.:~-]{{1,2048}}")
+"""Where Amazon SNS wants a subscription confirmed."""
+
+
+class Visit(NamedTuple):
+    """Instead of an answer: fetch this URL, and answer `DONE` then."""
+
+    url: str
+
+
+DONE: Final = answers.make(200, (), b"")
+
 Early = Callable[[AuthKind, Mapping[str, bytes], RequestView], Answer | None]
-Late = Callable[[bytes, RequestView, Mapping[str, Any]], Answer | None]
+Late = Callable[[bytes, RequestView, Mapping[str, Any]], Answer | Visit | None]
 
 
 class Handshakes:
@@ -60,7 +73,7 @@ class Handshakes:
                 return answered
         return None
 
-    def late(self, match: Match, request: RequestView, content: Any) -> Answer | None:
+    def late(self, match: Match, request: RequestView, content: Any) -> Answer | Visit | None:
         """Return the answer to what is no event although its signature was good; None: it is one.
 
         Args:
@@ -163,6 +176,18 @@ def _twitch(_secret: bytes, request: RequestView, content: Mapping[str, Any]) ->
     return _echo(content.get("challenge")) if kind == "webhook_callback_verification" else None
 
 
+def _aws_sns(_secret: bytes, request: RequestView, _content: Mapping[str, Any]) -> Answer | Visit | None:
+    """Confirm a subscription; take note that one has ended. They come as text, so the body is read here.
+
+    Source: https://docs.aws.amazon.com/sns/latest/dg/http-subscription-confirmation-json.html
+    """
+    message = orjson.loads(request.body)  # it was verified, so it is an object
+    if message["Type"] != "SubscriptionConfirmation":
+        return DONE if message["Type"] == "UnsubscribeConfirmation" else None
+    url = message["SubscribeURL"]
+    return Visit(url) if SUBSCRIBE_URL.fullmatch(url) else answers.BODY_INVALID
+
+
 _EARLY: Final[Mapping[str, Early]] = {
     "asana": _asana,
     "dropbox": _dropbox,
@@ -172,6 +197,7 @@ _EARLY: Final[Mapping[str, Early]] = {
     "x": _x,
 }
 _LATE: Final[Mapping[str, Late]] = {
+    "aws-sns": _aws_sns,
     "discord": _discord,
     "slack": _slack,
     "twitch": _twitch,

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from flowhook.document.auth import ApiKeyAuth, AuthKind, BasicAuth, HmacAuth, JwtAuth, MtlsAuth, PublicKeyAuth
-from flowhook.document.auth.providers import ElasticioAuth
+from flowhook.document.auth.providers import AwsSnsAuth, ElasticioAuth, PaypalAuth, PlaidAuth
 from flowhook.errors import InvalidError
 from flowhook.signatures.anyone import AnyoneVerifier
 from flowhook.signatures.api_key import ApiKeyVerifier, key_header, keyed_url
+from flowhook.signatures.aws_sns import AwsSnsVerifier
 from flowhook.signatures.basic import BasicVerifier, authorization
 from flowhook.signatures.items import ADYEN, MICROSOFT_GRAPH, ItemsVerifier
 from flowhook.signatures.jwt import JwtVerifier, token_header
 from flowhook.signatures.mtls import MtlsVerifier
+from flowhook.signatures.paypal import PaypalVerifier
+from flowhook.signatures.plaid import PlaidVerifier
 from flowhook.signatures.providers import PROVIDERS, elasticio
 from flowhook.signatures.scheme import Scheme, spelled_out
 from flowhook.signatures.signing import sign_request
@@ -37,22 +41,29 @@ def build_verifiers(auth: Sequence[AuthKind], secrets: Mapping[str, bytes]) -> l
 
 
 def _build(kind: AuthKind, secrets: Mapping[str, bytes]) -> Verifier:
-    match kind:
-        case BasicAuth():
-            return BasicVerifier(kind, secrets)
-        case ApiKeyAuth():
-            return ApiKeyVerifier(kind, secrets)
-        case JwtAuth():
-            return JwtVerifier(kind, secrets)
-        case MtlsAuth():
-            return MtlsVerifier(kind)
-        case AuthKind(kind="twilio"):
+    make = _OWN_WAYS.get(type(kind))
+    if make is not None:
+        return make(kind, secrets)
+    match kind.kind:
+        case "twilio":
             return TwilioVerifier(kind, secrets)
-        case AuthKind(kind="adyen"):
+        case "adyen":
             return ItemsVerifier(ADYEN, "notificationItems", kind, secrets)
-        case AuthKind(kind="microsoft-graph"):
+        case "microsoft-graph":
             return ItemsVerifier(MICROSOFT_GRAPH, "value", kind, secrets)
     return SignatureVerifier(_scheme_of(kind), kind, secrets)
+
+
+_OWN_WAYS: Final[Mapping[type[AuthKind], Callable[[Any, Mapping[str, bytes]], Verifier]]] = {
+    ApiKeyAuth: ApiKeyVerifier,
+    AwsSnsAuth: lambda kind, _secrets: AwsSnsVerifier(kind),
+    BasicAuth: BasicVerifier,
+    JwtAuth: JwtVerifier,
+    MtlsAuth: lambda kind, _secrets: MtlsVerifier(kind),
+    PaypalAuth: lambda kind, _secrets: PaypalVerifier(kind),
+    PlaidAuth: PlaidVerifier,
+}
+"""Verifiers of kinds that no `Scheme` describes."""
 
 
 def _scheme_of(kind: AuthKind) -> Scheme:
@@ -104,6 +115,8 @@ def sign(
         return token_header(kind, secrets, now)
     if isinstance(kind, MtlsAuth):
         raise InvalidError("a certificate is shown by whoever makes the connection", reason="CANNOT_SIGN")
+    if isinstance(kind, PaypalAuth | AwsSnsAuth | PlaidAuth):
+        raise InvalidError(f"{kind.kind} signs with a private key, which is the sender's alone", reason="CANNOT_SIGN")
     target = urlsplit(url)
     fields = [(name.lower(), value.strip().encode("utf-8", "replace")) for name, value in headers]
     request = RequestView(method, url, target.path, target.query, fields, body)

@@ -35,6 +35,20 @@ def check_timestamp(sent: bytes, unit: Unit, tolerance: float, now: float) -> No
     signed_at = _parse(sent, unit)
     if signed_at is None:
         raise SignatureError(f"the timestamp is not written in {unit}", reason="TIMESTAMP_MALFORMED")
+    check_age(signed_at, tolerance, now)
+
+
+def check_age(signed_at: float, tolerance: float, now: float) -> None:
+    """Check the same of a time that has been read.
+
+    Args:
+        signed_at: Unix time in seconds.
+        tolerance: seconds, either way, inclusive.
+        now: Unix time in seconds.
+
+    Raises:
+        SignatureError: `TIMESTAMP_STALE`.
+    """
     age = now - signed_at
     if not -tolerance <= age <= tolerance:
         direction = "old" if age > 0 else "ahead of our clock"

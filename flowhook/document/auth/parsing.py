@@ -11,7 +11,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from flowhook.document.auth.base import AuthKind, refused, refused_at
-from flowhook.document.auth.providers import NOT_YET, PROVIDERS
+from flowhook.document.auth.providers import PROVIDERS
 from flowhook.document.auth.shared import ApiKeyAuth, BasicAuth, MtlsAuth
 from flowhook.document.auth.spelled_out import HmacAuth, PublicKeyAuth
 from flowhook.document.auth.tokens import JwtAuth
@@ -41,9 +41,7 @@ def _parse_kind(value: object) -> AuthKind:
     if adapter is not None:
         kind: AuthKind = adapter.validate_python(value)[name]
         return kind
-    if name in NOT_YET:
-        raise refused_at([((str(name),), f"provider {name} is not supported yet")])
-    guesses = difflib.get_close_matches(str(name), [*KINDS, *sorted(NOT_YET)], n=1)
+    guesses = difflib.get_close_matches(str(name), KINDS, n=1)
     hint = f"did you mean {guesses[0]}?" if guesses else f"there are none, {', '.join(KINDS)}"
     raise refused_at([((str(name),), f"unknown kind of `auth`: {hint}")])
 
@@ -69,7 +67,7 @@ def parse_auth(value: object) -> tuple[AuthKind, ...]:
         return tuple(_LIST.validate_python(value))
     if value is None:
         raise refused("is missing: say who may call, or `auth: none` for everyone")
-    if isinstance(value, str) and value in (*KINDS, *NOT_YET):
+    if isinstance(value, str) and value in KINDS:
         raise refused(f"{value} needs a secret: {{{value}: {{secret: NAME}}}}")
     raise refused("must be `none`, one kind such as {github: {secret: NAME}}, or a list of kinds")
 

@@ -109,6 +109,52 @@ class ElasticioAuth(SecretProvider):
     algorithm: Literal["sha256", "sha512"] = "sha512"
 
 
+class PaypalAuth(ProviderAuth):
+    """PayPal.
+
+    Attributes:
+        webhook_id: of the webhook, as PayPal's dashboard shows it: what is signed for another one is refused.
+    """
+
+    kind: ClassVar[str] = "paypal"
+
+    webhook_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,50}$")]
+
+
+class AwsSnsAuth(ProviderAuth):
+    """Amazon SNS.
+
+    Attributes:
+        topic_arn: of the topic: without it every AWS account could sign.
+    """
+
+    kind: ClassVar[str] = "aws-sns"
+
+    topic_arn: Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_.-]{1,261}$")]
+
+
+class PlaidAuth(ProviderAuth):
+    """Plaid.
+
+    Attributes:
+        client_id: of the account at Plaid, for fetching keys.
+        secret: of that account, likewise; it signs nothing.
+        environment: of Plaid, as in the name of its server.
+    """
+
+    kind: ClassVar[str] = "plaid"
+    numbers_deliveries: ClassVar[bool] = False
+
+    client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,64}$")]
+    secret: SecretName
+    environment: Literal["production", "sandbox"] = "production"
+
+    @property
+    def other_secret_names(self) -> tuple[str, ...]:
+        """See `AuthKind`."""
+        return (self.secret,)
+
+
 _ROWS: Final = (
     ("github", True),
     ("stripe", True),
@@ -151,12 +197,9 @@ def _make(name: str, base: type[ProviderAuth], *, numbered: bool) -> type[Provid
 PROVIDERS: Final[Mapping[str, type[ProviderAuth]]] = {
     **{name: _make(name, SecretProvider, numbered=numbered) for name, numbered in _ROWS},
     **{name: _make(name, PublicKeyProvider, numbered=numbered) for name, numbered in _KEYED},
-    **{model.kind: model for model in (MetaAuth, WhatsappAuth, ElasticioAuth)},
+    **{model.kind: model for model in (MetaAuth, WhatsappAuth, ElasticioAuth, PaypalAuth, AwsSnsAuth, PlaidAuth)},
 }
 """The kind of `auth` of each provider, by its name."""
-
-NOT_YET: Final = frozenset({"aws-sns", "paypal", "plaid"})
-"""Providers that are known to be wanted; refused by a message that does not call them a typing error."""
 
 
 def provider(name: str, *, secret: str) -> ProviderAuth:

@@ -21,7 +21,6 @@ from flowhook.document import (
     webhook,
     workflow,
 )
-from flowhook.document.auth.providers import NOT_YET
 from flowhook.document.tasks import DIRECTIVES
 from flowhook.errors import InvalidError
 from flowhook.expressions.jq import FORBIDDEN_FUNCTIONS
@@ -43,7 +42,6 @@ def names(mapping):
         | names(unsupported.PROCESSES)
         | names(unsupported.FUNCTIONS)
         | names(unsupported.AUTHENTICATIONS)
-        | NOT_YET
     ),
 )
 def test_what_is_refused_is_told(name):
@@ -55,7 +53,6 @@ def test_what_is_told_as_refused_is_refused():
 
     assert table["tasks"] == {f"run.{key}" for key in unsupported.PROCESSES}
     assert table["functions"] == names(unsupported.FUNCTIONS)
-    assert table["providers, yet"] == NOT_YET
 
 
 def keys_of(model: type[BaseModel], *, without=()):

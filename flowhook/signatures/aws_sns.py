@@ -1,0 +1,105 @@
+"""Amazon SNS: signature and certificate's URL stand in the body, beside the values that are signed.
+
+Every AWS account's messages are signed by the same certificates: what tells ours from others' is the topic.
+
+Source: https://docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message-verify-message-signature.html
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+from cryptography.hazmat.primitives import hashes
+from cryptography.x509 import Certificate
+
+from flowhook.document.auth.providers import AwsSnsAuth
+from flowhook.signatures.certificates import check_signature, read_certificate
+from flowhook.signatures.fetched import KeyRequest, fetched_key
+from flowhook.signatures.types import Match, RequestView, SignatureError
+
+HOST: Final = r"sns\.[a-z]{2}(?:-[a-z]{2,12}){1,3}-[0-9]{1,2}\.amazonaws\.com(?:\.cn)?"
+"""Of a region, among them those of China and of governments."""
+
+_CERTIFICATE_URL: Final = re.compile(rf"https://{HOST}/SimpleNotificationService-[0-9A-Za-z]{{1,64}}\.pem")
+
+_NOTIFICATION: Final = ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type")
+_CONFIRMATION: Final = ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type")
+SIGNED: Final[Mapping[object, tuple[str, ...]]] = {
+    "Notification": _NOTIFICATION,
+    "SubscriptionConfirmation": _CONFIRMATION,
+    "UnsubscribeConfirmation": _CONFIRMATION,
+}
+"""What is signed of each type of message, in order; `Subject` only where it is there."""
+
+_HASHES: Final[Mapping[object, type[hashes.HashAlgorithm]]] = {"1": hashes.SHA1, "2": hashes.SHA256}
+
+
+class AwsSnsVerifier:
+    """Verifies a message of one topic."""
+
+    scheme = AwsSnsAuth.kind
+    needs_body = True
+    required_headers: frozenset[str] = frozenset()
+    credential_headers: frozenset[str] = frozenset()
+    credential_query: frozenset[str] = frozenset()
+    challenge = None
+
+    def __init__(self, kind: AwsSnsAuth) -> None:
+        self._topic = kind.topic_arn.encode()
+
+    def wanted(self, request: RequestView) -> KeyRequest[Certificate] | None:
+        """See `KeyedVerifier`; None for messages of other topics."""
+        try:
+            return self._request(self._message(request))
+        except SignatureError:
+            return None
+
+    def verify(self, request: RequestView, now: float) -> Match:
+        """See `Verifier.verify`; the match is named for the setting."""
+        message = self._message(request)
+        algorithm = _HASHES.get(_text(message, "SignatureVersion"))
+        if algorithm is None:
+            raise SignatureError("the signature is of an unknown version", reason="SIGNATURE_MALFORMED")
+        certificate = fetched_key(request, self._request(message))
+        names = [name for name in SIGNED[message["Type"]] if name != "Subject" or message.get(name) is not None]
+        content = "".join(f"{name}\n{_text(message, name)}\n" for name in names).encode()
+        check_signature(certificate, _text(message, "Signature").encode(), content, algorithm(), now)
+        return Match(self.scheme, "topic_arn")
+
+    def delivery_id(self, request: RequestView) -> str | None:
+        """See `Verifier.delivery_id`."""
+        try:
+            return _text(self._message(request), "MessageId")
+        except SignatureError:
+            return None
+
+    def _message(self, request: RequestView) -> dict[str, Any]:
+        """Return a message of our topic; nothing of it is proved."""
+        try:
+            message = orjson.loads(request.body)
+        except orjson.JSONDecodeError:
+            message = None
+        if not isinstance(message, dict) or "Signature" not in message:
+            raise SignatureError("the body has no field Signature", reason="SIGNATURE_MISSING")
+        if _text(message, "Type") not in SIGNED:
+            raise SignatureError("the message is of an unknown type", reason="SIGNATURE_MALFORMED")
+        if not hmac.compare_digest(_text(message, "TopicArn").encode(), self._topic):
+            raise SignatureError("the message is of another topic", reason="SIGNATURE_MISMATCH")
+        return message
+
+    def _request(self, message: Mapping[str, Any]) -> KeyRequest[Certificate]:
+        url = _text(message, "SigningCertURL")
+        if not _CERTIFICATE_URL.fullmatch(url):
+            raise SignatureError("the certificate's URL is not one of Amazon SNS", reason="SIGNATURE_MALFORMED")
+        return KeyRequest(url, read_certificate, self.scheme)
+
+
+def _text(message: Mapping[str, Any], name: str) -> str:
+    value = message.get(name)
+    if not isinstance(value, str):
+        raise SignatureError(f"the message comes without {name}", reason="SIGNATURE_MALFORMED")
+    return value

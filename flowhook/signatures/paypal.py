@@ -1,0 +1,92 @@
+"""PayPal: a certificate of PayPal's signs four values, of which one is the body's CRC-32 and one our webhook's ID.
+
+The certificate is trusted because PayPal's own server has it, over HTTPS, and while it is valid; PayPal's pages ask for
+no more. A CRC-32 is no hash: who has a signed request can make another body with the same one, and the ID of the
+transmission, by which a repeated delivery is recognised, is all that stands against that. See docs/senders.md.
+
+Source: https://developer.paypal.com/api/rest/webhooks/rest/#link-selfverificationmethod
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from typing import Final
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.x509 import Certificate
+
+from flowhook.document.auth.providers import PaypalAuth
+from flowhook.signatures.certificates import check_signature, read_certificate
+from flowhook.signatures.fetched import KeyRequest, fetched_key
+from flowhook.signatures.headers import single_header
+from flowhook.signatures.timestamps import check_timestamp
+from flowhook.signatures.types import Match, RequestView, SignatureError
+
+TOLERANCE: Final = float("inf")
+"""PayPal repeats a delivery for three days and does not say whether with the time of the first."""
+
+_URL: Final = re.compile(rb"https://(?:[a-z0-9-]+\.)*paypal\.com/[A-Za-z0-9._~/-]{1,400}")
+_SIGNATURE: Final = "paypal-transmission-sig"
+_CERTIFICATE: Final = "paypal-cert-url"
+_ALGORITHM: Final = "paypal-auth-algo"
+_ID: Final = "paypal-transmission-id"
+_TIME: Final = "paypal-transmission-time"
+
+
+class PaypalVerifier:
+    """Verifies PayPal's signature."""
+
+    scheme = PaypalAuth.kind
+    needs_body = True
+    required_headers = frozenset({_SIGNATURE})
+    credential_headers = frozenset({_SIGNATURE})
+    credential_query: frozenset[str] = frozenset()
+    challenge = None
+
+    def __init__(self, kind: PaypalAuth) -> None:
+        self._webhook_id = kind.webhook_id.encode()
+
+    def wanted(self, request: RequestView) -> KeyRequest[Certificate] | None:
+        """See `KeyedVerifier`."""
+        try:
+            return self._request(request)
+        except SignatureError:
+            return None
+
+    def verify(self, request: RequestView, now: float) -> Match:
+        """See `Verifier.verify`; the match is named for the setting."""
+        sent = single_header(request.headers, _SIGNATURE, kind="SIGNATURE")
+        if sent is None:
+            raise SignatureError(f"header {_SIGNATURE} is missing", reason="SIGNATURE_MISSING")
+        if _value(request, _ALGORITHM) != b"SHA256withRSA":
+            raise SignatureError("the signature is by another algorithm", reason="SIGNATURE_MALFORMED")
+        message_id, sent_at = _value(request, _ID), _value(request, _TIME)
+        check_timestamp(sent_at, "rfc3339", TOLERANCE, now)
+        if b"|" in message_id:
+            raise SignatureError("the transmission's ID has a bar in it", reason="SIGNATURE_MALFORMED")
+        certificate = fetched_key(request, self._request(request))
+        crc = str(zlib.crc32(request.body)).encode()
+        content = b"|".join((message_id, sent_at, self._webhook_id, crc))
+        check_signature(certificate, sent, content, hashes.SHA256(), now)
+        return Match(self.scheme, "webhook_id")
+
+    def delivery_id(self, request: RequestView) -> str | None:
+        """See `Verifier.delivery_id`."""
+        try:
+            return _value(request, _ID).decode("latin-1")
+        except SignatureError:
+            return None
+
+    def _request(self, request: RequestView) -> KeyRequest[Certificate]:
+        url = _value(request, _CERTIFICATE)
+        if not _URL.fullmatch(url) or b"/../" in url:
+            raise SignatureError("the certificate's URL is not one of PayPal's", reason="SIGNATURE_MALFORMED")
+        return KeyRequest(url.decode(), read_certificate, self.scheme)
+
+
+def _value(request: RequestView, name: str) -> bytes:
+    value = single_header(request.headers, name, kind="SIGNATURE")
+    if not value:
+        raise SignatureError(f"the signature comes without header {name}", reason="SIGNATURE_MALFORMED")
+    return value

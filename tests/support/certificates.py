@@ -1,4 +1,4 @@
-"""Certificates made for a test: an authority and what it signs, for 127.0.0.1."""
+"""Certificates made for a test: an authority and what it signs, for 127.0.0.1 and hosts by name."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Authority:
         certificate = self._certificate(self.name, self.key, authority=True)
         self.ca_file = self._write("ca.pem", certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name):
+    def issue(self, name, hosts=()):
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._certificate(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), key)
+        certificate = self._certificate(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), key, hosts=hosts)
         pem = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
@@ -32,7 +32,7 @@ class Authority:
             self._write(f"{name}.key", pem),
         )
 
-    def _certificate(self, subject, key, *, authority=False):
+    def _certificate(self, subject, key, *, authority=False, hosts=()):
         now = dt.datetime.now(dt.UTC)
         return (
             x509.CertificateBuilder()
@@ -44,7 +44,10 @@ class Authority:
             .not_valid_after(now + dt.timedelta(hours=1))
             .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
             .add_extension(
-                x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+                x509.SubjectAlternativeName(
+                    [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), *map(x509.DNSName, hosts)]
+                ),
+                critical=False,
             )
             .sign(self.key, hashes.SHA256())
         )

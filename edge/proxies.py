@@ -4,6 +4,9 @@ What a proxy adds stands to the right of what it received. So the fields are rea
 address is that of a trusted proxy: the first that is not is the sender's. What lies further left anybody may have
 written. Without trusted proxies the fields mean nothing.
 
+Proxies write one of the two kinds of fields and pass the other on as the sender wrote it. Which one it is nobody knows;
+so where both are there and name different senders, or one can't be read, the sender is `UNKNOWN`, whom no list lets in.
+
 Source: RFC 7239 (Forwarded); `X-Forwarded-For`, `-Proto` and `-Host` are de-facto standards
 (https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/X-Forwarded-For).
 """
@@ -11,7 +14,7 @@ Source: RFC 7239 (Forwarded); `X-Forwarded-For`, `-Proto` and `-Host` are de-fac
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, NamedTuple
 
@@ -19,6 +22,9 @@ from flowhook.errors import InvalidError
 
 MAX_HOPS: Final = 32
 """Proxies in a row that are looked at."""
+
+UNKNOWN: Final = IPv4Address("0.0.0.0")  # noqa: S104 - bound to by nobody
+"""Of a sender about whom the fields contradict themselves."""
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -56,12 +62,22 @@ class Proxies:
         Args:
             address: of the peer.
             scheme: `http` or `https`, of the connection.
-            headers: lower-case names and values. `forwarded` counts more than `x-forwarded-…`.
+            headers: lower-case names and values. Of a sender that `forwarded` and `x-forwarded-for` both name, the
+                former says the rest.
         """
         if not self.trusts(address):
             return Origin(address, scheme)
-        forwarded = _joined(headers, "forwarded")
-        hops = _forwarded(forwarded) if forwarded else _x_forwarded(headers)
+        forwarded, listed = _joined(headers, "forwarded"), _joined(headers, "x-forwarded-for")
+        if not forwarded:
+            return self._followed(_x_forwarded(headers), address, scheme)
+        hops = _forwarded(forwarded)
+        origin = Origin(UNKNOWN, scheme) if hops is None else self._followed(hops, address, scheme)
+        if listed and origin.address != self._followed(_x_forwarded(headers), address, scheme).address:
+            return Origin(UNKNOWN, scheme)
+        return origin
+
+    def _followed(self, hops: Sequence[Mapping[str, str]], address: Address, scheme: str) -> Origin:
+        """Return where the hops lead, from the last to the first."""
         origin = Origin(address, scheme)
         for hop in reversed(hops[-MAX_HOPS:]):
             sender = _address(hop.get("for", ""))
@@ -93,14 +109,14 @@ def _joined(headers: Sequence[tuple[str, bytes]], name: str) -> str:
     return ",".join(value.decode("latin-1") for key, value in headers if key == name)
 
 
-def _forwarded(text: str) -> list[dict[str, str]]:
-    """Return the elements of Forwarded; of what can't be read, nothing."""
+def _forwarded(text: str) -> list[dict[str, str]] | None:
+    """Return the elements of Forwarded; None when it can't be read."""
     hops: list[dict[str, str]] = [{}]
     position = 0
     while position < len(text):
         pair = _PAIR.match(text, position)
         if pair is None:
-            return []
+            return None
         value = pair[2]
         hops[-1].setdefault(pair[1].lower(), re.sub(r"\\(.)", r"\1", value[1:-1]) if value[0] == '"' else value)
         position = pair.end()
@@ -108,7 +124,7 @@ def _forwarded(text: str) -> list[dict[str, str]]:
         if separator == ",":
             hops.append({})
         elif separator not in ("", ";"):
-            return []
+            return None
         position += 1
     return hops
 

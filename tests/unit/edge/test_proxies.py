@@ -51,8 +51,11 @@ def test_whoever_is_not_trusted_says_nothing():
         ([("forwarded", 'For="[2001:db9::1]:4711"')], ("2001:db9::1", "http", "")),
         ([("forwarded", "for=1.2.3.4, for=192.0.2.9, for=10.0.0.7")], ("192.0.2.9", "http", "")),
         ([("forwarded", "for=unknown")], ("10.0.0.1", "http", "")),
-        ([("forwarded", "for=192.0.2.9"), ("x-forwarded-for", "1.2.3.4")], ("192.0.2.9", "http", "")),
-        ([("forwarded", "for==;;")], ("10.0.0.1", "http", "")),
+        (
+            [("forwarded", "for=192.0.2.9;proto=https"), ("x-forwarded-for", "1.2.3.4, 192.0.2.9, 10.0.0.7")],
+            ("192.0.2.9", "https", ""),
+        ),
+        ([("forwarded", "for==;;")], ("0.0.0.0", "http", "")),
     ],
 )
 def test_a_trusted_proxy_says_who_is_behind_it(headers, expected):
@@ -66,8 +69,20 @@ def test_a_trusted_proxy_says_who_is_behind_it(headers, expected):
 def test_whatever_a_sender_writes_the_last_word_is_the_proxys(forged, name):
     added = "192.0.2.9" if name == "x-forwarded-for" else "for=192.0.2.9"
     found = PROXIES.origin(ip_address("10.0.0.1"), "http", [(name, forged.encode("latin-1")), (name, added.encode())])
-    # a field that can't be read says nothing: then the proxy itself is the sender
-    assert str(found.address) in ("192.0.2.9", "10.0.0.1")
+    assert str(found.address) in ("192.0.2.9", "10.0.0.1", "0.0.0.0")
+
+
+@pytest.mark.parametrize(
+    "forged", ["for=1.2.3.4", "for=10.0.0.9", "for=unknown", "for=192.0.2.9, for=1.2.3.4", 'for="']
+)
+def test_a_field_that_the_proxy_does_not_write_says_nothing(forged):
+    found = origin("10.0.0.1", ("x-forwarded-for", "192.0.2.9"), ("forwarded", forged))
+    assert found == ("0.0.0.0", "http", "")
+
+
+def test_a_list_of_addresses_that_the_proxy_does_not_write_says_nothing():
+    headers = [("forwarded", "for=192.0.2.9;proto=https"), ("x-forwarded-for", "1.2.3.4")]
+    assert origin("10.0.0.1", *headers) == ("0.0.0.0", "http", "")
 
 
 @pytest.mark.parametrize("text", ["10.0.0.1/8", "proxy", "10.0.0.0/8;1.1.1.1"])

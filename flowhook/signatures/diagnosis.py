@@ -3,6 +3,9 @@
 A request that was refused is tried again with what usually differs between what was signed and what arrived: the URL
 behind a proxy, a body that something on the way parsed and wrote anew, a secret that is another one's. Whatever
 passes then is the reason. Costs some twenty hashes of the body; callers bound how often.
+
+Whoever sends a wrong signature chooses the body that is tried. So what is made of it is bounded, too: indentation, for
+one, grows with the square of the size where arrays nest.
 """
 
 from __future__ import annotations
@@ -21,6 +24,12 @@ from flowhook.signatures.types import RequestView, SignatureError, Verifier
 
 MAX_BODY_BYTES: Final = 256 * 1024
 """Largest body that is tried in other ways."""
+
+MAX_REWRITTEN_BYTES: Final = 16 * 1024
+"""Largest JSON that is written anew: the usual size of an event, and a few milliseconds of work."""
+
+MAX_REWRITTEN_DEPTH: Final = 32
+"""Deepest JSON that is written anew."""
 
 MAX_OTHERS: Final = 50
 """Other URLs whose secrets are tried."""
@@ -100,16 +109,25 @@ def _bodies(request: RequestView) -> Iterator[tuple[str, bytes]]:
     if codings:
         with suppress(InvalidError):
             yield "the sender signs the body before it compresses it", decompress(body, codings, MAX_BODY_BYTES)
+    if len(body) > MAX_REWRITTEN_BYTES:
+        return
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
         return
+    if _is_deeper(value, MAX_REWRITTEN_DEPTH):
+        return
     for write in _WRITERS:
         try:
             text = write(value)
-        except (TypeError, ValueError, RecursionError):
+        except (TypeError, ValueError):
             continue
         yield "something on the way parsed the JSON and wrote it anew: pass bodies on as they come", text
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    members = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(depth == 0 or _is_deeper(member, depth - 1) for member in members)
 
 
 _WRITERS: Final[tuple[Callable[[Any], bytes], ...]] = (

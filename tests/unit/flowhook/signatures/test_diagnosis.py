@@ -5,13 +5,14 @@ from __future__ import annotations
 import gzip
 import json
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flowhook.document.auth import parse_auth
 from flowhook.signatures import RequestView, build_verifiers, sign
-from flowhook.signatures.diagnosis import MAX_BODY_BYTES, diagnose
+from flowhook.signatures.diagnosis import MAX_BODY_BYTES, MAX_REWRITTEN_BYTES, MAX_REWRITTEN_DEPTH, _bodies, diagnose
 
 NOW = 1_700_000_000.0
 URL = "https://hooks.example.com/hook/f"
@@ -47,6 +48,20 @@ def told(request, auth=GITHUB, others=()):
 )
 def test_a_body_that_was_altered_is_told(signed, arrived, hint):
     assert hint in told(sent(signed)._replace(body=arrived))
+
+
+@pytest.mark.parametrize("depth", [1, MAX_REWRITTEN_DEPTH, MAX_REWRITTEN_DEPTH + 1, 900])
+def test_no_sender_chooses_a_body_that_is_much_work_to_write_anew(depth):
+    body = b"[" * depth + b",".join([b"1"] * ((MAX_REWRITTEN_BYTES - 2 * depth) // 2)) + b"]" * depth
+    variants = [variant for _, variant in _bodies(sent()._replace(body=body))]
+    assert max(len(variant) for variant in variants) < 4 * MAX_REWRITTEN_DEPTH * len(body)
+    rewritten = json.dumps(json.loads(body)).encode() in variants
+    assert rewritten == (depth <= MAX_REWRITTEN_DEPTH)
+
+
+def test_large_json_is_not_written_anew():
+    value = ["a" * MAX_REWRITTEN_BYTES, 1]
+    assert told(sent(json.dumps(value).encode())._replace(body=orjson.dumps(value))) == ""
 
 
 def test_a_body_that_is_signed_before_it_is_compressed_is_told():

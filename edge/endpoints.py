@@ -130,7 +130,8 @@ class Endpoint:
         self._networks = webhook.allow_from
         verifiers = build_verifiers(webhook.auth, secrets)
         self.dropped_headers = HOP_BY_HOP.union(CREDENTIALS, *(verifier.credential_headers for verifier in verifiers))
-        self.dropped_query = frozenset[str]().union(*(verifier.credential_query for verifier in verifiers))
+        handshakes = Handshakes(webhook.auth, secrets)
+        self.dropped_query = handshakes.credential_query.union(*(verifier.credential_query for verifier in verifiers))
         if self.dropped_query or one_time:
             self.dropped_headers |= URLS
         if one_time:
@@ -153,7 +154,7 @@ class Endpoint:
         )
         self.raw = webhook.parse == "raw"
         self.keeps_rejected = webhook.keep_rejected_bodies
-        self.handshakes = None if one_time else Handshakes(webhook.auth, secrets) or None
+        self.handshakes = None if one_time else handshakes or None
         self.response = ConfiguredResponse(webhook.respond)
         self.flow = FlowResponse(webhook.respond) if webhook.respond.mode == "reply" else None
         self.needs_view = self._dedupe is not None or self.response.needs_view

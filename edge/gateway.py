@@ -145,11 +145,12 @@ class Gateway:
     async def _accept(self, endpoint: Endpoint, request: Request, address: Address, seen: RequestView) -> Answer:
         head = request.head
         handshakes = endpoint.handshakes
-        if handshakes is not None and (answer := handshakes.early(seen)) is not None:
+        admitted = endpoint.admits(address)
+        if handshakes is not None and admitted and (answer := handshakes.early(seen)) is not None:
             return answer
         if head.method not in endpoint.methods:
             return answers.FLOW_FOUND if head.method == "HEAD" else endpoint.not_allowed
-        if not endpoint.admits(address):
+        if not admitted:
             return answers.ADDRESS_FORBIDDEN
         seen, verified = await self._authenticated(endpoint, request, seen, address)
         content = _content(endpoint, head, seen)

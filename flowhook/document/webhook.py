@@ -370,6 +370,17 @@ class Webhook(Endpoint):
         default_factory=dict, json_schema_extra={"additionalProperties": False}
     )
 
+    @model_validator(mode="after")
+    def _what_x_signs_is_nothing_elsewhere(self) -> Self:
+        """Refuse a secret of `x` for another kind: X's handshake has anybody's text signed with it."""
+        kinds = [*self.auth, *(kind for callback in self.callbacks.values() for kind in callback.auth)]
+        signs = {name for kind in kinds if kind.kind == "x" for name in kind.secret_names}
+        shared = sorted(signs & {name for kind in kinds if kind.kind != "x" for name in kind.secret_names})
+        if shared:
+            cause = f"secret {shared[0]} belongs to `x`, which signs what anybody asks for: no other kind may use it"
+            raise refused_at([(("auth",), cause)])
+        return self
+
     def secret_names(self) -> frozenset[str]:
         """Return the names of all secrets that verification needs, those of callbacks included."""
         return super().secret_names().union(*(callback.secret_names() for callback in self.callbacks.values()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import time
@@ -70,3 +71,17 @@ async def test_events_of_the_same_sender_are_events(edge):
     body = b'{"type": "event_callback", "event_id": "Ev1", "challenge": "abc"}'
     assert (await edge.post("/hook/slack", body, signed_by_slack(body))).status == 202
     assert len(edge.events()) == 1
+
+
+async def test_only_those_who_may_call_are_answered(edge):
+    edge.router.put_flow("inner", auth={"x": {"secret": "k"}}, allow_from=["192.0.2.0/24"], methods=["GET", "POST"])
+    assert (await edge.post("/hook/inner?crc_token=abc", b"", (), method="GET")).status == 403
+
+
+async def test_no_rejection_shows_the_token_of_a_handshake(edge):
+    target = "/hook/meta?hub.mode=subscribe&hub.challenge=42&hub.verify_token=another-ones"
+    assert (await edge.post(target, b"", (), method="GET")).status == 401
+    async with asyncio.timeout(10):
+        while not edge.router.rejections:
+            await asyncio.sleep(0.02)
+    assert edge.router.rejections[0].query == "hub.mode=subscribe&hub.challenge=42"

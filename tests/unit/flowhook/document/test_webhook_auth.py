@@ -261,3 +261,21 @@ def test_a_token_needs_one_key_and_algorithms_that_it_has(keys, place, cause):
 
 def test_no_algorithm_none_can_be_allowed():
     assert faults({"jwt": {"secret": "k", "algorithms": ["none"]}})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"auth": [{"x": {"secret": "k"}}, hmac()]},
+        {"auth": {"x": {"secrets": ["new", "k"]}}, "callbacks": {"done": {"auth": hmac()}}},
+        {"auth": hmac(), "callbacks": {"done": {"auth": {"x": {"secret": "k"}}}}},
+    ],
+)
+def test_what_anybody_has_signed_by_x_can_pass_for_nothing_else(value):
+    place, cause = fault(value.pop("auth"), **value)
+    assert place == "auth"
+    assert "secret k belongs to `x`" in cause
+
+
+def test_several_urls_of_x_may_have_one_secret():
+    assert auth({"x": {"secret": "k"}}, callbacks={"done": {"auth": [{"x": {"secret": "k"}}, hmac(secret="other")]}})

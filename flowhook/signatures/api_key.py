@@ -10,7 +10,7 @@ from urllib.parse import quote_from_bytes
 from flowhook.document.auth import ApiKeyAuth
 from flowhook.errors import InvalidError
 from flowhook.signatures.headers import single_header
-from flowhook.signatures.keys import first_secret, make_keyring
+from flowhook.signatures.keys import digest_of, make_keyring, shown_secret
 from flowhook.signatures.query import parameter_values
 from flowhook.signatures.types import Match, RequestView, SignatureError
 
@@ -27,7 +27,7 @@ class ApiKeyVerifier:
         self._query = kind.query or ""
         self.required_headers = self.credential_headers = frozenset([self._header] if self._header else [])
         self.credential_query = frozenset([self._query] if self._query else [])
-        self._keyring = make_keyring(kind, secrets, lambda secret: sha256(secret).digest())
+        self._keyring = make_keyring(kind, secrets, digest_of)
 
     def verify(self, request: RequestView, now: float) -> Match:  # noqa: ARG002  # nothing here grows stale
         """See `Verifier.verify`."""
@@ -66,11 +66,12 @@ def key_header(kind: ApiKeyAuth, secrets: Mapping[str, bytes]) -> list[tuple[str
     """Return the header that a sender adds; none where the key stands in the query string.
 
     Raises:
-        InvalidError: no secret is set (`SECRET_NOT_SET`), or it can't stand in a header (`SECRET_INVALID`).
+        InvalidError: no secret is set (`SECRET_NOT_SET`), it is a hash (`CANNOT_SIGN`), or it can't stand in a header
+            (`SECRET_INVALID`).
     """
     if kind.header is None:
         return []
-    name, secret = first_secret(kind, secrets)
+    name, secret = shown_secret(kind, secrets)
     key = secret.decode("ascii", "replace")
     if not key.isascii() or not key.isprintable() or key != key.strip():
         raise InvalidError(f"secret {name} can't stand in a header", reason="SECRET_INVALID")
@@ -81,11 +82,11 @@ def keyed_url(kind: ApiKeyAuth, secrets: Mapping[str, bytes], url: str) -> str:
     """Return the URL with the key, where it stands in the query string.
 
     Raises:
-        InvalidError: no secret is set (`SECRET_NOT_SET`).
+        InvalidError: no secret is set (`SECRET_NOT_SET`), or it is a hash (`CANNOT_SIGN`).
     """
     if kind.query is None:
         return url
-    _, secret = first_secret(kind, secrets)
+    _, secret = shown_secret(kind, secrets)
     field = f"{quote_from_bytes(kind.query.encode(), safe='')}={quote_from_bytes(secret, safe='')}"
     base, hash_sign, fragment = url.partition("#")
     return f"{base}{'&' if '?' in base else '?'}{field}{hash_sign}{fragment}"

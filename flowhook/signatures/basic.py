@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import binascii
 import hmac
 import re
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Final
 
 from flowhook.document.auth import BasicAuth
 from flowhook.signatures.headers import single_header
-from flowhook.signatures.keys import first_secret, make_keyring
+from flowhook.signatures.keys import digest_of, make_keyring, shown_secret
 from flowhook.signatures.types import Match, RequestView, SignatureError
 
 CHALLENGE: Final = 'Basic realm="flowhook", charset="UTF-8"'
@@ -22,8 +23,8 @@ _CREDENTIALS: Final = re.compile(rb"[Bb][Aa][Ss][Ii][Cc] +([A-Za-z0-9+/]+)={0,2}
 class BasicVerifier:
     """Verifies a user name and a password.
 
-    They are compared as one, in the form they are sent, by their SHA-256: so neither the time nor the error tells
-    which of the two was wrong, nor how long either is.
+    Both are compared always, by their SHA-256: so neither the time nor the error tells which of the two was wrong, nor
+    how long either is.
     """
 
     scheme = BasicAuth.kind
@@ -34,9 +35,8 @@ class BasicVerifier:
     challenge = CHALLENGE
 
     def __init__(self, kind: BasicAuth, secrets: Mapping[str, bytes]) -> None:
-        self._keyring = make_keyring(
-            kind, secrets, lambda secret: sha256(_token(kind.username, secret).rstrip(b"=")).digest()
-        )
+        self._username = sha256(kind.username.encode()).digest()
+        self._keyring = make_keyring(kind, secrets, digest_of)
 
     def verify(self, request: RequestView, now: float) -> Match:  # noqa: ARG002  # nothing here grows stale
         """See `Verifier.verify`."""
@@ -47,13 +47,16 @@ class BasicVerifier:
         if sent is None:
             raise SignatureError("header authorization is missing", reason="CREDENTIALS_MISSING")
         match = _CREDENTIALS.fullmatch(sent)
-        if match is None:
+        token = _decoded(match[1]) if match else None
+        if token is None:
             raise SignatureError(
                 "header authorization does not hold Basic credentials (RFC 7617)", reason="CREDENTIALS_MALFORMED"
             )
-        digest = sha256(match[1]).digest()
+        username, _, password = token.partition(b":")
+        is_known = hmac.compare_digest(sha256(username).digest(), self._username)
+        digest = sha256(password).digest()
         for name, expected in keyring.entries:
-            if hmac.compare_digest(digest, expected):
+            if hmac.compare_digest(digest, expected) and is_known:
                 return Match(self.scheme, name)
         raise keyring.refusal("user name or password are wrong", "CREDENTIALS_WRONG")
 
@@ -66,11 +69,15 @@ def authorization(kind: BasicAuth, secrets: Mapping[str, bytes]) -> list[tuple[s
     """Return the header that a sender adds.
 
     Raises:
-        InvalidError: no secret is set (`SECRET_NOT_SET`).
+        InvalidError: no secret is set (`SECRET_NOT_SET`), or it is a hash (`CANNOT_SIGN`).
     """
-    _, password = first_secret(kind, secrets)
-    return [("Authorization", f"Basic {_token(kind.username, password).decode()}")]
+    _, password = shown_secret(kind, secrets)
+    return [("Authorization", f"Basic {b64encode(kind.username.encode() + b':' + password).decode()}")]
 
 
-def _token(username: str, password: bytes) -> bytes:
-    return b64encode(username.encode() + b":" + password)
+def _decoded(text: bytes) -> bytes | None:
+    """Return what was sent without its padding; None where that is no base64."""
+    try:
+        return b64decode(text + b"=" * (-len(text) % 4), validate=True)
+    except binascii.Error:
+        return None

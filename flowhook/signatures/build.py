@@ -7,7 +7,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from flowhook.document.auth import ApiKeyAuth, AuthKind, BasicAuth, HmacAuth, JwtAuth, MtlsAuth, PublicKeyAuth
-from flowhook.document.auth.providers import AwsSnsAuth, ElasticioAuth, PaypalAuth, PlaidAuth
+from flowhook.document.auth.providers import AwsSnsAuth, ElasticioAuth, PaypalAuth, PlaidAuth, StandardWebhooksAuth
 from flowhook.errors import InvalidError
 from flowhook.signatures.anyone import AnyoneVerifier
 from flowhook.signatures.api_key import ApiKeyVerifier, key_header, keyed_url
@@ -18,7 +18,7 @@ from flowhook.signatures.jwt import JwtVerifier, token_header
 from flowhook.signatures.mtls import MtlsVerifier
 from flowhook.signatures.paypal import PaypalVerifier
 from flowhook.signatures.plaid import PlaidVerifier
-from flowhook.signatures.providers import PROVIDERS, elasticio
+from flowhook.signatures.providers import PROVIDERS, STANDARD_WEBHOOKS_PUBLIC, elasticio
 from flowhook.signatures.scheme import Scheme, spelled_out
 from flowhook.signatures.signing import sign_request
 from flowhook.signatures.twilio import FORM, TwilioVerifier
@@ -72,6 +72,8 @@ def _scheme_of(kind: AuthKind) -> Scheme:
             return spelled_out(kind)
         case ElasticioAuth():
             return elasticio(kind.header, kind.algorithm)
+        case StandardWebhooksAuth(secret_names=()):
+            return STANDARD_WEBHOOKS_PUBLIC
         case AuthKind(kind="twilio"):
             return FORM
         case AuthKind(kind="adyen"):

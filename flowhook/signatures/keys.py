@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import binascii
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Final, Generic, TypeVar
 
 from flowhook.document.auth import AuthKind
@@ -15,6 +17,8 @@ from flowhook.signatures.types import SignatureError
 T = TypeVar("T")
 
 _PREFIX: Final = b"whsec_"
+_HASH: Final = re.compile(rb"\$sha256\$([0-9a-fA-F]{64})")
+_OTHER_HASH: Final = re.compile(rb"\$(?:sha|argon2|scrypt|pbkdf2|bcrypt|yescrypt|2[abxy]?\$|[156y]\$)")
 
 
 def make_key(secret: bytes, scheme: Scheme) -> bytes:
@@ -37,6 +41,32 @@ def make_key(secret: bytes, scheme: Scheme) -> bytes:
         if text.startswith(_PREFIX):
             raise
         return text
+
+
+def digest_of(secret: bytes) -> bytes:
+    """Return the SHA-256 of a secret, of which a secret of the form `$sha256$HEX` is all that we know.
+
+    Raises:
+        ValueError: it is a hash of another kind: taken as it is, it would be a password itself.
+    """
+    match = _HASH.fullmatch(secret)
+    if match is not None:
+        return bytes.fromhex(match[1].decode())
+    if _OTHER_HASH.match(secret):
+        raise ValueError("is a hash of a kind that is not known here: $sha256$ and 64 hex digits are")
+    return sha256(secret).digest()
+
+
+def shown_secret(kind: AuthKind, secrets: Mapping[str, bytes]) -> tuple[str, bytes]:
+    """Return what `first_secret` does, for a sender that shows it.
+
+    Raises:
+        InvalidError: no secret is set (`SECRET_NOT_SET`); all that is known of it is a hash (`CANNOT_SIGN`).
+    """
+    name, secret = first_secret(kind, secrets)
+    if _HASH.fullmatch(secret):
+        raise InvalidError(f"secret {name} is a hash, which shows nobody what was hashed", reason="CANNOT_SIGN")
+    return name, secret
 
 
 def _unbase64(text: bytes) -> bytes:

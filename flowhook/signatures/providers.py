@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from flowhook.document.signed_content import parse_content
@@ -235,6 +236,12 @@ _ROWS: Final = (
 
 PROVIDERS: Final[Mapping[str, Scheme]] = {row.name: row for row in _ROWS}
 """Schemes by the name they have in flow files."""
+
+
+STANDARD_WEBHOOKS_PUBLIC: Final = replace(
+    PROVIDERS["standard-webhooks"], method=Method.ED25519, tag="v1a,", key=KeyFormat.RAW
+)
+"""The asymmetric half of the standard, for senders whose public key is known."""
 
 
 def elasticio(header: str, algorithm: Algorithm) -> Scheme:

@@ -22,6 +22,7 @@ from flowhook.document.auth.base import (
 )
 
 PublicKeys = Annotated[tuple[PublicKeyText, ...], Field(min_length=1, max_length=MAX_SECRETS_PER_KIND)]
+_STANDARD_KEYS: Final = ("secret", "secrets", "public_key", "public_keys")
 
 
 class ProviderAuth(AuthKind):
@@ -52,9 +53,7 @@ class PublicKeyProvider(ProviderAuth):
     )
 
     public_key: PublicKeyText | None = None
-    public_keys: Annotated[tuple[PublicKeyText, ...], Field(min_length=1, max_length=MAX_SECRETS_PER_KIND)] | None = (
-        None
-    )
+    public_keys: PublicKeys | None = None
 
     @model_validator(mode="after")
     def _one_way_to_give_keys(self) -> Self:
@@ -65,9 +64,13 @@ class PublicKeyProvider(ProviderAuth):
     @property
     def public_values(self) -> tuple[tuple[str, bytes], ...]:
         """See `AuthKind`."""
-        if self.public_key is not None:
-            return (("public_key", self.public_key.encode()),)
-        return tuple((f"public_keys[{index}]", key.encode()) for index, key in enumerate(self.public_keys or ()))
+        return _public_values(self)
+
+
+def _public_values(kind: PublicKeyProvider | StandardWebhooksAuth) -> tuple[tuple[str, bytes], ...]:
+    if kind.public_key is not None:
+        return (("public_key", kind.public_key.encode()),)
+    return tuple((f"public_keys[{index}]", key.encode()) for index, key in enumerate(kind.public_keys or ()))
 
 
 class MetaAuth(SecretProvider):
@@ -107,6 +110,44 @@ class ElasticioAuth(SecretProvider):
 
     header: HeaderName = "x-eio-signature"
     algorithm: Literal["sha256", "sha512"] = "sha512"
+
+
+class StandardWebhooksAuth(ProviderAuth):
+    """Everyone who signs as Standard Webhooks says.
+
+    Attributes:
+        secret: shared, of signatures `v1`.
+        secrets: several of them, while rotating.
+        public_key: the sender's, of signatures `v1a`: as shown, `whpk_…`.
+        public_keys: several of them, while rotating.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in _STANDARD_KEYS]})
+
+    kind: ClassVar[str] = "standard-webhooks"
+
+    secret: SecretName | None = None
+    secrets: Annotated[tuple[SecretName, ...], Field(min_length=1, max_length=MAX_SECRETS_PER_KIND)] | None = None
+    public_key: PublicKeyText | None = None
+    public_keys: PublicKeys | None = None
+
+    @model_validator(mode="after")
+    def _one_way_to_give_keys(self) -> Self:
+        if sum(getattr(self, name) is not None for name in _STANDARD_KEYS) != 1:
+            raise refused(
+                "needs one of `secret: NAME`, `secrets: [NAME, …]`, `public_key: KEY`, `public_keys: [KEY, …]`"
+            )
+        return self
+
+    @property
+    def secret_names(self) -> tuple[str, ...]:
+        """See `AuthKind`; none where keys are public."""
+        return self.secrets or ((self.secret,) if self.secret else ())
+
+    @property
+    def public_values(self) -> tuple[tuple[str, bytes], ...]:
+        """See `AuthKind`."""
+        return tuple((name, key.removeprefix(b"whpk_")) for name, key in _public_values(self))
 
 
 class PaypalAuth(ProviderAuth):
@@ -160,7 +201,6 @@ _ROWS: Final = (
     ("stripe", True),
     ("slack", True),
     ("shopify", True),
-    ("standard-webhooks", True),
     ("adyen", False),
     ("asana", False),
     ("docusign", False),
@@ -197,7 +237,10 @@ def _make(name: str, base: type[ProviderAuth], *, numbered: bool) -> type[Provid
 PROVIDERS: Final[Mapping[str, type[ProviderAuth]]] = {
     **{name: _make(name, SecretProvider, numbered=numbered) for name, numbered in _ROWS},
     **{name: _make(name, PublicKeyProvider, numbered=numbered) for name, numbered in _KEYED},
-    **{model.kind: model for model in (MetaAuth, WhatsappAuth, ElasticioAuth, PaypalAuth, AwsSnsAuth, PlaidAuth)},
+    **{
+        model.kind: model
+        for model in (MetaAuth, WhatsappAuth, ElasticioAuth, StandardWebhooksAuth, PaypalAuth, AwsSnsAuth, PlaidAuth)
+    },
 }
 """The kind of `auth` of each provider, by its name."""
 

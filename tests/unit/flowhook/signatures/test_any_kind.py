@@ -123,3 +123,13 @@ def test_a_key_that_no_header_can_carry_is_not_sent():
             now=NOW,
         )
     assert "hush" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "auth", [{"api_key": {"header": "X", "secret": "k"}}, {"basic": {"username": "u", "secret": "k"}}], ids=str
+)
+def test_what_is_known_by_its_hash_alone_can_not_be_shown(auth):
+    (kind,) = parse_auth(auth)
+    with pytest.raises(InvalidError, match="secret k is a hash") as error:
+        sign(kind, {"k": b"$sha256$" + b"0" * 64}, method="POST", url="", body=b"", headers=[], now=NOW)
+    assert error.value.reason == "CANNOT_SIGN"

@@ -174,6 +174,13 @@ def limited(reason: str, retry_after: int) -> Answer:
 
 
 @lru_cache(256)
+def sender_limited(retry_after: int) -> Answer:
+    """Return the 429 of a sender that sends more than one may."""
+    detail = "This URL takes no more requests from this sender for now."
+    return problem(429, "SENDER_RATE_LIMITED", detail, retry_after=retry_after)
+
+
+@lru_cache(256)
 def unavailable(reason: str, retry_after: int) -> Answer:
     """Return the 503 for something that is away or full."""
     return problem(503, reason, "The request can't be stored now. Try again later.", retry_after=retry_after)

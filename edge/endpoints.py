@@ -17,6 +17,7 @@ import orjson
 from edge import answers
 from edge.handshakes import Handshakes
 from edge.responses import ConfiguredResponse, FlowResponse
+from edge.senders import SenderRates
 from flowhook import limits
 from flowhook.document.webhook import Callback, Webhook
 from flowhook.errors import InvalidError
@@ -72,6 +73,7 @@ class Endpoint:
         late_keyed: those of `late`.
         dropped_headers: lower-case names of fields that are not kept.
         raw: whether bodies are left as they are.
+        senders: how much each sender may send; None when there is no such limit.
         keeps_rejected: whether operators want to see the bodies of refused requests.
         handshakes: those of its providers; None when they have none.
         flow: the answers of the flow itself, when senders wait for those.
@@ -105,6 +107,7 @@ class Endpoint:
         "raw",
         "response",
         "schemes",
+        "senders",
         "slot",
         "unauthenticated",
     )
@@ -153,6 +156,7 @@ class Endpoint:
             compile_accessor(strip(dedupe.key)) if deduplicates and dedupe.key is not None else None
         )
         self.raw = webhook.parse == "raw"
+        self.senders = None if webhook.sender_rate_limit is None else SenderRates(webhook.sender_rate_limit)
         self.keeps_rejected = webhook.keep_rejected_bodies
         self.handshakes = None if one_time else handshakes or None
         self.response = ConfiguredResponse(webhook.respond)

@@ -8,6 +8,7 @@ Source: DESIGN, "HTTP" is the contract; RFC 9110 for the statuses.
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ from edge.refusals import LimitedLog
 from edge.rejections import Rejections
 from edge.replies import PREFIX as REPLIES
 from edge.replies import Replies
+from edge.senders import sender_of
 from flowhook import ids
 from flowhook.errors import FlowhookError, InvalidError
 from flowhook.event_input import webhook_view
@@ -153,6 +155,7 @@ class Gateway:
         if not admitted:
             return answers.ADDRESS_FORBIDDEN
         seen, verified = await self._authenticated(endpoint, request, seen, address)
+        _check_rate(endpoint, verified[1], address, seen)
         content = _content(endpoint, head, seen)
         if handshakes is not None:
             asked = content if content is not None or not seen.body else _json_of(seen.body)
@@ -312,6 +315,15 @@ def _mid_flow(event: Event, endpoint: Endpoint) -> Event:
     sent = token.encode()
     headers = tuple([field for field in event.headers if sent not in field[1]])  # `URLS` can't name all there are
     return event._replace(callback=endpoint.callback, callback_token=token, path=path, headers=headers)
+
+
+def _check_rate(endpoint: Endpoint, match: Match, address: Address, seen: RequestView) -> None:
+    """Refuse a sender that sends too much."""
+    if endpoint.senders is None:
+        return
+    wait = endpoint.senders.take(sender_of(match, address, asked=endpoint.asks), time.monotonic())
+    if wait:
+        raise _Refused(answers.sender_limited(math.ceil(wait)), seen=seen)
 
 
 def _content(endpoint: Endpoint, head: Head, seen: RequestView) -> Any:

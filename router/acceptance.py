@@ -11,10 +11,11 @@ import orjson
 
 from flowhook import ids, limits
 from flowhook.errors import ExhaustedError, InvalidError, NotFoundError, UnavailableError
+from flowhook.token_bucket import TokenBucket
 from flowhook.v1 import envelope_pb2
 from flowhook.wire import convert
 from router.dispatch.host import ShardHost
-from router.flows import FlowEntry, FlowTable, TokenBucket
+from router.flows import FlowEntry, FlowTable
 
 MAX_ENVELOPE_BYTES: Final = 4 * limits.MAX_HEADER_BYTES
 """An event but for its body: what fits into an HTTP request's headers, and what serializing adds."""

@@ -23,6 +23,7 @@ from flowhook.document.webhook import Callback, RateLimit
 from flowhook.errors import InternalError, InvalidError, UnavailableError
 from flowhook.model import Flow
 from flowhook.order_key import OrderKey, compile_order_key
+from flowhook.token_bucket import TokenBucket
 from router.reactions.definition import Reactions, reactions_of
 from router.scheduling.queues import FlowPolicy
 from router.storage.interface import Registry
@@ -41,25 +42,6 @@ DEFAULT_DEDUPE_SECONDS: Final = 24 * 3600.0
 
 
 log = logs.get_logger(__name__)
-
-
-class TokenBucket:
-    """A rate limit: `per_second` on average, `burst` at once. Times are seconds of one monotonic clock."""
-
-    def __init__(self, *, per_second: float, burst: float, now: float) -> None:
-        self._per_second = per_second
-        self._burst = burst
-        self._tokens = burst
-        self._filled_at = now
-
-    def take(self, now: float) -> float:
-        """Take one token and return 0, or return how many seconds to wait for one."""
-        self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._per_second)
-        self._filled_at = now
-        if self._tokens >= 1:
-            self._tokens -= 1
-            return 0.0
-        return (1 - self._tokens) / self._per_second
 
 
 @dataclass(slots=True)

@@ -273,7 +273,7 @@ class Dedupe(Model):
 
 
 class RateLimit(Model):
-    """A token bucket, per router.
+    """A token bucket: for a flow per router, for a sender per edge.
 
     Attributes:
         per_second: tokens that come in, in (0, 1,000,000].
@@ -300,6 +300,8 @@ class Endpoint(Model):
 
     Attributes:
         auth: kinds of credentials of which one must pass; empty: none is asked.
+        rate_limit: what all senders together may send.
+        sender_rate_limit: what each of them may send: whoever has one credential or, where none is asked, one address.
         max_body: bytes, in [1, `limits.MAX_BODY_BYTES`]; of a compressed body, before and after.
         parse: `auto`, by the media type (see `flowhook.payloads`), or `raw`: the body is an attachment, whatever it is.
         keep_rejected_bodies: whether `rejections show` has the bodies of refused requests, the first 64 KiB of each.
@@ -313,6 +315,7 @@ class Endpoint(Model):
     respond: Respond = Field(default_factory=lambda: Respond.model_validate({}))
     dedupe: Dedupe = Dedupe()
     rate_limit: RateLimit | None = None
+    sender_rate_limit: RateLimit | None = None
     max_body: Annotated[int, BeforeValidator(_size), json_types.SIZE] = limits.DEFAULT_BODY_BYTES
     parse: Literal["auto", "raw"] = "auto"
     keep_rejected_bodies: StrictBool = False

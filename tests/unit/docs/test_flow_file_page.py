@@ -65,11 +65,11 @@ def table_keys(section):
 
 def test_every_key_of_webhook_is_told():
     section = PAGE.partition("## webhook\n")[2].partition("### auth")[0]
-    keys = set(keys_of(webhook.Webhook, without=("respond", "dedupe", "rate_limit")))
+    keys = set(keys_of(webhook.Webhook, without=("respond", "dedupe", "rate_limit", "sender_rate_limit")))
     keys |= {f"respond.{key}" for key in keys_of(webhook.Respond, without=("on_fault",))}
     keys |= {f"respond.on_fault.{key}" for key in keys_of(webhook.OnFault)}
     keys |= {f"dedupe.{key}" for key in keys_of(webhook.Dedupe)}
-    keys |= {f"rate_limit.{key}" for key in keys_of(webhook.RateLimit)}
+    keys |= {f"{limit}.{key}" for limit in ("rate_limit", "sender_rate_limit") for key in keys_of(webhook.RateLimit)}
 
     assert table_keys(section) - {"key", "---"} == keys
 

@@ -1,0 +1,24 @@
+"""Rate limits as token buckets. Pure: the time is an argument."""
+
+from __future__ import annotations
+
+
+class TokenBucket:
+    """A rate limit: `per_second` on average, `burst` at once. Times are seconds of one monotonic clock."""
+
+    __slots__ = ("_burst", "_filled_at", "_per_second", "_tokens")
+
+    def __init__(self, *, per_second: float, burst: float, now: float) -> None:
+        self._per_second = per_second
+        self._burst = burst
+        self._tokens = burst
+        self._filled_at = now
+
+    def take(self, now: float) -> float:
+        """Take one token and return 0, or return how many seconds to wait for one."""
+        self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._per_second)
+        self._filled_at = now
+        if self._tokens >= 1:
+            self._tokens -= 1
+            return 0.0
+        return (1 - self._tokens) / self._per_second

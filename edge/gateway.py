@@ -8,6 +8,7 @@ Source: DESIGN, "HTTP" is the contract; RFC 9110 for the statuses.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 import time
@@ -33,7 +34,7 @@ from edge.rejections import Rejections
 from edge.replies import PREFIX as REPLIES
 from edge.replies import Replies
 from edge.senders import sender_of
-from flowhook import ids
+from flowhook import ids, limits
 from flowhook.errors import FlowhookError, InvalidError
 from flowhook.event_input import webhook_view
 from flowhook.model import Event, Principal
@@ -48,6 +49,10 @@ PREFIX: Final = "/hook/"
 MAX_GROWTH: Final = 3
 """How much longer than the head what is made of it may be: Content-Type and traceparent stand in an event twice, the
 second time in UTF-8, which takes two bytes for each that is not ASCII."""
+
+PARSED_AT_ONCE: Final = 64 * limits.KIB
+"""Bodies up to this size take a few milliseconds at the most; others, and compressed ones, which may be of any size
+inside, are parsed in a thread, so that they don't keep other senders waiting."""
 
 BODYLESS_METHODS: Final = frozenset({"GET", "DELETE"})
 """Requests of these methods are complete without a body, whatever their Content-Type says."""
@@ -156,7 +161,7 @@ class Gateway:
             return answers.ADDRESS_FORBIDDEN
         seen, verified = await self._authenticated(endpoint, request, seen, address)
         _check_rate(endpoint, verified[1], address, seen)
-        content = _content(endpoint, head, seen)
+        content = await _content(endpoint, head, seen)
         if handshakes is not None:
             asked = content if content is not None or not seen.body else _json_of(seen.body)
             handshake = handshakes.late(verified[1], seen, asked)
@@ -326,16 +331,19 @@ def _check_rate(endpoint: Endpoint, match: Match, address: Address, seen: Reques
         raise _Refused(answers.sender_limited(math.ceil(wait)), seen=seen)
 
 
-def _content(endpoint: Endpoint, head: Head, seen: RequestView) -> Any:
+async def _content(endpoint: Endpoint, head: Head, seen: RequestView) -> Any:
     """Return what the body says, attachments aside."""
     body = seen.body
     if endpoint.raw or not (body or head.method not in BODYLESS_METHODS):
         return None
     try:
-        return parse(head.content_type, body, head.headers, limit=endpoint.max_body).body
+        if len(body) <= PARSED_AT_ONCE and not any(name == "content-encoding" for name, _ in head.headers):
+            return parse(head.content_type, body, head.headers, limit=endpoint.max_body).body
+        content = await asyncio.to_thread(parse, head.content_type, body, head.headers, limit=endpoint.max_body)
     except InvalidError as error:
         refusal = answers.BODY_TOO_LARGE if error.reason == "BODY_TOO_LARGE" else answers.BODY_INVALID
         raise _Refused(refusal, seen=seen) from None
+    return content.body
 
 
 def _json_of(body: bytes) -> Any:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import threading
 
 import brotli
 import pytest
+
+from edge import gateway
 
 JSON = "application/json"
 XML = "application/xml"
@@ -97,6 +100,23 @@ async def test_a_configured_response_and_a_dedupe_key_see_any_body_as_data(edge,
         answer = await edge.post("/hook/order", body, [("Content-Type", kind)])
         assert (answer.status, answer.headers["x-order"], answer.json()) == (200, "7", {"order": "7"})
     assert len(edge.events()) == 1
+
+
+@pytest.mark.parametrize("fields", [[("Content-Type", XML)], [("Content-Type", XML), ("Content-Encoding", "gzip")]])
+async def test_a_body_that_takes_long_to_parse_keeps_nobody_else_waiting(edge, monkeypatch, fields):
+    parse, others = gateway.parse, threading.Event()
+
+    def parse_when_others_were_served(kind, *rest, **options):
+        assert kind != XML or others.wait(10)
+        return parse(kind, *rest, **options)
+
+    monkeypatch.setattr(gateway, "parse", parse_when_others_were_served)
+    body = b"<a>" + b"<b/>" * 20_000 + b"</a>"
+    long = asyncio.create_task(edge.post("/hook/open", gzip.compress(body) if fields[1:] else body, fields))
+    assert (await edge.post("/hook/open")).status == 202
+    assert not long.done()
+    others.set()
+    assert (await long).status == 202
 
 
 class TestRatesOfSenders:

@@ -1,7 +1,7 @@
 """Tells the router of refused requests, for operators to look at: a few of each flow, in batches, as well as it goes.
 
-What is told holds no credential: the values of headers and query parameters that carry one are left out, and the
-token of a one-time URL.
+What is told holds no credential, not even one that came in the wrong place: of headers only those are shown that are
+known to be harmless, of the others how long they are; of the query the names; of a one-time URL all but its token.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from edge.answers import Answer
 from edge.directory import Directory
-from edge.endpoints import HOP_BY_HOP, Endpoint
+from edge.endpoints import Endpoint
 from edge.http1 import Head
 from edge.metrics import Counts
 from edge.proxies import Address
@@ -21,7 +21,7 @@ from edge.refusals import Allowances
 from edge.router import Router
 from flowhook import ids
 from flowhook.errors import FlowhookError
-from flowhook.signatures import RequestView, SignatureError, strip_query
+from flowhook.signatures import RequestView, SignatureError
 from flowhook.signatures.diagnosis import MAX_OTHERS, Named, diagnose
 from flowhook.v1.rejection_service_pb2 import Rejection
 from flowhook.wire.convert import headers_to_proto, timestamp
@@ -37,7 +37,32 @@ MAX_DETAIL: Final = 1024
 MAX_FIELDS: Final = 100
 MAX_VALUE_BYTES: Final = 512
 
-REDACTED: Final = b"[redacted]"
+HARMLESS: Final = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "cache-control",
+        "ce-specversion",
+        "ce-type",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "date",
+        "expect",
+        "host",
+        "transfer-encoding",
+        "user-agent",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "x-gitlab-event",
+        "x-github-event",
+        "x-shopify-topic",
+    }
+)
+"""Headers whose values are shown: no sender puts a credential there."""
 
 
 class Rejections:
@@ -96,8 +121,8 @@ class Rejections:
                 address=str(address),
                 method=head.method,
                 path=_printable(path),
-                query=_printable(strip_query(head.query, endpoint.dropped_query)),
-                headers=headers_to_proto(_shown(head.headers, endpoint)),
+                query=_printable(_names_of(head.query)),
+                headers=headers_to_proto(_shown(head.headers)),
                 body_size=len(body) if body else head.length,
                 body=body[:MAX_BODY_BYTES] if endpoint.keeps_rejected else b"",
                 suppressed=self._allowances.kept_back(endpoint.flow_id),
@@ -129,9 +154,18 @@ class Rejections:
                 self._counts.unreported += len(batch)
 
 
-def _shown(headers: Sequence[tuple[str, bytes]], endpoint: Endpoint) -> list[tuple[str, bytes]]:
-    hidden: Any = endpoint.dropped_headers - HOP_BY_HOP
-    return [(name, REDACTED if name in hidden else value[:MAX_VALUE_BYTES]) for name, value in headers[:MAX_FIELDS]]
+def _shown(headers: Sequence[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    return [
+        (name, value[:MAX_VALUE_BYTES] if name in HARMLESS else b"[%d bytes]" % len(value))
+        for name, value in headers[:MAX_FIELDS]
+    ]
+
+
+def _names_of(query: str) -> str:
+    """Return a query string without its values, percent-encoding kept."""
+    return (
+        "&".join(f"{field.partition('=')[0]}=…" if "=" in field else "…" for field in query.split("&")) if query else ""
+    )
 
 
 def _printable(text: str) -> str:

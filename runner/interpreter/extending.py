@@ -14,12 +14,10 @@ from typing import Any
 
 from runner.interpreter import dataflow, tasks
 from runner.interpreter.nodes import EXIT, Block, Extension, Node
-from runner.interpreter.requests import Request, Steps
+from runner.interpreter.requests import Request, Steps, TaskSteps
 from runner.interpreter.retrying import is_true
 from runner.interpreter.scope import Scope
 from runner.interpreter.state import State
-
-TaskSteps = Generator[Request, Any, tuple[Any, str]]
 
 
 def run_extended(

@@ -138,4 +138,7 @@ Request = Perform | Pause | Now | Sleep | Fork | Within | Listen | AwaitEnd
 Steps = Generator[Request, Any, Any]
 """Yields requests, is sent the answers, returns what it comes to."""
 
+TaskSteps = Generator[Request, Any, tuple[Any, str]]
+"""The steps of one task; returns its output and the directive it was left by."""
+
 PAUSE: Final = Pause()

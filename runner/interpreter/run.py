@@ -3,7 +3,9 @@
 No I/O. A *fiber* is a generator of `tasks` that runs concurrently with others; it stops at a request (`requests`).
 Only when all fibers have stopped does something come in from outside: one result, one look at the clock, one moment
 that has come. Each is an entry of the journal, and so the order of entries decides every race. A replay brings in what
-the journal has, in that order, and comes to the same state; what fits no request is a fault, not a guess.
+the journal has, in that order, and comes to the same state; what fits no request is a fault, not a guess. Events, and
+ends of other executions, are written into the journal by the router while nobody runs the execution: they are always
+replayed.
 
 ::
 

@@ -7,7 +7,6 @@ A task that fails raises TaskFault through whatever encloses it, so that a `try`
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
 from typing import Any, Final
 
 from flowhook.model import WorkflowError
@@ -46,13 +45,10 @@ from runner.interpreter.nodes import (
     WaitNode,
 )
 from runner.interpreter.observing import Observation, Observer
-from runner.interpreter.requests import PAUSE, Now, Request, Sleep, Steps, Within
+from runner.interpreter.requests import PAUSE, Now, Sleep, Steps, TaskSteps, Within
 from runner.interpreter.retrying import is_true, milliseconds
 from runner.interpreter.scope import Scope
 from runner.interpreter.state import Frame, Inside, Shared, State, branch
-
-TaskSteps = Generator[Request, Any, tuple[Any, str]]
-"""The steps of one task; returns its output and the directive it was left by."""
 
 MAX_TASKS: Final = 1_000_000
 """Tasks that one execution may run: a loop made of `then` has to end some day."""

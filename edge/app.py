@@ -21,6 +21,7 @@ from edge.rejections import Rejections
 from edge.replies import Replies
 from edge.router import GrpcRouter
 from edge.server import Server
+from edge.streaming import BodyUploads
 from edge.tls import Certificates
 from flowhook import logs, metrics
 from flowhook.client.channel import open_channel
@@ -74,6 +75,7 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any, reg
     rejections = Rejections(router, directory, Allowances(loop.time), counts)
     outbound = Outbound(allow_private_addresses=settings.allow_private_addresses)
     keys = Keys(outbound, refusals, loop.time)
+    uploads = BodyUploads(router, counts, timeout=settings.router_timeout)
     gateway = Gateway(
         directory,
         ingest,
@@ -82,6 +84,7 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any, reg
         rejections,
         keys=keys,
         outbound=outbound,
+        uploads=uploads,
         proxies=proxies,
         public_url=settings.public_url,
     )
@@ -94,6 +97,7 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any, reg
     )
     counts.gauge("flowhook_edge_connections", "Open connections.", lambda: server.connections)
     counts.gauge("flowhook_edge_pending_events", "Requests that wait for the router.", lambda: ingest.pending)
+    counts.gauge("flowhook_edge_uploads", "Large bodies that go on to the router.", lambda: uploads.under_way)
     counts.gauge("flowhook_edge_held_requests", "Requests that wait for their flow.", lambda: replies.held)
     counts.gauge("flowhook_edge_cached_flows", "Flow IDs, known and unknown, in the cache.", lambda: directory.cached)
 

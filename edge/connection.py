@@ -18,6 +18,7 @@ from tornado.iostream import StreamClosedError
 
 from edge import answers
 from edge.answers import Answer
+from edge.body_stream import READ_BYTES, BodyStream, BodyTooLargeError
 from edge.http1 import ChunkedBody, Head, MalformedRequestError, check_partial_head, parse_head, without_empty_lines
 from edge.stream import Stream
 from flowhook import limits, logs
@@ -31,17 +32,13 @@ DISCARDED_BYTES: Final = 64 * limits.KIB
 LOOK_SECONDS: Final = 0.5
 """How often is looked whether a sender who waits for a flow is still there."""
 
-READ_BYTES: Final = 64 * limits.KIB
-"""Read from a socket at once."""
+STREAM_BYTES: Final = 1 * limits.MIB
+"""What a body in transit takes of the memory for what is received."""
 
 NEVER: Final = float("inf")
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 log = logs.get_logger(__name__)
-
-
-class BodyTooLargeError(Exception):
-    """The body is, or says that it will be, larger than the endpoint takes."""
 
 
 class Overloaded(Exception):  # noqa: N818 - says what is, not what went wrong
@@ -73,6 +70,17 @@ class Request(Protocol):
 
     async def body(self, max_bytes: int) -> bytes:
         """Receive the body, once; until then the sender is not even told to continue.
+
+        Raises:
+            BodyTooLargeError: it is larger than `max_bytes`.
+            Overloaded: there is no memory for it now.
+            MalformedRequestError: it is not framed as it should be.
+            StreamClosedError: the sender went away.
+        """
+        ...
+
+    async def receive(self, max_bytes: int, in_memory: int) -> bytes | BodyStream:
+        """Receive the body, once, or begin to: what has more than `in_memory` bytes comes a piece at a time.
 
         Raises:
             BodyTooLargeError: it is larger than `max_bytes`.
@@ -134,6 +142,7 @@ class Connection:
 
     __slots__ = (
         "_buffer",
+        "_continued",
         "_handler",
         "_held",
         "_host",
@@ -156,6 +165,7 @@ class Connection:
         self._host = host
         self._handler = handler
         self._buffer = b""  # received and not yet looked at
+        self._continued = False  # whether the sender was told to go on with the body
         self._unread = 0  # bytes of the body that were not read yet; -1: chunked, not begun
         self._served = False
         self._held = 0  # bytes of the head or the body that count in the host's `received`
@@ -226,6 +236,7 @@ class Connection:
         try:
             head = self.head = parse_head(await self._read_head())
             self._unread = head.length
+            self._continued = False
             answer = await self._handler(self)
         except MalformedRequestError as error:
             log.debug("malformed request", address=self._peer, reason=error.reason, detail=error.detail)
@@ -304,12 +315,71 @@ class Connection:
                 self._buffer = buffer[length:]
                 self._unread = 0
                 return buffer[:length]
-        self.deadline = self._host.now() + self._host.body_timeout
-        if self.head.expects_continue and not self._buffer:
-            self._stream.write(_CONTINUE)
-        body = await (self._read_chunked(max_bytes) if length < 0 else self._read_fixed(length))
+        self._begin_body()
+        if length > 0:
+            body = await self._read_fixed(length)
+        else:
+            chunks = ChunkedBody()
+            if not await self._read_chunked(chunks, max_bytes):
+                raise BodyTooLargeError
+            body = bytes(chunks.content)
         self.deadline = NEVER
         return body
+
+    async def receive(self, max_bytes: int, in_memory: int) -> bytes | BodyStream:
+        """Receive the body, or begin to; see `Request.receive`."""
+        length = self._unread
+        if length > max_bytes:
+            raise BodyTooLargeError
+        if 0 <= length <= in_memory or in_memory >= max_bytes:
+            return await self.body(max_bytes)
+        chunks, first = None, b""
+        if length < 0:
+            self._begin_body()
+            chunks = ChunkedBody()
+            if await self._read_chunked(chunks, in_memory):
+                self.deadline = NEVER
+                return bytes(chunks.content)
+        else:
+            first, self._buffer = self._buffer[:length], self._buffer[length:]
+            self._unread -= len(first)
+        self.deadline = NEVER
+        self._hold(max(0, STREAM_BYTES - self._held))
+        return BodyStream(
+            self,
+            length=length,
+            max_bytes=max_bytes,
+            patience=self._host.body_timeout,
+            first=first,
+            chunks=chunks,
+        )
+
+    def now(self) -> float:
+        """Return the loop's time in seconds."""
+        return self._host.now()
+
+    async def take(self, most: int, seconds: float) -> bytes:
+        """Return what comes next of a body; see `body_stream.Source`."""
+        if self.head.expects_continue and not self._continued:
+            self._continued = True
+            self._stream.write(_CONTINUE)
+        self.deadline = self._host.now() + seconds
+        data: bytes = await self._stream.read_bytes(most, partial=True)
+        self.deadline = NEVER
+        if self._unread > 0:
+            self._unread -= len(data)
+        return data
+
+    def complete(self, rest: bytes) -> None:
+        """Note that a body has come; see `body_stream.Source`."""
+        self._unread = 0
+        self._buffer += rest
+
+    def _begin_body(self) -> None:
+        self.deadline = self._host.now() + self._host.body_timeout
+        if self.head.expects_continue and not self._buffer:
+            self._continued = True
+            self._stream.write(_CONTINUE)
 
     async def hold(self, answer: Coroutine[Any, Any, Answer]) -> Answer:
         """Wait for an answer that takes its time; see `Request.hold`.
@@ -346,23 +416,22 @@ class Connection:
                 await asyncio.sleep(0)  # a fast sender must not keep the loop
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    async def _read_chunked(self, max_bytes: int) -> bytes:
-        chunks = ChunkedBody()
+    async def _read_chunked(self, chunks: ChunkedBody, most: int) -> bool:
+        """Read a chunked body to its end; false as soon as there is more of it."""
         data, self._buffer = self._buffer, b""
         while True:
             if data:
                 before = len(chunks.content)
                 chunks.feed(data)
-                if len(chunks.content) > max_bytes:
-                    raise BodyTooLargeError
                 if chunks.done:
-                    break
+                    self._unread = 0
+                    self._buffer = chunks.rest
+                    return len(chunks.content) <= most
+                if len(chunks.content) > most:
+                    return False
                 self._hold(len(chunks.content) - before)
                 await asyncio.sleep(0)
             data = await self._stream.read_bytes(READ_BYTES, partial=True)
-        self._buffer = chunks.rest
-        self._unread = 0
-        return bytes(chunks.content)
 
     def _hold(self, size: int) -> None:
         host = self._host

@@ -16,6 +16,7 @@ import orjson
 
 from edge import answers
 from edge.handshakes import Handshakes
+from edge.http1 import Head
 from edge.responses import ConfiguredResponse, FlowResponse
 from edge.senders import SenderRates
 from flowhook import limits
@@ -23,8 +24,8 @@ from flowhook.document.webhook import Callback, Webhook
 from flowhook.errors import InvalidError
 from flowhook.expressions.paths import Accessor, compile_accessor, strip
 from flowhook.ids import slot_of
-from flowhook.payloads import event_identity
-from flowhook.signatures import KeyedVerifier, RequestView, Verifier, build_verifiers
+from flowhook.payloads import event_identity, is_parsed, parse_content_type
+from flowhook.signatures import KeyedVerifier, RequestView, Verifier, build_verifiers, can_stream
 
 HOP_BY_HOP: Final = frozenset(
     {
@@ -75,6 +76,8 @@ class Endpoint:
         raw: whether bodies are left as they are.
         senders: how much each sender may send; None when there is no such limit.
         keeps_rejected: whether operators want to see the bodies of refused requests.
+        streaming: those of `late` that take bodies as they come.
+        max_parsed: bytes that a body may have that is parsed, as it is and decompressed.
         handshakes: those of its providers; None when they have none.
         flow: the answers of the flow itself, when senders wait for those.
         dropped_query: names of query parameters that are not kept.
@@ -100,6 +103,7 @@ class Endpoint:
         "late_keyed",
         "log_fields",
         "max_body",
+        "max_parsed",
         "methods",
         "needs_view",
         "not_allowed",
@@ -109,6 +113,7 @@ class Endpoint:
         "schemes",
         "senders",
         "slot",
+        "streaming",
         "unauthenticated",
     )
 
@@ -129,6 +134,7 @@ class Endpoint:
         self.methods = frozenset[str](webhook.methods)
         self.not_allowed = answers.method_not_allowed(webhook.methods)
         self.max_body = webhook.max_body
+        self.max_parsed = min(webhook.max_body, limits.MAX_BODY_BYTES)
         self.schemes = ",".join(kind.kind for kind in webhook.auth)
         self._networks = webhook.allow_from
         verifiers = build_verifiers(webhook.auth, secrets)
@@ -142,6 +148,7 @@ class Endpoint:
         self._namespaces = _namespaces(verifiers)
         self.early = [verifier for verifier in verifiers if not verifier.needs_body]
         self.late = [verifier for verifier in verifiers if verifier.needs_body]
+        self.streaming = [verifier for verifier in self.late if can_stream(verifier)]
         self.early_keyed = [verifier for verifier in self.early if isinstance(verifier, KeyedVerifier)]
         self.late_keyed = [verifier for verifier in self.late if isinstance(verifier, KeyedVerifier)]
         signatures = [verifier.required_headers for verifier in self.late]
@@ -180,6 +187,27 @@ class Endpoint:
             if name in signatures:
                 return True
         return False
+
+    def in_memory(self, head: Head, *, verified: bool) -> int:
+        """Return how large a body may be to be received as a whole; a larger one is streamed.
+
+        Args:
+            head: of the request.
+            verified: whether the sender is known, whatever the body is.
+        """
+        if not (verified or len(self.streaming) == len(self.late)):
+            return limits.MAX_BODY_BYTES
+        whole = is_parsed(head.content_type) or _is_compressed(head)
+        return limits.MAX_BODY_BYTES if whole and not self.raw else limits.STREAMED_BODY_BYTES
+
+    def takes_apart(self, head: Head) -> bool:
+        """Whether a body that is streamed is scanned for its parts; a compressed one stays as it is."""
+        multipart = parse_content_type(head.content_type).essence.startswith("multipart/")
+        return multipart and not self.raw and not _is_compressed(head)
+
+    def most(self, *, verified: bool) -> int:
+        """Return how large a body may be at all: what nobody can verify as it comes has to fit into memory."""
+        return self.max_body if verified or self.streaming else self.max_parsed
 
     def dedupe_key(
         self, verifier: Verifier, request: RequestView, view: Mapping[str, Any] | None, content: Any = None
@@ -267,6 +295,10 @@ def _namespaces(verifiers: Sequence[Verifier]) -> dict[Verifier, str]:
         number = names[verifier.scheme]
         namespaces[verifier] = f"{verifier.scheme}:" if number == 1 else f"{verifier.scheme}.{number}:"
     return namespaces
+
+
+def _is_compressed(head: Head) -> bool:
+    return any(name == "content-encoding" for name, _ in head.headers)
 
 
 def shortened(key: str) -> str:

@@ -20,7 +20,8 @@ import orjson
 
 from edge import answers
 from edge.answers import Answer
-from edge.connection import BodyTooLargeError, Overloaded, Request
+from edge.body_stream import BodyStream, BodyTooLargeError
+from edge.connection import Overloaded, Request
 from edge.directory import Directory
 from edge.endpoints import Endpoint
 from edge.handshakes import DONE, Visit
@@ -32,10 +33,11 @@ from edge.proxies import Address, Proxies
 from edge.refusals import LimitedLog
 from edge.rejections import Rejections
 from edge.replies import PREFIX as REPLIES
-from edge.replies import Replies
+from edge.replies import REFUSED, Replies
 from edge.senders import sender_of
+from edge.streaming import BodyUploads, Streamed, UnprovenError
 from flowhook import ids, limits
-from flowhook.errors import FlowhookError, InvalidError
+from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError
 from flowhook.event_input import webhook_view
 from flowhook.model import Event, Principal
 from flowhook.payloads import parse
@@ -94,6 +96,7 @@ class Gateway:
         *,
         keys: Keys,
         outbound: Outbound,
+        uploads: BodyUploads,
         proxies: Proxies | None = None,
         public_url: str = "",
     ) -> None:
@@ -107,6 +110,7 @@ class Gateway:
             rejections: takes down refused requests.
             keys: fetches what signatures are verified by, where a flow has it elsewhere.
             outbound: visits what a handshake has us visit.
+            uploads: takes bodies that are too large to be held.
             proxies: those that may say who is behind them.
             public_url: scheme and host as senders see them.
         """
@@ -117,6 +121,7 @@ class Gateway:
         self._rejections = rejections
         self._keys = keys
         self._outbound = outbound
+        self._uploads = uploads
         self._proxies = proxies or None
         self._public_url = public_url.rstrip("/")
 
@@ -159,7 +164,9 @@ class Gateway:
             return answers.FLOW_FOUND if head.method == "HEAD" else endpoint.not_allowed
         if not admitted:
             return answers.ADDRESS_FORBIDDEN
-        seen, verified = await self._authenticated(endpoint, request, seen, address)
+        seen, verified, streamed = await self._authenticated(endpoint, request, seen, address)
+        if streamed is not None:
+            return await self._store(endpoint, request, seen, verified, streamed.content, streamed=streamed)
         _check_rate(endpoint, verified[1], address, seen)
         content = await _content(endpoint, head, seen)
         if handshakes is not None:
@@ -181,15 +188,24 @@ class Gateway:
 
     async def _authenticated(
         self, endpoint: Endpoint, request: Request, seen: RequestView, address: Address
-    ) -> tuple[RequestView, tuple[Verifier, Match]]:
-        """Receive the body of a request that may pass, and return it with what was found."""
+    ) -> tuple[RequestView, tuple[Verifier, Match], Streamed | None]:
+        """Receive the body of a request that may pass, and return it, or where it went, with what was found."""
         if endpoint.early_keyed:
             seen = await self._keys.add(seen, endpoint.early_keyed)
         verified = _check(endpoint.early, seen) if endpoint.early else None
         good = verified is not None and not isinstance(verified, SignatureError)
         if not good and not endpoint.may_be_signed(seen.headers):
             raise self._unauthenticated(endpoint, address, seen, verified, _check(endpoint.late, seen))
-        body = await request.body(endpoint.max_body)
+        if 0 <= request.head.length <= limits.STREAMED_BODY_BYTES:
+            body = await request.body(endpoint.max_body)
+        else:
+            received = await request.receive(
+                endpoint.most(verified=good), endpoint.in_memory(request.head, verified=good)
+            )
+            if isinstance(received, BodyStream):
+                streamed = await self._stream(endpoint, request.head, address, seen, verified, body=received)
+                return seen, streamed.verified, streamed
+            body = received
         if body:
             seen = seen._replace(body=body)
         if verified is None or isinstance(verified, SignatureError):
@@ -198,7 +214,36 @@ class Gateway:
             earlier, verified = verified, _check(endpoint.late, seen)
             if isinstance(verified, SignatureError):
                 raise self._unauthenticated(endpoint, address, seen, earlier, verified)
-        return seen, verified
+        return seen, verified, None
+
+    async def _stream(
+        self,
+        endpoint: Endpoint,
+        head: Head,
+        address: Address,
+        seen: RequestView,
+        earlier: _Outcome | None,
+        *,
+        body: BodyStream,
+    ) -> Streamed:
+        """Have a body stored as it comes; what it takes to be accepted is the same as for one in memory."""
+        try:
+            verified = None if isinstance(earlier, SignatureError) else earlier
+            return await self._uploads.take(
+                endpoint, head, seen, body, verified, admit=lambda match: _check_rate(endpoint, match, address, seen)
+            )
+        except UnprovenError as refusal:
+            raise self._unauthenticated(endpoint, address, seen, earlier, *refusal.errors) from None
+        except InvalidError as error:
+            if error.reason == "BODY_INVALID":
+                raise _Refused(answers.BODY_INVALID) from None
+            raise _Refused(self._rejected(endpoint, failure_to_proto(error))) from None
+        except (ExhaustedError, NotFoundError) as error:
+            raise _Refused(self._rejected(endpoint, failure_to_proto(error))) from None
+        except FlowhookError as error:
+            if error.reason not in REFUSED:
+                raise IngestUnavailableError from None
+            raise _Refused(self._rejected(endpoint, failure_to_proto(error))) from None
 
     async def _visited(self, visit: Visit) -> Answer:
         """Return the answer to a handshake that has us visit a URL, having done so."""
@@ -247,7 +292,14 @@ class Gateway:
         return _Refused(endpoint.unauthenticated, error=error, seen=seen)
 
     async def _store(
-        self, endpoint: Endpoint, request: Request, seen: RequestView, verified: tuple[Verifier, Match], content: Any
+        self,
+        endpoint: Endpoint,
+        request: Request,
+        seen: RequestView,
+        verified: tuple[Verifier, Match],
+        content: Any,
+        *,
+        streamed: Streamed | None = None,
     ) -> Answer:
         """Have the event stored, and answer as the flow wants it."""
         verifier, match = verified
@@ -273,18 +325,22 @@ class Gateway:
             seen.body,
             head.traceparent,
         )
+        if streamed is not None:
+            event = event._replace(body_blob=streamed.blob, parts=streamed.parts, form=streamed.form)
         if endpoint.callback:
             event = _mid_flow(event, endpoint)
         shown = webhook_view(event, content) if endpoint.needs_view else None
         key = endpoint.dedupe_key(verifier, seen, shown, content)
         if key:
             event = event._replace(dedupe_key=key)
+        message = event_to_proto(event)
         if endpoint.flow is not None:
             try:
-                return await request.hold(self._replies.hold(event_to_proto(event), endpoint.flow))
+                return await request.hold(self._replies.hold(message, endpoint.flow))
             except FlowhookError as error:
                 return self._rejected(endpoint, failure_to_proto(error))
-        result = await self._ingest.submit(event_to_proto(event), MAX_GROWTH * head.size + len(seen.body))
+        size = MAX_GROWTH * head.size + len(seen.body) + (0 if streamed is None else message.ByteSize())
+        result = await self._ingest.submit(message, size)
         if result.HasField("accepted"):
             return endpoint.response.render(result.accepted.execution_id, shown)
         return self._rejected(endpoint, result.rejected)
@@ -338,8 +394,8 @@ async def _content(endpoint: Endpoint, head: Head, seen: RequestView) -> Any:
         return None
     try:
         if len(body) <= PARSED_AT_ONCE and not any(name == "content-encoding" for name, _ in head.headers):
-            return parse(head.content_type, body, head.headers, limit=endpoint.max_body).body
-        content = await asyncio.to_thread(parse, head.content_type, body, head.headers, limit=endpoint.max_body)
+            return parse(head.content_type, body, head.headers, limit=endpoint.max_parsed).body
+        content = await asyncio.to_thread(parse, head.content_type, body, head.headers, limit=endpoint.max_parsed)
     except InvalidError as error:
         refusal = answers.BODY_TOO_LARGE if error.reason == "BODY_TOO_LARGE" else answers.BODY_INVALID
         raise _Refused(refusal, seen=seen) from None

@@ -55,6 +55,7 @@ class Counts(Collector):
         latency: seconds from a whole request to the router's word on it.
         batches: events per call to the router.
         retries: calls to the router that failed and were made again.
+        streamed_bytes: of bodies that were not in memory as a whole.
         unreported: refused requests that the router could not be told of.
     """
 
@@ -66,6 +67,7 @@ class Counts(Collector):
         self.latency = Histogram(LATENCY_BUCKETS)
         self.batches = Histogram(BATCH_BUCKETS)
         self.retries = 0
+        self.streamed_bytes = 0
         self.unreported = 0
         self._gauges: list[tuple[str, str, Callable[[], float]]] = []
 
@@ -100,6 +102,11 @@ class Counts(Collector):
             "flowhook_edge_unreported_rejections",
             "Refused requests that are missing from the log of rejections.",
             value=self.unreported,
+        )
+        yield CounterMetricFamily(
+            "flowhook_edge_streamed_bytes",
+            "Bytes of large bodies that went on to the router as they came.",
+            value=self.streamed_bytes,
         )
         yield HistogramMetricFamily(
             "flowhook_edge_accept_seconds",

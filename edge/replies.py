@@ -34,7 +34,7 @@ BRIEF_SECONDS: Final = 0.05
 RETRY_SECONDS: Final = 0.05
 MAX_RETRY_SECONDS: Final = 0.5
 
-REFUSED: Final = frozenset({"STORAGE_FULL", "STORAGE_UNAVAILABLE", "TOTAL_BACKLOG_FULL"})
+REFUSED: Final = frozenset({"BODY_LOST", "STORAGE_FULL", "STORAGE_UNAVAILABLE", "TOTAL_BACKLOG_FULL", "UPLOADS_FULL"})
 """Wants of the router that a sender is told of at once."""
 
 _AGAIN: Final = (UnavailableError, ConflictError, InternalError)

@@ -8,6 +8,8 @@ from typing import Final, NamedTuple, Protocol
 import grpc
 import grpc.aio
 
+from edge.upload import begin_upload
+from flowhook.model import Blob
 from flowhook.v1.envelope_pb2 import Event
 from flowhook.v1.flow_service_pb2 import GetFlowRequest, WatchFlowsRequest
 from flowhook.v1.flow_service_pb2_grpc import FlowServiceStub
@@ -58,6 +60,22 @@ class Change(NamedTuple):
         return not self.flow_id and not self.secret_name
 
 
+class Upload(Protocol):
+    """A body on its way to the router. Methods may raise any FlowhookError: it is gone then, as when cancelled."""
+
+    async def write(self, data: bytes) -> None:
+        """Send the next bytes, as fast as the router takes them."""
+        ...
+
+    async def finish(self) -> Blob:
+        """Say that it is complete, and return what events call it; it is durable."""
+        ...
+
+    def cancel(self) -> None:
+        """Give it up; without effect once it is finished."""
+        ...
+
+
 class Router(Protocol):
     """The router, as the edge sees it. Every method may raise any FlowhookError but what it names has a meaning."""
 
@@ -70,6 +88,18 @@ class Router(Protocol):
 
         Raises:
             UnavailableError: among other causes, the router is away, which is told at once.
+        """
+        ...
+
+    async def upload(self, flow_id: str, size: int | None, seconds: float) -> Upload:
+        """Begin to send a body that will have so many bytes (None: nobody knows), once the router admits it.
+
+        Each step, the beginning among them, may take `seconds`.
+
+        Raises:
+            NotFoundError: there is no such flow.
+            ExhaustedError: the flow takes no more.
+            UnavailableError: the router takes no more, or is away.
         """
         ...
 
@@ -143,6 +173,10 @@ class GrpcRouter:
             return await self._ingest.InvokeFlow(request, timeout=seconds + INVOKE_GRACE_SECONDS)
         except grpc.aio.AioRpcError as error:
             raise status.from_rpc_error(error) from None
+
+    async def upload(self, flow_id: str, size: int | None, seconds: float) -> Upload:
+        """See `Router.upload`."""
+        return await begin_upload(self._ingest.UploadBody(None, wait_for_ready=True), flow_id, size, seconds)
 
     async def get_reply(self, token: str, seconds: float) -> GetReplyResponse:
         """See `Router.get_reply`."""

@@ -15,7 +15,8 @@ from tornado.tcpserver import TCPServer
 
 from edge import answers
 from edge.answers import Answer
-from edge.connection import READ_BYTES, Connection, Handler
+from edge.body_stream import READ_BYTES
+from edge.connection import Connection, Handler
 from edge.metrics import Counts
 from edge.proxy_protocol import ProxyProtocolError, read_header
 from edge.stream import Stream, TlsStream

@@ -99,13 +99,14 @@ def _check_key(value: object) -> object:
     return value
 
 
-def _size(value: object, most: int = limits.MAX_BODY_BYTES, why: str = "the most Flowhook stores") -> int:
+def _size(value: object, most: int = limits.MAX_STREAMED_BODY_BYTES, why: str = "the most Flowhook stores") -> int:
     try:
         size = parse_size(value)
     except (InvalidError, ValueError) as error:
         raise refused(str(error)) from None
     if not 1 <= size <= most:
-        raise refused(f"must be between 1 byte and {most // limits.MIB}MiB, {why}")
+        text = f"{most // limits.GIB}GiB" if most >= limits.GIB else f"{most // limits.MIB}MiB"
+        raise refused(f"must be between 1 byte and {text}, {why}")
     return size
 
 
@@ -302,7 +303,7 @@ class Endpoint(Model):
         auth: kinds of credentials of which one must pass; empty: none is asked.
         rate_limit: what all senders together may send.
         sender_rate_limit: what each of them may send: whoever has one credential or, where none is asked, one address.
-        max_body: bytes, in [1, `limits.MAX_BODY_BYTES`]; of a compressed body, before and after.
+        max_body: bytes, in [1, `limits.MAX_STREAMED_BODY_BYTES`]; of a body that is decompressed, before and after.
         parse: `auto`, by the media type (see `flowhook.payloads`), or `raw`: the body is an attachment, whatever it is.
         keep_rejected_bodies: whether `rejections show` has the bodies of refused requests, the first 64 KiB of each.
         allow_from: networks that senders may come from; empty: any.

@@ -22,6 +22,7 @@ from flowhook.process import Lifecycle
 from flowhook.v1 import (
     cluster_service_pb2,
     cluster_service_pb2_grpc,
+    envelope_pb2,
     failure_pb2,
     flow_service_pb2,
     flow_service_pb2_grpc,
@@ -58,6 +59,11 @@ class MemoryRouter(
         invoked: executions that somebody waits for, or waited, once per call.
         left: how many of those calls were given up by the edge.
         refuse: errors that the next calls of InvokeFlow end with, nothing stored.
+        bodies: those that were uploaded, by ID.
+        uploads: how many uploads there are, and were.
+        given_up: how many of them ended before the body did.
+        full: error that the next upload is refused with.
+        takes: while it is not set, no piece of a body is taken.
     """
 
     def __init__(self):
@@ -79,6 +85,12 @@ class MemoryRouter(
         self.invoked = []
         self.left = 0
         self.refuse = []
+        self.bodies = {}
+        self.uploads = []
+        self.given_up = 0
+        self.full = None
+        self.takes = asyncio.Event()
+        self.takes.set()
         self._answers = {}
         self._answered = {}
         self._changed = asyncio.Event()
@@ -145,6 +157,29 @@ class MemoryRouter(
             error = self.fail.pop(0)
             await (status.abort(context, error) if isinstance(error, FlowhookError) else context.abort(error))
         return ingest_service_pb2.IngestEventsResponse(results=results)
+
+    async def UploadBody(self, requests, context):  # noqa: N802 - the name of the RPC
+        start = (await anext(aiter(requests))).start
+        self.uploads.append(start)
+        self.arrived.set()
+        if self.full is not None:
+            error, self.full = self.full, None
+            await status.abort(context, error)
+        await context.send_initial_metadata((("admitted", "1"),))
+        body, ended = bytearray(), False
+        try:
+            async for request in requests:
+                await self.takes.wait()
+                ended = request.HasField("end")
+                body += request.chunk
+        finally:
+            self.given_up += not ended
+        if not ended:  # a stream that breaks may look like one that ends
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "too short")
+        body_id = f"{len(self.uploads):032x}"
+        self.bodies[body_id] = bytes(body)
+        blob = envelope_pb2.Blob(id=body_id, size=len(body), sha256=hashlib.sha256(body).digest())
+        return ingest_service_pb2.UploadBodyResponse(blob=blob)
 
     def answer(self, execution_id, **outcome):
         """Let an execution answer."""

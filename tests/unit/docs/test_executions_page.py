@@ -62,7 +62,7 @@ def test_flows_run_one_another_as_deep_as_the_page_says():
         ("what an execution waits for at a time, beside times", f"{limits.MAX_SUBSCRIPTIONS:,}"),
         ("what an execution waits for at a time, beside times", f"{limits.MAX_SUBSCRIPTION_BYTES // limits.MIB} MiB"),
         ("what a `correlate` expects", f"{MAX_EXPECTED_BYTES // limits.KIB} KiB"),
-        ("body of an event", f"{limits.MAX_BODY_BYTES // limits.MIB} MiB"),
+        ("body of an event", f"{limits.MAX_STREAMED_BODY_BYTES // limits.GIB} GiB"),
         ("head of a request", f"{limits.MAX_HEADER_BYTES // limits.KIB} KiB"),
         ("dedupe key", f"{limits.MAX_DEDUPE_KEY_BYTES} bytes"),
         ("unfinished events of a flow", f"{limits.DEFAULT_FLOW_BACKLOG:,}"),

@@ -14,6 +14,8 @@ FROM_THE_ROUTER = {
     ("503", "TOTAL_BACKLOG_FULL"),
     ("503", "STORAGE_FULL"),
     ("503", "STORAGE_UNAVAILABLE"),
+    ("503", "UPLOADS_FULL"),
+    ("503", "BODY_LOST"),
 }
 
 

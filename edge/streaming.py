@@ -1,0 +1,166 @@
+"""Large bodies, from the sender to the router's disk while they are verified, taken apart and hashed.
+
+An edge holds no more of one than a few pieces. Whatever speaks against it, at once or at its very end, the router is
+told nothing but that the upload is given up, and keeps nothing of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+
+from edge.body_stream import BodyStream
+from edge.endpoints import Endpoint
+from edge.http1 import Head
+from edge.metrics import Counts
+from edge.router import Router, Upload
+from flowhook.errors import InvalidError
+from flowhook.model import Blob, Part
+from flowhook.payloads import StreamedParts, with_attributes
+from flowhook.signatures import BodyProofs, Match, RequestView, SignatureError, Verifier
+
+
+class UnprovenError(Exception):
+    """None of the ways to prove where a body comes from passed.
+
+    Attributes:
+        errors: why not.
+    """
+
+    def __init__(self, errors: Sequence[SignatureError]) -> None:
+        super().__init__(len(errors))
+        self.errors = errors
+
+
+class Streamed(NamedTuple):
+    """A body that is durable, and waits for its event.
+
+    Attributes:
+        verified: what passed, and what it found.
+        form: fields of a form as JSON; empty when it was none.
+        content: what `.body` is.
+    """
+
+    verified: tuple[Verifier, Match]
+    blob: Blob
+    parts: tuple[Part, ...]
+    form: bytes
+    content: Any
+
+
+class BodyUploads:
+    """Takes large bodies.
+
+    Attributes:
+        under_way: how many are on their way.
+    """
+
+    def __init__(self, router: Router, counts: Counts, *, timeout: float) -> None:
+        """Let the router take `timeout` seconds for a piece."""
+        self._router = router
+        self._counts = counts
+        self._timeout = timeout
+        self.under_way = 0
+
+    async def take(
+        self,
+        endpoint: Endpoint,
+        head: Head,
+        seen: RequestView,
+        body: BodyStream,
+        verified: tuple[Verifier, Match] | None,
+        *,
+        admit: Callable[[Match], None],
+    ) -> Streamed:
+        """Have a body stored.
+
+        Args:
+            endpoint: that it came to.
+            head: of the request.
+            seen: the request as verification sees it.
+            body: yet to come.
+            verified: what passed without the body; None: nothing did.
+            admit: is asked at the end, when it is known who the sender is; what it raises goes through.
+
+        Raises:
+            UnprovenError: its signature is wrong.
+            InvalidError: it is not multipart, although its Content-Type says so (`BODY_INVALID`).
+            FlowhookError: the router does not take it.
+            BodyTooLargeError, MalformedRequestError, StreamClosedError: as it comes from the sender.
+        """
+        proofs = BodyProofs(() if verified else endpoint.streaming, seen, time.time())
+        if not verified and not proofs.may_pass:
+            raise UnprovenError(proofs.errors)
+        scan = _Scan(endpoint, head)
+        if verified:
+            scan.check()
+        self.under_way += 1
+        try:
+            upload = await self._router.upload(endpoint.flow_id, body.size, self._timeout)
+            try:
+                await self._send(body, upload, proofs, scan)
+                passed = verified or proofs.finish()
+                if passed is None:
+                    raise UnprovenError(proofs.errors)
+                admit(passed[1])
+                form, parts = scan.end()
+                content = None if endpoint.raw else _content(head, form)
+                return Streamed(passed, await upload.finish(), parts, form, content)
+            finally:
+                upload.cancel()
+        finally:
+            self.under_way -= 1
+
+    async def _send(self, body: BodyStream, upload: Upload, proofs: BodyProofs, scan: _Scan) -> None:
+        async for piece in body:
+            proofs.update(piece)
+            scan.feed(piece)
+            if scan.problem is None:
+                await upload.write(piece)
+                self._counts.streamed_bytes += len(piece)
+            else:
+                upload.cancel()
+                if not proofs.may_pass:
+                    scan.check()  # else it is said at the end, to whoever proves to be a sender of ours
+
+
+class _Scan:
+    """What a body that comes is made of, if it is multipart; `problem`: why it is not, although it says so."""
+
+    def __init__(self, endpoint: Endpoint, head: Head) -> None:
+        self._parts: StreamedParts | None = None
+        self.problem: InvalidError | None = None
+        if endpoint.takes_apart(head):
+            try:
+                self._parts = StreamedParts(head.content_type)
+            except InvalidError as error:
+                self.problem = error
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes. Raises nothing."""
+        if self._parts is not None and self.problem is None:
+            try:
+                self._parts.feed(data)
+            except InvalidError as error:
+                self.problem = error
+
+    def check(self) -> None:
+        """Raise the problem, if there is one."""
+        if self.problem is not None:
+            raise self.problem
+
+    def end(self) -> tuple[bytes, tuple[Part, ...]]:
+        """Return the fields as JSON and the attachments; both empty where all of it is one attachment.
+
+        Raises:
+            InvalidError: it is not what it says.
+        """
+        self.check()
+        return (b"", ()) if self._parts is None else self._parts.end()
+
+
+def _content(head: Head, form: bytes) -> Any:
+    return with_attributes(head.content_type, head.headers, orjson.loads(form) if form else None)

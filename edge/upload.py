@@ -1,0 +1,82 @@
+"""One body on its way to the router: a call of UploadBody."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Final, TypeVar
+
+import grpc.aio
+
+from flowhook.errors import UnavailableError
+from flowhook.model import Blob
+from flowhook.v1.ingest_service_pb2 import UploadBodyRequest, UploadBodyResponse, UploadEnd, UploadStart
+from flowhook.wire import status
+from flowhook.wire.convert import blob_from_proto
+
+T = TypeVar("T")
+UploadCall = grpc.aio.StreamUnaryCall[UploadBodyRequest, UploadBodyResponse]
+
+_ADMITTED: Final = "admitted"
+_END: Final = UploadBodyRequest(end=UploadEnd())
+
+
+class GrpcUpload:
+    """See `router.Upload`."""
+
+    def __init__(self, call: UploadCall, seconds: float) -> None:
+        self._call = call
+        self._seconds = seconds
+
+    async def begin(self, start: UploadStart) -> None:
+        """Wait until the router admits the body."""
+        await self._send(UploadBodyRequest(start=start))
+        if _ADMITTED not in dict(await self._step(self._call.initial_metadata())):  # a refusal is on its way
+            await self._step(self._call)
+
+    async def write(self, data: bytes) -> None:
+        """See `router.Upload`."""
+        await self._send(UploadBodyRequest(chunk=data))
+
+    async def finish(self) -> Blob:
+        """See `router.Upload`."""
+        await self._send(_END)
+        await self._step(self._call.done_writing())
+        response: UploadBodyResponse = await self._step(self._call)
+        return blob_from_proto(response.blob)
+
+    def cancel(self) -> None:
+        """See `router.Upload`."""
+        self._call.cancel()
+
+    async def _send(self, message: UploadBodyRequest) -> None:
+        if self._call.done():
+            await self._step(self._call)
+        try:
+            await self._step(self._call.write(message))
+        except asyncio.InvalidStateError:  # it ended just now
+            await self._step(self._call)
+
+    async def _step(self, step: Awaitable[T]) -> T:
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await step
+        except TimeoutError:
+            self._call.cancel()
+            raise UnavailableError("the router does not take the body") from None
+        except grpc.aio.AioRpcError as error:
+            # of what is written while the router ends the call gRPC makes an error of its own
+            if error.code() is grpc.StatusCode.INTERNAL:
+                raise UnavailableError("the router ended the upload") from None
+            raise status.from_rpc_error(error) from None
+
+
+async def begin_upload(call: UploadCall, flow_id: str, size: int | None, seconds: float) -> GrpcUpload:
+    """See `router.Router.upload`."""
+    upload = GrpcUpload(call, seconds)
+    try:
+        await upload.begin(UploadStart(flow_id=flow_id, size=size))
+    except BaseException:
+        upload.cancel()
+        raise
+    return upload

@@ -1,177 +1,145 @@
-"""`make bench`: what durable acceptance and whole executions cost, against a bare Tornado handler in the same run.
+"""`make bench`: what Flowhook costs, part by part, against a bare Tornado handler in the same run.
 
-Figures of one machine say little; ratios within one run are what to compare. Writes bench/latest.json.
+Figures of one machine say little; ratios within one run are what to compare. Writes bench/latest.json. A part that
+fails is said to, in the table and by the exit code; the others are measured all the same.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import hashlib
-import hmac
 import json
 import os
 import platform
-import secrets
-import statistics
 import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from bench.cluster import Cluster, bare_handler, running_cluster
-from bench.load import CONNECTIONS, Request, at_rate, generator, saturate
-from flowhook.client import AsyncClient
-from flowhook.model import Status
+from bench import calls, fairness, hooks, parked
+from bench.answering import answering_server
+from bench.cluster import running_cluster
+from bench.events import BATCH
+from bench.say import say
 
 FOLDER: Final = Path(__file__).parent
-WARM_UP: Final = 1.0
-"""Seconds of load before anything is measured."""
-POLL: Final = 0.2
-"""Seconds between two looks at whether all executions have ended."""
-PADDING: Final = "x" * 800
+CALLS: Final = 3_000
+BACKLOG: Final = 50_000
+FAIRNESS_SECONDS: Final = 20.0
+PARKED: Final = 100_000
+PARKED_SPREAD: Final = 40.0
+
+MAX_CAUSE: Final = 200
+"""Characters of what is said of a part that failed."""
+
+Figures = dict[str, Any]
+Row = tuple[str, str, str]
 
 
-def payload() -> bytes:
-    """Return a JSON body of about 1 KB."""
-    event = {
-        "action": "opened",
-        "number": 42,
-        "repository": {"full_name": "octo/hello", "private": False},
-        "sender": {"login": "octocat", "id": 1},
-        "pad": PADDING,
-    }
-    return json.dumps(event).encode()
+class Part(NamedTuple):
+    """What is measured together, the seconds it may take, and its rows of the table: a name, a figure, a ratio."""
+
+    name: str
+    seconds: float
+    measure: Callable[[], Awaitable[Figures]]
+    rows: Callable[[Figures], list[Row]]
 
 
-def signed(url: str, key: str) -> Request:
-    """Return a request with its HMAC."""
-    body = payload()
-    signature = hmac.new(key.encode(), body, hashlib.sha256).hexdigest()
-    return Request(url, {"Content-Type": "application/json", "X-Signature": f"sha256={signature}"}, body)
+def parts(seconds: float, scale: float) -> list[Part]:
+    """Return all parts; `seconds` is for each measurement of hooks, `scale` multiplies the numbers of the others."""
+
+    def count(number: int) -> int:
+        return max(1, round(number * scale / BATCH)) * BATCH
+
+    async def calling() -> Figures:
+        async with answering_server() as server, running_cluster("--allow-private-addresses") as cluster:
+            return await calls.bench(cluster, server, count(CALLS))
+
+    async def beside_a_backlog() -> Figures:
+        async with answering_server() as server, running_cluster("--allow-private-addresses") as cluster:
+            return await fairness.bench(cluster, server, count(BACKLOG), max(2.0, FAIRNESS_SECONDS * scale))
+
+    return [
+        Part("hooks", 180, lambda: hooks.bench(seconds), _hooks_rows),
+        Part("calls", 90, calling, _calls_rows),
+        Part("fairness", 120, beside_a_backlog, _fairness_rows),
+        Part("parked", 240, lambda: parked.bench(count(PARKED), max(2.0, PARKED_SPREAD * scale)), _parked_rows),
+    ]
 
 
-async def apply_flow(client: AsyncClient, name: str) -> str:
-    """Apply the benchmark's flow under a name and return its ID."""
-    document = (FOLDER / "flow.yaml").read_text().replace("NAME", name)
-    await client.flows.apply([document.encode()])
-    return f"bench.{name}"
-
-
-async def wait_until_ended(client: AsyncClient, flow_id: str) -> tuple[int, float]:
-    """Wait for the executions of a flow; return how many there were and from first reception to last end in seconds.
-
-    Raises:
-        RuntimeError: one of them did not complete.
-    """
-    unfinished = (Status.PENDING, Status.RUNNING)
-    while [execution async for execution in client.executions.list(flow_id=flow_id, statuses=unfinished, limit=1)]:
-        await asyncio.sleep(POLL)
-    executions = [execution async for execution in client.executions.list(flow_id=flow_id)]
-    broken = [execution for execution in executions if execution.status is not Status.COMPLETED]
-    if broken:
-        raise RuntimeError(f"{len(broken)} executions did not complete, for example {broken[0]}")
-    first = min(execution.receive_time_ms for execution in executions)
-    last = max(execution.end_time_ms or 0 for execution in executions)
-    return len(executions), (last - first) / 1000
-
-
-async def bench(seconds: float) -> dict[str, Any]:
-    """Run everything and return the figures."""
-    key = secrets.token_hex(16)
-    async with running_cluster() as cluster, bare_handler() as bare:
-        client = cluster.client
-        await client.secrets.set("bench", key.encode())
-        accepting, running = await apply_flow(client, "accept"), await apply_flow(client, "run")
-        await client.flows.pause(accepting)
-        bare_request = Request(f"{bare}/hook/bench", {"Content-Type": "application/json"}, payload())
-        accept_request = signed(f"{cluster.http}/hook/{accepting}", key)
-        run_request = signed(f"{cluster.http}/hook/{running}", key)
-        for request in (bare_request, accept_request, run_request):
-            await saturate(request, WARM_UP)
-        await wait_until_ended(client, running)
-
-        bare_rates, accept_rates = [], []
-        for _ in range(3):
-            bare_rates.append(await _rate("bare handler", bare_request, seconds))
-            accept_rates.append(await _rate("durable acceptance, flow paused", accept_request, seconds))
-        accept_rps = statistics.median(accept_rates)
-
-        e2e_rates = []
-        for number in range(2):
-            flow_id = await apply_flow(client, f"run-{number}")
-            request = signed(f"{cluster.http}/hook/{flow_id}", key)
-            await _rate("acceptance while executing", request, seconds)
-            count, took = await wait_until_ended(client, flow_id)
-            e2e_rates.append(count / took)
-            _say(f"whole executions: {e2e_rates[-1]:,.0f}/s")
-            bare_rates.append(await _rate("bare handler", bare_request, seconds))
-
-        latencies = await at_rate(run_request, accept_rps / 10, seconds)
-        _say(f"acceptance at {accept_rps / 10:,.0f}/s: p99 {_quantile(latencies, 0.99) * 1000:.1f} ms")
-        await wait_until_ended(client, running)
-        return _figures(bare_rates, accept_rates, e2e_rates, latencies, cluster)
-
-
-async def _rate(what: str, request: Request, seconds: float) -> float:
-    result = await saturate(request, seconds)
-    if result.failed:
-        raise RuntimeError(f"{what}: {result.failed} of {result.requests} requests were not answered with 2xx")
-    _say(f"{what}: {result.per_second:,.0f}/s")
-    return result.per_second
-
-
-def _figures(
-    bare: list[float], accept: list[float], e2e: list[float], latencies: list[float], cluster: Cluster
-) -> dict[str, Any]:
-    del cluster
-    bare_rps, accept_rps, e2e_rps = statistics.median(bare), statistics.median(accept), statistics.median(e2e)
-    return {
-        "bare_rps": round(bare_rps),
-        "accept_rps": round(accept_rps),
-        "accept_ratio": round(accept_rps / bare_rps, 3),
-        "e2e_rps": round(e2e_rps),
-        "e2e_ratio": round(e2e_rps / bare_rps, 3),
-        "accept_p50_ms": round(_quantile(latencies, 0.50) * 1000, 2),
-        "accept_p99_ms": round(_quantile(latencies, 0.99) * 1000, 2),
-        "latency_rate": round(accept_rps / 10),
-        "generator": generator(),
-        "connections": CONNECTIONS,
-        "body_bytes": len(payload()),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "bare_rates": [round(rate) for rate in bare],
-        "accept_rates": [round(rate) for rate in accept],
-        "e2e_rates": [round(rate) for rate in e2e],
-    }
-
-
-def _quantile(ascending: list[float], fraction: float) -> float:
-    return ascending[min(len(ascending) - 1, int(len(ascending) * fraction))]
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _table(figures: dict[str, Any]) -> str:
-    rows = [
+def _hooks_rows(figures: Figures) -> list[Row]:
+    latency = f"at {figures['latency_rate']:,}/s, executing"
+    return [
         ("bare Tornado handler that answers 202", f"{figures['bare_rps']:,}/s", "1.00"),
         ("durable acceptance, HMAC, flow paused", f"{figures['accept_rps']:,}/s", f"{figures['accept_ratio']:.2f}"),
         ("whole executions of four tasks", f"{figures['e2e_rps']:,}/s", f"{figures['e2e_ratio']:.2f}"),
-        (f"acceptance p50 at {figures['latency_rate']:,}/s, executing", f"{figures['accept_p50_ms']} ms", ""),
-        (f"acceptance p99 at {figures['latency_rate']:,}/s, executing", f"{figures['accept_p99_ms']} ms", ""),
+        (f"acceptance p50 {latency}", f"{figures['accept_p50_ms']} ms", ""),
+        (f"acceptance p99 {latency}", f"{figures['accept_p99_ms']} ms", ""),
     ]
+
+
+def _calls_rows(figures: Figures) -> list[Row]:
+    return [("executions of ten tasks, three of them HTTP calls", f"{figures['calls_rps']:,}/s", "")]
+
+
+def _fairness_rows(figures: Figures) -> list[Row]:
+    backlog = f"beside a backlog of {figures['fairness_backlog']:,}"
+    return [
+        ("p99 of a quiet flow, receipt to end, alone", f"{figures['fairness_p99_alone_ms']} ms", "1.00"),
+        (f"the same {backlog}", f"{figures['fairness_p99_ms']} ms", f"{figures['fairness']:.2f}"),
+    ]
+
+
+def _parked_rows(figures: Figures) -> list[Row]:
+    what = f"{figures['parked_executions']:,} parked"
+    return [
+        (f"{what}: memory of the router", f"{figures['parked_memory_mib']} MiB", ""),
+        (f"{what}: bytes for each", f"{figures['parked_bytes_each']:,}", ""),
+        (f"{what}: start of the router", f"{figures['parked_restart_seconds']} s", ""),
+        (f"{what}: p99 of lateness at {figures['parked_due_rate']:,}/s", f"{figures['parked_late_p99_ms']} ms", ""),
+    ]
+
+
+async def bench(chosen: list[Part]) -> tuple[Figures, dict[str, str]]:
+    """Measure parts one after another; returns the figures, and why parts failed, by name."""
+    figures: Figures = {"cores": os.cpu_count(), "python": platform.python_version()}
+    failures: dict[str, str] = {}
+    for part in chosen:
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(part.seconds):
+                figures |= await part.measure()
+        except Exception as problem:  # noqa: BLE001 - whatever it is, it is told, and hides no other part
+            failures[part.name] = f"{type(problem).__name__}: {problem}"[:MAX_CAUSE]
+            say(f"{part.name} failed: {failures[part.name]}")
+        say(f"{part.name}: took {time.monotonic() - began:.0f} s")
+    return figures, failures
+
+
+def table(chosen: list[Part], figures: Figures, failures: Mapping[str, str]) -> str:
+    """Return the table of all parts, those that failed included."""
+    rows: list[Row] = [("", "", "ratio")]
+    for part in chosen:
+        rows += [(part.name, "FAILED", "")] if part.name in failures else part.rows(figures)
     width = max(len(row[0]) for row in rows)
-    return "\n".join(f"{name:<{width}}  {value:>12}  {ratio:>6}" for name, value, ratio in (("", "", "ratio"), *rows))
+    lines = [f"{name:<{width}}  {value:>12}  {ratio:>6}" for name, value, ratio in rows]
+    return "\n".join(lines + [f"{name} failed: {cause}" for name, cause in failures.items()])
 
 
 def main() -> None:
     """Measure, print the table, write bench/latest.json."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=4.0, help="length of each measurement")
-    figures = asyncio.run(bench(parser.parse_args().seconds))
+    parser.add_argument("--seconds", type=float, default=4.0, help="length of each measurement of hooks")
+    parser.add_argument("--scale", type=float, default=1.0, help="multiplies how much the other parts measure")
+    parser.add_argument("--part", action="append", help="hooks, calls, fairness or parked; all without it")
+    options = parser.parse_args()
+    chosen = [part for part in parts(options.seconds, options.scale) if not options.part or part.name in options.part]
+    figures, failures = asyncio.run(bench(chosen))
+    figures["failures"] = failures
     (FOLDER / "latest.json").write_text(json.dumps(figures, indent=2) + "\n")
-    print(_table(figures))
+    print(table(chosen, figures, failures))
+    sys.exit(bool(failures))
 
 
 if __name__ == "__main__":

@@ -41,6 +41,10 @@ class Cluster:
     supervisor: asyncio.subprocess.Process
     output: list[str]
 
+    def token(self, role: str) -> str:
+        """Return the token of a role."""
+        return (self.data_dir / f"{role}.token").read_text().strip()
+
     def pid(self, process: str) -> int:
         """Return the process ID of, for example, `runner-1`."""
         return int((self.data_dir / "run" / f"{process}.pid").read_text())

@@ -1,6 +1,6 @@
 """Measures what waiting executions cost: the router's memory, its restart, and how late they are woken.
 
-Run: .venv/bin/python -m bench.parked [--executions 100000] [--spread 20]
+Run: .venv/bin/python -m bench.parked [--executions 100000] [--spread 60]
 
 A runner of its own parks them all. Then the router is killed and started again, and the executions are due, evenly over
 `--spread` seconds; how late each comes to the runner is taken from the same machine's clock.
@@ -22,27 +22,28 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Self
 
-from flowhook import ids
+from bench.events import BATCH, ingest
+from bench.requests import quantile
+from bench.say import say
 from flowhook.client import AsyncClient
 from flowhook.client.channel import connect
 from flowhook.config import RouterSettings
-from flowhook.model import Event
 from flowhook.process import Lifecycle
-from flowhook.v1 import ingest_service_pb2, ingest_service_pb2_grpc, runner_service_pb2_grpc
 from flowhook.v1 import runner_service_pb2 as pb
+from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import convert
 from router import app
 
 FLOW: Final = (
     b"document: {dsl: 1.0.3, namespace: default, name: parked, version: 1.0.0}\ndo:\n  - keep: {set: {a: 1}}\n"
 )
-BODY: Final = json.dumps({"pad": "x" * 1000}).encode()
-BATCH: Final = 250
 CREDIT: Final = 1024
 MIB: Final = 1 << 20
 READY: Final = b"serving "
-MARGIN_SECONDS: Final = 15.0
+MARGIN_SECONDS: Final = 10.0
 """Between the restart and the first wake time, at the least."""
+SETTLE_SECONDS: Final = 60.0
+"""That the last of the executions may take to be on record as waiting."""
 
 
 class Router:
@@ -130,24 +131,6 @@ class Runner:
         await self._call.write(pb.AttachRequest(**message))
 
 
-async def ingest(router: Router, count: int) -> None:
-    """Have `count` events accepted."""
-    channel = connect(router.target, router.token("edge"))
-    stub = ingest_service_pb2_grpc.IngestServiceStub(channel)
-    slot = ids.slot_of("parked")
-    for _ in range(count // BATCH):
-        now_ms = time.time_ns() // 1_000_000
-        events = [
-            convert.event_to_proto(
-                Event(ids.mint(slot), "parked", now_ms, None, "", "POST", "", "", "application/json", (), BODY)
-            )
-            for _ in range(BATCH)
-        ]
-        response = await stub.IngestEvents(ingest_service_pb2.IngestEventsRequest(events=events))
-        assert all(result.HasField("accepted") for result in response.results)  # noqa: S101 - the benchmark is void
-    await channel.close(None)
-
-
 async def park_all(router: Router, count: int, first: float, spread: float) -> None:
     """Park `count` executions, due evenly from `first` (Unix time) on over `spread` seconds."""
     parked = 0
@@ -162,12 +145,14 @@ async def park_all(router: Router, count: int, first: float, spread: float) -> N
                 outcomes = []
             if parked == count:
                 break
+        else:
+            raise RuntimeError(f"the router hung up when {parked} of {count} executions were parked")
         await until_waiting(router, count)
 
 
 async def until_waiting(router: Router, count: int) -> None:
     """Wait until as many executions wait."""
-    async with AsyncClient(router.target, token=router.token("admin")) as client:
+    async with AsyncClient(router.target, token=router.token("admin")) as client, asyncio.timeout(SETTLE_SECONDS):
         while True:
             text = (await client.cluster.processes())[0].metrics.decode()
             waiting = next(line for line in text.splitlines() if line.startswith("flowhook_router_waiting"))
@@ -192,12 +177,36 @@ async def fire(router: Router, count: int, first: float, spread: float) -> list[
                 outcomes = []
             if len(late) == count:
                 break
+        else:
+            raise RuntimeError(f"the router hung up when {len(late)} of {count} executions had come")
     return sorted(late)
 
 
+class TooSlowError(RuntimeError):
+    """Executions were due before the router was back."""
+
+
 async def bench(count: int, spread: float) -> dict[str, Any]:
-    """Run everything and return the figures."""
-    with tempfile.TemporaryDirectory(dir=".", prefix=".bench-") as folder:
+    """Run everything and return the figures; on a machine that is busy with something else give it more time."""
+    try:
+        return await measure(count, spread, patience=1)
+    except TooSlowError as problem:
+        say(f"{problem}; trying again with more time")
+        return await measure(count, spread, patience=3)
+
+
+async def measure(count: int, spread: float, patience: float) -> dict[str, Any]:
+    """Run everything once and return the figures.
+
+    Args:
+        count: of executions.
+        spread: seconds over which they are due.
+        patience: multiplies the time that there is to park them all and to start again.
+
+    Raises:
+        TooSlowError: that was not enough.
+    """
+    with tempfile.TemporaryDirectory(prefix="flowhook-bench-") as folder:
         data_dir = Path(folder)
         began = time.monotonic()
         async with running_router(data_dir) as router:
@@ -205,10 +214,10 @@ async def bench(count: int, spread: float) -> dict[str, Any]:
             async with AsyncClient(router.target, token=router.token("admin")) as client:
                 await client.flows.apply([FLOW])
             began = time.monotonic()
-            await ingest(router, count)
+            await ingest(router.target, router.token("edge"), "parked", count)
             accepted = time.monotonic() - began
             # as long as accepting took, and then some, is enough to park them and to start again
-            first = time.time() + 3 * accepted + MARGIN_SECONDS
+            first = time.time() + patience * (3 * accepted + MARGIN_SECONDS)
             await park_all(router, count, first, spread)
             parked, before = time.monotonic() - began - accepted, router.memory
         began = time.monotonic()
@@ -216,29 +225,29 @@ async def bench(count: int, spread: float) -> dict[str, Any]:
             restart, after = time.monotonic() - began, router.memory
             margin = first - time.time()
             if margin < 0:
-                raise RuntimeError("parking took too long: executions were due before the router was back")
+                raise TooSlowError("parking took too long: executions were due before the router was back")
             await asyncio.sleep(max(0.0, margin - 1))
             late = await fire(router, count, first, spread)
     return {
-        "executions": count,
+        "parked_executions": count,
         "parked_per_second": round(count / parked),
-        "memory_empty_mib": round(empty, 1),
-        "memory_parked_mib": round(before, 1),
-        "memory_restarted_mib": round(after, 1),
-        "bytes_per_parked": round((after - empty) * MIB / count),
-        "start_empty_seconds": round(empty_start, 2),
-        "restart_seconds": round(restart, 2),
-        "due_per_second": round(count / spread),
-        "late_p50_ms": round(late[len(late) // 2] * 1000, 1),
-        "late_p99_ms": round(late[len(late) * 99 // 100] * 1000, 1),
-        "late_max_ms": round(late[-1] * 1000, 1),
+        "parked_memory_empty_mib": round(empty, 1),
+        "parked_memory_before_restart_mib": round(before, 1),
+        "parked_memory_mib": round(after, 1),
+        "parked_bytes_each": round((after - empty) * MIB / count),
+        "parked_start_empty_seconds": round(empty_start, 2),
+        "parked_restart_seconds": round(restart, 2),
+        "parked_due_rate": round(count / spread),
+        "parked_late_p50_ms": round(quantile(late, 0.50) * 1000, 1),
+        "parked_late_p99_ms": round(quantile(late, 0.99) * 1000, 1),
+        "parked_late_max_ms": round(late[-1] * 1000, 1),
     }
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.parked", description=__doc__)
-    parser.add_argument("--executions", type=int, default=100_000, help="rounded down to hundreds")
+    parser.add_argument("--executions", type=int, default=100_000, help=f"rounded down to a multiple of {BATCH}")
     parser.add_argument("--spread", type=float, default=60.0, help="seconds over which they are due")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -1,0 +1,93 @@
+"""Events in numbers, as edges hand them in, and the executions that they make."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Final
+
+from flowhook import ids
+from flowhook.client import AsyncClient
+from flowhook.client.channel import connect
+from flowhook.model import Event, Execution, Status
+from flowhook.v1 import ingest_service_pb2, ingest_service_pb2_grpc
+from flowhook.wire import convert
+
+BATCH: Final = 250
+"""Events in one call."""
+
+POLL: Final = 0.2
+"""Seconds between two looks at whether all executions have ended."""
+
+UNFINISHED: Final = (Status.PENDING, Status.RUNNING, Status.WAITING, Status.SUSPENDED)
+PADDING: Final = "x" * 800
+
+
+def payload() -> bytes:
+    """Return a JSON body of about 1 KB."""
+    event = {
+        "action": "opened",
+        "number": 42,
+        "repository": {"full_name": "octo/hello", "private": False},
+        "sender": {"login": "octocat", "id": 1},
+        "pad": PADDING,
+    }
+    return json.dumps(event).encode()
+
+
+async def ingest(target: str, token: str, flow_id: str, count: int) -> None:
+    """Have events accepted, a batch after the other.
+
+    Args:
+        target: `host:port` of the router.
+        token: an edge's.
+        flow_id: whose they are.
+        count: how many; rounded down to whole batches.
+
+    Raises:
+        RuntimeError: one of them was not accepted.
+    """
+    body, slot = payload(), ids.slot_of(flow_id)
+    channel = connect(target, token)
+    stub = ingest_service_pb2_grpc.IngestServiceStub(channel)
+    try:
+        for _ in range(count // BATCH):
+            now_ms = time.time_ns() // 1_000_000
+            events = [
+                convert.event_to_proto(
+                    Event(ids.mint(slot), flow_id, now_ms, None, "", "POST", "", "", "application/json", (), body)
+                )
+                for _ in range(BATCH)
+            ]
+            response = await stub.IngestEvents(ingest_service_pb2.IngestEventsRequest(events=events))
+            refused = [result.rejected for result in response.results if not result.HasField("accepted")]
+            if refused:
+                raise RuntimeError(f"{len(refused)} of {BATCH} events were refused, for example {refused[0]}")
+    finally:
+        await channel.close(None)
+
+
+async def ended(client: AsyncClient, flow_id: str, *, within: float) -> list[Execution]:
+    """Wait for the executions of a flow to end, and return them.
+
+    Raises:
+        RuntimeError: one did not complete, or they took longer than `within` seconds.
+    """
+    try:
+        async with asyncio.timeout(within):
+            while [each async for each in client.executions.list(flow_id=flow_id, statuses=UNFINISHED, limit=1)]:
+                await asyncio.sleep(POLL)
+    except TimeoutError:
+        left = await _count(client.executions.list(flow_id=flow_id, statuses=UNFINISHED))
+        raise RuntimeError(f"{left} executions of {flow_id} did not end within {within:.0f} s") from None
+    executions = [each async for each in client.executions.list(flow_id=flow_id)]
+    broken = [each for each in executions if each.status is not Status.COMPLETED]
+    if broken:
+        raise RuntimeError(f"{len(broken)} executions of {flow_id} did not complete, for example {broken[0]}")
+    return executions
+
+
+async def _count(executions: AsyncIterator[Execution]) -> int:
+    return sum([1 async for _ in executions])

@@ -1,0 +1,85 @@
+"""What durable acceptance and whole executions cost, against a bare Tornado handler in the same run."""
+
+from __future__ import annotations
+
+import secrets
+import statistics
+from typing import Any, Final
+
+from bench.cluster import bare_handler, running_cluster
+from bench.events import ended, payload
+from bench.load import CONNECTIONS, Request, at_rate, generator, saturate
+from bench.requests import apply_flow, quantile, signed
+from bench.say import say
+
+WARM_UP: Final = 1.0
+"""Seconds of load before anything is measured."""
+MAX_SECONDS: Final = 120.0
+"""That the executions of one measurement may take."""
+
+
+async def bench(seconds: float) -> dict[str, Any]:
+    """Measure, `seconds` each time, and return the figures."""
+    key = secrets.token_hex(16)
+    async with running_cluster() as cluster, bare_handler() as bare:
+        client = cluster.client
+        await client.secrets.set("bench", key.encode())
+        accepting, running = await apply_flow(client, "accept"), await apply_flow(client, "run")
+        await client.flows.pause(accepting)
+        bare_request = Request(f"{bare}/hook/bench", {"Content-Type": "application/json"}, payload())
+        accept_request = signed(f"{cluster.http}/hook/{accepting}", key)
+        run_request = signed(f"{cluster.http}/hook/{running}", key)
+        for request in (bare_request, accept_request, run_request):
+            await saturate(request, WARM_UP)
+        await ended(client, running, within=MAX_SECONDS)
+
+        bare_rates, accept_rates = [], []
+        for _ in range(3):
+            bare_rates.append(await _rate("bare handler", bare_request, seconds))
+            accept_rates.append(await _rate("durable acceptance, flow paused", accept_request, seconds))
+        accept_rps = statistics.median(accept_rates)
+
+        e2e_rates = []
+        for number in range(2):
+            flow_id = await apply_flow(client, f"run-{number}")
+            request = signed(f"{cluster.http}/hook/{flow_id}", key)
+            await _rate("acceptance while executing", request, seconds)
+            executions = await ended(client, flow_id, within=MAX_SECONDS)
+            first = min(execution.receive_time_ms for execution in executions)
+            last = max(execution.end_time_ms or 0 for execution in executions)
+            e2e_rates.append(len(executions) * 1000 / (last - first))
+            say(f"whole executions: {e2e_rates[-1]:,.0f}/s")
+            bare_rates.append(await _rate("bare handler", bare_request, seconds))
+
+        latencies = await at_rate(run_request, accept_rps / 10, seconds)
+        say(f"acceptance at {accept_rps / 10:,.0f}/s: p99 {quantile(latencies, 0.99) * 1000:.1f} ms")
+        await ended(client, running, within=MAX_SECONDS)
+    return _figures(bare_rates, accept_rates, e2e_rates, latencies)
+
+
+async def _rate(what: str, request: Request, seconds: float) -> float:
+    result = await saturate(request, seconds)
+    if result.failed:
+        raise RuntimeError(f"{what}: {result.failed} of {result.requests} requests were not answered with 2xx")
+    say(f"{what}: {result.per_second:,.0f}/s")
+    return result.per_second
+
+
+def _figures(bare: list[float], accept: list[float], e2e: list[float], latencies: list[float]) -> dict[str, Any]:
+    bare_rps, accept_rps, e2e_rps = statistics.median(bare), statistics.median(accept), statistics.median(e2e)
+    return {
+        "bare_rps": round(bare_rps),
+        "accept_rps": round(accept_rps),
+        "accept_ratio": round(accept_rps / bare_rps, 3),
+        "e2e_rps": round(e2e_rps),
+        "e2e_ratio": round(e2e_rps / bare_rps, 3),
+        "accept_p50_ms": round(quantile(latencies, 0.50) * 1000, 2),
+        "accept_p99_ms": round(quantile(latencies, 0.99) * 1000, 2),
+        "latency_rate": round(accept_rps / 10),
+        "generator": generator(),
+        "connections": CONNECTIONS,
+        "body_bytes": len(payload()),
+        "bare_rates": [round(rate) for rate in bare],
+        "accept_rates": [round(rate) for rate in accept],
+        "e2e_rates": [round(rate) for rate in e2e],
+    }

@@ -31,6 +31,7 @@ from runner.secret_values import as_data
 from runner.worker.callbacks import one_time_urls
 from runner.worker.flows import Flows, LoadedFlow
 from runner.worker.secrets import Secrets
+from runner.worker.turns import Turns
 from runner.worker.watched import Watched
 
 TURN_SECONDS: Final = 0.005
@@ -128,7 +129,7 @@ class Executions:
         self._announce = announce
         self._public_url = public_url
         self._in_hand: dict[bytes, _Execution] = {}
-        self._ready: deque[tuple[_Execution, effects.Perform | None, effects.Result | None]] = deque()
+        self._ready: Turns[tuple[_Execution, effects.Perform | None, effects.Result | None]] = Turns()
         self._wake = asyncio.Event()
         self._draining = False
         self._turn_ends = 0.0
@@ -190,7 +191,7 @@ class Executions:
             self._wake.clear()
             self._turn_ends = time.monotonic() + TURN_SECONDS
             while self._ready:
-                self._drive(*self._ready.popleft())
+                self._drive(*self._ready.next())
                 late = time.monotonic() - self._turn_ends
                 if late > 0:
                     await asyncio.sleep(0 if late < LONG_TURN_SECONDS else REST_SECONDS)
@@ -251,7 +252,7 @@ class Executions:
     def _queue(
         self, execution: _Execution, effect: effects.Perform | None = None, result: effects.Result | None = None
     ) -> None:
-        self._ready.append((execution, effect, result))
+        self._ready.add(execution.event.flow_id, (execution, effect, result))
         self._wake.set()
 
     def _drive(self, execution: _Execution, effect: effects.Perform | None, result: effects.Result | None) -> None:

@@ -111,10 +111,16 @@ async def bench(chosen: list[Part]) -> tuple[Figures, dict[str, str]]:
             async with asyncio.timeout(part.seconds):
                 figures |= await part.measure()
         except Exception as problem:  # noqa: BLE001 - whatever it is, it is told, and hides no other part
-            failures[part.name] = f"{type(problem).__name__}: {problem}"[:MAX_CAUSE]
+            failures[part.name] = _cause(problem, f"not done within {part.seconds} s")
             say(f"{part.name} failed: {failures[part.name]}")
         say(f"{part.name}: took {time.monotonic() - began:.0f} s")
     return figures, failures
+
+
+def _cause(problem: BaseException, otherwise: str) -> str:
+    while isinstance(problem, BaseExceptionGroup):
+        problem = problem.exceptions[0]
+    return " ".join(f"{type(problem).__name__}: {str(problem) or otherwise}".split())[:MAX_CAUSE]
 
 
 def table(chosen: list[Part], figures: Figures, failures: Mapping[str, str]) -> str:

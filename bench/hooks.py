@@ -59,7 +59,7 @@ async def bench(seconds: float) -> dict[str, Any]:
 
 async def _rate(what: str, request: Request, seconds: float) -> float:
     result = await saturate(request, seconds)
-    if result.failed:
+    if result.failed or not result.requests:
         raise RuntimeError(f"{what}: {result.failed} of {result.requests} requests were not answered with 2xx")
     say(f"{what}: {result.per_second:,.0f}/s")
     return result.per_second

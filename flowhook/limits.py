@@ -96,7 +96,7 @@ MAX_ATTEMPTS: Final = 5
 """Attempts charged to an execution before it is `faulted` for killing its runner or losing its lease."""
 
 MAX_WORKFLOW_DEPTH: Final = 16
-"""`run` tasks that may lie within one another."""
+"""`run` tasks, and events that start flows, that may lie within one another: a loop of flows ends there."""
 
 MAX_SUBSCRIPTIONS: Final = 1000
 """Things that one execution may wait for at a time, beside times."""

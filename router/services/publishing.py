@@ -13,5 +13,6 @@ async def emit_event(request: pb.EmitEventRequest, *, publisher: Publisher) -> p
     Raises:
         FlowhookError: see `Publisher.publish`, and `Effect`.
     """
-    receivers = await publisher.publish(request.event, Effect(request.idempotency_key, request.execution_id))
+    effect = Effect(request.idempotency_key, request.execution_id)
+    receivers = await publisher.publish(request.event, effect, depth=request.depth)
     return pb.EmitEventResponse(receivers=receivers)

@@ -11,7 +11,7 @@ from flowhook.errors import FlowhookError, InvalidError, NotFoundError
 from flowhook.model import Origin
 from flowhook.v1 import runner_service_pb2 as pb
 from router.acceptance import Acceptance
-from router.triggers.effects import Effect
+from router.triggers.effects import Effect, check_depth
 from router.triggers.starter import Start, Starter
 
 LATEST: Final = frozenset({"", "latest"})
@@ -27,6 +27,7 @@ async def start_execution(
         FlowhookError: see protos/flowhook/v1/runner_service.proto; and what `Starter.start` says.
     """
     _check(request)
+    check_depth(request.parent_depth)
     flow_id, version = request.flow_id, request.version
     entry = acceptance.known(flow_id) or await acceptance.flow(flow_id)
     if version not in LATEST and version != entry.version:
@@ -42,12 +43,6 @@ async def start_execution(
 
 
 def _check(request: pb.StartExecutionRequest) -> None:
-    if request.parent_depth < 0:
-        raise InvalidError("the depth of an execution is at least 0", reason="DEPTH_INVALID")
-    if request.parent_depth >= limits.MAX_WORKFLOW_DEPTH:
-        raise InvalidError(
-            f"at most {limits.MAX_WORKFLOW_DEPTH} flows run within one another", reason="WORKFLOW_TOO_DEEP"
-        )
     if len(request.input) > limits.MAX_RESULT_BYTES:
         raise InvalidError(f"an input has at most {limits.MAX_RESULT_BYTES} bytes", reason="INPUT_TOO_LARGE")
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Final
 
-from flowhook import ids
+from flowhook import ids, limits
 from flowhook.errors import InvalidError
 
 MAX_IDEMPOTENCY_KEY: Final = 255
@@ -37,3 +37,21 @@ class Effect:
     def id_of(self, consequence: str, flow_id: str) -> str:
         """Return the ID of what the effect causes in a flow; `consequence` tells what kind of thing that is."""
         return ids.derive(ids.slot_of(flow_id), self._began_ms, f"{consequence} {flow_id} {self._key}")
+
+
+def check_depth(depth: int) -> None:
+    """Check that an execution may start others: a loop of flows that start one another ends here.
+
+    Args:
+        depth: of the execution; see `Event.depth`.
+
+    Raises:
+        InvalidError: it is too deep (`WORKFLOW_TOO_DEEP`), or is no depth.
+    """
+    if depth < 0:
+        raise InvalidError("the depth of an execution is at least 0", reason="DEPTH_INVALID")
+    if depth >= limits.MAX_WORKFLOW_DEPTH:
+        raise InvalidError(
+            f"at most {limits.MAX_WORKFLOW_DEPTH} flows run within one another, or start one another by events",
+            reason="WORKFLOW_TOO_DEEP",
+        )

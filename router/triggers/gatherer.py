@@ -37,9 +37,10 @@ log = logs.get_logger(__name__)
 
 
 class _Complete(NamedTuple):
-    """Events that start an execution together, in order, and its ID."""
+    """Events that start an execution together, in order, and what the last of them to come says: its ID and depth."""
 
     event_id: str
+    depth: int
     numbers: list[int]
 
 
@@ -88,7 +89,7 @@ class Gatherer:
         return [flow_id for flow_id in self._index.find(event) if self._flows[flow_id].gathering.fits(event)]
 
     @staticmethod
-    def arrival(flow_id: str, event_id: str, payload: bytes, now_ms: int) -> NewArrival:
+    def arrival(flow_id: str, event_id: str, payload: bytes, now_ms: int, *, depth: int) -> NewArrival:
         """Return what keeps an event for a flow, to be stored; then `arrived` is to be told.
 
         Args:
@@ -96,9 +97,10 @@ class Gatherer:
             event_id: of the arrival, and of the execution that starts if this event makes it complete.
             payload: the event, JSON.
             now_ms: the present.
+            depth: of the execution that emits it.
         """
-        # executions ask for it neither by flow nor by type: the latter keeps the ID at hand
-        return NewArrival(event_id, _shelf(flow_id), False, event_id, now_ms, payload)
+        # executions ask for it neither by flow nor by type: the latter keeps at hand what is to start
+        return NewArrival(event_id, _shelf(flow_id), False, f"{event_id}/{depth + 1}", now_ms, payload)
 
     def arrived(self, flow_id: str) -> None:
         """Have a flow looked at soon."""
@@ -142,24 +144,25 @@ class Gatherer:
             if not kept:
                 return
             payloads = await self._state.arrival_payloads([number for number, _ in kept])
-            for number, event_id in kept:
+            for number, label in kept:
                 payload = payloads.get(number)
                 if payload is not None:
-                    self._gather(flow, number, event_id, payload)
+                    self._gather(flow, number, label, payload)
                 elif payloads and number > max(payloads):
                     break  # storage reads so much at a time
                 else:
                     self._arrivals.forget([number])
                 flow.seen = number
 
-    def _gather(self, flow: _Flow, number: int, event_id: str, payload: bytes) -> None:
+    def _gather(self, flow: _Flow, number: int, label: str, payload: bytes) -> None:
         event = IncomingEvent("", callback=False, type_=orjson.loads(payload)["type"], payload=payload)
         if not flow.gathering.fits(event):  # what the flow wanted before it was changed
             self._arrivals.forget([number])
             return
         numbers = flow.gathering.add(number, event)
         if numbers is not None:
-            flow.complete.append(_Complete(event_id, numbers))
+            event_id, _, depth = label.partition("/")
+            flow.complete.append(_Complete(event_id, int(depth), numbers))
 
     async def _start(self, flow_id: str, flow: _Flow, complete: _Complete) -> None:
         payloads: dict[int, bytes] = {}
@@ -174,7 +177,8 @@ class Gatherer:
         if len(body) > limits.MAX_BODY_BYTES:
             log.warning("events are too large together to start a flow", flow=flow_id, bytes=len(body))
         else:
-            (result,) = await self._starter.start([Start(complete.event_id, flow_id, Origin.EVENTS, body)])
+            start = Start(complete.event_id, flow_id, Origin.EVENTS, body, complete.depth)
+            (result,) = await self._starter.start([start])
             if isinstance(result, FlowhookError) and not isinstance(result, NotFoundError):
                 raise result
         flow.complete.popleft()

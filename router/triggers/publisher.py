@@ -16,7 +16,7 @@ from router.reactions.definition import Reactions
 from router.reactions.index import FlowIndex
 from router.scheduling.matching import IncomingEvent
 from router.storage.arrivals import NewArrival
-from router.triggers.effects import Effect
+from router.triggers.effects import Effect, check_depth
 from router.triggers.gatherer import Gatherer
 from router.triggers.starter import Start, Starter
 
@@ -58,7 +58,7 @@ class Publisher:
         self._started.put(flow_id, ())
         self._gatherer.put(flow_id, None)
 
-    async def publish(self, payload: bytes, effect: Effect) -> int:
+    async def publish(self, payload: bytes, effect: Effect, *, depth: int = 0) -> int:
         """Have an event stored for every flow that wants it, once for each effect.
 
         A flow that has no room for it is in nobody's way: the others get it all the same.
@@ -66,24 +66,28 @@ class Publisher:
         Args:
             payload: the event, JSON.
             effect: what emits it.
+            depth: of the execution that does; see `Event.depth`.
 
         Returns:
             How many flows want it.
 
         Raises:
-            InvalidError: it is no CloudEvent (`CLOUD_EVENT_INVALID`).
+            InvalidError: it is no CloudEvent (`CLOUD_EVENT_INVALID`), or would start a flow, by one that events started
+                in too long a row (`WORKFLOW_TOO_DEEP`): nobody gets it.
             ExhaustedError: a flow has no room (`ARRIVALS_FULL`, `BACKLOG_FULL`).
             UnavailableError: storage can't serve, or all flows together have no room (`TOTAL_BACKLOG_FULL`).
         """
         event = IncomingEvent("", callback=False, type_=parse(payload)["type"], payload=payload)
         now_ms = self._now_ms()
         started, gathering = self._started.find(event), self._gatherer.find(event)
+        if started or gathering:
+            check_depth(depth)
         listening = self._listening.find(event)
         listening += self._arrivals.waiting_flows(event, besides=set(listening))
         await _all(
             self._start(
                 [
-                    Start(effect.id_of("start", flow_id), flow_id, Origin.EVENTS, b"[%b]" % payload)
+                    Start(effect.id_of("start", flow_id), flow_id, Origin.EVENTS, b"[%b]" % payload, depth + 1)
                     for flow_id in started
                 ]
             ),
@@ -93,7 +97,7 @@ class Publisher:
                     for flow_id in listening
                 ]
                 + [
-                    self._gatherer.arrival(flow_id, effect.id_of("gather", flow_id), payload, now_ms)
+                    self._gatherer.arrival(flow_id, effect.id_of("gather", flow_id), payload, now_ms, depth=depth)
                     for flow_id in gathering
                 ]
             ),

@@ -49,7 +49,8 @@ def emit(node: EmitNode, state: State, scope: Scope, data: Any) -> Steps:
         now = yield Now(f"{effect.key}:time")
         given = {**given, "time": rfc3339(now)}
     event = cloud_event(given, idempotency_key(workflow.effect_scope, effect.key), f"/flows/{workflow.flow_id}")
-    yield from effect.perform(EMIT, {"event": event, "execution": workflow.id, "sink": sink})
+    arguments = {"event": event, "execution": workflow.id, "depth": workflow.depth, "sink": sink}
+    yield from effect.perform(EMIT, arguments)
     return event
 
 

@@ -113,7 +113,7 @@ RUN_WORKFLOW: Final = "run.workflow"
 INTERNAL: Final = frozenset({EMIT, RUN_WORKFLOW})
 """Functions behind tasks of other kinds, which whoever drives the interpreter provides; no `call` may name them.
 
-`emit` is given `event` (CloudEvents in JSON), `execution` (ID of this one) and `sink` (a URL, or None).
+`emit` is given `event` (CloudEvents in JSON), `execution` (ID of this one), its `depth` and `sink` (a URL, or None).
 `run.workflow` is given `flow` (ID), `version`, `input`, `parent` (ID of this execution), `depth` (of this one) and
 `key` (its idempotency key); it returns `{execution}`, the ID of the one that was started.
 """

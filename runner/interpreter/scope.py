@@ -61,7 +61,7 @@ class Workflow:
     Attributes:
         overdue: whether it has run for so long that others have to have their turn; asked between expressions.
         effect_scope: what idempotency keys are made of: its own ID, but for replays.
-        depth: how many `run` tasks lie between it and an event that no flow made.
+        depth: how many `run` tasks, and events that started flows, lie between it and an event that no flow made.
         one_time: URLs of the flow's callbacks.
     """
 

@@ -46,6 +46,7 @@ class Emission(_Arguments):
 
     event: dict[str, Any]
     execution: str
+    depth: int
     sink: StrictStr | None
 
 
@@ -70,6 +71,7 @@ def cluster_functions(channel: grpc.aio.Channel) -> Mapping[str, Component]:
         request = pb.EmitEventRequest(
             event=encode(arguments.event),
             execution_id=arguments.execution,
+            depth=arguments.depth,
             idempotency_key=context.idempotency_key,
         )
         response = await _ask(stub.EmitEvent, request)

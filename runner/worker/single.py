@@ -119,7 +119,7 @@ async def finish(
 
 
 @component(effects.EMIT)
-async def _emit(event: dict[str, Any], execution: str, sink: StrictStr | None, *, context: Context) -> dict[str, int]:  # noqa: ARG001
+async def _emit(event: dict[str, Any], execution: str, depth: int, sink: StrictStr | None, *, context: Context) -> Any:  # noqa: ARG001
     """Send an event to its sink; there is nobody else."""
     await send(event, sink, context)
     return {"receivers": 0}

@@ -28,10 +28,10 @@ class Effects:
         request = pb.StartExecutionRequest(flow_id=flow_id, parent_execution_id=caller, idempotency_key=key, **fields)
         return (await self._call(self._stub.StartExecution, request)).execution_id
 
-    async def emit(self, event, key=f"{CALLER}:/do/0/emit#0", caller=CALLER):
+    async def emit(self, event, key=f"{CALLER}:/do/0/emit#0", caller=CALLER, depth=0):
         """Publish an event and return how many flows got it."""
         encoded = event if isinstance(event, bytes) else orjson.dumps(event)
-        request = pb.EmitEventRequest(event=encoded, execution_id=caller, idempotency_key=key)
+        request = pb.EmitEventRequest(event=encoded, execution_id=caller, idempotency_key=key, depth=depth)
         return (await self._call(self._stub.EmitEvent, request)).receivers
 
     async def _call(self, method, request):

@@ -17,6 +17,8 @@ from flowhook.wire import convert
 
 EVENT = {"specversion": "1.0", "id": "1", "source": "/flows/shop", "type": "paid", "data": {"order": 7}}
 
+BOTH = "[{with: {type: paid}}, {with: {type: sent}}]"
+
 
 @pytest.fixture
 async def effects(router):
@@ -129,3 +131,20 @@ async def test_a_key_that_is_none_is_refused_whether_anybody_wants_the_event_or_
     with pytest.raises(InvalidError) as caught:
         await effects.emit(EVENT, key=key)
     assert caught.value.reason == "IDEMPOTENCY_KEY_INVALID"
+
+
+async def test_flows_that_start_one_another_by_events_come_to_an_end(client, effects):
+    await client.flows.apply([starts_on("loop", "{one: {with: {type: paid}}}"), starts_on("both", f"{{all: {BOTH}}}")])
+    deepest = limits.MAX_WORKFLOW_DEPTH - 1
+    assert await effects.emit(EVENT | {"type": "sent"}, key=f"{CALLER}:sent", depth=2) == 1
+    assert await effects.emit(EVENT, depth=deepest) == 2
+    async with asyncio.timeout(10):
+        while len(found := await executions(client)) < 2:
+            await asyncio.sleep(0.01)
+    depths = {item.flow_id: (await client.executions.get(item.id)).event.depth for item in found}
+    assert depths == {"loop": limits.MAX_WORKFLOW_DEPTH, "both": limits.MAX_WORKFLOW_DEPTH}
+    for name in ("paid", "sent"):
+        with pytest.raises(InvalidError) as caught:
+            await effects.emit(EVENT | {"type": name}, key=f"{CALLER}:2", depth=limits.MAX_WORKFLOW_DEPTH)
+        assert caught.value.reason == "WORKFLOW_TOO_DEEP"
+    assert await effects.emit(EVENT | {"type": "other"}, key=f"{CALLER}:3", depth=limits.MAX_WORKFLOW_DEPTH) == 0

@@ -38,7 +38,7 @@ async def test_an_event_is_published_once_and_journaled(router, served):
     assert orjson.loads(request.event) == event
     execution_id = convert.event_from_bytes(assignment.event).id
     assert (event["type"], event["data"], event["source"]) == ("paid", {"n": 1}, "/flows/orders")
-    assert request.execution_id == execution_id
+    assert (request.execution_id, request.depth) == (execution_id, 0)
     assert request.idempotency_key == event["id"] == f"{execution_id}:/do/0/tell#0"
     assert [item.entry.key for item in stream.checkpoints] == ["/do/0/tell#0:time", "/do/0/tell#0"]
 

@@ -32,7 +32,7 @@ def test_an_event_has_what_cloudevents_asks_for_and_is_the_output(execute):
     }
     assert outcome.output == event
     (effect,) = world.performed
-    assert effect.arguments == {"event": event, "execution": "evt_1", "sink": None}
+    assert effect.arguments == {"event": event, "execution": "evt_1", "depth": 0, "sink": None}
     assert [entry.key for entry in outcome.journal] == ["/do/0/tell#0:time", "/do/0/tell#0"]
     assert outcome.journal[1].output == b'{"receivers":2}'
 

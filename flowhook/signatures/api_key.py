@@ -1,4 +1,4 @@
-"""A key in a header or in the query string."""
+"""A key in a header, in the query string, or in the body."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from flowhook.document.auth import ApiKeyAuth
 from flowhook.errors import InvalidError
 from flowhook.signatures.headers import single_header
 from flowhook.signatures.keys import digest_of, make_keyring, shown_secret
+from flowhook.signatures.located import json_field
 from flowhook.signatures.query import parameter_values
 from flowhook.signatures.types import Match, RequestView, SignatureError
 
@@ -19,12 +20,13 @@ class ApiKeyVerifier:
     """Verifies a key by comparing its SHA-256, which hides its length too."""
 
     scheme = ApiKeyAuth.kind
-    needs_body = False
     challenge = None
 
     def __init__(self, kind: ApiKeyAuth, secrets: Mapping[str, bytes]) -> None:
         self._header = kind.header.lower() if kind.header else None
         self._query = kind.query or ""
+        self._field = kind.field or ""
+        self.needs_body = kind.field is not None
         self.required_headers = self.credential_headers = frozenset([self._header] if self._header else [])
         self.credential_query = frozenset([self._query] if self._query else [])
         self._keyring = make_keyring(kind, secrets, digest_of)
@@ -52,6 +54,11 @@ class ApiKeyVerifier:
             if sent is None:
                 raise SignatureError(f"header {self._header} is missing", reason="CREDENTIALS_MISSING")
             return (sent,)
+        if self._field:
+            value = json_field(request.body, self._field)
+            if value is None:
+                raise SignatureError("the field with the API key is missing", reason="CREDENTIALS_MISSING")
+            return (value,)
         values = parameter_values(request.query, self._query)
         if not values:
             raise SignatureError("the query parameter with the API key is missing", reason="CREDENTIALS_MISSING")
@@ -66,9 +73,11 @@ def key_header(kind: ApiKeyAuth, secrets: Mapping[str, bytes]) -> list[tuple[str
     """Return the header that a sender adds; none where the key stands in the query string.
 
     Raises:
-        InvalidError: no secret is set (`SECRET_NOT_SET`), it is a hash (`CANNOT_SIGN`), or it can't stand in a header
-            (`SECRET_INVALID`).
+        InvalidError: no secret is set (`SECRET_NOT_SET`), it is a hash or stands in the body (`CANNOT_SIGN`), or it
+            can't stand in a header (`SECRET_INVALID`).
     """
+    if kind.field is not None:
+        raise InvalidError("the key stands in the body, which is the sender's affair", reason="CANNOT_SIGN")
     if kind.header is None:
         return []
     name, secret = shown_secret(kind, secrets)

@@ -60,6 +60,9 @@ def visible(value: str) -> str:
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 """A header field's name as its author spelled it; compare it in lower case."""
 
+FieldPath = Annotated[str, Field(pattern=r"^[^.{}\s]{1,128}(\.[^.{}\s]{1,128}){0,7}$")]
+"""Names joined by dots, into a JSON body."""
+
 PublicKeyText = Annotated[str, Field(min_length=32, max_length=8192)]
 SecretName = Annotated[str, Field(pattern=rf"^[A-Za-z0-9._-]{{1,{limits.MAX_SECRET_NAME_LENGTH}}}$")]
 Duration = Annotated[float, BeforeValidator(duration), json_types.DURATION]

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 from flowhook.document.auth.base import (
     ONE_WAY_TO_NAME_SECRETS,
     AuthKind,
+    FieldPath,
     HeaderName,
     SecretAuth,
     refused,
@@ -17,6 +18,9 @@ from flowhook.document.auth.base import (
 
 MAX_NAMES: Final = 100
 """Names that one `mtls` lists."""
+
+
+_KEY_PLACES: Final = ("header", "query", "field")
 
 
 class BasicAuth(SecretAuth):
@@ -34,13 +38,13 @@ class BasicAuth(SecretAuth):
 
 
 class ApiKeyAuth(SecretAuth):
-    """A key in a header or in the query string."""
+    """A key in a header, in the query string, or in a field of the JSON body."""
 
     model_config = ConfigDict(
         json_schema_extra={
             "allOf": [
                 {"oneOf": ONE_WAY_TO_NAME_SECRETS},
-                {"oneOf": [{"required": ["header"]}, {"required": ["query"]}]},
+                {"oneOf": [{"required": [place]} for place in _KEY_PLACES]},
             ]
         }
     )
@@ -49,11 +53,12 @@ class ApiKeyAuth(SecretAuth):
 
     header: HeaderName | None = None
     query: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    field: FieldPath | None = None
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
-        if (self.header is None) == (self.query is None):
-            raise refused("needs `header: NAME` or `query: NAME`, and not both")
+        if sum(getattr(self, place) is not None for place in _KEY_PLACES) != 1:
+            raise refused("needs one of `header: NAME`, `query: NAME` and `field: PATH`")
         return self
 
 

@@ -12,6 +12,7 @@ from flowhook.document.auth.base import (
     MAX_TOLERANCE_SECONDS,
     AuthKind,
     Duration,
+    FieldPath,
     HeaderName,
     PublicKeyText,
     SecretAuth,
@@ -21,9 +22,6 @@ from flowhook.document.auth.base import (
 )
 from flowhook.document.model import Model
 from flowhook.document.signed_content import ContentPart, parse_content
-
-FieldPath = Annotated[str, Field(pattern=r"^[^.{}\s]{1,128}(\.[^.{}\s]{1,128}){0,7}$")]
-"""Names joined by dots, into a JSON body."""
 
 PairName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
 

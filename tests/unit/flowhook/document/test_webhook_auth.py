@@ -136,7 +136,7 @@ def test_an_api_key_stands_in_a_header_or_in_the_query():
     for places in ({}, {"header": "X-Api-Key", "query": "api_key"}):
         assert fault({"api_key": {"secret": "k", **places}}) == (
             "auth.api_key",
-            "needs `header: NAME` or `query: NAME`, and not both",
+            "needs one of `header: NAME`, `query: NAME` and `field: PATH`",
         )
     assert fault({"api_key": {"header": "X Api", "secret": "k"}})[0] == "auth.api_key.header"
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+from pathlib import Path
+
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from flowhook.document.auth import parse_auth
+from flowhook.document.auth import KINDS, parse_auth
 from flowhook.signatures import (
+    KeyedVerifier,
     Match,
     RequestView,
     SignatureError,
     build_verifiers,
+    can_stream,
     sign,
     sign_url,
     strip_query,
@@ -232,3 +238,71 @@ def test_no_repr_and_no_error_shows_a_secret_or_what_was_sent(auth):
     shown = repr(verifier) + repr(vars(verifier)) + repr(refusal.value) + str(refusal.value)
     assert "hush" not in shown
     assert all(value.decode() not in shown for name, value in request.headers if name in verifier.credential_headers)
+
+
+VECTORS = json.loads(
+    (Path(__file__).parents[3] / "conformance" / "signatures" / "vectors.json").read_text(encoding="utf-8")
+)
+PASSING = {
+    name: [vector for vector in VECTORS if "match" in vector and name in vector["auth"]] for name in sorted(KINDS)
+}
+"""Requests that pass, of every kind: a kind without any fails the tests of those below."""
+
+texts = st.binary(max_size=80) | st.text(max_size=40).map(lambda text: text.encode("utf-8", "surrogatepass"))
+spoiled = st.sampled_from(["kept", "replaced", "cut", "byte", "nested"])
+
+
+def spoil(data, value):
+    """Return a value, or something near it, or something else."""
+    how = data.draw(spoiled)
+    if how == "kept" or (how in ("cut", "byte") and not value):
+        return value
+    if how == "cut":
+        return value[: data.draw(st.integers(0, len(value) - 1))]
+    if how == "byte":
+        return changed(data, value)
+    return data.draw(texts) if how == "replaced" else b'{"keys":' * data.draw(st.integers(1, 2000))
+
+
+def request_like(data, vector):
+    headers = [
+        (name.lower(), spoil(data, value.encode()))
+        for name, value in vector["headers"]
+        if data.draw(st.integers(0, 9))  # one of ten is missing
+    ]
+    query = spoil(data, vector["url"].partition("?")[2].encode()).decode("latin-1")
+    body = spoil(data, vector["body"].encode())
+    names = tuple(vector.get("client_names", ()))
+    return RequestView(vector["method"], vector["url"], "/hook/flow", query, headers, body, names)
+
+
+@settings(untimed, max_examples=50)
+@pytest.mark.parametrize("kind", sorted(KINDS))
+@given(data=st.data())
+def test_no_kind_raises_anything_else_whatever_is_sent(kind, data):
+    vector = data.draw(st.sampled_from(PASSING[kind]))
+    secrets = {name: value.encode() for name, value in vector["secrets"].items()}
+    (verifier,) = build_verifiers(parse_auth(vector["auth"]), secrets)
+    request = request_like(data, vector)
+    if isinstance(verifier, KeyedVerifier) and (wanted := verifier.wanted(request)) is not None:
+        with contextlib.suppress(ValueError):  # what is fetched may be anything, too
+            document = spoil(data, vector.get("fetched", {}).get(wanted.url, "").encode())
+            request = request._replace(keys={wanted: wanted.read(document).get(wanted.key_id)})
+    with contextlib.suppress(SignatureError):
+        verifier.verify(request, vector["now"])
+    if can_stream(verifier):
+        with contextlib.suppress(SignatureError):
+            streaming = verifier.begin(request, vector["now"])
+            streaming.update(request.body)
+            streaming.finish()
+    verifier.delivery_id(request)
+
+
+@untimed
+@given(data=st.data())
+def test_a_secret_that_makes_no_sense_raises_nothing_else(data):
+    vector = data.draw(st.sampled_from([each for each in VECTORS if "match" in each and each["secrets"]]))
+    secrets = {name: data.draw(texts | st.just(b"$sha256$00")) for name in vector["secrets"]}
+    (verifier,) = build_verifiers(parse_auth(vector["auth"]), secrets)
+    with contextlib.suppress(SignatureError):
+        verifier.verify(request_like(data, vector), vector["now"])

@@ -84,4 +84,4 @@ async def test_no_rejection_shows_the_token_of_a_handshake(edge):
     async with asyncio.timeout(10):
         while not edge.router.rejections:
             await asyncio.sleep(0.02)
-    assert edge.router.rejections[0].query == "hub.mode=subscribe&hub.challenge=42"
+    assert edge.router.rejections[0].query == "hub.mode=…&hub.challenge=…&hub.verify_token=…"

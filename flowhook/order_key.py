@@ -2,7 +2,7 @@
 
 Whoever accepts an event makes it, once; it is stored with the event. The expression sees what is the workflow's input,
 but for attachments. A string is the key as it is, any other value is written as JSON. An event for which the expression
-yields null, or fails, has no key and runs whenever it can.
+yields null, or what can't be written, or fails, has no key and runs whenever it can.
 """
 
 from __future__ import annotations
@@ -51,7 +51,10 @@ def _view(event: Event) -> object:
 def _text(value: object) -> str:
     if value is None:
         return ""
-    text = value if isinstance(value, str) else orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    try:
+        text = value if isinstance(value, str) else orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    except orjson.JSONEncodeError:  # it nests deeper than can be written, although it could be read
+        return ""
     encoded = text.encode()
     if len(encoded) <= limits.MAX_ORDER_KEY_BYTES:
         return text

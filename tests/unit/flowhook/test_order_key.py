@@ -64,6 +64,11 @@ def test_the_key_of_what_no_request_started_is_made_of_its_input():
     assert compile_order_key("${ .body.account }")(event({}, origin=Origin.SCHEDULE)) == ""
 
 
+def test_a_value_that_nests_deeper_than_can_be_written_is_no_key():
+    deep = event(raw=b'{"account":' * 300 + b"1" + b"}" * 300)
+    assert compile_order_key("${ .body.account }")(deep) == ""
+
+
 def test_a_long_value_becomes_a_key_of_bounded_length_and_stays_distinct():
     order_key = compile_order_key("${ .body }")
     keys = {order_key(event("x" * length)) for length in (256, 257, 10_000)} | {order_key(event("é" * 129))}

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
-import sys
 from pathlib import Path
 
 import pytest
-from support.commands import clean_environment
 from support.systems import document
 
 PAYLOADS = Path(__file__).parents[3] / "shared" / "payloads" / "github"
@@ -22,16 +19,6 @@ async def github_sends(system, flow, body, event):
     headers = {"X-GitHub-Event": event, "X-Hub-Signature-256": f"sha256={signature}"}
     headers["Content-Type"] = "application/json"
     return (await system.request("POST", f"/hook/{flow}", data=body, headers=headers)).id
-
-
-async def raw_body(system, execution_id):
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", "cli", "executions", "get", execution_id, "--raw",
-        env=clean_environment(FLOWHOOK_DATA_DIR=system.cluster.data_dir),
-        stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    out, _ = await process.communicate()
-    return out
 
 
 async def test_every_payload_is_executed_and_comes_back_byte_for_byte(system):
@@ -49,4 +36,4 @@ async def test_every_payload_is_executed_and_comes_back_byte_for_byte(system):
         assert (await system.client.executions.get(execution_id)).event.body == payloads[name]
     # the command takes its time to start, so a few of them stand for all
     for name in list(payloads)[::5]:
-        assert await raw_body(system, sent[name]) == payloads[name]
+        assert await system.raw_body(sent[name]) == payloads[name]

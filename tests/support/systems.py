@@ -113,6 +113,16 @@ class System:
         )
         return await _result(process, stdin)
 
+    async def raw_body(self, execution_id):
+        """Return what `executions get --raw` prints, which need not be text."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-m", "cli", "executions", "get", execution_id, "--raw", **self._surroundings({})
+        )
+        async with asyncio.timeout(PATIENCE):
+            out, err = await process.communicate()
+        assert process.returncode == 0, err
+        return out
+
     async def shell(self, command, *, cwd, stdin=""):
         """Run a command line as somebody who pasted it does."""
         process = await asyncio.create_subprocess_shell(command, cwd=cwd, **self._surroundings({}))

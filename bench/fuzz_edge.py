@@ -46,7 +46,7 @@ CONNECTIONS: Final = 32
 DRAIN_SECONDS: Final = 300.0
 """How long what was accepted may take to run afterwards."""
 SHOWN: Final = 5
-"""Failures that are printed in full."""
+"""Failures that are printed in full, of those that differ in more than numbers."""
 
 LEGITIMATE_5XX: Final = frozenset({501, 503, 505})
 
@@ -478,7 +478,10 @@ def _report(found: Findings, seconds: float) -> None:
     print(f"  reset{found.resets:>9,}")
     for status, count in sorted(found.statuses.items()):
         print(f"  {status}  {count:>9,}")
-    for failure in found.failures[:SHOWN]:
+    alike: dict[str, str] = {}
+    for failure in found.failures:
+        alike.setdefault(re.sub(r"[0-9]+", "", failure), failure)
+    for failure in list(alike.values())[:SHOWN]:
         print(f"FAILED: {failure}")
     print(f"{len(found.failures)} failures" if found.failures else "no failures")
 
@@ -491,6 +494,8 @@ async def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
+    # what asyncio says of connections that were reset while this side was ending them
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
     async with running_cluster("--runners", "1") as cluster:
         await _set_up(cluster)
         edge = cluster.pid("edge-1")

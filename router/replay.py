@@ -68,21 +68,19 @@ def before_failure(journal: Sequence[JournalEntry], instance: str) -> tuple[Jour
     another flow that failed the start is left out, too: it is run again. What succeeded stays otherwise, whatever it
     belongs to: it is never performed again. So do failures that the flow went on from.
     """
+    places = [_place(entry.key) for entry in journal]
+    last = (place for place in reversed(places) if place is not None and place.pointer == instance)
+    failed = next(last, _Place("", instance, "", ""))
     end = len(journal)
-    failed = _Place("", instance, "", "")
-    is_known = False
-    while end and instance and (place := _place(journal[end - 1].key)) is not None:
-        entry = journal[end - 1]
-        if not is_known and place.pointer == instance:
-            failed, is_known = place, True
-        if not _led_to(failed, place, entry):
-            break
+    while end and instance and _led_to(failed, places[end - 1], journal[end - 1]):
         end -= 1
     failed_flows = {entry.key.removesuffix(_END) for entry in journal[end:] if entry.key.endswith(_END)}
     return _without_running_limits([entry for entry in journal[:end] if entry.key not in failed_flows])
 
 
-def _led_to(failed: _Place, place: _Place, entry: JournalEntry) -> bool:
+def _led_to(failed: _Place, place: _Place | None, entry: JournalEntry) -> bool:
+    if place is None:
+        return False
     if entry.error is not None or (entry.key.endswith(_TASK_LIMIT) and place[:3] == failed[:3]):
         return place == failed
     return (entry.key.endswith(_RETRIES) or _is_limit(entry.key)) and _is_around(place, failed)

@@ -112,6 +112,11 @@ def journal(*entries):
             ],
             ["/do/0/a#0:extended /use/extensions/0/e/before/0/c#0"],
         ),
+        (
+            "/use/functions/f",
+            ["/do/0/t/try/0/x#0 /use/functions/f#0", "!/do/0/t/try/0/x#1 /use/functions/f#0", "/do/0/t#3:failed"],
+            ["/do/0/t/try/0/x#0 /use/functions/f#0"],
+        ),
         # names may have anything in them
         ("/do/0/a#1 [2] b", ["!/do/0/a#1 [2] b#0"], []),
     ],

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from bench import calls, fairness, hooks, parked
+from bench import bodies, calls, fairness, flows, hooks, parked
 from bench.answering import answering_server
 from bench.cluster import running_cluster
 from bench.events import BATCH
@@ -28,6 +28,7 @@ CALLS: Final = 3_000
 BACKLOG: Final = 50_000
 FAIRNESS_SECONDS: Final = 20.0
 PARKED: Final = 100_000
+FLOWS: Final = 100_000
 PARKED_SPREAD: Final = 40.0
 
 MAX_CAUSE: Final = 200
@@ -60,8 +61,14 @@ def parts(seconds: float, scale: float) -> list[Part]:
         async with answering_server() as server, running_cluster("--allow-private-addresses") as cluster:
             return await fairness.bench(cluster, server, count(BACKLOG), max(2.0, FAIRNESS_SECONDS * scale))
 
+    async def other_bodies() -> Figures:
+        async with running_cluster("--runners", "1") as cluster:
+            return await bodies.bench(cluster, seconds)
+
     return [
         Part("hooks", 180, lambda: hooks.bench(seconds), _hooks_rows),
+        Part("bodies", 60, other_bodies, _bodies_rows),
+        Part("flows", 120, lambda: flows.bench(count(FLOWS)), _flows_rows),
         Part("calls", 90, calling, _calls_rows),
         Part("fairness", 120, beside_a_backlog, _fairness_rows),
         Part("parked", 240, lambda: parked.bench(count(PARKED), max(2.0, PARKED_SPREAD * scale)), _parked_rows),
@@ -76,6 +83,27 @@ def _hooks_rows(figures: Figures) -> list[Row]:
         ("whole executions of four tasks", f"{figures['e2e_rps']:,}/s", f"{figures['e2e_ratio']:.2f}"),
         (f"acceptance p50 {latency}", f"{figures['accept_p50_ms']} ms", ""),
         (f"acceptance p99 {latency}", f"{figures['accept_p99_ms']} ms", ""),
+    ]
+
+
+def _bodies_rows(figures: Figures) -> list[Row]:
+    return [
+        (f"acceptance of {what}, {figures[f'{key}_bytes']:,} bytes", f"{figures[f'{key}_rps']:,}/s", "")
+        for key, what in (("form", "a form"), ("xml", "XML"), ("multipart", "multipart with a file"))
+    ]
+
+
+def _flows_rows(figures: Figures) -> list[Row]:
+    what = f"{figures['flows']:,} flows"
+    return [
+        (f"{what}: p50 of finding one, known to the edge", f"{figures['flows_hit_p50_ms']} ms", ""),
+        (f"{what}: the same, asked of the router", f"{figures['flows_miss_p50_ms']} ms", ""),
+        (
+            f"{what}: memory of the edge, {figures['flows_asked_for']:,} asked for",
+            f"{figures['flows_edge_mib']} MiB",
+            "",
+        ),
+        (f"{what}: memory of the router", f"{figures['flows_router_mib']} MiB", ""),
     ]
 
 
@@ -138,7 +166,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--seconds", type=float, default=4.0, help="length of each measurement of hooks")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies how much the other parts measure")
-    parser.add_argument("--part", action="append", help="hooks, calls, fairness or parked; all without it")
+    parser.add_argument(
+        "--part", action="append", help="hooks, bodies, flows, calls, fairness or parked; all without it"
+    )
     options = parser.parse_args()
     chosen = [part for part in parts(options.seconds, options.scale) if not options.part or part.name in options.part]
     figures, failures = asyncio.run(bench(chosen))

@@ -60,8 +60,9 @@ async def _saturate_wrk(request: Request, seconds: float) -> Saturation:
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "post.lua")
         headers = "".join(f'wrk.headers["{name}"] = "{value}"\n' for name, value in request.headers.items())
-        body = request.body.decode().replace("\\", "\\\\").replace("'", "\\'")
-        script.write_text(f"wrk.method = 'POST'\nwrk.body = '{body}'\n{headers}")
+        body = Path(folder, "body")
+        body.write_bytes(request.body)
+        script.write_text(f"wrk.method = 'POST'\nwrk.body = io.open('{body}', 'rb'):read('*a')\n{headers}")
         process = await asyncio.create_subprocess_exec(
             "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:.0f}s", "-s", str(script), request.url,
             stdout=asyncio.subprocess.PIPE,

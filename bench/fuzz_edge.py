@@ -103,6 +103,9 @@ SEES_ALL: Final = "sees-all"
 """The flow that runs, with expressions over the body wherever there may be some."""
 
 FLOWS |= {name: {"auth": {name: {"secret": "fuzz"}}, "methods": ["POST", "GET"]} for name in PROVIDERS} | {
+    "paypal": {"auth": {"paypal": {"webhook_id": "8PT597110X687430LKGECATA"}}},
+    "aws-sns": {"auth": {"aws-sns": {"topic_arn": "arn:aws:sns:us-east-1:123456789012:fuzz"}}},
+    "plaid": {"auth": {"plaid": {"client_id": "fuzz", "secret": "fuzz", "environment": "sandbox"}}},
     "adyen": {"auth": {"adyen": {"secret": "hex"}}},
     "discord": {
         "auth": {"discord": {"public_key": "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c"}}
@@ -123,7 +126,9 @@ FLOWS |= {name: {"auth": {name: {"secret": "fuzz"}}, "methods": ["POST", "GET"]}
         "dedupe": {"key": "${ .body.id }", "window": "PT1S"},
     },
 }
-CANNOT_SIGN: Final = frozenset({"adyen", "discord", "linear", "mailgun", "microsoft-graph", "sendgrid", "twilio"})
+CANNOT_SIGN: Final = frozenset(
+    {"adyen", "aws-sns", "discord", "linear", "mailgun", "microsoft-graph", "paypal", "plaid", "sendgrid", "twilio"}
+)
 """There is more to sign than a JSON body with headers, or the key is not known."""
 
 QUERIES: Final = (

@@ -174,6 +174,12 @@ def limited(reason: str, retry_after: int) -> Answer:
 
 
 @lru_cache(256)
+def body_invalid(cause: str) -> Answer:
+    """Return the 400 for a body that is not what its headers say; `cause` has nothing of it, and few values."""
+    return problem(400, "BODY_INVALID", f"{cause[:1].upper()}{cause[1:]}.")
+
+
+@lru_cache(256)
 def sender_limited(retry_after: int) -> Answer:
     """Return the 429 of a sender that sends more than one may."""
     detail = "This URL takes no more requests from this sender for now."

@@ -236,7 +236,7 @@ class Gateway:
             raise self._unauthenticated(endpoint, address, seen, earlier, *refusal.errors) from None
         except InvalidError as error:
             if error.reason == "BODY_INVALID":
-                raise _Refused(answers.BODY_INVALID) from None
+                raise _Refused(answers.body_invalid(error.message)) from None
             raise _Refused(self._rejected(endpoint, failure_to_proto(error))) from None
         except (ExhaustedError, NotFoundError) as error:
             raise _Refused(self._rejected(endpoint, failure_to_proto(error))) from None
@@ -397,7 +397,8 @@ async def _content(endpoint: Endpoint, head: Head, seen: RequestView) -> Any:
             return parse(head.content_type, body, head.headers, limit=endpoint.max_parsed).body
         content = await asyncio.to_thread(parse, head.content_type, body, head.headers, limit=endpoint.max_parsed)
     except InvalidError as error:
-        refusal = answers.BODY_TOO_LARGE if error.reason == "BODY_TOO_LARGE" else answers.BODY_INVALID
+        too_large = error.reason == "BODY_TOO_LARGE"
+        refusal = answers.BODY_TOO_LARGE if too_large else answers.body_invalid(error.message)
         raise _Refused(refusal, seen=seen) from None
     return content.body
 

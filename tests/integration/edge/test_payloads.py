@@ -61,6 +61,19 @@ async def test_what_is_not_what_it_says_is_400_at_once(edge, kind, body, codings
     assert edge.events() == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "body", "cause"),
+    [
+        (JSON, b"", "The body is not JSON."),
+        (XML, b"<!DOCTYPE a><a/>", "The XML has a document type declaration."),
+        (FORM, b"a=1&" * 20_000, "The form is not urlencoded, or has more than 10000 fields."),
+        ("multipart/form-data", b"x", "The body is not multipart: its Content-Type names no boundary."),
+    ],
+)
+async def test_the_sender_is_told_what_is_wrong(edge, kind, body, cause):
+    assert (await edge.post("/hook/open", body, [("Content-Type", kind)])).json()["detail"] == cause
+
+
 @pytest.mark.parametrize("coding", ["gzip", "br"])
 @pytest.mark.parametrize("kind", [JSON, XML, "image/png"])
 async def test_a_bomb_is_413(edge, kind, coding):

@@ -20,12 +20,13 @@ from edge.http1 import Head
 from edge.responses import ConfiguredResponse, FlowResponse
 from edge.senders import SenderRates
 from flowhook import limits
+from flowhook.document.auth import MtlsAuth
 from flowhook.document.webhook import Callback, Webhook
 from flowhook.errors import InvalidError
 from flowhook.expressions.paths import Accessor, compile_accessor, strip
 from flowhook.ids import slot_of
 from flowhook.payloads import event_identity, is_parsed, parse_content_type
-from flowhook.signatures import KeyedVerifier, RequestView, Verifier, build_verifiers, can_stream
+from flowhook.signatures import KeyedVerifier, Match, RequestView, Verifier, build_verifiers, can_stream
 
 HOP_BY_HOP: Final = frozenset(
     {
@@ -139,8 +140,7 @@ class Endpoint:
         self._networks = webhook.allow_from
         verifiers = build_verifiers(webhook.auth, secrets)
         self.dropped_headers = HOP_BY_HOP.union(CREDENTIALS, *(verifier.credential_headers for verifier in verifiers))
-        handshakes = Handshakes(webhook.auth, secrets)
-        self.dropped_query = handshakes.credential_query.union(*(verifier.credential_query for verifier in verifiers))
+        self.dropped_query = frozenset[str]().union(*(verifier.credential_query for verifier in verifiers))
         if self.dropped_query or one_time:
             self.dropped_headers |= URLS
         if one_time:
@@ -165,7 +165,7 @@ class Endpoint:
         self.raw = webhook.parse == "raw"
         self.senders = None if webhook.sender_rate_limit is None else SenderRates(webhook.sender_rate_limit)
         self.keeps_rejected = webhook.keep_rejected_bodies
-        self.handshakes = None if one_time else handshakes or None
+        self.handshakes = None if one_time else Handshakes(webhook.auth, secrets) or None
         self.response = ConfiguredResponse(webhook.respond)
         self.flow = FlowResponse(webhook.respond) if webhook.respond.mode == "reply" else None
         self.needs_view = self._dedupe is not None or self.response.needs_view
@@ -210,21 +210,30 @@ class Endpoint:
         return self.max_body if verified or self.streaming else self.max_parsed
 
     def dedupe_key(
-        self, verifier: Verifier, request: RequestView, view: Mapping[str, Any] | None, content: Any = None
+        self,
+        verified: tuple[Verifier, Match],
+        request: RequestView,
+        view: Mapping[str, Any] | None,
+        content: Any = None,
     ) -> str:
         """Return the key under which a repeated delivery of this request is recognised, or an empty string.
 
-        A key counts among the deliveries of one kind of `auth`: whoever may send as one partner can't have another
-        one's events taken for repeated ones, nor can it happen by chance.
+        A key counts among the deliveries of one kind of `auth`, and of one name in certificates: whoever may send as
+        one partner can't have another one's events taken for repeated ones, nor can it happen by chance.
 
         Args:
-            verifier: the one that passed; its provider may number its deliveries.
+            verified: the verifier that passed, whose provider may number its deliveries, and what it found.
             request: what came in.
             view: what `.` is; there when `needs_view`.
             content: what the body says; CloudEvents have IDs of their own.
         """
+        verifier, match = verified
         key = self._key(verifier, request, view, content)
-        return shortened(self._namespaces[verifier] + key) if key else ""
+        if not key:
+            return ""
+        if match.scheme == MtlsAuth.kind:
+            key = f"{match.secret}\n{key}"
+        return shortened(self._namespaces[verifier] + key)
 
     def _key(self, verifier: Verifier, request: RequestView, view: Mapping[str, Any] | None, content: Any) -> str:
         if self.delivery_ids:

@@ -302,7 +302,7 @@ class Gateway:
         streamed: Streamed | None = None,
     ) -> Answer:
         """Have the event stored, and answer as the flow wants it."""
-        verifier, match = verified
+        _, match = verified
         head = request.head
         now_ms = time.time_ns() // 1_000_000
         event_id = ids.mint(endpoint.slot, now_ms=now_ms)
@@ -330,7 +330,7 @@ class Gateway:
         if endpoint.callback:
             event = _mid_flow(event, endpoint)
         shown = webhook_view(event, content) if endpoint.needs_view else None
-        key = endpoint.dedupe_key(verifier, seen, shown, content)
+        key = endpoint.dedupe_key(verified, seen, shown, content)
         if key:
             event = event._replace(dedupe_key=key)
         message = event_to_proto(event)

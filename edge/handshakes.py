@@ -27,9 +27,6 @@ from flowhook.signatures.aws_sns import HOST
 MAX_ECHO: Final = 2048
 """Characters of a challenge that is echoed."""
 
-SHOWN_SECRET: Final = "hub.verify_token"  # noqa: S105 - a name
-"""Query parameter in which Meta shows a secret."""
-
 _TEXT: Final = ((b"Content-Type", b"text/plain; charset=utf-8"), (b"X-Content-Type-Options", b"nosniff"))
 _JSON: Final = ((b"Content-Type", b"application/json"),)
 _ECHOED: Final = re.compile(r"[\x20-\x7e]+")
@@ -53,20 +50,15 @@ Late = Callable[[bytes, RequestView, Mapping[str, Any]], Answer | Visit | None]
 
 
 class Handshakes:
-    """The handshakes of one URL.
+    """The handshakes of one URL."""
 
-    Attributes:
-        credential_query: names of query parameters in which a secret is shown.
-    """
-
-    __slots__ = ("_early", "_late", "_secrets", "credential_query")
+    __slots__ = ("_early", "_late", "_secrets")
 
     def __init__(self, kinds: Sequence[AuthKind], secrets: Mapping[str, bytes]) -> None:
         """Prepare for the providers among `kinds`; `secrets` has the values they name."""
         self._early = [(kind, _EARLY[kind.kind]) for kind in kinds if kind.kind in _EARLY]
         self._late = {kind.kind: _LATE[kind.kind] for kind in kinds if kind.kind in _LATE}
         names = {name for kind in kinds for name in (*kind.secret_names, *kind.other_secret_names)}
-        self.credential_query = frozenset({SHOWN_SECRET} if any(kind.other_secret_names for kind in kinds) else ())
         self._secrets = {name: secrets[name] for name in names if secrets.get(name)}
 
     def __bool__(self) -> bool:
@@ -123,7 +115,7 @@ def _meta(kind: AuthKind, secrets: Mapping[str, bytes], request: RequestView) ->
     sent = _parameters(request)
     if sent.get("hub.mode") != "subscribe":
         return None
-    token = sha256(sent.get(SHOWN_SECRET, "").encode()).digest()
+    token = sha256(sent.get("hub.verify_token", "").encode()).digest()
     known = [secrets[name] for name in kind.other_secret_names if name in secrets]
     if not any(hmac.compare_digest(token, sha256(secret).digest()) for secret in known):
         return answers.UNAUTHENTICATED

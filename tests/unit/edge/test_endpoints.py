@@ -8,7 +8,11 @@ from edge.connection import peer_address
 from edge.endpoints import URLS, Endpoint, FlowEndpoints, shortened
 from flowhook import limits
 from flowhook.document.webhook import Webhook
-from flowhook.signatures import RequestView
+from flowhook.signatures import Match, RequestView
+
+
+def passed(verifier, secret="key"):
+    return verifier, Match(verifier.scheme, secret)
 
 
 def endpoint(**webhook):
@@ -49,12 +53,12 @@ def test_the_dedupe_key_is_what_its_expression_yields(body, key):
     compiled = endpoint(dedupe={"key": "${ .body.n }"})
 
     assert compiled.needs_view
-    assert compiled.dedupe_key(compiled.early[0], request(), shown(body)) == (key and f"none:{key}")
+    assert compiled.dedupe_key(passed(compiled.early[0]), request(), shown(body)) == (key and f"none:{key}")
 
 
 def test_a_provider_brings_its_own_delivery_id():
     compiled = endpoint(auth={"github": {"secret": "key"}})
-    assert compiled.dedupe_key(compiled.late[0], request(("x-github-delivery", b"d-1")), None) == "github:d-1"
+    assert compiled.dedupe_key(passed(compiled.late[0]), request(("x-github-delivery", b"d-1")), None) == "github:d-1"
 
 
 @pytest.mark.parametrize("dedupe", [{"key": "${ .body }"}, None])
@@ -74,15 +78,24 @@ def test_no_sender_can_have_the_events_of_another_one_taken_for_repeated_ones(de
         ("webhook-signature", b""),
         ("webhook-id", b"d"),
     )
-    keys = [compiled.dedupe_key(verifier, seen, shown("d")) for verifier in compiled.late]
+    keys = [compiled.dedupe_key(passed(verifier), seen, shown("d")) for verifier in compiled.late]
     assert keys == ["hmac:d", "hmac.2:d", "github:d", "standard-webhooks:d"]
+
+
+def test_nor_can_one_that_another_name_in_its_certificate_lets_in():
+    compiled = endpoint(auth={"mtls": {"names": ["a.example", "b.example"]}}, dedupe={"key": "${ .body }"})
+    (verifier,) = compiled.early
+    matches = [verifier.verify(request()._replace(client_names=(name,)), 0.0) for name in ("a.example", "b.example")]
+    first, second = (compiled.dedupe_key((verifier, match), request(), shown("d")) for match in matches)
+    assert first != second
+    assert first == compiled.dedupe_key((verifier, matches[0]), request(), shown("d"))
 
 
 @pytest.mark.parametrize("length", [250, 251, 5000])
 def test_a_delivery_id_of_any_length_is_recognised_again(length):
     compiled = endpoint(auth={"github": {"secret": "key"}})
     first, other = (
-        compiled.dedupe_key(compiled.late[0], request(("x-github-delivery", b"d" * (length - 1) + last)), None)
+        compiled.dedupe_key(passed(compiled.late[0]), request(("x-github-delivery", b"d" * (length - 1) + last)), None)
         for last in (b"1", b"2")
     )
     assert first != other
@@ -91,7 +104,7 @@ def test_a_delivery_id_of_any_length_is_recognised_again(length):
 
 def test_dedupe_can_be_turned_off():
     compiled = endpoint(auth={"github": {"secret": "key"}}, dedupe={"key": "none"})
-    assert compiled.dedupe_key(compiled.late[0], request(("x-github-delivery", b"d-1")), None) == ""
+    assert compiled.dedupe_key(passed(compiled.late[0]), request(("x-github-delivery", b"d-1")), None) == ""
 
 
 def test_a_long_key_is_hashed_and_a_short_one_kept():
@@ -186,7 +199,7 @@ def test_a_one_time_url_needs_no_key_to_tell_repetitions():
     callbacks = {"approval": {"auth": "none", "dedupe": {"key": "${ .body.order }"}}}
     endpoints = flow(callbacks=callbacks)
     keys = [
-        found.dedupe_key(found.early[0], request(), shown({"order": "A1"}))
+        found.dedupe_key(passed(found.early[0]), request(), shown({"order": "A1"}))
         for found in (endpoints.below("approval"), endpoints.below("approval/token"))
     ]
     assert keys == ["none:A1", ""]

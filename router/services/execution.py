@@ -16,10 +16,10 @@ from router.dispatch.host import ShardHost
 from router.replay import resumption
 from router.services import guarded
 from router.services.bodies import BodyReads
+from router.services.paging import MAX_PAGE, page_of
 from router.storage.interface import ExecutionRecord, NewEvent, ShardState
 
 DEFAULT_PAGE: Final = 50
-MAX_PAGE: Final = 1000
 REPLAY_WINDOW_MS: Final = 24 * 3600 * 1000
 """How long a replay's `request_id` is remembered."""
 MAX_REQUEST_ID: Final = 64
@@ -71,12 +71,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     ) -> pb.ListExecutionsResponse:
         """Return a page of executions, newest first; fewer than there are room for where few of those read qualify."""
         del context
-        size = min(request.page_size, MAX_PAGE) if request.page_size > 0 else DEFAULT_PAGE
-        before = None
-        if request.page_token:
-            if not request.page_token.isascii() or not request.page_token.isdecimal():
-                raise InvalidError("the page token is not one of ours", reason="PAGE_TOKEN_INVALID")
-            before = int(request.page_token[:18])
+        size, before = page_of(request, default=DEFAULT_PAGE)
         wanted = {convert.status_from_proto(status) for status in request.statuses}
         # what is on record of these is behind: an execution that was woken, or began, is written down later or never
         stored = wanted | _IN_MOTION if wanted & _IN_MOTION else wanted

@@ -10,6 +10,7 @@ from flowhook.v1 import rejection_service_pb2 as pb
 from flowhook.v1 import rejection_service_pb2_grpc
 from flowhook.wire import convert
 from router.services import guarded
+from router.services.paging import page_of
 from router.storage.interface import Rejections, StoredRejection
 
 MAX_REPORTED: Final = 100
@@ -19,7 +20,6 @@ MAX_BYTES: Final = 128 * 1024
 """One rejection, serialized."""
 
 DEFAULT_PAGE: Final = 100
-MAX_PAGE: Final = 1000
 
 _ID: Final = re.compile(r"rej_[0-9a-z]{26}")
 _MAX_FLOW_ID: Final = 127
@@ -48,12 +48,7 @@ class RejectionService(rejection_service_pb2_grpc.RejectionServiceServicer):
     ) -> pb.ListRejectionsResponse:
         """Return a page, newest first."""
         del context
-        size = min(request.page_size, MAX_PAGE) if request.page_size > 0 else DEFAULT_PAGE
-        before = None
-        if request.page_token:
-            if not request.page_token.isascii() or not request.page_token.isdecimal():
-                raise InvalidError("the page token is not one of ours", reason="PAGE_TOKEN_INVALID")
-            before = int(request.page_token[:18])
+        size, before = page_of(request, default=DEFAULT_PAGE)
         found = await self._rejections.page(flow_id=request.flow_id, before_number=before, limit=size + 1)
         listed = [pb.Rejection.FromString(each.content) for each in found[:size]]
         for each in listed:

@@ -6,13 +6,14 @@ import asyncio
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from flowhook import logs
 from flowhook.config import RunnerSettings
 from flowhook.errors import FlowhookError
 from flowhook.model import Reply
 from runner import metrics
+from runner.attachments import NO_ATTACHMENTS, Attachments
 from runner.components.base import Component, Context, SecretReader
 from runner.components.shared import Shared
 from runner.interpreter import data
@@ -25,6 +26,14 @@ from runner.secret_values import datum
 log = logs.get_logger(__name__)
 
 
+class _Offered(NamedTuple):
+    """What the execution gives its call, and who is told of credentials that come up in it."""
+
+    secret: SecretReader
+    learn: Callable[[str], None]
+    attachments: Attachments
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """What all calls of a process share."""
@@ -34,13 +43,20 @@ class Caller:
     settings: RunnerSettings
     shared: Shared
 
-    async def perform(self, execution_id: str, effect: Perform, secret: SecretReader) -> Result:
+    async def perform(
+        self,
+        execution_id: str,
+        effect: Perform,
+        secret: SecretReader,
+        attachments: Attachments = NO_ATTACHMENTS,
+    ) -> Result:
         """Call the function that an effect names. Never raises, but for cancellation.
 
         Args:
             execution_id: part of the Idempotency-Key.
             effect: what to call, with what.
             secret: resolves secrets for the component.
+            attachments: those that the call may use.
         """
         component = self.components.get(effect.function)
         if component is None:
@@ -57,7 +73,8 @@ class Caller:
             known.append(datum(value))
             return value
 
-        result = await self._call(component, execution_id, effect, remember, known.append)
+        offered = _Offered(remember, known.append, attachments)
+        result = await self._call(component, execution_id, effect, offered)
         if result.error is not None:
             result = dataclasses.replace(result, error=redact_error(result.error, known))
         outcome = "ok" if result.error is None else "error"
@@ -69,20 +86,20 @@ class Caller:
         component: Component,
         execution_id: str,
         effect: Perform,
-        secret: SecretReader,
-        learn: Callable[[str], None],
+        offered: _Offered,
     ) -> Result:
         deadline = asyncio.get_running_loop().time() + (effect.timeout or self.settings.http_timeout)
         key = idempotency_key(execution_id, effect.key)
-        http = self.http.bind(idempotency_key=key, deadline=deadline, discreet=effect.discreet, learn=learn)
+        http = self.http.bind(idempotency_key=key, deadline=deadline, discreet=effect.discreet, learn=offered.learn)
         context = Context(
             idempotency_key=key,
             deadline=deadline,
             log=log.bind(execution=execution_id, task=effect.instance),
-            secret=secret,
+            secret=offered.secret,
             http=http,
             settings=self.settings,
             shared=self.shared,
+            attachments=offered.attachments,
         )
         try:
             async with asyncio.timeout_at(deadline):

@@ -35,7 +35,11 @@ from runner.authentication.policy import Basic, Digest, Policy
 from runner.authentication.tokens import Tokens
 from runner.interpreter.data import encode
 from runner.interpreter.errors import Kind, TaskFault, fault
+from runner.request_bodies import StreamedBody
 from runner.responses import Response, is_harmless, public_url, read
+
+Body = bytes | StreamedBody | None
+"""Of a request; one that is streamed is read anew for each try."""
 
 USER_AGENT: Final = f"flowhook/{flowhook.__version__}"
 MAX_CONNECTIONS: Final = 1024
@@ -122,7 +126,7 @@ class HttpClient:
         method: str,
         url: URL,
         headers: CIMultiDict[str],
-        body: bytes | None,
+        body: Body,
         *,
         follow: bool,
         discreet: bool,
@@ -163,7 +167,7 @@ class HttpClient:
         raise fault(Kind.COMMUNICATION, f"more than {MAX_REDIRECTS} redirects, the last one to {shown}")
 
     async def _exchange(
-        self, method: str, url: URL, headers: CIMultiDict[str], body: bytes | None, account: Digest | None
+        self, method: str, url: URL, headers: CIMultiDict[str], body: Body, account: Digest | None
     ) -> aiohttp.ClientResponse:
         """Send one request, and once more when the server challenges the account; the body is yet to be read."""
         if account is None:
@@ -180,9 +184,7 @@ class HttpClient:
             answer.close()
         raise AssertionError("unreachable")
 
-    async def _answer(
-        self, method: str, url: URL, headers: CIMultiDict[str], body: bytes | None
-    ) -> aiohttp.ClientResponse:
+    async def _answer(self, method: str, url: URL, headers: CIMultiDict[str], body: Body) -> aiohttp.ClientResponse:
         """Send one request and return its answer, whose body is yet to be read.
 
         A server may close a connection that was kept just when it is used again: then, and only then, the request is
@@ -197,7 +199,7 @@ class HttpClient:
                     method,
                     url,
                     headers=headers,
-                    data=body,
+                    data=body if body is None or isinstance(body, bytes) else body.payload(),
                     allow_redirects=False,
                     max_line_size=limits.MAX_HEADER_BYTES,
                     trace_request_ctx=use,
@@ -267,7 +269,7 @@ class BoundClient:
         *,
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, str | list[str]] | None = None,
-        body: bytes | None = None,
+        body: Body = None,
         json: Any = None,
         follow_redirects: bool = False,
         authentication: Policy | None = None,
@@ -279,7 +281,7 @@ class BoundClient:
             url: absolute, http or https.
             headers: to add; an Idempotency-Key among them replaces the call's own.
             query: parameters to add to those of `url`.
-            body: as it is.
+            body: as it is, or to be streamed.
             json: instead of `body`, to be sent as application/json.
             follow_redirects: at most `MAX_REDIRECTS`, never from https to http.
             authentication: of the call, unless there is an Authorization among `headers`. A kept token that the server
@@ -353,7 +355,7 @@ class BoundClient:
         method: str,
         url: URL,
         fields: CIMultiDict[str],
-        body: bytes | None,
+        body: Body,
         *,
         follow: bool = False,
         account: Digest | None = None,

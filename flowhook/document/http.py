@@ -6,9 +6,9 @@ Source: dsl-reference.md, "HTTP Call", "Endpoint", "Authentication", "URI Templa
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, Discriminator, Field, PlainValidator, StrictBool, Tag
+from pydantic import AfterValidator, Discriminator, Field, PlainValidator, StrictBool, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from flowhook.document import json_types
@@ -17,6 +17,7 @@ from flowhook.document.fields import FIELD_NAME, RESERVED_HEADERS
 from flowhook.document.model import Model
 from flowhook.document.uris import UriTemplate
 from flowhook.expressions import is_expression
+from flowhook.limits import MAX_PARTS
 
 _METHOD: Final = re.compile(r"[A-Za-z]{1,32}")
 
@@ -64,8 +65,44 @@ def endpoint_tag(value: object) -> str:
     return "<configuration>" if isinstance(value, dict) else "<uri>"
 
 
+class MultipartField(Model):
+    """A part of a form that is sent: a value, or an attachment. Ours, the DSL has none."""
+
+    name: str
+    value: Any = None
+    attachment: str | None = None
+    """Handle, mostly by an expression."""
+    filename: str | None = None
+    """The attachment's own, if not given; a value without one is a field."""
+    type: str | None = None
+    """The attachment's own, if not given."""
+
+    @model_validator(mode="after")
+    def _is_either(self) -> Self:
+        if len({"value", "attachment"} & self.model_fields_set) != 1:
+            raise PydanticCustomError("flow", "expected one of value and attachment")
+        return self
+
+
+def _fields_tag(value: object) -> str:
+    return "<expression>" if isinstance(value, str) else "<fields>"
+
+
+def _expression(value: str) -> str:
+    if not is_expression(value):
+        raise PydanticCustomError("flow", "expected a list of fields, or an expression ${ … }")
+    return value
+
+
+Fields = Annotated[
+    Annotated[tuple[MultipartField, ...], Field(min_length=1, max_length=MAX_PARTS), Tag("<fields>")]
+    | Annotated[str, AfterValidator(_expression), Tag("<expression>")],
+    Discriminator(_fields_tag),
+]
+
+
 class HttpArguments(Model):
-    """`with` of `call: http`."""
+    """`with` of `call: http`. `attachment` and `multipart` are ours: the DSL has no bodies that are streamed."""
 
     method: Annotated[str, AfterValidator(_method)]
     endpoint: Annotated[
@@ -74,5 +111,14 @@ class HttpArguments(Model):
     headers: Annotated[Scalars, AfterValidator(_fields)] = Field(default_factory=dict)
     query: Scalars = Field(default_factory=dict)
     body: Any = None
+    attachment: str | None = None
+    """Handle of the attachment that is the body, mostly by an expression."""
+    multipart: Fields | None = None
     output: Literal["raw", "content", "response"] = "content"
     redirect: StrictBool = False
+
+    @model_validator(mode="after")
+    def _has_one_body(self) -> Self:
+        if len({"body", "attachment", "multipart"} & self.model_fields_set) > 1:
+            raise PydanticCustomError("flow", "expected one of body, attachment and multipart")
+        return self

@@ -12,6 +12,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from flowhook.config import RunnerSettings
+from runner.attachments import NO_ATTACHMENTS, Attachments
 from runner.components.shared import Shared
 from runner.interpreter.errors import Kind, fault
 from runner.outbound import BoundClient
@@ -39,6 +40,7 @@ class Context:
         http: client that obeys the address policy, the deadline and the bounds on size.
         settings: of this runner, without credentials.
         shared: `context.shared.get(Kind)` gives what all calls of the process share; see `Kept`.
+        attachments: `context.attachments.find(handle)` gives an attachment of the request that started the execution.
     """
 
     idempotency_key: str
@@ -48,6 +50,7 @@ class Context:
     http: BoundClient
     settings: RunnerSettings
     shared: Shared
+    attachments: Attachments = NO_ATTACHMENTS
 
 
 class _Keywords(BaseModel):

@@ -8,18 +8,21 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 from urllib.parse import urlencode
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from yarl import URL
 
+from flowhook import limits
 from flowhook.payloads import is_json
 from runner.authentication.policy import Policy
 from runner.components.base import Context, component
 from runner.interpreter.data import encode
 from runner.interpreter.errors import Kind, fault
+from runner.outbound import Body
+from runner.request_bodies import AttachmentBody, FormBody, FormPart, media_type
 from runner.responses import Response
 
 Scalar = str | int | float | bool | None
@@ -33,6 +36,7 @@ _CODECS: Final = {
     "windows-1252": "cp1252",
 }
 """Charsets of text beside UTF-8; not all of Python's, some of which take their time."""
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f]")
 _OK = 200
 _MULTIPLE_CHOICES = 300
 _BAD_REQUEST = 400
@@ -47,6 +51,24 @@ class Endpoint(BaseModel):
     authentication: Policy | None = None
 
 
+class FormField(BaseModel):
+    """One of `multipart`: a value, or an attachment."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    name: str = Field(min_length=1)
+    value: Any = None
+    attachment: str | None = None
+    filename: str | None = None
+    type: str | None = None
+
+    @model_validator(mode="after")
+    def _is_either(self) -> Self:
+        if ("value" in self.model_fields_set) == (self.attachment is not None):
+            raise ValueError("give one of value and attachment")
+        return self
+
+
 class Arguments(BaseModel):
     """`with` of a `call: http`."""
 
@@ -57,8 +79,16 @@ class Arguments(BaseModel):
     headers: dict[str, Scalar] = Field(default_factory=dict)
     query: dict[str, Scalar | list[Scalar]] = Field(default_factory=dict)
     body: Any = None
+    attachment: str | None = None
+    multipart: list[FormField] | None = Field(default=None, min_length=1, max_length=limits.MAX_PARTS)
     output: Output = "content"
     redirect: bool = False
+
+    @model_validator(mode="after")
+    def _has_one_body(self) -> Self:
+        if sum(each is not None for each in (self.body, self.attachment, self.multipart)) > 1:
+            raise ValueError("give one of body, attachment and multipart")
+        return self
 
 
 @component("http")
@@ -67,7 +97,7 @@ async def call(arguments: Arguments, context: Context) -> Any:
     endpoint = arguments.endpoint if isinstance(arguments.endpoint, Endpoint) else Endpoint(uri=arguments.endpoint)
     headers = {name: _text(value) for name, value in arguments.headers.items() if value is not None}
     names = {name.lower(): name for name in headers}
-    body, content_type = _body(arguments.body, headers.get(names.get("content-type", ""), ""))
+    body, content_type = _request_body(arguments, headers.get(names.get("content-type", ""), ""), context)
     if content_type and "content-type" not in names:
         headers["Content-Type"] = content_type
 
@@ -91,7 +121,7 @@ async def exchange(
     *,
     headers: Mapping[str, str],
     query: Mapping[str, str | list[str]] | None = None,
-    body: bytes | None = None,
+    body: Body = None,
     authentication: Policy | None = None,
     output: Output = "content",
     redirect: bool = False,
@@ -104,7 +134,7 @@ async def exchange(
         context: of the call.
         headers: all but those that the client sets.
         query: parameters to add to those of `url`.
-        body: as it is.
+        body: as it is, or to be streamed.
         authentication: of the call.
         output: what of the answer is wanted.
         redirect: whether redirects are followed; then a status from 400 on is an error, else one from 300 on.
@@ -166,6 +196,30 @@ def _codec(content_type: str) -> str:
     """Return how a text is encoded; one in a charset not known here is hardly UTF-8, and then shown in base64."""
     match = _CHARSET.search(content_type)
     return _CODECS.get(match[1].lower(), "utf-8") if match else "utf-8"
+
+
+def _request_body(arguments: Arguments, content_type: str, context: Context) -> tuple[Body, str]:
+    """Return the body, and the content type it has when the author names none."""
+    if arguments.attachment is not None:
+        attachment = context.attachments.find(arguments.attachment)
+        return AttachmentBody(attachment), media_type(attachment.type)
+    if arguments.multipart is not None:
+        if content_type:
+            raise fault(Kind.CONFIGURATION, "the Content-Type of a multipart body names its boundary: leave it out")
+        return FormBody([_form_field(field, context) for field in arguments.multipart]), ""
+    return _body(arguments.body, content_type)
+
+
+def _form_field(field: FormField, context: Context) -> FormPart:
+    for text in (field.name, field.filename, field.type):
+        if text and _CONTROLS.search(text):
+            raise fault(Kind.CONFIGURATION, "a name or type in a form has a control character")
+    if field.attachment is None:
+        value = field.value if isinstance(field.value, str) else encode(field.value).decode()
+        return FormPart(field.name, value.encode(), field.filename, field.type or "")
+    attachment = context.attachments.find(field.attachment)
+    filename = attachment.name if field.filename is None else field.filename
+    return FormPart(field.name, attachment, filename, field.type or media_type(attachment.type))
 
 
 def _body(body: Any, content_type: str) -> tuple[bytes | None, str]:

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from flowhook import limits, logs
 from flowhook.config import RunnerSettings
+from runner.attachments import NO_ATTACHMENTS, Attachments
 from runner.components.base import Component, Context
 from runner.components.shared import Shared
 from runner.interpreter import data
@@ -36,6 +37,7 @@ async def context(
     idempotency_key: str = IDEMPOTENCY_KEY,
     seconds: float = SECONDS,
     settings: RunnerSettings | None = None,
+    attachments: Attachments = NO_ATTACHMENTS,
 ) -> AsyncIterator[Context]:
     """Offer a component what a runner offers it.
 
@@ -45,6 +47,7 @@ async def context(
         seconds: until the deadline; it is `call` that keeps it.
         settings: of the runner; when absent, the defaults with private addresses allowed, so that servers on this
             machine can be called.
+        attachments: of the request that started the execution, see `runner.attachments`.
     """
     settings = settings or RunnerSettings(allow_private_addresses=True)
     deadline = asyncio.get_running_loop().time() + seconds
@@ -67,6 +70,7 @@ async def context(
             http=http.bind(idempotency_key=idempotency_key, deadline=deadline),
             settings=settings,
             shared=shared,
+            attachments=attachments,
         )
 
 
@@ -78,6 +82,7 @@ async def call(
     idempotency_key: str = IDEMPOTENCY_KEY,
     seconds: float = SECONDS,
     settings: RunnerSettings | None = None,
+    attachments: Attachments = NO_ATTACHMENTS,
 ) -> Any:
     """Call a component and return its result as the flow would see it; see `context` for the arguments.
 
@@ -87,7 +92,13 @@ async def call(
         TaskFault: the call failed; `error` of it is what the flow would see.
         AssertionError: the result or the error holds the value of a secret.
     """
-    async with context(secrets=secrets, idempotency_key=idempotency_key, seconds=seconds, settings=settings) as offered:
+    async with context(
+        secrets=secrets,
+        idempotency_key=idempotency_key,
+        seconds=seconds,
+        settings=settings,
+        attachments=attachments,
+    ) as offered:
         try:
             async with asyncio.timeout_at(offered.deadline):
                 result = await component(arguments, offered)

@@ -22,6 +22,7 @@ from runner.guard.record import Record
 from runner.outbound import HttpClient
 from runner.worker import single
 from runner.worker.attach import Attachment
+from runner.worker.bodies import Bodies
 from runner.worker.cluster import cluster_functions
 from runner.worker.executions import Executions
 from runner.worker.flows import Flows
@@ -98,6 +99,7 @@ async def _serve(order: control.Begin, pipe: control.Pipe, record: Record) -> No
             flows=Flows(channel, Evaluator(record)),
             secrets=Secrets(channel, loop.time),
             caller=Caller({**components(), **cluster_functions(channel)}, http, settings, shared),
+            bodies=Bodies(channel),
             record=record,
             tasks=tasks,
             announce=attachment.announce,

@@ -21,6 +21,7 @@ from flowhook.event_input import wants_raw, workflow_input
 from flowhook.model import Event, JournalEntry, Subscription, WorkflowError
 from flowhook.wire import convert
 from runner import metrics, session
+from runner.attachments import NO_ATTACHMENTS, Attachments, EventAttachments
 from runner.calls import Caller, place_of
 from runner.guard.record import Record
 from runner.interpreter import effects
@@ -28,6 +29,7 @@ from runner.interpreter.errors import USED_SECRETS, Kind, TaskFault, error
 from runner.interpreter.run import Run
 from runner.interpreter.scope import Workflow
 from runner.secret_values import as_data
+from runner.worker.bodies import Bodies
 from runner.worker.callbacks import one_time_urls
 from runner.worker.flows import Flows, LoadedFlow
 from runner.worker.secrets import Secrets
@@ -67,6 +69,7 @@ class _Execution:
         began: when this attempt came to its first task, on the clock of `time.monotonic`, and `given`: what the journal
             had by then.
         preparing: what fetches something for it just now.
+        attachments: those of its event.
         calls: effects that are performed, or whose result waits for the pump, by key.
         timer: what goes on with it when a moment has come.
     """
@@ -84,6 +87,7 @@ class _Execution:
     yields: bool = False
     began: float = 0.0
     given: int = 0
+    attachments: Attachments = NO_ATTACHMENTS
     preparing: asyncio.Task[None] | None = field(default=None, repr=False)
     calls: dict[str, tuple[effects.Perform, asyncio.Task[None]]] = field(default_factory=dict, repr=False)
     timer: asyncio.TimerHandle | None = field(default=None, repr=False)
@@ -103,6 +107,7 @@ class Executions:
         flows: Flows,
         secrets: Secrets,
         caller: Caller,
+        bodies: Bodies,
         record: Record,
         tasks: asyncio.TaskGroup,
         announce: Callable[[], None],
@@ -115,6 +120,7 @@ class Executions:
             flows: programs.
             secrets: values that flows and components name.
             caller: performs effects.
+            bodies: those that events name.
             record: is told whose expressions are evaluated.
             tasks: whatever runs beside the pump runs in it.
             announce: called when `link` has something to say.
@@ -124,6 +130,7 @@ class Executions:
         self._flows = flows
         self._secrets = secrets
         self._caller = caller
+        self._bodies = bodies
         self._record = record
         self._tasks = tasks
         self._announce = announce
@@ -159,8 +166,8 @@ class Executions:
         self._in_hand[assignment.lease] = execution
         metrics.RUNNING.set(len(self._in_hand))
         flow = self._flows.cached(event.flow_id, assignment.flow_revision)
-        if flow is not None and not flow.program.secrets:
-            self._begin(execution, flow, {})
+        if flow is not None and not flow.program.secrets and event.body_blob is None:
+            self._begin(execution, flow, {}, {})
         else:
             execution.preparing = self._tasks.create_task(self._prepare(execution), name=f"prepare {event.id}")
 
@@ -208,6 +215,7 @@ class Executions:
                 flow = await self._flows.load(flow_id, execution.revision)
                 names = flow.program.secrets
                 values = await self._secrets.resolve(names, flow_id) if names else {}
+                contents = await self._bodies.contents(execution.event, raw=wants_raw(flow.program.definition))
             except UnavailableError as problem:
                 log.debug("router not available", reason=problem.reason)
                 await asyncio.sleep(RETRY_SECONDS)
@@ -223,13 +231,19 @@ class Executions:
                 return
             else:
                 execution.preparing = None
-                self._begin(execution, flow, values)
+                self._begin(execution, flow, values, contents)
                 return
 
-    def _begin(self, execution: _Execution, flow: LoadedFlow, secrets: dict[str, bytes]) -> None:
-        event, program = execution.event, flow.program
+    def _begin(
+        self, execution: _Execution, flow: LoadedFlow, secrets: dict[str, bytes], contents: dict[int, bytes]
+    ) -> None:
+        event, program, owner = execution.event, flow.program, execution.effect_scope
+        raw = wants_raw(program.definition)
+        execution.attachments = EventAttachments(
+            event, owner, raw=raw, slices=lambda offset, size: self._bodies.read(event.id, offset, size)
+        )
         try:
-            data = workflow_input(event, raw=wants_raw(program.definition))
+            data = workflow_input(event, raw=raw, owner=owner, contents=contents)
         except Exception as problem:  # noqa: BLE001 - the same
             self._end(execution, session.Faulted(_defect(execution, problem)), "faulted")
             return
@@ -340,7 +354,7 @@ class Executions:
                     log.debug("router not available", reason=problem.reason)
                     await asyncio.sleep(RETRY_SECONDS)
 
-        performing = self._caller.perform(execution.effect_scope, effect, secret)
+        performing = self._caller.perform(execution.effect_scope, effect, secret, execution.attachments)
         result = await Watched(performing, self._record, execution.lease, effect.instance)
         if self._is_under_way(execution, effect):
             self._queue(execution, effect, result)

@@ -14,6 +14,7 @@ from flowhook.event_input import workflow_input
 from flowhook.model import WorkflowError
 from flowhook.wire import convert
 from runner import control
+from runner.attachments import EventAttachments
 from runner.calls import Caller
 from runner.components.base import Context, component
 from runner.components.registry import components
@@ -53,6 +54,7 @@ async def execute(order: control.Execute, record: Record, pipe: control.Pipe) ->
         clock=lambda: time.time_ns() // 1_000_000,
         secrets=secrets,
     )
+    attachments = EventAttachments(event, event.id, raw=False)
     report = (lambda entry: pipe.send(control.Traced(entry))) if order.trace else None
     run = Run(program, workflow, observer=Tracer(report, order.until) if report or order.until else None)
     async with (
@@ -62,7 +64,7 @@ async def execute(order: control.Execute, record: Record, pipe: control.Pipe) ->
         caller = Caller({**components(), **_FUNCTIONS}, http, order.settings, shared)
 
         async def perform(effect: effects.Perform) -> effects.Result:
-            result = await Watched(caller.perform(event.id, effect, secret), record, b"", effect.instance)
+            result = await Watched(caller.perform(event.id, effect, secret, attachments), record, b"", effect.instance)
             if result.reply is not None:
                 pipe.send(control.Replied(result.reply))
             return result

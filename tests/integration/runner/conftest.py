@@ -15,6 +15,7 @@ from aiohttp import web
 from flowhook import ids
 from flowhook.client.channel import SERVER_OPTIONS
 from flowhook.config import RunnerSettings
+from flowhook.errors import NotFoundError
 from flowhook.model import Event
 from flowhook.process import Lifecycle
 from flowhook.v1 import (
@@ -29,6 +30,7 @@ from flowhook.v1 import (
 )
 from flowhook.wire import convert, status
 from runner import app
+from runner.attachments import NO_ATTACHMENTS
 from runner.calls import Caller
 from runner.components.registry import components
 from runner.components.shared import Shared
@@ -86,6 +88,8 @@ class Router(
         self.started = []
         self.refusals = []  # errors that the next effects get
         self.callback_key = b""
+        self.bodies = {}  # by execution
+        self.reads = []
         self.changed = asyncio.Condition()
 
     async def serve(self, port=0):
@@ -177,6 +181,15 @@ class Router(
         await self._refuse(context)
         self.started.append(request)
         return runner_service_pb2.StartExecutionResponse(execution_id="evt_child")
+
+    async def ReadAttachment(self, request, context):  # noqa: N802
+        self.reads.append(request)
+        await self._refuse(context)
+        if request.execution_id not in self.bodies:
+            await status.abort(context, NotFoundError("it is gone", reason="BODY_NOT_FOUND"))
+        slice_ = self.bodies[request.execution_id][request.offset : request.offset + request.size]
+        for start in range(0, len(slice_), 1000):
+            yield runner_service_pb2.ReadAttachmentResponse(chunk=slice_[start : start + 1000])
 
     async def _refuse(self, context):
         if self.refusals:
@@ -306,8 +319,8 @@ async def http_server():
     """Serve HTTP with a handler on a free port; returns the base URL."""
     runners = []
 
-    async def start(handler):
-        application = web.Application()
+    async def start(handler, **options):
+        application = web.Application(**options)
         application.router.add_route("*", "/{path:.*}", handler)
         runner = web.AppRunner(application)
         await runner.setup()
@@ -325,7 +338,17 @@ async def http_server():
 def perform():
     """Perform one call and return its `Result`."""
 
-    async def run(function="http", *, allow=True, secrets=None, seconds=2.0, extra=(), effect=None, **arguments):
+    async def run(
+        function="http",
+        *,
+        allow=True,
+        secrets=None,
+        seconds=2.0,
+        extra=(),
+        effect=None,
+        attachments=NO_ATTACHMENTS,
+        **arguments,
+    ):
         base = arguments.pop("base", "https://api.x.com")
         settings = RunnerSettings(http_timeout=seconds, twitter_base_url=base, allow_private_addresses=allow)
 
@@ -337,7 +360,7 @@ def perform():
         wanted = Perform("/do/0/ask#0", function, arguments, "/do/0/ask", **(effect or {}))
         async with HttpClient(allow_private_addresses=allow) as http, Shared(settings) as shared:
             everything = {**components(), **{item.name: item for item in extra}}
-            return await Caller(everything, http, settings, shared).perform("evt_1", wanted, secret)
+            return await Caller(everything, http, settings, shared).perform("evt_1", wanted, secret, attachments)
 
     return run
 

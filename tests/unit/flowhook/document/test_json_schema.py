@@ -78,6 +78,10 @@ GOOD = [
     HEAD + DO + "use: {secrets: [a], errors: {gone: {type: 'https://e.com/gone', status: 410}}}\n",
     HEAD + DO + "input: {from: .body, schema: {document: {type: object}}}\noutput: {as: {a: '${ . }'}}\n",
     HEAD + "do:\n  - a: {if: .x, call: http, with: {method: get, endpoint: 'https://e.com/{id}'}, then: exit}\n",
+    HEAD + "do:\n  - a: {call: http, with: {method: put, endpoint: 'https://e.com', attachment: '${ .a }'}}\n",
+    HEAD + "do:\n  - a: {call: http, with: {method: put, endpoint: 'https://e.com', multipart: '${ .a }'}}\n",
+    HEAD + "do:\n  - a: {call: http, with: {method: put, endpoint: 'https://e.com', multipart: "
+    "[{name: a, value: 1}, {name: b, attachment: '${ .b }', filename: c, type: text/plain}]}}\n",
     HEAD + "do:\n  - a: {call: http, with: {method: post, endpoint: {uri: 'https://e.com', authentication: "
     "{bearer: {token: '${ .t }'}}}, headers: {X: 1}, query: '${ .q }', body: [1], redirect: true}}\n",
     HEAD + "do:\n  - a: {switch: [{yes: {when: .a, then: b}}, {no: {then: end}}]}\n  - b: {raise: {error: "
@@ -178,6 +182,7 @@ BAD = [
     HEAD + "do:\n  - a: {call: http}\n",
     HEAD + "do:\n  - a: {call: http, with: {endpoint: 'https://e.com'}}\n",
     HEAD + "do:\n  - a: {call: http, with: {method: get, endpoint: 'https://e.com', timeout: 5}}\n",
+    HEAD + "do:\n  - a: {call: http, with: {method: put, endpoint: 'https://e.com', multipart: [{value: 1}]}}\n",
     HEAD + "do:\n  - a: {call: http, with: {method: get, endpoint: 'https://e.com', headers: {X: [1]}}}\n",
     HEAD + "do:\n  - a: {call: twitter.post, with: {txt: hello}}\n",
 ]

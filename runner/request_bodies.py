@@ -1,0 +1,109 @@
+"""Bodies of requests that are not in memory: attachments that are sent on as they are read.
+
+Each try of a request reads them anew. Their length is known, so that they are not chunked: not every server takes that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Final, NamedTuple, Protocol
+
+import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.payload import Payload
+
+from flowhook.payloads import parse_content_type
+from runner.attachments import Attachment, pieces
+
+OCTETS: Final = "application/octet-stream"
+
+
+class StreamedBody(Protocol):
+    """A body, to be sent any number of times."""
+
+    def payload(self) -> Payload:
+        """Return it for one try."""
+        ...
+
+
+class FormPart(NamedTuple):
+    """A part of a form: a value, or an attachment.
+
+    Attributes:
+        filename: None: the part is no file.
+        type: empty: the part says nothing of it.
+    """
+
+    name: str
+    content: bytes | Attachment
+    filename: str | None = None
+    type: str = ""
+
+
+class AttachmentBody:
+    """An attachment, as it is."""
+
+    def __init__(self, attachment: Attachment) -> None:
+        self._attachment = attachment
+
+    def payload(self) -> Payload:
+        """See `StreamedBody`."""
+        return _Source(self._attachment.size, self._attachment.open, media_type(self._attachment.type))
+
+
+class FormBody:
+    """Values and attachments as `multipart/form-data` (RFC 7578)."""
+
+    def __init__(self, fields: Sequence[FormPart]) -> None:
+        self._fields = fields
+
+    def payload(self) -> Payload:
+        """See `StreamedBody`."""
+        writer = aiohttp.MultipartWriter("form-data")
+        for field in self._fields:
+            writer.append_payload(_part(field))
+        return writer
+
+
+def media_type(sent: str) -> str:
+    """Return the type to send an attachment on with: what its sender said, if it is one."""
+    return sent if parse_content_type(sent).essence and sent.isprintable() and sent.isascii() else OCTETS
+
+
+def _part(field: FormPart) -> Payload:
+    content = field.content
+    if isinstance(content, bytes):
+        part = _Source(len(content), lambda: pieces(content), field.type)
+    else:
+        part = _Source(content.size, content.open, field.type)
+    names = {"name": field.name} if field.filename is None else {"name": field.name, "filename": field.filename}
+    # UTF-8 as it is, as browsers do, and not percent-encoded (RFC 7578, section 5.1)
+    part.set_content_disposition("form-data", quote_fields=False, **names)
+    if not field.type:
+        del part.headers["Content-Type"]
+    return part
+
+
+class _Source(Payload):
+    """Bytes of a known number, from wherever they come."""
+
+    _autoclose = True
+
+    def __init__(self, size: int, open_: Callable[[], AsyncIterator[bytes]], content_type: str) -> None:
+        super().__init__(None, content_type=content_type or OCTETS)
+        self._size = size
+        self._open = open_
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """See `Payload`; never more than it should have, and an error when there is less."""
+        async for piece in self._open():
+            await writer.write(piece)
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        """See `Payload`."""
+        del content_length  # it is the size
+        await self.write(writer)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Refuse: nobody needs it as text."""
+        raise TypeError(f"a streamed body is no text ({encoding}, {errors})")

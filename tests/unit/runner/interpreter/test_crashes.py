@@ -12,6 +12,7 @@ import random
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from unittest import mock
 
 import orjson
@@ -94,21 +95,26 @@ def workflow_of(definition, world):
     return Workflow("evt_1", definition, {"n": 1}, START, world.clock, overdue=overdue)
 
 
-def run_through(program, definition, cuts, picks, long=100):
+def unobserved(*_):
+    pass
+
+
+def run_through(program, definition, cuts, picks, long=100, *, look=unobserved):
     """Run to the end, cut after so many journal entries or effects each time; returns ending, world and storage.
 
-    A journal is compacted when it has `long` entries.
+    A journal is compacted when it has `long` entries. `look` is called whenever nothing goes on by itself: with world
+    and storage, the run, its last turn, and the effects that are under way.
     """
     with mock.patch.object(journal, "COMPACT_ENTRIES", long):
-        return run_on(program, definition, cuts, picks)
+        return run_on(program, definition, cuts, picks, look)
 
 
-def run_on(program, definition, cuts, picks):
+def run_on(program, definition, cuts, picks, look):
     world, storage = World(), Storage()
     cuts, picks = iter(cuts), random.Random(picks)
     for _ in range(MAX_TURNS):
-        workflow = workflow_of(definition, world)
-        turn = attempt(Run(program, workflow, tuple(storage.entries), chance=lambda: 0.5), world, storage, cuts, picks)
+        run = run_of(program, definition, world, storage)
+        turn = attempt(run, world, storage, cuts, picks, look=partial(look, world, storage, run))
         if turn is None:
             continue
         if turn.ending is not None:
@@ -122,24 +128,29 @@ def run_on(program, definition, cuts, picks):
     raise AssertionError("it does not end")
 
 
-def attempt(run, world, storage, cuts, picks):
+def run_of(program, definition, world, storage):
+    return Run(program, workflow_of(definition, world), tuple(storage.entries), chance=lambda: 0.5)
+
+
+def attempt(run, world, storage, cuts, picks, *, look=unobserved):
     """One attempt; returns the turn in which it ended or parked, None when it was cut."""
     left = next(cuts, None)
     waiting, turn, began = [], run.start(), storage.written
     for _ in range(MAX_TURNS):
-        for write in turn.writes:
-            if left is not None and left <= 0:
-                return None  # cut between two entries of one turn
-            left = None if left is None else left - 1
+        for write in turn.writes[:left]:
             storage.append(write)
-            if write.entry.key in world.calls:
-                world.durable[write.entry.key] += 1
+            world.durable[write.entry.key] += write.entry.key in world.calls
+        if left is not None and left < len(turn.writes):
+            return None  # cut between two entries of one turn
+        left = None if left is None else left - len(turn.writes)
         if turn.ending is not None:
             return turn
         waiting = [effect for effect in waiting if effect.key not in turn.cancel] + list(turn.perform)
         if turn.paused:
             turn = run.go_on()
-        elif waiting and not (turn.subscriptions and storage.written > began and picks.random() < 0.2):
+            continue
+        look(turn, waiting)
+        if waiting and not (turn.subscriptions and storage.written > began and picks.random() < 0.2):
             effect = waiting.pop(picks.randrange(len(waiting)))
             result = world.answer(effect)
             if left == 0:
@@ -306,6 +317,30 @@ def test_who_won_a_race_is_the_same_in_every_replay(evaluator, do, cuts, picks, 
     )
     assert outcome(turn.ending) == outcome(ending)
     assert not world.calls
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(do=with_races(), picks=st.integers(0, 9), long=LONG)
+def test_a_replay_at_any_moment_stands_where_the_execution_does(evaluator, do, picks, long):
+    program, definition = compiled(evaluator, do)
+
+    def look(world, storage, run, turn, waiting):
+        again = run_of(program, definition, world, storage)
+        replayed, asked = again.start(), []
+        while replayed.paused:
+            asked += replayed.perform
+            replayed = again.go_on()
+        assert standing(again) == standing(run)
+        assert {effect.key for effect in [*asked, *replayed.perform]} == {effect.key for effect in waiting}
+        assert (replayed.wake_at_ms, replayed.subscriptions) == (turn.wake_at_ms, turn.subscriptions)
+        assert not replayed.writes
+
+    run_through(program, definition, (), picks, long, look=look)
+
+
+def standing(run):
+    """Return what a run waits for, and until when."""
+    return {key: asked.until_ms for key, asked in run._asked.items()}
 
 
 def test_a_replay_that_pauses_asks_for_nothing_that_the_journal_has(evaluator):

@@ -68,7 +68,7 @@ def parts(seconds: float, scale: float) -> list[Part]:
     return [
         Part("hooks", 180, lambda: hooks.bench(seconds), _hooks_rows),
         Part("bodies", 60, other_bodies, _bodies_rows),
-        Part("flows", 120, lambda: flows.bench(count(FLOWS)), _flows_rows),
+        Part("flows", 240, lambda: flows.bench(count(FLOWS)), _flows_rows),
         Part("calls", 90, calling, _calls_rows),
         Part("fairness", 120, beside_a_backlog, _fairness_rows),
         Part("parked", 240, lambda: parked.bench(count(PARKED), max(2.0, PARKED_SPREAD * scale)), _parked_rows),

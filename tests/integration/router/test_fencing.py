@@ -88,6 +88,27 @@ async def test_what_a_runner_journaled_when_it_gave_an_execution_back_is_there_f
     assert (again.attempt, again.journal) == (1, (entry(0),))
 
 
+async def test_what_a_runner_had_is_assigned_again_soon_after_its_stream_ended(tmp_path):
+    async with running_host(tmp_path, lease_seconds=3600, reattach_seconds=0.2) as shard:
+        await shard.append()
+        link = shard.attach("r1")
+        (delivery,) = await link.next()
+        other = shard.attach("r2")
+        while shard.core.next_deadline() < shard.clock() + 60:  # what it does after a start is done
+            await asyncio.sleep(0.01)
+        shard.host.detach(link)
+        (again,) = await other.next()
+        assert (again.payload, again.attempt) == (delivery.payload, 2)
+
+
+@pytest.mark.parametrize("take_out", ["cancel", "suspend"])
+async def test_nothing_is_kept_in_memory_of_what_an_operator_took_out(shard, take_out):
+    (seq,) = await shard.append()
+    assert shard.host._payloads.bytes
+    await getattr(shard.host.operators, take_out)((await shard.record(seq)).id)
+    assert shard.host._payloads.bytes == 0
+
+
 async def test_an_outcome_that_is_given_back_is_settled_only_once_that_is_on_record(shard):
     await shard.append()
     link = shard.attach("r1", credit=1)

@@ -27,8 +27,8 @@ class Caller:
     def __init__(self, connection):
         self.stub = ingest_service_pb2_grpc.IngestServiceStub(connection)
 
-    async def invoke(self, event_id, seconds=10.0):
-        request = ingest_pb.InvokeFlowRequest(event=event(event_id), max_wait=convert.duration(seconds))
+    async def invoke(self, event_id, seconds=10.0, flow_id="hello"):
+        request = ingest_pb.InvokeFlowRequest(event=event(event_id, flow_id), max_wait=convert.duration(seconds))
         return await self.stub.InvokeFlow(request)
 
     async def fetch(self, token):
@@ -38,8 +38,8 @@ class Caller:
             raise status.from_rpc_error(error) from None
 
 
-def event(event_id):
-    return Event(id=event_id, flow_id="hello", receive_time=convert.timestamp(1), body=b"{}")
+def event(event_id, flow_id="hello"):
+    return Event(id=event_id, flow_id=flow_id, receive_time=convert.timestamp(1), body=b"{}")
 
 
 def new_id():
@@ -121,6 +121,18 @@ async def test_a_token_fetches_the_answer_when_it_is_there(router, caller):
         await runner.complete(assignment, b"1")
         fetched = await caller.fetch(token)
         assert (fetched.reply.body, fetched.from_output) == (b"1", True)
+
+
+async def test_nobody_attaches_to_an_execution_in_the_name_of_another_flow(router, caller):
+    event_id = new_id()
+    async with attached(router, credit=1) as runner:
+        invoking = asyncio.create_task(caller.invoke(event_id))
+        (assignment,) = await runner.assignments(1)
+        await runner.complete(assignment)
+        await invoking
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await caller.invoke(event_id, flow_id="deleted")
+    assert status.from_rpc_error(caught.value).reason == "FLOW_NOT_FOUND"
 
 
 async def test_a_token_of_an_unknown_execution_or_a_made_up_one_finds_nothing(router, caller):

@@ -70,6 +70,7 @@ class _Held:
     size: int
     checkpoints: OrderedDict[int, Checkpoint] = field(default_factory=OrderedDict)
     outcome: Outcome | None = None
+    is_casualty: bool = False
 
 
 class Session:
@@ -189,8 +190,11 @@ class Session:
             self._outcomes.append(held.outcome)
 
     def report(self, lease: bytes, ending: Ending) -> None:
-        """Report how the attempt of an earlier child ended: its lease is held until that is settled."""
-        self._held[lease] = _Held(0, outcome=Outcome(lease, ending))
+        """Report how the attempt of an earlier child ended: its lease is held until that is settled or revoked.
+
+        That is said even if the lease is lost by then: it explains the loss.
+        """
+        self._held[lease] = _Held(0, outcome=Outcome(lease, ending), is_casualty=True)
         if self.attached:
             self._outcomes.append(Outcome(lease, ending))
 
@@ -205,10 +209,14 @@ class Session:
             self._renewed_at = now
 
     def expire(self, now: float) -> list[Effect]:
-        """Abandon everything when the router has been away for longer than a lease."""
+        """Abandon everything when the router has been away for longer than a lease.
+
+        This process lives, so it can't say what kept it away: any of what it abandons may have.
+        """
         if self.attached or self._renewed_at is None or now < self._renewed_at + self._lease_seconds:
             return []
         lost = [lease for lease in list(self._held) if self._drop(lease)]
+        self._explained = self._explained and not lost
         return [Abandon(lease, "LEASE_LOST") for lease in lost]
 
     def take(self) -> list[Outgoing]:
@@ -241,7 +249,7 @@ class Session:
         self._explained = True
         effects: list[Effect] = [Attached(message.lease_seconds / RENEWALS_PER_LEASE)]
         for lease, held in list(self._held.items()):
-            if lease not in message.kept:
+            if lease not in message.kept and not held.is_casualty:
                 self._drop(lease)
                 effects.append(Abandon(lease, "LEASE_LOST"))
                 continue

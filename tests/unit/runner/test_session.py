@@ -118,6 +118,28 @@ def test_a_casualty_is_held_and_reported_until_settled():
     assert session.idle
 
 
+def test_a_casualty_is_reported_even_if_its_lease_is_lost_by_then():
+    session = new_session()
+    ending = s.Released("RUNNER_DIED", charged=True)
+    session.report(b"dead", ending)
+    session.connected()
+    session.take()
+    assert session.receive(s.Welcome(LEASE, frozenset()), 0) == [s.Attached(LEASE / 3)]
+    assert session.take()[0] == s.Outcomes((s.Outcome(b"dead", ending),))
+    assert session.receive(s.Revoked((b"dead",), "LEASE_LOST"), 0) == [s.Abandon(b"dead", "LEASE_LOST")]
+    assert session.idle
+
+
+def test_a_process_that_abandons_its_work_does_not_call_the_loss_explained():
+    session = attached()
+    session.receive(s.Assigned((assignment(b"a"),)), 0)
+    session.disconnected()
+    assert session.expire(LEASE)
+    session.connected()
+    (hello,) = session.take()
+    assert (hello.held_leases, hello.losses_explained) == ((), False)
+
+
 def test_losses_are_explained_from_the_second_hello_on():
     session = new_session(losses_explained=False)
     session.connected()

@@ -19,7 +19,7 @@ from typing import Final
 from flowhook import logs
 from flowhook.errors import ConflictError, InternalError, UnavailableError
 from flowhook.model import Status, WorkflowError
-from router.dispatch.conclusions import Conclusion, Conclusions, runtime_error
+from router.dispatch.conclusions import Conclusion, Conclusions, attempts_exhausted, runtime_error
 from router.dispatch.durable import Durable
 from router.dispatch.link import Checkpoint, Completed, Delivery, Outcome, Parked, Released, RunnerLink
 from router.dispatch.loader import Loader
@@ -248,6 +248,9 @@ class ShardHost:
         self._links[link.runner_id] = link
         attached = self._core.attach(link.runner_id, held, explained=explained, now=self._clock())
         self._lost(attached.losses)
+        if attached.pardoned:
+            self._started.update(dict.fromkeys(attached.pardoned))
+            self._note_started_later()
         self._arm()
         return attached.kept
 
@@ -320,7 +323,9 @@ class ShardHost:
         for outcome in outcomes:
             seq = self._core.lease_of(outcome.token)
             if seq is None:
-                stale.append(outcome.token)
+                end = self._confess(link, outcome, now_ms)
+                (stale if end is None else settled).append(outcome.token)
+                ends += end or []
                 continue
             settled.append(outcome.token)
             journaled += [change for checkpoint in outcome.checkpoints for change in _journaled(seq, checkpoint)]
@@ -337,6 +342,25 @@ class ShardHost:
             with self._busy(link):
                 await self._durable.outlive(self._conclude(Conclusion(journaled, ends, losses, parks)))
             link.settle(settled)
+
+    def _confess(self, link: RunnerLink, outcome: Outcome, now_ms: int) -> list[storage.Ended] | None:
+        """Take in what became of a lease that a runner lost by its absence: the end of the execution, if it ends.
+
+        None: nobody waits for that, or it does not explain the loss.
+        """
+        result = outcome.result
+        charged = isinstance(result, Released) and result.charged
+        if not charged and not isinstance(result, WorkflowError):
+            return None
+        confessed = self._core.confess(link.runner_id, outcome.token, final=not charged)
+        if confessed is None:
+            return None
+        seq, attempts, is_ending = confessed
+        if not is_ending:
+            return []
+        self._payloads.pop(seq)
+        error = result if isinstance(result, WorkflowError) else attempts_exhausted(attempts)
+        return [storage.Ended(seq, Status.FAULTED, now_ms, attempts, error=error)]
 
     @contextmanager
     def _busy(self, link: RunnerLink) -> Iterator[None]:

@@ -23,6 +23,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from router.scheduling.absences import Absences
 from router.scheduling.lanes import OrderLanes
 from router.scheduling.leases import MAX_CREDIT, Lease, LeaseTokens, Runner
 from router.scheduling.queues import FairQueues, FlowPolicy, FlowQueue
@@ -88,10 +89,30 @@ class Expired(NamedTuple):
 
 
 class Attached(NamedTuple):
-    """What an attachment changed: tokens that are still good, and what became of the others the runner held."""
+    """What an attachment changed.
+
+    Attributes:
+        kept: tokens that are still good.
+        losses: what became of the others the runner held.
+        pardoned: executions that were charged while it was away, and are not any more.
+    """
 
     kept: list[bytes]
     losses: list[Loss]
+    pardoned: list[int]
+
+
+class Confessed(NamedTuple):
+    """An execution that cost its runner the lease, which is learned late.
+
+    Attributes:
+        attempts: those charged so far.
+        is_ending: whether that was too much: it is *ending*, and the caller faults it, then says `ended`.
+    """
+
+    seq: int
+    attempts: int
+    is_ending: bool
 
 
 @dataclass(slots=True)
@@ -148,6 +169,9 @@ class Shard:
         self._lanes = OrderLanes()
         self._attempts: dict[int, int] = {}
         self._blamed: dict[int, int] = {}
+        self._absences = Absences()
+        # the lease that an execution lost last by the absence of its runner, until somebody has it again
+        self._voided: dict[int, Lease] = {}
         self._held: dict[int, FlowQueue] = {}
         self._release_held_at: float | None = None
         self.unfinished = 0
@@ -289,7 +313,7 @@ class Shard:
     # --- runners ----------------------------------------------------------------------------------------------------
 
     def attach(self, runner_id: str, held: Iterable[bytes], *, explained: bool, now: float) -> Attached:
-        """Take in a runner, new or back again.
+        """Take in a runner, new or back again, be it too late to keep its work.
 
         Args:
             runner_id: unique among runners.
@@ -297,6 +321,10 @@ class Shard:
             explained: whether executions it no longer holds are known not to have caused their loss.
             now: the present.
         """
+        held = list(held)
+        pardoned = [
+            seq for seq in self._absences.end(runner_id, held, explained=explained, now=now) if self._pardon(seq)
+        ]
         runner = self._runners.get(runner_id)
         if runner is None:
             runner = self._runners[runner_id] = Runner(runner_id, now + self._lease_seconds)
@@ -304,7 +332,7 @@ class Shard:
         kept = [token for token in held if token in runner.leases or self._adopt(runner, token)]
         lost = runner.leases.keys() - kept
         losses = [self._lose(runner.leases[token], charged=not explained, certain=False) for token in lost]
-        return Attached(kept, losses)
+        return Attached(kept, losses, pardoned)
 
     def detach(self, runner_id: str, now: float) -> None:
         """Note that a runner's stream ended; its leases live on for a while."""
@@ -399,6 +427,26 @@ class Shard:
         lease = self._leases.get(token)
         return None if lease is None else self._lose(lease, charged=charged, certain=True)
 
+    def confess(self, runner_id: str, token: bytes, *, final: bool) -> Confessed | None:
+        """Hold an execution to account for a lease that its runner lost by its absence, and comes to explain.
+
+        Its loss was charged then; from here on it counts as one that it is known to have caused.
+
+        Args:
+            runner_id: who had the lease, and attached again since.
+            token: of the lease.
+            final: whether it is to end for that, if nobody has come to work on it since.
+
+        Returns:
+            None when there is nothing to account for.
+        """
+        seq = self._absences.take(runner_id, token)
+        if seq is None or not self._is_charged(seq):
+            return None
+        blamed = self._blamed[seq] = self._blamed.get(seq, 0) + 1
+        is_ending = (final or blamed >= self._max_attempts) and self._end_voided(seq, token)
+        return Confessed(seq, self._attempts[seq], is_ending)
+
     def requeued(self, seqs: Iterable[int]) -> None:
         """Make ready again, in order of arrival, what was *returning* and is on record as such."""
         for seq in sorted(seqs, reverse=True):
@@ -433,6 +481,7 @@ class Shard:
         ending = self._ending.pop(seq)
         self._attempts.pop(seq, None)
         self._blamed.pop(seq, None)
+        self._voided.pop(seq, None)
         queue = ending.queue
         queue.unfinished -= 1
         self.unfinished -= 1
@@ -519,10 +568,11 @@ class Shard:
 
     def expire(self, now: float) -> Expired:
         """Give up runners that were silent for too long, and free what was held for their return."""
+        self._absences.forget(now)
         losses: list[Loss] = []
         silent: list[str] = []
         for runner in [runner for runner in self._runners.values() if runner.deadline <= now]:
-            losses += [self._lose(lease, charged=True, certain=False) for lease in list(runner.leases.values())]
+            losses += [self._lose_absent(lease, now) for lease in list(runner.leases.values())]
             if runner.attached:
                 silent.append(runner.id)
             del self._runners[runner.id]
@@ -570,12 +620,39 @@ class Shard:
         else:
             self._attempts.pop(seq, None)
 
+    def _is_charged(self, seq: int) -> bool:
+        """Whether an execution that was charged is still there, and not about to end."""
+        return seq in self._attempts and seq not in self._ending
+
+    def _pardon(self, seq: int) -> bool:
+        """Take back one attempt that was charged; the number of the one under way, if any, goes down with it."""
+        if not self._is_charged(seq):
+            return False
+        self._charge(seq, self._attempts[seq] - 1)
+        lease = self._by_seq.get(seq)
+        if lease is not None:
+            lease.attempt -= 1
+        return True
+
+    def _end_voided(self, seq: int, token: bytes) -> bool:
+        """Have an execution end that nobody got since it lost this lease; false when it is not ready or returning."""
+        lease = self._voided.get(seq)
+        if lease is None or lease.token != token:
+            return False
+        if self.give_up(seq):
+            return True
+        if not self._queues.remove(lease.queue, seq):
+            return False
+        self._ending[seq] = _Between(lease.queue, counted=False)
+        return True
+
     def _draw(self, runner: Runner, count: int, flow_share: int, assigned: list[Assigned]) -> int:
         for number in range(count):
             drawn = self._queues.draw(flow_share)
             if drawn is None:
                 return number
             queue, seq = drawn
+            self._voided.pop(seq, None)
             token = self._tokens.mint(seq)
             self._lease(Lease(token, seq, queue, runner, self._attempts.get(seq, 0) + 1))
             runner.credit -= 1
@@ -597,6 +674,14 @@ class Shard:
         # the attempt under way when the router died may not have been written down: it is the one being adopted
         self._lease(Lease(token, seq, queue, runner, self._attempts.get(seq, 0) or 1))
         return True
+
+    def _lose_absent(self, lease: Lease, now: float) -> Loss:
+        """Take a lease away from a runner that stays away, and may yet say why."""
+        loss = self._lose(lease, charged=True, certain=False)
+        if isinstance(loss, Requeued):
+            self._absences.note(lease.runner.id, lease.token, lease.seq, now)
+            self._voided[lease.seq] = lease
+        return loss
 
     def _lose(self, lease: Lease, *, charged: bool, certain: bool) -> Loss:
         """Take a lease away; its execution is returning, or exhausted."""

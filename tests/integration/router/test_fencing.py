@@ -8,6 +8,7 @@ import pytest
 from support.shards import running_host
 
 from flowhook.model import JournalEntry, Status
+from router.dispatch.conclusions import runtime_error
 from router.dispatch.link import Checkpoint, Completed, Outcome, Parked, Released
 
 
@@ -165,6 +166,28 @@ async def test_a_runner_that_keeps_silent_loses_its_stream_and_its_work(tmp_path
         (again,) = await shard.attach("r2").next()
         assert again.attempt == 2
         assert (await shard.record(seq)).attempts == 1
+
+
+@pytest.mark.parametrize(
+    ("result", "status"),
+    [(Released("RUNNER_DIED", charged=True), Status.PENDING), (runtime_error("it ran too long"), Status.FAULTED)],
+)
+async def test_a_runner_that_comes_back_late_still_says_who_cost_it_its_leases(tmp_path, result, status):
+    async with running_host(tmp_path, reattach_seconds=0.0) as shard:
+        culprit, _ = await shard.append("a", b"1", b"2")
+        link = shard.attach()
+        guilty, _ = await link.next(2)
+        shard.host.detach(link)
+        await shard.host._durable.until(lambda: not shard.core.leased and shard.core.queued == 2)
+        link = shard.attach(held=[guilty.token], credit=0)
+        assert link.kept == []
+        await shard.host.settle(link, [Outcome(guilty.token, (), result)])
+        assert (link.settled, link.revoked) == ([guilty.token], [])
+        record = await shard.record(culprit)
+        assert (record.status, record.attempts) == (status, 1)
+        assert shard.host.add_credit(link, 10)
+        attempts = {delivery.attempt for delivery in await link.next(shard.core.queued)}
+        assert attempts == ({1, 2} if status is Status.PENDING else {1})
 
 
 async def test_an_attempt_at_what_was_here_before_a_restart_is_on_record_before_it_begins(tmp_path):

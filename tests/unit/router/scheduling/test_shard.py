@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from router.scheduling.absences import EXPLAIN_SECONDS
 from router.scheduling.leases import MAX_CREDIT
 from router.scheduling.queues import FlowPolicy
-from router.scheduling.shard import Exhausted, Requeued, Shard
+from router.scheduling.shard import Confessed, Exhausted, Requeued, Shard
 
 LEASE = 6.0
 REATTACH = 2.0
@@ -444,3 +445,84 @@ def test_a_flow_whose_executions_were_all_cancelled_takes_no_memory(shard):
     attach(shard)
     shard.assign()
     assert list(shard._queues._flows) == ["b"]
+
+
+def lose_by_absence(shard, now=0.0):
+    """Have "r1" stay away with all that is ready, until that is lost; returns what it was assigned, and the time."""
+    assigned = shard.assign()
+    shard.detach("r1", now)
+    on_record(shard, shard.expire(now + REATTACH).losses)
+    return assigned, now + REATTACH
+
+
+def test_what_shared_a_process_with_a_culprit_is_not_charged_however_late_the_next_one_comes(shard):
+    attach(shard)
+    accept(shard, "a", 1, 2)
+    (culprit, _), now = lose_by_absence(shard)
+    attached = attach(shard, held=[culprit.token], now=now + 10)
+    assert (attached.kept, attached.pardoned) == ([], [2])
+    assert shard.confess("r1", culprit.token, final=False) == Confessed(1, 1, is_ending=False)
+    assert [(item.seq, item.attempt) for item in shard.assign()] == [(1, 2), (2, 1)]
+
+
+def test_a_culprit_is_exhausted_after_its_attempts_however_late_each_is_explained(shard):
+    accept(shard, "a", 1)
+    attach(shard)
+    now, confessed = 0.0, []
+    for _ in range(3):
+        (culprit,), now = lose_by_absence(shard, now)
+        attach(shard, held=[culprit.token], now=now)
+        confessed.append(shard.confess("r1", culprit.token, final=False))
+    assert confessed == [
+        Confessed(1, 1, is_ending=False),
+        Confessed(1, 2, is_ending=False),
+        Confessed(1, 3, is_ending=True),
+    ]
+    assert shard.assign() == []
+    shard.ended(1)
+    assert shard.unfinished == 0
+
+
+def test_a_verdict_that_comes_late_ends_what_nobody_got_meanwhile(shard):
+    attach(shard)
+    accept(shard, "a", 1)
+    (culprit,), now = lose_by_absence(shard)
+    attach(shard, held=[culprit.token], now=now)
+    assert shard.confess("r1", culprit.token, final=True) == Confessed(1, 1, is_ending=True)
+    assert shard.confess("r1", culprit.token, final=True) is None
+
+
+def test_a_verdict_that_comes_late_leaves_alone_what_somebody_got_meanwhile(shard):
+    attach(shard)
+    accept(shard, "a", 1, 2)
+    (culprit, _), now = lose_by_absence(shard)
+    attach(shard, "r2", now=now)
+    again = shard.assign()
+    attach(shard, held=[culprit.token], now=now)
+    assert shard.confess("r1", culprit.token, final=True) == Confessed(1, 1, is_ending=False)
+    assert [shard.take(item.token).attempt for item in again] == [2, 1]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_what_is_not_explained_or_too_late_stays_charged(shard, late):
+    attach(shard)
+    accept(shard, "a", 1)
+    _, now = lose_by_absence(shard)
+    assert attach(shard, explained=late, now=now + EXPLAIN_SECONDS * late).pardoned == []
+    assert [item.attempt for item in shard.assign()] == [2]
+
+
+def test_a_process_that_merely_stood_still_pardons_nothing_of_what_it_holds(shard):
+    attach(shard)
+    accept(shard, "a", 1)
+    (assigned,), now = lose_by_absence(shard)
+    assert attach(shard, held=[assigned.token], now=now).pardoned == []
+    assert [item.attempt for item in shard.assign()] == [2]
+
+
+def test_nobody_accounts_for_what_another_runner_lost(shard):
+    attach(shard)
+    accept(shard, "a", 1)
+    (assigned,), now = lose_by_absence(shard)
+    attach(shard, "r2", held=[assigned.token], now=now)
+    assert shard.confess("r2", assigned.token, final=True) is None

@@ -104,6 +104,7 @@ class ShardMachine(RuleBasedStateMachine):
         held = data.draw(strategies.lists(strategies.sampled_from(known), unique=True)) if known else []
         attached = self.shard.attach(runner, held, explained=explained, now=self.now)
         self.attached.add(runner)
+        self.pardon(attached, explained=explained)
         assert set(attached.kept) <= set(held)
         for token in set(attached.kept).difference(mine):
             seq, _, epoch = self.handed_out[token]
@@ -119,6 +120,31 @@ class ShardMachine(RuleBasedStateMachine):
             self.valid.pop(token, None)
         self.lost(attached.losses)
         assert not credit or self.shard.add_credit(runner, credit)
+
+    def pardon(self, attached, *, explained):
+        assert explained or not attached.pardoned
+        for seq in attached.pardoned:
+            assert seq in self.unfinished
+            assert seq not in self.ending
+            self.attempts[seq] -= 1
+            assert self.attempts[seq] >= 0
+
+    @rule(token=tokens, final=strategies.booleans())
+    def confess(self, token, final):
+        _, runner, _ = self.handed_out[token]
+        confessed = self.shard.confess(runner, token, final=final)
+        if confessed is None:
+            return
+        seq, attempts, is_ending = confessed
+        assert seq not in self.ending
+        assert token not in self.valid
+        assert attempts == self.attempts[seq] >= 1
+        if is_ending:
+            assert self.latest[seq] == token, "somebody else had it in between"
+            assert seq not in self.suspended
+            assert seq not in self.waiting
+            self.forget_places(seq)
+            self.ending.add(seq)
 
     @rule(runner=strategies.sampled_from(RUNNERS))
     def detach(self, runner):
@@ -139,7 +165,7 @@ class ShardMachine(RuleBasedStateMachine):
         (other,) = set(RUNNERS) - {runner}
         for each in (runner, other):
             mine = [token for token, (_, owner) in self.valid.items() if owner == each]
-            self.shard.attach(each, mine, explained=True, now=self.now)
+            self.pardon(self.shard.attach(each, mine, explained=True, now=self.now), explained=True)
             self.attached.add(each)
         self.set_policy(flow, None, paused=False)
         self.accept(flow, "")
@@ -373,6 +399,8 @@ class ShardMachine(RuleBasedStateMachine):
         assert not self.shard._lanes._lanes
         assert not [queue.flow_id for queue in self.shard._queues._flows.values() if queue.running]
         assert not self.shard._attempts
+        assert not self.shard._blamed
+        assert not self.shard._voided
 
     @invariant()
     def nothing_is_lost(self):

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import orjson
 
-from flowhook.model import Event, Execution, ExecutionDetail, Flow, JournalEntry
+from flowhook.event_input import parts_of
+from flowhook.model import Event, Execution, ExecutionDetail, Flow, JournalEntry, Part
 
 STATUS_STYLES: Final = {
     "completed": "green",
@@ -131,7 +132,8 @@ def detail_as_json(detail: ExecutionDetail) -> dict[str, Any]:
 def request_as_json(event: Event) -> dict[str, Any]:
     """Return a stored request. A repeated header's values are joined by commas (RFC 9110, section 5.3).
 
-    `body` is the parsed JSON, or text; what is neither stands in `body_base64`.
+    `body` is the parsed JSON, or text; what is neither stands in `body_base64`. Of one that was streamed there are only
+    the fields of a form, and `parts`: where its attachments lie.
     """
     headers: dict[str, str] = {}
     for name, value in event.headers:
@@ -145,12 +147,27 @@ def request_as_json(event: Event) -> dict[str, Any]:
         "content_type": event.content_type,
         "headers": headers,
         "principal": None if principal is None else {"scheme": principal.scheme, "secret": principal.secret},
+        "size": len(event.body),
     }
+    if event.body_blob is not None:
+        parts = [_part_as_json(part) for part in parts_of(event)]
+        return {**shown, "size": event.body_blob.size, "body": _parsed(event.form), "parts": parts}
     try:
         shown["body"] = _parsed(event.body) if _is_json(event.content_type) else event.body.decode()
     except UnicodeDecodeError:
         shown["body_base64"] = base64.b64encode(event.body).decode()
     return shown
+
+
+def _part_as_json(part: Part) -> dict[str, Any]:
+    return {
+        "name": part.name,
+        "type": part.type,
+        "field": part.field,
+        "offset": part.offset,
+        "size": part.size,
+        "sha256": part.sha256.hex(),
+    }
 
 
 def _task_as_json(entry: JournalEntry) -> dict[str, Any]:

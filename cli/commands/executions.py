@@ -77,10 +77,12 @@ def _get(
     if raw and json:
         raise typer.BadParameter("give one of --raw and --json")
     with open_client(router, data_dir) as client:
+        if raw:
+            for piece in client.executions.body(execution_id):
+                sys.stdout.buffer.write(piece)
+            return
         detail = client.executions.get(execution_id)
-    if raw:
-        sys.stdout.buffer.write(detail.event.body)
-    elif json:
+    if json:
         print_json(detail_as_json(detail))
     else:
         print_fields(detail_as_json(detail).items())

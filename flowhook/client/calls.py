@@ -320,6 +320,16 @@ def get_execution(execution_id: str) -> Call[ExecutionDetail]:
     return Call(execution_service_pb2_grpc.ExecutionServiceStub, "GetExecution", request, convert.detail_from_proto)
 
 
+def read_body(execution_id: str) -> Call[bytes]:
+    """Read the body of the request that started an execution; a stream of pieces."""
+
+    def chunk(response: execution_service_pb2.ReadBodyResponse) -> bytes:
+        return response.chunk
+
+    request = execution_service_pb2.ReadBodyRequest(execution_id=execution_id)
+    return Call(execution_service_pb2_grpc.ExecutionServiceStub, "ReadBody", request, chunk)
+
+
 def list_executions(flow_id: str, statuses: Iterable[Status], page_size: int, page_token: str) -> Call[Page[Execution]]:
     """Read one page of executions, newest first."""
 

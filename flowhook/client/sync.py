@@ -330,6 +330,14 @@ class _Executions:
         """
         return self._transport.call(calls.get_execution(execution_id))
 
+    def body(self, execution_id: str) -> Iterator[bytes]:
+        """Give the body of the request that started an execution, byte for byte, a piece at a time.
+
+        Raises:
+            NotFoundError: it is unknown, or past retention.
+        """
+        return self._transport.stream(calls.read_body(execution_id))
+
     def list(
         self, *, flow_id: str = "", statuses: Iterable[Status] = (), limit: int | None = None
     ) -> Iterator[Execution]:

@@ -69,6 +69,7 @@ async def test_a_bad_document_is_refused_with_every_fault_and_nothing_is_stored(
         ("flows.delete", ["no"]),
         ("secrets.delete", ["no"]),
         ("executions.get", [ids.mint(0)]),
+        ("executions.body", [ids.mint(0)]),
         ("executions.replay", [ids.mint(0)]),
         ("executions.cancel", [ids.mint(0)]),
         ("executions.suspend", [ids.mint(0)]),
@@ -105,6 +106,15 @@ async def test_an_event_arrives_as_it_was_handed_in(client, body, stored):
     assert event.id == execution_id
     assert (event.flow_id, event.method, event.content_type, event.body) == ("hello", "POST", "text/plain", stored)
     assert event.headers == (("x-one", b"1"), ("x-one", b"\xff"))
+
+
+async def test_a_body_is_given_a_piece_at_a_time(client):
+    await client("flows.apply", [flow("hello")])
+    body = bytes(range(256)) * 2000
+    execution_id = await client("ingest", "hello", body, "image/png")
+    pieces = await client("executions.body", execution_id)
+    assert b"".join(pieces) == body
+    assert len(pieces) > 1
 
 
 async def test_a_body_that_is_no_json_is_refused_here(client):

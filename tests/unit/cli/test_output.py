@@ -7,7 +7,7 @@ import json
 import pytest
 
 from cli import output
-from flowhook.model import Event, Execution, ExecutionDetail, JournalEntry, Principal, Status, WorkflowError
+from flowhook.model import Blob, Event, Execution, ExecutionDetail, JournalEntry, Part, Principal, Status, WorkflowError
 
 ERROR = WorkflowError("https://example.org/e", 503, "Away", "/do/0/call", "no route")
 FAULTED = Execution("evt_1", "blog", 2, Status.FAULTED, 5, 1_700_000_000_123, 1_700_000_001_000, ERROR)
@@ -82,6 +82,7 @@ def test_the_detail_adds_request_tasks_and_output():
         "content_type": "application/json",
         "headers": {"x": "1, 2"},
         "principal": {"scheme": "github", "secret": "blog-webhook"},
+        "size": 8,
         "body": {"a": 1},
     }
     assert shown["tasks"] == [
@@ -106,6 +107,20 @@ def test_the_detail_adds_request_tasks_and_output():
 def test_a_body_is_json_or_text_or_base64(body, content_type, expected):
     shown = output.request_as_json(_event(body, content_type))
     assert {key: value for key, value in shown.items() if key.startswith("body")} == expected
+
+
+def test_of_a_body_that_was_streamed_there_are_its_size_its_fields_and_where_its_parts_lie():
+    part = Part(5, 3, "image/png", "a.png", "picture", b"\x01" * 32)
+    event = _event(b"", "multipart/form-data; boundary=b")._replace(
+        body_blob=Blob("0" * 32, 9_000_000, b"\x02" * 32), parts=(part,), form=b'{"a":"1"}'
+    )
+    shown = output.request_as_json(event)
+    assert (shown["size"], shown["body"]) == (9_000_000, {"a": "1"})
+    assert shown["parts"] == [
+        {"name": "a.png", "type": "image/png", "field": "picture", "offset": 5, "size": 3, "sha256": "01" * 32}
+    ]
+    whole = output.request_as_json(event._replace(parts=(), form=b""))
+    assert (whole["body"], [each["size"] for each in whole["parts"]]) == (None, [9_000_000])
 
 
 def test_json_is_one_object_a_line(capfdbinary):

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from support.systems import running_system
 
-SHARED = {"system", "guarded", "limited", "brittle"}
+SHARED = {"system", "guarded", "limited", "brittle", "large"}
 """Fixtures that live in the loop of the session, and so do the tests that use them."""
 
 

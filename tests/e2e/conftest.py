@@ -6,6 +6,8 @@ back. Modules whose tests need settings of their own have a fixture of their own
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import pytest_asyncio
 from support.systems import running_system
@@ -37,6 +39,8 @@ async def guarded():
 
 
 def pytest_collection_modifyitems(items):
+    """Called with the whole suite's tests, of which those of other folders may have arguments of the same names."""
+    here = Path(__file__).parent
     for item in items:
-        if SHARED.intersection(getattr(item, "fixturenames", ())):
+        if item.path.is_relative_to(here) and SHARED.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)

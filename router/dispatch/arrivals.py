@@ -17,9 +17,10 @@ from flowhook.model import JournalEntry, Subscription
 from router.dispatch.conclusions import Conclusion
 from router.dispatch.deliveries import Deliveries, Taken
 from router.dispatch.durable import Durable
+from router.scheduling.changes import Requeued
 from router.scheduling.kept import Kept, KeptArrivals
 from router.scheduling.matching import IncomingEvent
-from router.scheduling.shard import Requeued, Shard
+from router.scheduling.shard import Shard
 from router.scheduling.subscriptions import Kind, Receiver, Subscriptions, Wait
 from router.storage.arrivals import ArrivalAppended, LoggedArrival, NewArrival
 from router.storage.interface import Consumed, Delivered, EventLog, ShardState

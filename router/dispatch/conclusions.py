@@ -11,7 +11,8 @@ from flowhook.model import ERROR_TYPE_BASE, Status, WorkflowError
 from router.dispatch.durable import Durable
 from router.dispatch.observers import EndWaiters, ExecutionWatchers
 from router.metrics import RouterMetrics
-from router.scheduling.shard import Exhausted, Loss, Requeued, Shard
+from router.scheduling.changes import Exhausted, Loss, Requeued
+from router.scheduling.shard import Shard
 from router.storage import interface as storage
 
 WRITE_BYTES: Final = 16 * limits.MIB

@@ -28,9 +28,10 @@ from router.dispatch.operators import Operators
 from router.dispatch.payloads import Payload, PayloadCache
 from router.dispatch.waiting import Waiting
 from router.metrics import RouterMetrics
+from router.scheduling.changes import Assigned, Exhausted, Loss
 from router.scheduling.leases import Lease
 from router.scheduling.queues import FlowPolicy
-from router.scheduling.shard import Assigned, Exhausted, Loss, Shard
+from router.scheduling.shard import Shard
 from router.storage import interface as storage
 
 STARTED_DELAY: Final = 0.1

@@ -15,7 +15,8 @@ from typing import Any, Final
 from flowhook import limits, logs
 from flowhook.errors import FlowhookError, UnavailableError
 from router.dispatch.link import Delivery, RunnerLink
-from router.scheduling.shard import Assigned, Loss, Shard
+from router.scheduling.changes import Assigned, Loss
+from router.scheduling.shard import Shard
 from router.storage.interface import ShardState, Started, Work
 
 CHUNK: Final = 128

@@ -1,6 +1,9 @@
 """What runs next: readiness, fairness, per-flow limits, leases, attempts. Pure: no I/O, no clock, no storage.
 
-- `shard`: the facade that the rest of the router talks to.
+- `shard`: the facade that the rest of the router talks to; it draws the places and says what moves an execution.
+- `attendance`: runners that come and go, and what they lose; `absences`: what they may yet say of it.
+- `places`: where executions are, and what was charged to them.
+- `changes`: what the core says it did.
 - `queues`: ready executions by flow, drawn fairly.
 - `leases`: who works on what, under which fencing token.
 - `waits`: executions that wait, and when to wake them.

@@ -7,7 +7,7 @@ from flowhook import limits
 from flowhook.config import RouterSettings, RunnerSettings
 from flowhook.model import Status
 from router.dispatch.conclusions import attempts_exhausted
-from router.scheduling.shard import UNCERTAIN_FACTOR
+from router.scheduling.attendance import UNCERTAIN_FACTOR
 from runner.calls import idempotency_key
 from runner.interpreter.errors import _DEFAULTS, Kind
 from runner.interpreter.journal import COMPACT_BYTES, COMPACT_ENTRIES

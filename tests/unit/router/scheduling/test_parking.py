@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from router.scheduling.changes import Exhausted, Requeued
 from router.scheduling.queues import FlowPolicy
-from router.scheduling.shard import MAX_WAKES, Exhausted, Requeued, Shard
+from router.scheduling.shard import MAX_WAKES, Shard
 
 
 @pytest.fixture

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from router.scheduling.absences import EXPLAIN_SECONDS
+from router.scheduling.changes import Confessed, Exhausted, Requeued
 from router.scheduling.leases import MAX_CREDIT
 from router.scheduling.queues import FlowPolicy
-from router.scheduling.shard import Confessed, Exhausted, Requeued, Shard
+from router.scheduling.shard import Shard
 
 LEASE = 6.0
 REATTACH = 2.0

@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import settings, strategies
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
 
+from router.scheduling.changes import Exhausted
 from router.scheduling.queues import FlowPolicy
-from router.scheduling.shard import Exhausted, Shard
+from router.scheduling.shard import Shard
 
 LEASE = 6.0
 REATTACH = 2.0

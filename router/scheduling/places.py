@@ -1,0 +1,158 @@
+"""Where the unfinished executions of a shard are, and what was charged to them.
+
+Each is in exactly one place; `shard` draws them, and says what moves an execution from one to the next. Here is only
+what all moves have in common.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from router.scheduling.lanes import OrderLanes
+from router.scheduling.leases import Lease
+from router.scheduling.queues import FairQueues, FlowQueue
+from router.scheduling.waits import Waits
+
+
+@dataclass(slots=True)
+class Between:
+    """An execution that is ending or returning: what becomes of it is being stored."""
+
+    queue: FlowQueue
+    counted: bool
+    """Whether it still counts as running for its flow."""
+
+
+class Places:
+    """See the module. Whoever reads asks here; the moves are those of the classes made of it."""
+
+    def __init__(self) -> None:
+        """Make them all empty."""
+        self.unfinished = 0
+        self._queues = FairQueues()
+        self._lanes = OrderLanes()
+        self._held: dict[int, FlowQueue] = {}
+        self._leases: dict[bytes, Lease] = {}
+        self._by_seq: dict[int, Lease] = {}
+        self._ending: dict[int, Between] = {}
+        self._returning: dict[int, Between] = {}
+        self._parking: dict[int, FlowQueue] = {}
+        self._waits = Waits()
+        self._suspended: dict[int, FlowQueue] = {}
+        self._attempts: dict[int, int] = {}
+
+    @property
+    def ready(self) -> int:
+        """Executions that wait for a runner or soon will, or for an earlier one of their order key."""
+        elsewhere = len(self._leases) + len(self._ending) + len(self._parking) + len(self._waits) + len(self._suspended)
+        return self.unfinished - elsewhere
+
+    @property
+    def queued(self) -> int:
+        """Executions that `assign` may draw, those of paused and limited flows included."""
+        return self._queues.ready
+
+    @property
+    def leased(self) -> int:
+        """Executions under lease."""
+        return len(self._leases)
+
+    @property
+    def waiting(self) -> int:
+        """Executions that wait for a time, or for something to happen, or are about to."""
+        return len(self._waits) + len(self._parking)
+
+    @property
+    def suspended(self) -> int:
+        """Executions that an operator suspended."""
+        return len(self._suspended)
+
+    def is_waiting(self, seq: int) -> bool:
+        """Whether an execution waits, or is about to."""
+        return seq in self._waits or seq in self._parking
+
+    def is_changing(self, seq: int) -> bool:
+        """Whether what became of an execution's lease, or what came for it, is yet to be stored, and it did not end."""
+        return seq in self._returning or seq in self._parking
+
+    def is_returning(self, seq: int) -> bool:
+        """Whether an execution is to be assigned again once that is on record."""
+        return seq in self._returning
+
+    def is_ending(self, seq: int) -> bool:
+        """Whether the end of an execution is yet to be stored."""
+        return seq in self._ending
+
+    def waiting_flow(self, seq: int) -> str | None:
+        """Return the flow of an execution that waits; None when it does not, or is about to only."""
+        queue = self._waits.get(seq)
+        return None if queue is None else queue.flow_id
+
+    def is_suspended(self, seq: int) -> bool:
+        """Whether an operator suspended an execution."""
+        return seq in self._suspended
+
+    def is_leased(self, seq: int) -> bool:
+        """Whether a runner works on an execution."""
+        return seq in self._by_seq
+
+    def attempt_of(self, seq: int) -> int | None:
+        """Return the number of the attempt under way, or None when none is."""
+        lease = self._by_seq.get(seq)
+        return None if lease is None else lease.attempt
+
+    def lease_of(self, token: bytes) -> int | None:
+        """Return the execution that a token is good for, or None when it is stale."""
+        lease = self._leases.get(token)
+        return None if lease is None else lease.seq
+
+    def backlog(self, flow_id: str) -> int:
+        """Return how many accepted executions of a flow have not ended."""
+        return self._queues.unfinished(flow_id)
+
+    # --- for what moves them ------------------------------------------------------------------------------------------
+
+    def _recover(self, seq: int, flow_id: str, attempts: int, order_key: str) -> tuple[FlowQueue, bool]:
+        """Count an execution; returns its queue, and whether it is its turn."""
+        queue = self._queues.flow(flow_id)
+        queue.unfinished += 1
+        self.unfinished += 1
+        self._charge(seq, attempts)
+        return queue, not order_key or self._lanes.enter(seq, flow_id, order_key)
+
+    def _withdraw(self, seq: int, flow_id: str) -> FlowQueue | None:
+        """Take out an execution that is returning, parking, held, waiting, blocked or ready."""
+        returning = self._returning.pop(seq, None)
+        if returning is not None:
+            return returning.queue
+        for place in (self._parking, self._held):
+            queue = place.pop(seq, None)
+            if queue is not None:
+                return queue
+        queue = self._waits.pop(seq)
+        if queue is None and seq not in self._ending:
+            queue = self._queues.flow(flow_id)
+            if not self._lanes.is_blocked(seq) and not self._queues.remove(queue, seq):
+                return None
+        return queue
+
+    def _is_counted(self, seq: int) -> bool:
+        """Whether an execution without a lease counts as running for its flow."""
+        returning = self._returning.get(seq)
+        return seq in self._parking or (returning is not None and returning.counted)
+
+    def _charge(self, seq: int, attempts: int) -> None:
+        if attempts > 0:
+            self._attempts[seq] = attempts
+        else:
+            self._attempts.pop(seq, None)
+
+    def _is_charged(self, seq: int) -> bool:
+        """Whether an execution that was charged is still there, and not about to end."""
+        return seq in self._attempts and seq not in self._ending
+
+    def _lease(self, lease: Lease) -> None:
+        self._leases[lease.token] = self._by_seq[lease.seq] = lease.runner.leases[lease.token] = lease
+
+    def _drop(self, lease: Lease) -> None:
+        del self._leases[lease.token], self._by_seq[lease.seq], lease.runner.leases[lease.token]

@@ -32,6 +32,11 @@ class Durable:
         self.tasks: asyncio.TaskGroup | None = None
         self.closing = False
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the host runs and is not about to stop."""
+        return self.tasks is not None and not self.closing
+
     async def write(self, changes: Sequence[StateChange]) -> None:
         """Store changes, however long storage is away: they must not be lost while this process lives."""
         await self.insist(lambda: self._state.write(changes))

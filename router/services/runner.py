@@ -165,13 +165,14 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         async for request in requests:
             kind = request.WhichOneof("message")
             if kind == "outcomes":
-                await self._host.settle(link, [outcome(item) for item in request.outcomes.outcomes])
+                await self._host.recorder.settle(link, [outcome(item) for item in request.outcomes.outcomes])
             elif kind == "credit":
                 credit = request.credit.assignments
                 if not (0 < credit <= MAX_CREDIT and self._host.add_credit(link, credit)):
                     raise violation("credit is 1 to 1024 at a time, and at most 4096 may be outstanding")
             elif kind == "checkpoints":
-                await self._host.checkpoint(link, [checkpoint(item) for item in request.checkpoints.checkpoints])
+                entries = request.checkpoints.checkpoints
+                await self._host.recorder.checkpoint(link, [checkpoint(item) for item in entries])
             elif kind == "renewal":
                 self._host.renew(link)
             elif kind == "hello":

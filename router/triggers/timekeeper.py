@@ -16,7 +16,8 @@ from typing import Final
 from flowhook import ids, logs
 from flowhook.errors import FlowhookError, NotFoundError, UnavailableError
 from flowhook.model import Flow, Origin
-from router.dispatch.host import CLOCK_LOOK, ShardHost
+from router.dispatch.host import ShardHost
+from router.dispatch.timers import CLOCK_LOOK
 from router.metrics import RouterMetrics
 from router.reactions.definition import Reactions
 from router.schedules.agenda import Agenda, Run

@@ -203,7 +203,7 @@ class RunningHost:
         """End an attempt; `entries` are journaled after those it began with."""
         start = delivery.journal_start + len(delivery.journal)
         checkpoints = [Checkpoint(delivery.token, start + index, entry) for index, entry in enumerate(entries)]
-        await self.host.settle(link, [Outcome(delivery.token, tuple(checkpoints), result)])
+        await self.host.recorder.settle(link, [Outcome(delivery.token, tuple(checkpoints), result)])
 
     async def park(self, link, delivery, *subscriptions, wake_at_ms=None, entries=()):
         """Have an execution wait."""

@@ -25,7 +25,7 @@ def now_ms():
 
 async def park(shard, link, wake_at_ms):
     (delivery,) = await link.next()
-    await shard.host.settle(link, [Outcome(delivery.token, (), Parked(wake_at_ms))])
+    await shard.host.recorder.settle(link, [Outcome(delivery.token, (), Parked(wake_at_ms))])
     return delivery
 
 
@@ -69,7 +69,7 @@ async def test_a_wait_that_could_not_be_stored_is_stored_when_storage_is_back(sh
     link = shard.attach()
     (delivery,) = await link.next()
     shard.state.away = True
-    settling = shard.host.settle(link, [Outcome(delivery.token, (), Parked(now_ms()))])
+    settling = shard.host.recorder.settle(link, [Outcome(delivery.token, (), Parked(now_ms()))])
     task = asyncio.ensure_future(settling)
     await shard.state.refused.wait()
     assert shard.core.is_waiting(seq)
@@ -77,7 +77,7 @@ async def test_a_wait_that_could_not_be_stored_is_stored_when_storage_is_back(sh
     await task
     (again,) = await link.next()
     assert link.settled == [delivery.token]
-    await shard.host.settle(link, [Outcome(again.token, (), Completed(b"{}"))])
+    await shard.host.recorder.settle(link, [Outcome(again.token, (), Completed(b"{}"))])
     assert (await shard.record(seq)).status is Status.COMPLETED
 
 

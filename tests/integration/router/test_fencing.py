@@ -34,7 +34,7 @@ async def test_a_checkpoint_under_way_when_its_lease_is_lost_is_there_for_the_ne
     await shard.append()
     link = shard.attach("r1")
     (delivery,) = await link.next()
-    journaling = asyncio.create_task(shard.host.checkpoint(link, [checkpoint(delivery, 0)]))
+    journaling = asyncio.create_task(shard.host.recorder.checkpoint(link, [checkpoint(delivery, 0)]))
     await shard.state.writing.wait()
     other = shard.attach("r2")
     shard.attach("r1", held=[], credit=0)
@@ -50,7 +50,7 @@ async def test_a_checkpoint_that_could_not_be_stored_before_its_lease_was_lost_i
     link = shard.attach("r1")
     (delivery,) = await link.next()
     shard.state.away = True
-    journaling = asyncio.create_task(shard.host.checkpoint(link, [checkpoint(delivery, 0)]))
+    journaling = asyncio.create_task(shard.host.recorder.checkpoint(link, [checkpoint(delivery, 0)]))
     await shard.state.refused.wait()
     shard.attach("r1", held=[], credit=0)
     shard.state.away = False
@@ -59,7 +59,7 @@ async def test_a_checkpoint_that_could_not_be_stored_before_its_lease_was_lost_i
     await journaling
     assert link.revoked == [(delivery.token, "LEASE_LOST")]
     assert again.journal == ()
-    await shard.host.checkpoint(other, [checkpoint(again, 0)])
+    await shard.host.recorder.checkpoint(other, [checkpoint(again, 0)])
     assert (await shard.state.work([seq]))[seq].journal == (entry(0),)
 
 
@@ -84,7 +84,7 @@ async def test_what_a_runner_journaled_when_it_gave_an_execution_back_is_there_f
     (delivery,) = await link.next()
     shard.host.add_credit(other, 1)
     released = Outcome(delivery.token, (checkpoint(delivery, 0),), Released("DRAINING", charged=False))
-    await shard.host.settle(link, [released])
+    await shard.host.recorder.settle(link, [released])
     (again,) = await other.next()
     assert (again.attempt, again.journal) == (1, (entry(0),))
 
@@ -116,7 +116,7 @@ async def test_an_outcome_that_is_given_back_is_settled_only_once_that_is_on_rec
     (delivery,) = await link.next()
     shard.state.away = True
     released = Outcome(delivery.token, (), Released("BROKEN", charged=True))
-    settling = asyncio.create_task(shard.host.settle(link, [released]))
+    settling = asyncio.create_task(shard.host.recorder.settle(link, [released]))
     await shard.state.refused.wait()
     assert link.settled == []
     shard.state.away = False
@@ -132,13 +132,13 @@ async def test_a_lease_outlives_an_outage_of_storage_while_its_runners_words_are
         (delivery,) = await link.next()
         shard.state.away = True
         # who awaits this reads no renewals; storage is away for several leases
-        journaling = asyncio.create_task(shard.host.checkpoint(link, [checkpoint(delivery, 0)]))
+        journaling = asyncio.create_task(shard.host.recorder.checkpoint(link, [checkpoint(delivery, 0)]))
         await asyncio.sleep(0.7)
         shard.state.away = False
         await journaling
         assert link.error is None
         assert link.acknowledged == [(delivery.token, 0)]
-        await shard.host.settle(link, [completed(delivery)])
+        await shard.host.recorder.settle(link, [completed(delivery)])
         assert link.settled == [delivery.token]
         record = await shard.record(seq)
     assert (record.status, record.attempts) == (Status.COMPLETED, 1)
@@ -181,7 +181,7 @@ async def test_a_runner_that_comes_back_late_still_says_who_cost_it_its_leases(t
         await shard.host._durable.until(lambda: not shard.core.leased and shard.core.queued == 2)
         link = shard.attach(held=[guilty.token], credit=0)
         assert link.kept == []
-        await shard.host.settle(link, [Outcome(guilty.token, (), result)])
+        await shard.host.recorder.settle(link, [Outcome(guilty.token, (), result)])
         assert (link.settled, link.revoked) == ([guilty.token], [])
         record = await shard.record(culprit)
         assert (record.status, record.attempts) == (status, 1)
@@ -243,7 +243,7 @@ async def test_a_suspension_does_not_overtake_what_came_before_it(shard):
     link = shard.attach()
     (delivery,) = await link.next()
     shard.state.away = True
-    parking = asyncio.create_task(shard.host.settle(link, [Outcome(delivery.token, (), Parked(None))]))
+    parking = asyncio.create_task(shard.host.recorder.settle(link, [Outcome(delivery.token, (), Parked(None))]))
     await shard.state.refused.wait()
     suspending = asyncio.create_task(shard.host.operators.suspend((await shard.record(seq)).id))
     await asyncio.sleep(0.05)

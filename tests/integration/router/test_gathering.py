@@ -87,7 +87,7 @@ async def test_a_flow_whose_backlog_is_full_is_started_once_there_is_room(runnin
     link = running.shard.attach()
     for _ in range(2):
         (delivery,) = await link.next()
-        await running.shard.host.settle(link, [Outcome(delivery.token, (), Completed(b"{}"))])
+        await running.shard.host.recorder.settle(link, [Outcome(delivery.token, (), Completed(b"{}"))])
     gathering.cancel()
     assert len(await running.executions()) == 2
 

@@ -38,7 +38,7 @@ async def test_a_quiet_flow_is_served_in_one_turn_of_the_ring_also_when_all_must
     shard.forget_payloads()
     served = []
     while b"quiet" not in served:
-        await shard.host.settle(link, [completed(working.pop(0))])
+        await shard.host.recorder.settle(link, [completed(working.pop(0))])
         shard.host.add_credit(link, 1)
         (delivery,) = await link.next()
         working.append(delivery)
@@ -176,7 +176,7 @@ async def test_a_host_that_drains_hands_out_nothing_more_and_waits_for_what_is_i
     draining = asyncio.create_task(shard.host.drain(10))
     await asyncio.sleep(0)
     await shard.append()
-    await shard.host.settle(link, [completed(delivery)])
+    await shard.host.recorder.settle(link, [completed(delivery)])
     await draining
     assert link.deliveries == [delivery]
     assert link.settled == [delivery.token]

@@ -29,7 +29,7 @@ async def time_(tmp_path):
 async def complete(time_, link):
     """Have a runner end what it gets next."""
     (delivery,) = await link.next()
-    await time_.shard.host.settle(link, [Outcome(delivery.token, (), Completed(b"{}"))])
+    await time_.shard.host.recorder.settle(link, [Outcome(delivery.token, (), Completed(b"{}"))])
 
 
 async def test_a_flow_that_is_due_is_started_with_an_empty_object(time_):

@@ -1,0 +1,181 @@
+"""Puts on record what runners say of the executions they have: journal entries, and how attempts ended.
+
+What was said under a good lease is handed to storage at the moment the lease is seen to be good, and only then
+answered. What was said under a stale one is answered with its revocation.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from flowhook.errors import InternalError, UnavailableError
+from flowhook.model import Status, WorkflowError
+from router.dispatch.conclusions import Conclusion, Conclusions, attempts_exhausted
+from router.dispatch.durable import Durable
+from router.dispatch.link import Checkpoint, Completed, Outcome, Parked, Released, RunnerLink
+from router.dispatch.payloads import PayloadCache
+from router.dispatch.starts import Starts
+from router.scheduling.changes import Loss
+from router.scheduling.shard import Shard
+from router.storage import interface as storage
+
+
+def _journaled(seq: int, checkpoint: Checkpoint) -> Iterator[storage.StateChange]:
+    yield storage.Journaled(seq, checkpoint.position, checkpoint.entry, checkpoint.compacts)
+    if checkpoint.reply is not None:
+        yield storage.Replied(seq, checkpoint.reply)
+
+
+class Recorder:
+    """See the module."""
+
+    def __init__(
+        self,
+        *,
+        core: Shard,
+        state: storage.ShardState,
+        durable: Durable,
+        conclusions: Conclusions,
+        starts: Starts,
+        payloads: PayloadCache,
+        renew: Callable[[RunnerLink], None],
+        now_ms: Callable[[], int],
+    ) -> None:
+        """Record what is said of the executions of `core`.
+
+        Args:
+            core: tells which leases are good, and gives them up.
+            state: where journals are written.
+            durable: what must not be lost.
+            conclusions: stores and tells what becomes of executions.
+            starts: forgets attempts that ended.
+            payloads: forgets what ends unassigned.
+            renew: extends the leases of a runner that is still attached.
+            now_ms: Unix time.
+        """
+        self._core = core
+        self._state = state
+        self._durable = durable
+        self._conclusions = conclusions
+        self._starts = starts
+        self._payloads = payloads
+        self._renew = renew
+        self._now_ms = now_ms
+        self.storing: Counter[RunnerLink] = Counter()
+        """Runners of which something is being stored: nobody reads what they say after that."""
+
+    async def checkpoint(self, link: RunnerLink, checkpoints: Sequence[Checkpoint]) -> None:
+        """Store journal entries, then acknowledge them; those of stale leases are revoked."""
+        with self._busy(link):
+            await self._durable.outlive(self._journal(link, checkpoints))
+
+    async def _journal(self, link: RunnerLink, checkpoints: Sequence[Checkpoint]) -> None:
+        while checkpoints := self._good(link, checkpoints):
+            changes = [
+                change
+                for each in checkpoints
+                if (seq := self._core.lease_of(each.token)) is not None
+                for change in _journaled(seq, each)
+            ]
+            try:
+                await self._state.write(changes)
+            except UnavailableError as error:
+                await self._durable.pause(error)
+            else:
+                self._conclusions.pass_on_replies(changes)
+                break
+        # an acknowledgement permits the next effect: whoever lost its lease meanwhile must not perform it
+        for each in self._good(link, checkpoints):
+            link.acknowledge(each.token, each.position)
+
+    def _good(self, link: RunnerLink, checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
+        """Return those under leases that are good, and revoke the others."""
+        good = [each for each in checkpoints if self._core.lease_of(each.token) is not None]
+        if len(good) < len(checkpoints):
+            stale = {each.token for each in checkpoints}.difference(each.token for each in good)
+            link.revoke(list(stale), "LEASE_LOST")
+        return good
+
+    async def settle(self, link: RunnerLink, outcomes: Sequence[Outcome]) -> None:
+        """Store how attempts ended, then settle them; those of stale leases are revoked."""
+        journaled: list[storage.StateChange] = []
+        ends: list[storage.Ended] = []
+        settled: list[bytes] = []
+        stale: list[bytes] = []
+        losses: list[Loss] = []
+        parks: list[storage.Parked] = []
+        now_ms = self._now_ms()
+        for outcome in outcomes:
+            seq = self._core.lease_of(outcome.token)
+            if seq is None:
+                end = self._confess(link, outcome, now_ms)
+                (stale if end is None else settled).append(outcome.token)
+                ends += end or []
+                continue
+            settled.append(outcome.token)
+            journaled += [change for checkpoint in outcome.checkpoints for change in _journaled(seq, checkpoint)]
+            if isinstance(outcome.result, Released):
+                loss = self._core.release(outcome.token, charged=outcome.result.charged)
+                losses += [] if loss is None else [loss]
+            elif isinstance(outcome.result, Parked):
+                parks.append(self._park(outcome.token, outcome.result))
+            else:
+                ends.append(self._end(outcome.token, outcome.result, now_ms))
+        if stale:
+            link.revoke(stale, "LEASE_LOST")
+        if settled:
+            with self._busy(link):
+                await self._durable.outlive(self._conclusions.conclude(Conclusion(journaled, ends, losses, parks)))
+            link.settle(settled)
+
+    def _confess(self, link: RunnerLink, outcome: Outcome, now_ms: int) -> list[storage.Ended] | None:
+        """Take in what became of a lease that a runner lost by its absence: the end of the execution, if it ends.
+
+        None: nobody waits for that, or it does not explain the loss.
+        """
+        result = outcome.result
+        charged = isinstance(result, Released) and result.charged
+        if not charged and not isinstance(result, WorkflowError):
+            return None
+        confessed = self._core.confess(link.runner_id, outcome.token, final=not charged)
+        if confessed is None:
+            return None
+        seq, attempts, is_ending = confessed
+        if not is_ending:
+            return []
+        self._payloads.pop(seq)
+        error = result if isinstance(result, WorkflowError) else attempts_exhausted(attempts)
+        return [storage.Ended(seq, Status.FAULTED, now_ms, attempts, error=error)]
+
+    @contextmanager
+    def _busy(self, link: RunnerLink) -> Iterator[None]:
+        """Count a runner as alive while what it said is being stored: nobody reads what it says after that."""
+        self.storing[link] += 1
+        try:
+            yield
+        finally:
+            self._renew(link)
+            self.storing[link] -= 1
+            if not self.storing[link]:
+                del self.storing[link]
+            self._durable.tell()
+
+    def _park(self, token: bytes, result: Parked) -> storage.Parked:
+        taken = self._core.park(token)
+        if taken is None:
+            raise InternalError("a lease vanished between two looks")
+        self._starts.drop(taken.seq)
+        return storage.Parked(taken.seq, result.wake_at_ms, taken.attempt, result.subscriptions)
+
+    def _end(self, token: bytes, result: Completed | WorkflowError, now_ms: int) -> storage.Ended:
+        taken = self._core.take(token)
+        if taken is None:
+            raise InternalError("a lease vanished between two looks")
+        self._starts.drop(taken.seq)
+        if isinstance(result, Completed):
+            return storage.Ended(
+                taken.seq, Status.COMPLETED, now_ms, taken.attempt, output=result.output, reply=result.reply
+            )
+        return storage.Ended(taken.seq, Status.FAULTED, now_ms, taken.attempt, error=result)

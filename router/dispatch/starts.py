@@ -1,0 +1,42 @@
+"""Attempts that are under way and not written down yet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final
+
+from router.dispatch.durable import Durable
+from router.scheduling.shard import Shard
+from router.storage.interface import Started
+
+STARTED_DELAY: Final = 0.1
+"""Seconds after which an attempt that is still under way is written down; a quicker one costs no write of its own."""
+
+
+class Starts:
+    """Writes down the attempts that last, so that they count even if everything dies."""
+
+    def __init__(self, core: Shard, durable: Durable) -> None:
+        self._core = core
+        self._durable = durable
+        self._pending: dict[int, None] = {}
+        self._due = False
+
+    def add(self, seqs: Iterable[int]) -> None:
+        """Write down the attempts at these executions that are under way, if they still are after `STARTED_DELAY`."""
+        self._pending.update(dict.fromkeys(seqs))
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_later(STARTED_DELAY, self._write)
+
+    def drop(self, seq: int) -> None:
+        """Forget an attempt that is not under way any more."""
+        self._pending.pop(seq, None)
+
+    def _write(self) -> None:
+        self._due = False
+        pending, self._pending = self._pending, {}
+        changes = [Started(seq, attempt) for seq in pending if (attempt := self._core.attempt_of(seq)) is not None]
+        if changes and not self._durable.closing:
+            self._durable.spawn(self._durable.try_write(changes))

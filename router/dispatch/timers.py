@@ -1,0 +1,115 @@
+"""When the scheduling core has to be looked at next because time went by: once for runners, once for what waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from router.dispatch.durable import Durable
+from router.scheduling.shard import Shard
+
+CLOCK_LOOK: Final = 0.5
+"""Seconds after which the wall clock is asked again while executions wait: it may be set, and it goes on while the
+machine sleeps, when the clock that timers run by may stand still."""
+
+LATE_SECONDS: Final = 0.5
+"""A deadline that is noticed so much too late says that this process stood still, not its runners."""
+
+CATCH_UP_SECONDS: Final = 0.25
+"""What this process then gives itself to read what runners said meanwhile."""
+
+
+class DeadlineTimer:
+    """Says when runners have been silent for too long."""
+
+    def __init__(
+        self, core: Shard, durable: Durable, *, clock: Callable[[], float], expire: Callable[[float], None]
+    ) -> None:
+        """Make one that is not set.
+
+        Args:
+            core: knows the deadlines.
+            durable: tells whether the host runs.
+            clock: seconds of a clock that never goes back.
+            expire: is called when a deadline has passed, with the time; the timer is set again after that.
+        """
+        self._core = core
+        self._durable = durable
+        self._clock = clock
+        self._expire = expire
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+
+    def arm(self) -> None:
+        """Set it to the core's next deadline."""
+        self.cancel()
+        deadline = self._core.next_deadline()
+        if deadline is not None:
+            self._arm_at(max(deadline, self._clock() + 0.01))
+
+    def cancel(self) -> None:
+        """Unset it."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _arm_at(self, due: float) -> None:
+        if self._durable.is_open:
+            self._due = due
+            self._timer = asyncio.get_running_loop().call_later(due - self._clock(), self._on_deadline)
+
+    def _on_deadline(self) -> None:
+        now = self._clock()
+        if now - self._due > LATE_SECONDS:
+            self._arm_at(now + CATCH_UP_SECONDS)
+        else:
+            self._expire(now)
+            self.arm()
+
+
+class WakeTimer:
+    """Wakes what waits for a time."""
+
+    def __init__(
+        self, core: Shard, durable: Durable, *, now_ms: Callable[[], int], woken: Callable[[Sequence[int]], None]
+    ) -> None:
+        """Make one that is not set.
+
+        Args:
+            core: knows what waits, and until when.
+            durable: tells whether the host runs.
+            now_ms: Unix time.
+            woken: is told of executions that are ready again.
+        """
+        self._core = core
+        self._durable = durable
+        self._now_ms = now_ms
+        self._woken = woken
+        self._timer: asyncio.TimerHandle | None = None
+
+    def arm(self) -> None:
+        """Have the waiting executions looked at when the first of them is due, and now and then before."""
+        earliest = self._core.next_wake()
+        if earliest is None or not self._durable.is_open:
+            return
+        delay = min(max((earliest - self._now_ms()) / 1000, 0.001), CLOCK_LOOK)
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            if self._timer.when() <= loop.time() + delay:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_later(delay, self._on_wake)
+
+    def cancel(self) -> None:
+        """Unset it."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _on_wake(self) -> None:
+        self._timer = None
+        woken = self._core.wake(self._now_ms())
+        if woken:
+            self._woken(woken)
+        self.arm()

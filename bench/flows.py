@@ -23,7 +23,7 @@ from bench.cluster import Cluster, running_cluster
 from bench.requests import quantile
 from bench.say import say
 from flowhook.document import canonical, parse
-from router.storage.interface import FlowDraft
+from router.storage.model import FlowDraft
 from router.storage.sqlite import open_sqlite
 
 AT_ONCE: Final = 500

@@ -21,7 +21,8 @@ from pathlib import Path
 
 from flowhook import ids
 from flowhook.model import Status
-from router.storage.interface import Ended, EventLog, NewEvent, ShardState, Started
+from router.storage.interface import EventLog, ShardState
+from router.storage.model import Ended, NewEvent, Started
 from router.storage.sqlite import open_sqlite
 from router.storage.sqlite.storage import SqliteStorage
 from router.storage.sqlite.writer import Call, Writer

@@ -12,7 +12,8 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
 from flowhook.errors import ExhaustedError, OutOfRangeError
-from router.storage.interface import Registry, RegistryChange
+from router.storage.interface import Registry
+from router.storage.model import RegistryChange
 
 MAX_WATCHERS: Final = 1000
 RECENT: Final = 1000

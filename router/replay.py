@@ -17,7 +17,7 @@ import orjson
 
 from flowhook.errors import ConflictError
 from flowhook.model import JournalEntry, Status
-from router.storage.interface import ExecutionContent, ExecutionRecord, Resumption
+from router.storage.model import ExecutionContent, ExecutionRecord, Resumption
 
 SNAPSHOT_KEY: Final = "@"
 """Key of an entry that compacted: it counts tasks by position, so that it fits no other revision."""

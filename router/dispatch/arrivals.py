@@ -23,7 +23,8 @@ from router.scheduling.matching import IncomingEvent
 from router.scheduling.shard import Shard
 from router.scheduling.subscriptions import Kind, Receiver, Subscriptions, Wait
 from router.storage.arrivals import ArrivalAppended, LoggedArrival, NewArrival
-from router.storage.interface import Consumed, Delivered, EventLog, ShardState
+from router.storage.interface import EventLog, ShardState
+from router.storage.model import Consumed, Delivered
 
 CHUNK: Final = 128
 """Arrivals that are read at a time."""

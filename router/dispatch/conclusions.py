@@ -13,7 +13,7 @@ from router.dispatch.observers import EndWaiters, ExecutionWatchers
 from router.metrics import RouterMetrics
 from router.scheduling.changes import Exhausted, Loss, Requeued
 from router.scheduling.shard import Shard
-from router.storage import interface as storage
+from router.storage import model as stored
 
 WRITE_BYTES: Final = 16 * limits.MIB
 """Entries that are delivered in one write; storage takes only so much at a time."""
@@ -33,20 +33,20 @@ def attempts_exhausted(attempts: int) -> WorkflowError:
 class Conclusion:
     """What becomes of some executions, each in one of these ways; `journaled` and `consumed` go with it."""
 
-    journaled: Sequence[storage.StateChange] = ()
-    ends: Sequence[storage.Ended] = ()
+    journaled: Sequence[stored.StateChange] = ()
+    ends: Sequence[stored.Ended] = ()
     losses: Sequence[Loss] = ()
-    parks: Sequence[storage.Parked] = ()
-    delivered: Sequence[storage.Delivered] = ()
-    consumed: Sequence[storage.Consumed] = ()
+    parks: Sequence[stored.Parked] = ()
+    delivered: Sequence[stored.Delivered] = ()
+    consumed: Sequence[stored.Consumed] = ()
 
 
 class Consequences(NamedTuple):
     """What is to be stored with ends, and the `ends` with those of executions that can't be told of one."""
 
-    delivered: list[storage.Delivered]
-    consumed: list[storage.Consumed]
-    ends: list[storage.Ended]
+    delivered: list[stored.Delivered]
+    consumed: list[stored.Consumed]
+    ends: list[stored.Ended]
 
 
 class Telling(Protocol):
@@ -57,7 +57,7 @@ class Telling(Protocol):
         """Whether any end may mean anything to anybody."""
         ...
 
-    async def consequences(self, ends: Sequence[storage.Ended]) -> Consequences:
+    async def consequences(self, ends: Sequence[stored.Ended]) -> Consequences:
         """Return what is to be stored with ends."""
         ...
 
@@ -75,7 +75,7 @@ class Conclusions:
         waiters: EndWaiters,
         watchers: ExecutionWatchers,
         now_ms: Callable[[], int],
-        wait: Callable[[Sequence[storage.Parked]], None],
+        wait: Callable[[Sequence[stored.Parked]], None],
         wake: Callable[[], None],
     ) -> None:
         """Conclude.
@@ -95,7 +95,7 @@ class Conclusions:
         self._durable = durable
         self._metrics = metrics
         self._ends = ends
-        self._end_listeners: list[Callable[[Sequence[storage.Ended]], None]] = []
+        self._end_listeners: list[Callable[[Sequence[stored.Ended]], None]] = []
         self._waiters = waiters
         self._watchers = watchers
         self._now_ms = now_ms
@@ -107,7 +107,7 @@ class Conclusions:
         now_ms = self._now_ms()
         requeued = [loss for loss in conclusion.losses if isinstance(loss, Requeued)]
         exhausted = [
-            storage.Ended(loss.seq, Status.FAULTED, now_ms, loss.attempts, error=attempts_exhausted(loss.attempts))
+            stored.Ended(loss.seq, Status.FAULTED, now_ms, loss.attempts, error=attempts_exhausted(loss.attempts))
             for loss in conclusion.losses
             if isinstance(loss, Exhausted)
         ]
@@ -119,7 +119,7 @@ class Conclusions:
         *early, last = _portions(delivered) if delivered else [()]
         for portion in early:
             await self._durable.write(portion)
-        lost = [storage.Requeued(*loss) for loss in requeued]
+        lost = [stored.Requeued(*loss) for loss in requeued]
         await self._durable.write([*conclusion.journaled, *ends, *parks, *lost, *last, *consumed])
         self.pass_on_replies(conclusion.journaled)
         for end in ends:
@@ -128,29 +128,29 @@ class Conclusions:
             self._waiters.ended(end)
         for listener in self._end_listeners if ends else ():
             listener(ends)
-        again: list[Requeued | storage.Delivered] = [*requeued, *delivered]
+        again: list[Requeued | stored.Delivered] = [*requeued, *delivered]
         self._core.requeued(each.seq for each in again)
         self._metrics.delivered.inc(len(delivered))
         self._wait(parks)
         self._durable.tell()
         self._wake()
-        concerned: Sequence[storage.Ended | storage.Parked | storage.Delivered | Requeued] = [*ends, *parks, *again]
+        concerned: Sequence[stored.Ended | stored.Parked | stored.Delivered | Requeued] = [*ends, *parks, *again]
         self._watchers.changed(each.seq for each in concerned)
 
-    def follow_ends(self, listener: Callable[[Sequence[storage.Ended]], None]) -> None:
+    def follow_ends(self, listener: Callable[[Sequence[stored.Ended]], None]) -> None:
         """Have `listener` called with executions that ended, once that is durable."""
         self._end_listeners.append(listener)
 
-    def pass_on_replies(self, stored: Sequence[storage.StateChange]) -> None:
+    def pass_on_replies(self, changes: Sequence[stored.StateChange]) -> None:
         """Tell those who wait for a reply, once it is durable."""
-        for change in stored:
-            if isinstance(change, storage.Replied):
+        for change in changes:
+            if isinstance(change, stored.Replied):
                 self._waiters.replied(change)
 
 
-def _portions(delivered: Sequence[storage.Delivered]) -> Iterator[list[storage.Delivered]]:
+def _portions(delivered: Sequence[stored.Delivered]) -> Iterator[list[stored.Delivered]]:
     """Yield what is delivered in portions of some `WRITE_BYTES`. Until the last one is stored none is acted upon."""
-    portion: list[storage.Delivered] = []
+    portion: list[stored.Delivered] = []
     size = 0
     for each in delivered:
         portion.append(each)

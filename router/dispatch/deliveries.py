@@ -16,7 +16,8 @@ from router.dispatch.conclusions import runtime_error
 from router.dispatch.durable import Durable
 from router.scheduling.shard import Shard
 from router.scheduling.subscriptions import Receiver, Subscriptions
-from router.storage.interface import Ended, JournalSize, ShardState
+from router.storage.interface import ShardState
+from router.storage.model import Ended, JournalSize
 
 _EMPTY: Final = JournalSize(0, 0)
 

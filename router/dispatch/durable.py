@@ -8,7 +8,8 @@ from typing import Any, Final, TypeVar
 
 from flowhook import logs
 from flowhook.errors import UnavailableError
-from router.storage.interface import ShardState, StateChange
+from router.storage.interface import ShardState
+from router.storage.model import StateChange
 
 T = TypeVar("T")
 

@@ -18,14 +18,8 @@ from router.dispatch.durable import Durable
 from router.scheduling.kept import KeptArrivals
 from router.scheduling.shard import Shard
 from router.scheduling.subscriptions import Receiver, Subscriptions, Wait
-from router.storage.interface import (
-    DEFAULT_PAGE,
-    Consumed,
-    Delivered,
-    Ended,
-    ExecutionRecord,
-    ShardState,
-)
+from router.storage.interface import DEFAULT_PAGE, ShardState
+from router.storage.model import Consumed, Delivered, Ended, ExecutionRecord
 
 
 class Awaiting(NamedTuple):

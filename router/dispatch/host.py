@@ -34,7 +34,8 @@ from router.scheduling.changes import Assigned, Exhausted, Loss
 from router.scheduling.leases import Lease
 from router.scheduling.queues import FlowPolicy
 from router.scheduling.shard import Shard
-from router.storage import interface as storage
+from router.storage import model as stored
+from router.storage.interface import EventLog, ShardState
 
 MIN_WAIT_MS: Final = 50
 """How long an execution waits at least. A runner whose clock is behind ours parks again what was woken on time; this is
@@ -50,8 +51,8 @@ class ShardHost:
         self,
         *,
         core: Shard,
-        state: storage.ShardState,
-        log_: storage.EventLog,
+        state: ShardState,
+        log_: EventLog,
         metrics: RouterMetrics,
         clock: Callable[[], float],
         now_ms: Callable[[], int],
@@ -158,7 +159,7 @@ class ShardHost:
         await self._waiting.settle()
         return flows
 
-    def _recover(self, row: storage.Unfinished) -> Exhausted | None:
+    def _recover(self, row: stored.Unfinished) -> Exhausted | None:
         seq, key = row.seq, row.order_key
         if row.status is Status.WAITING:
             self._core.recover_waiting(seq, row.flow_id, row.attempts, row.wake_at_ms, order_key=key)
@@ -202,7 +203,7 @@ class ShardHost:
 
     # --- events -----------------------------------------------------------------------------------------------------
 
-    async def append(self, events: Sequence[storage.NewEvent]) -> list[storage.Appended]:
+    async def append(self, events: Sequence[stored.NewEvent]) -> list[stored.Appended]:
         """Store events durably; see `EventLog.append`."""
         return await self._log.append(events)
 
@@ -216,11 +217,11 @@ class ShardHost:
         self._core.retire(flow_id)
         self.wake()
 
-    def follow_ends(self, listener: Callable[[Sequence[storage.Ended]], None]) -> None:
+    def follow_ends(self, listener: Callable[[Sequence[stored.Ended]], None]) -> None:
         """Have `listener` called with executions that ended, once that is durable."""
         self._conclusions.follow_ends(listener)
 
-    def _on_logged(self, events: Sequence[storage.LoggedEvent]) -> None:
+    def _on_logged(self, events: Sequence[stored.LoggedEvent]) -> None:
         for seq, event in events:
             if self._core.accept(seq, event.flow_id, event.order_key) and event.resumes is None:
                 self._payloads.put(seq, Payload(event.flow_revision, event.payload))
@@ -278,7 +279,7 @@ class ShardHost:
             log.error("an execution can't be run", seq=item.seq, cause=why)
             self._core.refund(item.runner_id)
             error = runtime_error(f"it can't be run: {why}")
-            end = storage.Ended(item.seq, Status.FAULTED, self._now_ms(), taken.attempt, error=error)
+            end = stored.Ended(item.seq, Status.FAULTED, self._now_ms(), taken.attempt, error=error)
             self._durable.spawn(self._conclude(Conclusion(ends=[end])))
 
     # --- operators --------------------------------------------------------------------------------------------------
@@ -345,7 +346,7 @@ class ShardHost:
         self._lost(expired.losses)
         self.wake()
 
-    def _wait(self, parks: Sequence[storage.Parked]) -> None:
+    def _wait(self, parks: Sequence[stored.Parked]) -> None:
         soonest = self._now_ms() + MIN_WAIT_MS
         for seq, wake_at_ms, _, subscriptions in parks:
             self._core.parked(seq, None if wake_at_ms is None else max(wake_at_ms, soonest))

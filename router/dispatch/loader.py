@@ -17,7 +17,8 @@ from flowhook.errors import FlowhookError, UnavailableError
 from router.dispatch.link import Delivery, RunnerLink
 from router.scheduling.changes import Assigned, Loss
 from router.scheduling.shard import Shard
-from router.storage.interface import ShardState, Started, Work
+from router.storage.interface import ShardState
+from router.storage.model import Started, Work
 
 CHUNK: Final = 128
 """Executions that are read at a time."""

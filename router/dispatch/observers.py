@@ -11,7 +11,8 @@ from typing import Final, NamedTuple
 
 from flowhook import logs
 from flowhook.errors import ExhaustedError, FlowhookError
-from router.storage.interface import DEFAULT_PAGE, Ended, ExecutionRecord, Replied
+from router.storage.interface import DEFAULT_PAGE
+from router.storage.model import Ended, ExecutionRecord, Replied
 
 MAX_WAITERS: Final = 10_000
 MAX_WATCHERS: Final = 100

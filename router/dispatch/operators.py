@@ -10,7 +10,8 @@ from router.dispatch.conclusions import Conclusion
 from router.dispatch.durable import Durable
 from router.scheduling.leases import Lease
 from router.scheduling.shard import Shard
-from router.storage import interface as storage
+from router.storage import model as stored
+from router.storage.interface import ShardState
 
 
 class Operators:
@@ -20,7 +21,7 @@ class Operators:
         self,
         *,
         core: Shard,
-        state: storage.ShardState,
+        state: ShardState,
         durable: Durable,
         conclude: Callable[[Conclusion], Awaitable[None]],
         withdrawn: Callable[[int, Lease | None, str], None],
@@ -47,7 +48,7 @@ class Operators:
         self._now_ms = now_ms
         self._suspending: set[int] = set()
 
-    async def cancel(self, execution_id: str) -> storage.ExecutionRecord:
+    async def cancel(self, execution_id: str) -> stored.ExecutionRecord:
         """End an execution that has not ended.
 
         Raises:
@@ -61,14 +62,14 @@ class Operators:
             raise ConflictError(f"{execution_id} has ended already", reason="EXECUTION_ENDED")
         attempts, lease = cancelled
         self._withdrawn(record.seq, lease, "EXECUTION_CANCELLED")
-        end = storage.Ended(record.seq, Status.CANCELLED, self._now_ms(), attempts)
+        end = stored.Ended(record.seq, Status.CANCELLED, self._now_ms(), attempts)
         await self._durable.outlive(self._end(end))
         return await self.find(execution_id)
 
-    async def _end(self, end: storage.Ended) -> None:
+    async def _end(self, end: stored.Ended) -> None:
         await self._conclude(Conclusion(ends=[end]))
 
-    async def suspend(self, execution_id: str) -> storage.ExecutionRecord:
+    async def suspend(self, execution_id: str) -> stored.ExecutionRecord:
         """Have an execution worked on no more until it is resumed; one that is suspended stays so.
 
         Raises:
@@ -90,7 +91,7 @@ class Operators:
         return await self.find(execution_id)
 
     async def _suspend(self, seq: int, attempts: int) -> None:
-        await self._durable.write([storage.Suspended(seq, attempts)])
+        await self._durable.write([stored.Suspended(seq, attempts)])
         self._suspending.discard(seq)
         self._durable.tell()
         self._changed(seq)
@@ -99,7 +100,7 @@ class Operators:
         """Wait until what an execution was doing last is stored, lest what it does next overtake it."""
         await self._durable.until(lambda: seq not in self._suspending and not self._core.is_changing(seq))
 
-    async def resume(self, execution_id: str) -> storage.ExecutionRecord:
+    async def resume(self, execution_id: str) -> stored.ExecutionRecord:
         """Have a suspended execution worked on again.
 
         Raises:
@@ -114,12 +115,12 @@ class Operators:
         await self._durable.outlive(self._resume(record))
         return await self.find(execution_id)
 
-    async def _resume(self, record: storage.ExecutionRecord) -> None:
-        await self._durable.write([storage.Requeued(record.seq, record.attempts)])
+    async def _resume(self, record: stored.ExecutionRecord) -> None:
+        await self._durable.write([stored.Requeued(record.seq, record.attempts)])
         self._core.resume(record.seq)
         self._changed(record.seq)
 
-    async def find(self, execution_id: str) -> storage.ExecutionRecord:
+    async def find(self, execution_id: str) -> stored.ExecutionRecord:
         """Return an execution as it stands now.
 
         Raises:
@@ -131,11 +132,11 @@ class Operators:
             raise NotFoundError(f"there is no execution {execution_id}", reason="EXECUTION_NOT_FOUND")
         return self.overlay(record)
 
-    async def records(self, seqs: list[int]) -> Mapping[int, storage.ExecutionRecord]:
+    async def records(self, seqs: list[int]) -> Mapping[int, stored.ExecutionRecord]:
         """Return executions by sequence number, as they stand now."""
         return {seq: self.overlay(record) for seq, record in (await self._state.records(seqs)).items()}
 
-    def overlay(self, record: storage.ExecutionRecord) -> storage.ExecutionRecord:
+    def overlay(self, record: stored.ExecutionRecord) -> stored.ExecutionRecord:
         """Return a record with what only the core knows: whether a runner works on it, or it was woken."""
         if record.status.ended:
             return record

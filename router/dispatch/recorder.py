@@ -19,13 +19,14 @@ from router.dispatch.payloads import PayloadCache
 from router.dispatch.starts import Starts
 from router.scheduling.changes import Loss
 from router.scheduling.shard import Shard
-from router.storage import interface as storage
+from router.storage import model as stored
+from router.storage.interface import ShardState
 
 
-def _journaled(seq: int, checkpoint: Checkpoint) -> Iterator[storage.StateChange]:
-    yield storage.Journaled(seq, checkpoint.position, checkpoint.entry, checkpoint.compacts)
+def _journaled(seq: int, checkpoint: Checkpoint) -> Iterator[stored.StateChange]:
+    yield stored.Journaled(seq, checkpoint.position, checkpoint.entry, checkpoint.compacts)
     if checkpoint.reply is not None:
-        yield storage.Replied(seq, checkpoint.reply)
+        yield stored.Replied(seq, checkpoint.reply)
 
 
 class Recorder:
@@ -35,7 +36,7 @@ class Recorder:
         self,
         *,
         core: Shard,
-        state: storage.ShardState,
+        state: ShardState,
         durable: Durable,
         conclusions: Conclusions,
         starts: Starts,
@@ -100,12 +101,12 @@ class Recorder:
 
     async def settle(self, link: RunnerLink, outcomes: Sequence[Outcome]) -> None:
         """Store how attempts ended, then settle them; those of stale leases are revoked."""
-        journaled: list[storage.StateChange] = []
-        ends: list[storage.Ended] = []
+        journaled: list[stored.StateChange] = []
+        ends: list[stored.Ended] = []
         settled: list[bytes] = []
         stale: list[bytes] = []
         losses: list[Loss] = []
-        parks: list[storage.Parked] = []
+        parks: list[stored.Parked] = []
         now_ms = self._now_ms()
         for outcome in outcomes:
             seq = self._core.lease_of(outcome.token)
@@ -130,7 +131,7 @@ class Recorder:
                 await self._durable.outlive(self._conclusions.conclude(Conclusion(journaled, ends, losses, parks)))
             link.settle(settled)
 
-    def _confess(self, link: RunnerLink, outcome: Outcome, now_ms: int) -> list[storage.Ended] | None:
+    def _confess(self, link: RunnerLink, outcome: Outcome, now_ms: int) -> list[stored.Ended] | None:
         """Take in what became of a lease that a runner lost by its absence: the end of the execution, if it ends.
 
         None: nobody waits for that, or it does not explain the loss.
@@ -147,7 +148,7 @@ class Recorder:
             return []
         self._payloads.pop(seq)
         error = result if isinstance(result, WorkflowError) else attempts_exhausted(attempts)
-        return [storage.Ended(seq, Status.FAULTED, now_ms, attempts, error=error)]
+        return [stored.Ended(seq, Status.FAULTED, now_ms, attempts, error=error)]
 
     @contextmanager
     def _busy(self, link: RunnerLink) -> Iterator[None]:
@@ -162,20 +163,20 @@ class Recorder:
                 del self.storing[link]
             self._durable.tell()
 
-    def _park(self, token: bytes, result: Parked) -> storage.Parked:
+    def _park(self, token: bytes, result: Parked) -> stored.Parked:
         taken = self._core.park(token)
         if taken is None:
             raise InternalError("a lease vanished between two looks")
         self._starts.drop(taken.seq)
-        return storage.Parked(taken.seq, result.wake_at_ms, taken.attempt, result.subscriptions)
+        return stored.Parked(taken.seq, result.wake_at_ms, taken.attempt, result.subscriptions)
 
-    def _end(self, token: bytes, result: Completed | WorkflowError, now_ms: int) -> storage.Ended:
+    def _end(self, token: bytes, result: Completed | WorkflowError, now_ms: int) -> stored.Ended:
         taken = self._core.take(token)
         if taken is None:
             raise InternalError("a lease vanished between two looks")
         self._starts.drop(taken.seq)
         if isinstance(result, Completed):
-            return storage.Ended(
+            return stored.Ended(
                 taken.seq, Status.COMPLETED, now_ms, taken.attempt, output=result.output, reply=result.reply
             )
-        return storage.Ended(taken.seq, Status.FAULTED, now_ms, taken.attempt, error=result)
+        return stored.Ended(taken.seq, Status.FAULTED, now_ms, taken.attempt, error=result)

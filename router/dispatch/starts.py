@@ -8,7 +8,7 @@ from typing import Final
 
 from router.dispatch.durable import Durable
 from router.scheduling.shard import Shard
-from router.storage.interface import Started
+from router.storage.model import Started
 
 STARTED_DELAY: Final = 0.1
 """Seconds after which an attempt that is still under way is written down; a quicker one costs no write of its own."""

@@ -13,7 +13,8 @@ from router.dispatch.ends import AwaitedEnds, Awaiting, awaiting
 from router.scheduling.kept import KeptArrivals
 from router.scheduling.shard import Shard
 from router.scheduling.subscriptions import Subscriptions
-from router.storage.interface import EventLog, ShardState, Unfinished
+from router.storage.interface import EventLog, ShardState
+from router.storage.model import Unfinished
 
 
 class Waiting:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from router.schedules.timetable import After, Timetable
-from router.storage.interface import Scheduled
+from router.storage.model import Scheduled
 
 SET_BACK_MS: Final = 1000
 """A clock that goes back by less is merely adjusted."""

@@ -17,7 +17,8 @@ from router.replay import resumption
 from router.services import guarded
 from router.services.bodies import BodyReads
 from router.services.paging import MAX_PAGE, page_of
-from router.storage.interface import ExecutionRecord, NewEvent, ShardState
+from router.storage.interface import ShardState
+from router.storage.model import ExecutionRecord, NewEvent
 
 DEFAULT_PAGE: Final = 50
 REPLAY_WINDOW_MS: Final = 24 * 3600 * 1000

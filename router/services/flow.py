@@ -23,7 +23,8 @@ from router.reactions.definition import reactions_of
 from router.registry import RegistryWatch
 from router.services import guarded
 from router.services.access import caller_scopes
-from router.storage.interface import FlowDraft, Registry
+from router.storage.interface import Registry
+from router.storage.model import FlowDraft
 
 MAX_DOCUMENTS: Final = 1000
 DEFAULT_PAGE: Final = 100

@@ -20,7 +20,8 @@ from router.services import guarded
 from router.services.bodies import Uploads
 from router.services.callbacks import Callbacks
 from router.storage.bodies import Bodies
-from router.storage.interface import Appended, Ended, ExecutionRecord, NewEvent, Replied, ShardState
+from router.storage.interface import ShardState
+from router.storage.model import Appended, Ended, ExecutionRecord, NewEvent, Replied
 
 DEFAULT_WAIT: Final = 30.0
 MAX_WAIT: Final = 300.0

@@ -11,7 +11,8 @@ from flowhook.v1 import rejection_service_pb2_grpc
 from flowhook.wire import convert
 from router.services import guarded
 from router.services.paging import page_of
-from router.storage.interface import Rejections, StoredRejection
+from router.storage.interface import Rejections
+from router.storage.model import StoredRejection
 
 MAX_REPORTED: Final = 100
 """Rejections in one report."""

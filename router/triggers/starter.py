@@ -11,7 +11,8 @@ from flowhook.model import Event, Origin
 from flowhook.wire import convert
 from router.acceptance import Acceptance
 from router.dispatch.host import ShardHost
-from router.storage.interface import Appended, NewEvent, ShardState
+from router.storage.interface import ShardState
+from router.storage.model import Appended, NewEvent
 
 
 class Start(NamedTuple):

@@ -21,7 +21,8 @@ from router.dispatch.timers import CLOCK_LOOK
 from router.metrics import RouterMetrics
 from router.reactions.definition import Reactions
 from router.schedules.agenda import Agenda, Run
-from router.storage.interface import Appended, Ended, ExecutionRecord, Scheduled, ShardState
+from router.storage.interface import ShardState
+from router.storage.model import Appended, Ended, ExecutionRecord, Scheduled
 from router.triggers.starter import Start, Starter
 
 BATCH: Final = 64

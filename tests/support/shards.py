@@ -15,7 +15,7 @@ from router.dispatch.link import Checkpoint, Outcome, Parked
 from router.metrics import RouterMetrics
 from router.scheduling.shard import Shard
 from router.storage.arrivals import NewArrival
-from router.storage.interface import NewEvent
+from router.storage.model import NewEvent
 from router.storage.sqlite import open_sqlite
 
 

@@ -17,7 +17,7 @@ from router.acceptance import Acceptance
 from router.flows import FlowTable
 from router.metrics import RouterMetrics
 from router.reactions.definition import reactions_of
-from router.storage.interface import FlowDraft
+from router.storage.model import FlowDraft
 from router.triggers.effects import Effect
 from router.triggers.gatherer import Gatherer
 from router.triggers.publisher import Publisher

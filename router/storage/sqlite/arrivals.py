@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from flowhook import limits
 from flowhook.errors import FlowhookError
 from router.storage.arrivals import ArrivalAppended, KeptArrival, LoggedArrival, NewArrival
-from router.storage.interface import JournalSize
+from router.storage.model import JournalSize
 from router.storage.sqlite.errors import storage_full
 from router.storage.sqlite.schema import UNENDED
 from router.storage.sqlite.statements import Bulk

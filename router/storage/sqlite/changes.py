@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, assert_never
 
 from flowhook.model import Status
-from router.storage.interface import (
+from router.storage.model import (
     Consumed,
     Delivered,
     Ended,

@@ -11,12 +11,7 @@ from typing import Any, Final, NamedTuple
 from flowhook import limits
 from flowhook.errors import FlowhookError
 from router.storage.arrivals import ArrivalAppended, NewArrival
-from router.storage.interface import (
-    Appended,
-    LoggedEvent,
-    NewEvent,
-    Resumption,
-)
+from router.storage.model import Appended, LoggedEvent, NewEvent, Resumption
 from router.storage.sqlite import arrivals as arrivals_
 from router.storage.sqlite.blobs import BlobDirectory
 from router.storage.sqlite.bodies import Claim, SqliteBodies

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from flowhook import limits
 from flowhook.model import JournalEntry, Status
-from router.storage.interface import ExecutionAnswer, ExecutionContent, ExecutionRecord, Scheduled, Unfinished, Work
+from router.storage.model import ExecutionAnswer, ExecutionContent, ExecutionRecord, Scheduled, Unfinished, Work
 from router.storage.sqlite.blobs import BlobDirectory
 from router.storage.sqlite.rows import RECORD, journal_entry, load_subscriptions, record
 from router.storage.sqlite.schema import CODES, STATUSES, UNENDED, WAITING

@@ -11,7 +11,8 @@ from typing import Any, Final
 from flowhook import limits
 from flowhook.errors import ExhaustedError, FlowhookError, OutOfRangeError
 from flowhook.model import Change, Flow, SecretInfo
-from router.storage.interface import DEFAULT_PAGE, FlowDraft, RegistryChange
+from router.storage.interface import DEFAULT_PAGE
+from router.storage.model import FlowDraft, RegistryChange
 from router.storage.sqlite.readers import Readers
 from router.storage.sqlite.writer import Writer
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
-from router.storage.interface import DEFAULT_PAGE, StoredRejection
+from router.storage.interface import DEFAULT_PAGE
+from router.storage.model import StoredRejection
 from router.storage.sqlite.readers import Readers
 from router.storage.sqlite.writer import Writer
 

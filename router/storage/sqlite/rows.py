@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from flowhook.model import Correlation, EventFilter, JournalEntry, Subscription, WorkflowError
-from router.storage.interface import ExecutionRecord
+from router.storage.model import ExecutionRecord
 from router.storage.sqlite.schema import STATUSES, UNENDED
 
 RECORD = (

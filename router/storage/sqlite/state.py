@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection, Sequence
 from flowhook.errors import ConflictError
 from flowhook.model import Status
 from router.storage.arrivals import KeptArrival, LoggedArrival
-from router.storage.interface import (
-    DEFAULT_PAGE,
+from router.storage.interface import DEFAULT_PAGE
+from router.storage.model import (
     Delivered,
     Ended,
     ExecutionAnswer,

@@ -15,7 +15,8 @@ import pytest
 from flowhook import ids
 from flowhook.model import Status
 from router.storage.arrivals import NewArrival
-from router.storage.interface import Ended, EventLog, FlowDraft, NewEvent, Registry, ShardState, Storage
+from router.storage.interface import EventLog, Registry, ShardState, Storage
+from router.storage.model import Ended, FlowDraft, NewEvent
 from router.storage.sqlite import open_sqlite
 
 

@@ -9,16 +9,7 @@ from flowhook import limits
 from flowhook.errors import ConflictError
 from flowhook.model import Correlation, EventFilter, JournalEntry, Status, Subscription, WorkflowError
 from router.storage.arrivals import ArrivalAppended, KeptArrival, LoggedArrival
-from router.storage.interface import (
-    Consumed,
-    Delivered,
-    Ended,
-    Journaled,
-    JournalSize,
-    Parked,
-    Requeued,
-    Started,
-)
+from router.storage.model import Consumed, Delivered, Ended, Journaled, JournalSize, Parked, Requeued, Started
 
 ERROR = WorkflowError(type="https://example.org/e", status=503, title="Away", instance="/do/0/a", detail="no")
 SUBSCRIPTIONS = (

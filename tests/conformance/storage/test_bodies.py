@@ -6,7 +6,7 @@ import pytest
 
 from flowhook.errors import InvalidError
 from flowhook.model import Status
-from router.storage.interface import Appended, Ended
+from router.storage.model import Appended, Ended
 
 PIECES = [b"a" * 70_000, b"b" * 3, b"c" * 70_000]
 WHOLE = b"".join(PIECES)

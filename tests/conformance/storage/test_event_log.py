@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from flowhook import limits
-from router.storage.interface import Appended
+from router.storage.model import Appended
 
 LARGE = bytes(range(256)) * (limits.INLINE_BODY_BYTES // 256 + 1)
 

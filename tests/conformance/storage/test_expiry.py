@@ -4,7 +4,7 @@ import time
 
 from flowhook import limits
 from flowhook.model import JournalEntry, Status
-from router.storage.interface import Appended, Ended, Journaled, Scheduled
+from router.storage.model import Appended, Ended, Journaled, Scheduled
 
 LARGE = b"x" * (limits.INLINE_BODY_BYTES + 1)
 LATER = 2**46

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from flowhook.model import Status
-from router.storage.interface import Requeued, Started
+from router.storage.model import Requeued, Started
 
 UNENDED = frozenset({Status.PENDING, Status.RUNNING})
 

@@ -7,7 +7,7 @@ import pytest
 from flowhook import limits
 from flowhook.errors import ExhaustedError, OutOfRangeError
 from flowhook.model import Change, Flow, SecretInfo
-from router.storage.interface import RegistryChange
+from router.storage.model import RegistryChange
 
 
 async def apply(cluster, *drafts, now_ms=1_000):

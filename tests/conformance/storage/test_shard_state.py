@@ -7,7 +7,7 @@ import pytest
 from flowhook import limits
 from flowhook.errors import ConflictError
 from flowhook.model import JournalEntry, Status, WorkflowError
-from router.storage.interface import (
+from router.storage.model import (
     Appended,
     Ended,
     Journaled,

@@ -27,7 +27,7 @@ from router.reply_tokens import ReplyTokens
 from router.sealing import KEY_BYTES
 from router.services.callbacks import Callbacks
 from router.services.ingest import IngestService
-from router.storage.interface import FlowDraft
+from router.storage.model import FlowDraft
 
 
 def event(flow_id="hello", **fields):

@@ -13,7 +13,7 @@ from flowhook.errors import ExhaustedError
 from flowhook.model import Correlation, EventFilter, JournalEntry, Status, Subscription
 from router.dispatch.link import Completed
 from router.storage.arrivals import NewArrival
-from router.storage.interface import Consumed
+from router.storage.model import Consumed
 from router.storage.sqlite import open_sqlite
 
 KEY = "/do/0/wait#0"

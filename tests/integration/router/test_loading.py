@@ -13,7 +13,7 @@ from flowhook.model import JournalEntry, Status
 from router.dispatch.link import Completed, Outcome
 from router.dispatch.loader import CHUNK
 from router.scheduling.queues import FlowPolicy
-from router.storage.interface import Journaled
+from router.storage.model import Journaled
 
 
 @pytest.fixture

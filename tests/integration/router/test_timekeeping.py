@@ -12,7 +12,7 @@ from flowhook.model import Origin, Status
 from flowhook.wire import convert
 from router.dispatch.link import Completed, Outcome
 from router.schedules.agenda import Run
-from router.storage.interface import Scheduled
+from router.storage.model import Scheduled
 from router.triggers.timekeeper import BATCH, run_id
 
 SECOND = 1000

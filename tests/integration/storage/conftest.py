@@ -6,7 +6,7 @@ import time
 import pytest
 
 from flowhook import ids
-from router.storage.interface import NewEvent
+from router.storage.model import NewEvent
 from router.storage.sqlite import open_sqlite
 
 

@@ -10,7 +10,7 @@ WRITE = """
 import asyncio, itertools, os, pathlib, sys, time
 from flowhook import ids, limits
 from flowhook.model import JournalEntry, Status
-from router.storage.interface import Ended, Journaled, NewEvent, Started
+from router.storage.model import Ended, Journaled, NewEvent, Started
 from router.storage.sqlite import open_sqlite
 
 def say(*words):

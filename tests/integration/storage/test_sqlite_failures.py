@@ -13,7 +13,7 @@ from flowhook import limits
 from flowhook.errors import FlowhookError, InternalError, UnavailableError
 from flowhook.model import JournalEntry, Status
 from router.storage.arrivals import NewArrival
-from router.storage.interface import Ended, Journaled, Started
+from router.storage.model import Ended, Journaled, Started
 from router.storage.sqlite import capacity, open_sqlite, writer
 from router.storage.sqlite.schema import PAGE_BYTES
 
@@ -151,7 +151,7 @@ import asyncio, pathlib, time
 from flowhook import ids
 from flowhook.errors import UnavailableError
 from flowhook.model import Status
-from router.storage.interface import Ended, NewEvent
+from router.storage.model import Ended, NewEvent
 from router.storage.sqlite import open_sqlite
 
 def event():

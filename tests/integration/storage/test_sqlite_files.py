@@ -11,7 +11,7 @@ import pytest
 from flowhook import limits
 from flowhook.errors import ConflictError, InvalidError, UnavailableError
 from flowhook.model import Status
-from router.storage.interface import Ended
+from router.storage.model import Ended
 from router.storage.sqlite import open_sqlite
 from router.storage.sqlite.schema import FORMAT_VERSION
 

@@ -8,7 +8,7 @@ import pytest
 from flowhook.errors import InternalError
 from flowhook.model import JournalEntry, Status, Subscription
 from router.storage.arrivals import ArrivalAppended, NewArrival
-from router.storage.interface import Ended, FlowDraft, Journaled, Parked, Resumption, Scheduled, Unfinished
+from router.storage.model import Ended, FlowDraft, Journaled, Parked, Resumption, Scheduled, Unfinished
 from router.storage.sqlite import open_sqlite
 from router.storage.sqlite.schema import FORMAT_VERSION
 

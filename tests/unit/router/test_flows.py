@@ -12,7 +12,7 @@ from router.flows import FlowTable
 from router.reactions.definition import Reactions, reactions_of
 from router.schedules.timetable import Every
 from router.scheduling.queues import FlowPolicy
-from router.storage.interface import FlowDraft
+from router.storage.model import FlowDraft
 from router.storage.sqlite import open_sqlite
 
 

@@ -7,7 +7,7 @@ import pytest
 from flowhook.errors import ConflictError
 from flowhook.model import JournalEntry, Status, WorkflowError
 from router.replay import before_failure, resumption
-from router.storage.interface import ExecutionContent, ExecutionRecord, Resumption
+from router.storage.model import ExecutionContent, ExecutionRecord, Resumption
 
 AWAY = WorkflowError("about:blank", 503, "away", "/do/1/b")
 

@@ -10,7 +10,7 @@ from flowhook.errors import ExhaustedError, UnavailableError
 from flowhook.model import Status
 from router.dispatch import observers
 from router.dispatch.observers import EndWaiters, ExecutionWatchers
-from router.storage.interface import Ended, ExecutionRecord
+from router.storage.model import Ended, ExecutionRecord
 
 
 def end(seq):

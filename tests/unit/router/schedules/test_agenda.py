@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from router.schedules.agenda import MIN_STALE, Agenda, Run
 from router.schedules.timetable import After, Cron, Every
-from router.storage.interface import Scheduled
+from router.storage.model import Scheduled
 
 HOUR = 3_600_000
 NOON = 1_795_521_600_000

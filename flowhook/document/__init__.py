@@ -2,7 +2,7 @@
 
 - `loader`: text to `FlowDocument`, and stored form to `FlowDocument`; what the rest of Flowhook calls.
 - `workflow`, `tasks`, `dataflow`, `events`, `schedule`, `processes`, `extensions`, `timing`, `authentication`, `http`,
-  `calls`: the DSL's part as models, under the DSL's names.
+  `calls`: the DSL's part as models, under the DSL's names. `oauth2`: rules that the runner has, too.
 - `webhook`, `auth`, `execution`: our part.
 - `source`, `shape`, `rules`, `unsupported`: how a file is read and what is checked.
 - `walk`, `filters`: the tasks and the event filters of a definition.

@@ -7,20 +7,22 @@ Source: dsl-reference.md, "Authentication"; schema/workflow.yaml, `authenticatio
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Final, Literal, Self, TypeAlias, TypeVar
+from typing import Annotated, Self, TypeAlias, TypeVar
 
 from pydantic import Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
-from flowhook.document.auth import SecretName, refused_at
+from flowhook.document.auth import SecretName
 from flowhook.document.model import Model
+from flowhook.document.oauth2 import (
+    MAX_ITEMS,
+    ClientAuthentication,
+    GrantType,
+    RequestEncoding,
+    check_client,
+    check_grant,
+)
 from flowhook.document.uris import Uri
-
-TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a name
-
-MAX_ITEMS: Final = 64
-"""Scopes, audiences and issuers, each."""
 
 _Text = Annotated[str, Field(min_length=1)]
 _Texts = Annotated[tuple[_Text, ...], Field(max_length=MAX_ITEMS)]
@@ -59,28 +61,18 @@ class OAuth2Client(Model):
     secret: str | None = None
     assertion: str | None = None
     """A JWT that the client signed, for `private_key_jwt` and `client_secret_jwt`."""
-    authentication: Literal[
-        "client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "none"
-    ] = "client_secret_post"
+    authentication: ClientAuthentication = "client_secret_post"
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
-        method = self.authentication
-        missing = [("assertion",)] if method == "private_key_jwt" else [("id",), ("secret",)]
-        if method == "none" or (method == "client_secret_jwt" and self.assertion is not None):
-            missing = []
-        elif method == "client_secret_post":
-            missing = [("id",)]
-        problems = [(place, f"`{method}` needs it") for place in missing if getattr(self, place[0]) is None]
-        if problems:
-            raise refused_at(problems)
+        check_client(self, self.authentication)
         return self
 
 
 class TokenRequest(Model):
     """How a token is asked for."""
 
-    encoding: Literal["application/x-www-form-urlencoded", "application/json"] = "application/x-www-form-urlencoded"
+    encoding: RequestEncoding = "application/x-www-form-urlencoded"
 
 
 class SecurityToken(Model):
@@ -102,13 +94,7 @@ class Grant(Model):
     """How to get a token from an authority."""
 
     authority: Uri
-    grant: Literal[
-        "authorization_code",
-        "client_credentials",
-        "password",
-        "refresh_token",
-        "urn:ietf:params:oauth:grant-type:token-exchange",
-    ]
+    grant: GrantType
     client: OAuth2Client | None = None
     request: TokenRequest = TokenRequest()
     issuers: _Texts = ()
@@ -123,22 +109,8 @@ class Grant(Model):
 
     @model_validator(mode="after")
     def _can_be_asked_for(self) -> Self:
-        problems = list(self._problems())
-        if problems:
-            raise refused_at(problems)
+        check_grant(self, self.grant)
         return self
-
-    def _problems(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        if self.grant == "authorization_code":
-            yield ("grant",), "`authorization_code` needs a person at a browser, and a flow has none"
-        needed = {"password": ("username", "password"), "refresh_token": ("subject",), TOKEN_EXCHANGE: ("subject",)}
-        for key in needed.get(self.grant, ()):
-            if getattr(self, key) is None:
-                yield (key,), f"the grant `{self.grant}` needs it"
-        of_grants = {"subject": ("refresh_token", TOKEN_EXCHANGE), "actor": (TOKEN_EXCHANGE,)}
-        for key, grants in of_grants.items():
-            if getattr(self, key) is not None and self.grant not in grants:
-                yield (key,), f"goes with the grant {' or '.join(f'`{grant}`' for grant in grants)}"
 
 
 class OAuth2(Grant):

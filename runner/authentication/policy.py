@@ -5,14 +5,18 @@ Source: dsl-reference.md, "Authentication"; schema/workflow.yaml, `authenticatio
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a name
-
-MAX_ITEMS: Final = 64
-"""Scopes, audiences and issuers, each."""
+from flowhook.document.oauth2 import (
+    MAX_ITEMS,
+    ClientAuthentication,
+    GrantType,
+    RequestEncoding,
+    check_client,
+    check_grant,
+)
 
 Secret = Annotated[str, Field(repr=False)]
 SecretIfAny = Annotated[str | None, Field(repr=False)]
@@ -49,29 +53,18 @@ class Client(_Model):
     id: str | None = None
     secret: SecretIfAny = None
     assertion: SecretIfAny = None
-    authentication: Literal[
-        "client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "none"
-    ] = "client_secret_post"
+    authentication: ClientAuthentication = "client_secret_post"
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
-        method = self.authentication
-        if method == "private_key_jwt":
-            if self.assertion is None:
-                raise ValueError("`private_key_jwt` needs an `assertion`")
-        elif method == "client_secret_jwt" and self.assertion is not None:
-            pass
-        elif self.id is None and method != "none":
-            raise ValueError(f"`{method}` needs an `id`")
-        elif self.secret is None and method in ("client_secret_basic", "client_secret_jwt"):
-            raise ValueError(f"`{method}` needs a `secret`")
+        check_client(self, self.authentication)
         return self
 
 
 class Request(_Model):
     """`request`: how a token is asked for."""
 
-    encoding: Literal["application/x-www-form-urlencoded", "application/json"] = "application/x-www-form-urlencoded"
+    encoding: RequestEncoding = "application/x-www-form-urlencoded"
 
 
 class SecurityToken(_Model):
@@ -93,13 +86,7 @@ class Grant(_Model):
     """What `oauth2` and `oidc` have in common."""
 
     authority: str
-    grant: Literal[
-        "authorization_code",
-        "client_credentials",
-        "password",
-        "refresh_token",
-        "urn:ietf:params:oauth:grant-type:token-exchange",
-    ]
+    grant: GrantType
     client: Client | None = None
     request: Request = Request()
     issuers: Items
@@ -112,19 +99,7 @@ class Grant(_Model):
 
     @model_validator(mode="after")
     def _can_be_asked_for(self) -> Self:
-        grant = self.grant
-        if grant == "authorization_code":
-            raise ValueError("`authorization_code` needs a person at a browser; a flow has none")
-        if grant == "password" and (self.username is None or self.password is None):
-            raise ValueError("`password` needs `username` and `password`")
-        if grant == "refresh_token" and self.subject is None:
-            raise ValueError("`refresh_token` needs a `subject`, whose token is the refresh token")
-        if grant == TOKEN_EXCHANGE and self.subject is None:
-            raise ValueError("a token exchange needs a `subject`")
-        if self.subject is not None and grant not in ("refresh_token", TOKEN_EXCHANGE):
-            raise ValueError("`subject` is for a token exchange or `refresh_token`")
-        if self.actor is not None and grant != TOKEN_EXCHANGE:
-            raise ValueError("`actor` is for a token exchange")
+        check_grant(self, self.grant)
         return self
 
 

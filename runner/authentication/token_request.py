@@ -23,7 +23,8 @@ from joserfc import jws, jwt
 from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import OctKey
 
-from runner.authentication.policy import TOKEN_EXCHANGE, Client, Grant, OAuth2
+from flowhook.document.oauth2 import TOKEN_EXCHANGE
+from runner.authentication.policy import Client, Grant, OAuth2
 from runner.interpreter.errors import Kind, TaskFault, fault
 
 ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from runner.authentication.policy import TOKEN_EXCHANGE, Policy
+from flowhook.document.oauth2 import TOKEN_EXCHANGE
+from runner.authentication.policy import Policy
 
 CLIENT = {"id": "me", "secret": "s3cret-of-mine"}
 GRANT = {"authority": "https://a.example", "grant": "client_credentials", "client": CLIENT}
@@ -42,15 +43,27 @@ def test_a_policy_that_can_be_carried_out_is_taken_and_shows_no_credential(polic
         ({}, "exactly one of basic, bearer, digest, oauth2, oidc"),
         ({"bearer": {"token": "t"}, "digest": {"username": "u", "password": "p"}}, "exactly one"),
         (grant(grant="authorization_code"), "a person"),
-        (grant(grant="password", username="ada"), "needs `username` and `password`"),
-        (grant(grant="refresh_token"), "whose token is the refresh token"),
-        (grant(grant=TOKEN_EXCHANGE), "needs a `subject`"),
-        (grant(subject=TOKEN), "`subject` is for"),
-        (grant(grant="refresh_token", subject=TOKEN, actor=TOKEN), "`actor` is for"),
-        (grant(client={"secret": "s3cret"}), "`client_secret_post` needs an `id`"),
-        (grant(client={"id": "me", "authentication": "client_secret_basic"}), "needs a `secret`"),
-        (grant(client={"id": "me", "authentication": "client_secret_jwt"}), "needs a `secret`"),
-        (grant(client={"id": "me", "authentication": "private_key_jwt"}), "needs an `assertion`"),
+        (grant(grant="password", username="ada"), "oauth2.password\n  the grant `password` needs it"),
+        (grant(grant="refresh_token"), "oauth2.subject\n  the grant `refresh_token` needs it"),
+        (
+            grant(grant=TOKEN_EXCHANGE),
+            "oauth2.subject\n  the grant `urn:ietf:params:",
+        ),
+        (grant(subject=TOKEN), "oauth2.subject\n  goes with the grant `refresh_token` or"),
+        (grant(grant="refresh_token", subject=TOKEN, actor=TOKEN), "oauth2.actor\n  goes with the grant `urn:"),
+        (grant(client={"secret": "s3cret"}), "oauth2.client.id\n  `client_secret_post` needs it"),
+        (
+            grant(client={"id": "me", "authentication": "client_secret_basic"}),
+            "client.secret\n  `client_secret_basic`",
+        ),
+        (
+            grant(client={"id": "me", "authentication": "client_secret_jwt"}),
+            "client.secret\n  `client_secret_jwt`",
+        ),
+        (
+            grant(client={"id": "me", "authentication": "private_key_jwt"}),
+            "client.assertion\n  `private_key_jwt`",
+        ),
         (grant(scope="s3cret"), "Extra inputs"),
         (grant("oidc", endpoints={"token": "/t"}), "Extra inputs"),
         (grant(scopes=["x"] * 65), "at most 64"),

@@ -11,8 +11,9 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
+from flowhook.document.oauth2 import TOKEN_EXCHANGE
 from runner.authentication.discovery import configuration_url, parse_configuration
-from runner.authentication.policy import TOKEN_EXCHANGE, Client, OAuth2, OpenIdConnect, Request, SecurityToken
+from runner.authentication.policy import Client, OAuth2, OpenIdConnect, Request, SecurityToken
 from runner.authentication.token_request import (
     ASSERTION_TYPE,
     DEFAULT_LIFETIME,

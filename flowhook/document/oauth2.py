@@ -1,0 +1,101 @@
+"""What OAuth 2 and OpenID Connect ask of a policy: one set of rules for a flow that is applied and one that runs.
+
+Where it is applied, a policy may have expressions in the place of values; where it runs, it has the values. What has to
+be there, and what goes with what, is the same.
+
+Source: dsl-reference.md, "OAuth2 Authentication"; RFC 6749, RFC 7523, RFC 8693; OpenID Connect Core 1.0, section 9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import Final, Literal, TypeAlias
+
+from pydantic import BaseModel
+
+from flowhook.document.auth import refused_at
+
+TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a name
+
+MAX_ITEMS: Final = 64
+"""Scopes, audiences and issuers, each."""
+
+GrantType: TypeAlias = Literal[
+    "authorization_code",
+    "client_credentials",
+    "password",
+    "refresh_token",
+    "urn:ietf:params:oauth:grant-type:token-exchange",
+]
+
+ClientAuthentication: TypeAlias = Literal[
+    "client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "none"
+]
+
+RequestEncoding: TypeAlias = Literal["application/x-www-form-urlencoded", "application/json"]
+
+_Problem = tuple[tuple[str, ...], str]
+
+_NEEDED: Final[dict[str, tuple[str, ...]]] = {
+    "password": ("username", "password"),
+    "refresh_token": ("subject",),
+    TOKEN_EXCHANGE: ("subject",),
+}
+_GOES_WITH: Final[dict[str, tuple[str, ...]]] = {
+    "subject": ("refresh_token", TOKEN_EXCHANGE),
+    "actor": (TOKEN_EXCHANGE,),
+}
+
+
+def check_client(client: BaseModel, method: ClientAuthentication) -> None:
+    """Refuse a client without what it takes to authenticate by a method.
+
+    Args:
+        client: has `id`, `secret` and `assertion`: a JWT that it signed, for the methods that end in `_jwt`.
+        method: its `authentication`.
+
+    Raises:
+        pydantic.ValidationError: all that is missing, each at its place.
+    """
+    given = _given(client)
+    needed = ("assertion",) if method == "private_key_jwt" else ("id", "secret")
+    if method == "none" or (method == "client_secret_jwt" and "assertion" in given):
+        needed = ()
+    elif method == "client_secret_post":
+        needed = ("id",)
+    _refuse(((key,), f"`{method}` needs it") for key in needed if key not in given)
+
+
+def check_grant(policy: BaseModel, grant: GrantType) -> None:
+    """Refuse a policy whose grant can't be asked for, or that lacks what goes with it, or has what does not.
+
+    Args:
+        policy: has `username`, `password`, `subject` and `actor`.
+        grant: its `grant`.
+
+    Raises:
+        pydantic.ValidationError: all that is wrong, each at its place.
+    """
+    _refuse(_problems(grant, _given(policy)))
+
+
+def _given(model: BaseModel) -> set[str]:
+    """Return the keys that have a value."""
+    return {key for key, value in model if value is not None}
+
+
+def _problems(grant: GrantType, given: Collection[str]) -> Iterator[_Problem]:
+    if grant == "authorization_code":
+        yield ("grant",), "`authorization_code` needs a person at a browser, and a flow has none"
+    for key in _NEEDED.get(grant, ()):
+        if key not in given:
+            yield (key,), f"the grant `{grant}` needs it"
+    for key, grants in _GOES_WITH.items():
+        if key in given and grant not in grants:
+            yield (key,), f"goes with the grant {' or '.join(f'`{each}`' for each in grants)}"
+
+
+def _refuse(problems: Iterable[_Problem]) -> None:
+    found = list(problems)
+    if found:
+        raise refused_at(found)

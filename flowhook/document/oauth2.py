@@ -58,7 +58,7 @@ def check_client(client: BaseModel, method: ClientAuthentication) -> None:
         pydantic.ValidationError: all that is missing, each at its place.
     """
     given = _given(client)
-    needed = ("assertion",) if method == "private_key_jwt" else ("id", "secret")
+    needed: tuple[str, ...] = ("assertion",) if method == "private_key_jwt" else ("id", "secret")
     if method == "none" or (method == "client_secret_jwt" and "assertion" in given):
         needed = ()
     elif method == "client_secret_post":

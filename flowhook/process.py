@@ -189,6 +189,22 @@ def write_pid_file(path: Path, pid: int) -> None:
     temporary.replace(path)
 
 
+def describe(lifecycle: Lifecycle, metrics: bytes) -> cluster_service_pb2.Process:
+    """Return what a process tells of itself; `metrics` in the Prometheus text format."""
+    stopping = lifecycle.stop.is_set()
+    ready = lifecycle.ready.is_set() and not stopping
+    return cluster_service_pb2.Process(
+        name=lifecycle.name,
+        role=lifecycle.role,
+        build=flowhook.__version__,
+        pid=os.getpid(),
+        host=socket.gethostname(),
+        ready=ready,
+        detail="" if ready else "draining" if stopping else lifecycle.detail or "not ready",
+        metrics=metrics,
+    )
+
+
 class Reporter:
     """Tells the router every 2 s that this process lives, with its metrics; a router that is away is tolerated."""
 
@@ -217,18 +233,4 @@ class Reporter:
                     await asyncio.wait_for(self._lifecycle.ready.wait(), self.INTERVAL)
 
     def _request(self) -> cluster_service_pb2.ReportProcessRequest:
-        lifecycle = self._lifecycle
-        stopping = lifecycle.stop.is_set()
-        ready = lifecycle.ready.is_set() and not stopping
-        return cluster_service_pb2.ReportProcessRequest(
-            process=cluster_service_pb2.Process(
-                name=lifecycle.name,
-                role=lifecycle.role,
-                build=flowhook.__version__,
-                pid=os.getpid(),
-                host=socket.gethostname(),
-                ready=ready,
-                detail="" if ready else "draining" if stopping else lifecycle.detail or "not ready",
-                metrics=self._render(),
-            )
-        )
+        return cluster_service_pb2.ReportProcessRequest(process=describe(self._lifecycle, self._render()))

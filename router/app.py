@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import sys
 import time
 from functools import partial
@@ -17,14 +16,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
 from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined] # the stubs forget it
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import CollectorRegistry
 
-import flowhook
 from flowhook import metrics
 from flowhook.client.channel import SERVER_OPTIONS
 from flowhook.config import RouterSettings
 from flowhook.errors import ConflictError, InvalidError
-from flowhook.process import Lifecycle
+from flowhook.process import Lifecycle, describe
 from flowhook.tokens import TokenVerifier, ensure_tokens
 from flowhook.v1 import (
     cluster_service_pb2,
@@ -199,7 +196,7 @@ async def _serve(settings: RouterSettings, lifecycle: Lifecycle, storage: Storag
         ExecutionService(host=host, state=state, acceptance=acceptance, reads=reads, now_ms=_now_ms), server
     )
     runner_service_pb2_grpc.add_RunnerServiceServicer_to_server(runners, server)
-    cluster = ClusterService(lambda: _describe(lifecycle, registry))
+    cluster = ClusterService(lambda: describe(lifecycle, metrics.render(registry)))
     cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(cluster, server)
     health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
     reflection.enable_server_reflection([*_SERVICES, HEALTH_SERVICE, reflection.SERVICE_NAME], server)
@@ -317,17 +314,3 @@ async def _watch_health(storage: Storage, service: health_aio.HealthServicer, li
         else:
             lifecycle.ready.clear()
         await asyncio.sleep(HEALTH_SECONDS)
-
-
-def _describe(lifecycle: Lifecycle, registry: CollectorRegistry) -> cluster_service_pb2.Process:
-    ready = lifecycle.ready.is_set() and not lifecycle.stop.is_set()
-    return cluster_service_pb2.Process(
-        name=lifecycle.name,
-        role=lifecycle.role,
-        build=flowhook.__version__,
-        pid=os.getpid(),
-        host=socket.gethostname(),
-        ready=ready,
-        detail="" if ready else lifecycle.detail,
-        metrics=metrics.render(registry),
-    )

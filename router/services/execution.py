@@ -16,7 +16,7 @@ from router.dispatch.host import ShardHost
 from router.replay import resumption
 from router.services import guarded
 from router.services.bodies import BodyReads
-from router.services.paging import MAX_PAGE, page_of
+from router.services.paging import MAX_PAGE, page_of, token_after
 from router.storage.interface import ShardState
 from router.storage.model import ExecutionRecord, NewEvent
 
@@ -86,7 +86,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         last = page[size - 1] if len(page) > size else records[read - 1] if len(records) > read else None
         return pb.ListExecutionsResponse(
             executions=[convert.execution_to_proto(_execution(record)) for record in page[:size]],
-            next_page_token="" if last is None else str(last.seq),
+            next_page_token=token_after(None if last is None else last.seq),
         )
 
     @guarded.method

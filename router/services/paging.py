@@ -35,6 +35,11 @@ class Page(NamedTuple):
     before: int | None
 
 
+def token_after(number: int | None) -> str:
+    """Return the token of the page after the item with a number; None: there is none after it."""
+    return "" if number is None else str(number)
+
+
 def page_of(request: PagedRequest, *, default: int) -> Page:
     """Return what page is asked for, of `default` items when the request does not say.
 

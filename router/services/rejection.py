@@ -10,7 +10,7 @@ from flowhook.v1 import rejection_service_pb2 as pb
 from flowhook.v1 import rejection_service_pb2_grpc
 from flowhook.wire import convert
 from router.services import guarded
-from router.services.paging import page_of
+from router.services.paging import page_of, token_after
 from router.storage.interface import Rejections
 from router.storage.model import StoredRejection
 
@@ -55,8 +55,8 @@ class RejectionService(rejection_service_pb2_grpc.RejectionServiceServicer):
         for each in listed:
             del each.headers[:]
             each.ClearField("body")
-        token = str(found[size - 1].number) if len(found) > size else ""
-        return pb.ListRejectionsResponse(rejections=listed, next_page_token=token)
+        last = found[size - 1].number if len(found) > size else None
+        return pb.ListRejectionsResponse(rejections=listed, next_page_token=token_after(last))
 
     @guarded.method
     async def GetRejection(  # noqa: N802 - the name of the RPC

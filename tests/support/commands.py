@@ -1,13 +1,21 @@
-"""The `flowhook` command as people and scripts run it: a process of its own."""
+"""The `flowhook` command as people and scripts run it, in a process of its own or in that of the tests."""
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
+from unittest.mock import patch
+
+import structlog
+
+from cli.__main__ import main
 
 PATIENCE = 30.0
 
@@ -25,7 +33,37 @@ class Result:
 
 
 def flowhook(*arguments, stdin="", **environment):
-    """Run a command to its end; no variable of ours comes from the environment of the tests."""
+    """Run a command to its end in this process: its imports cost more than most commands do.
+
+    No variable of ours comes from the environment of the tests. For synchronous tests: a command has its own loop.
+    """
+    streams = [io.TextIOWrapper(io.BytesIO(stdin.encode()), "utf-8")]
+    streams += [io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2)]
+    with (
+        patch.dict(os.environ, clean_environment(**environment), clear=True),
+        patch.multiple(sys, **dict(zip(("stdin", "stdout", "stderr"), streams, strict=True))),
+        _logging_restored(),
+    ):
+        code = main([str(argument) for argument in arguments])
+    out, err = (stream.buffer.getvalue().decode() for stream in streams[1:])
+    return Result(code, out, err)
+
+
+@contextmanager
+def _logging_restored():
+    """Give back what commands set for the whole of their process."""
+    root, configuration = logging.getLogger(), structlog.get_config()
+    handlers, level = root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        structlog.configure(**configuration)
+
+
+def flowhook_process(*arguments, stdin="", **environment):
+    """Run a command to its end as its users do; no variable of ours comes from the environment of the tests."""
     done = subprocess.run(
         [sys.executable, "-P", "-m", "cli", *map(str, arguments)],
         input=stdin,

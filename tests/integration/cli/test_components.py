@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from jsonschema import Draft202012Validator
-from support.commands import flowhook
+from support.commands import flowhook, flowhook_process
 
 ACME = '''
 from decimal import Decimal
@@ -67,7 +67,7 @@ def installed(tmp_path):
 
 
 def test_all_components_are_listed_with_package_and_summary(installed):
-    result = flowhook("components", "list", "--json", **installed)
+    result = flowhook_process("components", "list", "--json", **installed)
     assert result.code == 0
     rows = {row["name"]: row for row in result.rows}
     assert rows["acme.page"] == {"name": "acme.page", "package": "acme-flowhook 1.2.0", "summary": "Page somebody."}
@@ -77,7 +77,7 @@ def test_all_components_are_listed_with_package_and_summary(installed):
 
 
 def test_one_that_cannot_be_loaded_is_told_on_stderr_and_hides_no_other(installed):
-    result = flowhook("components", "list", **installed)
+    result = flowhook_process("components", "list", **installed)
     assert result.code == 0
     assert "acme.page" in result.out
     assert "acme.broken" not in result.out
@@ -98,7 +98,7 @@ def test_one_that_cannot_be_loaded_is_told_on_stderr_and_hides_no_other(installe
     ],
 )
 def test_the_schema_of_the_arguments_takes_what_the_component_takes(installed, name, good, bad):
-    (shown,) = flowhook("components", "show", name, "--json", **installed).rows
+    (shown,) = flowhook_process("components", "show", name, "--json", **installed).rows
     assert shown["name"] == name
     Draft202012Validator.check_schema(shown["arguments"])
     schema = Draft202012Validator(shown["arguments"])
@@ -107,7 +107,7 @@ def test_the_schema_of_the_arguments_takes_what_the_component_takes(installed, n
 
 
 def test_a_component_whose_types_have_no_schema_is_shown_without_one(installed):
-    (shown,) = flowhook("components", "show", "acme.odd", "--json", **installed).rows
+    (shown,) = flowhook_process("components", "show", "acme.odd", "--json", **installed).rows
     assert shown["arguments"] is None
 
 

@@ -45,21 +45,26 @@ def of_callback(event: Event, *, raw: bool = False) -> bytes:
         raw: the callback wants bodies as they are.
 
     Raises:
-        InvalidError: it is larger than `limits.MAX_RESULT_BYTES` (`CALLBACK_TOO_LARGE`).
+        InvalidError: it is larger than `limits.MAX_RESULT_BYTES`, or nested deeper than JSON is written here
+            (`CALLBACK_TOO_LARGE`).
     """
     one_time = {ONE_TIME: True} if event.callback_token else {}
-    payload = orjson.dumps(
-        {
-            "specversion": SPEC_VERSION,
-            "id": event.id,
-            "type": event.callback,
-            "source": event.path or f"/hook/{event.flow_id}/{event.callback}",
-            "time": rfc3339(event.receive_time_ms),
-            "datacontenttype": "application/json",
-            **one_time,
-            "data": request_view(event, raw=raw),
-        }
-    )
+    content = {
+        "specversion": SPEC_VERSION,
+        "id": event.id,
+        "type": event.callback,
+        "source": event.path or f"/hook/{event.flow_id}/{event.callback}",
+        "time": rfc3339(event.receive_time_ms),
+        "datacontenttype": "application/json",
+        **one_time,
+        "data": request_view(event, raw=raw),
+    }
+    try:
+        payload = orjson.dumps(content)
+    except orjson.JSONEncodeError:  # it reads 1024 levels and writes 254
+        raise InvalidError(
+            "what a callback says is nested too deeply for an event", reason="CALLBACK_TOO_LARGE"
+        ) from None
     if len(payload) > limits.MAX_RESULT_BYTES:
         raise InvalidError(
             f"what a callback says has at most {limits.MAX_RESULT_BYTES} bytes as JSON", reason="CALLBACK_TOO_LARGE"

@@ -54,6 +54,17 @@ def test_a_body_may_be_left_as_it_is():
     assert (data["body"], data["attachments"][0]["content"]) == (None, EVENT.body.decode())
 
 
+@pytest.mark.parametrize(("levels", "taken"), [(252, True), (253, False), (1000, False)])
+def test_what_is_nested_too_deeply_for_an_event_is_refused(levels, taken):
+    event = EVENT._replace(body=b"[" * levels + b"]" * levels)
+    if taken:
+        assert orjson.loads(cloud_events.of_callback(event))["data"]["body"] is not None
+        return
+    with pytest.raises(InvalidError) as caught:
+        cloud_events.of_callback(event)
+    assert caught.value.reason == "CALLBACK_TOO_LARGE"
+
+
 def test_what_is_too_large_for_a_journal_is_refused():
     with pytest.raises(InvalidError) as caught:
         cloud_events.of_callback(EVENT._replace(body=b'"' + b"x" * limits.MAX_RESULT_BYTES + b'"'))

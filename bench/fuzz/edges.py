@@ -1,0 +1,76 @@
+"""Edges beside the one of the cluster: behind a balancer, over TLS, and one that asks us for its providers' keys."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from bench.cluster import READY_SECONDS, Cluster
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """An edge that runs.
+
+    Attributes:
+        name: says what is special about it.
+        port: that it listens on.
+        process: None: one of the cluster's.
+    """
+
+    name: str
+    port: int
+    process: asyncio.subprocess.Process | None = None
+
+
+PLAIN: Final = "plain"
+KEYED: Final = "keyed"
+PROXIED: Final = "proxied"
+TLS: Final = "tls"
+
+
+@asynccontextmanager
+async def running_edge(name: str, cluster: Cluster, environment: Mapping[str, str]) -> AsyncIterator[Edge]:
+    """Run an edge of a cluster, with settings of its own; what it prints goes where the cluster's output goes.
+
+    Raises:
+        RuntimeError: it did not get ready; the message holds the output.
+    """
+    own = {
+        "FLOWHOOK_DATA_DIR": str(cluster.data_dir),
+        "FLOWHOOK_ROUTER": cluster.grpc,
+        "FLOWHOOK_HTTP_PORT": "0",
+        "FLOWHOOK_LOG_FORMAT": "json",
+        "FLOWHOOK_PROCESS_NAME": f"edge-{name}",
+        "FLOWHOOK_ALLOW_PRIVATE_ADDRESSES": "true",
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bench.fuzz.edge_process", env={**os.environ, **own, **environment},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+    port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    reading = asyncio.create_task(_read(process, cluster.output, port))
+    try:
+        async with asyncio.timeout(READY_SECONDS):
+            yield Edge(name, await port, process)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+        await reading
+
+
+async def _read(process: asyncio.subprocess.Process, output: list[str], port: asyncio.Future[int]) -> None:
+    async for line in process.stdout or ():
+        output.append(line.decode(errors="replace"))
+        if not port.done() and b'"ready"' in line:
+            port.set_result(int(json.loads(line)["http"].rpartition(":")[2]))
+    if not port.done():
+        port.set_exception(RuntimeError("an edge did not get ready:\n" + "".join(output[-20:])))

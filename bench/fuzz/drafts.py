@@ -180,7 +180,7 @@ class Drafts:
     def encoded(self, draft: Draft) -> bytes:
         """Return the request as it is sent."""
         head = self.head(draft)
-        if draft.plain or not draft.body or self._random.random() < 0.7:
+        if draft.plain or not draft.body or self._random.random() < 0.85:
             return b"%bContent-Length: %d\r\n\r\n%b" % (head, len(draft.body), draft.body)
         pick = self._random.choice
         size = pick((1 + len(draft.body) // 3, len(draft.body), 7 + len(draft.body) // 20))

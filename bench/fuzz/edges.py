@@ -59,7 +59,8 @@ async def running_edge(name: str, cluster: Cluster, environment: Mapping[str, st
     reading = asyncio.create_task(_read(process, cluster.output, port))
     try:
         async with asyncio.timeout(READY_SECONDS):
-            yield Edge(name, await port, process)
+            bound = await port
+        yield Edge(name, bound, process)
     finally:
         if process.returncode is None:
             process.terminate()

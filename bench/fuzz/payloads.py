@@ -117,6 +117,10 @@ class Payloads:
     def _words(self) -> list[str]:
         return [self._random.choice(TEXTS) for _ in range(self._random.choice((0, 1, 2, 3, 12)))]
 
+    def _many(self, count: int) -> int:
+        """Return how often something is repeated: seldom very often, which takes long to read."""
+        return count if self._random.random() < 0.03 else 1
+
     def _json(self) -> str:
         if self._random.random() < 0.6:
             return self._random.choice(JSONS)
@@ -135,7 +139,7 @@ class Payloads:
     def _form(self) -> str:
         separator = self._random.choice(("&", "&", ";", "&&"))
         pairs = [f"{word}={self._random.choice(TEXTS)}" for word in self._words()]
-        return separator.join(pairs) * self._random.choice((1, 1, 1, 2000))
+        return separator.join(pairs) * self._many(2000)
 
     def _properties(self) -> str:
         return "\n".join(word + self._random.choice(("=", ":", " ", "", "\\\n")) + "v" for word in self._words())
@@ -156,7 +160,7 @@ class Payloads:
                 ("", "\r\nContent-Type: application/json", "\r\nContent-Type: text/plain; charset=hz", "\r\nX")
             )
             parts.append(f"--b\r\n{header}\r\n\r\n{pick(TEXTS)}\r\n".encode("utf-8", "replace"))
-        return b"".join(parts) * pick((1, 1, 1, 1100)) + pick((b"--b--", b"--b--\r\n", b"--b", b"", b"--b--x"))
+        return b"".join(parts) * self._many(1100) + pick((b"--b--", b"--b--\r\n", b"--b", b"", b"--b--x"))
 
     def _encoded(self, text: str, charset: str) -> bytes:
         try:

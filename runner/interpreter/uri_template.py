@@ -1,6 +1,9 @@
 """URI templates as far as the DSL has them: simple string expansion of top-level properties.
 
-Source: dsl-reference.md, "URI Template"; RFC 6570, section 3.2.2.
+A value stays within its segment of the path: `/` is encoded, and one that makes the segment `.` or `..` is refused, as
+encoding does not help: dots are unreserved, so that `%2E` means the same, and is normalized to it on the way.
+
+Source: dsl-reference.md, "URI Template"; RFC 6570, section 3.2.2; RFC 3986, sections 2.3 and 6.2.2.
 """
 
 from __future__ import annotations
@@ -8,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from flowhook.expressions import is_expression
 from runner.interpreter.errors import ExpressionFailed
@@ -24,9 +27,19 @@ def compile_uri(uri: str) -> Expand | None:
     if is_expression(uri) or not _VARIABLE.search(uri):
         return None
 
+    path = re.split(r"[?#]", uri, maxsplit=1)[0]
+    segments = [segment for segment in path.split("/") if _VARIABLE.search(segment)]
+
     def expand(data: Any) -> str:
         values = data if isinstance(data, dict) else {}
-        return _VARIABLE.sub(lambda match: _text(match[1], values.get(match[1])), uri)
+
+        def fill(template: str) -> str:
+            return _VARIABLE.sub(lambda match: _text(match[1], values.get(match[1])), template)
+
+        for segment in segments:
+            if unquote(fill(segment)) in (".", ".."):
+                raise ExpressionFailed(f"{segment} is `.` or `..`, which names another place in the path")
+        return fill(uri)
 
     return expand
 

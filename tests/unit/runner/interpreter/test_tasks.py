@@ -189,6 +189,29 @@ def test_a_uri_template_takes_top_level_properties_of_the_input(execute, endpoin
     assert world.performed[0].arguments["endpoint"] == expected
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "data"),
+    [
+        ("https://x/a/{id}/b", {"id": ".."}),
+        ("https://x/a/{id}", {"id": "."}),
+        ("https://x/a/.{id}?q=1", {"id": "."}),
+        ("https://x/a/%2E{id}", {"id": "."}),
+        ("https://x/a/{id}{name}#f", {"id": ".", "name": "."}),
+    ],
+)
+def test_a_uri_template_lets_no_value_climb_the_path(execute, endpoint, data):
+    do = [{"a": {"call": "http", "with": {"method": "get", "endpoint": endpoint}}}]
+    assert kind(execute(do, data).error) == ("expression", 400)
+
+
+def test_a_uri_template_takes_dots_that_climb_nothing(execute):
+    endpoint = "https://x/v{id}/{name}?q={dots}"
+    world = execute.World()
+    do = [{"a": {"call": "http", "with": {"method": "get", "endpoint": endpoint}}}]
+    execute(do, {"id": "..", "name": "../etc", "dots": ".."}, world=world)
+    assert world.performed[0].arguments["endpoint"] == "https://x/v../..%2Fetc?q=.."
+
+
 def test_a_uri_template_refuses_what_is_not_a_scalar(execute):
     do = [{"a": {"call": "http", "with": {"method": "get", "endpoint": "https://x/{id}"}}}]
     assert kind(execute(do, {"id": {}}).error) == ("expression", 400)

@@ -20,7 +20,7 @@ import orjson
 from flowhook import limits, logs
 from flowhook.document import FlowDocument, load_definition
 from flowhook.document.webhook import Callback, RateLimit
-from flowhook.errors import InternalError, InvalidError, UnavailableError
+from flowhook.errors import InternalError, InvalidError, OutOfRangeError, UnavailableError
 from flowhook.model import Flow
 from flowhook.order_key import OrderKey, compile_order_key
 from flowhook.token_bucket import TokenBucket
@@ -111,6 +111,7 @@ class FlowTable:
         self._clock = clock
         self._max_flows = max_flows
         self._entries: OrderedDict[str, FlowEntry] = OrderedDict()
+        self._reactive: set[str] = set()
         self._reading = asyncio.Lock()
         self._changed = asyncio.Event()
         self._told = 0
@@ -177,11 +178,29 @@ class FlowTable:
         """
         async with self._reading:
             while self._seen < self._told:
-                changes = await self._registry.changes(after_revision=self._seen)
+                try:
+                    changes = await self._registry.changes(after_revision=self._seen)
+                except OutOfRangeError:
+                    await self._read_all()
+                    continue
                 for flow_id in {change.flow_id for change in changes if change.flow_id}:
                     with suppress(InternalError):
                         await self._read(flow_id)
                 self._seen = changes[-1].revision
+
+    async def _read_all(self) -> None:
+        """Put all flows in force, because more changed than is known one by one."""
+        revision = await self._registry.revision()
+        log.warning("too much changed at a time; reading all flows", revision=revision)
+        flow_ids = {*self._entries, *self._reactive}
+        after = ""
+        while flows := await self._registry.list_flows(after_id=after, limit=PAGE):
+            flow_ids.update(flow.id for flow in flows)
+            after = flows[-1].id
+        for flow_id in sorted(flow_ids):
+            with suppress(InternalError):
+                await self._read(flow_id)
+        self._seen = revision
 
     def _on_change(self, revision: int) -> None:
         self._told = revision
@@ -193,6 +212,7 @@ class FlowTable:
         if flow is None:
             self._entries.pop(flow_id, None)
             self._policies.retire(flow_id)
+            self._reactive.discard(flow_id)
             for each in self._reacting:
                 each.remove(flow_id)
             return None
@@ -213,6 +233,7 @@ class FlowTable:
         return entry
 
     def _react(self, flow: Flow, reactions: Reactions) -> None:
+        (self._reactive.add if reactions else self._reactive.discard)(flow.id)
         for each in self._reacting:
             each.react(flow, reactions)
 

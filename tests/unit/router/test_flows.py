@@ -149,6 +149,27 @@ async def test_a_change_is_put_in_force_although_it_could_not_be_read_at_once(ta
     await until(lambda: policies.now["shop"].paused)
 
 
+async def test_more_changes_than_are_kept_are_put_in_force_all_the_same(registry, policies, monkeypatch):
+    monkeypatch.setattr("router.storage.sqlite.registry.KEPT_CHANGES", 3)
+    table, reacting = FlowTable(registry, policies=policies, clock=lambda: 0.0), Reacting()
+    await apply(registry, "timed", "schedule: {every: {seconds: 5}}")
+    await table.start({}, [reacting])
+    assert list(reacting.now) == ["timed"]
+    for name in ("paused", "gone"):
+        await apply(registry, name)
+        await table.load(name)
+    await registry.set_paused("paused", paused=True)
+    for flow_id in ("gone", "timed"):
+        await registry.delete_flow(flow_id)
+    for number in range(4):
+        await apply(registry, f"other{number}")
+    await table.catch_up()
+    assert policies.now["paused"] == FlowPolicy(paused=True)
+    assert policies.now["gone"].retired
+    assert (table.known("gone"), "timed" in reacting.now) == (None, False)
+    assert await table.load("other3") is table.known("other3") is not None
+
+
 async def test_callbacks_have_limits_of_their_own_which_last_as_long_as_the_revision(table, registry, now):
     callbacks = "slow: {auth: none, rate_limit: {per_second: 0.1}}, raw: {auth: none, parse: raw}"
     webhook = f"webhook: {{auth: none, callbacks: {{{callbacks}}}}}"

@@ -37,12 +37,13 @@ def method(
         except FlowhookError as error:
             await status.abort(context, error)
         except Exception as error:  # noqa: BLE001 - the boundary: told to the operator, not to the caller
-            await status.abort(context, _defect(implementation.__qualname__, error))
+            await status.abort(context, defect(implementation.__qualname__, error))
 
     return guarded
 
 
-def _defect(method: str, error: Exception) -> InternalError:
+def defect(method: str, error: Exception) -> InternalError:
+    """Log what nobody expected of a method; returns what its caller is told. An end that gRPC made is raised again."""
     if isinstance(error, grpc.aio.AbortError):
         raise error
     log.error("call failed", method=method, exc_info=error)

@@ -96,6 +96,8 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
                     events.append(event := await self._admitted(message))
                 except FlowhookError as error:
                     fates.append(error)
+                except Exception as error:  # noqa: BLE001 - the others of the batch have nothing to do with it
+                    fates.append(guarded.defect("IngestService.IngestEvents", error))
                 else:
                     fates.append(None)
                     size += len(event.payload)
@@ -112,9 +114,14 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
             self._accepted(next(stored), next(appended)) if fate is None else self._rejected(fate) for fate in fates
         ]
         for message, result in zip(messages, results, strict=True):
-            if result.HasField("rejected") and message.HasField("body_blob"):
-                self._bodies.discard(message.body_blob.id, message.flow_id)  # whoever sent it is told no
+            if result.HasField("rejected"):
+                self._discard_body(message)
         return results
+
+    def _discard_body(self, message: envelope_pb2.Event) -> None:
+        """Forget the body that an event names, if it does: whoever sent it is told no."""
+        if message.HasField("body_blob"):
+            self._bodies.discard(message.body_blob.id, message.flow_id)
 
     async def _call_back(self, message: envelope_pb2.Event) -> _Result:
         """Store an event for executions that wait for it."""
@@ -122,6 +129,8 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
             earlier = await self._callbacks.receive(message)
         except FlowhookError as error:
             return self._rejected(error)
+        except Exception as error:  # noqa: BLE001 - the others of the batch have nothing to do with it
+            return self._rejected(guarded.defect("IngestService.IngestEvents", error))
         if earlier:
             self._metrics.duplicate.inc()
             return _Result(accepted=_Accepted(execution_id=earlier, duplicate=True))
@@ -144,7 +153,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
             seq, execution_id, earlier = await self._stored(request.event)
             answered = place.wait_for(seq)
             # one that was here before may have answered before we began to wait
-            outcome = await self._outcome(await self._host.operators.find(execution_id)) if earlier else None
+            outcome = await self._earlier(request.event, execution_id) if earlier else None
             if outcome is None:
                 try:
                     outcome = _outcome_of(await asyncio.wait_for(answered, wait))
@@ -174,6 +183,14 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         outcome = await self._outcome(record) or {"pending": _Pending(reply_token=request.reply_token)}
         return ingest_service_pb2.GetReplyResponse(execution_id=record.id, flow_id=record.flow_id, **outcome)
 
+    async def _earlier(self, message: envelope_pb2.Event, execution_id: str) -> _Outcome | None:
+        """Return what an execution that was there before its event was handed in has answered; None: not yet."""
+        record = await self._host.operators.find(execution_id)
+        if record.flow_id != message.flow_id:  # another flow's answer is none of the caller's business
+            self._discard_body(message)
+            raise InvalidError("event.id is that of an event of another flow", reason="EVENT_ID_TAKEN")
+        return await self._outcome(record)
+
     async def _outcome(self, record: ExecutionRecord) -> _Outcome | None:
         """Return what an execution has answered, None when it has not yet."""
         output, reply = await self._state.answer(record.seq)
@@ -189,8 +206,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
             # whoever attaches again adds nothing, so that no limit is in the way
             known = await self._state.find(message.id)
             if known is None or known.flow_id != message.flow_id:
-                if message.HasField("body_blob"):
-                    self._bodies.discard(message.body_blob.id, message.flow_id)
+                self._discard_body(message)
                 raise
             return known.seq, known.id, True
         try:

@@ -25,6 +25,7 @@ from router.flows import FlowTable
 from router.metrics import RouterMetrics
 from router.reply_tokens import ReplyTokens
 from router.sealing import KEY_BYTES
+from router.services import guarded
 from router.services.callbacks import Callbacks
 from router.services.ingest import IngestService
 from router.storage.model import FlowDraft
@@ -125,6 +126,23 @@ async def test_a_caller_that_gets_no_place_to_wait_finds_out_before_its_event_is
     with pytest.raises(grpc.aio.AbortError):
         await service.invoke(event())
     assert service.shard.core.unfinished == 0
+
+
+@pytest.mark.parametrize("callback", ["", "approval"])
+async def test_an_event_that_nobody_expected_fails_alone_and_is_logged(service, monkeypatch, callback):
+    logged = []
+    monkeypatch.setattr(guarded.log, "error", lambda said, **fields: logged.append((said, fields["exc_info"])))
+    read = service.shard.storage.registry.get_flow
+
+    async def get_flow(flow_id, **which):
+        if flow_id == "breaks":
+            raise ZeroDivisionError("a defect")
+        return await read(flow_id, **which)
+
+    monkeypatch.setattr(service.shard.storage.registry, "get_flow", get_flow)
+    unexpected = event("breaks", callback=callback)
+    assert await service.ingest(unexpected, event()) == ["INTERNAL", ""]
+    assert [(said, str(error)) for said, error in logged] == [("call failed", "a defect")]
 
 
 async def test_a_caller_that_attaches_again_is_not_refused_for_want_of_room(tmp_path):

@@ -101,6 +101,19 @@ async def test_invoke_attaches_again_to_one_that_has_ended(router, client, hello
     assert (await client.invoke("hello", {}, event_id=event_id)).body == b"1"
 
 
+async def test_invoke_does_not_attach_to_an_execution_of_another_flow(router, client, hello):
+    await client.flows.apply([flow("other")])
+    event_id = ids.mint(ids.slot_of("hello"))
+    async with attached(router, credit=1) as runner:
+        invoking = asyncio.create_task(client.invoke("hello", {}, event_id=event_id))
+        (assignment,) = await runner.assignments(1)
+        await runner.complete(assignment, b'"private"')
+        await invoking
+    with pytest.raises(InvalidError, match=r"event\.id") as caught:
+        await client.invoke("other", {}, event_id=event_id)
+    assert caught.value.reason == "EVENT_ID_TAKEN"
+
+
 async def test_invoke_tells_why_an_execution_faulted(router, client, hello):
     async with attached(router, credit=1) as runner:
         invoking = asyncio.create_task(client.invoke("hello", {}))

@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 
 from flowhook.event_input import parts_of
-from flowhook.model import Event, Execution, ExecutionDetail, Flow, JournalEntry, Part
+from flowhook.model import SNAPSHOT_KEY, Event, Execution, ExecutionDetail, Flow, JournalEntry, Part
 
 STATUS_STYLES: Final = {
     "completed": "green",
@@ -124,7 +124,7 @@ def detail_as_json(detail: ExecutionDetail) -> dict[str, Any]:
     return {
         **shown,
         "request": request_as_json(detail.event),
-        "tasks": [_task_as_json(entry) for entry in detail.journal],
+        "tasks": [_task_as_json(entry) for entry in detail.journal if entry.key != SNAPSHOT_KEY],
         "output": _parsed(detail.output),
     }
 

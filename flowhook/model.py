@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 Headers = tuple[tuple[str, bytes], ...]
 """Header fields in wire order: lower-case name, value without surrounding whitespace."""
@@ -135,6 +135,10 @@ class Reply:
     status: int
     headers: Headers
     body: bytes
+
+
+SNAPSHOT_KEY: Final = "@"
+"""Key of the entries that compact a journal: they stand for what was before, in the interpreter's own words."""
 
 
 @dataclass(frozen=True, slots=True)

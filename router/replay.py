@@ -16,11 +16,8 @@ from typing import Final, NamedTuple
 import orjson
 
 from flowhook.errors import ConflictError
-from flowhook.model import JournalEntry, Status
+from flowhook.model import SNAPSHOT_KEY, JournalEntry, Status
 from router.storage.model import ExecutionContent, ExecutionRecord, Resumption
-
-SNAPSHOT_KEY: Final = "@"
-"""Key of an entry that compacted: it counts tasks by position, so that it fits no other revision."""
 
 _TASK_LIMIT: Final = ":timeout"
 _LIMITS: Final = (_TASK_LIMIT, ":attempt")
@@ -50,6 +47,7 @@ def resumption(original: ExecutionRecord, content: ExecutionContent, revision: i
             f"{original.id} did not fail: {original.status}; replay it from the start", reason="EXECUTION_NOT_FAILED"
         )
     journal = content.journal
+    # a snapshot counts tasks by position, so that it fits no other revision
     if revision != original.flow_revision and journal and journal[0].key == SNAPSHOT_KEY:
         raise ConflictError(
             f"the journal of {original.id} fits revision {original.flow_revision} only: replay it on that one, or from"

@@ -120,9 +120,6 @@ INTERNAL: Final = frozenset({EMIT, RUN_WORKFLOW})
 
 MAX_KEY_LENGTH: Final = 255
 
-SNAPSHOT_KEY: Final = "@"
-"""Key of the entries that compact a journal; what they hold is the interpreter's own affair."""
-
 
 def idempotency_key(scope: str, effect_key: str) -> str:
     """Return what tells the receiver that an effect is the same one as before.

@@ -8,8 +8,8 @@ from typing import Any, Final
 import orjson
 
 from flowhook import limits
-from flowhook.model import JournalEntry, Reply
-from runner.interpreter.effects import SNAPSHOT_KEY, Write
+from flowhook.model import SNAPSHOT_KEY, JournalEntry, Reply
+from runner.interpreter.effects import Write
 from runner.interpreter.errors import Kind, TaskFault, fault
 
 COMPACT_ENTRIES: Final = 100

@@ -71,7 +71,11 @@ def test_the_detail_adds_request_tasks_and_output():
     detail = ExecutionDetail(
         FAULTED,
         _event(b'{"a": 1}', headers=(("x", b"1"), ("x", b"2"))),
-        (JournalEntry("/do/0/call#0", b'{"ok":true}'), JournalEntry("/do/1/call#0", None, ERROR)),
+        (
+            JournalEntry("@", b'{"position":["/do/0"],"data":1}'),  # what the interpreter keeps for itself
+            JournalEntry("/do/0/call#0", b'{"ok":true}'),
+            JournalEntry("/do/1/call#0", None, ERROR),
+        ),
         b"[1]",
     )
     shown = output.detail_as_json(detail)

@@ -8,8 +8,9 @@ import orjson
 import pytest
 
 from flowhook import limits
+from flowhook.model import SNAPSHOT_KEY
 from runner.interpreter import journal, snapshot, tasks
-from runner.interpreter.effects import SNAPSHOT_KEY, Result
+from runner.interpreter.effects import Result
 from runner.interpreter.errors import Kind, error
 
 CALL = {"a": {"call": "f", "output": {"as": "${ {n: ($input.n + 1)} }"}}}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from flowhook.model import SNAPSHOT_KEY
 from runner.interpreter import journal
-from runner.interpreter.effects import SNAPSHOT_KEY, Result
+from runner.interpreter.effects import Result
 from runner.interpreter.errors import Kind, error
 
 CALL = {"call": "f", "with": {"task": "${ $task.reference }", "data": "${ . }"}}

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flowhook import limits
-from flowhook.model import JournalEntry
-from runner.interpreter.effects import SNAPSHOT_KEY
+from flowhook.model import SNAPSHOT_KEY, JournalEntry
 from runner.interpreter.errors import TaskFault
 from runner.interpreter.journal import COMPACT_BYTES, COMPACT_ENTRIES, Journal
 

@@ -6,9 +6,8 @@ import orjson
 import pytest
 
 from flowhook import limits
-from flowhook.model import Correlation, EventFilter, JournalEntry
+from flowhook.model import SNAPSHOT_KEY, Correlation, EventFilter, JournalEntry
 from runner.interpreter import journal
-from runner.interpreter.effects import SNAPSHOT_KEY
 
 KEY = "/do/0/l#0:event"
 CALLBACK_KEY = "/do/0/l#0:callback"

@@ -15,8 +15,8 @@ to one with TLS. Most flows are paused; some are run by runners. It fails, with 
 - an event of a flow whose credentials no request here has;
 - good requests and handshakes that are not answered as they should be afterwards.
 
-What led to a failure is saved in a folder. Ctrl-C ends the sending and gives the verdict so far. The seed it prints
-makes the same requests again, but for times, keys and one-time URLs; timing and interleaving differ.
+What led to a failure is saved in a folder. Ctrl-C, or SIGTERM, ends the sending and gives the verdict so far. The seed
+it prints makes the same requests again, but for times, keys and one-time URLs; timing and interleaving differ.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ async def main() -> int:
         drafts = Drafts(webhooks, keys, source, f"127.0.0.1:{others[edges.PLAIN].port}")
         plans = Plans(drafts, source, arguments.seed)
         sender = Sender(others, plans, drafts, findings, context=_client(authority))
-        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, setattr, sender, "stopped", True)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, setattr, sender, "stopped", True)
         pid, findings.started = cluster.pid("edge-1"), time.monotonic()
         deadline = findings.started + arguments.seconds
         telling = asyncio.create_task(_tell(findings, arguments.requests, deadline))

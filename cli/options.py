@@ -66,7 +66,8 @@ def read_settings(model: type[S], given: Mapping[str, Any]) -> S:
         for detail in error.errors(include_url=False, include_input=False, include_context=False):
             name = str(detail["loc"][0]) if detail["loc"] else ""
             source = option_name(name) if given.get(name) is not None else variable_name(name)
-            problems.append(f"{source}: {detail['msg'][:1].lower()}{detail['msg'][1:]}")
+            message = detail["msg"].removeprefix("Value error, ")
+            problems.append(f"{source}: {message[:1].lower()}{message[1:]}")
         raise typer.BadParameter("; ".join(problems)) from None
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from flowhook import limits
@@ -18,6 +19,29 @@ from flowhook.errors import InvalidError
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 """A TCP port; 0 lets the system choose."""
+
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+"""A duration that has to be one: nothing can be done in no time."""
+
+Grace = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""How long what is under way may take; 0 ends it at once."""
+
+Count = Annotated[int, Field(ge=1)]
+"""A limit that lets something through."""
+
+
+def _check_public_url(value: str) -> str:
+    parts = urlsplit(value)
+    if value and (
+        parts.scheme not in ("http", "https") or not parts.netloc or parts.path or parts.query or parts.fragment
+    ):
+        raise ValueError("expected scheme and host alone, such as https://hooks.example.com")
+    return value
+
+
+PublicUrl = Annotated[str, AfterValidator(_check_public_url)]
+"""Scheme and host, with a port where it takes one, and no `/` at the end; or empty."""
 
 
 class CommonSettings(BaseSettings):
@@ -56,7 +80,7 @@ class EdgeSettings(CommonSettings):
     """Port that senders reach; 0 lets the system choose."""
     reuse_port: bool = False
     """Whether other edges on this machine may listen on the same port."""
-    public_url: str = ""
+    public_url: PublicUrl = ""
     """Scheme and host that senders use, where a proxy hides them; for signatures that cover the URL."""
     trusted_proxies: str = ""
     """Networks of proxies, separated by commas, whose `Forwarded` or `X-Forwarded-…` say who is behind them."""
@@ -70,23 +94,23 @@ class EdgeSettings(CommonSettings):
     """PEM certificates that senders' own ones are checked against, for `auth: {mtls: …}`."""
     allow_private_addresses: bool = False
     """Whether public keys may be fetched from private, loopback and link-local addresses (`auth: {jwt: {jwks: …}}`)."""
-    header_timeout: float = 10.0
+    header_timeout: Seconds = 10.0
     """Within which the head of a request must be there."""
-    body_timeout: float = 60.0
+    body_timeout: Seconds = 60.0
     """Within which the body of a request must be there."""
-    idle_timeout: float = 75.0
+    idle_timeout: Seconds = 75.0
     """After which a connection without a request is closed."""
-    max_connections: int = 10_000
+    max_connections: Count = 10_000
     """Connections at a time; beyond it new ones are closed at once."""
-    flow_cache_size: int = 10_000
+    flow_cache_size: Count = 10_000
     """Flows, known and unknown, that an edge remembers."""
-    max_pending_events: int = 10_000
+    max_pending_events: Count = 10_000
     """Requests that may wait for the router; beyond it the edge answers 503."""
-    max_held_requests: int = 1000
+    max_held_requests: Count = 1000
     """Requests that may wait for the answer of their flow; beyond it the edge answers 503."""
-    router_timeout: float = 10.0
+    router_timeout: Seconds = 10.0
     """How long a request may wait for the router before the edge answers 503."""
-    drain_seconds: float = 10.0
+    drain_seconds: Grace = 10.0
     """How long what is under way may take after the process was told to stop."""
 
 
@@ -99,7 +123,7 @@ class RouterSettings(CommonSettings):
     """Port that gRPC listens on; 0 lets the system choose."""
     storage: str = ""
     """`sqlite:PATH`; empty: `<data_dir>/flowhook.db`."""
-    storage_max_bytes: int = 0
+    storage_max_bytes: Annotated[int, Field(ge=0)] = 0
     """Size the database may grow to before events are refused with 503; 0: the disk is the limit."""
     tls_cert_file: Path | None = None
     """PEM certificate of the router; absent: no TLS."""
@@ -109,21 +133,21 @@ class RouterSettings(CommonSettings):
     """PEM certificates that clients must present one of (mTLS)."""
     secrets_key: SecretStr | None = None
     """32 bytes in base64 that secrets are encrypted with; absent: `<data_dir>/secrets.key`, made when missing."""
-    total_backlog: int = limits.DEFAULT_TOTAL_BACKLOG
+    total_backlog: Count = limits.DEFAULT_TOTAL_BACKLOG
     """Unfinished executions of all flows; beyond it events are refused with 503."""
-    lease_seconds: float = limits.LEASE_SECONDS
+    lease_seconds: Seconds = limits.LEASE_SECONDS
     """After which the work of a silent runner is given to another."""
-    max_uploads: int = limits.MAX_UPLOADS
+    max_uploads: Count = limits.MAX_UPLOADS
     """Large bodies that may be uploaded at a time; beyond it requests with such bodies are refused with 503."""
-    max_upload_bytes: int = limits.MAX_UPLOAD_BYTES
+    max_upload_bytes: Count = limits.MAX_UPLOAD_BYTES
     """Bytes that large bodies may have that are being uploaded, or wait for their events."""
-    max_attempts: int = limits.MAX_ATTEMPTS
+    max_attempts: Count = limits.MAX_ATTEMPTS
     """Attempts charged to an execution before it is faulted."""
-    retention_seconds: float = 30 * 24 * 3600.0
+    retention_seconds: Seconds = 30 * 24 * 3600.0
     """How long an ended execution, its body and its journal are kept."""
-    callback_seconds: Annotated[float, Field(gt=0)] = 7 * 24 * 3600.0
+    callback_seconds: Seconds = 7 * 24 * 3600.0
     """How long a callback, or an event, is kept that no execution listens for yet."""
-    drain_seconds: float = 10.0
+    drain_seconds: Grace = 10.0
     """How long what is under way may take after the process was told to stop."""
 
 
@@ -132,23 +156,23 @@ class RunnerSettings(CommonSettings):
 
     concurrency: Annotated[int, Field(ge=1, le=4096)] = 256
     """Executions worked on at a time."""
-    expression_seconds: float = limits.EXPRESSION_SECONDS
+    expression_seconds: Seconds = limits.EXPRESSION_SECONDS
     """How long one expression may evaluate."""
-    expression_bytes: int = limits.EXPRESSION_BYTES
+    expression_bytes: Count = limits.EXPRESSION_BYTES
     """How much memory one expression may take."""
     allow_private_addresses: bool = False
     """Whether calls may reach private, loopback and link-local addresses."""
     allow_processes: bool = False
     """Whether flows may start processes (`run.script`, `run.shell`), which can do what the runner's user can."""
-    http_timeout: float = 30.0
+    http_timeout: Seconds = 30.0
     """Deadline of one outbound HTTP request whose task sets none."""
-    public_url: str = ""
+    public_url: PublicUrl = ""
     """Scheme and host that senders use, of the one-time URLs that flows give out; empty: they begin with the path."""
     event_sink: str = ""
     """URL that every event is sent to that a flow emits, unless its task names another; empty: none."""
     twitter_base_url: str = "https://api.x.com"
     """Where `twitter.post` sends to."""
-    drain_seconds: float = 10.0
+    drain_seconds: Grace = 10.0
     """How long what is under way may take after the process was told to stop."""
 
 

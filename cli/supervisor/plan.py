@@ -13,7 +13,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cli.supervisor.child import Command
-from flowhook.config import Port
+from flowhook.config import Port, PublicUrl
 from flowhook.errors import ConflictError, InvalidError
 
 LOOPBACK: Final = "127.0.0.1"
@@ -49,7 +49,7 @@ class UpSettings(BaseSettings):
     """Storage, sqlite:PATH; empty means flowhook.db in the data directory."""
     flows: Path | None = None
     """Directory or file of flows to apply at the start."""
-    public_url: str = ""
+    public_url: PublicUrl = ""
     """Scheme and host that senders use, where a proxy hides them; empty: http://HOST:PORT."""
     allow_private_addresses: bool = False
     """Let flows call private, loopback and link-local addresses."""

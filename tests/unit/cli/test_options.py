@@ -113,3 +113,26 @@ def test_every_setting_of_every_process_has_an_option_and_is_explained(model):
     assert expected <= options
     undocumented = {name for name, field in model.model_fields.items() if not field.description}
     assert undocumented == set()
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "told"),
+    [
+        (EdgeSettings, {"public_url": "hooks.example.com"}, "--public-url: expected scheme and host alone"),
+        (RunnerSettings, {"public_url": "https://hooks.example.com/in"}, "--public-url: expected scheme and host"),
+        (EdgeSettings, {"header_timeout": "0"}, "--header-timeout: input should be greater than 0"),
+        (RunnerSettings, {"expression_seconds": "-1"}, "--expression-seconds: input should be greater than 0"),
+        (RunnerSettings, {"http_timeout": "nan"}, "--http-timeout: input should be"),
+        (RouterSettings, {"retention_seconds": "inf"}, "--retention-seconds: input should be a finite number"),
+        (RouterSettings, {"max_attempts": "0"}, "--max-attempts: input should be greater than or equal to 1"),
+    ],
+)
+def test_a_setting_that_no_process_could_work_with_is_refused(model, given, told):
+    with pytest.raises(typer.BadParameter) as refusal:
+        read_settings(model, given)
+    assert told in str(refusal.value)
+
+
+def test_settings_at_the_edge_of_what_makes_sense_are_taken():
+    assert read_settings(EdgeSettings, {"public_url": "http://[::1]:8080"}).public_url == "http://[::1]:8080"
+    assert read_settings(RouterSettings, {"drain_seconds": "0", "storage_max_bytes": "0"}).drain_seconds == 0

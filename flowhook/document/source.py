@@ -55,6 +55,7 @@ _MAX_INTEGER: Final = 2**64 - 1
 
 _HINTS: Final = {
     "mapping values are not allowed here": "a ':' stands where none can be: put the text in quotes",
+    "expected <block end>, but found '<block mapping start>'": ("this line is not indented like those it belongs to"),
     "found character '\\t' that cannot start any token": "indent with spaces, not with tabs",
     "found character '@' that cannot start any token": "put text that starts with '@' in quotes",
     "found character '`' that cannot start any token": "put text that starts with '`' in quotes",

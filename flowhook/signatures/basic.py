@@ -58,7 +58,7 @@ class BasicVerifier:
         for name, expected in keyring.entries:
             if hmac.compare_digest(digest, expected) and is_known:
                 return Match(self.scheme, name)
-        raise keyring.refusal("user name or password are wrong", "CREDENTIALS_WRONG")
+        raise keyring.refusal("user name or password is wrong", "CREDENTIALS_WRONG")
 
     def delivery_id(self, request: RequestView) -> str | None:  # noqa: ARG002
         """Return None: these credentials name no delivery."""

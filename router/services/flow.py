@@ -93,6 +93,10 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         del context
         revision = await self._registry.revision()
         flow = await self._registry.get_flow(request.flow_id, revision=request.revision)
+        if flow is None and request.revision and await self._registry.get_flow(request.flow_id) is not None:
+            raise NotFoundError(
+                f"flow {request.flow_id} has no revision {request.revision}", reason="FLOW_REVISION_NOT_FOUND"
+            )
         if flow is None:
             raise _no_flow(request.flow_id)
         key = b""

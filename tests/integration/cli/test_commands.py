@@ -89,6 +89,8 @@ def test_applying_again_changes_nothing_and_a_change_makes_a_revision(cluster, f
     assert cluster.run("apply", "-f", path).out == "fresh: updated\n"
     assert cluster.run("flows", "get", "fresh").out == path.read_text()
     assert cluster.run("flows", "get", "fresh", "--json").rows[0]["revision"] == 2
+    missing = cluster.run("flows", "get", "fresh", "--revision", "9")
+    assert (missing.code, missing.err) == (1, "flowhook: flow fresh has no revision 9\n")
     assert cluster.run("flows", "delete", "fresh").out == "fresh: deleted\n"
     assert cluster.run("flows", "get", "fresh").code == 1
 

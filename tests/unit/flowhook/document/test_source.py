@@ -103,6 +103,7 @@ def test_no_text_raises(source):
         ("a: 1e999", (1, "a", "1e999 is no number that JSON can hold; put it in quotes to make it a text")),
         ("a: 18446744073709551616", (1, "a", "an integer has at most 64 bits; put it in quotes to make it a text")),
         ("a: 1\nb: c: d", (2, "", "no valid YAML: a ':' stands where none can be: put the text in quotes")),
+        ("a:\n  b: 1\n c: 2", (3, "", "no valid YAML: this line is not indented like those it belongs to")),
         ("a:\n\tb: 1", (2, "", "no valid YAML: indent with spaces, not with tabs")),
         ("a: {b", (1, "", "no valid YAML: while parsing a flow mapping expected ',' or '}', but got '<stream end>'")),
         ("a: 1\nb: \x07", (2, "", "no valid YAML: a character that no text has")),

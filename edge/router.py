@@ -215,10 +215,13 @@ class GrpcRouter:
     async def watch(self, start_revision: int) -> AsyncGenerator[Change, None]:
         """See `Router.watch`."""
         call = self._flows.WatchFlows(WatchFlowsRequest(start_revision=start_revision))
+        answered = False
         try:
             async for message in call:
+                answered = True
                 yield Change(message.revision, message.flow_id, message.secret_name)
         except grpc.aio.AioRpcError as error:
-            raise status.from_rpc_error(error) from None
+            failure = status.from_rpc_error(error)
+            raise (failure if answered else status.unconnected(failure)) from None
         finally:
             call.cancel()

@@ -81,7 +81,8 @@ class Attachment:
         try:
             await self._read(call, executions)
         except grpc.aio.AioRpcError as error:
-            return status.from_rpc_error(error)
+            failure = status.from_rpc_error(error)
+            return failure if self._link.attached else status.unconnected(failure)
         except TimeoutError:
             return UnavailableError("the router does not answer", reason="ROUTER_SILENT")
         except InvalidError as error:

@@ -286,7 +286,7 @@ class Connection:
             check_partial_head(buffer, searched)
             self._hold(len(buffer) - self._held)
             searched = max(0, len(buffer) - 3)
-            data: bytes = await self._stream.read_bytes(READ_BYTES, partial=True)
+            data = await self._stream.read(READ_BYTES)
             if self.idle:
                 self.idle = False
                 self.deadline = host.now() + host.header_timeout
@@ -364,7 +364,7 @@ class Connection:
             self._continued = True
             self._stream.write(_CONTINUE)
         self.deadline = self._host.now() + seconds
-        data: bytes = await self._stream.read_bytes(most, partial=True)
+        data = await self._stream.read(most)
         self.deadline = NEVER
         if self._unread > 0:
             self._unread -= len(data)
@@ -403,18 +403,19 @@ class Connection:
                 await asyncio.wait((task,))
 
     async def _read_fixed(self, length: int) -> bytes:
-        # Whole pieces of READ_BYTES, so that a body in many tiny segments takes no more memory than its size.
-        pieces = [self._buffer] if self._buffer else []
         self._unread = length - len(self._buffer)
+        body = bytearray(self._buffer)
         self._buffer = b""
         while self._unread:
-            piece: bytes = await self._stream.read_bytes(min(READ_BYTES, self._unread))
+            piece = await self._stream.read(min(READ_BYTES, self._unread))
             self._unread -= len(piece)
-            pieces.append(piece)
+            if not self._unread and not body:  # it came as one piece, as small ones do
+                return piece
+            body += piece
             if self._unread:
                 self._hold(len(piece))
                 await asyncio.sleep(0)  # a fast sender must not keep the loop
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return bytes(body)
 
     async def _read_chunked(self, chunks: ChunkedBody, most: int) -> bool:
         """Read a chunked body to its end; false as soon as there is more of it."""
@@ -431,7 +432,7 @@ class Connection:
                     return False
                 self._hold(len(chunks.content) - before)
                 await asyncio.sleep(0)
-            data = await self._stream.read_bytes(READ_BYTES, partial=True)
+            data = await self._stream.read(READ_BYTES)
 
     def _hold(self, size: int) -> None:
         host = self._host
@@ -477,7 +478,7 @@ class Connection:
                 await self._flush()
                 self._stream.shut_write_side()
                 while True:
-                    await self._stream.read_bytes(READ_BYTES, partial=True)
+                    await self._stream.read(READ_BYTES)
                     await asyncio.sleep(0)
         except (TimeoutError, OSError):  # StreamClosedError among them
             pass
@@ -496,7 +497,7 @@ class Connection:
         if self._stream.writing():
             if self.deadline == NEVER:
                 self.deadline = self._host.now() + self._host.body_timeout
-            await self._stream.write(b"")
+            await self._stream.flush()
             self.deadline = NEVER
 
 

@@ -8,18 +8,17 @@ import socket
 import time
 from email.utils import formatdate
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from tornado.iostream import IOStream
 from tornado.tcpserver import TCPServer
 
 from edge import answers
 from edge.answers import Answer
-from edge.body_stream import READ_BYTES
 from edge.connection import Connection, Handler
 from edge.metrics import Counts
 from edge.proxy_protocol import ProxyProtocolError, read_header
-from edge.stream import Stream, TlsStream
+from edge.stream import Stream
 from edge.tls import HANDSHAKE_SECONDS, Certificates
 from flowhook import limits
 from flowhook.config import EdgeSettings
@@ -76,13 +75,9 @@ class Server(TCPServer):
     async def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         """Serve a new connection to its end."""
         peer = str(address[0])
-        own: Stream | None
-        if self._certificates is None and not self._proxy_protocol:
-            own = _own(Stream, stream.socket)
-        else:
-            own, peer = await self._begin(stream.socket, peer)
-            if own is None:
-                return
+        own, peer = await self._begin(stream.socket, peer)
+        if own is None:
+            return
         connection = Connection(own, peer, self, self._handler)
         if len(self._connections) >= self._max_connections:
             await self._turn_away(connection)
@@ -104,14 +99,11 @@ class Server(TCPServer):
             async with asyncio.timeout(HANDSHAKE_SECONDS):
                 if self._proxy_protocol:
                     peer = str(await read_header(partial(_read_exactly, sock)) or peer)
-                if self._certificates is None:
-                    return _own(Stream, sock), peer
-                wrapped = self._certificates.context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
-                secure = _own(TlsStream, wrapped)
-                await secure.wait_for_handshake()
-                secure.learn_names()
-                return secure, peer
-        except (ProxyProtocolError, EOFError, OSError, TimeoutError):  # StreamClosedError and SSLError among them
+                _, stream = await asyncio.get_running_loop().connect_accepted_socket(
+                    partial(Stream, self), sock, ssl=None if self._certificates is None else self._certificates.context
+                )
+                return stream, peer
+        except (ProxyProtocolError, EOFError, OSError, TimeoutError):  # SSLError among them
             self._counts.incomplete += 1
             sock.close()
             return None, peer
@@ -177,16 +169,6 @@ class Server(TCPServer):
             date = b"Date: " + formatdate(now, usegmt=True).encode("ascii") + b"\r\n"
             self.keep_tail = date + b"\r\n"
             self.close_tail = date + b"Connection: close\r\n\r\n"
-
-
-_S = TypeVar("_S", bound=Stream)
-
-
-def _own(kind: type[_S], sock: socket.socket) -> _S:
-    """Return a stream over a socket that nobody has begun to listen to; `TCPServer` makes none of another class."""
-    stream = kind(sock, read_chunk_size=READ_BYTES, max_buffer_size=4 * READ_BYTES)
-    stream.set_nodelay(True)
-    return stream
 
 
 async def _read_exactly(sock: socket.socket, count: int) -> bytes:

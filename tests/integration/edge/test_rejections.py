@@ -59,10 +59,6 @@ async def test_what_is_refused_for_other_reasons_is_told_too(edge):
         ("keyed", 401, "CREDENTIALS_WRONG"),
         ("near", 403, "ADDRESS_FORBIDDEN"),
     }
-    details = {each.reason: each.detail for each in edge.router.rejections}
-    assert details["BODY_INVALID"].startswith("The body is not JSON")
-    assert details["CREDENTIALS_WRONG"] == "the API key is wrong"
-    assert "BODY_TOO_LARGE" not in details["BODY_TOO_LARGE"]
     assert not any(b"wrong-key" in each.SerializeToString() or each.body for each in edge.router.rejections)
 
 

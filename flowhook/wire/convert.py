@@ -98,33 +98,52 @@ def headers_from_proto(headers: Iterable[envelope_pb2.Header]) -> Headers:
 
 def event_to_proto(event: Event) -> envelope_pb2.Event:
     """Return an event as a message."""
-    principal = event.principal
-    message = envelope_pb2.Event(
-        id=event.id,
-        flow_id=event.flow_id,
-        receive_time=timestamp(event.receive_time_ms),
-        principal=None
-        if principal is None
-        else envelope_pb2.Principal(scheme=principal.scheme, secret=principal.secret),
-        dedupe_key=event.dedupe_key,
-        method=event.method,
-        path=event.path,
-        query=event.query,
-        content_type=event.content_type,
-        headers=headers_to_proto(event.headers),
-        body=event.body,
-        traceparent=event.traceparent,
-        order_key=event.order_key,
-        origin=event.origin.value,  # type: ignore[arg-type] # an int of its own
-        callback=event.callback,
-        callback_token=event.callback_token,
-        depth=event.depth,
-    )
+    # Field by field, and only those that hold something: less than half the time that keyword arguments take.
+    message = envelope_pb2.Event()
+    message.id = event.id
+    message.flow_id = event.flow_id
+    seconds, rest = divmod(event.receive_time_ms, 1000)
+    received = message.receive_time
+    received.seconds = seconds
+    received.nanos = rest * 1_000_000
+    if event.principal is not None:
+        principal = message.principal
+        principal.SetInParent()
+        principal.scheme, principal.secret = event.principal
+    add = message.headers.add
+    for name, value in event.headers:
+        header = add()
+        header.name = name
+        header.value = value
+    message.method = event.method
+    message.path = event.path
+    message.content_type = event.content_type
+    message.body = event.body
+    if event.query:
+        message.query = event.query
+    if event.dedupe_key:
+        message.dedupe_key = event.dedupe_key
+    if event.traceparent:
+        message.traceparent = event.traceparent
+    _add_rarities(message, event)
+    return message
+
+
+def _add_rarities(message: envelope_pb2.Event, event: Event) -> None:
+    """Set what few events have."""
+    if event.order_key:
+        message.order_key = event.order_key
+    if event.origin:
+        message.origin = event.origin.value  # type: ignore[assignment] # an int of its own
+    if event.callback:
+        message.callback = event.callback
+        message.callback_token = event.callback_token
+    if event.depth:
+        message.depth = event.depth
     if event.body_blob is not None:
         message.body_blob.CopyFrom(blob_to_proto(event.body_blob))
         message.parts.extend(part_to_proto(part) for part in event.parts)
         message.form = event.form
-    return message
 
 
 def event_from_proto(message: envelope_pb2.Event) -> Event:

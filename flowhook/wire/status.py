@@ -104,34 +104,6 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: FlowhookErro
     raise AssertionError("abort raises")
 
 
-_CAUSES: Final = (
-    (
-        "Tls handshake failed",
-        "ROUTER_TLS_FAILED",
-        "TLS with the router{at} failed; does it speak TLS, with a certificate of an authority in the CA file?",
-    ),
-    (
-        "Socket closed",
-        "ROUTER_HANGS_UP",
-        "the router{at} hangs up; does it ask for TLS, or for a client certificate?",
-    ),
-)
-"""What gRPC says of a connection that was not to be had, a reason for it, and what that most probably means."""
-
-
-def unconnected(failure: FlowhookError, target: str = "") -> FlowhookError:
-    """Return the error of a call that no answer ever came to: in plain words where it is no use to try again.
-
-    A router that asks for a certificate, and a client that shows none, see each other well enough.
-    """
-    if isinstance(failure, UnavailableError) and failure.reason == UnavailableError.default_reason:
-        at = f" at {target}" if target else ""
-        for said, reason, cause in _CAUSES:
-            if said in failure.message:
-                return UnavailableError(cause.format(at=at), reason=reason)
-    return failure
-
-
 def from_rpc_error(error: grpc.RpcError | grpc.aio.AioRpcError) -> FlowhookError:
     """Return the error that a failed call stands for.
 

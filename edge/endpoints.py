@@ -197,13 +197,13 @@ class Endpoint:
         """
         if not (verified or len(self.streaming) == len(self.late)):
             return limits.MAX_BODY_BYTES
-        whole = is_parsed(head.content_type) or _is_compressed(head)
+        whole = is_parsed(head.content_type) or head.compressed
         return limits.MAX_BODY_BYTES if whole and not self.raw else limits.STREAMED_BODY_BYTES
 
     def takes_apart(self, head: Head) -> bool:
         """Whether a body that is streamed is scanned for its parts; a compressed one stays as it is."""
         multipart = parse_content_type(head.content_type).essence.startswith("multipart/")
-        return multipart and not self.raw and not _is_compressed(head)
+        return multipart and not self.raw and not head.compressed
 
     def most(self, *, verified: bool) -> int:
         """Return how large a body may be at all: what nobody can verify as it comes has to fit into memory."""
@@ -304,10 +304,6 @@ def _namespaces(verifiers: Sequence[Verifier]) -> dict[Verifier, str]:
         number = names[verifier.scheme]
         namespaces[verifier] = f"{verifier.scheme}:" if number == 1 else f"{verifier.scheme}.{number}:"
     return namespaces
-
-
-def _is_compressed(head: Head) -> bool:
-    return any(name == "content-encoding" for name, _ in head.headers)
 
 
 def shortened(key: str) -> str:

@@ -331,9 +331,9 @@ class Gateway:
             event = _mid_flow(event, endpoint)
         shown = webhook_view(event, content) if endpoint.needs_view else None
         key = endpoint.dedupe_key(verified, seen, shown, content)
-        if key:
-            event = event._replace(dedupe_key=key)
         message = event_to_proto(event)
+        if key:
+            message.dedupe_key = key
         if endpoint.flow is not None:
             try:
                 return await request.hold(self._replies.hold(message, endpoint.flow))
@@ -393,7 +393,7 @@ async def _content(endpoint: Endpoint, head: Head, seen: RequestView) -> Any:
     if endpoint.raw or not (body or head.method not in BODYLESS_METHODS):
         return None
     try:
-        if len(body) <= PARSED_AT_ONCE and not any(name == "content-encoding" for name, _ in head.headers):
+        if len(body) <= PARSED_AT_ONCE and not head.compressed:
             return parse(head.content_type, body, head.headers, limit=endpoint.max_parsed).body
         content = await asyncio.to_thread(parse, head.content_type, body, head.headers, limit=endpoint.max_parsed)
     except InvalidError as error:

@@ -45,7 +45,16 @@ _TRAILER_LINE: Final = re.compile(_TCHAR + rb"++:[\t\x20-\x7e\x80-\xff]*+")
 
 
 _SPECIAL: Final = frozenset(
-    {"connection", "content-length", "content-type", "expect", "host", "traceparent", "transfer-encoding"}
+    {
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "traceparent",
+        "transfer-encoding",
+    }
 )
 
 
@@ -80,12 +89,14 @@ class Head:
         keep_alive: whether the sender wants the connection to persist.
         http10: whether it is a HTTP/1.0 request.
         expects_continue: whether the sender waits for `100 Continue` before it sends the body.
+        compressed: whether there is a Content-Encoding.
         connection_options: lower-case tokens of Connection.
         traceparent: value of the W3C header, or empty.
         size: bytes of all this.
     """
 
     __slots__ = (
+        "compressed",
         "connection_options",
         "content_type",
         "expects_continue",
@@ -115,6 +126,7 @@ class Head:
         self.size = 0
         self.length = 0
         self.expects_continue = False
+        self.compressed = False
         self.connection_options: frozenset[str] = frozenset()
 
 
@@ -207,6 +219,7 @@ def _interpret(head: Head, fields: Mapping[str, Sequence[bytes]]) -> None:
         if [value.lower() for value in fields["expect"]] != [b"100-continue"]:
             raise MalformedRequestError(417, "EXPECTATION_UNKNOWN", "an Expect other than 100-continue")
         head.expects_continue = not head.http10
+    head.compressed = "content-encoding" in fields
     head.length = _body_length(fields.get("content-length", ()), fields.get("transfer-encoding", ()), head)
 
 

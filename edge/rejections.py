@@ -11,8 +11,6 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-import orjson
-
 from edge.answers import Answer
 from edge.directory import Directory
 from edge.endpoints import Endpoint
@@ -105,7 +103,7 @@ class Rejections:
         if len(self._waiting) >= MAX_WAITING:
             self._counts.unreported += 1
             return
-        detail = _told(answer) if error is None else error.detail
+        detail = answer.reason if error is None else error.detail
         if error is not None and seen is not None and error.reason == "SIGNATURE_MISMATCH":
             hint = diagnose([*endpoint.early, *endpoint.late], seen, now, self._others(endpoint))
             detail = f"{detail}; {hint}" if hint else detail
@@ -154,14 +152,6 @@ class Rejections:
                 await self._router.report(batch)
             except FlowhookError:
                 self._counts.unreported += len(batch)
-
-
-def _told(answer: Answer) -> str:
-    """Return what the sender is told in words, or the reason where there are none."""
-    try:
-        return str(orjson.loads(answer.body)["detail"])
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return answer.reason
 
 
 def _shown(headers: Sequence[tuple[str, bytes]]) -> list[tuple[str, bytes]]:

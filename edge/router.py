@@ -215,13 +215,10 @@ class GrpcRouter:
     async def watch(self, start_revision: int) -> AsyncGenerator[Change, None]:
         """See `Router.watch`."""
         call = self._flows.WatchFlows(WatchFlowsRequest(start_revision=start_revision))
-        answered = False
         try:
             async for message in call:
-                answered = True
                 yield Change(message.revision, message.flow_id, message.secret_name)
         except grpc.aio.AioRpcError as error:
-            failure = status.from_rpc_error(error)
-            raise (failure if answered else status.unconnected(failure)) from None
+            raise status.from_rpc_error(error) from None
         finally:
             call.cancel()

@@ -30,9 +30,6 @@ def _exec(
     input_: Annotated[
         str | None, typer.Option("--input", metavar="JSON_OR_@FILE", help="Body of the event; @- is stdin.")
     ] = None,
-    header: Annotated[
-        list[str] | None, typer.Option("--header", metavar="NAME:VALUE", help="A header of the event; may be repeated.")
-    ] = None,
     secret: Annotated[
         list[str] | None,
         typer.Option(
@@ -66,7 +63,6 @@ def _exec(
     from runner.local import Completed, run_document
 
     body = _body(input_)
-    headers = [_header(text) for text in header or ()]
     given = dict(map(_secret, secret or ()))
     if file.is_dir():
         raise typer.BadParameter(f"{file} is a directory; exec runs one file")
@@ -75,7 +71,7 @@ def _exec(
         print(f"warning: {warning}", file=sys.stderr)
     settings = read_settings(RunnerSettings, {"allow_private_addresses": allow_private_addresses or None})
     event = calls.new_event(
-        document.id, body, content_type="application/json", headers=headers, dedupe_key="", event_id=None
+        document.id, body, content_type="application/json", headers=(), dedupe_key="", event_id=None
     )
     if until:
         _check_task(document.definition, until)
@@ -132,13 +128,6 @@ def _secrets(names: Iterable[str], given: Mapping[str, bytes]) -> dict[str, byte
         if name not in found and variable in os.environ:
             found[name] = os.environ[variable].encode()
     return found
-
-
-def _header(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not colon or not name.strip():
-        raise typer.BadParameter("--header takes NAME:VALUE")
-    return name.strip().lower(), value.strip()
 
 
 def _secret(text: str) -> tuple[str, bytes]:

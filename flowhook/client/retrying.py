@@ -13,6 +13,12 @@ from flowhook.wire import status
 FIRST_DELAY: Final = 0.05
 MAX_DELAY: Final = 0.5
 
+_CAUSES: Final = (
+    ("Tls handshake failed", ": TLS failed; does it speak TLS, with a certificate of an authority in the CA file?"),
+    ("Socket closed", ": it hangs up; does it ask for TLS, or for a client certificate?"),
+)
+"""What gRPC says of a connection that was not to be had, and what that most probably means."""
+
 
 class Attempts:
     """The attempts of one call: how long each may take, and how long to wait before the next.
@@ -56,8 +62,6 @@ def translate(error: grpc.RpcError, target: str, timeout: float | None = None) -
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             within = "" if timeout is None else f" within {timeout:g} s"
             return UnavailableError(f"the router at {target} did not answer{within}", reason="ROUTER_TIMEOUT")
-        plain = status.unconnected(failure, target)
-        if plain is not failure:
-            return plain
-        return UnavailableError(f"can't reach the router at {target}; is it running?", reason="ROUTER_UNREACHABLE")
+        cause = next((cause for said, cause in _CAUSES if said in failure.message), "; is it running?")
+        return UnavailableError(f"can't reach the router at {target}{cause}", reason="ROUTER_UNREACHABLE")
     return failure

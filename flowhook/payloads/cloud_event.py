@@ -13,6 +13,9 @@ from urllib.parse import unquote
 
 from flowhook.payloads.content_type import parse_content_type
 
+BINARY_MODE: Final = "ce-specversion"
+"""The field that tells a CloudEvent in binary mode from any other request."""
+
 _PREFIX: Final = "ce-"
 _STRUCTURED: Final = ("application/cloudevents+", "application/cloudevents-batch+")
 
@@ -25,7 +28,7 @@ def with_attributes(content_type: str, headers: Sequence[tuple[str, bytes]], dat
         headers: of the request, lower-case names.
         data: what the body says; None when nothing of it was parsed.
     """
-    if not any(name == "ce-specversion" for name, _ in headers):
+    if not any(name == BINARY_MODE for name, _ in headers):
         return data
     if parse_content_type(content_type).essence.startswith(_STRUCTURED):
         return data

@@ -15,7 +15,7 @@ import javaproperties
 import orjson
 
 from flowhook.errors import InvalidError
-from flowhook.payloads.cloud_event import with_attributes
+from flowhook.payloads.cloud_event import BINARY_MODE, with_attributes
 from flowhook.payloads.content_encoding import decompress
 from flowhook.payloads.content_type import ContentType, decode, parse_content_type
 from flowhook.payloads.form_data import FORM_DATA, attachment_name, field_value
@@ -87,16 +87,22 @@ def parse(
     if raw:
         return _whole(content_type, body)
     kind = parse_content_type(content_type)
-    codings = ", ".join(value.decode("latin-1") for name, value in headers if name == "content-encoding")
+    compressed = binary = False
+    for name, _ in headers:  # once, for all that hot paths want to know
+        if name == "content-encoding":
+            compressed = True
+        elif name == BINARY_MODE:
+            binary = True
     try:
-        plain = decompress(body, codings, limit) if codings and body else body
+        plain = _decompressed(body, headers, limit) if compressed and body else body
         content = _parse(kind, content_type, plain)
     except InvalidError as error:
         if error.reason not in _UNREADABLE:
             raise
         content = _whole(content_type, body)
-    body = with_attributes(content_type, headers, content.body)
-    return content if body is content.body else Content(body, content.attachments)
+    if not binary:
+        return content
+    return content._replace(body=with_attributes(content_type, headers, content.body))
 
 
 def event_identity(body: Any) -> str | None:
@@ -114,6 +120,11 @@ def is_parsed(content_type: str) -> bool:
     """Whether a body of this media type is parsed in one piece; others, multipart among them, may be streamed."""
     essence = parse_content_type(content_type).essence
     return _is_json(essence) or _is_xml(essence) or essence in _WHOLE_TYPES or essence.startswith("text/")
+
+
+def _decompressed(body: bytes, headers: Sequence[tuple[str, bytes]], limit: int) -> bytes:
+    codings = ", ".join(value.decode("latin-1") for name, value in headers if name == "content-encoding")
+    return decompress(body, codings, limit) if codings else body
 
 
 def _parse(kind: ContentType, content_type: str, body: bytes) -> Content:

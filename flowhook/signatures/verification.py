@@ -11,7 +11,7 @@ from flowhook.document.signed_content import ContentPart
 from flowhook.signatures.content import around_body, compile_content
 from flowhook.signatures.keys import make_keyring
 from flowhook.signatures.located import locate
-from flowhook.signatures.provers import Prover, make_prover
+from flowhook.signatures.provers import make_prover
 from flowhook.signatures.scheme import Layout, Method, Place, Places, Scheme
 from flowhook.signatures.streaming import StreamedProof, Streaming
 from flowhook.signatures.timestamps import check_timestamp
@@ -22,6 +22,8 @@ MAX_HEADER_BYTES: Final = 4096
 
 MAX_CANDIDATES: Final = 16
 """Signatures in one request that are compared."""
+
+_NO_PAIRS: Final[dict[bytes, list[bytes]]] = {}
 
 _SEPARATORS: Final = {Layout.SPACES: b" ", Layout.COMMAS: b","}
 
@@ -114,7 +116,10 @@ class SignatureVerifier:
         message_id = self._required(request, places.id, pairs) if places.id is not None and self._signs_id else b""
         if self._must_be_empty and has_body:
             raise SignatureError("the request has a body that the signature does not cover", reason="BODY_UNSIGNED")
-        readings = [_read(prover, found) for _, prover in keyring.entries]
+        readings = [
+            [signature for text in found if (signature := prover.read(text)) is not None]
+            for _, prover in keyring.entries
+        ]
         if not any(readings):  # so that it costs no hash of the body
             raise self._malformed("holds no signature of the length it should have")
         return _Claim(timestamp, message_id, readings)
@@ -157,14 +162,15 @@ class SignatureVerifier:
             raise self._malformed(f"comes without {describe(place)}")
         return values[0]
 
-    def _split(self, sent: list[bytes]) -> tuple[list[bytes], dict[bytes, list[bytes]]]:
+    def _split(self, sent: list[bytes]) -> tuple[list[bytes], Mapping[bytes, list[bytes]]]:
         """Return the signatures, as text, and what other values stand beside them."""
-        if sum(map(len, sent)) > MAX_HEADER_BYTES:
+        if (len(sent[0]) if len(sent) == 1 else sum(map(len, sent))) > MAX_HEADER_BYTES:
             raise self._malformed(f"is longer than {MAX_HEADER_BYTES} bytes")
-        tag, pairs = self._tag, dict[bytes, list[bytes]]()
+        tag, pairs = self._tag, _NO_PAIRS
         if self._layout is Layout.WHOLE:
             found = [value[len(tag) :] for value in sent if value.startswith(tag)]
         elif self._layout is Layout.PAIRS:
+            pairs = {}
             for value in sent:
                 for entry in value.split(b","):
                     key, _, text = entry.strip(b" ").partition(b"=")
@@ -179,10 +185,6 @@ class SignatureVerifier:
 
     def _malformed(self, what: str) -> SignatureError:
         return SignatureError(f"the signature {what}", reason="SIGNATURE_MALFORMED")
-
-
-def _read(prover: Prover, found: list[bytes]) -> list[bytes]:
-    return [signature for text in found if (signature := prover.read(text)) is not None]
 
 
 def _is_there(request: RequestView, place: Place) -> bool:

@@ -81,8 +81,7 @@ class Attachment:
         try:
             await self._read(call, executions)
         except grpc.aio.AioRpcError as error:
-            failure = status.from_rpc_error(error)
-            return failure if self._link.attached else status.unconnected(failure)
+            return status.from_rpc_error(error)
         except TimeoutError:
             return UnavailableError("the router does not answer", reason="ROUTER_SILENT")
         except InvalidError as error:

@@ -148,10 +148,3 @@ def test_a_loop_of_many_tasks_is_traced_to_its_end(tmp_path):
     result = flowhook("exec", path, "--trace", "--json")
     assert result.rows == [{"n": 500}]
     assert len(entries(result)) == 1000
-
-
-def test_a_flow_sees_the_headers_that_are_given(tmp_path):
-    path = tmp_path / "headers.yaml"
-    path.write_text(FLOW.partition("do:")[0] + "do:\n  - see: {set: {kind: '${ .headers[\"x-kind\"] }'}}\n")
-    assert flowhook("exec", path, "--header", "X-Kind: release", "--json").rows == [{"kind": "release"}]
-    assert flowhook("exec", path, "--header", "X-Kind").code == 2

@@ -7,7 +7,6 @@ from support.certificates import Authority
 from support.clients import Either, close
 from support.routers import running_router
 
-from edge.router import GrpcRouter
 from flowhook.client import AsyncClient, channel
 from flowhook.config import CommonSettings
 from flowhook.errors import InvalidError, UnavailableError
@@ -54,21 +53,13 @@ async def test_a_process_is_served_with_the_files_of_its_settings(router, author
 
 async def test_a_client_without_a_certificate_is_not_served(router, authority):
     async with AsyncClient(router.target, token=router.token(), ca_file=authority.ca_file) as client:
-        with pytest.raises(UnavailableError, match=r"hangs up; does it ask for TLS, or for a client certificate"):
+        with pytest.raises(UnavailableError, match="it hangs up; does it ask for TLS, or for a client certificate"):
             await client.flows.pause("x")
-
-
-async def test_an_edge_without_a_certificate_says_what_may_be_missing(router, authority):
-    settings = CommonSettings(data_dir=router.settings.data_dir, router=router.target, router_ca_file=authority.ca_file)
-    async with channel.open_channel(settings, "edge") as connection:
-        with pytest.raises(UnavailableError, match=r"the router hangs up; .* client certificate") as caught:
-            await anext(GrpcRouter(connection).watch(0))
-    assert caught.value.reason == "ROUTER_HANGS_UP"
 
 
 async def test_a_client_that_speaks_no_tls_is_told_what_may_be_missing(router):
     async with AsyncClient(router.target, token=router.token()) as client:
-        with pytest.raises(UnavailableError, match=r"the router at .* hangs up; does it ask for TLS"):
+        with pytest.raises(UnavailableError, match="it hangs up; does it ask for TLS"):
             await client.flows.pause("x")
 
 
@@ -79,7 +70,7 @@ async def test_a_client_that_knows_another_authority_does_not_talk_to_the_router
     async with AsyncClient(
         router.target, token=router.token(), ca_file=other.ca_file, cert_file=cert_file, key_file=key_file
     ) as client:
-        with pytest.raises(UnavailableError, match=r"TLS with the router at .* failed; does it speak TLS, with a cert"):
+        with pytest.raises(UnavailableError, match="TLS failed; does it speak TLS, with a certificate"):
             await client.flows.pause("x")
 
 

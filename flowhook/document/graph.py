@@ -1,14 +1,15 @@
 """A flow as a picture: a flowchart in Mermaid's language.
 
-Tasks are nodes, directives are edges; a `do` is a frame around its tasks, a condition a rhombus before its task. Kinds
-whose inside is not drawn (`for`, `try`, …) are plain nodes.
+Tasks are nodes, directives are edges; a condition is a rhombus before its task. What has tasks in it is a frame around
+them: a `do`; a `for`, whose node in the frame is come back to after each round; a `fork`, whose node leads to each of
+its branches; a `try`, from which a dotted edge leads to what it does about an error. An empty one is a plain node.
 
 Source: https://mermaid.js.org/syntax/flowchart.html.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from flowhook.document.filters import filters_of, literal_type
@@ -72,13 +73,48 @@ class _Chart:
                 self._edge(decision, self._inside(placed), "true")
                 self._edge(decision, following, "else")
             inner = _inner(placed)
-            if inner:
-                yield f"{indent}subgraph {self._id(placed)}[{_quote(_cut(placed.name))}]"
-                yield from self._block(inner, then, f"{indent}    ")
-                yield f"{indent}end"
-                continue
-            yield f"{indent}{self._node(placed)}"
-            self._leave(placed, then, targets)
+            if not inner:
+                yield f"{indent}{self._node(placed)}"
+                self._leave(placed, then, targets)
+            elif placed.kind == "for":
+                yield from self._loop(placed, inner, then, indent)
+            elif placed.kind == "fork":
+                yield from self._fork(placed, inner, then, indent)
+            else:
+                yield from self._frame(self._id(placed), placed.name, self._block(inner, then, f"{indent}    "), indent)
+            if inner and placed.kind == "try":
+                yield from self._catch(placed, then, indent)
+
+    def _frame(self, node: str, label: str, inside: Iterable[str], indent: str) -> Iterator[str]:
+        yield f"{indent}subgraph {node}[{_quote(_cut(label))}]"
+        yield from inside
+        yield f"{indent}end"
+
+    def _loop(self, placed: PlacedTask, inner: list[PlacedTask], then: str, indent: str) -> Iterator[str]:
+        """Yield a `for`: its node takes the next item, or leads on when there is none."""
+        node, deeper = self._id(placed), f"{indent}    "
+        inside = [f"{deeper}{self._node(placed)}", *self._block(inner, node, deeper)]
+        yield from self._frame(f"{node}frame", placed.name, inside, indent)
+        self._edge(node, self._entry(inner[0]), "each")
+        self._edge(node, then, "done")
+
+    def _fork(self, placed: PlacedTask, branches: list[PlacedTask], then: str, indent: str) -> Iterator[str]:
+        """Yield a `fork`: its branches stand side by side, for none leads to another."""
+        node, deeper = self._id(placed), f"{indent}    "
+        inside = [f"{deeper}{self._node(placed)}"]
+        for branch in branches:
+            inside += self._block([branch], then, deeper)
+            self._edge(node, self._entry(branch), "")
+        yield from self._frame(f"{node}frame", placed.name, inside, indent)
+
+    def _catch(self, placed: PlacedTask, then: str, indent: str) -> Iterator[str]:
+        """Yield what a `try` does about an error: the tasks of its `catch`, or nothing, and it goes on."""
+        node = self._id(placed)
+        handling = _tasks_at(placed, "catch", "do")
+        if handling:
+            yield from self._frame(f"{node}catch", "catch", self._block(handling, then, f"{indent}    "), indent)
+        target = self._entry(handling[0]) if handling else then
+        self._edges.append(f"    {node} -.->|{_quote('catch')}| {target}")
 
     def _leave(self, placed: PlacedTask, then: str, targets: Mapping[str, str]) -> None:
         """Note the edges that lead on from a task."""
@@ -97,7 +133,7 @@ class _Chart:
         return self._decision(placed) if "if" in placed.task else self._inside(placed)
 
     def _inside(self, placed: PlacedTask) -> str:
-        inner = _inner(placed)
+        inner = _inner(placed) if placed.kind in ("do", "try") else []
         return self._entry(inner[0]) if inner else self._id(placed)
 
     def _decision(self, placed: PlacedTask) -> str:
@@ -139,6 +175,10 @@ def _what(placed: PlacedTask) -> str:
         subjects = _types(placed.task["listen"].get("to"))
     elif placed.kind == "emit":
         subjects = [placed.task["emit"]["event"]["with"]["type"]]
+    elif placed.kind == "for":
+        subjects = [str(placed.task["for"].get("in", ""))]
+    elif placed.kind == "fork" and placed.task["fork"].get("compete"):
+        subjects = ["first to end"]
     elif placed.kind == "run":
         subjects = [_process(placed.task["run"])]
     return _cut(" ".join((placed.kind, ", ".join(subjects))))
@@ -151,8 +191,25 @@ def _process(run: Mapping[str, Any]) -> str:
     return f"{run['script']['language']} script" if "script" in run else "shell"
 
 
+_INNER: Final[Mapping[str, tuple[str, ...]]] = {
+    "do": ("do",),
+    "for": ("do",),
+    "fork": ("fork", "branches"),
+    "try": ("try",),
+}
+"""Where the tasks that a kind of task begins with are."""
+
+
 def _inner(placed: PlacedTask) -> list[PlacedTask]:
-    return list(tasks_of(placed.task["do"], (*placed.path, "do"))) if placed.kind == "do" else []
+    keys = _INNER.get(placed.kind)
+    return [] if keys is None else _tasks_at(placed, *keys)
+
+
+def _tasks_at(placed: PlacedTask, *keys: str) -> list[PlacedTask]:
+    inner: Any = placed.task
+    for key in keys:
+        inner = inner.get(key) if isinstance(inner, Mapping) else None
+    return list(tasks_of(inner, (*placed.path, *keys)))
 
 
 def _cases(placed: PlacedTask) -> list[tuple[str, Mapping[str, Any]]]:

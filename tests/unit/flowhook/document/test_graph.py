@@ -23,6 +23,7 @@ LINE = re.compile(
             rf"\s+subgraph (?P<frame>\w+)\[{LABEL}\]",
             r"\s+end",
             rf"\s+(?P<source>\w+) -->(?:\|{LABEL}\|)? (?P<target>\w+)",
+            rf"\s+(?P<tried>\w+) -\.->\|{LABEL}\| (?P<caught>\w+)",
         ]
     )
 )
@@ -41,6 +42,8 @@ def check(picture):
     edges = [(match["source"], match["target"]) for match in matches if match["source"]]
     assert len({*nodes, *frames}) == len(nodes) + len(frames)
     assert {end for edge in edges for end in edge} <= {*nodes}
+    assert {match["tried"] for match in matches if match["tried"]} <= {*frames}
+    assert {match["caught"] for match in matches if match["caught"]} <= {*nodes}
     return edges
 
 
@@ -131,8 +134,49 @@ def test_a_condition_stands_before_its_task():
         assert f"    {edge}\n" in picture
 
 
+def test_a_for_comes_back_to_its_node_after_each_round():
+    do = [{"all": {"for": {"each": "x", "in": ".items"}, "do": [{"a": {"set": {}}}, {"b": {"set": {}}}]}}]
+    assert edges(do) == {
+        ("flow", "all", ""),
+        ("all", "a", "each"),
+        ("a", "b", ""),
+        ("b", "all", ""),
+        ("all", "end", "done"),
+    }
+    assert '    subgraph n1frame["all"]\n        n1["all<br/>for .items"]\n' in draw(do)
+
+
+def test_the_branches_of_a_fork_stand_side_by_side():
+    branches = [{"a": {"do": [{"x": {"set": {}}}, {"y": {"set": {}}}]}}, {"b": {"set": {}}}]
+    do = [{"both": {"fork": {"branches": branches, "compete": True}}}, {"after": {"set": {}}}]
+    assert edges(do) == {
+        ("flow", "both", ""),
+        ("both", "x", ""),
+        ("x", "y", ""),
+        ("y", "after", ""),
+        ("both", "b", ""),
+        ("b", "after", ""),
+        ("after", "end", ""),
+    }
+    assert 'n1["both<br/>fork first to end"]' in draw(do)
+
+
+def test_a_dotted_edge_leads_from_a_try_to_what_it_does_about_an_error():
+    do = [{"t": {"try": [{"a": {"call": "http"}}], "catch": {"do": [{"c": {"set": {}}}]}}}, {"b": {"set": {}}}]
+    assert edges(do) == {("flow", "a", ""), ("a", "b", ""), ("c", "b", ""), ("b", "end", "")}
+    picture = draw(do)
+    assert '    subgraph n1catch["catch"]\n        n3["c<br/>set"]\n    end\n' in picture
+    assert '    n1 -.->|"catch"| n3\n' in picture
+
+
+def test_a_catch_that_does_nothing_goes_on():
+    picture = draw([{"t": {"try": [{"a": {"call": "http"}}], "catch": {}}}, {"b": {"set": {}}}])
+    check(picture)
+    assert '    n1 -.->|"catch"| n3\n' in picture
+
+
 @pytest.mark.parametrize("kind", ["for", "fork", "try", "wait"])
-def test_a_kind_whose_inside_is_not_drawn_is_a_plain_node(kind):
+def test_a_kind_with_nothing_in_it_is_a_plain_node(kind):
     assert f'n1["task<br/>{kind}"]' in draw([{"task": {kind: {}, "do": []} if kind == "for" else {kind: {}}}])
 
 
@@ -192,7 +236,7 @@ def test_the_examples_are_drawn_whole(path):
     document = parse(path.read_bytes())
     picture = mermaid(document.definition, document.id)
     check(picture)
-    assert all(f'"{item.name}<br/>' in picture for item in document.workflow.do)
+    assert all(f'"{item.name}<br/>' in picture or f'["{item.name}"]' in picture for item in document.workflow.do)
 
 
 def test_long_texts_are_cut_and_lines_joined():

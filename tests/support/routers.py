@@ -39,7 +39,7 @@ class RunningRouter:
 
 @asynccontextmanager
 async def running_router(data_dir, **settings):
-    settings = RouterSettings(data_dir=data_dir, grpc_port=0, **{"drain_seconds": 1.0} | settings)
+    settings = RouterSettings(data_dir=data_dir, grpc_port=0, **{"drain_seconds": 0.1} | settings)
     lifecycle = Lifecycle(name="router-1", role="router")
     serving = asyncio.create_task(app.serve(settings, lifecycle))
     ready = asyncio.create_task(lifecycle.ready.wait())

@@ -15,7 +15,9 @@ ERRORS = "https://serverlessworkflow.io/spec/1.0.0/errors/"
 
 
 def calling(name, url):
-    return document(name, do=f"- ask: {{call: http, with: {{method: get, endpoint: '{url}'}}}}")
+    """Return a flow that asks once: four retries take seconds, and show nothing more."""
+    ask = f"- ask: {{call: http, with: {{method: get, endpoint: '{url}'}}}}"
+    return document(name, do=ask, execution="{retry: {limit: {attempt: {count: 0}}}}")
 
 
 async def shown_error(system, execution_id):

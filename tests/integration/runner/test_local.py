@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from types import SimpleNamespace
 
 import orjson
@@ -42,11 +41,9 @@ async def test_an_error_of_an_expression_names_its_task(settings):
 
 async def test_an_endless_expression_faults_at_the_limit(settings):
     flow = document({"loop": {"set": {"x": "${ def f: f; f }"}}})
-    began = time.monotonic()
     problem = await run_document(flow, event(), settings, {})
     assert (problem.type.rpartition("/")[2], problem.instance) == ("expression", "/do/0/loop")
     assert "0.4 s" in problem.detail
-    assert time.monotonic() - began < 5
 
 
 async def test_secrets_are_there_by_name_and_a_missing_one_is_an_authorization_error(settings):

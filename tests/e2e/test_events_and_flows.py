@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import orjson
 import pytest
 import pytest_asyncio
@@ -115,9 +113,12 @@ async def test_events_are_processed_one_by_one_in_the_order_in_which_they_came(s
 
 async def test_an_event_reaches_an_execution_that_is_busy(system):
     execution_id = (await system.send("races", {})).id
-    await until(lambda: [each for each in system.received("/poll") if execution_id in each.key], "it is busy")
-    await asyncio.sleep(0.3)
+
+    def keys_of_polls():
+        return [each.key for each in system.received("/poll") if execution_id in each.key]
+
+    await until(lambda: len(keys_of_polls()) > 5, "it is busy")
     await system.send("stops", {"now": True})
     assert await system.completed(execution_id) == [{"now": True}]
-    keys = [each.key for each in system.received("/poll") if execution_id in each.key]
+    keys = keys_of_polls()
     assert len(set(keys)) == len(keys)

@@ -10,19 +10,14 @@ import functools
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, disable_created_metrics, generate_latest
 
 
-def new_registry() -> CollectorRegistry:
-    """Return a registry that has `process_*` and `python_gc_*` from the start; one for each service that is wired."""
+@functools.cache
+def registry() -> CollectorRegistry:
+    """Return the registry of this process, which has `process_*` and `python_gc_*` from the start."""
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series per counter that no dashboard reads
     metrics = CollectorRegistry(auto_describe=True)
     ProcessCollector(registry=metrics)
     GCCollector(registry=metrics)
     return metrics
-
-
-@functools.cache
-def registry() -> CollectorRegistry:
-    """Return the registry of this process."""
-    return new_registry()
 
 
 def render(metrics: CollectorRegistry | None = None) -> bytes:

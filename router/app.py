@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
 from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined] # the stubs forget it
 from grpc_reflection.v1alpha import reflection
+from prometheus_client import CollectorRegistry
 
 from flowhook import metrics
 from flowhook.client.channel import SERVER_OPTIONS
@@ -95,8 +96,10 @@ _SERVICES: Final = tuple(
 )
 
 
-async def serve(settings: RouterSettings, lifecycle: Lifecycle) -> None:
+async def serve(settings: RouterSettings, lifecycle: Lifecycle, *, registry: CollectorRegistry | None = None) -> None:
     """Serve until `lifecycle.stop` is set, then drain: runners leave, what is under way becomes durable.
+
+    Metrics go into `registry`, the process's own one when absent.
 
     Raises:
         FlowhookError: the data directory, the storage, the port or a certificate can't be used.
@@ -107,15 +110,16 @@ async def serve(settings: RouterSettings, lifecycle: Lifecycle) -> None:
     key = load_key(settings.data_dir, settings.secrets_key)
     storage = await _open_storage(settings)
     try:
-        await _serve(settings, lifecycle, storage, key)
+        await _serve(settings, lifecycle, storage, key, registry or metrics.registry())
     finally:
         await storage.close()
 
 
-async def _serve(settings: RouterSettings, lifecycle: Lifecycle, storage: Storage, key: bytes) -> None:
+async def _serve(
+    settings: RouterSettings, lifecycle: Lifecycle, storage: Storage, key: bytes, registry: CollectorRegistry
+) -> None:
     sealer, tokens, callback_keys = Sealer(key), ReplyTokens(key), CallbackKeys(key)
     state = await storage.own(0)
-    registry = metrics.new_registry()
     router_metrics = RouterMetrics(registry)
     core = Shard(
         epoch=state.epoch,

@@ -6,6 +6,8 @@ import asyncio
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry
+
 from flowhook.client import AsyncClient
 from flowhook.config import RouterSettings
 from flowhook.process import Lifecycle
@@ -41,7 +43,7 @@ class RunningRouter:
 async def running_router(data_dir, **settings):
     settings = RouterSettings(data_dir=data_dir, grpc_port=0, **{"drain_seconds": 0.1} | settings)
     lifecycle = Lifecycle(name="router-1", role="router")
-    serving = asyncio.create_task(app.serve(settings, lifecycle))
+    serving = asyncio.create_task(app.serve(settings, lifecycle, registry=CollectorRegistry()))
     ready = asyncio.create_task(lifecycle.ready.wait())
     await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
     if serving.done():

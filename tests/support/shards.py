@@ -7,8 +7,9 @@ import time
 from contextlib import asynccontextmanager
 
 import orjson
+from prometheus_client import CollectorRegistry
 
-from flowhook import ids, metrics
+from flowhook import ids
 from flowhook.errors import UnavailableError
 from router.dispatch.host import ShardHost
 from router.dispatch.link import Checkpoint, Outcome, Parked
@@ -242,7 +243,7 @@ async def running_host(
         core=core,
         state=state,
         log_=storage.log(0),
-        metrics=RouterMetrics(metrics.new_registry()),
+        metrics=RouterMetrics(CollectorRegistry()),
         clock=clock,
         now_ms=lambda: round(wall() * 1000),
         keep_seconds=keep_seconds,

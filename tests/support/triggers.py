@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from itertools import count
 
 import orjson
+from prometheus_client import CollectorRegistry
 from support.effects import CALLER
 from support.shards import running_host
 
-from flowhook import metrics
 from flowhook.document import canonical, parse
 from flowhook.wire import convert
 from router.acceptance import Acceptance
@@ -104,7 +104,7 @@ async def triggers(path, *, at_ms=NOON, total_backlog=1000):
             host=host,
             state=shard.state,
             starter=starter,
-            metrics=RouterMetrics(metrics.new_registry()),
+            metrics=RouterMetrics(CollectorRegistry()),
             now_ms=now_ms,
         )
         gatherer = Gatherer(arrivals=host.arrivals, state=shard.state, starter=starter)

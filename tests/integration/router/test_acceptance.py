@@ -6,11 +6,12 @@ import asyncio
 
 import grpc
 import pytest
+from prometheus_client import CollectorRegistry
 from support.routers import flow, running_router
 from support.runners import attached
 from support.shards import running_host
 
-from flowhook import ids, limits, metrics
+from flowhook import ids, limits
 from flowhook.client import channel
 from flowhook.document import canonical, parse
 from flowhook.errors import ExhaustedError
@@ -55,7 +56,7 @@ class Service:
                 now_ms=lambda: int(shard.wall() * 1000),
             ),
             tokens=ReplyTokens(bytes(KEY_BYTES)),
-            metrics=RouterMetrics(metrics.new_registry()),
+            metrics=RouterMetrics(CollectorRegistry()),
             bodies=shard.storage.bodies,
             uploads=None,
         )

@@ -22,8 +22,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Self
 
-from prometheus_client import CollectorRegistry
-
 from bench.events import BATCH, ingest
 from bench.requests import quantile
 from bench.say import say
@@ -87,8 +85,7 @@ async def running_router(data_dir: Path) -> AsyncIterator[Router]:
 async def serve(data_dir: Path) -> None:
     """Be the router, and print its address."""
     lifecycle = Lifecycle(name="router-1", role="router")
-    settings = RouterSettings(data_dir=data_dir, grpc_port=0)
-    serving = asyncio.create_task(app.serve(settings, lifecycle, registry=CollectorRegistry()))
+    serving = asyncio.create_task(app.serve(RouterSettings(data_dir=data_dir, grpc_port=0), lifecycle))
     ready = asyncio.create_task(lifecycle.ready.wait())
     await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
     print(READY.decode() + lifecycle.addresses["grpc"], flush=True)

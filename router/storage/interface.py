@@ -29,6 +29,7 @@ from router.storage.model import (
     JournalSize,
     LoggedEvent,
     NewEvent,
+    Occurrence,
     RegistryChange,
     Scheduled,
     StateChange,
@@ -160,6 +161,10 @@ class ShardState(Protocol):
 
     async def schedules(self, *, after_id: str = "", limit: int = DEFAULT_PAGE) -> list[Scheduled]:
         """Return what was stored last of each flow's schedule, by ascending flow ID."""
+        ...
+
+    async def occurrences(self, *, after_number: int = 0, limit: int = DEFAULT_PAGE) -> list[Occurrence]:
+        """Return what occurred and was not told yet, by ascending number."""
         ...
 
     async def expire(self, *, ended_before_ms: int, limit: int = DEFAULT_PAGE) -> int:

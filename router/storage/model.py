@@ -33,6 +33,7 @@ class NewEvent(NamedTuple):
         resumes: what the execution takes over from the one it replays, stored with it.
         body: ID of the body that it names, or empty: one that waits (see `bodies`), or that of `replay_of`, which the
             two then share.
+        quiet: nothing is to be told of the execution (see `Occurred`).
     """
 
     event_id: str
@@ -46,6 +47,7 @@ class NewEvent(NamedTuple):
     order_key: str = ""
     resumes: Resumption | None = None
     body: str = ""
+    quiet: bool = False
 
 
 class Appended(NamedTuple):
@@ -98,7 +100,18 @@ class Parked(NamedTuple):
 
 
 class Suspended(NamedTuple):
-    """An operator suspended an execution; `attempts` are those charged so far. Resuming it is `Requeued`."""
+    """An operator suspended an execution; `attempts` are those charged so far.
+
+    `voided`: that broke a lease, for which no runner may come back.
+    """
+
+    seq: int
+    attempts: int
+    voided: bool = False
+
+
+class Resumed(NamedTuple):
+    """An operator resumed an execution: it waits for a runner again; `attempts` are those charged so far."""
 
     seq: int
     attempts: int
@@ -155,6 +168,25 @@ class Consumed(NamedTuple):
     number: int
 
 
+class Occurred(NamedTuple):
+    """Something happened to an execution that is to be told to others; `type` is that of the event, the time Unix's.
+
+    It is stored with what happened, in one `write`, and before it if that is the end. Of an execution that has ended
+    nothing is, of a quiet one neither; and what comes `first` is when there is no record yet that a runner ever had it.
+    """
+
+    seq: int
+    type: str
+    time_ms: int
+    first: bool = False
+
+
+class Told(NamedTuple):
+    """What occurred was told to all whom it concerns, and is not needed any more."""
+
+    number: int
+
+
 class Scheduled(NamedTuple):
     """When a flow is due next (None: not by time) and was started last by its schedule (0: never); Unix times.
 
@@ -166,7 +198,30 @@ class Scheduled(NamedTuple):
     last_ms: int = 0
 
 
-StateChange = Started | Requeued | Parked | Suspended | Journaled | Replied | Ended | Scheduled | Delivered | Consumed
+StateChange = (
+    Started
+    | Requeued
+    | Parked
+    | Suspended
+    | Resumed
+    | Journaled
+    | Replied
+    | Ended
+    | Scheduled
+    | Delivered
+    | Consumed
+    | Occurred
+    | Told
+)
+
+
+class Occurrence(NamedTuple):
+    """What `Occurred` and was not `Told` yet; numbers ascend in the order of writes."""
+
+    number: int
+    seq: int
+    type: str
+    time_ms: int
 
 
 class Unfinished(NamedTuple):
@@ -223,6 +278,7 @@ class ExecutionRecord(NamedTuple):
     replay_of: str
     effect_scope: str = ""
     order_key: str = ""
+    quiet: bool = False
 
 
 class ExecutionContent(NamedTuple):

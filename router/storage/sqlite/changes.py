@@ -12,13 +12,16 @@ from router.storage.model import (
     Delivered,
     Ended,
     Journaled,
+    Occurred,
     Parked,
     Replied,
     Requeued,
+    Resumed,
     Scheduled,
     Started,
     StateChange,
     Suspended,
+    Told,
 )
 from router.storage.sqlite.rows import dump_error, dump_subscriptions
 from router.storage.sqlite.schema import CODES
@@ -61,6 +64,14 @@ _UPDATE_ENDED = Bulk(
     " FROM (VALUES {rows}) WHERE seq = column1 AND end_time_ms = {unended}",
     5,
 )
+# Before all of these: what is on record still is what was before.
+_INSERT_OCCURRENCE = Bulk(
+    "INSERT INTO occurrence (seq, type, time_ms) SELECT column1, column2, column3 FROM (VALUES {rows})"
+    " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended} AND quiet IS NULL"
+    " AND (NOT column4 OR (attempts = 0 AND requeued = 0)))",
+    4,
+)
+_DELETE_OCCURRENCES = Bulk("DELETE FROM occurrence WHERE number IN ({rows})", 0)
 _LAST_INDEX = Bulk("SELECT seq, max(position) FROM journal WHERE seq IN ({rows}) GROUP BY seq", 0)
 _UPSERT_SUBSCRIPTIONS = Bulk(
     "INSERT INTO subscription (seq, content) SELECT * FROM (VALUES {rows})"
@@ -93,6 +104,9 @@ class _Rows:
         self._subscriptions: dict[int, bytes | None] = {}
         self._delivered: list[tuple[int]] = []
         self._consumed: list[tuple[int]] = []
+        self._occurred: list[tuple[int, str, int, bool]] = []
+        self._begun: set[int] = set()
+        self._told: list[tuple[int]] = []
 
     def add(self, change: StateChange) -> None:
         """Add a change to those before."""
@@ -103,7 +117,7 @@ class _Rows:
                 self._journal.append((seq, change.index, entry.key, entry.output, dump_error(entry.error)))
                 if change.compacts:
                     self._compactions[seq] = max(change.index, self._compactions.get(seq, 0))
-            case Started() | Requeued() | Suspended() | Parked() | Delivered():
+            case Started() | Requeued() | Suspended() | Resumed() | Parked() | Delivered():
                 self._move(change)
             case Replied():
                 self._reply(change)
@@ -111,10 +125,21 @@ class _Rows:
                 self._schedules[flow_id] = change
             case Consumed(number=number):
                 self._consumed.append((number,))
+            case Occurred():
+                self._occur(change)
+            case Told(number=number):
+                self._told.append((number,))
             case _:
                 assert_never(change)
 
-    def _move(self, change: Started | Requeued | Suspended | Parked | Delivered) -> None:
+    def _occur(self, change: Occurred) -> None:
+        if change.seq in self._ends or (change.first and change.seq in self._begun):
+            return
+        if change.first:
+            self._begun.add(change.seq)
+        self._occurred.append(change)
+
+    def _move(self, change: Started | Requeued | Suspended | Resumed | Parked | Delivered) -> None:
         seq = change.seq
         match change:
             case Started():
@@ -124,6 +149,10 @@ class _Rows:
                 self._requeued.add(seq)
             case Suspended():
                 self._progress[seq] = (seq, CODES[Status.SUSPENDED], change.attempts)
+                if change.voided:
+                    self._requeued.add(seq)
+            case Resumed():
+                self._progress[seq] = (seq, CODES[Status.PENDING], change.attempts)
             case Parked(subscriptions=subscriptions):
                 self._parked[seq] = (seq, CODES[Status.WAITING], change.attempts, change.wake_at_ms)
                 self._progress.pop(seq, None)
@@ -169,6 +198,8 @@ class _Rows:
         ends = self._ends
         if self._delivered:
             self._place_delivered(connection)
+        _INSERT_OCCURRENCE.run(connection, self._occurred)
+        _DELETE_OCCURRENCES.run(connection, self._told)
         _INSERT_JOURNAL.run(connection, self._journal)
         _COMPACT_JOURNAL.run(connection, list(self._compactions.items()))
         # Before progress: an execution that has both was parked first.

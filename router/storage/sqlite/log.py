@@ -34,6 +34,7 @@ _INSERT_EXECUTION = Bulk(
     7,
 )
 _UPDATE_SCOPE = Bulk("UPDATE execution SET effect_scope = column2 FROM (VALUES {rows}) WHERE seq = column1", 2)
+_UPDATE_QUIET = Bulk("UPDATE execution SET quiet = 1 WHERE seq IN ({rows})", 0)
 _INSERT_JOURNAL = Bulk(
     "INSERT INTO journal (seq, position, key, output, error) SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL",
     5,
@@ -133,9 +134,20 @@ class AppendOperation:
         logged = Logged([], [])
         for index, event in enumerate(batch.events):
             # Unpacked: attributes of a named tuple cost more, and this runs for every event.
-            event_id, flow_id, revision, receive_ms, payload, dedupe_key, until_ms, replay_of, order, resumes, body = (
-                event
-            )
+            (
+                event_id,
+                flow_id,
+                revision,
+                receive_ms,
+                payload,
+                dedupe_key,
+                until_ms,
+                replay_of,
+                order,
+                resumes,
+                body,
+                _,
+            ) = event
             stored = rows.ids.get(event_id)
             if stored is not None:
                 logged.appended.append(Appended(stored, event_id))
@@ -168,6 +180,7 @@ class AppendOperation:
                 rows.blobs.append((seq, name, len(payload)))
             logged.appended.append(Appended(seq))
             logged.new.append(LoggedEvent(seq, event))
+        rows.quieten(logged.new)
         rows.bytes += batch.row_bytes
         return logged
 
@@ -191,6 +204,7 @@ class _Rows:
         self.bodies: dict[str, str] = {}
         self.named: list[tuple[int, str]] = []
         self.scopes: list[tuple[int, str]] = []
+        self.quiet: list[tuple[int]] = []
         self.journal: list[tuple[Any, ...]] = []
         self.bytes = 0
 
@@ -210,6 +224,10 @@ class _Rows:
             for index, entry in enumerate(resumes.journal, resumes.journal_start)
         ]
 
+    def quieten(self, new: Sequence[LoggedEvent]) -> None:
+        """Add which executions nothing is to be told of."""
+        self.quiet += [(seq,) for seq, event in new if event.quiet]
+
     def insert(self, connection: sqlite3.Connection) -> None:
         """Write what is new."""
         _INSERT_EXECUTION.run(connection, self.executions)
@@ -218,6 +236,7 @@ class _Rows:
         _INSERT_BODY.run(connection, self.named)
         _INSERT_KEY.run(connection, self.new_keys)
         _UPDATE_SCOPE.run(connection, self.scopes)
+        _UPDATE_QUIET.run(connection, self.quiet)
         _INSERT_JOURNAL.run(connection, self.journal)
 
 

@@ -10,7 +10,15 @@ from typing import Any, Final
 
 from flowhook import limits
 from flowhook.model import JournalEntry, Status
-from router.storage.model import ExecutionAnswer, ExecutionContent, ExecutionRecord, Scheduled, Unfinished, Work
+from router.storage.model import (
+    ExecutionAnswer,
+    ExecutionContent,
+    ExecutionRecord,
+    Occurrence,
+    Scheduled,
+    Unfinished,
+    Work,
+)
 from router.storage.sqlite.blobs import BlobDirectory
 from router.storage.sqlite.rows import RECORD, journal_entry, load_subscriptions, record
 from router.storage.sqlite.schema import CODES, STATUSES, UNENDED, WAITING
@@ -166,6 +174,15 @@ def answer(connection: sqlite3.Connection, seq: int) -> ExecutionAnswer:
     """Return what an execution has answered so far."""
     row = connection.execute("SELECT output, reply FROM outcome WHERE seq = ?", (seq,)).fetchone()
     return ExecutionAnswer(*(row or (None, None)))
+
+
+def occurrences(connection: sqlite3.Connection, after_number: int, limit: int) -> list[Occurrence]:
+    """Return what occurred and was not told yet, by ascending number."""
+    rows = connection.execute(
+        "SELECT number, seq, type, time_ms FROM occurrence WHERE number > ? ORDER BY number LIMIT ?",
+        (after_number, limit),
+    )
+    return [Occurrence(*row) for row in rows]
 
 
 def schedules(connection: sqlite3.Connection, after_id: str, limit: int) -> list[Scheduled]:

@@ -12,14 +12,15 @@ from router.storage.sqlite.schema import STATUSES, UNENDED
 
 RECORD = (
     "e.seq, e.event_id, k.flow_id, e.flow_revision, e.status, e.attempts, e.receive_time_ms, e.end_time_ms, "
-    "e.error, e.replay_of, e.effect_scope, e.order_key"
+    "e.error, e.replay_of, e.effect_scope, e.order_key, e.quiet"
 )
 """Columns of `record`, of `execution e` and `flow_key k`."""
 
 
 def record(row: tuple[Any, ...]) -> ExecutionRecord:
     """Return an execution from the columns `RECORD`."""
-    seq, event_id, flow_id, revision, status, attempts, receive_time_ms, end_time_ms, error, replay_of, scope, key = row
+    seq, event_id, flow_id, revision, status, attempts, receive_time_ms, end_time_ms, error, replay_of, *rest = row
+    scope, key, quiet = rest
     return ExecutionRecord(
         seq=seq,
         id=event_id,
@@ -33,6 +34,7 @@ def record(row: tuple[Any, ...]) -> ExecutionRecord:
         replay_of=replay_of or "",
         effect_scope=scope or "",
         order_key=key or "",
+        quiet=bool(quiet),
     )
 
 

@@ -20,7 +20,7 @@ from typing import Final
 from flowhook.errors import ConflictError
 from flowhook.model import Status
 
-FORMAT_VERSION: Final = 4
+FORMAT_VERSION: Final = 5
 APPLICATION_ID: Final = 0x464C4857
 """`FLHW`, in the file's header (https://www.sqlite.org/fileformat2.html, "Application ID")."""
 
@@ -70,6 +70,16 @@ CREATE INDEX body_by_id ON body (id);
 """
 """What came with format 4."""
 
+_OCCURRENCES = """
+CREATE TABLE occurrence (
+  number INTEGER PRIMARY KEY AUTOINCREMENT, -- a number that was told is not used again
+  seq INTEGER NOT NULL,
+  type TEXT NOT NULL,
+  time_ms INTEGER NOT NULL
+) STRICT;
+"""
+"""What came with format 5."""
+
 _TABLES = f"""
 CREATE TABLE flow_key (key INTEGER PRIMARY KEY, flow_id TEXT NOT NULL UNIQUE) STRICT;
 
@@ -87,7 +97,8 @@ CREATE TABLE execution (
   requeued INTEGER NOT NULL DEFAULT 0,
   wake_time_ms INTEGER,
   order_key TEXT,
-  effect_scope TEXT
+  effect_scope TEXT,
+  quiet INTEGER
 ) STRICT;
 CREATE UNIQUE INDEX execution_by_event ON execution (event_id);
 CREATE INDEX execution_by_flow ON execution (flow);
@@ -141,6 +152,7 @@ CREATE TABLE registry_change (
   secret_name TEXT NOT NULL
 ) STRICT;
 {_EVENTS}
+{_OCCURRENCES}
 """
 
 _MIGRATIONS: Final = {
@@ -149,6 +161,7 @@ _MIGRATIONS: Final = {
     "ALTER TABLE execution ADD COLUMN order_key TEXT;"
     "ALTER TABLE execution ADD COLUMN effect_scope TEXT;",
     3: f"ALTER TABLE flow ADD COLUMN reacts INTEGER NOT NULL DEFAULT 0; {_EVENTS}",
+    4: f"ALTER TABLE execution ADD COLUMN quiet INTEGER; {_OCCURRENCES}",
 }
 """What makes the next version of each earlier one. Adding a column rewrites no row; a new index is of few rows.
 

@@ -19,6 +19,7 @@ from router.storage.model import (
     Journaled,
     JournalSize,
     LoggedEvent,
+    Occurrence,
     Parked,
     Replied,
     Scheduled,
@@ -177,6 +178,10 @@ class SqliteShardState:
     async def schedules(self, *, after_id: str = "", limit: int = DEFAULT_PAGE) -> list[Scheduled]:
         """See `interface.ShardState`."""
         return await self._readers.run(lambda connection: queries.schedules(connection, after_id, limit))
+
+    async def occurrences(self, *, after_number: int = 0, limit: int = DEFAULT_PAGE) -> list[Occurrence]:
+        """See `interface.ShardState`."""
+        return await self._readers.run(lambda connection: queries.occurrences(connection, after_number, limit))
 
     async def expire(self, *, ended_before_ms: int, limit: int = DEFAULT_PAGE) -> int:
         """See `interface.ShardState`."""

@@ -1,0 +1,92 @@
+"""What occurs to executions is stored with what changes them, and kept until it was told."""
+
+import pytest
+
+from flowhook.model import Status
+from router.storage.model import Ended, Occurred, Parked, Requeued, Resumed, Started, Suspended, Told
+
+
+async def types(cluster):
+    return [(each.seq, each.type) for each in await cluster.state.occurrences()]
+
+
+async def test_what_occurred_is_kept_in_order_until_it_was_told_also_after_a_restart(cluster, new_event):
+    first, second = await cluster.append(new_event(), new_event())
+    await cluster.state.write([Started(first, 1), Occurred(first, "started", 5)])
+    await cluster.state.write([Occurred(second, "faulted", 7), Ended(second, Status.FAULTED, 7, 1)])
+    await cluster.restart()
+    one, two = await cluster.state.occurrences()
+    assert (one.seq, one.type, one.time_ms, two.seq, two.type, two.time_ms) == (
+        first, "started", 5, second, "faulted", 7
+    )  # fmt: skip
+    assert one.number < two.number
+    assert await cluster.state.occurrences(after_number=one.number) == [two]
+    assert await cluster.state.occurrences(limit=1) == [one]
+    await cluster.state.write([Told(one.number), Told(two.number)])
+    assert await cluster.state.occurrences() == []
+
+
+async def test_a_number_is_not_used_again(cluster, new_event):
+    [seq] = await cluster.append(new_event())
+    await cluster.state.write([Occurred(seq, "a", 1)])
+    [before] = await cluster.state.occurrences()
+    await cluster.state.write([Told(before.number)])
+    await cluster.restart()
+    await cluster.state.write([Occurred(seq, "a", 1)])
+    assert (await cluster.state.occurrences())[0].number > before.number
+
+
+async def test_nothing_occurs_to_an_execution_that_has_ended(cluster, new_event):
+    [seq] = await cluster.append(new_event())
+    await cluster.state.write([Ended(seq, Status.COMPLETED, 7, 1), Occurred(seq, "late", 7)])
+    await cluster.state.write([Ended(seq, Status.FAULTED, 8, 1), Occurred(seq, "later", 8)])
+    await cluster.state.write([Occurred(seq, "last", 8)])
+    assert await types(cluster) == []
+
+
+async def test_nothing_is_kept_of_quiet_executions_and_unknown_ones(cluster, new_event):
+    quiet, loud = await cluster.append(new_event(quiet=True), new_event())
+    await cluster.state.write([Occurred(quiet, "a", 1), Occurred(loud, "a", 1), Occurred(99, "a", 1)])
+    assert await types(cluster) == [(loud, "a")]
+    records = await cluster.state.records([quiet, loud])
+    assert (records[quiet].quiet, records[loud].quiet) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "earlier",
+    [
+        [Started(1, 1)],
+        [Parked(1, 5, 1)],
+        [Requeued(1, 0)],
+        [Suspended(1, 0, voided=True)],
+        [Suspended(1, 0, voided=True), Resumed(1, 0)],
+        [Occurred(1, "began", 1, first=True), Started(1, 1)],
+    ],
+    ids=str,
+)
+async def test_what_comes_first_is_kept_once(cluster, new_event, earlier):
+    await cluster.append(new_event())
+    await cluster.state.write(earlier)
+    before = await types(cluster)
+    await cluster.state.write([Occurred(1, "began", 2, first=True)])
+    assert await types(cluster) == before
+
+
+@pytest.mark.parametrize("earlier", [[], [Suspended(1, 0)], [Suspended(1, 0), Resumed(1, 0)]], ids=str)
+async def test_an_execution_that_no_runner_had_has_its_first_occurrence_before_it(cluster, new_event, earlier):
+    await cluster.append(new_event())
+    if earlier:
+        await cluster.state.write(earlier)
+    began = Occurred(1, "began", 2, first=True)
+    await cluster.state.write([began, Started(1, 1), began, Ended(1, Status.COMPLETED, 3, 1)])
+    assert await types(cluster) == [(1, "began")]
+
+
+async def test_a_resumed_execution_waits_for_a_runner_as_it_did_before(cluster, new_event):
+    await cluster.append(new_event(), new_event())
+    await cluster.state.write([Suspended(1, 0), Suspended(2, 0, voided=True)])
+    await cluster.state.write([Resumed(1, 0), Resumed(2, 0)])
+    assert [(each.status, each.requeued) for each in await cluster.state.unfinished()] == [
+        (Status.PENDING, False),
+        (Status.PENDING, True),
+    ]

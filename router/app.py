@@ -66,6 +66,7 @@ from router.storage.bodies import Bodies
 from router.storage.interface import Storage
 from router.storage.sqlite import SWITCH_INTERVAL_SECONDS, open_sqlite
 from router.triggers.gatherer import Gatherer
+from router.triggers.herald import Herald
 from router.triggers.publisher import Publisher
 from router.triggers.starter import Starter
 from router.triggers.timekeeper import Timekeeper
@@ -142,7 +143,20 @@ async def _serve(
     timekeeper = Timekeeper(host=host, state=state, starter=starter, metrics=router_metrics, now_ms=_now_ms)
     gatherer = Gatherer(arrivals=host.arrivals, state=state, starter=starter)
     publisher = Publisher(
-        arrivals=host.arrivals, gatherer=gatherer, starter=starter, metrics=router_metrics, now_ms=_now_ms
+        arrivals=host.arrivals,
+        gatherer=gatherer,
+        starter=starter,
+        metrics=router_metrics,
+        occurrences=host.occurrences,
+        now_ms=_now_ms,
+    )
+    herald = Herald(
+        occurrences=host.occurrences,
+        state=state,
+        registry=storage.registry,
+        publisher=publisher,
+        metrics=router_metrics,
+        now_ms=_now_ms,
     )
     bodies = storage.bodies
     uploads = Uploads(
@@ -160,6 +174,7 @@ async def _serve(
 
     await timekeeper.recover()
     await flows.start(await host.recover(), [timekeeper, publisher])
+    await host.settle()
 
     server = grpc.aio.server(
         interceptors=[Authorizer(TokenVerifier(settings.data_dir))],
@@ -217,6 +232,7 @@ async def _serve(
             tasks.create_task(_watch_health(storage, health_service, lifecycle)),
             tasks.create_task(timekeeper.run()),
             tasks.create_task(gatherer.run()),
+            tasks.create_task(herald.run()),
             tasks.create_task(
                 expire_forever(state, bodies, retention_seconds=settings.retention_seconds, now_ms=_now_ms)
             ),

@@ -31,6 +31,13 @@ class RouterMetrics:
             "flowhook_router_emitted", "Events that flows emitted, by who wants them.", ["result"], registry=registry
         )
         self._heard, self._unheard = emitted.labels("heard"), emitted.labels("unheard")
+        told = Counter(
+            "flowhook_router_lifecycle",
+            "Events about executions, by what became of them.",
+            ["result"],
+            registry=registry,
+        )
+        self._told = {result: told.labels(result) for result in ("heard", "unheard", "dropped")}
         self.delivered = Counter(
             "flowhook_router_deliveries",
             "Events, and ends of executions, that executions were given which waited for them.",
@@ -53,6 +60,10 @@ class RouterMetrics:
     def emitted(self, *, heard: bool) -> None:
         """Count an event that a flow emitted, and that other flows want or not."""
         (self._heard if heard else self._unheard).inc()
+
+    def told(self, receivers: int | None) -> None:
+        """Count an event about an execution, and how many flows got it; None: some had no room for it for too long."""
+        self._told["dropped" if receivers is None else "heard" if receivers else "unheard"].inc()
 
     def observe(self, name: str, documentation: str, read: Callable[[], float]) -> None:
         """Add a gauge whose value is read when metrics are asked for."""

@@ -13,6 +13,7 @@
 - `conclusions`: what becomes of executions: stored first, then told.
 - `loader`: what runners need of executions that are not fresh, read from storage.
 - `durable`: storing what must not be lost.
+- `occurrences`: what is to be told to other flows of changes, stored with them.
 
 Invariant: the core changes first and at once, so that nothing is assigned twice; nobody outside is told before the
 change is durable.

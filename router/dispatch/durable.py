@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 from flowhook import logs
 from flowhook.errors import UnavailableError
+from router.dispatch.occurrences import Occurrences
 from router.storage.interface import ShardState
 from router.storage.model import StateChange
 
@@ -27,8 +28,9 @@ class Durable:
         closing: what can't be stored now will not be tried again.
     """
 
-    def __init__(self, state: ShardState) -> None:
+    def __init__(self, state: ShardState, occurrences: Occurrences) -> None:
         self._state = state
+        self._occurrences = occurrences
         self._news = asyncio.Event()
         self.tasks: asyncio.TaskGroup | None = None
         self.closing = False
@@ -40,12 +42,26 @@ class Durable:
 
     async def write(self, changes: Sequence[StateChange]) -> None:
         """Store changes, however long storage is away: they must not be lost while this process lives."""
-        await self.insist(lambda: self._state.write(changes))
+        await self.insist(lambda: self.write_once(changes))
+
+    async def write_once(self, changes: Sequence[StateChange]) -> None:
+        """Store changes, with what is to be told of them.
+
+        Raises:
+            UnavailableError: storage can't serve.
+        """
+        if not self._occurrences.wanted:
+            await self._state.write(changes)
+            return
+        occurred = self._occurrences.of(changes)
+        await self._state.write([*occurred, *changes])
+        if occurred:
+            self._occurrences.stored(len(occurred))
 
     async def try_write(self, changes: Sequence[StateChange]) -> None:
         """Store changes that do no harm when they are missing."""
         try:
-            await self._state.write(changes)
+            await self.write_once(changes)
         except UnavailableError as error:
             log.warning("starts not written down", reason=error.reason)
 

@@ -23,6 +23,7 @@ from router.dispatch.durable import Durable
 from router.dispatch.link import Delivery, RunnerLink
 from router.dispatch.loader import Loader
 from router.dispatch.observers import EndWaiters, ExecutionWatchers
+from router.dispatch.occurrences import Occurrences
 from router.dispatch.operators import Operators
 from router.dispatch.payloads import Payload, PayloadCache
 from router.dispatch.recorder import Recorder
@@ -79,12 +80,20 @@ class ShardHost:
         self._payloads = PayloadCache()
         self._pump_due = False
         self._draining = False
-        self._durable = Durable(state)
+        self._exhausted: list[Exhausted] = []
+        self.occurrences = Occurrences(now_ms)
+        self._durable = Durable(state, self.occurrences)
         self._starts = Starts(core, self._durable)
         self._deadline = DeadlineTimer(core, self._durable, clock=clock, expire=self._expire)
         self._alarm = WakeTimer(core, self._durable, now_ms=now_ms, woken=self._woken)
         self._loader = Loader(
-            core=core, state=state, spawn=self._durable.spawn, wake=self.wake, lost=self._lost, fault=self._fault
+            core=core,
+            state=state,
+            write=self._durable.write_once,
+            spawn=self._durable.spawn,
+            wake=self.wake,
+            lost=self._lost,
+            fault=self._fault,
         )
         self.waiters = EndWaiters()
         self.operators = Operators(
@@ -107,6 +116,7 @@ class ShardHost:
             keep_seconds=keep_seconds,
         )
         self.arrivals = self._waiting.arrivals
+        self.occurrences.by_executions = self._waiting.lifecycle
         self._conclusions = Conclusions(
             core=core,
             durable=self._durable,
@@ -133,7 +143,7 @@ class ShardHost:
     # --- life -------------------------------------------------------------------------------------------------------
 
     async def recover(self) -> dict[str, int]:
-        """Take in everything that storage holds unfinished. Call it once, before `run`.
+        """Take in everything that storage holds unfinished. Call it once, then `settle`, before `run`.
 
         Returns:
             Flows that have something unfinished, whose policies are to be set, with a revision that is kept of each.
@@ -141,23 +151,31 @@ class ShardHost:
         Raises:
             UnavailableError: storage can't serve.
         """
-        after, exhausted, flows = 0, [], {}
+        after, flows = 0, {}
         while rows := await self._state.unfinished(after_seq=after):
             for row in rows:
                 flows[row.flow_id] = row.flow_revision
                 loss = self._recover(row)
                 if loss is not None:
-                    exhausted.append(loss)
+                    self._exhausted.append(loss)
                 if row.subscriptions:
                     self._waiting.recover(row)
             after = rows[-1].seq
         self._loader.recovered_up_to = after
         if self._core.unfinished:
             log.info("backlog recovered", executions=self._core.unfinished)
+        return flows
+
+    async def settle(self) -> None:
+        """Conclude what is to be concluded of that. Call it when it is known what of executions others want to know.
+
+        Raises:
+            UnavailableError: storage can't serve.
+        """
+        exhausted, self._exhausted = self._exhausted, []
         if exhausted:
             await self._conclude(Conclusion(losses=exhausted))
         await self._waiting.settle()
-        return flows
 
     def _recover(self, row: stored.Unfinished) -> Exhausted | None:
         seq, key = row.seq, row.order_key

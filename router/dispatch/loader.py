@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, Final
 
 from flowhook import limits, logs
@@ -18,7 +18,7 @@ from router.dispatch.link import Delivery, RunnerLink
 from router.scheduling.changes import Assigned, Loss
 from router.scheduling.shard import Shard
 from router.storage.interface import ShardState
-from router.storage.model import Started, Work
+from router.storage.model import Started, StateChange, Work
 
 CHUNK: Final = 128
 """Executions that are read at a time."""
@@ -43,6 +43,7 @@ class Loader:
         *,
         core: Shard,
         state: ShardState,
+        write: Callable[[Sequence[StateChange]], Awaitable[None]],
         spawn: Callable[[Coroutine[Any, Any, None]], object],
         wake: Callable[[], None],
         lost: Callable[[Sequence[Loss]], None],
@@ -53,6 +54,7 @@ class Loader:
         Args:
             core: tells which leases are still good.
             state: where to read.
+            write: stores changes, if storage can serve.
             spawn: runs a coroutine beside the caller.
             wake: is called when a runner that was `full` may not be so any more.
             lost: is told of leases that were given back.
@@ -60,6 +62,7 @@ class Loader:
         """
         self._core = core
         self._state = state
+        self._write = write
         self._spawn = spawn
         self._wake = wake
         self._lost = lost
@@ -125,7 +128,7 @@ class Loader:
         good = [item for item in chunk if self._core.lease_of(item.token) is not None]
         begun = [Started(item.seq, item.attempt) for item in good if item.seq <= self.recovered_up_to]
         if begun:
-            await self._state.write(begun)
+            await self._write(begun)
         return await self._state.work([item.seq for item in good]) if good else {}
 
     def _hand_over(

@@ -87,11 +87,12 @@ class Operators:
         attempts, lease = suspended
         self._withdrawn(record.seq, lease, "EXECUTION_SUSPENDED")
         self._suspending.add(record.seq)
-        await self._durable.outlive(self._suspend(record.seq, attempts))
+        await self._durable.outlive(self._suspend(stored.Suspended(record.seq, attempts, lease is not None)))
         return await self.find(execution_id)
 
-    async def _suspend(self, seq: int, attempts: int) -> None:
-        await self._durable.write([stored.Suspended(seq, attempts)])
+    async def _suspend(self, change: stored.Suspended) -> None:
+        seq = change.seq
+        await self._durable.write([change])
         self._suspending.discard(seq)
         self._durable.tell()
         self._changed(seq)
@@ -116,7 +117,7 @@ class Operators:
         return await self.find(execution_id)
 
     async def _resume(self, record: stored.ExecutionRecord) -> None:
-        await self._durable.write([stored.Requeued(record.seq, record.attempts)])
+        await self._durable.write([stored.Resumed(record.seq, record.attempts)])
         self._core.resume(record.seq)
         self._changed(record.seq)
 

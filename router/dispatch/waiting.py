@@ -23,6 +23,7 @@ class Waiting:
     Attributes:
         arrivals: events that they may wait for.
         ends: ends of executions that they may wait for.
+        lifecycle: types of events about other executions that they wait for now.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Waiting:
         self._core = core
         self._durable = durable
         self._subscriptions = Subscriptions()
+        self.lifecycle = self._subscriptions.lifecycle
         self._recovered: list[Awaiting] = []
         kept = KeptArrivals()
         deliveries = Deliveries(

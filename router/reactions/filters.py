@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from flowhook.model import Correlation, EventFilter
-from router.scheduling.matching import ANY_TYPE, IncomingEvent, Shape, wanted
+from router.scheduling.matching import ANY_TYPE, IncomingEvent, Shape, types_of, wanted
 
 
 class Filter(NamedTuple):
@@ -18,7 +18,7 @@ class Filter(NamedTuple):
 
     def takes(self, event: IncomingEvent) -> bool:
         """Whether an event passes."""
-        return self.type in (ANY_TYPE, event.type) and event.values(self.shape) == self.values
+        return self.type in types_of(event.type) and event.values(self.shape) == self.values
 
 
 def ready(filters: Iterable[EventFilter]) -> tuple[Filter, ...]:

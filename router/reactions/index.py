@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from router.reactions.filters import Filter
-from router.scheduling.matching import ANY_TYPE, IncomingEvent
+from router.scheduling.matching import IncomingEvent, types_of
 
 
 class FlowIndex:
@@ -30,7 +30,11 @@ class FlowIndex:
             for each in filters:
                 self._by_type.setdefault(each.type, {})[flow_id] = None
 
+    def names(self, type_: str) -> bool:
+        """Whether a flow wants events of a type by its name."""
+        return type_ in self._by_type
+
     def find(self, event: IncomingEvent) -> list[str]:
         """Return the flows that want an event, each once."""
-        candidates = {**self._by_type.get(event.type, {}), **self._by_type.get(ANY_TYPE, {})}
+        candidates = {flow: None for type_ in types_of(event.type) for flow in self._by_type.get(type_, ())}
         return [flow_id for flow_id in candidates if any(each.takes(event) for each in self._filters[flow_id])]

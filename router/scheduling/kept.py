@@ -14,7 +14,7 @@ from itertools import islice, takewhile
 from typing import Final, NamedTuple
 
 from flowhook.model import Subscription
-from router.scheduling.matching import ANY_TYPE, ANYTHING, IncomingEvent, Shape, wanted
+from router.scheduling.matching import ANY_TYPE, ANYTHING, IncomingEvent, Shape, types_of, wanted
 from router.scheduling.subscriptions import Kind
 
 MIN_STALE: Final = 1024
@@ -227,8 +227,8 @@ class KeptArrivals:
 
 def _kinds_of(kind: Kind) -> tuple[Kind, ...]:
     """Return the kinds that filters name which take arrivals of a kind."""
-    flow_id, callback, _ = kind
-    return kind, (flow_id, callback, ANY_TYPE)
+    flow_id, callback, type_ = kind
+    return tuple((flow_id, callback, each) for each in types_of(type_))
 
 
 def _filters(flow_id: str, subscriptions: Sequence[Subscription]) -> Iterator[tuple[str, Kind, Shape, bytes]]:

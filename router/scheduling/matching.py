@@ -16,10 +16,20 @@ import orjson
 from flowhook import cloud_events
 from flowhook.expressions import ExpressionTypeError
 from flowhook.expressions.paths import Accessor, compile_accessor
+from flowhook.lifecycle import is_lifecycle
 from flowhook.model import EventFilter
 
 ANY_TYPE: Final = ""
 """The type of a filter that takes events of every type."""
+
+
+def types_of(type_: str) -> tuple[str, ...]:
+    """Return the types of filters that take events of a type: it itself, and every type.
+
+    What is told of executions goes to those who name it, and to nobody else: who listens for every event would be told
+    of itself.
+    """
+    return (type_,) if is_lifecycle(type_) else (type_, ANY_TYPE)
 
 
 class Shape(NamedTuple):

@@ -12,8 +12,9 @@ from itertools import islice
 from operator import attrgetter
 from typing import Final, NamedTuple
 
+from flowhook.lifecycle import TYPES
 from flowhook.model import Subscription
-from router.scheduling.matching import ANY_TYPE, IncomingEvent, Shape, wanted
+from router.scheduling.matching import ANY_TYPE, IncomingEvent, Shape, types_of, wanted
 
 Kind = tuple[str, bool, str]
 """Flow, whether it is a callback, and type of events (`ANY_TYPE`: every type)."""
@@ -92,6 +93,8 @@ class Subscriptions:
         self._awaits: dict[int, dict[int, str]] = {}
         self._awaited: dict[int, dict[int, None]] = {}
         self._order = 0
+        self.lifecycle: set[str] = set()
+        """Types of events about executions that anybody waits for."""
 
     def __len__(self) -> int:
         """Return how many executions wait for something."""
@@ -125,6 +128,8 @@ class Subscriptions:
         flow_id, callback, type_ = kind
         tables = self._tables.setdefault(kind, {})
         self._flows.setdefault((callback, type_), {})[flow_id] = None
+        if type_ in TYPES and not callback:
+            self.lifecycle.add(type_)
         table = tables.get(shape)
         if table is None:
             table = tables[shape] = _Table(kind, shape)
@@ -153,7 +158,7 @@ class Subscriptions:
         that depends on what comes first.
         """
         places: list[_Place] = []
-        for type_ in (event.type, ANY_TYPE):
+        for type_ in types_of(event.type):
             for shape, table in self._tables.get((event.flow_id, event.callback, type_), {}).items():
                 values = event.values(shape)
                 if values is not None:
@@ -166,12 +171,12 @@ class Subscriptions:
 
     def flows(self, type_: str) -> list[str]:
         """Return the flows of which anybody waits for emitted events of a type, whatever values they have to have."""
-        return list({**self._flows.get((False, type_), {}), **self._flows.get((False, ANY_TYPE), {})})
+        return list({flow: None for each in types_of(type_) for flow in self._flows.get((False, each), ())})
 
     def concern(self, kind: Kind) -> bool:
         """Whether anybody waits for events of a kind, whatever values they may have to have."""
-        flow_id, callback, _ = kind
-        return kind in self._tables or (flow_id, callback, ANY_TYPE) in self._tables
+        flow_id, callback, type_ = kind
+        return any((flow_id, callback, each) in self._tables for each in types_of(type_))
 
     def listens(self, seq: int, event: IncomingEvent) -> Receiver | None:
         """Return an execution as the receiver of an event that is for it, whatever its values, if it waits for it."""
@@ -187,6 +192,8 @@ class Subscriptions:
         del self._tables[kind], flows[flow_id]
         if not flows:
             del self._flows[callback, type_]
+            if not callback:
+                self.lifecycle.discard(type_)
 
     # --- ends -------------------------------------------------------------------------------------------------------
 

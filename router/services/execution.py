@@ -139,6 +139,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
                     original.order_key,
                     resumes,
                     event.body_blob.id,
+                    original.quiet,
                 )
             ]
         )

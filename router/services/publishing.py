@@ -14,5 +14,5 @@ async def emit_event(request: pb.EmitEventRequest, *, publisher: Publisher) -> p
         FlowhookError: see `Publisher.publish`, and `Effect`.
     """
     effect = Effect(request.idempotency_key, request.execution_id)
-    receivers = await publisher.publish(request.event, effect, depth=request.depth)
+    receivers = await publisher.publish(request.event, effect, depth=request.depth, emitter=request.execution_id)
     return pb.EmitEventResponse(receivers=receivers)

@@ -34,8 +34,9 @@ async def start_execution(
         raise NotFoundError(
             f"{flow_id} has version {entry.version}, and not {version[:40]}", reason="FLOW_VERSION_NOT_FOUND"
         )
+    quiet = await starter.is_quiet(request.parent_execution_id)
     event_id = Effect(request.idempotency_key, request.parent_execution_id).id_of("run", flow_id)
-    start = Start(event_id, flow_id, Origin.WORKFLOW, request.input or b"{}", request.parent_depth + 1)
+    start = Start(event_id, flow_id, Origin.WORKFLOW, request.input or b"{}", request.parent_depth + 1, quiet)
     (appended,) = await starter.start([start])
     if isinstance(appended, FlowhookError):
         raise appended

@@ -17,6 +17,7 @@ import orjson
 
 from flowhook import limits, logs
 from flowhook.errors import FlowhookError, NotFoundError
+from flowhook.lifecycle import is_lifecycle
 from flowhook.model import Origin
 from router.dispatch.arrivals import Arrivals
 from router.reactions.definition import Trigger
@@ -37,10 +38,11 @@ log = logs.get_logger(__name__)
 
 
 class _Complete(NamedTuple):
-    """Events that start an execution together, in order, and what the last of them to come says: its ID and depth."""
+    """Events that start an execution together, in order, and what the last of them to come says of that."""
 
     event_id: str
     depth: int
+    quiet: bool
     numbers: list[int]
 
 
@@ -84,12 +86,18 @@ class Gatherer:
             self._flows[flow_id] = _Flow(trigger)
             self.arrived(flow_id)
 
+    def names(self, type_: str) -> bool:
+        """Whether events of a type help to start a flow that names it."""
+        return self._index.names(type_)
+
     def find(self, event: IncomingEvent) -> list[str]:
         """Return the flows that an event may help to start."""
         return [flow_id for flow_id in self._index.find(event) if self._flows[flow_id].gathering.fits(event)]
 
     @staticmethod
-    def arrival(flow_id: str, event_id: str, payload: bytes, now_ms: int, *, depth: int) -> NewArrival:
+    def arrival(
+        flow_id: str, event_id: str, payload: bytes, now_ms: int, *, depth: int, quiet: bool = False
+    ) -> NewArrival:
         """Return what keeps an event for a flow, to be stored; then `arrived` is to be told.
 
         Args:
@@ -98,9 +106,11 @@ class Gatherer:
             payload: the event, JSON.
             now_ms: the present.
             depth: of the execution that emits it.
+            quiet: nothing is told of what it starts.
         """
         # executions ask for it neither by flow nor by type: the latter keeps at hand what is to start
-        return NewArrival(event_id, _shelf(flow_id), False, f"{event_id}/{depth + 1}", now_ms, payload)
+        label = f"{event_id}/{depth + 1}{'/quiet' if quiet else ''}"
+        return NewArrival(event_id, _shelf(flow_id), False, label, now_ms, payload)
 
     def arrived(self, flow_id: str) -> None:
         """Have a flow looked at soon."""
@@ -161,8 +171,8 @@ class Gatherer:
             return
         numbers = flow.gathering.add(number, event)
         if numbers is not None:
-            event_id, _, depth = label.partition("/")
-            flow.complete.append(_Complete(event_id, int(depth), numbers))
+            event_id, depth, *quiet = label.split("/")
+            flow.complete.append(_Complete(event_id, int(depth), bool(quiet), numbers))
 
     async def _start(self, flow_id: str, flow: _Flow, complete: _Complete) -> None:
         payloads: dict[int, bytes] = {}
@@ -177,7 +187,8 @@ class Gatherer:
         if len(body) > limits.MAX_BODY_BYTES:
             log.warning("events are too large together to start a flow", flow=flow_id, bytes=len(body))
         else:
-            start = Start(complete.event_id, flow_id, Origin.EVENTS, body, complete.depth)
+            quiet = complete.quiet or any(is_lifecycle(orjson.loads(each)["type"]) for each in payloads.values())
+            start = Start(complete.event_id, flow_id, Origin.EVENTS, body, complete.depth, quiet)
             (result,) = await self._starter.start([start])
             if isinstance(result, FlowhookError) and not isinstance(result, NotFoundError):
                 raise result

@@ -24,6 +24,7 @@ class Start(NamedTuple):
         origin: what causes it.
         body: the workflow's input, JSON.
         depth: see `Event.depth`.
+        quiet: nothing is told of it.
     """
 
     event_id: str
@@ -31,6 +32,7 @@ class Start(NamedTuple):
     origin: Origin
     body: bytes
     depth: int = 0
+    quiet: bool = False
 
 
 class Starter:
@@ -69,6 +71,17 @@ class Starter:
         appended = iter(await self._host.append(events) if events else ())
         return [next(appended) if fate is None else fate for fate in fates]
 
+    async def is_quiet(self, execution_id: str) -> bool:
+        """Whether nothing is told of an execution, so that nothing is of what it starts either.
+
+        Raises:
+            UnavailableError: storage can't serve.
+        """
+        if not self._host.occurrences.wanted:
+            return False
+        record = await self._state.find(execution_id)
+        return record is not None and record.quiet
+
     async def _admitted(self, start: Start, more: int, more_of_flow: int) -> NewEvent:
         entry = self._acceptance.known(start.flow_id) or await self._acceptance.flow(start.flow_id)
         self._acceptance.check_backlog(entry.id, entry.max_backlog, more, more_of_flow)
@@ -95,6 +108,7 @@ class Starter:
             now_ms,
             convert.event_to_proto(event).SerializeToString(),
             order_key="" if entry.order_key is None else entry.order_key(event),
+            quiet=start.quiet,
         )
 
     async def _refused(self, start: Start, error: FlowhookError) -> Appended | FlowhookError:

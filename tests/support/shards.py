@@ -249,6 +249,7 @@ async def running_host(
         keep_seconds=keep_seconds,
     )
     await host.recover()
+    await host.settle()
     stop = asyncio.Event()
     running = asyncio.create_task(host.run(stop))
     await asyncio.sleep(0)

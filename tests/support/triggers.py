@@ -109,7 +109,12 @@ async def triggers(path, *, at_ms=NOON, total_backlog=1000):
         )
         gatherer = Gatherer(arrivals=host.arrivals, state=shard.state, starter=starter)
         publisher = Publisher(
-            arrivals=host.arrivals, gatherer=gatherer, starter=starter, metrics=timekeeper._metrics, now_ms=now_ms
+            arrivals=host.arrivals,
+            gatherer=gatherer,
+            starter=starter,
+            metrics=timekeeper._metrics,
+            occurrences=host.occurrences,
+            now_ms=now_ms,
         )
         await timekeeper.recover()
         await flows.start({}, [timekeeper, publisher])

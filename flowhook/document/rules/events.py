@@ -11,12 +11,13 @@ from typing import Any, Final
 
 from flowhook.document import scopes
 from flowhook.document.filters import filters_of, literal_type
-from flowhook.document.problems import Path, Problem
+from flowhook.document.problems import Path, Problem, suggestion
 from flowhook.document.rules.context import Context
 from flowhook.document.rules.tree import mapping, nulls
 from flowhook.document.uris import is_uri
 from flowhook.expressions import InvalidExpression, is_expression, strip
 from flowhook.expressions.paths import compile_accessor
+from flowhook.lifecycle import TASK_PREFIX, TYPES, is_lifecycle
 
 
 def check_awaited(context: Context, strategy: object, path: Path) -> Iterator[Problem]:
@@ -85,9 +86,20 @@ _CONSTANT: Final = (
 def _filter(event_filter: Mapping[str, Any], path: Path) -> Iterator[Problem]:
     yield from nulls(event_filter, path)
     yield from nulls(event_filter.get("with"), (*path, "with"))
+    kind = literal_type(event_filter)
+    if kind is not None and is_lifecycle(kind) and kind not in TYPES:
+        yield Problem((*path, "with", "type"), _untold(kind))
     for place, correlation in _correlations(event_filter, path):
         yield from nulls(correlation, place)
         yield from _path(correlation.get("from"), (*place, "from"))
+
+
+def _untold(kind: str) -> str:
+    """Return why nobody is ever told of what a type of events is about."""
+    if kind.startswith(TASK_PREFIX):
+        return "nothing is told of single tasks: such an event never comes; there are events of whole executions"
+    known = sorted(TYPES)
+    return f"no such event ever comes{suggestion(kind, known)}; those about executions are {', '.join(known)}"
 
 
 def _correlations(event_filter: Mapping[str, Any], path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

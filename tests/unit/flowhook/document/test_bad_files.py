@@ -282,6 +282,8 @@ BAD_DOCUMENTS = [
     (HEAD + "do: []\nschedule: {on: {one: {with: {type: x}, correlate: {a: {from: .x}}}}}", (3, "schedule.on.one.correlate.a.expect", "expected a constant: nothing runs yet that it could come from")),
     (HEAD + "do: []\nschedule: {on: {any: [], until: .x}}", (3, "schedule.on.until", "a schedule has no `until`: events start an execution, they don't end it")),
     (HEAD + "do: []\nwebhook: {auth: none, callbacks: {paid: {auth: none}}}\nschedule: {on: {one: {with: {type: paid}}}}", (4, "schedule.on.one.with.type", "'paid' is a callback, and callbacks reach executions that run already: they start none")),
+    (HEAD + "do: []\nschedule: {on: {one: {with: {type: io.serverlessworkflow.task.faulted.v1}}}}", (3, "schedule.on.one.with.type", "nothing is told of single tasks: such an event never comes; there are events of whole executions")),
+    (HEAD + "do: [{a: {listen: {to: {any: [{with: {type: io.serverlessworkflow.workflow.faulted.v2}}]}}}}]", (2, "do[0].a.listen.to.any[0].with.type", "no such event ever comes, did you mean 'io.serverlessworkflow.workflow.faulted.v1'?; those about executions are io.serverlessworkflow.workflow.cancelled.v1, io.serverlessworkflow.workflow.completed.v1, io.serverlessworkflow.workflow.faulted.v1, io.serverlessworkflow.workflow.resumed.v1, io.serverlessworkflow.workflow.started.v1, io.serverlessworkflow.workflow.suspended.v1")),
     # callbacks
     (HEAD + "do: []\nwebhook:\n  auth: none\n  callbacks:\n    approval: {}", (6, "webhook.callbacks.approval.auth", "is missing: say who may call, or `auth: none` for everyone")),
     (HEAD + "do: []\nwebhook:\n  auth: none\n  callbacks:\n    approval: {auth: none, subpaths: true}", (6, "webhook.callbacks.approval.subpaths", "unknown key 'subpaths'")),

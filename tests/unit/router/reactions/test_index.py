@@ -5,6 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
+from flowhook.lifecycle import Lifecycle
 from flowhook.model import Correlation, EventFilter
 from router.reactions.filters import ANY_EVENT, ready
 from router.reactions.index import FlowIndex
@@ -33,6 +34,15 @@ def test_an_event_concerns_those_that_want_its_type_or_any_each_once(index):
     assert sorted(index.find(event())) == ["all", "both", "one"]
     assert sorted(index.find(event("b"))) == ["all", "both", "other"]
     assert index.find(event("c", source="/t")) == ["all"]
+
+
+def test_an_event_about_an_execution_concerns_those_that_name_its_type(index):
+    index.put("named", [wants(Lifecycle.FAULTED)])
+    index.put("all", [ANY_EVENT])
+    index.put("sourced", [wants(source="/s")])
+    index.put("other", [wants(Lifecycle.COMPLETED), ANY_EVENT])
+    assert index.find(event(Lifecycle.FAULTED)) == ["named"]
+    assert (index.names(Lifecycle.FAULTED), index.names(Lifecycle.STARTED)) == (True, False)
 
 
 def test_a_flow_that_changed_wants_what_it_says_now(index):

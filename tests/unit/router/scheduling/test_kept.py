@@ -6,6 +6,7 @@ import orjson
 import pytest
 from hypothesis import given, strategies
 
+from flowhook.lifecycle import Lifecycle
 from flowhook.model import Correlation, EventFilter, Subscription
 from router.scheduling.kept import KeptArrivals, Match
 from router.scheduling.matching import IncomingEvent
@@ -27,6 +28,12 @@ def event(order=0, kind=APPROVAL):
 @pytest.fixture
 def kept():
     return KeptArrivals()
+
+
+def test_an_event_about_an_execution_is_for_who_names_its_type(kept):
+    kept.add(1, ("a", False, Lifecycle.FAULTED), NEVER)
+    assert kept.oldest(7, "a", [listen("any", "", callback=False)]) is None
+    assert kept.oldest(7, "a", [listen("k", Lifecycle.FAULTED, callback=False)]) == Match(1, "k")
 
 
 def test_who_begins_to_wait_gets_the_oldest_of_its_kind(kept):

@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from flowhook.expressions import InvalidExpression
+from flowhook.lifecycle import Lifecycle
 from flowhook.model import Correlation, EventFilter, Subscription
 from router.scheduling.matching import IncomingEvent
 from router.scheduling.subscriptions import Receiver, Subscriptions
@@ -51,6 +52,18 @@ def test_an_event_finds_those_of_its_flow_kind_and_type(subscriptions):
     assert found(subscriptions, event(callback=False)) == [4]
     assert found(subscriptions, event("other")) == [5]
     assert found(subscriptions, event(flow="c")) == []
+
+
+def test_an_event_about_an_execution_finds_those_that_name_its_type_and_these_are_known(subscriptions):
+    for seq, callback in [(1, False), (2, False), (3, True)]:
+        subscriptions.add(seq, "a", [listen("k", filter_(Lifecycle.FAULTED, callback=callback))])
+    subscriptions.add(4, "b", [listen("k", filter_("", callback=False))])
+    told = event(Lifecycle.FAULTED, callback=False)
+    assert (found(subscriptions, told), found(subscriptions, told.to("b"))) == ([1, 2], [])
+    assert subscriptions.flows(Lifecycle.FAULTED) == ["a"]
+    for seq, known in [(1, True), (3, True), (2, False)]:
+        subscriptions.remove(seq)
+        assert (Lifecycle.FAULTED in subscriptions.lifecycle) is known
 
 
 def test_attributes_and_correlated_values_must_all_be_equal(subscriptions):

@@ -1,0 +1,169 @@
+"""Tells flows what occurred to executions (see `dispatch.occurrences`), each of them once.
+
+What occurred is stored with the change; here it becomes an event, under an ID that is made of it, and is given to all
+flows that want it by then; after that it is forgotten. If a crash comes between, the same event is given again, and
+found to be there. A flow that has no room is tried again for a while, and is in nobody's way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+import orjson
+
+from flowhook import ids, logs
+from flowhook.errors import ExhaustedError, FlowhookError, InvalidError
+from flowhook.lifecycle import Definition, Lifecycle, lifecycle_event
+from router.dispatch.occurrences import Occurrences
+from router.metrics import RouterMetrics
+from router.storage.interface import Registry, ShardState
+from router.storage.model import ExecutionRecord, Occurrence, Told
+from router.triggers.effects import Effect
+from router.triggers.publisher import Publisher
+
+CHUNK: Final = 64
+"""Occurrences that are told at a time."""
+
+RETRY_SECONDS: Final = 2.0
+"""Between tries to tell flows that have no room, and while storage is away."""
+
+KEEP_MS: Final = 3600 * 1000
+"""How long a flow that has no room is tried."""
+
+MAX_DEFINITIONS: Final = 1000
+"""Revisions of flows whose names are remembered."""
+
+log = logs.get_logger(__name__)
+
+
+class _Event(NamedTuple):
+    """What is told of an execution, JSON."""
+
+    execution_id: str
+    payload: bytes
+
+
+class Herald:
+    """See the module. Let `run` run beside the server."""
+
+    def __init__(
+        self,
+        *,
+        occurrences: Occurrences,
+        state: ShardState,
+        registry: Registry,
+        publisher: Publisher,
+        metrics: RouterMetrics,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._occurrences = occurrences
+        self._state = state
+        self._registry = registry
+        self._publisher = publisher
+        self._metrics = metrics
+        self._now_ms = now_ms
+        self._seen = 0
+        self._late: deque[Occurrence] = deque()
+        """What is to be told again to a flow that had no room."""
+        self._definitions: OrderedDict[tuple[str, int], Definition | None] = OrderedDict()
+
+    async def run(self) -> None:
+        """Tell until cancelled."""
+        while True:
+            self._occurrences.news.clear()
+            again: float | None = None
+            try:
+                await self.turn()
+            except FlowhookError as error:
+                log.warning("nothing can be told of executions; trying again", reason=error.reason)
+                again = RETRY_SECONDS
+            with suppress(TimeoutError):
+                async with asyncio.timeout(again or (RETRY_SECONDS if self._late else None)):
+                    await self._occurrences.news.wait()
+
+    async def turn(self) -> None:
+        """Tell what is yet to be told.
+
+        Raises:
+            FlowhookError: storage can't serve; the rest is to be told yet.
+        """
+        late = [self._late.popleft() for _ in range(min(CHUNK, len(self._late)))]
+        try:
+            await self._tell(late)
+        except FlowhookError:
+            self._late.extendleft(reversed(late))
+            raise
+        while chunk := await self._state.occurrences(after_number=self._seen, limit=CHUNK):
+            await self._tell(chunk)
+            self._seen = chunk[-1].number
+        self._occurrences.pending = len(self._late)
+
+    async def _tell(self, chunk: Sequence[Occurrence]) -> None:
+        if not chunk:
+            return
+        records = await self._state.records({each.seq for each in chunk})
+        # all of them are at hand before the first is given, so that none overtakes another on its way
+        events = await asyncio.gather(*(self._event(each, records.get(each.seq)) for each in chunk))
+        results = await asyncio.gather(*map(self._give, chunk, events), return_exceptions=True)
+        done: list[Occurrence] = []
+        failures: list[BaseException] = []
+        full: list[Occurrence] = []
+        for each, result in zip(chunk, results, strict=True):
+            if isinstance(result, ExhaustedError) and self._now_ms() - each.time_ms < KEEP_MS:
+                full.append(each)
+            elif isinstance(result, BaseException) and not isinstance(result, ExhaustedError | InvalidError):
+                failures.append(result)
+            else:
+                done.append(each)
+                self._metrics.told(None if isinstance(result, BaseException) else result)
+        if failures:
+            raise failures[0]
+        await self._state.write([Told(each.number) for each in done])
+        self._late += full
+
+    async def _give(self, each: Occurrence, event: _Event | None) -> int:
+        """Give one event to the flows that want it, and return how many these are."""
+        if event is None:
+            return 0
+        # it begins with the execution's ID: what it causes has IDs of that time
+        effect = Effect(f"{event.execution_id}:{each.type}#{each.number}", event.execution_id)
+        return await self._publisher.tell(event.payload, each.type, effect)
+
+    async def _event(self, each: Occurrence, record: ExecutionRecord | None) -> _Event | None:
+        """Return the event that tells what occurred; None where the execution is past retention."""
+        definition = None if record is None else await self._definition(record.flow_id, record.flow_revision)
+        if record is None or definition is None:
+            return None
+        kind = Lifecycle(each.type)
+        output = None
+        if kind is Lifecycle.COMPLETED:
+            output, _ = await self._state.answer(record.seq)
+        payload = lifecycle_event(
+            kind,
+            event_id=ids.derive(ids.slot_of(record.flow_id), each.time_ms, f"lifecycle {each.number}"),
+            flow_id=record.flow_id,
+            execution_id=record.id,
+            definition=definition,
+            time_ms=each.time_ms,
+            error=record.error if kind is Lifecycle.FAULTED else None,
+            output=output,
+        )
+        return _Event(record.id, payload)
+
+    async def _definition(self, flow_id: str, revision: int) -> Definition | None:
+        key = flow_id, revision
+        if key not in self._definitions:
+            flow = await self._registry.get_flow(flow_id, revision=revision)
+            document = None if flow is None else orjson.loads(flow.definition)["document"]
+            self._definitions[key] = (
+                None
+                if document is None
+                else Definition(document["namespace"], document["name"], str(document["version"]))
+            )
+            if len(self._definitions) > MAX_DEFINITIONS:
+                self._definitions.popitem(last=False)
+        return self._definitions[key]

@@ -1,0 +1,226 @@
+"""What happens to executions is told to the flows that want to know, once, whatever dies."""
+
+from __future__ import annotations
+
+import asyncio
+
+import orjson
+import pytest
+from support.effects import effects_of
+from support.routers import flow, running_router
+from support.runners import attached
+from support.triggers import triggers
+
+from flowhook.errors import UnavailableError
+from flowhook.lifecycle import Lifecycle
+from flowhook.model import Origin, Status, WorkflowError
+from flowhook.v1 import runner_service_pb2 as pb
+from flowhook.wire import convert
+from router.storage.model import Started
+from router.storage.sqlite import open_sqlite
+from router.triggers.herald import Herald
+
+BASE = "io.serverlessworkflow.workflow."
+ERROR = WorkflowError(type="about:blank", status=500, title="no")
+
+
+def told(name, *kinds, rest=b""):
+    filters = ", ".join(f"{{with: {{type: {BASE}{kind}.v1}}}}" for kind in kinds)
+    return flow(name, b"schedule: {on: {any: [%b]}}\n%b" % (filters.encode(), rest))
+
+
+async def inputs(client, flow_id, count):
+    """Wait for so many executions of a flow, and return the events that started them, the first one first."""
+    async with asyncio.timeout(10):
+        while len(found := [item async for item in client.executions.list(flow_id=flow_id)]) < count:
+            await asyncio.sleep(0.01)
+    assert len(found) == count
+    events = [(await client.executions.get(item.id)).event for item in reversed(found)]
+    assert {event.origin for event in events} == {Origin.EVENTS}
+    return [event for each in events for event in orjson.loads(each.body)]
+
+
+async def next_of(runner, flow_id):
+    """Work off what comes until an execution of a flow does."""
+    while True:
+        await runner.credit(1)
+        (assignment,) = await runner.assignments(1)
+        if convert.event_from_bytes(assignment.event).flow_id == flow_id:
+            return assignment
+        await runner.complete(assignment)
+
+
+def kinds(events):
+    return [event["type"].removeprefix(BASE).removesuffix(".v1") for event in events]
+
+
+async def test_a_fault_is_told_with_its_error(router, client):
+    await client.flows.apply([flow("work"), told("alerts", "faulted")])
+    execution_id = await client.ingest("work", b"{}")
+    async with attached(router) as runner:
+        await runner.fault(await next_of(runner, "work"), "/do/0/keep")
+    [event] = await inputs(client, "alerts", 1)
+    assert (event["source"], event["subject"]) == ("/flows/work", execution_id)
+    assert event["data"]["name"] == f"work-{execution_id}.default"
+    assert event["data"]["definition"] == {"namespace": "default", "name": "work", "version": "1.0.0"}
+    assert event["data"]["error"] == {"type": "about:blank", "status": 500, "title": "no", "instance": "/do/0/keep"}
+
+
+async def test_a_whole_life_is_told_in_order(router, client):
+    await client.flows.apply(
+        [flow("work"), told("log", "started", "suspended", "resumed", "completed", rest=b"execution: {concurrency: 1}")]
+    )
+    execution_id = await client.ingest("work", b"{}")
+    async with attached(router) as runner:
+        await next_of(runner, "work")
+        await client.executions.suspend(execution_id)
+        await client.executions.resume(execution_id)
+        await runner.complete(await next_of(runner, "work"), b'{"n": 1}')
+    events = await inputs(client, "log", 4)
+    assert kinds(events) == ["started", "suspended", "resumed", "completed"]
+    assert events[-1]["data"]["output"] == {"n": 1}
+    assert len({event["id"] for event in events}) == 4
+
+
+async def test_what_no_runner_had_was_cancelled_without_having_started(client):
+    await client.flows.apply([flow("work"), told("log", "started", "cancelled")])
+    await client.executions.cancel(await client.ingest("work", b"{}"))
+    assert kinds(await inputs(client, "log", 1)) == ["cancelled"]
+
+
+async def test_one_that_waits_has_started_once(router, client):
+    await client.flows.apply([flow("work"), told("log", "started", "completed")])
+    await client.ingest("work", b"{}")
+    async with attached(router) as runner:
+        await runner.park(await next_of(runner, "work"), 1.0)
+        await runner.park(await next_of(runner, "work"), 1.0)
+        await runner.complete(await next_of(runner, "work"))
+    assert kinds(await inputs(client, "log", 2)) == ["started", "completed"]
+
+
+async def test_filters_look_into_what_is_told(router, client):
+    by_data = b"""schedule: {on: {one: {with: {type: io.serverlessworkflow.workflow.completed.v1},
+        correlate: {flow: {from: .data.definition.name, expect: second}}}}}\n"""
+    by_source = (
+        b"schedule: {on: {one: {with: {type: io.serverlessworkflow.workflow.completed.v1, source: /flows/first}}}}\n"
+    )
+    await client.flows.apply([flow("first"), flow("second"), flow("by-data", by_data), flow("by-source", by_source)])
+    async with attached(router) as runner:
+        for name in ("first", "second"):
+            await client.ingest(name, b"{}")
+            await runner.complete(await next_of(runner, name))
+    assert [each["source"] for each in await inputs(client, "by-data", 1)] == ["/flows/second"]
+    assert [each["source"] for each in await inputs(client, "by-source", 1)] == ["/flows/first"]
+
+
+async def test_a_flow_that_wants_to_know_of_every_end_is_not_told_of_its_own_nor_of_what_it_starts(router, client):
+    await client.flows.apply([flow("work"), flow("child"), told("log", "completed")])
+    await client.ingest("work", b"{}")
+    async with attached(router) as runner, effects_of(router) as effects:
+        await runner.complete(await next_of(runner, "work"))
+        log = convert.event_from_bytes((assignment := await next_of(runner, "log")).event)
+        await effects.start("child", key=f"{log.id}:/do/0/run#0", caller=log.id)
+        await runner.complete(assignment)
+        await runner.complete(await next_of(runner, "child"))
+        replayed = await client.executions.replay(log.id)
+        await runner.complete(await next_of(runner, "log"))
+        assert (await client.executions.get(replayed.id)).execution.status is Status.COMPLETED
+        await client.ingest("work", b"{}")
+        await runner.complete(await next_of(runner, "work"))
+        await runner.complete(await next_of(runner, "log"))
+    found = [item async for item in client.executions.list(flow_id="log")]
+    assert len(found) == 3  # one for each end of `work`, and the replay
+
+
+async def test_who_wants_every_event_is_told_of_no_execution(router, client):
+    await client.flows.apply([flow("work"), flow("any", b"schedule: {on: {any: []}}\n"), told("log", "completed")])
+    await client.ingest("work", b"{}")
+    async with attached(router) as runner:
+        await runner.complete(await next_of(runner, "work"))
+    await inputs(client, "log", 1)
+    assert [item async for item in client.executions.list(flow_id="any")] == []
+
+
+async def test_no_flow_can_say_that_an_execution_faulted(router, client):
+    await client.flows.apply([told("alerts", "faulted")])
+    event = {"specversion": "1.0", "id": "1", "source": "/forged", "type": f"{BASE}faulted.v1"}
+    async with effects_of(router) as effects:
+        assert await effects.emit(event) == 0
+    assert [item async for item in client.executions.list()] == []
+
+
+async def test_an_execution_that_listens_is_told_although_its_flow_is_gone(router, client):
+    await client.flows.apply([flow("work"), flow("waits")])
+    waiting = await client.ingest("waits", b"{}")
+    filters = pb.EventFilters(filters=[pb.EventFilter(type=f"{BASE}faulted.v1")])
+    subscription = pb.Subscription(key="/do/0/l#0", events=filters)
+    async with attached(router) as runner:
+        await runner.park(await next_of(runner, "waits"), subscriptions=[subscription])
+        await client.flows.delete("waits")
+        failed = await client.ingest("work", b"{}")
+        await runner.fault(await next_of(runner, "work"))
+        assignment = await next_of(runner, "waits")
+    assert convert.event_from_bytes(assignment.event).id == waiting
+    [entry] = assignment.journal
+    assert orjson.loads(entry.output)["subject"] == failed
+
+
+async def test_a_flow_without_room_is_told_later(router, client):
+    await client.flows.apply(
+        [flow("work"), told("full", "completed", rest=b"execution: {max_backlog: 1}\n"), told("other", "completed")]
+    )
+    async with attached(router) as runner:
+        for _ in range(2):
+            await client.ingest("work", b"{}")
+        await runner.credit(2)
+        first, second = await runner.assignments(2)
+        await runner.complete(first)
+        await inputs(client, "full", 1)
+        await runner.complete(second)
+        await inputs(client, "other", 2)
+        await inputs(client, "full", 1)
+        await runner.complete(await next_of(runner, "full"))
+        await inputs(client, "full", 2)
+
+
+async def test_the_fault_of_what_is_found_to_kill_its_runners_at_the_start_is_told(tmp_path):
+    async with running_router(tmp_path) as router, router.client() as client:
+        await client.flows.apply([flow("work"), told("alerts", "faulted")])
+        await client.ingest("work", b"{}")
+    storage = await open_sqlite(tmp_path / "flowhook.db")
+    await (await storage.own(0)).write([Started(1, 1000)])
+    await storage.close()
+    async with running_router(tmp_path) as router, router.client() as client:
+        [event] = await inputs(client, "alerts", 1)
+    assert "given up after 1000 attempts" in event["data"]["error"]["detail"]
+
+
+async def test_what_was_told_when_everything_died_is_not_told_again(tmp_path):
+    async with triggers(tmp_path) as router:
+        shard = router.shard
+        await router.apply("work", "")
+        await router.apply("alerts", f"{{on: {{one: {{with: {{type: {Lifecycle.FAULTED}}}}}}}}}")
+        [seq] = await shard.append("work")
+        link = shard.attach(credit=1)
+        [delivery] = await link.next()
+        await shard.settle(link, delivery, ERROR)
+
+        def herald():
+            return Herald(
+                occurrences=shard.host.occurrences,
+                state=shard.state,
+                registry=shard.storage.registry,
+                publisher=router.publisher,
+                metrics=router.metrics,
+                now_ms=shard.host._now_ms,
+            )
+
+        shard.state.away = True
+        with pytest.raises(UnavailableError):
+            await herald().turn()
+        shard.state.away = False
+        assert [each.seq for each in await shard.state.occurrences()] == [seq]
+        assert [each.flow_id for each in await router.executions()] == ["alerts", "work"]
+        await herald().turn()
+        assert await shard.state.occurrences() == []
+        assert [each.flow_id for each in await router.executions()] == ["alerts", "work"]

@@ -1,0 +1,78 @@
+"""What is told of executions is a CloudEvent with the data that the DSL names."""
+
+import orjson
+import pytest
+
+from flowhook import cloud_events, limits
+from flowhook.lifecycle import TYPES, Definition, Lifecycle, is_lifecycle, lifecycle_event
+from flowhook.model import WorkflowError
+
+SHOP = Definition("samples", "order-pet", "1.0.0")
+ERROR = WorkflowError("https://serverlessworkflow.io/spec/1.0.0/errors/communication", 503, "Away", "/do/0/a")
+
+
+def made(kind, **fields):
+    payload = lifecycle_event(
+        kind,
+        event_id="evt_1",
+        flow_id="samples.order-pet",
+        execution_id="evt_x",
+        definition=SHOP,
+        time_ms=1_722_013_197_000,
+        **fields,
+    )
+    return cloud_events.parse(payload)
+
+
+@pytest.mark.parametrize(
+    ("kind", "time", "fields", "more"),
+    [
+        (Lifecycle.STARTED, "startedAt", {}, {}),
+        (Lifecycle.SUSPENDED, "suspendedAt", {}, {}),
+        (Lifecycle.RESUMED, "resumedAt", {}, {}),
+        (Lifecycle.CANCELLED, "cancelledAt", {}, {}),
+        (
+            Lifecycle.FAULTED,
+            "faultedAt",
+            {"error": ERROR},
+            {"error": {"type": ERROR.type, "status": 503, "title": "Away", "instance": "/do/0/a"}},
+        ),
+        (Lifecycle.COMPLETED, "completedAt", {"output": b'{"a":1}'}, {"output": {"a": 1}}),
+        (Lifecycle.COMPLETED, "completedAt", {"output": b"null"}, {"output": None}),
+    ],
+    ids=str,
+)
+def test_each_has_the_data_that_the_dsl_names(kind, time, fields, more):
+    event = made(kind, **fields)
+    assert event.pop("data") == {
+        "name": "order-pet-evt_x.samples",
+        "definition": {"namespace": "samples", "name": "order-pet", "version": "1.0.0"},
+        time: "2024-07-26T16:59:57.000Z",
+        **more,
+    }
+    assert event == {
+        "specversion": "1.0",
+        "id": "evt_1",
+        "source": "/flows/samples.order-pet",
+        "type": kind.value,
+        "subject": "evt_x",
+        "time": "2024-07-26T16:59:57.000Z",
+        "datacontenttype": "application/json",
+    }
+
+
+def test_an_output_that_is_too_large_is_left_out():
+    largest = b'"%b"' % (b"x" * (limits.MAX_RESULT_BYTES - 2))
+    assert "output" not in made(Lifecycle.COMPLETED, output=largest)["data"]
+    smaller = largest[:1000] + b'"'
+    assert made(Lifecycle.COMPLETED, output=smaller)["data"]["output"] == orjson.loads(smaller)
+
+
+@pytest.mark.parametrize("type_", [*TYPES, "io.serverlessworkflow.task.started.v1", "io.serverlessworkflow.workflow.x"])
+def test_their_types_are_kept_for_them(type_):
+    assert is_lifecycle(type_)
+
+
+@pytest.mark.parametrize("type_", ["", "paid", "io.serverlessworkflow.samples.x.v1", "io.serverlessworkflow.workflows"])
+def test_others_are_free(type_):
+    assert not is_lifecycle(type_)

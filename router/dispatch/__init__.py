@@ -9,7 +9,7 @@
 - `observers`: callers that wait for an execution's end, and watchers of changes.
 - `operators`: what operators do to executions.
 - `waiting`: executions that wait for more than a time: for `arrivals` of events, and for `ends` of other executions;
-  `deliveries` are what both give them.
+  `deliveries` are what both give them, `offers` what they give those that something is under way of.
 - `conclusions`: what becomes of executions: stored first, then told.
 - `loader`: what runners need of executions that are not fresh, read from storage.
 - `durable`: storing what must not be lost.

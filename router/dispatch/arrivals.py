@@ -1,7 +1,8 @@
 """Events for executions that listen: stored first, then given to all who wait for them, or kept for the first who will.
 
-An arrival is on stable storage before anybody is told of it. Who gets it is decided at that moment, by what waits then;
-what executions that are under way or suspended wait for is seen when they wait again. The entries for all who get it,
+An arrival is on stable storage before anybody is told of it. Who gets it is decided at that moment, by what waits then:
+all that wait and are not under way, or else the first of those that listen while something of theirs is under way (see
+`offers`). What suspended ones wait for is seen when they wait again. The entries for all who get it,
 and the end of the arrival, are one write: after a crash it is either all over, or there to be given anew.
 """
 
@@ -17,6 +18,7 @@ from flowhook.model import JournalEntry, Subscription
 from router.dispatch.conclusions import Conclusion
 from router.dispatch.deliveries import Deliveries, Taken
 from router.dispatch.durable import Durable
+from router.dispatch.offers import Offer, Offers
 from router.scheduling.changes import Requeued
 from router.scheduling.kept import Kept, KeptArrivals
 from router.scheduling.matching import IncomingEvent
@@ -59,6 +61,7 @@ class Arrivals:
         subscriptions: Subscriptions,
         kept: KeptArrivals,
         deliveries: Deliveries,
+        offers: Offers,
         conclude: Callable[[Conclusion], Awaitable[None]],
         now_ms: Callable[[], int],
         keep_seconds: float,
@@ -71,6 +74,7 @@ class Arrivals:
         self._subscriptions = subscriptions
         self._kept = kept
         self._deliveries = deliveries
+        self._offers = offers
         self._conclude = conclude
         self._now_ms = now_ms
         self._keep_ms = int(keep_seconds * 1000)
@@ -162,11 +166,31 @@ class Arrivals:
 
     def _arrive(self, arrival: _Arrival) -> None:
         """Give an arrival whose content is at hand to all who wait for it, or keep it."""
-        taken = self._deliveries.take(self._receivers(arrival)) if self._durable.tasks is not None else []
+        if self._durable.tasks is None or not self._give(arrival, self._receivers(arrival)):
+            self._keep(arrival)
+
+    def _give(self, arrival: _Arrival, receivers: Sequence[Receiver]) -> bool:
+        """Give an arrival to all receivers that wait, or else to one that listens meanwhile; false: there is none."""
+        taken = self._deliveries.take(receivers)
         if taken:
             self._durable.spawn(self._deliver(arrival, taken))
-        else:
-            self._keep(arrival)
+            return True
+        for receiver in receivers if self._offers else ():
+            offer = self._offers.offer(receiver, arrival.number, lambda: self._declined(arrival))
+            if offer is not None:
+                self._durable.spawn(self._hand_over(arrival, offer))
+                return True
+        return False
+
+    def _declined(self, arrival: _Arrival) -> None:
+        """Give an arrival anew; it is in storage still."""
+        if self._durable.tasks is not None:
+            self._durable.spawn(self._give_anew(arrival._replace(event=None)))
+
+    async def _give_anew(self, arrival: _Arrival) -> None:
+        event = await self._content(arrival)
+        if event is not None:
+            self._arrive(arrival._replace(event=event))
 
     def _receivers(self, arrival: _Arrival) -> list[Receiver]:
         if arrival.event is None:
@@ -197,6 +221,13 @@ class Arrivals:
         if not delivered:  # those who were to get it are gone
             self._arrive(arrival._replace(event=event))
 
+    async def _hand_over(self, arrival: _Arrival, offer: Offer) -> None:
+        event = arrival.event or await self._content(arrival)
+        if event is None:  # the same
+            self._offers.withdraw(offer)
+        else:
+            self._offers.hand_over(offer, event.payload)
+
     async def _content(self, arrival: _Arrival) -> IncomingEvent | None:
         payloads = await self._read([arrival.number])
         flow_id, callback, type_ = arrival.kept.kind
@@ -222,8 +253,9 @@ class Arrivals:
         match = self._kept.oldest(seq, flow_id, subscriptions)
         kept = None if match is None else self._kept.take(match.number)
         if match is not None and kept is not None:
-            taken = self._deliveries.take([Receiver(seq, match.key)])
-            self._durable.spawn(self._deliver(_Arrival(match.number, kept, None), taken))
+            arrival = _Arrival(match.number, kept, None)
+            if not self._give(arrival, [Receiver(seq, match.key)]):
+                self._keep(arrival)
 
     async def _learn(self, seq: int, flow_id: str, wait: Wait, subscriptions: Sequence[Subscription]) -> None:
         """Read the arrivals whose values are not known, while the execution waits; then look again."""

@@ -10,6 +10,7 @@ from flowhook import limits
 from flowhook.model import ERROR_TYPE_BASE, Status, WorkflowError
 from router.dispatch.durable import Durable
 from router.dispatch.observers import EndWaiters, ExecutionWatchers
+from router.dispatch.offers import Offers
 from router.metrics import RouterMetrics
 from router.scheduling.changes import Exhausted, Loss, Requeued
 from router.scheduling.shard import Shard
@@ -61,6 +62,10 @@ class Telling(Protocol):
         """Return what is to be stored with ends."""
         ...
 
+    def told(self, ends: Sequence[stored.Ended]) -> None:
+        """Tell of ends that are stored."""
+        ...
+
 
 class Conclusions:
     """Stores what became of executions, then lets go of what ended, and lets wait or run again what did not."""
@@ -72,6 +77,7 @@ class Conclusions:
         durable: Durable,
         metrics: RouterMetrics,
         ends: Telling,
+        offers: Offers,
         waiters: EndWaiters,
         watchers: ExecutionWatchers,
         now_ms: Callable[[], int],
@@ -85,6 +91,7 @@ class Conclusions:
             durable: writes.
             metrics: what is counted.
             ends: tells what ends mean to others.
+            offers: to executions while they are worked on.
             waiters: who wait for answers.
             watchers: who watch changes.
             now_ms: Unix time.
@@ -95,6 +102,7 @@ class Conclusions:
         self._durable = durable
         self._metrics = metrics
         self._ends = ends
+        self._offers = offers
         self._end_listeners: list[Callable[[Sequence[stored.Ended]], None]] = []
         self._waiters = waiters
         self._watchers = watchers
@@ -104,6 +112,9 @@ class Conclusions:
 
     async def conclude(self, conclusion: Conclusion) -> None:
         """Store a conclusion, then act upon it."""
+        if self._offers:
+            for each in (*conclusion.ends, *conclusion.losses, *conclusion.parks):
+                self._offers.leave(each.seq)
         now_ms = self._now_ms()
         requeued = [loss for loss in conclusion.losses if isinstance(loss, Requeued)]
         exhausted = [
@@ -126,6 +137,8 @@ class Conclusions:
             self._core.ended(end.seq)
             self._metrics.ended(end.status)
             self._waiters.ended(end)
+        if ends and self._ends.matter:
+            self._ends.told(ends)
         for listener in self._end_listeners if ends else ():
             listener(ends)
         again: list[Requeued | stored.Delivered] = [*requeued, *delivered]

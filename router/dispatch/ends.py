@@ -15,6 +15,7 @@ from flowhook.model import JournalEntry, Status, Subscription, WorkflowError
 from router.dispatch.conclusions import Conclusion, Consequences, runtime_error
 from router.dispatch.deliveries import Deliveries, Taken
 from router.dispatch.durable import Durable
+from router.dispatch.offers import Offers
 from router.scheduling.kept import KeptArrivals
 from router.scheduling.shard import Shard
 from router.scheduling.subscriptions import Receiver, Subscriptions, Wait
@@ -55,6 +56,7 @@ class AwaitedEnds:
         subscriptions: Subscriptions,
         kept: KeptArrivals,
         deliveries: Deliveries,
+        offers: Offers,
         conclude: Callable[[Conclusion], Awaitable[None]],
     ) -> None:
         self._core = core
@@ -63,6 +65,7 @@ class AwaitedEnds:
         self._subscriptions = subscriptions
         self._kept = kept
         self._deliveries = deliveries
+        self._offers = offers
         self._conclude = conclude
 
     @property
@@ -86,6 +89,18 @@ class AwaitedEnds:
                 result.delivered.extend(_told(each, outcome) for each in fitting.taken)
                 result.ends.extend(fitting.ends)
         return result
+
+    def told(self, ends: Sequence[Ended]) -> None:
+        """Tell those who wait for ends while something of theirs is under way, now that these are stored."""
+        for end in ends:
+            for receiver in self._subscriptions.awaiting(end.seq):
+                self._offer(receiver, _outcome(end.status, end.output, end.error))
+
+    def _offer(self, receiver: Receiver, outcome: Outcome) -> None:
+        # who does not take it in finds the end in storage when it waits again
+        offer = self._offers.offer(receiver, 0, lambda: None)
+        if offer is not None:
+            self._offers.hand_over(offer, *outcome)
 
     async def expect(self, waits: Sequence[Awaiting]) -> None:
         """Have executions wait for ends of others; what ended before is delivered at once."""
@@ -124,7 +139,12 @@ class AwaitedEnds:
             outcome = _outcome(record.status, output, record.error)
         if not self._subscriptions.is_current(awaiting.seq, awaiting.wait):
             return
-        fitting = await self._deliveries.fitting(self._deliveries.take([Receiver(awaiting.seq, awaiting.key)]))
+        receiver = Receiver(awaiting.seq, awaiting.key)
+        taken = self._deliveries.take([receiver])
+        if not taken:
+            self._offer(receiver, outcome)
+            return
+        fitting = await self._deliveries.fitting(taken)
         delivered = [_told(each, outcome) for each in fitting.taken]
         await self._conclude(Conclusion(ends=fitting.ends, delivered=delivered))
 

@@ -20,7 +20,7 @@ from flowhook.errors import ConflictError, UnavailableError
 from flowhook.model import Status
 from router.dispatch.conclusions import Conclusion, Conclusions, runtime_error
 from router.dispatch.durable import Durable
-from router.dispatch.link import Delivery, RunnerLink
+from router.dispatch.link import Delivery, HandedOver, Listening, RunnerLink
 from router.dispatch.loader import Loader
 from router.dispatch.observers import EndWaiters, ExecutionWatchers
 from router.dispatch.occurrences import Occurrences
@@ -112,6 +112,7 @@ class ShardHost:
             log_=log_,
             durable=self._durable,
             conclude=self._conclude,
+            send=self._send,
             now_ms=now_ms,
             keep_seconds=keep_seconds,
         )
@@ -122,6 +123,7 @@ class ShardHost:
             durable=self._durable,
             metrics=metrics,
             ends=self._waiting.ends,
+            offers=self._waiting.offers,
             waiters=self.waiters,
             watchers=self.watchers,
             now_ms=now_ms,
@@ -133,6 +135,7 @@ class ShardHost:
             state=state,
             durable=self._durable,
             conclusions=self._conclusions,
+            offers=self._waiting.offers,
             starts=self._starts,
             payloads=self._payloads,
             renew=self.renew,
@@ -281,6 +284,18 @@ class ShardHost:
         """Extend all leases of a runner."""
         if self._links.get(link.runner_id) is link:
             self._core.renew(link.runner_id, self._clock())
+
+    def listen(self, link: RunnerLink, listening: Listening) -> None:
+        """Have an execution be handed what it waits for while it is worked on."""
+        if not self._waiting.listen(listening):
+            link.revoke([listening.token], "LEASE_LOST")
+
+    def _send(self, arrival: HandedOver) -> None:
+        lease = self._core.lease(arrival.token)
+        link = None if lease is None else self._links.get(lease.runner.id)
+        if link is not None:  # else its runner says again what it waits for
+            link.hand_over(arrival)
+            self._metrics.delivered.inc()
 
     @property
     def runners(self) -> int:

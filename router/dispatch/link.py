@@ -31,6 +31,7 @@ class Checkpoint(NamedTuple):
     """One more journal entry of the execution under a lease, at `position` from 0.
 
     `compacts`: those before it are no longer needed. `reply` is what the execution answers with this, serialized.
+    `arrival`: number of what was handed over (`HandedOver`) and this takes in; 0: none.
     """
 
     token: bytes
@@ -38,6 +39,27 @@ class Checkpoint(NamedTuple):
     entry: JournalEntry
     compacts: bool = False
     reply: bytes | None = None
+    arrival: int = 0
+
+
+class Listening(NamedTuple):
+    """What an execution under a lease waits for while it is worked on, in place of what it said before.
+
+    `generation`: tells what is said under one lease apart.
+    """
+
+    token: bytes
+    generation: int
+    subscriptions: tuple[Subscription, ...]
+
+
+class HandedOver(NamedTuple):
+    """What came for an execution that said, as `generation`, what it listens for; `number` as in `Checkpoint`."""
+
+    token: bytes
+    generation: int
+    number: int
+    entry: JournalEntry
 
 
 class Completed(NamedTuple):
@@ -91,6 +113,10 @@ class RunnerLink(Protocol):
 
     def assign(self, deliveries: Sequence[Delivery]) -> None:
         """Hand over work."""
+        ...
+
+    def hand_over(self, arrival: HandedOver) -> None:
+        """Hand over what came for an execution that is worked on."""
         ...
 
     def acknowledge(self, token: bytes, position: int) -> None:

@@ -7,7 +7,7 @@ answered. What was said under a stale one is answered with its revocation.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from flowhook.errors import InternalError, UnavailableError
@@ -15,6 +15,7 @@ from flowhook.model import Status, WorkflowError
 from router.dispatch.conclusions import Conclusion, Conclusions, attempts_exhausted
 from router.dispatch.durable import Durable
 from router.dispatch.link import Checkpoint, Completed, Outcome, Parked, Released, RunnerLink
+from router.dispatch.offers import Offers
 from router.dispatch.payloads import PayloadCache
 from router.dispatch.starts import Starts
 from router.scheduling.changes import Loss
@@ -25,6 +26,8 @@ from router.storage.interface import ShardState
 
 def _journaled(seq: int, checkpoint: Checkpoint) -> Iterator[stored.StateChange]:
     yield stored.Journaled(seq, checkpoint.position, checkpoint.entry, checkpoint.compacts)
+    if checkpoint.arrival:
+        yield stored.Consumed(checkpoint.arrival)
     if checkpoint.reply is not None:
         yield stored.Replied(seq, checkpoint.reply)
 
@@ -39,6 +42,7 @@ class Recorder:
         state: ShardState,
         durable: Durable,
         conclusions: Conclusions,
+        offers: Offers,
         starts: Starts,
         payloads: PayloadCache,
         renew: Callable[[RunnerLink], None],
@@ -51,6 +55,7 @@ class Recorder:
             state: where journals are written.
             durable: what must not be lost.
             conclusions: stores and tells what becomes of executions.
+            offers: what executions may take in while they are worked on.
             starts: forgets attempts that ended.
             payloads: forgets what ends unassigned.
             renew: extends the leases of a runner that is still attached.
@@ -60,6 +65,7 @@ class Recorder:
         self._state = state
         self._durable = durable
         self._conclusions = conclusions
+        self._offers = offers
         self._starts = starts
         self._payloads = payloads
         self._renew = renew
@@ -74,6 +80,11 @@ class Recorder:
 
     async def _journal(self, link: RunnerLink, checkpoints: Sequence[Checkpoint]) -> None:
         while checkpoints := self._good(link, checkpoints):
+            taken, refused = self._offers.take(checkpoints)
+            if refused:
+                self._offers.restore(taken)
+                await self._take_away(refused)
+                continue
             changes = [
                 change
                 for each in checkpoints
@@ -83,6 +94,7 @@ class Recorder:
             try:
                 await self._state.write(changes)
             except UnavailableError as error:
+                self._offers.restore(taken)
                 await self._durable.pause(error)
             else:
                 self._conclusions.pass_on_replies(changes)
@@ -90,6 +102,11 @@ class Recorder:
         # an acknowledgement permits the next effect: whoever lost its lease meanwhile must not perform it
         for each in self._good(link, checkpoints):
             link.acknowledge(each.token, each.position)
+
+    async def _take_away(self, tokens: Collection[bytes]) -> None:
+        """Have executions go on elsewhere that took in what somebody else may have got since."""
+        lost = [loss for token in tokens if (loss := self._core.release(token, charged=False)) is not None]
+        await self._conclusions.conclude(Conclusion(losses=lost))
 
     def _good(self, link: RunnerLink, checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
         """Return those under leases that are good, and revoke the others."""

@@ -1,4 +1,7 @@
-"""Executions that wait for more than a time: what for, from when they begin to until they do not."""
+"""Executions that wait for more than a time: what for, from when they begin to until they do not.
+
+Most have nothing else to do, and no lease. The `offers` are for those that something is under way of.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from router.dispatch.conclusions import Conclusion
 from router.dispatch.deliveries import Deliveries
 from router.dispatch.durable import Durable
 from router.dispatch.ends import AwaitedEnds, Awaiting, awaiting
+from router.dispatch.link import HandedOver, Listening
+from router.dispatch.offers import Offers
 from router.scheduling.kept import KeptArrivals
 from router.scheduling.shard import Shard
 from router.scheduling.subscriptions import Subscriptions
@@ -24,6 +29,7 @@ class Waiting:
         arrivals: events that they may wait for.
         ends: ends of executions that they may wait for.
         lifecycle: types of events about other executions that they wait for now.
+        offers: of events and ends, to those that are worked on.
     """
 
     def __init__(
@@ -34,10 +40,11 @@ class Waiting:
         log_: EventLog,
         durable: Durable,
         conclude: Callable[[Conclusion], Awaitable[None]],
+        send: Callable[[HandedOver], None],
         now_ms: Callable[[], int],
         keep_seconds: float,
     ) -> None:
-        """Wait; events that nobody waits for are kept for `keep_seconds`."""
+        """Wait; `send` hands over what came, and events that nobody waits for are kept for `keep_seconds`."""
         self._core = core
         self._durable = durable
         self._subscriptions = Subscriptions()
@@ -47,6 +54,7 @@ class Waiting:
         deliveries = Deliveries(
             core=core, state=state, durable=durable, subscriptions=self._subscriptions, now_ms=now_ms
         )
+        self.offers = Offers(core=core, subscriptions=self._subscriptions, send=send, look=self._begin)
         self.ends = AwaitedEnds(
             core=core,
             state=state,
@@ -54,6 +62,7 @@ class Waiting:
             subscriptions=self._subscriptions,
             kept=kept,
             deliveries=deliveries,
+            offers=self.offers,
             conclude=conclude,
         )
         self.arrivals = Arrivals(
@@ -64,6 +73,7 @@ class Waiting:
             subscriptions=self._subscriptions,
             kept=kept,
             deliveries=deliveries,
+            offers=self.offers,
             conclude=conclude,
             now_ms=now_ms,
             keep_seconds=keep_seconds,
@@ -72,8 +82,14 @@ class Waiting:
     def begin(self, seq: int, subscriptions: Sequence[Subscription]) -> None:
         """Have an execution that waits be told of what comes; one that an operator took out meanwhile is not."""
         flow_id = self._core.waiting_flow(seq)
-        if flow_id is None:
-            return
+        if flow_id is not None:
+            self._begin(seq, flow_id, subscriptions)
+
+    def listen(self, listening: Listening) -> bool:
+        """Have an execution that is worked on be told of what comes; false: not under this lease."""
+        return self.offers.listen(listening)
+
+    def _begin(self, seq: int, flow_id: str, subscriptions: Sequence[Subscription]) -> None:
         wait = self._subscriptions.add(seq, flow_id, subscriptions)
         if awaited := awaiting(seq, wait, subscriptions):
             self._durable.spawn(self.ends.expect(awaited))
@@ -81,6 +97,7 @@ class Waiting:
 
     def leave(self, seq: int) -> None:
         """Note that an execution does not wait any more, whatever ended that."""
+        self.offers.leave(seq)
         self._subscriptions.remove(seq)
 
     def recover(self, row: Unfinished) -> None:

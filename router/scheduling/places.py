@@ -106,6 +106,10 @@ class Places:
         lease = self._leases.get(token)
         return None if lease is None else lease.seq
 
+    def lease(self, token: bytes) -> Lease | None:
+        """Return a lease that is good, or None when the token is stale."""
+        return self._leases.get(token)
+
     def backlog(self, flow_id: str) -> int:
         """Return how many accepted executions of a flow have not ended."""
         return self._queues.unfinished(flow_id)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from flowhook import limits
 from flowhook.errors import ExhaustedError, FlowhookError
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.wire import convert
-from router.dispatch.link import Delivery
+from router.dispatch.link import Delivery, HandedOver
 
 MAX_BATCH_BYTES: Final = limits.MAX_MESSAGE_BYTES // 4
 """Payloads and journals that go into one message; a larger assignment goes alone."""
@@ -35,6 +35,7 @@ class Outbox:
         self._runner_id = runner_id
         self._on_room = on_room
         self._assignments: list[pb.Assignment] = []
+        self._arrivals: list[pb.Arrival] = []
         self._acknowledged: dict[bytes, int] = {}
         self._settled: list[bytes] = []
         self._revoked: dict[str, list[bytes]] = {}
@@ -73,6 +74,18 @@ class Outbox:
             if effect_scope:
                 assignment.effect_scope = effect_scope
             self._assignments.append(assignment)
+        if self.full:
+            self._room.clear()
+        self._woken.set()
+
+    def hand_over(self, arrival: HandedOver) -> None:
+        """Hand over what came for an execution that is worked on; there is one at a time for each."""
+        token, generation, number, entry = arrival
+        message = pb.Arrival(
+            lease=token, generation=generation, number=number, entry=convert.journal_entry_to_proto(entry)
+        )
+        self._unsent_bytes += len(entry.output or b"")
+        self._arrivals.append(message)
         if self.full:
             self._room.clear()
         self._woken.set()
@@ -139,6 +152,9 @@ class Outbox:
             durable = [pb.DurableCheckpoint(lease=lease, index=index) for lease, index in self._acknowledged.items()]
             messages.append(pb.AttachResponse(checkpointed=pb.CheckpointAck(checkpoints=durable)))
             self._acknowledged = {}
+        if self._arrivals:
+            arrivals, self._arrivals = self._arrivals, []
+            messages += [pb.AttachResponse(arrivals=pb.ArrivalBatch(arrivals=batch)) for batch in _batches(arrivals)]
         if self._assignments:
             assignments, self._assignments = self._assignments, []
             messages += [
@@ -154,15 +170,18 @@ class Outbox:
         return messages
 
 
-def _batches(assignments: Sequence[pb.Assignment]) -> list[list[pb.Assignment]]:
-    """Split assignments into messages of at most `MAX_BATCH_BYTES`, or of one that is larger."""
-    batches: list[list[pb.Assignment]] = [[]]
+_Item = TypeVar("_Item", pb.Assignment, pb.Arrival)
+
+
+def _batches(items: Sequence[_Item]) -> list[list[_Item]]:
+    """Split items into messages of at most `MAX_BATCH_BYTES`, or of one that is larger."""
+    batches: list[list[_Item]] = [[]]
     size = 0
-    for assignment in assignments:
-        its_size = assignment.ByteSize()
+    for item in items:
+        its_size = item.ByteSize()
         if batches[-1] and size + its_size > MAX_BATCH_BYTES:
             batches.append([])
             size = 0
-        batches[-1].append(assignment)
+        batches[-1].append(item)
         size += its_size
     return batches

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import orjson
@@ -13,7 +14,7 @@ from flowhook.model import EventFilter, Subscription, WorkflowError
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.wire import convert
 from router.dispatch.conclusions import runtime_error
-from router.dispatch.link import Checkpoint, Completed, Outcome, Parked, Released
+from router.dispatch.link import Checkpoint, Completed, Listening, Outcome, Parked, Released
 from router.scheduling.matching import wanted
 
 MAX_KEY_BYTES: Final = 64 * limits.KIB
@@ -40,7 +41,18 @@ def checkpoint(message: pb.Checkpoint) -> Checkpoint:
         raise violation("the index of a checkpoint counts from 0")
     entry = convert.journal_entry_from_proto(message.entry)
     reply = message.reply.SerializeToString() if message.HasField("reply") else None
-    return Checkpoint(message.lease, message.index, entry, message.compacts, reply)
+    return Checkpoint(message.lease, message.index, entry, message.compacts, reply, message.arrival)
+
+
+def listening(message: pb.Listening) -> Listening:
+    """Return what an execution waits for while it is worked on; nothing, where that is too much to be looked for.
+
+    Raises:
+        InvalidError: see `violation`.
+    """
+    if message.ByteSize() > MAX_WAIT_BYTES:  # it faults when it waits for that alone
+        return Listening(message.lease, message.generation, ())
+    return Listening(message.lease, message.generation, _subscriptions(message.subscriptions))
 
 
 def outcome(message: pb.Outcome) -> Outcome:
@@ -65,13 +77,15 @@ def outcome(message: pb.Outcome) -> Outcome:
 def _parked(message: pb.Parked) -> Parked | WorkflowError:
     """Return what an execution waits for, or why it can't."""
     wake_at_ms = convert.milliseconds(message.wake_time) if message.HasField("wake_time") else None
-    if not message.subscriptions:
-        return Parked(wake_at_ms)
-    if len(message.subscriptions) > limits.MAX_SUBSCRIPTIONS:
-        raise violation(f"an execution waits for at most {limits.MAX_SUBSCRIPTIONS} things at a time")
     if message.ByteSize() > MAX_WAIT_BYTES:
         return runtime_error(f"what it waits for has more than {MAX_WAIT_BYTES} bytes: let `expect` be a short value")
-    return Parked(wake_at_ms, tuple(_subscription(item) for item in message.subscriptions))
+    return Parked(wake_at_ms, _subscriptions(message.subscriptions))
+
+
+def _subscriptions(messages: Sequence[pb.Subscription]) -> tuple[Subscription, ...]:
+    if len(messages) > limits.MAX_SUBSCRIPTIONS:
+        raise violation(f"an execution waits for at most {limits.MAX_SUBSCRIPTIONS} things at a time")
+    return tuple(_subscription(item) for item in messages)
 
 
 def _subscription(message: pb.Subscription) -> Subscription:

@@ -19,7 +19,7 @@ from router.dispatch.host import ShardHost
 from router.services import guarded
 from router.services.bodies import BodyReads
 from router.services.outbox import Outbox
-from router.services.reports import checkpoint, outcome, violation
+from router.services.reports import checkpoint, listening, outcome, violation
 
 MAX_CREDIT: Final = 1024
 """Assignments that one message may permit."""
@@ -173,6 +173,9 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
             elif kind == "checkpoints":
                 entries = request.checkpoints.checkpoints
                 await self._host.recorder.checkpoint(link, [checkpoint(item) for item in entries])
+            elif kind == "listening":
+                for item in request.listening.listening:
+                    self._host.listen(link, listening(item))
             elif kind == "renewal":
                 self._host.renew(link)
             elif kind == "hello":

@@ -69,6 +69,19 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class Came:
+    """Something that is waited for.
+
+    Attributes:
+        entry: to be journaled; its key is that of a subscription.
+        number: of the `Write` that it becomes.
+    """
+
+    entry: JournalEntry
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Write:
     """One more entry for the journal.
 
@@ -77,17 +90,19 @@ class Write:
         compacts: the entries before this one are needed no more.
         binding: it has to be durable before the next effect starts.
         reply: what the sender is answered with once the entry is durable.
+        arrival: number of what `Came` and is this; 0: none.
     """
 
     entry: JournalEntry
     compacts: bool = False
     binding: bool = True
     reply: Reply | None = None
+    arrival: int = 0
 
 
 @dataclass(slots=True)
 class Turn:
-    """What came of one call of `Run.start`, `Run.resume` or `Run.go_on`.
+    """What came of one call of `Run.start`, `Run.resume`, `Run.take_in` or `Run.go_on`.
 
     Attributes:
         ending: the execution ended; then nothing else counts.
@@ -96,7 +111,7 @@ class Turn:
         cancel: keys of effects that are wanted no more, whatever comes of them.
         paused: there is more to do: let others run, then `Run.go_on`.
         wake_at_ms: earliest moment that something waits for: `Run.go_on` then.
-        subscriptions: what else is waited for now. It comes in the journal of another attempt.
+        subscriptions: what else is waited for now. It comes by `Run.take_in`, or in the journal of another attempt.
     """
 
     ending: Completed | Faulted | None = None

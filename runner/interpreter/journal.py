@@ -65,11 +65,11 @@ class Journal:
         """Go on to the next entry."""
         self._position += 1
 
-    def write(self, entry: JournalEntry, *, binding: bool = True, reply: Reply | None = None) -> None:
-        """Append an entry; see `effects.Write` for `binding` and `reply`."""
+    def write(self, entry: JournalEntry, *, binding: bool = True, reply: Reply | None = None, arrival: int = 0) -> None:
+        """Append an entry; see `effects.Write` for the rest."""
         self.size += 1
         self._bytes += len(entry.key) + len(entry.output or b"")
-        self.writes.append(Write(entry, binding=binding, reply=reply))
+        self.writes.append(Write(entry, binding=binding, reply=reply, arrival=arrival))
 
     def compact(self, snapshot: bytes) -> None:
         """Replace all entries by a snapshot."""

@@ -4,8 +4,8 @@ No I/O. A *fiber* is a generator of `tasks` that runs concurrently with others; 
 Only when all fibers have stopped does something come in from outside: one result, one look at the clock, one moment
 that has come. Each is an entry of the journal, and so the order of entries decides every race. A replay brings in what
 the journal has, in that order, and comes to the same state; what fits no request is a fault, not a guess. Events, and
-ends of other executions, are written into the journal by the router while nobody runs the execution: they are always
-replayed.
+ends of other executions, come in like results while something is under way; else they are written into the journal by
+the router while nobody runs the execution, and replayed.
 
 ::
 
@@ -25,7 +25,7 @@ from typing import Any
 from flowhook import limits
 from flowhook.model import JournalEntry, Subscription
 from runner.interpreter import data as json
-from runner.interpreter.effects import Completed, Faulted, Perform, Result, Turn
+from runner.interpreter.effects import Came, Completed, Faulted, Perform, Result, Turn
 from runner.interpreter.errors import Exhausted, Kind, TaskFault, fault
 from runner.interpreter.fibers import Answered, Asked, Fiber, Group
 from runner.interpreter.journal import Journal, diverged, event_of, moment_entry, moment_of, place, tells
@@ -86,7 +86,7 @@ class Run:
         self._workflow = workflow
         self._chance = chance
         self._ready: deque[tuple[Fiber, Any, TaskFault | None]] = deque()
-        self._inbox: deque[tuple[Perform, Result]] = deque()
+        self._inbox: deque[tuple[Perform, Result] | Came] = deque()
         self._asked: dict[str, Asked] = {}
         self._unfixed: deque[Asked] = deque()
         self._subscribed: dict[str, Asked] = {}
@@ -107,6 +107,11 @@ class Run:
     def resume(self, effect: Perform, result: Result) -> Turn:
         """Go on with the result of an effect that was asked for; one that is wanted no more is passed over."""
         self._inbox.append((effect, result))
+        return self.go_on()
+
+    def take_in(self, came: Came) -> Turn:
+        """Go on with something that was waited for; what is not waited for any more is passed over."""
+        self._inbox.append(came)
         return self.go_on()
 
     def go_on(self) -> Turn:
@@ -248,15 +253,25 @@ class Run:
             return True
         self._caught_up = True
         while self._inbox:
-            effect, result = self._inbox.popleft()
+            news = self._inbox.popleft()
+            if isinstance(news, Came):
+                if news.entry.key in self._asked:
+                    self._journal.write(news.entry, arrival=news.number)
+                    self._replay(news.entry)
+                    return True
+                continue
+            effect, result = news
             asked = self._asked.get(effect.key)
             if asked is not None and asked.request is effect:
-                goes_on = result.error is None or effect.catchable or (effect.retried and is_transient(result.error))
-                if goes_on or asked.fiber.races:
-                    self._journal.write(JournalEntry(effect.key, result.output, result.error), reply=result.reply)
-                self._settle(asked, result)
+                self._end(asked, effect, result)
                 return True
         return bool(self._unfixed and self._look_at_clock()) or self._let_be_over(turn)
+
+    def _end(self, asked: Asked, effect: Perform, result: Result) -> None:
+        goes_on = result.error is None or effect.catchable or (effect.retried and is_transient(result.error))
+        if goes_on or asked.fiber.races:
+            self._journal.write(JournalEntry(effect.key, result.output, result.error), reply=result.reply)
+        self._settle(asked, result)
 
     def _replay(self, entry: JournalEntry) -> None:
         asked = self._asked.get(entry.key)

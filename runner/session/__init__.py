@@ -10,6 +10,10 @@ Leases outlive streams. A lease is *held* from its assignment until its outcome 
 held, its checkpoints that are not acknowledged and its outcome that is not settled are kept and, after a new
 connection, sent again, checkpoints first. Both are idempotent on the router's side.
 
+What an execution waits for while it is worked on is said anew on each stream, and again whenever it changes; each word
+has a *generation*, and only what was found by the last one is taken in, one arrival at the most. So the router knows of
+each arrival whether it was taken in: a checkpoint says so before the next word does.
+
 Nothing is sent at once: `take` returns everything that gathered since the last call, so that what happened while a
 write was under way goes into the next one.
 
@@ -20,6 +24,8 @@ outcome waits to be settled, and `MAX_HELD_BYTES` of events.
 from runner.session.machine import Session
 from runner.session.messages import (
     Abandon,
+    Arrival,
+    Arrivals,
     Assigned,
     Assignment,
     Attached,
@@ -34,6 +40,8 @@ from runner.session.messages import (
     Forget,
     Hello,
     Incoming,
+    Listening,
+    Listenings,
     Outcome,
     Outcomes,
     Outgoing,
@@ -46,11 +54,14 @@ from runner.session.messages import (
     RouterDrains,
     Settled,
     Start,
+    TakeIn,
     Welcome,
 )
 
 __all__ = [
     "Abandon",
+    "Arrival",
+    "Arrivals",
     "Assigned",
     "Assignment",
     "Attached",
@@ -65,6 +76,8 @@ __all__ = [
     "Forget",
     "Hello",
     "Incoming",
+    "Listening",
+    "Listenings",
     "Outcome",
     "Outcomes",
     "Outgoing",
@@ -78,5 +91,6 @@ __all__ = [
     "Session",
     "Settled",
     "Start",
+    "TakeIn",
     "Welcome",
 ]

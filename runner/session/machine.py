@@ -10,9 +10,11 @@ from typing import Final, TypeVar
 
 from flowhook import limits
 from flowhook.errors import InvalidError
-from flowhook.model import JournalEntry, Reply
+from flowhook.model import JournalEntry, Reply, Subscription
 from runner.session.messages import (
     Abandon,
+    Arrival,
+    Arrivals,
     Assigned,
     Assignment,
     Attached,
@@ -26,6 +28,8 @@ from runner.session.messages import (
     Forget,
     Hello,
     Incoming,
+    Listening,
+    Listenings,
     Outcome,
     Outcomes,
     Outgoing,
@@ -37,6 +41,7 @@ from runner.session.messages import (
     RouterDrains,
     Settled,
     Start,
+    TakeIn,
     Welcome,
 )
 
@@ -65,9 +70,16 @@ class _Phase(Enum):
 
 @dataclass(slots=True)
 class _Held:
-    """A lease in hand."""
+    """A lease in hand.
+
+    Attributes:
+        waits_for: what the router was told last that it waits for while it is worked on; None: some of that has come.
+        generation: how often it was told.
+    """
 
     size: int
+    waits_for: tuple[Subscription, ...] | None = ()
+    generation: int = 0
     checkpoints: OrderedDict[int, Checkpoint] = field(default_factory=OrderedDict)
     outcome: Outcome | None = None
     is_casualty: bool = False
@@ -102,6 +114,7 @@ class Session:
         self._hello = False
         self._renewal = False
         self._checkpoints: list[Checkpoint] = []
+        self._listening: dict[bytes, Listening] = {}
         self._outcomes: list[Outcome] = []
 
     @property
@@ -126,6 +139,7 @@ class Session:
         self._renewal = False
         self._permitted = 0
         self._checkpoints.clear()
+        self._listening.clear()
         self._outcomes.clear()
 
     def disconnected(self) -> None:
@@ -154,6 +168,8 @@ class Session:
                 return [effect for assignment in message.assignments if (effect := self._assign(assignment))]
             case Checkpointed():
                 return [effect for lease, index in message.durable if (effect := self._durable(lease, index))]
+            case Arrivals():
+                return [effect for arrival in message.arrivals if (effect := self._arrive(arrival))]
             case Settled():
                 return [Forget(lease) for lease in message.leases if self._drop(lease)]
             case Revoked():
@@ -170,14 +186,24 @@ class Session:
         *,
         compacts: bool = False,
         reply: Reply | None = None,
+        arrival: int = 0,
     ) -> None:
         """Have a journal entry made durable, and then a reply passed on; nothing happens for a lease that is lost."""
         held = self._held.get(lease)
         if held is None:
             return
-        checkpoint = held.checkpoints[index] = Checkpoint(lease, index, entry, compacts, reply)
+        checkpoint = held.checkpoints[index] = Checkpoint(lease, index, entry, compacts, reply, arrival)
         if self.attached:
             self._checkpoints.append(checkpoint)
+
+    def listen(self, lease: bytes, subscriptions: tuple[Subscription, ...]) -> bool:
+        """Say what an execution waits for while it is worked on; whether that is news, and the lease not lost."""
+        held = self._held.get(lease)
+        if held is None or held.waits_for == subscriptions:
+            return False
+        held.waits_for = subscriptions
+        self._say(lease, held)
+        return True
 
     def finish(self, lease: bytes, ending: Ending) -> None:
         """Report how an attempt ended; nothing happens for a lease that is lost."""
@@ -185,6 +211,8 @@ class Session:
         if held is None or held.outcome is not None:
             return
         held.outcome = Outcome(lease, ending)
+        held.waits_for = ()
+        self._listening.pop(lease, None)
         self._running -= 1
         if self.attached:
             self._outcomes.append(held.outcome)
@@ -230,6 +258,10 @@ class Session:
         if self._checkpoints:
             messages += [Checkpoints(part) for part in _parts(self._checkpoints, _checkpoint_size)]
             self._checkpoints.clear()
+        if self._listening:
+            listening = [*self._listening.values()]
+            messages += [Listenings(part) for part in _parts(listening, _listening_size)]
+            self._listening.clear()
         if self._outcomes:
             messages += [Outcomes(part) for part in _parts(self._outcomes, _outcome_size)]
             self._outcomes.clear()
@@ -254,6 +286,8 @@ class Session:
                 effects.append(Abandon(lease, "LEASE_LOST"))
                 continue
             self._checkpoints.extend(held.checkpoints.values())
+            if held.generation and held.outcome is None:
+                self._say(lease, held)
             if held.outcome is not None:
                 self._outcomes.append(held.outcome)
         return effects
@@ -276,10 +310,23 @@ class Session:
             del held.checkpoints[known]
         return Proceed(lease, index)
 
+    def _say(self, lease: bytes, held: _Held) -> None:
+        held.generation += 1
+        if self.attached:
+            self._listening[lease] = Listening(lease, held.generation, held.waits_for or ())
+
+    def _arrive(self, arrival: Arrival) -> Effect | None:
+        held = self._held.get(arrival.lease)
+        if held is None or not held.waits_for or arrival.generation != held.generation:
+            return None
+        held.waits_for = None  # what it waits for after this one is said anew, be it the same
+        return TakeIn(arrival.lease, arrival.number, arrival.entry)
+
     def _drop(self, lease: bytes) -> bool:
         held = self._held.pop(lease, None)
         if held is None:
             return False
+        self._listening.pop(lease, None)
         self._bytes -= held.size
         if held.outcome is None:
             self._running -= 1
@@ -316,6 +363,10 @@ def _checkpoint_size(checkpoint: Checkpoint) -> int:
     reply = checkpoint.reply
     size = 0 if reply is None else len(reply.body) + sum(len(name) + len(value) for name, value in reply.headers)
     return size + _size(checkpoint.entry.output)
+
+
+def _listening_size(listening: Listening) -> int:
+    return _size(None) + sum(each.size for each in listening.subscriptions)
 
 
 def _outcome_size(outcome: Outcome) -> int:

@@ -74,7 +74,27 @@ class RouterDrains:
     grace: float
 
 
-Incoming = Welcome | Assigned | Checkpointed | Settled | Revoked | RouterDrains
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What came for an execution that said, as its `generation`th word, what it waits for.
+
+    `number` is what the checkpoint has to name that takes it in; 0: nothing.
+    """
+
+    lease: bytes
+    generation: int
+    number: int
+    entry: JournalEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """What came for executions that are worked on."""
+
+    arrivals: tuple[Arrival, ...]
+
+
+Incoming = Welcome | Assigned | Checkpointed | Settled | Revoked | RouterDrains | Arrivals
 
 
 # --- what is said to the router ---------------------------------------------------------------------------------------
@@ -105,7 +125,8 @@ class Renewal:
 class Checkpoint:
     """One more journal entry of an execution, at `index` from 0.
 
-    `compacts`: the entries before it may go. `reply` is what its sender is answered with.
+    `compacts`: the entries before it may go. `reply` is what its sender is answered with. `arrival`: number of the
+    arrival that it takes in, if any.
     """
 
     lease: bytes
@@ -113,6 +134,7 @@ class Checkpoint:
     entry: JournalEntry
     compacts: bool = False
     reply: Reply | None = None
+    arrival: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +192,23 @@ class Outcomes:
     outcomes: tuple[Outcome, ...]
 
 
-Outgoing = Hello | Credit | Renewal | Checkpoints | Outcomes
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """What an execution waits for while calls of it are under way; see the protos."""
+
+    lease: bytes
+    generation: int
+    subscriptions: tuple[Subscription, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Listenings:
+    """What executions wait for."""
+
+    listening: tuple[Listening, ...]
+
+
+Outgoing = Hello | Credit | Renewal | Checkpoints | Listenings | Outcomes
 
 
 # --- what is to be done -----------------------------------------------------------------------------------------------
@@ -197,6 +235,15 @@ class Proceed:
 
 
 @dataclass(frozen=True, slots=True)
+class TakeIn:
+    """Go on with what came; the checkpoint of `entry` has to name `number`."""
+
+    lease: bytes
+    number: int
+    entry: JournalEntry
+
+
+@dataclass(frozen=True, slots=True)
 class Abandon:
     """Stop working on a lease and discard the result."""
 
@@ -218,4 +265,4 @@ class Reattach:
     grace: float
 
 
-Effect = Attached | Start | Proceed | Abandon | Forget | Reattach
+Effect = Attached | Start | Proceed | TakeIn | Abandon | Forget | Reattach

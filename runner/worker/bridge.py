@@ -30,6 +30,15 @@ def incoming(message: pb.AttachResponse) -> session.Incoming | None:
             )
         case "checkpointed":
             return session.Checkpointed(tuple((item.lease, item.index) for item in message.checkpointed.checkpoints))
+        case "arrivals":
+            return session.Arrivals(
+                tuple(
+                    session.Arrival(
+                        item.lease, item.generation, item.number, convert.journal_entry_from_proto(item.entry)
+                    )
+                    for item in message.arrivals.arrivals
+                )
+            )
         case "settlement":
             return session.Settled(tuple(message.settlement.leases))
         case "revocation":
@@ -67,8 +76,22 @@ def outgoing(message: session.Outgoing) -> pb.AttachRequest:
                             entry=convert.journal_entry_to_proto(item.entry),
                             compacts=item.compacts,
                             reply=None if item.reply is None else convert.reply_to_proto(item.reply),
+                            arrival=item.arrival,
                         )
                         for item in message.checkpoints
+                    ]
+                )
+            )
+        case session.Listenings():
+            return pb.AttachRequest(
+                listening=pb.ListeningBatch(
+                    listening=[
+                        pb.Listening(
+                            lease=item.lease,
+                            generation=item.generation,
+                            subscriptions=map(convert.subscription_to_proto, item.subscriptions),
+                        )
+                        for item in message.listening
                     ]
                 )
             )

@@ -46,13 +46,13 @@ REST_SECONDS: Final = 0.01
 HOLD_SECONDS: Final = 0.25
 """Waits up to this are waited for here: parking would take about as long."""
 
-YIELD_SECONDS: Final = 1.0
-"""How long an execution keeps events waiting for its effects: its next attempt alone sees them."""
-
 RETRY_SECONDS: Final = 0.5
 """Pause before the router is asked again for what an execution needs."""
 
 log = logs.get_logger(__name__)
+
+_News = tuple[effects.Perform, effects.Result] | effects.Came | None
+"""What an execution goes on with: the result of an effect, something that it waits for, or that time has passed."""
 
 
 @dataclass(slots=True, eq=False)
@@ -64,10 +64,7 @@ class _Execution:
         written: index of the next journal entry.
         binding: index after the last entry that has to be durable before an effect starts.
         durable: index after the last entry known to be durable.
-        held: effects that wait until the journal is durable up to an index, or for another attempt.
-        yields: it makes way for another attempt: no more effects are started in this one.
-        began: when this attempt came to its first task, on the clock of `time.monotonic`, and `given`: what the journal
-            had by then.
+        held: effects that wait until the journal is durable up to an index.
         preparing: what fetches something for it just now.
         attachments: those of its event.
         calls: effects that are performed, or whose result waits for the pump, by key.
@@ -84,17 +81,10 @@ class _Execution:
     binding: int = 0
     durable: int = 0
     held: deque[tuple[int, effects.Perform]] = field(default_factory=deque)
-    yields: bool = False
-    began: float = 0.0
-    given: int = 0
     attachments: Attachments = NO_ATTACHMENTS
     preparing: asyncio.Task[None] | None = field(default=None, repr=False)
     calls: dict[str, tuple[effects.Perform, asyncio.Task[None]]] = field(default_factory=dict, repr=False)
     timer: asyncio.TimerHandle | None = field(default=None, repr=False)
-
-    def has_lasted(self, seconds: float) -> bool:
-        """Whether this attempt has gone on for so long, and has come further than the ones before."""
-        return self.written > self.given and time.monotonic() - self.began > seconds
 
 
 class Executions:
@@ -136,7 +126,7 @@ class Executions:
         self._announce = announce
         self._public_url = public_url
         self._in_hand: dict[bytes, _Execution] = {}
-        self._ready: Turns[tuple[_Execution, effects.Perform | None, effects.Result | None]] = Turns()
+        self._ready: Turns[tuple[_Execution, _News]] = Turns()
         self._wake = asyncio.Event()
         self._draining = False
         self._turn_ends = 0.0
@@ -162,7 +152,7 @@ class Executions:
             assignment.effect_scope or event.id,
             written=assignment.journal_start + len(assignment.journal),
         )
-        execution.durable = execution.binding = execution.given = execution.written
+        execution.durable = execution.binding = execution.written
         self._in_hand[assignment.lease] = execution
         metrics.RUNNING.set(len(self._in_hand))
         flow = self._flows.cached(event.flow_id, assignment.flow_revision)
@@ -178,6 +168,12 @@ class Executions:
             return
         execution.durable = max(execution.durable, index + 1)
         self._launch_held(execution)
+
+    def take_in(self, lease: bytes, number: int, entry: JournalEntry) -> None:
+        """Go on with something that an execution waits for, and that has come."""
+        execution = self._in_hand.get(lease)
+        if execution is not None:
+            self._queue(execution, effects.Came(entry, number))
 
     def abandon(self, lease: bytes) -> None:
         """Stop working on a lease that is lost."""
@@ -259,17 +255,14 @@ class Executions:
             depth=event.depth,
             one_time=one_time_urls(self._public_url, event, flow),
         )
-        execution.began = time.monotonic()
         execution.run = Run(program, workflow, execution.journal)
         self._queue(execution)
 
-    def _queue(
-        self, execution: _Execution, effect: effects.Perform | None = None, result: effects.Result | None = None
-    ) -> None:
-        self._ready.add(execution.event.flow_id, (execution, effect, result))
+    def _queue(self, execution: _Execution, news: _News = None) -> None:
+        self._ready.add(execution.event.flow_id, (execution, news))
         self._wake.set()
 
-    def _drive(self, execution: _Execution, effect: effects.Perform | None, result: effects.Result | None) -> None:
+    def _drive(self, execution: _Execution, news: _News) -> None:
         run = execution.run
         if run is None or self._in_hand.get(execution.lease) is not execution:
             return  # abandoned meanwhile
@@ -278,12 +271,7 @@ class Executions:
             execution.timer.cancel()
             execution.timer = None
         try:
-            if effect is not None and result is not None:
-                if self._is_under_way(execution, effect):
-                    del execution.calls[effect.key]
-                turn = run.resume(effect, result)
-            else:
-                turn = run.go_on() if run.started else run.start()
+            turn = self._next_turn(execution, run, news)
         except Exception as problem:  # noqa: BLE001 - the same
             turn = effects.Turn(effects.Faulted(_defect(execution, problem)))
         if turn.writes:
@@ -296,10 +284,24 @@ class Executions:
             case None:
                 self._follow(execution, turn)
 
+    def _next_turn(self, execution: _Execution, run: Run, news: _News) -> effects.Turn:
+        if news is None:
+            return run.go_on() if run.started else run.start()
+        if isinstance(news, effects.Came):
+            return run.take_in(news)
+        if self._is_under_way(execution, news[0]):
+            del execution.calls[news[0].key]
+        return run.resume(*news)
+
     def _write(self, execution: _Execution, writes: Collection[effects.Write]) -> None:
         for write in writes:
             self._link.checkpoint(
-                execution.lease, execution.written, write.entry, compacts=write.compacts, reply=write.reply
+                execution.lease,
+                execution.written,
+                write.entry,
+                compacts=write.compacts,
+                reply=write.reply,
+                arrival=write.arrival,
             )
             execution.written += 1
             if write.binding:
@@ -314,17 +316,17 @@ class Executions:
                 call[1].cancel()
             execution.held = deque(held for held in execution.held if held[1].key != key)
         execution.held.extend((execution.binding, effect) for effect in turn.perform)
-        execution.yields = bool(turn.subscriptions) and execution.has_lasted(YIELD_SECONDS)
         self._launch_held(execution)
         if turn.paused:
             self._queue(execution)
-        elif execution.yields and not execution.calls:
-            self._park(execution, _now_ms(), turn.subscriptions)
-        elif turn.wake_at_ms is not None or turn.subscriptions:
+            return
+        if self._link.listen(execution.lease, tuple(turn.subscriptions) if execution.calls or execution.held else ()):
+            self._announce()
+        if turn.wake_at_ms is not None or turn.subscriptions:
             self._wait(execution, turn.wake_at_ms, turn.subscriptions)
 
     def _wait(self, execution: _Execution, wake_at_ms: int | None, subscriptions: Sequence[Subscription]) -> None:
-        """Go on when something has come: in another attempt, unless that is soon or something else is under way."""
+        """Go on when something has come: in another attempt, unless that is soon or something is under way."""
         seconds = None if wake_at_ms is None else (wake_at_ms - _now_ms()) / 1000
         if (seconds is None or seconds > HOLD_SECONDS) and not execution.calls and not execution.held:
             self._park(execution, wake_at_ms, subscriptions)
@@ -336,7 +338,7 @@ class Executions:
 
     def _launch_held(self, execution: _Execution) -> None:
         """Start the effects that wait for nothing any more."""
-        while execution.held and execution.held[0][0] <= execution.durable and not execution.yields:
+        while execution.held and execution.held[0][0] <= execution.durable:
             self._launch(execution, execution.held.popleft()[1])
 
     def _launch(self, execution: _Execution, effect: effects.Perform) -> None:
@@ -357,7 +359,7 @@ class Executions:
         performing = self._caller.perform(execution.effect_scope, effect, secret, execution.attachments)
         result = await Watched(performing, self._record, execution.lease, effect.instance)
         if self._is_under_way(execution, effect):
-            self._queue(execution, effect, result)
+            self._queue(execution, (effect, result))
 
     @staticmethod
     def _is_under_way(execution: _Execution, effect: effects.Perform) -> bool:
@@ -389,6 +391,8 @@ def perform_all(effects_: Collection[session.Effect], executions: Executions) ->
                 executions.start(assignment)
             case session.Proceed(lease=lease, index=index):
                 executions.proceed(lease, index)
+            case session.TakeIn(lease=lease, number=number, entry=entry):
+                executions.take_in(lease, number, entry)
             case session.Abandon(lease=lease):
                 executions.abandon(lease)
             case _:

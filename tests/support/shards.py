@@ -106,6 +106,7 @@ class Link:
         self.runner_id = runner_id
         self.full = False
         self.deliveries = []
+        self.arrivals = []
         self.acknowledged = []
         self.settled = []
         self.revoked = []
@@ -130,6 +131,10 @@ class Link:
 
     def assign(self, deliveries):
         self.deliveries += deliveries
+        self._tell()
+
+    def hand_over(self, arrival):
+        self.arrivals.append(arrival)
         self._tell()
 
     def acknowledge(self, token, position):

@@ -56,6 +56,7 @@ class Stream:
     responses: asyncio.Queue[runner_service_pb2.AttachResponse | None]
     outcomes: list[runner_service_pb2.Outcome] = field(default_factory=list)
     checkpoints: list[runner_service_pb2.Checkpoint] = field(default_factory=list)
+    listening: list[runner_service_pb2.Listening] = field(default_factory=list)
     credit: int = 0
     renewals: int = 0
     renewed_at: list[float] = field(default_factory=list)
@@ -133,6 +134,8 @@ class Router(
                 stream.checkpoints.extend(request.checkpoints.checkpoints)
                 if self.acknowledges:
                     self.acknowledge(stream, request.checkpoints.checkpoints)
+            elif kind == "listening":
+                stream.listening.extend(request.listening.listening)
             elif kind == "outcomes":
                 stream.outcomes.extend(request.outcomes.outcomes)
                 if self.settles:

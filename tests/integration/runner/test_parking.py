@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from flowhook.model import Correlation, EventFilter, JournalEntry, Subscription
+from flowhook.v1 import runner_service_pb2
 from flowhook.wire import convert
 
 PAID = {"with": {"type": "paid"}, "correlate": {"order": {"from": ".data.order", "expect": "${ .body.order }"}}}
@@ -46,32 +47,73 @@ async def test_an_execution_that_waits_for_an_event_and_a_time_parks_with_both(r
 
 
 @pytest.fixture
-async def slow(http_server):
-    """An address that answers after a while, and the keys of those who asked."""
-    asked = []
+async def hanging(http_server):
+    """An address that answers when the test says so, and who asked."""
+    asked, gate = [], asyncio.Event()
 
     async def answer(request):
         asked.append(request.headers["Idempotency-Key"])
-        await asyncio.sleep(0.1)
+        await gate.wait()
         return web.json_response({"n": len(asked)})
 
-    return await http_server(answer), asked
+    yield {"method": "get", "endpoint": await http_server(answer)}, asked, gate
+    gate.set()
 
 
-async def test_effects_make_way_for_events_after_a_second(router, served, slow):
-    address, asked = slow
-    poll = {"call": "http", "with": {"method": "get", "endpoint": address}}
-    loop = {"poll": {"for": {"in": "[range(1000)]"}, "do": [{"ask": poll}]}}
-    router.define("orders", [{"race": {"fork": {"compete": True, "branches": [LISTEN, loop]}}}])
+def hand_over(stream, listening, number, data):
+    (subscription,) = listening.subscriptions
+    arrival = runner_service_pb2.Arrival(
+        lease=listening.lease,
+        generation=listening.generation,
+        number=number,
+        entry=arrived(subscription.key, data),
+    )
+    stream.responses.put_nowait(
+        runner_service_pb2.AttachResponse(arrivals=runner_service_pb2.ArrivalBatch(arrivals=[arrival]))
+    )
+
+
+async def test_an_event_is_taken_in_while_a_call_of_another_branch_is_under_way(router, served, hanging):
+    ask, asked, gate = hanging
+    branches = [LISTEN, {"ask": {"call": "http", "with": ask}}]
+    router.define("orders", [{"both": {"fork": {"branches": branches}}}])
     stream = await router.attached()
-    outcome = await router.run(stream, "orders", {"order": "A-1"})
-    (subscription,) = outcome.parked.subscriptions
-    assert outcome.parked.wake_time.ToMilliseconds() <= time.time() * 1000
-    results = [checkpoint.entry for checkpoint in stream.checkpoints]
-    assert len(results) == len(asked) == len(set(asked))
-    assert 2 <= len(results) < 100
-    assignment = router.assignment("orders", {"order": "A-1"}, attempt=2)
-    assignment.journal.extend([*results, arrived(subscription.key, {"order": "A-1"})])
+    assignment = router.assignment("orders", {"order": "A-1"})
     router.assign(stream, assignment)
+    [listening] = await router.until(lambda: stream.listening)
+    assert [convert.subscription_from_proto(each).filters for each in listening.subscriptions] == [(FILTER,)]
+    hand_over(stream, listening, 7, {"order": "A-1"})
+    [checkpoint] = await router.until(lambda: stream.checkpoints)
+    assert (checkpoint.index, checkpoint.arrival) == (0, 7)
+    await router.until(lambda: len(stream.listening) > 1)
+    assert not stream.listening[1].subscriptions
+    assert stream.listening[1].generation > listening.generation
+    assert (len(asked), stream.outcomes) == (1, [])
+    gate.set()
+    outcome = await router.outcome(assignment.lease)
+    assert orjson.loads(outcome.completed.output) == [[{"order": "A-1"}], {"n": 1}]
+    assert len(asked) == 1
+
+
+async def test_what_comes_wins_a_race_against_a_call_that_hangs(router, served, hanging):
+    ask, _, _ = hanging
+    branches = [LISTEN, {"ask": {"call": "http", "with": ask}}]
+    router.define("orders", [{"race": {"fork": {"compete": True, "branches": branches}}}])
+    stream = await router.attached()
+    assignment = router.assignment("orders", {"order": "A-1"})
+    router.assign(stream, assignment)
+    [listening] = await router.until(lambda: stream.listening)
+    hand_over(stream, listening, 7, {"order": "A-1"})
     assert orjson.loads((await router.outcome(assignment.lease)).completed.output) == [{"order": "A-1"}]
-    assert len(asked) == len(results)
+
+
+async def test_a_wait_is_over_in_time_while_a_call_of_another_branch_hangs(router, served, hanging):
+    ask, _, _ = hanging
+    pause = {"pause": {"wait": {"milliseconds": 400}}}
+    branches = [{"later": {"do": [pause, {"put": {"set": {"over": True}}}]}}, {"ask": {"call": "http", "with": ask}}]
+    router.define("orders", [{"race": {"fork": {"compete": True, "branches": branches}}}])
+    stream = await router.attached()
+    began = time.monotonic()
+    outcome = await router.run(stream, "orders", {})
+    assert orjson.loads(outcome.completed.output) == {"over": True}
+    assert 0.4 <= time.monotonic() - began < 1.4

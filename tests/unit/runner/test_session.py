@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from flowhook.errors import InvalidError
-from flowhook.model import JournalEntry
+from flowhook.model import EventFilter, JournalEntry, Subscription
 from runner import session as s
 from runner.session import machine
 
@@ -99,6 +99,56 @@ def test_no_credit_is_given_while_the_events_in_hand_are_too_large(monkeypatch):
     session.finish(b"a", s.Completed(b""))
     session.receive(s.Settled((b"a", b"b")), 0)
     assert session.take()[-1] == s.Credit(2)
+
+
+WAITS = (Subscription("/do/0/wait#0:event", (EventFilter(False, "paid"),)),)
+
+
+def listening(session):
+    return [each for message in session.take() if isinstance(message, s.Listenings) for each in message.listening]
+
+
+def arrival(generation):
+    return s.Arrivals((s.Arrival(b"a", generation, 7, JournalEntry("k", b"1")),))
+
+
+def test_what_is_waited_for_is_said_when_it_changes_and_on_each_stream():
+    session = attached()
+    session.receive(s.Assigned((assignment(b"a"),)), 0)
+    assert not session.listen(b"a", ())
+    assert session.listen(b"a", WAITS)
+    assert not session.listen(b"a", WAITS)
+    assert listening(session) == [s.Listening(b"a", 1, WAITS)]
+    session.disconnected()
+    attached(session, kept={b"a"})
+    assert listening(session) == [s.Listening(b"a", 2, WAITS)]
+    assert session.listen(b"a", ())
+    assert listening(session) == [s.Listening(b"a", 3, ())]
+
+
+def test_only_what_was_found_by_the_last_word_is_taken_in_and_once():
+    session = attached()
+    session.receive(s.Assigned((assignment(b"a"),)), 0)
+    session.listen(b"a", WAITS)
+    session.listen(b"a", ())
+    assert session.receive(arrival(1), 0) == session.receive(arrival(2), 0) == []
+    session.listen(b"a", WAITS)
+    assert session.receive(arrival(3), 0) == [s.TakeIn(b"a", 7, JournalEntry("k", b"1"))]
+    assert session.receive(arrival(3), 0) == []
+    session.take()
+    assert session.listen(b"a", WAITS)  # the next one of the same kind
+    assert listening(session) == [s.Listening(b"a", 4, WAITS)]
+
+
+def test_the_checkpoint_that_takes_something_in_goes_before_the_next_word():
+    session = attached()
+    session.receive(s.Assigned((assignment(b"a"),)), 0)
+    session.take()
+    session.listen(b"a", WAITS)
+    session.receive(arrival(1), 0)
+    session.listen(b"a", ())
+    session.checkpoint(b"a", 0, JournalEntry("k", b"1"), arrival=7)
+    assert [type(message) for message in session.take()] == [s.Checkpoints, s.Listenings]
 
 
 def test_a_casualty_is_held_and_reported_until_settled():

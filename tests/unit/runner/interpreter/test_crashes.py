@@ -1,9 +1,9 @@
 """Crashes as a property: wherever a run is cut, however often, it ends the same, and nothing happens twice in vain.
 
 The router's side is played faithfully: it keeps what was journaled, drops what a compaction makes superfluous, writes
-what comes for an execution that waits into its journal, and assigns it again when it was cut or when something has
-come. Effects answer by their key and by how often it was tried, and events have the same data whenever they come, so
-that the same flow has the same end in every order of events.
+what comes for an execution that waits into its journal, hands it over while something is under way, and assigns an
+execution again when it was cut or when something has come. Effects answer by their key and by how often it was tried,
+and events have the same data whenever they come, so that the same flow has the same end in every order of events.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from flowhook.model import JournalEntry
 from runner.interpreter import journal
-from runner.interpreter.effects import Completed, Faulted, Result
+from runner.interpreter.effects import Came, Completed, Faulted, Result
 from runner.interpreter.errors import Kind, error
 from runner.interpreter.program import compile_program
 from runner.interpreter.run import Run
@@ -135,7 +135,7 @@ def run_of(program, definition, world, storage):
 def attempt(run, world, storage, cuts, picks, *, look=unobserved):
     """One attempt; returns the turn in which it ended or parked, None when it was cut."""
     left = next(cuts, None)
-    waiting, turn, began = [], run.start(), storage.written
+    waiting, turn = [], run.start()
     for _ in range(MAX_TURNS):
         for write in turn.writes[:left]:
             storage.append(write)
@@ -150,15 +150,16 @@ def attempt(run, world, storage, cuts, picks, *, look=unobserved):
             turn = run.go_on()
             continue
         look(turn, waiting)
-        if waiting and not (turn.subscriptions and storage.written > began and picks.random() < 0.2):
+        if waiting and turn.subscriptions and picks.random() < 0.3:
+            turn = run.take_in(Came(world.comes(picks.choice(turn.subscriptions), picks), 7))
+            assert [write.arrival for write in turn.writes if write.arrival] == [7]
+        elif waiting:
             effect = waiting.pop(picks.randrange(len(waiting)))
             result = world.answer(effect)
             if left == 0:
                 return None  # done, and not journaled
             turn = run.resume(effect, result)
         else:
-            if waiting:  # it makes way for what comes: what it did not begin it asks for again
-                turn.wake_at_ms = world.now
             return turn
     raise AssertionError("it does not end")
 

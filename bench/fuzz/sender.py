@@ -13,12 +13,15 @@ from typing import Final
 
 from bench.fuzz.answers import read_answers
 from bench.fuzz.drafts import Drafts, told_in
-from bench.fuzz.edges import TLS, Edge
+from bench.fuzz.edges import KEYED, TLS, Edge
 from bench.fuzz.findings import Findings
 from bench.fuzz.plans import Plan, Plans
 
 HANG_SECONDS: Final = 20.0
 """Within which an edge has to end what this side has ended."""
+
+FETCH_SECONDS: Final = 12.0
+"""For which one request may have an edge wait for a publisher: for its key, then for a visit."""
 
 CONNECTIONS: Final = 96
 LEGITIMATE_5XX: Final = frozenset({501, 503, 505})
@@ -84,7 +87,8 @@ class Sender:
             OSError: the connection was reset.
         """
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(HANG_SECONDS):
+        patience = HANG_SECONDS + (FETCH_SECONDS * plan.made if plan.edge == KEYED else 0)
+        async with asyncio.timeout(patience):
             sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             try:
                 sock.setblocking(False)

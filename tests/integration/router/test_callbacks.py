@@ -33,6 +33,24 @@ webhook:
     slow: {auth: none, rate_limit: {per_second: 0.01, burst: 1}}
 """
 KEY = "/do/0/wait#0"
+DAY_MS = 24 * 3600 * 1000
+
+
+class Clock:
+    """That of the router's services: the machine's, until it is told what to say."""
+
+    fixed_ms: int | None = None
+
+    def __call__(self):
+        return time.time_ns() // 1_000_000 if self.fixed_ms is None else self.fixed_ms
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch):
+    """Before the router starts, which keeps it."""
+    clock = Clock()
+    monkeypatch.setattr("router.app._now_ms", clock)
+    return clock
 
 
 @pytest.fixture
@@ -178,11 +196,23 @@ async def test_a_token_that_is_wrong_is_not_found(router, client, edge, orders):
     assert await sent(edge, call(callback_token=unknown)) == ["CALLBACK_GONE"]
 
 
-async def test_a_token_is_too_old_after_a_while(router, client, edge, orders, monkeypatch):
-    monkeypatch.setattr("router.services.callbacks.TOKEN_MS", -1)
-    execution_id = await client.ingest("orders", {})
-    token = callback_tokens.issue(await callback_key(router), execution_id, "approval", 0)
-    assert await sent(edge, call(callback_token=token)) == ["CALLBACK_GONE"]
+async def test_a_one_time_url_is_good_for_thirty_days_although_its_execution_still_listens(
+    router, client, edge, orders, clock
+):
+    key = await callback_key(router)
+    async with attached(router, credit=2) as runner:
+        execution_id, assignment = await begun(client, runner)
+        await runner.park(assignment, subscriptions=[listen()])
+        received = (await client.executions.get(execution_id)).execution.receive_time_ms
+        token = callback_tokens.issue(key, execution_id, "approval", 0)
+        clock.fixed_ms = received + 30 * DAY_MS + 1
+        assert await sent(edge, call(callback_token=token)) == ["CALLBACK_GONE"]
+        assert (await client.executions.get(execution_id)).execution.status is Status.WAITING
+        # that it was refused did not use it up
+        clock.fixed_ms = received + 30 * DAY_MS
+        assert await sent(edge, call(callback_token=token)) == ["accepted"]
+        [again] = await runner.assignments(1)
+        assert [entry.key for entry in again.journal] == [KEY]
 
 
 async def test_wrong_tokens_do_not_use_up_the_rate(edge, orders):

@@ -44,6 +44,21 @@ async def test_a_memory_hog_is_killed_for_its_memory_before_its_time(router, ser
     assert "MiB" in outcome.faulted.detail
 
 
+@pytest.mark.parametrize(
+    "settings", [{"expression_seconds": 10.0, "expression_bytes": 256 * 1024 * 1024}], indirect=True
+)
+async def test_a_loop_over_a_million_items_faults_at_its_bound_and_the_process_lives_on(router, served):
+    loop = {"for": {"in": "${ [range(1000001)] }"}, "do": [{"a": {"set": {"n": "${ $item }"}}}]}
+    router.define("million", [{"all": loop}])
+    router.define("good", [{"run": {"set": {"n": 1}}}])
+    stream = await router.attached()
+    outcome = await router.run(stream, "million")
+    assert (outcome.faulted.type.rpartition("/")[2], outcome.faulted.instance) == ("runtime", "/do/0/all")
+    assert "1000000 iterations" in outcome.faulted.detail
+    assert orjson.loads((await router.run(stream, "good")).completed.output) == {"n": 1}
+    assert router.streams == [stream]
+
+
 async def test_an_endless_pattern_of_a_schema_is_killed_as_well(router, served):
     schema = {"document": {"type": "object", "properties": {"body": {"type": "string", "pattern": "^(a+)+$"}}}}
     router.define("bad", [{"run": {"set": {"x": 1}, "input": {"schema": schema}}}])

@@ -145,6 +145,24 @@ def test_no_try_catches_that_an_execution_came_to_its_bounds(execute, monkeypatc
     assert bound in execute([{"t": {"try": endless, "catch": {}}}], {}).error.detail
 
 
+def test_a_loop_over_more_than_a_million_items_faults_before_its_first_iteration(execute):
+    loop = {"for": {"in": "${ [range(1000001)] }"}, "do": [{"a": {"call": "f"}}]}
+    world = execute.World()
+    outcome = execute([{"l": loop}], {}, world=world)
+    assert (outcome.error.type.rpartition("/")[2], outcome.error.instance) == ("runtime", "/do/0/l")
+    assert "1000000 iterations" in outcome.error.detail
+    assert (world.performed, outcome.journal) == ([], ())
+
+
+def test_a_loop_over_a_million_items_runs(execute):
+    loop = {
+        "for": {"in": "${ [range(1000000)] }"},
+        "while": "${ $index < 3 }",
+        "do": [{"a": {"set": {"at": "${ $item }"}}}],
+    }
+    assert execute([{"l": loop}], {}).output == {"at": 2}
+
+
 def test_a_fork_of_a_thousand_calls_is_answered(execute):
     do = [{"f": {"fork": {"branches": [{f"b{n}": {"call": "f"}} for n in range(1000)]}}}]
     assert len(execute(do, {}).output) == 1000

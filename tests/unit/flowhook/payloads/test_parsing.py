@@ -7,6 +7,7 @@ import zlib
 from contextlib import suppress
 
 import brotli
+import javaproperties
 import orjson
 import pytest
 from hypothesis import example, given
@@ -32,6 +33,23 @@ KINDS = (
     "image/png",
     "",
 )
+
+
+TEXT = st.characters(exclude_categories=["Cs"])
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(TEXT, max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=6,
+)
+NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="[]"), min_size=1, max_size=5)
+
+
+def leaves(value):
+    if isinstance(value, dict):
+        return [leaf for item in value.values() for leaf in leaves(item)]
+    if isinstance(value, list):
+        return [leaf for item in value for leaf in leaves(item)]
+    return [value]
 
 
 def read(kind, body, *headers, limit=LIMIT):
@@ -224,3 +242,53 @@ def test_whatever_is_sent_nothing_is_lost_and_nothing_breaks(kind, body, codings
     empty_form = kind.startswith("multipart/") or not body.strip()
     is_null = content is None or (content.body is None and body.strip() == b"null")
     assert nothing or is_null or content.body is not None or content.attachments or empty_form
+
+
+def pieces(*texts):
+    """Bodies of what means something to a format, and of any bytes in between."""
+    return st.lists(st.sampled_from(texts) | st.binary(max_size=4), max_size=20).map(b"".join)
+
+
+@given(pieces(b"\n", b"\r\n", b" ", b"{}", b'{"a":', b"}", b"[", b"]", b'"', b"1", b"null", b"NaN", b"\\ud800"))
+@example(b"\n \n")
+@example(b'"\xff"\n1')
+def test_any_bytes_are_ndjson_of_one_value_a_line_or_refused(body):
+    lines = [line for line in body.split(b"\n") if line.strip()]
+    try:
+        expected = [orjson.loads(line) for line in lines]
+    except orjson.JSONDecodeError:
+        assert refusal("application/x-ndjson", body) == "BODY_INVALID"
+    else:
+        assert read("application/x-ndjson", body).body == (expected if body else None)
+
+
+@given(st.lists(JSON, min_size=1, max_size=5), st.sampled_from([b"\n", b"\r\n", b"\n\n"]))
+def test_values_that_are_written_one_a_line_come_back(values, end):
+    assert read("application/x-ndjson", end.join(map(orjson.dumps, values))).body == values
+
+
+@given(
+    pieces(
+        b"=", b":", b"\\", b"\\u", b"\\u00e9", b"\\ud83d", b"\\ude00", b"#", b"!", b"\n", b"\r", b"\f", b"a", b"[", b"]"
+    ),
+    st.sampled_from(["", "; charset=utf-8", "; charset=iso-8859-1", "; charset=utf-16", "; charset=klingon"]),
+)
+@example(b"a=\\ud83d\nb=\\ude00", "")
+def test_any_bytes_are_properties_or_refused(body, charset):
+    content = outcome("text/x-java-properties" + charset, body, ())
+    if content is None:
+        return
+    if content.attachments:
+        # whose charset nobody knows: a wrong one that was named is an error
+        assert charset in ("", "; charset=klingon")
+        assert content.attachments[0].content == body
+    elif body:
+        assert all(isinstance(leaf, str) for leaf in leaves(content.body))
+        assert orjson.loads(orjson.dumps(content.body)) == content.body
+
+
+@given(st.lists(st.tuples(NAMES, st.text(TEXT, max_size=8)), max_size=8, unique_by=lambda pair: pair[0]), st.booleans())
+def test_properties_that_are_written_come_back(pairs, ascii_only):
+    text = "".join(f"{javaproperties.join_key_value(*pair, ensure_ascii=ascii_only)}\n" for pair in pairs)
+    content = read("text/x-java-properties; charset=utf-8", text.encode())
+    assert (content.body or {}) == dict(pairs)

@@ -99,8 +99,10 @@ class Server(TCPServer):
             async with asyncio.timeout(HANDSHAKE_SECONDS):
                 if self._proxy_protocol:
                     peer = str(await read_header(partial(_read_exactly, sock)) or peer)
-                _, stream = await asyncio.get_running_loop().connect_accepted_socket(
-                    partial(Stream, self), sock, ssl=None if self._certificates is None else self._certificates.context
+                stream = Stream(self)
+                # of a connection over TLS uvloop returns a protocol of its own, not ours
+                await asyncio.get_running_loop().connect_accepted_socket(
+                    lambda: stream, sock, ssl=None if self._certificates is None else self._certificates.context
                 )
                 return stream, peer
         except (ProxyProtocolError, EOFError, OSError, TimeoutError):  # SSLError among them

@@ -32,10 +32,11 @@ def test_a_request_over_tls_is_answered(tmp_path):
         context = ssl.create_default_context(cafile=str(authority.ca_file))
         reader, writer = await asyncio.open_connection(*listening.getsockname(), ssl=context)
         writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-        received = await asyncio.wait_for(reader.read(), 10)
-        writer.close()
+        received = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        writer.transport.abort()
         server.stop()
         await server.ended()
+        listening.close()
         return received
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -45,7 +45,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, emp
     for row in rows:
         table.add_row(*(Text(_cell(cell), style=STATUS_STYLES.get(str(cell), "")) for cell in row))
     if table.row_count:
-        _console(Console).print(table)
+        _print(table, Console)
     else:
         print(empty)
 
@@ -61,12 +61,19 @@ def print_fields(fields: Iterable[tuple[str, object]]) -> None:
     table.add_column(overflow="fold")
     for name, value in fields:
         table.add_row(name, Text(_cell(value), style=STATUS_STYLES.get(str(value), "")))
-    _console(Console).print(table)
+    _print(table, Console)
 
 
-def _console(kind: Any) -> Any:
-    # without a terminal there is no width to respect: a line stays a line for grep
-    return kind(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else 500)
+def _print(table: Any, kind: Any) -> None:
+    if sys.stdout.isatty():
+        kind(highlight=False).print(table)
+        return
+    # without a terminal there is no width to respect: a line stays a line for grep; nor is there one to fill
+    console = kind(highlight=False, width=500)
+    with console.capture() as capture:
+        console.print(table)
+    for line in capture.get().splitlines():
+        print(line.rstrip())
 
 
 def _cell(value: object) -> str:

@@ -144,6 +144,15 @@ def test_a_row_stays_one_line_where_there_is_no_terminal(capsys):
     assert len(capsys.readouterr().out.splitlines()) == 2
 
 
+def test_no_line_ends_in_blanks_where_there_is_no_terminal(capsys):
+    output.print_table(("A", "B"), [("x", "long"), ("y", "s"), ("z", None)], empty="")
+    output.print_fields([("name", {"a": [1]}), ("long name", "x")])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:4] == ["A  B", "x  long", "y  s", "z  -"]
+    assert len(lines) > 5
+    assert [line for line in lines if line != line.rstrip()] == []
+
+
 def test_what_senders_wrote_is_neither_markup_nor_escape_sequences(capsys):
     output.print_table(("A",), [("[red]x[/red] \x1b[2J",)], empty="")
     output.print_fields([("name", {"a": "\x9b2J"}), ("text", "[/]")])

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
-from cli.options import read_settings
+from cli.options import read_settings, variable_name
 from cli.supervisor.rundir import read_cluster
 from flowhook.client import Client
 from flowhook.config import CommonSettings, read_token
+from flowhook.errors import UnavailableError
+
+_AWAY: Final = frozenset({"ROUTER_UNREACHABLE", "ROUTER_TIMEOUT"})
 
 
 def settings_of(router: str | None, data_dir: Path | None) -> CommonSettings:
@@ -23,25 +30,54 @@ def settings_of(router: str | None, data_dir: Path | None) -> CommonSettings:
     return settings
 
 
-def open_client(router: str | None, data_dir: Path | None) -> Client:
-    """Return a client with the admin token.
+@contextmanager
+def open_client(router: str | None, data_dir: Path | None) -> Iterator[Client]:
+    """Give a client with the admin token.
 
     Raises:
         InvalidError: there is no token, or a TLS file can't be read.
+        UnavailableError: the router is away; says where the address comes from, unless an option gave it.
     """
-    return client_of(settings_of(router, data_dir))
+    with client_of(settings_of(router, data_dir)) as client:
+        yield client
 
 
-def client_of(settings: CommonSettings) -> Client:
-    """Return a client with the admin token, for settings that were read already.
-
-    Raises:
-        InvalidError: there is no token, or a TLS file can't be read.
-    """
-    return Client(
+@contextmanager
+def client_of(settings: CommonSettings) -> Iterator[Client]:
+    """Give a client with the admin token, for settings that were read already; raises as `open_client` does."""
+    client = Client(
         settings.router,
         token=read_token(settings, "admin"),
         ca_file=settings.router_ca_file,
         cert_file=settings.client_cert_file,
         key_file=settings.client_key_file,
     )
+    with explained(settings), client:
+        yield client
+
+
+@contextmanager
+def explained(settings: CommonSettings) -> Iterator[None]:
+    """Add to an error of a router that is away why it was looked for at that address."""
+    try:
+        yield
+    except UnavailableError as error:
+        origin = _origin(settings) if error.reason in _AWAY else ""
+        if not origin:
+            raise
+        raise UnavailableError(
+            f"{error.message} ({origin})", reason=error.reason, retry_after=error.retry_after
+        ) from None
+
+
+def _origin(settings: CommonSettings) -> str:
+    """Return where the router's address comes from; empty for an option, which who reads this has before them."""
+    if "router" not in settings.model_fields_set:
+        named = f"--router or {variable_name('router')} names another"
+        return f"no cluster runs on {settings.data_dir}, so this is the default address; {named}"
+    if os.environ.get(variable_name("router")) == settings.router:
+        return f"the address is that of {variable_name('router')}"
+    cluster = read_cluster(settings.data_dir)
+    if cluster is not None and cluster.grpc_address == settings.router:
+        return f"the address is that of the cluster on {settings.data_dir}"
+    return ""

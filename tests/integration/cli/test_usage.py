@@ -84,6 +84,17 @@ def test_a_router_that_is_away_is_one_line_and_exit_code_1(tmp_path, arguments):
     assert result.err == f"flowhook: can't reach the router at {router}; is it running?\n"
 
 
+def test_a_router_that_is_away_is_told_with_where_its_address_comes_from(tmp_path):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        router = f"127.0.0.1:{nobody.getsockname()[1]}"
+        result = flowhook("flows", "list", FLOWHOOK_TOKEN="fhk_secret-token", FLOWHOOK_ROUTER=router)
+    assert (result.code, result.out) == (1, "")
+    assert result.err == (
+        f"flowhook: can't reach the router at {router}; is it running? (the address is that of FLOWHOOK_ROUTER)\n"
+    )
+
+
 def test_without_a_token_it_is_said_where_one_was_looked_for(tmp_path):
     result = flowhook("flows", "list", "--data-dir", tmp_path / "none")
     assert result.code == 1

@@ -6,13 +6,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from cli.options import read_settings, variable_name
 from cli.supervisor.rundir import read_cluster
 from flowhook.client import Client
 from flowhook.config import CommonSettings, read_token
 from flowhook.errors import UnavailableError
+
+T = TypeVar("T")
 
 _AWAY: Final = frozenset({"ROUTER_UNREACHABLE", "ROUTER_TIMEOUT"})
 
@@ -81,3 +83,17 @@ def _origin(settings: CommonSettings) -> str:
     if cluster is not None and cluster.grpc_address == settings.router:
         return f"the address is that of the cluster on {settings.data_dir}"
     return ""
+
+
+def of_flow(client: Client, flow_id: str, found: Iterator[T]) -> Iterator[T]:
+    """Give what was found of a flow, or of all when the ID is empty.
+
+    Raises:
+        NotFoundError: nothing was, and there is no such flow. Of one that was deleted something may still be kept.
+    """
+    nothing = True
+    for each in found:
+        nothing = False
+        yield each
+    if nothing and flow_id:
+        client.flows.get(flow_id)

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from cli.connection import of_flow
 from cli.output import execution_as_json, print_json
 from flowhook.client import Client
 from flowhook.errors import ConflictError, FlowhookError
@@ -41,9 +42,13 @@ class Replay:
         self._preview(execution)
 
     def all(self, flow: str, statuses: Sequence[Status]) -> int:
-        """Replay what matches now, in order of arrival, and return how many could not be."""
+        """Replay what matches now, in order of arrival, and return how many could not be.
+
+        Raises:
+            NotFoundError: there is no such flow, and nothing of it.
+        """
         # all of them first: those that are started while this runs must not be found again
-        found = list(self._client.executions.list(flow_id=flow, statuses=statuses))
+        found = list(of_flow(self._client, flow, self._client.executions.list(flow_id=flow, statuses=statuses)))
         failed = 0
         due = time.monotonic()
         for execution in reversed(found):

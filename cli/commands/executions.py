@@ -49,11 +49,11 @@ def _list(
     data_dir: DataDir = None,
 ) -> None:
     """List executions, newest first."""
-    from cli.connection import open_client
+    from cli.connection import of_flow, open_client
     from cli.output import execution_as_json, print_json, print_table
 
     with open_client(router, data_dir) as client:
-        found = client.executions.list(flow_id=flow, statuses=status or (), limit=limit)
+        found = of_flow(client, flow, client.executions.list(flow_id=flow, statuses=status or (), limit=limit))
         if json:
             for execution in found:
                 print_json(execution_as_json(execution))

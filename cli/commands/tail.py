@@ -31,9 +31,11 @@ def _tail(
     data_dir: DataDir = None,
 ) -> None:
     """Print executions whenever their status changes, until Ctrl-C."""
-    from cli.connection import open_client
+    from cli.connection import of_flow, open_client
 
     with open_client(router, data_dir) as client:
+        for _ in of_flow(client, flow, client.executions.list(flow_id=flow, limit=1)):
+            break  # something of it is kept, although it may have been deleted
         delay, established = FIRST_DELAY, False
         while True:
             try:

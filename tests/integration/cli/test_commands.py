@@ -132,6 +132,38 @@ def test_executions_are_listed_by_flow_and_status_and_replayed_in_bulk(cluster):
     assert single.out.startswith(f"{failed[0]}: replayed as evt_")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["executions", "list"],
+        ["executions", "list", "--json"],
+        ["executions", "list", "--status", "faulted"],
+        ["executions", "replay", "--status", "faulted"],
+        ["rejections", "list"],
+        ["tail"],
+    ],
+)
+def test_what_is_asked_of_a_flow_that_there_is_not_is_refused(cluster, command):
+    refused = cluster.run(*command, "--flow", "nope")
+    assert (refused.code, refused.out, refused.err) == (1, "", "flowhook: there is no flow nope\n")
+
+
+def test_a_flow_of_which_there_is_nothing_yet_is_no_error(cluster):
+    for command, said in (("executions", "no executions\n"), ("rejections", "no rejections\n")):
+        listed = cluster.run(command, "list", "--flow", "quiet")
+        assert (listed.code, listed.out, listed.err) == (0, said, "")
+
+
+def test_what_is_kept_of_a_deleted_flow_is_listed(cluster, tmp_path):
+    path = tmp_path / "gone.yaml"
+    path.write_text(HELLO.replace("hello", "gone"))
+    cluster.run("apply", "-f", path)
+    execution_id = sent(cluster, "gone", "{}")
+    ended(cluster, execution_id)
+    assert cluster.run("flows", "delete", "gone").code == 0
+    assert [row["id"] for row in cluster.run("executions", "list", "--flow", "gone", "--json").rows] == [execution_id]
+
+
 def test_a_replay_is_previewed_and_limited_in_its_rate(cluster):
     failed = [sent(cluster, "faulty", "{}") for _ in range(3)]
     for row in cluster.run("executions", "list", "--flow", "faulty", "--json").rows:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
 from pydantic import StrictStr
 
+from flowhook.addresses import POLICY
 from flowhook.event_input import workflow_input
 from flowhook.model import WorkflowError
 from flowhook.wire import convert
@@ -77,7 +79,7 @@ async def execute(order: control.Execute, record: Record, pipe: control.Pipe) ->
         case effects.Completed(output=output):
             return control.Ended(output, None)
         case effects.Faulted(error=problem_):
-            return control.Ended(None, problem_)
+            return control.Ended(None, _explained(problem_))
 
 
 async def finish(
@@ -142,7 +144,14 @@ def _no_cluster(key: str) -> WorkflowError:
     return error(Kind.CONFIGURATION, detail, instance=place(key))
 
 
+def _explained(problem: WorkflowError) -> WorkflowError:
+    """Name the option that allows an address, where the policy did not."""
+    if POLICY not in problem.detail:
+        return problem
+    return replace(problem, detail=f"{problem.detail}; --allow-private-addresses allows it")
+
+
 def _secret(secrets: Mapping[str, bytes], name: str) -> bytes:
     if name not in secrets:
-        raise fault(Kind.AUTHORIZATION, f"the secret {name} is not set")
+        raise fault(Kind.AUTHORIZATION, f"the secret {name} is not set; --secret {name}=@FILE gives it")
     return secrets[name]

@@ -168,6 +168,37 @@ def test_exec_takes_secrets_from_options_files_and_the_environment(tmp_path):
     assert flowhook(*arguments, FLOWHOOK_SECRET_THREE_3="3").rows == [{"greeting": "123"}]
 
 
+@pytest.mark.parametrize("task", ["{set: {x: '${ $secrets.bank }'}}", "{call: twitter.post, with: {text: a}}"])
+def test_exec_names_the_option_that_gives_a_secret(tmp_path, task):
+    path = tmp_path / "secret.yaml"
+    path.write_text(f"{GOOD.splitlines()[0]}\nuse: {{secrets: [bank]}}\ndo:\n  - work: {task}\n")
+    given = ["--secret", "bank=1"] if "twitter" in task else []
+    missing = "twitter" if given else "bank"
+    result = flowhook("exec", path, *given)
+    assert (result.code, result.out) == (1, "")
+    assert json.loads(result.err)["detail"] == f"the secret {missing} is not set; --secret {missing}=@FILE gives it"
+
+
+def test_exec_names_the_option_that_allows_an_address(tmp_path):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        path = tmp_path / "private.yaml"
+        endpoint = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        ask = {
+            "call": "http",
+            "with": {"method": "get", "endpoint": endpoint},
+            "metadata": {"retry": {"limit": {"attempt": {"count": 0}}}},
+        }
+        path.write_text(f"{GOOD.splitlines()[0]}\ndo: {json.dumps([{'ask': ask}])}\n")
+        result = flowhook("exec", path)
+        allowed = flowhook("exec", path, "--allow-private-addresses")
+    assert (result.code, allowed.code) == (1, 1)
+    detail = json.loads(result.err)["detail"]
+    assert "the address is not allowed" in detail
+    assert detail.endswith("; --allow-private-addresses allows it")
+    assert "allow" not in json.loads(allowed.err)["detail"]
+
+
 @pytest.mark.parametrize("given", ["{", "@/no/such"])
 def test_exec_refuses_input_that_is_no_json(good, given):
     result = flowhook("exec", good, "--input", given)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
+from edge import tls
 from edge.directory import Directory
 from edge.gateway import Gateway
 from edge.ingest import Ingest
@@ -22,11 +23,10 @@ from edge.replies import Replies
 from edge.router import GrpcRouter
 from edge.server import Server
 from edge.streaming import BodyUploads
-from edge.tls import Certificates
 from flowhook import logs, metrics
 from flowhook.client.channel import open_channel
 from flowhook.config import EdgeSettings
-from flowhook.errors import InvalidError, UnavailableError
+from flowhook.errors import UnavailableError
 from flowhook.process import Lifecycle, Reporter
 
 BACKLOG: Final = 1024
@@ -93,7 +93,7 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any, reg
         gateway.handle,
         counts,
         max_connections=_file_limit(settings.max_connections),
-        certificates=_certificates(settings),
+        certificates=tls.load(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file),
     )
     counts.gauge("flowhook_edge_connections", "Open connections.", lambda: server.connections)
     counts.gauge("flowhook_edge_pending_events", "Requests that wait for the router.", lambda: ingest.pending)
@@ -125,14 +125,6 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any, reg
         server.stop()
         await outbound.close()
         registry.unregister(counts)
-
-
-def _certificates(settings: EdgeSettings) -> Certificates | None:
-    if settings.tls_cert_file is None and settings.tls_key_file is None:
-        return None
-    if settings.tls_cert_file is None or settings.tls_key_file is None:
-        raise InvalidError("TLS needs both tls_cert_file and tls_key_file", reason="TLS_FILES_INVALID")
-    return Certificates(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
 
 
 def _listen(host: str, port: int, *, reuse_port: bool) -> list[socket.socket]:

@@ -29,7 +29,8 @@ class Certificates:
         """Load everything.
 
         Raises:
-            InvalidError: a file can't be read, or the key is not the certificate's (`TLS_FILES_INVALID`).
+            InvalidError: a file can't be read, or the key takes a passphrase, or is not the certificate's
+                (`TLS_FILES_INVALID`).
         """
         self._files = (certificate, key)
         self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -40,7 +41,7 @@ class Certificates:
                 self.context.verify_mode = ssl.CERT_OPTIONAL  # whether one is needed is each flow's affair
                 self.context.load_verify_locations(client_authorities)
             self._stamps = self._look()
-            self.context.load_cert_chain(certificate, key)
+            self.context.load_cert_chain(certificate, key, _no_passphrase)
         except (OSError, ssl.SSLError) as error:
             raise InvalidError(f"TLS can't be set up: {error}", reason="TLS_FILES_INVALID") from None
 
@@ -51,9 +52,9 @@ class Certificates:
             if stamps == self._stamps:
                 return
             # a pair that does not fit must not be half in force
-            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(*self._files)
-            self.context.load_cert_chain(*self._files)
-        except (OSError, ssl.SSLError) as error:
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(*self._files, _no_passphrase)
+            self.context.load_cert_chain(*self._files, _no_passphrase)
+        except (OSError, InvalidError) as error:  # an SSLError is an OSError
             log.warning("certificate not renewed", cause=str(error))
             return
         self._stamps = stamps
@@ -62,6 +63,24 @@ class Certificates:
     def _look(self) -> list[tuple[int, int, int]]:
         found = [path.stat() for path in self._files]
         return [(each.st_mtime_ns, each.st_size, each.st_ino) for each in found]
+
+
+def _no_passphrase() -> str:
+    """Refuse an encrypted key: OpenSSL would ask at the terminal, and the whole edge would wait for an answer."""
+    raise InvalidError("TLS can't be set up: the key takes a passphrase; remove it", reason="TLS_FILES_INVALID")
+
+
+def load(certificate: Path | None, key: Path | None, client_authorities: Path | None) -> Certificates | None:
+    """Return what the settings of the same names ask for; None when they ask for no TLS. Blocking.
+
+    Raises:
+        InvalidError: one of the files is missing or not what it should be (`TLS_FILES_INVALID`).
+    """
+    if certificate is None and key is None and client_authorities is None:
+        return None
+    if certificate is None or key is None:
+        raise InvalidError("TLS needs both tls_cert_file and tls_key_file", reason="TLS_FILES_INVALID")
+    return Certificates(certificate, key, client_authorities)
 
 
 def names_of(certificate: Mapping[str, Any] | None) -> tuple[str, ...]:

@@ -8,9 +8,10 @@ import shutil
 import ssl
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from support.certificates import Authority
 
-from edge.tls import Certificates
+from edge.tls import Certificates, load
 from flowhook.errors import InvalidError
 
 
@@ -39,14 +40,13 @@ def trusting(authority, name=None):
     return context
 
 
-async def post(edge, context, target="/hook/open", lead=b""):
+async def post(edge, context, target="/hook/open", lead=b"", body=b'{"a": 1}'):
     reader, writer = await asyncio.open_connection("127.0.0.1", edge.port, **({} if lead else {"ssl": context}))
     try:
         if lead:
             writer.write(lead)
             await writer.start_tls(context, server_hostname="127.0.0.1")
         for _ in range(2):  # the connection persists
-            body = b'{"a": 1}'
             writer.write(
                 f"POST {target} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n".encode()
                 + b"Content-Length: %d\r\n\r\n" % len(body)
@@ -68,6 +68,14 @@ async def test_senders_are_served_over_tls(start_edge, settings, authority):
     edge.router.put_flow("open")
     assert await post(edge, trusting(authority)) == (202, "edge")
     assert len(edge.events()) == 2
+
+
+async def test_bodies_of_many_records_come_as_they_are(start_edge, settings, authority):
+    edge = await start_edge(**settings)
+    edge.router.put_flow("open")
+    body = b'["%s"]' % (b"0123456789abcdef" * 60_000)
+    assert (await post(edge, trusting(authority), body=body))[0] == 202
+    assert [event.body for event in edge.events()] == [body] * 2
 
 
 async def test_who_does_not_speak_tls_is_let_go(start_edge, settings):
@@ -131,6 +139,24 @@ def test_a_certificate_without_its_key_leaves_the_old_one(files, authority):
 def test_files_that_are_none_are_told(tmp_path):
     with pytest.raises(InvalidError, match="TLS can't be set up"):
         Certificates(tmp_path / "a", tmp_path / "b", None)
+
+
+def test_a_key_that_takes_a_passphrase_is_refused_rather_than_asked_for(files, authority):
+    certificates = Certificates(*files, None)
+    plain = serialization.load_pem_private_key(files[1].read_bytes(), None)
+    encryption = serialization.BestAvailableEncryption(b"a passphrase")
+    files[1].write_bytes(plain.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption))
+    with pytest.raises(InvalidError, match="the key takes a passphrase"):
+        Certificates(*files, None)
+    certificates.refresh()
+    assert shown_by(certificates, authority) == "edge"
+
+
+def test_files_that_are_useless_without_another_are_told(files, authority):
+    for given in ((files[0], None, None), (None, files[1], None), (None, None, authority.ca_file)):
+        with pytest.raises(InvalidError, match="TLS needs both tls_cert_file and tls_key_file"):
+            load(*given)
+    assert load(None, None, None) is None
 
 
 async def test_a_balancer_says_who_is_behind_it(start_edge):

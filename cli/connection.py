@@ -28,7 +28,9 @@ def settings_of(router: str | None, data_dir: Path | None) -> CommonSettings:
     if "router" not in settings.model_fields_set:
         cluster = read_cluster(settings.data_dir)
         if cluster is not None:
-            return settings.model_copy(update={"router": cluster.grpc_address})
+            # its port is on the loopback address; TLS that the environment speaks of is another router's
+            plain = dict.fromkeys(("router_ca_file", "client_cert_file", "client_key_file"))
+            return settings.model_copy(update={"router": cluster.grpc_address, **plain})
     return settings
 
 

@@ -29,10 +29,12 @@ def register(app: typer.Typer) -> None:
 def _up(settings: UpSettings) -> int:
     from cli import flow_files
     from cli.supervisor.rundir import RunDir
+    from edge import tls
     from flowhook.tokens import ensure_tokens
 
     # everything that can be refused is, before anything is started
     files = flow_files.read([settings.flows]) if settings.flows is not None else []
+    tls.load(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
     run_dir = RunDir(settings.data_dir)
     try:
         settings.check()
@@ -53,13 +55,7 @@ async def _run(settings: UpSettings, run_dir: RunDir, files: Sequence[FlowFile])
 
         # the token of this cluster, whatever the environment says about another one
         common = CommonSettings(data_dir=settings.data_dir).model_copy(update={"token": None})
-        async with AsyncClient(
-            address,
-            token=read_token(common, "admin"),
-            ca_file=common.router_ca_file,
-            cert_file=common.client_cert_file,
-            key_file=common.client_key_file,
-        ) as client:
+        async with AsyncClient(address, token=read_token(common, "admin")) as client:
             if files:
                 for applied in await client.flows.apply([file.content for file in files]):
                     _say_applied(applied)

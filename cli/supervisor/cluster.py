@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Final, Protocol
 
 from cli.supervisor.child import Command
@@ -45,6 +46,11 @@ class Plan(Protocol):
     @property
     def grpc_port(self) -> int:
         """Port of the router."""
+        ...
+
+    @property
+    def tls_cert_file(self) -> Path | None:
+        """Certificate that senders see; None: edges speak no TLS."""
         ...
 
     def names(self, role: str) -> list[str]:
@@ -157,8 +163,9 @@ class Cluster:
         edge = self._address("edge", "http", self._plan.http_port)
         while await status_of("GET", admin, "/readyz") != 200:  # noqa: ASYNC110, PLR2004 - another process; HTTP OK
             await asyncio.sleep(POLL_SECONDS)
-        path = self._probe_path()
-        while (await status_of("HEAD", edge, path or "/hook/-")) not in ({200} if path else {200, 404}):  # noqa: ASYNC110 - another process
+        path, tls = self._probe_path(), self._plan.tls_cert_file is not None
+        good = {200} if path else {200, 404}
+        while await status_of("HEAD", edge, path or "/hook/-", tls=tls) not in good:  # noqa: ASYNC110 - another process
             await asyncio.sleep(POLL_SECONDS)
 
     async def _drain(self) -> None:
@@ -196,14 +203,16 @@ class Cluster:
         http = self._address("edge", "http", self._plan.http_port)
         admin = self._address("admin", "http", self._plan.admin_port)
         grpc = self._address("router", "grpc", self._plan.grpc_port)
+        certificate = self._plan.tls_cert_file
         return ClusterFile(
             pid=os.getpid(),
-            http_url=f"http://{_reachable(http)}",
+            http_url=f"{'http' if certificate is None else 'https'}://{_reachable(http)}",
             admin_url=f"http://{_reachable(admin)}",
             grpc_address=_reachable(grpc),
             http_port=_port_of(http),
             admin_port=_port_of(admin),
             grpc_port=_port_of(grpc),
+            http_cert_file="" if certificate is None else str(certificate.absolute()),
         )
 
 

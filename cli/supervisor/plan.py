@@ -50,7 +50,13 @@ class UpSettings(BaseSettings):
     flows: Path | None = None
     """Directory or file of flows to apply at the start."""
     public_url: PublicUrl = ""
-    """Scheme and host that senders use, where a proxy hides them; empty: http://HOST:PORT."""
+    """Scheme and host that senders use, where a proxy hides them; empty: those of the edges."""
+    tls_cert_file: Path | None = None
+    """PEM certificate, with its chain, that senders see; read again when it changes. Absent: no TLS. Of edges alone."""
+    tls_key_file: Path | None = None
+    """PEM key of that certificate."""
+    tls_client_ca_file: Path | None = None
+    """PEM certificates that senders' own ones are checked against, for `auth: {mtls: …}`."""
     allow_private_addresses: bool = False
     """Let flows call private, loopback and link-local addresses."""
 
@@ -88,7 +94,7 @@ class UpSettings(BaseSettings):
 
         Settings travel in the environment, tokens in files of the data directory.
         """
-        environment = {key: value for key, value in os.environ.items() if key not in _NOT_INHERITED}
+        environment = {key: value for key, value in os.environ.items() if key.upper() not in _NOT_INHERITED}
         environment.setdefault("FLOWHOOK_LOG_LEVEL", "warning")  # the supervisor tells of the lifecycle itself
         environment |= {
             "FLOWHOOK_DATA_DIR": str(self.data_dir.absolute()),
@@ -104,19 +110,38 @@ class UpSettings(BaseSettings):
             "FLOWHOOK_PUBLIC_URL": self.public_url,
         }
         if role == "runner" and not self.public_url:  # an edge takes the host that it is asked for
-            environment["FLOWHOOK_PUBLIC_URL"] = _url(self.host, http_port)
+            scheme = "http" if self.tls_cert_file is None else "https"
+            environment["FLOWHOOK_PUBLIC_URL"] = _url(scheme, self.host, http_port)
+        if role == "edge":  # to a router the same variables mean TLS of gRPC
+            environment |= {
+                f"FLOWHOOK_{name.upper()}": str(path.absolute())
+                for name in _EDGE_TLS
+                if (path := getattr(self, name)) is not None
+            }
         # -P: a folder called `router` where the user stands must not be taken for ours
         return Command([sys.executable, "-P", "-m", "cli", role], environment)
 
 
-def _url(host: str, port: int) -> str:
+def _url(scheme: str, host: str, port: int) -> str:
     """Return where this machine reaches a server: an address that means all of them is none."""
     reachable = LOOPBACK if host in ("", "0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
-    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+    return f"{scheme}://[{reachable}]:{port}" if ":" in reachable else f"{scheme}://{reachable}:{port}"
 
 
-_NOT_INHERITED: Final = frozenset({"FLOWHOOK_TOKEN"})
-"""Meant for commands; the processes of a local cluster have tokens of their own."""
+_EDGE_TLS: Final = ("tls_cert_file", "tls_key_file", "tls_client_ca_file")
+
+_NOT_INHERITED: Final = frozenset(
+    {
+        # how commands reach some router; the processes of a local cluster have tokens of their own, and a gRPC port
+        # that is on the loopback address and speaks no TLS
+        "FLOWHOOK_TOKEN",
+        "FLOWHOOK_ROUTER_CA_FILE",
+        "FLOWHOOK_CLIENT_CERT_FILE",
+        "FLOWHOOK_CLIENT_KEY_FILE",
+        *(f"FLOWHOOK_{name.upper()}" for name in _EDGE_TLS),
+    }
+)
+"""Variables that not every process gets as they are."""
 
 
 def check_port(option: str, host: str, port: int) -> None:

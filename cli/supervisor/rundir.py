@@ -19,7 +19,12 @@ LOCK_FILE: Final = "up.lock"
 
 @dataclass(frozen=True, slots=True)
 class ClusterFile:
-    """Where a running cluster is reached; `pid` is its supervisor's."""
+    """Where a running cluster is reached.
+
+    Attributes:
+        pid: its supervisor's.
+        http_cert_file: PEM file of the certificate that edges show; empty: they speak no TLS.
+    """
 
     pid: int
     http_url: str
@@ -28,6 +33,7 @@ class ClusterFile:
     http_port: int
     admin_port: int
     grpc_port: int
+    http_cert_file: str = ""
 
 
 class RunDir:

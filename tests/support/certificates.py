@@ -1,4 +1,4 @@
-"""Certificates made for a test: an authority and what it signs, for 127.0.0.1 and hosts by name."""
+"""Certificates made for a test: an authority and what it signs, for 127.0.0.1 and hosts by name; and one of its own."""
 
 from __future__ import annotations
 
@@ -56,3 +56,29 @@ class Authority:
         path = self.folder / name
         path.write_bytes(content)
         return path
+
+
+def self_signed(folder, host):
+    """Write a certificate for one host by name, which its own key signs, and that key; return both paths."""
+    folder.mkdir(exist_ok=True)
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(minutes=5))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    files = folder / "cert.pem", folder / "key.pem"
+    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return files

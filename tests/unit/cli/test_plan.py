@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from cli.supervisor.plan import UpSettings
 
+ROLES = ("edge", "router", "runner", "admin")
+TLS = {"tls_cert_file": "c.pem", "tls_key_file": "/etc/k.pem", "tls_client_ca_file": "ca.pem"}
+
+
+def environment(role, **settings):
+    command = UpSettings(**settings).command(role, f"{role}-1", http_port=8099, admin_port=1, grpc_port=2)
+    return command.environment
+
 
 def public_url(role, **settings):
-    command = UpSettings(**settings).command(role, f"{role}-1", http_port=8099, admin_port=1, grpc_port=2)
-    return command.environment["FLOWHOOK_PUBLIC_URL"]
+    return environment(role, **settings)["FLOWHOOK_PUBLIC_URL"]
 
 
 @pytest.mark.parametrize(
@@ -29,3 +38,36 @@ def test_runners_give_out_urls_of_the_edge_and_edges_keep_to_the_host_they_are_a
 def test_a_public_url_that_is_given_is_everybodys():
     for role in ("runner", "edge"):
         assert public_url(role, public_url="https://hooks.example") == "https://hooks.example"
+
+
+def test_with_a_certificate_the_urls_that_runners_give_out_are_of_https():
+    assert public_url("runner", **TLS) == "https://127.0.0.1:8099"
+    assert public_url("runner", host="::1", **TLS) == "https://[::1]:8099"
+
+
+@pytest.mark.parametrize("variables", [True, False])
+def test_tls_is_the_edges_alone_however_it_is_asked_for(variables, monkeypatch):
+    if variables:
+        for name, path in TLS.items():
+            monkeypatch.setenv(f"FLOWHOOK_{name.upper()}", path)
+    told = {
+        role: {key: value for key, value in environment(role, **({} if variables else TLS)).items() if "_TLS_" in key}
+        for role in ROLES
+    }
+
+    edge = told.pop("edge")
+    assert edge == {
+        "FLOWHOOK_TLS_CERT_FILE": str(Path("c.pem").absolute()),
+        "FLOWHOOK_TLS_KEY_FILE": "/etc/k.pem",
+        "FLOWHOOK_TLS_CLIENT_CA_FILE": str(Path("ca.pem").absolute()),
+    }
+    assert told == {"router": {}, "runner": {}, "admin": {}}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_how_another_router_is_reached_is_not_for_processes_of_this_cluster(role, monkeypatch):
+    others = ["FLOWHOOK_TOKEN", "FLOWHOOK_ROUTER_CA_FILE", "flowhook_client_cert_file", "FLOWHOOK_CLIENT_KEY_FILE"]
+    for name in others:
+        monkeypatch.setenv(name, "x")
+
+    assert set(others) & set(environment(role)) == set()

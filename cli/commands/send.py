@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import ssl
 import sys
 import time
 from collections.abc import Sequence
@@ -63,6 +64,15 @@ def _send(
         str | None,
         typer.Option("--edge", metavar="URL", help="Where the edge is (FLOWHOOK_EDGE).", envvar="FLOWHOOK_EDGE"),
     ] = None,
+    edge_ca_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--edge-ca-file",
+            metavar="FILE",
+            help="PEM certificates that the edge's is checked against (FLOWHOOK_EDGE_CA_FILE).",
+            envvar="FLOWHOOK_EDGE_CA_FILE",
+        ),
+    ] = None,
     json: Json = False,
     router: Router = None,
     data_dir: DataDir = None,
@@ -77,10 +87,12 @@ def _send(
     settings = settings_of(router, data_dir)
     cluster = read_cluster(settings.data_dir)
     base = edge or (cluster.http_url if cluster is not None else DEFAULT_EDGE)
+    own = cluster.http_cert_file if edge is None and cluster is not None else ""
+    trusted = _trusted(edge_ca_file, own) if base.startswith("https:") else None
     with client_of(settings) as client:
         document = load_definition(client.flows.get(flow_id).definition)
         request = _signed(client, document, base.rstrip("/"), content_type=content_type, headers=headers, body=body)
-    response = _exchange(request)
+    response = _exchange(request, trusted)
     _show(response, json=json)
     if response.status >= FIRST_REFUSAL:
         raise typer.Exit(1)
@@ -114,12 +126,21 @@ def _signed(
     raise refusal or InvalidError(f"flow {document.id} can't be signed for", reason="NOT_SIGNED")
 
 
-def _exchange(request: Request) -> Response:
+def _trusted(ca_file: Path | None, own_file: str) -> ssl.SSLContext:
+    """Return a context that believes the right edges; `own_file` has the certificate of the one on this machine."""
+    from cli import trust
+
+    return trust.certificate_itself(Path(own_file)) if own_file and ca_file is None else trust.authorities(ca_file)
+
+
+def _exchange(request: Request, trusted: ssl.SSLContext | None) -> Response:
     target = urlsplit(request.url)
-    kind = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}.get(target.scheme)
-    if kind is None or not target.hostname:
+    if target.scheme not in ("http", "https") or not target.hostname:
         raise typer.BadParameter("--edge takes a URL such as http://127.0.0.1:8080")
-    connection = kind(target.hostname, target.port, timeout=TIMEOUT)
+    if target.scheme == "http":
+        connection = http.client.HTTPConnection(target.hostname, target.port, timeout=TIMEOUT)
+    else:
+        connection = http.client.HTTPSConnection(target.hostname, target.port, timeout=TIMEOUT, context=trusted)
     try:
         path = target.path + (f"?{target.query}" if target.query else "")
         connection.putrequest(request.method, path, skip_accept_encoding=True)
@@ -130,6 +151,11 @@ def _exchange(request: Request) -> Response:
         connection.endheaders(request.body or None)
         answer = connection.getresponse()
         return Response(answer.status, answer.reason, answer.getheaders(), answer.read())
+    except ssl.SSLCertVerificationError as error:
+        raise UnavailableError(
+            f"{target.netloc} shows a certificate that is not trusted: {error.verify_message}; "
+            "--edge-ca-file names those that are"
+        ) from None
     except (OSError, http.client.HTTPException) as error:
         cause = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise UnavailableError(f"no answer from {target.scheme}://{target.netloc}: {cause}") from None

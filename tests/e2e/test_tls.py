@@ -83,6 +83,21 @@ async def test_flows_may_ask_for_a_senders_own_certificate(secured, files, bank)
     assert (await secured.send("bank", {}, **by_name(files[0]))).status == 401
 
 
+async def test_send_knows_the_cluster_by_its_certificate_and_other_edges_by_what_it_is_told(secured, files, tmp_path):
+    async def sent(*options):
+        return await secured.flowhook("send", "kept", "--data", "{}", "--json", *options)
+
+    assert (await sent()).rows[0]["status"] == 202
+    elsewhere = ("--edge", secured.cluster.http)
+    unknown = await sent(*elsewhere)
+    assert (unknown.code, "--edge-ca-file names those that are" in unknown.err) == (1, True), unknown
+    misnamed = await sent(*elsewhere, "--edge-ca-file", files[0])
+    assert (misnamed.code, "IP address mismatch" in misnamed.err) == (1, True), misnamed
+    other = self_signed(tmp_path / "other", HOST)[0]
+    refused = await sent("--edge-ca-file", other)
+    assert (refused.code, "certificate that is not trusted" in refused.err) == (1, True), refused
+
+
 async def test_a_new_certificate_is_taken_without_a_restart(secured, files, tmp_path):
     url, running = urlsplit(secured.cluster.http), secured.cluster.pid("edge-1")
     for source, target in zip(self_signed(tmp_path / "second", HOST), files, strict=True):
@@ -94,4 +109,5 @@ async def test_a_new_certificate_is_taken_without_a_restart(secured, files, tmp_
 
     await until(renewed, "senders see the new certificate", within=10)
     assert (await secured.send("kept", {}, **by_name(files[0]))).status == 202
+    assert (await secured.flowhook("send", "kept", "--data", "{}")).out.startswith("202 ")
     assert secured.cluster.pid("edge-1") == running

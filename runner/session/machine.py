@@ -102,6 +102,7 @@ class Session:
         """
         self._identity = (runner_id, tuple(sorted(components)), build)
         self._capacity = capacity
+        self._window = capacity
         self._explained = losses_explained
         self._phase = _Phase.DETACHED
         self._held: dict[bytes, _Held] = {}
@@ -131,6 +132,15 @@ class Session:
     def attached(self) -> bool:
         """Whether the router accepted this runner on the present stream."""
         return self._phase in (_Phase.ATTACHED, _Phase.LEAVING)
+
+    def limit(self, window: int) -> None:
+        """Ask for no more work while `window` executions, in [1, `capacity`], or more are worked on."""
+        self._window = window
+
+    @property
+    def is_full(self) -> bool:
+        """Whether most of what may be worked on at a time is."""
+        return 2 * self._permitted <= self._window
 
     def connected(self) -> None:
         """Begin a new stream: say hello."""
@@ -336,8 +346,8 @@ class Session:
         if not self._accepting or self._phase is not _Phase.ATTACHED or self._bytes > MAX_HELD_BYTES:
             return 0
         room = min(
-            self._capacity - self._running,
-            UNSETTLED_FACTOR * self._capacity - len(self._held),
+            self._window - self._running,
+            UNSETTLED_FACTOR * self._window - len(self._held),
             MAX_OUTSTANDING,
         )
         return max(0, min(room - self._permitted, MAX_CREDIT))

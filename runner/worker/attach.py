@@ -17,6 +17,7 @@ from flowhook.wire import status
 from runner import session
 from runner.worker import bridge
 from runner.worker.executions import Executions, perform_all
+from runner.worker.window import Window
 
 MIN_BACKOFF: Final = 0.05
 MAX_BACKOFF: Final = 1.0
@@ -34,7 +35,9 @@ _Call = grpc.aio.StreamStreamCall[pb.AttachRequest, pb.AttachResponse]
 class Attachment:
     """The connection of one session to the router."""
 
-    def __init__(self, channel: grpc.aio.Channel, link: session.Session, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel, link: session.Session, clock: Callable[[], float], capacity: int
+    ) -> None:
         """Attach over `channel`, which stays the caller's; `clock` gives seconds, monotonic."""
         self._stub = runner_service_pb2_grpc.RunnerServiceStub(channel)
         self._link = link
@@ -42,6 +45,9 @@ class Attachment:
         self._pending = asyncio.Event()
         self._received = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self._window = Window(capacity)
+        self._awaited: tuple[bytes, float] | None = None  # an outcome that was sent, and when
+        link.limit(self._window.size)
         self.on_attached: Callable[[], None] = lambda: None
         self.on_detached: Callable[[str], None] = lambda _detail: None
         self.on_forgotten: Callable[[bytes], None] = lambda _lease: None
@@ -75,6 +81,7 @@ class Attachment:
     async def _once(self, executions: Executions) -> FlowhookError | None:
         """Live through one stream; returns what ended it, None when the router closed it."""
         call = self._open()
+        self._awaited = None
         self._link.connected()
         self._pending.set()
         writer = asyncio.create_task(self._write(call), name="attach writer")
@@ -103,6 +110,8 @@ class Attachment:
                 incoming = bridge.incoming(message)
                 if incoming is None:
                     continue  # of a newer version
+                if isinstance(incoming, session.Settled):
+                    self._settled(incoming)
                 for effect in self._link.receive(incoming, self._clock()):
                     match effect:
                         case session.Attached(renew_seconds=seconds):
@@ -125,9 +134,18 @@ class Attachment:
                 await self._pending.wait()
                 self._pending.clear()
                 for message in self._link.take():
+                    if isinstance(message, session.Outcomes) and self._awaited is None:
+                        self._awaited = (message.outcomes[-1].lease, self._clock())
                     await call.write(bridge.outgoing(message))
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             pass  # the reader learns it too, and knows why
+
+    def _settled(self, settled: session.Settled) -> None:
+        """Learn from how long the router took how much it should be asked for."""
+        if self._awaited is not None and self._awaited[0] in settled.leases:
+            self._window.observe(self._clock() - self._awaited[1], used=self._link.is_full)
+            self._link.limit(self._window.size)
+            self._awaited = None
 
     def _renew_every(self, seconds: float) -> None:
         """Renew all leases now and then, from a timer: nothing waits for it."""

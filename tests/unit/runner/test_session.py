@@ -47,6 +47,28 @@ def test_credit_for_the_whole_capacity_follows_the_welcome():
     assert session.take() == []
 
 
+def test_no_more_work_is_asked_for_than_a_smaller_window_has_room_for():
+    session = attached()
+    session.take()
+    assert not session.is_full
+    leases = [bytes([number]) for number in range(CAPACITY)]
+    session.receive(s.Assigned(tuple(map(assignment, leases))), 0)
+    assert session.is_full
+    session.limit(2)
+
+    def credit(*ended):
+        for lease in ended:
+            session.finish(lease, s.Completed(b"{}"))
+        messages = session.take()
+        session.receive(s.Settled(ended), 0)
+        return [message for message in messages + session.take() if isinstance(message, s.Credit)]
+
+    assert credit(*leases[:-2]) == []
+    assert credit(leases[-2]) == [s.Credit(1)]
+    session.limit(CAPACITY)
+    assert credit() == [s.Credit(CAPACITY - 2)]
+
+
 @pytest.mark.parametrize("message", [s.Assigned((assignment(b"a"),)), s.Settled((b"a",)), s.RouterDrains(1.0)])
 def test_anything_before_the_welcome_breaks_the_protocol(message):
     session = new_session()

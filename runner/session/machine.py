@@ -133,9 +133,14 @@ class Session:
         """Whether the router accepted this runner on the present stream."""
         return self._phase in (_Phase.ATTACHED, _Phase.LEAVING)
 
-    def limit(self, window: int) -> None:
-        """Ask for no more work while `window` executions, in [1, `capacity`], or more are worked on."""
+    def limit(self, window: int) -> bool:
+        """Ask for no more work while `window` executions, in [1, `capacity`], or more are worked on.
+
+        Returns:
+            Whether that makes room, so that there is something to say.
+        """
         self._window = window
+        return self._credit() > 0
 
     @property
     def is_full(self) -> bool:

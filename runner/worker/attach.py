@@ -15,9 +15,8 @@ from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import status
 from runner import session
-from runner.worker import bridge
+from runner.worker import bridge, window
 from runner.worker.executions import Executions, perform_all
-from runner.worker.window import Window
 
 MIN_BACKOFF: Final = 0.05
 MAX_BACKOFF: Final = 1.0
@@ -45,7 +44,7 @@ class Attachment:
         self._pending = asyncio.Event()
         self._received = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._window = Window(capacity)
+        self._window = window.Window(capacity)
         self._awaited: tuple[bytes, float] | None = None  # an outcome that was sent, and when
         link.limit(self._window.size)
         self.on_attached: Callable[[], None] = lambda: None
@@ -85,6 +84,7 @@ class Attachment:
         self._link.connected()
         self._pending.set()
         writer = asyncio.create_task(self._write(call), name="attach writer")
+        widener = asyncio.create_task(self._widen(), name="attach widener")
         try:
             await self._read(call, executions)
         except grpc.aio.AioRpcError as error:
@@ -96,8 +96,9 @@ class Attachment:
         finally:
             call.cancel()
             writer.cancel()
+            widener.cancel()
             self._stop_renewing()
-            await asyncio.gather(writer, return_exceptions=True)
+            await asyncio.gather(writer, widener, return_exceptions=True)
         return None
 
     def _open(self) -> _Call:
@@ -144,8 +145,20 @@ class Attachment:
         """Learn from how long the router took how much it should be asked for."""
         if self._awaited is not None and self._awaited[0] in settled.leases:
             self._window.observe(self._clock() - self._awaited[1], used=self._link.is_full)
-            self._link.limit(self._window.size)
             self._awaited = None
+            self._resize()
+
+    async def _widen(self) -> None:
+        """Let the window grow while all that is in hand waits for others."""
+        while True:
+            await asyncio.sleep(window.TICK_SECONDS)
+            if self._awaited is None and self._link.attached:
+                self._window.tick(used=self._link.is_full)
+                self._resize()
+
+    def _resize(self) -> None:
+        if self._link.limit(self._window.size):
+            self._pending.set()
 
     def _renew_every(self, seconds: float) -> None:
         """Renew all leases now and then, from a timer: nothing waits for it."""

@@ -3,7 +3,8 @@
 What a busy flow has under way beyond that makes nothing faster. It queues on the stream, in the router's commits and in
 the turns of the loop, where it can't be sorted by flow any more, and the flows that have little to do wait behind it.
 What still waits for its turn in the router is sorted. So the window shrinks while the router's word on an outcome takes
-long, and grows while it does not: executions that wait for other systems have as many beside them as ever.
+long, and grows while it does not, or while no word is waited for: executions that wait for other systems for long have,
+after some seconds, as many beside them as there may be.
 
 Source: the idea is TCP Vegas' (Brakmo, Peterson: "TCP Vegas: End to End Congestion Avoidance on a Global Internet",
 1995); that it shrinks by a part and grows from what there is makes it settle.
@@ -23,6 +24,9 @@ GOOD_SECONDS: Final = 0.02
 """A word that takes no longer than this, or than `SLOWER` times the quickest, is quick."""
 
 SLOWER: Final = 2.0
+
+TICK_SECONDS: Final = 0.1
+"""How often `tick` wants to be called."""
 
 _SHRINKING: Final = 0.9
 _GROWING: Final = 1.05
@@ -50,4 +54,12 @@ class Window:
         if seconds > max(GOOD_SECONDS, SLOWER * self._quickest):
             self._size = max(min(LEAST, self._most), self._size * _SHRINKING)
         elif used:
-            self._size = min(self._most, max(self._size + 1.0, self._size * _GROWING))
+            self._grow()
+
+    def tick(self, *, used: bool) -> None:
+        """Note that no word is waited for now, and whether most of the window is in use."""
+        if used:
+            self._grow()
+
+    def _grow(self) -> None:
+        self._size = min(self._most, max(self._size + 1.0, self._size * _GROWING))

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from flowhook.model import JournalEntry
 from flowhook.v1 import runner_service_pb2
+from runner.worker.window import FIRST
 
 
 class Outside:
@@ -142,6 +143,19 @@ async def test_credit_is_given_back_as_work_ends_and_never_beyond_the_capacity(r
     assignments = [router.assignment("quick") for _ in range(32)]
     router.assign(stream, *assignments)
     await router.until(lambda: len(stream.outcomes) == 32 and stream.credit == 64)
+
+
+@pytest.mark.parametrize("settings", [{"concurrency": FIRST + 8}], indirect=True)
+async def test_work_that_waits_for_others_gets_all_the_room_there_may_be(router, served, outside):
+    router.define("slow", [{"ask": call(outside.base, "/slow")}])
+    stream = await router.attached()
+    assigned = 0
+    while assigned < FIRST + 8:
+        await router.until(lambda: stream.credit > assigned)  # noqa: B023 - called before it changes
+        router.assign(stream, *[router.assignment("slow") for _ in range(stream.credit - assigned)])
+        assigned = stream.credit
+    await outside.until(FIRST + 8)
+    assert (assigned, stream.outcomes) == (FIRST + 8, [])
 
 
 async def test_a_drain_finishes_what_is_quick_and_gives_back_the_rest_uncharged(router, settings, served, outside):

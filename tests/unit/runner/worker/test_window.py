@@ -48,3 +48,17 @@ def test_a_disk_that_became_slow_is_learned_of():
     observed(window, QUICK, *[GOOD_SECONDS * 5] * 60)
     assert window.size == LEAST
     assert observed(window, *[GOOD_SECONDS * 5] * 2000) == 256
+
+
+def test_it_grows_while_nothing_is_waited_for_but_work():
+    window = Window(256)
+    for _ in range(60):
+        window.tick(used=True)
+    assert window.size == 256
+
+
+def test_idleness_is_no_reason_to_grow():
+    window = Window(256)
+    for _ in range(60):
+        window.tick(used=False)
+    assert window.size == FIRST

@@ -32,16 +32,16 @@ Count = Annotated[int, Field(ge=1)]
 
 
 def _check_public_url(value: str) -> str:
-    parts = urlsplit(value)
+    parts = urlsplit(value.removesuffix("/"))
     if value and (
         parts.scheme not in ("http", "https") or not parts.netloc or parts.path or parts.query or parts.fragment
     ):
         raise ValueError("expected scheme and host alone, such as https://hooks.example.com")
-    return value
+    return value.removesuffix("/")
 
 
 PublicUrl = Annotated[str, AfterValidator(_check_public_url)]
-"""Scheme and host, with a port where it takes one, and no `/` at the end; or empty."""
+"""Scheme and host, with a port where it takes one; or empty. A `/` at the end is dropped."""
 
 
 class CommonSettings(BaseSettings):

@@ -135,4 +135,5 @@ def test_a_setting_that_no_process_could_work_with_is_refused(model, given, told
 
 def test_settings_at_the_edge_of_what_makes_sense_are_taken():
     assert read_settings(EdgeSettings, {"public_url": "http://[::1]:8080"}).public_url == "http://[::1]:8080"
+    assert read_settings(EdgeSettings, {"public_url": "https://a.example/"}).public_url == "https://a.example"
     assert read_settings(RouterSettings, {"drain_seconds": "0", "storage_max_bytes": "0"}).drain_seconds == 0

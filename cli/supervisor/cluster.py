@@ -53,6 +53,11 @@ class Plan(Protocol):
         """Certificate that senders see; None: edges speak no TLS."""
         ...
 
+    @property
+    def proxy_protocol(self) -> bool:
+        """Whether connections to edges begin with a header of the PROXY protocol."""
+        ...
+
     def names(self, role: str) -> list[str]:
         """Return the names of the processes of a role."""
         ...
@@ -163,9 +168,9 @@ class Cluster:
         edge = self._address("edge", "http", self._plan.http_port)
         while await status_of("GET", admin, "/readyz") != 200:  # noqa: ASYNC110, PLR2004 - another process; HTTP OK
             await asyncio.sleep(POLL_SECONDS)
-        path, tls = self._probe_path(), self._plan.tls_cert_file is not None
-        good = {200} if path else {200, 404}
-        while await status_of("HEAD", edge, path or "/hook/-", tls=tls) not in good:  # noqa: ASYNC110 - another process
+        path, good = self._probe_path() or "/hook/-", {200} if self._probe_path() else {200, 404}
+        tls, proxied = self._plan.tls_cert_file is not None, self._plan.proxy_protocol
+        while await status_of("HEAD", edge, path, tls=tls, proxied=proxied) not in good:  # noqa: ASYNC110 - as above
             await asyncio.sleep(POLL_SECONDS)
 
     async def _drain(self) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 TIMEOUT: Final = 2.0
 
 
-async def status_of(method: str, address: str, path: str, *, tls: bool = False) -> int:
+async def status_of(method: str, address: str, path: str, *, tls: bool = False, proxied: bool = False) -> int:
     """Return the HTTP status of a request to `address` (`host:port`), or 0 when there is no answer within 2 s.
 
     Args:
@@ -17,6 +17,7 @@ async def status_of(method: str, address: str, path: str, *, tls: bool = False) 
         address: of a process of this cluster; nothing that is secret goes there.
         path: of the request.
         tls: whether to speak TLS; whose certificate it is is not asked.
+        proxied: whether connections begin with a header of the PROXY protocol; this one's says that it is nobody's.
     """
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
@@ -24,8 +25,12 @@ async def status_of(method: str, address: str, path: str, *, tls: bool = False) 
         host = "127.0.0.1"
     try:
         async with asyncio.timeout(TIMEOUT):
-            reader, writer = await asyncio.open_connection(host, int(port), ssl=_any_certificate() if tls else None)
+            reader, writer = await asyncio.open_connection(host, int(port))
             try:
+                if proxied:
+                    writer.write(b"PROXY UNKNOWN\r\n")
+                if tls:
+                    await writer.start_tls(_any_certificate())
                 writer.write(f"{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n".encode())
                 await writer.drain()
                 line = await reader.readline()

@@ -57,6 +57,8 @@ class UpSettings(BaseSettings):
     """PEM key of that certificate."""
     tls_client_ca_file: Path | None = None
     """PEM certificates that senders' own ones are checked against, for `auth: {mtls: …}`."""
+    proxy_protocol: bool = False
+    """Whether senders' connections begin with a header of the PROXY protocol, from a balancer in front of the edges."""
     allow_private_addresses: bool = False
     """Let flows call private, loopback and link-local addresses."""
 
@@ -108,6 +110,7 @@ class UpSettings(BaseSettings):
             "FLOWHOOK_STORAGE": self.storage,
             "FLOWHOOK_ALLOW_PRIVATE_ADDRESSES": str(self.allow_private_addresses).lower(),
             "FLOWHOOK_PUBLIC_URL": self.public_url,
+            "FLOWHOOK_PROXY_PROTOCOL": str(self.proxy_protocol).lower(),
         }
         if role == "runner" and not self.public_url:  # an edge takes the host that it is asked for
             scheme = "http" if self.tls_cert_file is None else "https"

@@ -22,6 +22,7 @@ class Plan:
     host = "127.0.0.1"
     http_port = admin_port = grpc_port = 0
     tls_cert_file = None
+    proxy_protocol = False
 
     def __init__(self, edges, runners):
         self._counts = {"edge": edges, "runner": runners, "router": 1, "admin": 1}

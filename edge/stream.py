@@ -137,7 +137,9 @@ class Stream(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Hand on what has come, or keep it."""
+        """Hand on what has come, or keep it; drop what TLS still brings of a connection that was ended."""
+        if self._lost:
+            return
         reader = self._reader
         if reader is not None and not reader.done():
             reader.set_result(data)

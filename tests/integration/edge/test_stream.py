@@ -86,6 +86,13 @@ async def test_a_connection_for_whose_data_there_is_no_memory_ends_and_gives_bac
         await stream.read(1)
 
 
+async def test_what_comes_of_a_connection_that_was_ended_takes_no_memory(ends, budget):
+    stream, _ = ends
+    stream.close()
+    stream.data_received(b"late")  # as asyncio's TLS does while it says goodbye
+    assert budget.received == 0
+
+
 async def test_a_sender_that_ended_its_side_still_gets_what_is_written(ends):
     stream, peer = ends
     assert not stream.peer_ended()

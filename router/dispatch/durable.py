@@ -98,9 +98,12 @@ class Durable:
         """Run `work` beside the caller.
 
         Raises:
-            UnavailableError: the host does not run (`ROUTER_STOPPED`).
+            UnavailableError: the host does not run, or is about to end because it failed (`ROUTER_STOPPED`).
         """
-        if self.tasks is None:
-            work.close()
-            raise UnavailableError("the router is not running", reason="ROUTER_STOPPED")
-        return self.tasks.create_task(work)
+        if self.tasks is not None:
+            try:
+                return self.tasks.create_task(work)
+            except RuntimeError:  # the group is shutting down
+                pass
+        work.close()
+        raise UnavailableError("the router is not running", reason="ROUTER_STOPPED")

@@ -129,8 +129,9 @@ class Stream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection over."""
         transport = cast("asyncio.Transport", transport)  # uvloop's has its methods, and is none
-        transport.set_write_buffer_limits(high=0)  # `pause_writing` is called as soon as the kernel takes no more
         secured = transport.get_extra_info("ssl_object")
+        # `pause_writing` is called as soon as the kernel takes no more; over TLS when as much is left as is said here
+        transport.set_write_buffer_limits(high=0 if secured is None else 1, low=0)
         if secured is not None:
             self.scheme = "https"
             self.client_names = names_of(secured.getpeercert())

@@ -1,4 +1,4 @@
-"""TLS on the event loop that processes run on, which is not the one of the other tests."""
+"""TLS on the event loop that processes run on, which is not the one of the other tests, and on that one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 
+import pytest
 import uvloop
 from support.certificates import Authority
 
@@ -15,8 +16,12 @@ from edge.server import Server
 from edge.tls import Certificates
 from flowhook.config import EdgeSettings
 
+COUNT = 500
+"""Requests."""
 
-def test_a_request_over_tls_is_answered(tmp_path):
+
+@pytest.mark.parametrize("new_loop", [uvloop.new_event_loop, asyncio.new_event_loop])
+def test_requests_over_tls_are_answered_however_many_come_at_once(tmp_path, new_loop):
     authority = Authority(tmp_path)
     certificate, key = authority.issue("edge")
 
@@ -31,13 +36,16 @@ def test_a_request_over_tls_is_answered(tmp_path):
         server.add_sockets([listening])
         context = ssl.create_default_context(cafile=str(authority.ca_file))
         reader, writer = await asyncio.open_connection(*listening.getsockname(), ssl=context)
-        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-        received = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * COUNT)
+        received = b""
+        async with asyncio.timeout(10):
+            while received.count(b"HTTP/1.1 404 ") < COUNT:
+                received += await reader.read(65536)
         writer.transport.abort()
         server.stop()
         await server.ended()
         listening.close()
-        return received
+        return received.count(b"HTTP/1.1 404 ")
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        assert runner.run(ask()).startswith(b"HTTP/1.1 404 ")
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        assert runner.run(ask()) == COUNT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import grpc.aio
@@ -111,8 +111,8 @@ class Attachment:
                 incoming = bridge.incoming(message)
                 if incoming is None:
                     continue  # of a newer version
-                if isinstance(incoming, session.Settled):
-                    self._settled(incoming)
+                if isinstance(incoming, session.Settled | session.Revoked):
+                    self._answered(incoming.leases)
                 for effect in self._link.receive(incoming, self._clock()):
                     match effect:
                         case session.Attached(renew_seconds=seconds):
@@ -141,9 +141,9 @@ class Attachment:
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             pass  # the reader learns it too, and knows why
 
-    def _settled(self, settled: session.Settled) -> None:
+    def _answered(self, leases: Collection[bytes]) -> None:
         """Learn from how long the router took how much it should be asked for."""
-        if self._awaited is not None and self._awaited[0] in settled.leases:
+        if self._awaited is not None and self._awaited[0] in leases:
             self._window.observe(self._clock() - self._awaited[1], used=self._link.is_full)
             self._awaited = None
             self._resize()

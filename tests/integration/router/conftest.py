@@ -1,9 +1,10 @@
-"""A real router on a free port, with real storage, and an operator's client."""
+"""A real router on a free port, with real storage, and an operator's client; or the host of a shard alone."""
 
 from __future__ import annotations
 
 import pytest
 from support.routers import running_router
+from support.shards import running_host
 
 
 @pytest.fixture
@@ -16,3 +17,16 @@ async def router(tmp_path):
 async def client(router):
     async with router.client() as client:
         yield client
+
+
+@pytest.fixture
+async def shard(tmp_path):
+    """A shard's host on real storage, without gRPC."""
+    async with running_host(tmp_path) as shard:
+        yield shard
+
+
+@pytest.fixture
+async def runner(shard):
+    """A runner of `shard` that takes whatever it is given."""
+    return shard.attach(credit=100)

@@ -19,17 +19,6 @@ from router.storage.sqlite import open_sqlite
 KEY = "/do/0/wait#0"
 
 
-@pytest.fixture
-async def shard(tmp_path):
-    async with running_host(tmp_path) as shard:
-        yield shard
-
-
-@pytest.fixture
-async def runner(shard):
-    return shard.attach(credit=100)
-
-
 def listen(type_="approval", key=KEY, order=None, *, callback=True):
     correlations = () if order is None else (Correlation(".data.order", orjson.dumps(order)),)
     return Subscription(key, (EventFilter(callback, type_, (), correlations),))

@@ -14,17 +14,6 @@ KEY = "/do/0/run#0"
 ERROR = WorkflowError(type="https://example.org/e", status=418, title="Teapot", instance="/do/0/a", detail="short")
 
 
-@pytest.fixture
-async def shard(tmp_path):
-    async with running_host(tmp_path) as shard:
-        yield shard
-
-
-@pytest.fixture
-async def runner(shard):
-    return shard.attach(credit=100)
-
-
 async def child_of(shard, runner):
     """Start an execution that others may wait for: what its runner has, and its ID."""
     delivery = await shard.work_on(runner, "child")

@@ -17,17 +17,6 @@ KEY = "/do/0/wait#0"
 LISTEN = (Subscription(KEY, (EventFilter(True, "approval"),)),)
 
 
-@pytest.fixture
-async def shard(tmp_path):
-    async with running_host(tmp_path) as shard:
-        yield shard
-
-
-@pytest.fixture
-async def runner(shard):
-    return shard.attach(credit=100)
-
-
 async def listening(shard, runner, generation=1, delivery=None, subscriptions=LISTEN):
     """Have an execution listen while it is worked on."""
     delivery = delivery or await shard.work_on(runner)

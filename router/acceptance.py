@@ -99,6 +99,11 @@ class Acceptance:
             raise ExhaustedError("the backlog of this flow is full", reason="BACKLOG_FULL", retry_after=5)
 
 
+def event_id_taken() -> InvalidError:
+    """Return why an event whose ID one of another flow has is refused: it is not that one, and would be lost."""
+    return InvalidError("event.id is that of an event of another flow", reason="EVENT_ID_TAKEN")
+
+
 def checked(message: envelope_pb2.Event) -> bytes:
     """Return an event serialized.
 

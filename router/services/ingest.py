@@ -12,7 +12,7 @@ from flowhook.model import Status, WorkflowError
 from flowhook.v1 import envelope_pb2, ingest_service_pb2, ingest_service_pb2_grpc
 from flowhook.wire import convert
 from flowhook.wire.failures import failure_to_proto
-from router.acceptance import Acceptance, checked
+from router.acceptance import Acceptance, checked, event_id_taken
 from router.dispatch.host import ShardHost
 from router.metrics import RouterMetrics
 from router.reply_tokens import ReplyTokens, reply_not_found
@@ -153,7 +153,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
             seq, execution_id, earlier = await self._stored(request.event)
             answered = place.wait_for(seq)
             # one that was here before may have answered before we began to wait
-            outcome = await self._earlier(request.event, execution_id) if earlier else None
+            outcome = await self._outcome(await self._host.operators.find(execution_id)) if earlier else None
             if outcome is None:
                 try:
                     outcome = _outcome_of(await asyncio.wait_for(answered, wait))
@@ -183,14 +183,6 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         outcome = await self._outcome(record) or {"pending": _Pending(reply_token=request.reply_token)}
         return ingest_service_pb2.GetReplyResponse(execution_id=record.id, flow_id=record.flow_id, **outcome)
 
-    async def _earlier(self, message: envelope_pb2.Event, execution_id: str) -> _Outcome | None:
-        """Return what an execution that was there before its event was handed in has answered; None: not yet."""
-        record = await self._host.operators.find(execution_id)
-        if record.flow_id != message.flow_id:  # another flow's answer is none of the caller's business
-            self._discard_body(message)
-            raise InvalidError("event.id is that of an event of another flow", reason="EVENT_ID_TAKEN")
-        return await self._outcome(record)
-
     async def _outcome(self, record: ExecutionRecord) -> _Outcome | None:
         """Return what an execution has answered, None when it has not yet."""
         output, reply = await self._state.answer(record.seq)
@@ -213,8 +205,9 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
             appended = (await self._host.append([event]))[0]
         finally:
             self._forget([event])
-        if appended.bodiless:
-            raise _body_lost()
+        if not appended.new and not appended.duplicate_of:
+            self._discard_body(message)
+            raise _why_not(appended)
         return appended.seq, appended.duplicate_of or event.event_id, bool(appended.duplicate_of)
 
     async def _admitted(self, message: envelope_pb2.Event) -> NewEvent:
@@ -251,8 +244,8 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         if appended.duplicate_of:
             self._metrics.duplicate.inc()
             return _Result(accepted=_Accepted(execution_id=appended.duplicate_of, duplicate=True))
-        if appended.bodiless:
-            return self._rejected(_body_lost())
+        if not appended.new:
+            return self._rejected(_why_not(appended))
         self._metrics.accepted.inc()
         return _Result(accepted=_Accepted(execution_id=event.event_id))
 
@@ -265,7 +258,10 @@ def _batch_too_large() -> InvalidError:
     return InvalidError(f"a batch has at most {limits.MAX_BATCH_BYTES} bytes serialized", reason="BATCH_INVALID")
 
 
-def _body_lost() -> UnavailableError:
+def _why_not(appended: Appended) -> FlowhookError:
+    """Return why an event that is no duplicate was not stored."""
+    if appended.taken:
+        return event_id_taken()
     return UnavailableError(
         "the body is not here any more: the router was restarted, or it waited for more than an hour",
         reason="BODY_LOST",

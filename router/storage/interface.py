@@ -48,8 +48,8 @@ class EventLog(Protocol):
     async def append(self, events: Sequence[NewEvent]) -> list[Appended]:
         """Store events durably, each once.
 
-        Two events with one event ID, or with one dedupe key of one flow within its window, are one: in the database
-        and within one commit alike.
+        Two events of one flow with one event ID, or with one dedupe key within its window, are one: in the database
+        and within one commit alike. An event ID that another flow's event has is `taken`.
 
         Returns:
             One result per event, in order.

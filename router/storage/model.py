@@ -58,11 +58,18 @@ class Appended(NamedTuple):
         duplicate_of: ID of the event that was stored before under the same event ID or dedupe key; empty when this
             one is new. `seq` is then the earlier one's.
         bodiless: nothing was stored, because the body that the event names is not there (any more); `seq` is 0.
+        taken: nothing was stored, because an event of another flow has this one's ID; `seq` is 0.
     """
 
     seq: int
     duplicate_of: str = ""
     bodiless: bool = False
+    taken: bool = False
+
+    @property
+    def new(self) -> bool:
+        """Whether this event was stored."""
+        return not (self.duplicate_of or self.bodiless or self.taken)
 
 
 class LoggedEvent(NamedTuple):

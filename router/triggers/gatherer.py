@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 import orjson
 
 from flowhook import limits, logs
-from flowhook.errors import FlowhookError, NotFoundError
+from flowhook.errors import FlowhookError, InvalidError, NotFoundError
 from flowhook.lifecycle import is_lifecycle
 from flowhook.model import Origin
 from router.dispatch.arrivals import Arrivals
@@ -190,7 +190,9 @@ class Gatherer:
             quiet = complete.quiet or any(is_lifecycle(orjson.loads(each)["type"]) for each in payloads.values())
             start = Start(complete.event_id, flow_id, Origin.EVENTS, body, complete.depth, quiet)
             (result,) = await self._starter.start([start])
-            if isinstance(result, FlowhookError) and not isinstance(result, NotFoundError):
+            if isinstance(result, InvalidError):  # it never will, and what comes after it is not to wait for that
+                log.warning("events can't start a flow", flow=flow_id, reason=result.reason)
+            elif isinstance(result, FlowhookError) and not isinstance(result, NotFoundError):
                 raise result
         flow.complete.popleft()
         self._arrivals.forget(complete.numbers)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from flowhook.errors import ExhaustedError, FlowhookError, UnavailableError
 from flowhook.model import Event, Origin
 from flowhook.wire import convert
-from router.acceptance import Acceptance
+from router.acceptance import Acceptance, event_id_taken
 from router.dispatch.host import ShardHost
 from router.storage.interface import ShardState
 from router.storage.model import Appended, NewEvent
@@ -51,8 +51,9 @@ class Starter:
 
         Returns:
             One result per start, in order; an error instead of what can't be started: there is no such flow
-            (`FLOW_NOT_FOUND`), this version can't read it (`FLOW_UNREADABLE`), or its backlog (`BACKLOG_FULL`) or
-            that of all flows (`TOTAL_BACKLOG_FULL`) is full.
+            (`FLOW_NOT_FOUND`), this version can't read it (`FLOW_UNREADABLE`), another flow's event has the ID
+            (`EVENT_ID_TAKEN`: somebody guessed it), or its backlog (`BACKLOG_FULL`) or that of all flows
+            (`TOTAL_BACKLOG_FULL`) is full.
 
         Raises:
             UnavailableError: storage can't serve; nothing was stored.
@@ -68,7 +69,10 @@ class Starter:
             else:
                 fates.append(None)
                 of_flow[start.flow_id] += 1
-        appended = iter(await self._host.append(events) if events else ())
+        appended = iter(
+            event_id_taken() if result.taken else result
+            for result in (await self._host.append(events) if events else ())
+        )
         return [next(appended) if fate is None else fate for fate in fates]
 
     async def is_quiet(self, execution_id: str) -> bool:
@@ -116,6 +120,6 @@ class Starter:
             raise error
         if isinstance(error, ExhaustedError | UnavailableError):
             known = await self._state.find(start.event_id)
-            if known is not None:
+            if known is not None and known.flow_id == start.flow_id:
                 return Appended(known.seq, known.id)
         return error

@@ -26,7 +26,7 @@ ROW_BYTES: Final = 256
 MAX_LARGE_BYTES: Final = 4 * limits.MAX_MESSAGE_BYTES
 """Calls with large events that are under way may hold this much; beyond it they are refused."""
 
-_BY_ID = Bulk("SELECT event_id, seq FROM execution WHERE event_id IN ({rows})", 0)
+_BY_ID = Bulk("SELECT event_id, seq, flow FROM execution WHERE event_id IN ({rows})", 0)
 _BY_KEY = Bulk("SELECT digest, until_ms, seq, event_id FROM dedupe WHERE digest IN ({rows})", 0)
 _INSERT_EXECUTION = Bulk(
     "INSERT INTO execution (seq, event_id, flow, flow_revision, receive_time_ms, replay_of, order_key, status,"
@@ -76,6 +76,13 @@ class Logged(NamedTuple):
 
     appended: list[Appended]
     new: list[LoggedEvent]
+
+
+class _Stored(NamedTuple):
+    """An event that is there: `flow` is the flow's key."""
+
+    seq: int
+    flow: int
 
 
 class _Key(NamedTuple):
@@ -148,9 +155,11 @@ class AppendOperation:
                 body,
                 _,
             ) = event
+            flow = self._flows.get(flow_id) or self._intern(connection, flow_id)
             stored = rows.ids.get(event_id)
             if stored is not None:
-                logged.appended.append(Appended(stored, event_id))
+                known = stored.flow == flow
+                logged.appended.append(Appended(stored.seq, event_id) if known else Appended(0, taken=True))
                 continue
             seq = self._next_seq
             digest = _digest(flow_id, dedupe_key) if dedupe_key else b""
@@ -168,8 +177,7 @@ class AppendOperation:
                 rows.keys[digest] = _Key(until_ms, seq, event_id)
                 rows.new_keys.append((digest, until_ms, seq, event_id))
             self._next_seq = seq + 1
-            rows.ids[event_id] = seq
-            flow = self._flows.get(flow_id) or self._intern(connection, flow_id)
+            rows.ids[event_id] = _Stored(seq, flow)
             rows.executions.append((seq, event_id, flow, revision, receive_ms, replay_of or None, order or None))
             if resumes is not None:
                 rows.resume(seq, resumes)
@@ -195,7 +203,7 @@ class _Rows:
     """What a transaction knows of earlier events, and what it inserts."""
 
     def __init__(self) -> None:
-        self.ids: dict[str, int] = {}
+        self.ids: dict[str, _Stored] = {}
         self.keys: dict[bytes, _Key] = {}
         self.executions: list[tuple[Any, ...]] = []
         self.events: list[tuple[int, bytes]] = []
@@ -210,7 +218,9 @@ class _Rows:
 
     def find(self, connection: sqlite3.Connection, events: Sequence[NewEvent]) -> None:
         """Look up what is stored under the events' IDs and keys."""
-        self.ids.update(_BY_ID.fetch(connection, [(event.event_id,) for event in events]))
+        self.ids.update(
+            (row[0], _Stored(*row[1:])) for row in _BY_ID.fetch(connection, [(event.event_id,) for event in events])
+        )
         digests = [(_digest(event.flow_id, event.dedupe_key),) for event in events if event.dedupe_key]
         self.keys.update((row[0], _Key(*row[1:])) for row in _BY_KEY.fetch(connection, digests))
         replays = [(event.replay_of,) for event in events if event.body and event.replay_of]
@@ -309,8 +319,8 @@ class SqliteLog:
                     _release(claims)
                 raise
             for index, claim in claims.items():
-                claim.settle(named=not logged.appended[index].duplicate_of)
-            if unused := [name for index, name in blobs.items() if not _is_new(logged.appended[index])]:
+                claim.settle(named=logged.appended[index].new)
+            if unused := [name for index, name in blobs.items() if not logged.appended[index].new]:
                 await self._remove(unused)
             return logged.appended
         finally:
@@ -342,10 +352,6 @@ class SqliteLog:
 def _release(claims: Mapping[int, Claim]) -> None:
     for claim in claims.values():
         claim.settle(named=False, needed=True)
-
-
-def _is_new(appended: Appended) -> bool:
-    return not appended.duplicate_of and not appended.bodiless
 
 
 def _journal_bytes(resumes: Resumption) -> int:

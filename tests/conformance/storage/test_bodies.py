@@ -119,6 +119,16 @@ async def test_the_body_of_a_repeated_delivery_is_removed(cluster, store, read, 
     assert (await read(first.id), await read(second.id)) == (WHOLE, None)
 
 
+async def test_the_body_of_an_event_whose_id_is_taken_is_removed(cluster, store, read, new_event):
+    event, stored = new_event(), await store("bank")
+    await cluster.log.append([event])
+    of_another_flow = event._replace(flow_id="bank", body=stored.id)
+    assert await cluster.log.append([of_another_flow]) == [Appended(0, taken=True)]
+    assert cluster.storage.bodies.waiting(stored.id, "bank") is None
+    await cluster.restart()
+    assert await read(stored.id) is None
+
+
 async def test_a_replay_shares_the_body_which_goes_with_the_last_of_them(cluster, store, read, new_event):
     stored = await store()
     original = new_event(body=stored.id)

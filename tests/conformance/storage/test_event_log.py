@@ -51,6 +51,20 @@ async def test_an_event_id_is_remembered_over_a_restart(cluster, new_event):
     assert await cluster.log.append([event, new_event()]) == [Appended(1, event.event_id), Appended(2)]
 
 
+async def test_an_event_id_that_another_flow_has_is_taken_and_the_others_of_the_call_are_stored(cluster, new_event):
+    event = new_event()
+    of_another_flow = event._replace(flow_id="bank", dedupe_key="k", dedupe_until_ms=2**45)
+    assert await cluster.log.append([event, of_another_flow, new_event("bank")]) == [
+        Appended(1),
+        Appended(0, taken=True),
+        Appended(2),
+    ]
+    await cluster.restart()
+    assert await cluster.log.append([of_another_flow, event]) == [Appended(0, taken=True), Appended(1, event.event_id)]
+    stored = new_event("bank", dedupe_key="k", dedupe_until_ms=2**45)
+    assert await cluster.log.append([stored]) == [Appended(3)], "what was not stored has no key"
+
+
 async def test_a_dedupe_key_is_taken_once_within_its_window(cluster, new_event):
     first = new_event(dedupe_key="delivery-1", receive_time_ms=1_000, dedupe_until_ms=5_000)
     inside = new_event(dedupe_key="delivery-1", receive_time_ms=4_999, dedupe_until_ms=9_000)

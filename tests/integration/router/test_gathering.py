@@ -11,6 +11,8 @@ from support.triggers import NOON, triggers
 from flowhook import limits
 from flowhook.errors import ExhaustedError
 from router.dispatch.link import Completed, Outcome
+from router.storage.model import NewEvent
+from router.triggers.effects import Effect
 
 BOTH = "{on: {all: [{with: {type: paid}}, {with: {type: packed}}]}}"
 BY_ORDER = """{on: {all: [
@@ -141,6 +143,18 @@ async def test_events_that_are_too_large_together_start_nothing(running, monkeyp
     assert await running.emit(PAID, PACKED) == []
     assert running.shard.host.arrivals.kept == 0
     monkeypatch.undo()
+    assert await running.emit(PAID, PACKED) == [[PAID, PACKED]]
+
+
+async def test_a_start_whose_id_somebody_took_is_in_nobodys_way(running):
+    await running.apply("ship", BOTH)
+    key = f"{CALLER}:guessed"
+    taken = NewEvent(Effect(key, CALLER).id_of("gather", "ship"), "other", 1, NOON, b"")
+    await running.shard.host.append([taken])
+    await running.emit(PAID)
+    await running.publish(PACKED, key)
+    assert await running.emit() == []
+    assert running.shard.host.arrivals.kept == 0
     assert await running.emit(PAID, PACKED) == [[PAID, PACKED]]
 
 

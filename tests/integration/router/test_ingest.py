@@ -48,6 +48,16 @@ async def test_the_same_dedupe_key_makes_one_execution_and_names_the_first(clien
     assert first == second != third
 
 
+async def test_an_event_id_that_another_flow_has_is_refused_and_loses_no_event_silently(client, hello):
+    await client.flows.apply([flow("other")])
+    event_id = await client.ingest("hello", {})
+    with pytest.raises(InvalidError, match="another flow") as caught:
+        await client.ingest("other", {}, event_id=event_id)
+    assert caught.value.reason == "EVENT_ID_TAKEN"
+    assert await client.ingest("hello", {}, event_id=event_id) == event_id
+    assert [execution.flow_id async for execution in client.executions.list()] == ["hello"]
+
+
 async def test_an_event_id_that_is_not_ours_is_refused(client, hello):
     with pytest.raises(InvalidError) as caught:
         await client.ingest("hello", {}, event_id="evt_nonsense")

@@ -12,6 +12,7 @@ from support.runners import attached
 from flowhook import ids, limits
 from flowhook.errors import ExhaustedError, InvalidError, NotFoundError, UnavailableError
 from flowhook.model import Origin, Status
+from router.triggers.effects import Effect
 
 TINY = b"execution: {max_backlog: 1}\n"
 
@@ -78,6 +79,16 @@ async def test_what_can_not_be_started_is_refused(client, effects, fields, kind,
         await effects.start(**fields)
     assert caught.value.reason == reason
     assert [item async for item in client.executions.list()] == []
+
+
+@pytest.mark.usefixtures("child")
+async def test_an_id_that_another_flow_has_starts_nothing_and_is_said_to(client, effects):
+    await client.flows.apply([flow("other")])
+    await client.ingest("other", {}, event_id=Effect(f"{CALLER}:a", CALLER).id_of("run", "child"))
+    with pytest.raises(InvalidError) as caught:
+        await effects.start(key=f"{CALLER}:a")
+    assert caught.value.reason == "EVENT_ID_TAKEN"
+    assert [item.flow_id async for item in client.executions.list()] == ["other"]
 
 
 async def test_the_version_that_the_flow_has_and_the_latest_are_started_at_the_bound_of_depth(child, effects):

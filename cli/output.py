@@ -106,6 +106,7 @@ def flow_as_json(flow: Flow) -> dict[str, Any]:
         "webhook": flow.has_webhook,
         "created_at": rfc3339(flow.create_time_ms),
         "updated_at": rfc3339(flow.update_time_ms),
+        "next_at": rfc3339(flow.next_time_ms),
     }
 
 

@@ -230,6 +230,7 @@ class Flow:
         document: what its author wrote, UTF-8 YAML; empty where it was not asked for.
         definition: the same as canonical JSON; empty where it was not asked for.
         revision: of this flow, from 1.
+        next_time_ms: when its schedule starts it next; None where no time is known.
     """
 
     id: str
@@ -240,6 +241,7 @@ class Flow:
     has_webhook: bool
     create_time_ms: int
     update_time_ms: int
+    next_time_ms: int | None = None
 
 
 class Change(StrEnum):

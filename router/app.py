@@ -203,6 +203,7 @@ async def _serve(
             watch=RegistryWatch(storage.registry),
             functions=runners.components,
             callback_keys=callback_keys,
+            next_of=timekeeper.next_of,
             now_ms=_now_ms,
         ),
         server,

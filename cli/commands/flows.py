@@ -29,7 +29,7 @@ def _list(*, json: Json = False, router: Router = None, data_dir: DataDir = None
                 print_json(flow_as_json(flow))
             return
         print_table(
-            ("FLOW", "REVISION", "STATE", "WEBHOOK", "UPDATED"),
+            ("FLOW", "REVISION", "STATE", "WEBHOOK", "UPDATED", "NEXT"),
             (
                 (
                     flow.id,
@@ -37,6 +37,7 @@ def _list(*, json: Json = False, router: Router = None, data_dir: DataDir = None
                     _state(flow),
                     "yes" if flow.has_webhook else "no",
                     rfc3339(flow.update_time_ms),
+                    rfc3339(flow.next_time_ms),
                 )
                 for flow in flows
             ),

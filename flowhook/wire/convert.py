@@ -377,6 +377,7 @@ def flow_to_proto(flow: Flow) -> flow_service_pb2.Flow:
         has_webhook=flow.has_webhook,
         create_time=timestamp(flow.create_time_ms),
         update_time=timestamp(flow.update_time_ms),
+        next_time=None if flow.next_time_ms is None else timestamp(flow.next_time_ms),
     )
 
 
@@ -391,6 +392,7 @@ def flow_from_proto(message: flow_service_pb2.Flow) -> Flow:
         has_webhook=message.has_webhook,
         create_time_ms=milliseconds(message.create_time),
         update_time_ms=milliseconds(message.update_time),
+        next_time_ms=milliseconds(message.next_time) if message.HasField("next_time") else None,
     )
 
 

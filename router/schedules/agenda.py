@@ -119,6 +119,11 @@ class Agenda:
             heapq.heappop(heap)
         return None
 
+    def next_of(self, flow_id: str) -> int | None:
+        """Return when one flow is due next; None: it is not started by time, or not before a run has ended."""
+        entry = self._entries.get(flow_id)
+        return None if entry is None else entry.due_ms
+
     def due(self, now_ms: int, limit: int) -> list[Run]:
         """Take out flows that are due by now, at most `limit`, earliest first.
 

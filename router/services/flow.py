@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Final
 
 import orjson
@@ -42,14 +43,26 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         watch: RegistryWatch,
         functions: Callable[[], Collection[str] | None],
         callback_keys: CallbackKeys,
+        next_of: Callable[[str], int | None],
         now_ms: Callable[[], int],
     ) -> None:
-        """Serve `registry`; `functions` tells what attached runners can call, None when none is attached."""
+        """Serve flows.
+
+        Args:
+            registry: where they are.
+            flows: what has changes of them put in force.
+            watch: what tells of changes.
+            functions: tells what attached runners can call, None when none is attached.
+            callback_keys: keys of their one-time URLs.
+            next_of: tells when a flow is started next by its schedule, Unix time in ms.
+            now_ms: Unix time.
+        """
         self._registry = registry
         self._flows = flows
         self._watch = watch
         self._functions = functions
         self._callback_keys = callback_keys
+        self._next_of = next_of
         self._now_ms = now_ms
 
     @guarded.method
@@ -79,7 +92,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         return pb.ApplyFlowsResponse(
             flows=[
                 pb.AppliedFlow(
-                    flow=convert.flow_to_proto(flow),
+                    flow=self._message(flow),
                     change=convert.change_to_proto(change),
                     warnings=[*warnings(document), *await self._unset_secrets(document)],
                 )
@@ -102,7 +115,8 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         key = b""
         if Scope.RUN in caller_scopes.get() and _has_callbacks(flow):
             key = self._callback_keys.of(flow.id)
-        return pb.GetFlowResponse(flow=convert.flow_to_proto(flow), registry_revision=revision, callback_key=key)
+        message = convert.flow_to_proto(flow) if request.revision else self._message(flow)
+        return pb.GetFlowResponse(flow=message, registry_revision=revision, callback_key=key)
 
     @guarded.method
     async def ListFlows(  # noqa: N802 - the name of the RPC
@@ -112,7 +126,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         del context
         size = min(request.page_size, MAX_PAGE) if request.page_size > 0 else DEFAULT_PAGE
         flows = await self._registry.list_flows(after_id=request.page_token, limit=size + 1)
-        messages = [convert.flow_to_proto(flow) for flow in flows[:size]]
+        messages = [self._message(flow) for flow in flows[:size]]
         for message in messages:
             message.ClearField("document")
             message.ClearField("definition")
@@ -124,7 +138,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
     ) -> pb.PauseFlowResponse:
         """Queue events from now on without running them."""
         del context
-        return pb.PauseFlowResponse(flow=convert.flow_to_proto(await self._set_paused(request.flow_id, paused=True)))
+        return pb.PauseFlowResponse(flow=self._message(await self._set_paused(request.flow_id, paused=True)))
 
     @guarded.method
     async def ResumeFlow(  # noqa: N802 - the name of the RPC
@@ -132,7 +146,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
     ) -> pb.ResumeFlowResponse:
         """Run what was queued, and what comes."""
         del context
-        return pb.ResumeFlowResponse(flow=convert.flow_to_proto(await self._set_paused(request.flow_id, paused=False)))
+        return pb.ResumeFlowResponse(flow=self._message(await self._set_paused(request.flow_id, paused=False)))
 
     @guarded.method
     async def DeleteFlow(  # noqa: N802 - the name of the RPC
@@ -161,6 +175,10 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
                         )
                 if not changes:
                     await context.write(pb.WatchFlowsResponse(revision=revision, progress=pb.Progress()))
+
+    def _message(self, flow: Flow) -> pb.Flow:
+        """Return a flow's latest revision, with when it is started next."""
+        return convert.flow_to_proto(replace(flow, next_time_ms=self._next_of(flow.id)))
 
     async def _set_paused(self, flow_id: str, *, paused: bool) -> Flow:
         flow = await self._registry.set_paused(flow_id, paused=paused)

@@ -70,6 +70,10 @@ class Timekeeper:
     def __len__(self) -> int:
         return len(self._agenda)
 
+    def next_of(self, flow_id: str) -> int | None:
+        """Return when a flow is started next, Unix time in ms; None where that is not known (see `Agenda.next_of`)."""
+        return self._agenda.next_of(flow_id)
+
     async def recover(self) -> None:
         """Read what storage has of schedules. Call it once, before any flow is told.
 

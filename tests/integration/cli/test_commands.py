@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 from support.commands import PATIENCE, Up, clean_environment
@@ -102,6 +102,21 @@ def test_flows_are_listed_paused_and_resumed(cluster):
     assert cluster.run("flows", "pause", "hello").out == "hello: paused\n"
     assert "paused" in cluster.run("flows", "list").out
     assert cluster.run("flows", "resume", "hello").out == "hello: active\n"
+
+
+def test_flows_tell_when_their_schedule_starts_them_next(cluster, tmp_path):
+    path = tmp_path / "often.yaml"
+    path.write_text(QUIET.replace("quiet", "often") + "schedule: {every: P1D}\n")
+    cluster.run("apply", "-f", path)
+    try:
+        (row,) = cluster.run("flows", "get", "often", "--json").rows
+        updated, following = (datetime.fromisoformat(row[name]) for name in ("updated_at", "next_at"))
+        assert following - updated == timedelta(days=1)
+        listed = {each["id"]: each["next_at"] for each in cluster.run("flows", "list", "--json").rows}
+        assert (listed["often"], listed["quiet"]) == (row["next_at"], None)
+        assert row["next_at"] in cluster.run("flows", "list").out
+    finally:
+        cluster.run("flows", "delete", "often")
 
 
 def test_an_execution_is_shown_with_its_request_and_output(cluster):

@@ -7,6 +7,7 @@ import time
 from support.routers import flow, running_router
 from support.runners import attached
 
+from flowhook import cron
 from flowhook.model import Origin
 from flowhook.wire import convert
 
@@ -23,3 +24,14 @@ async def test_a_flow_is_started_every_second_also_after_a_restart(tmp_path):
             await runner.complete(assignment)
     assert times[1] - times[0] >= 900
     assert time.time() * 1000 - times[0] < 10_000
+
+
+async def test_a_flow_tells_when_it_is_started_next_and_a_former_revision_does_not(client):
+    [applied] = await client.flows.apply([flow("yearly", b'schedule: {cron: "0 0 1 1 *"}\n')])
+    new_year = cron.next_cron("0 0 1 1 *", int(time.time() * 1000))
+    await client.flows.apply([flow("plain")])
+    listed = {each.id: each.next_time_ms async for each in client.flows.list()}
+    assert listed == {"yearly": new_year, "plain": None}
+    told = [applied.flow, await client.flows.get("yearly"), await client.flows.pause("yearly")]
+    assert [each.next_time_ms for each in told] == [new_year] * 3
+    assert (await client.flows.get("yearly", revision=1)).next_time_ms is None

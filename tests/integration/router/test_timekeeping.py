@@ -129,6 +129,26 @@ async def test_the_next_run_comes_that_long_after_the_end_of_the_one_before(time
     assert await time_.turn(NOON + 12 * MINUTE + 2 * SECOND) == ["slow"]
 
 
+async def test_when_a_flow_is_due_next_is_known_but_for_one_that_waits_for_the_end_of_a_run(time_):
+    await time_.apply("hourly", "{cron: '0 * * * *'}")
+    await time_.apply("often", "{every: PT10M}")
+    await time_.apply("slow", "{after: PT1M}")
+    await time_.apply("told", "{on: {any: []}}")
+
+    def due():
+        return [time_.timekeeper.next_of(flow_id) for flow_id in ("hourly", "often", "slow", "told", "nobody")]
+
+    assert due() == [NOON + HOUR, NOON + 10 * MINUTE, NOON + MINUTE, None, None]
+    assert await time_.turn(NOON + 10 * MINUTE) == ["often", "slow"]
+    assert due() == [NOON + HOUR, NOON + 20 * MINUTE, None, None, None]
+    link = time_.shard.attach()
+    for _ in range(2):
+        await complete(time_, link)
+    assert due()[2] == NOON + 11 * MINUTE
+    await time_.delete("often")
+    assert due()[1] is None
+
+
 @pytest.mark.parametrize("ends", ["before", "after"])
 async def test_the_end_of_a_run_counts_also_when_the_router_restarted_meanwhile(tmp_path, ends):
     async with triggers(tmp_path) as time_:

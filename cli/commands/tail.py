@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from cli.options import DataDir, Json, Router
-from flowhook.errors import UnavailableError
+from flowhook.errors import NotFoundError, UnavailableError
 
 if TYPE_CHECKING:
     from flowhook.client import ExecutionChange
@@ -30,12 +30,15 @@ def _tail(
     router: Router = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Print executions whenever their status changes, until Ctrl-C."""
+    """Print executions whenever their status changes, until Ctrl-C; those of a flow also if it is applied later."""
     from cli.connection import of_flow, open_client
 
     with open_client(router, data_dir) as client:
-        for _ in of_flow(client, flow, client.executions.list(flow_id=flow, limit=1)):
-            break  # something of it is kept, although it may have been deleted
+        try:
+            for _ in of_flow(client, flow, client.executions.list(flow_id=flow, limit=1)):
+                break  # something of it is kept, although it may have been deleted
+        except NotFoundError as error:
+            print(f"flowhook: {error.message} yet; waiting for it", file=sys.stderr, flush=True)
         delay, established = FIRST_DELAY, False
         while True:
             try:

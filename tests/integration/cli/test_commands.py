@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 import pytest
@@ -155,7 +156,6 @@ def test_executions_are_listed_by_flow_and_status_and_replayed_in_bulk(cluster):
         ["executions", "list", "--status", "faulted"],
         ["executions", "replay", "--status", "faulted"],
         ["rejections", "list"],
-        ["tail"],
     ],
 )
 def test_what_is_asked_of_a_flow_that_there_is_not_is_refused(cluster, command):
@@ -256,15 +256,38 @@ def test_secrets_come_from_stdin_files_and_options_without_the_last_newline(clus
     assert "from-stdin" not in listed.out + cluster.run("executions", "get", execution_id).out
 
 
-def test_tail_follows_a_flow_over_a_restart_of_the_router(cluster):
+@contextmanager
+def tailing(cluster, flow):
+    """Run `tail --flow`, with pipes; it is gone afterwards."""
     tail = subprocess.Popen(
-        [sys.executable, "-P", "-m", "cli", "tail", "--flow", "hello", "--json"],
+        [sys.executable, "-P", "-m", "cli", "tail", "--flow", flow, "--json"],
         env=clean_environment(FLOWHOOK_DATA_DIR=cluster.data_dir),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     try:
+        yield tail
+    finally:
+        tail.kill()
+        tail.communicate()
+
+
+def test_tail_says_that_there_is_no_such_flow_and_shows_its_executions_once_it_is_applied(cluster, tmp_path):
+    path = tmp_path / "soon.yaml"
+    path.write_text(HELLO.replace("hello", "soon"))
+    with tailing(cluster, "soon") as tail:
+        assert tail.stderr.readline() == "flowhook: there is no flow soon yet; waiting for it\n"
+        assert "watching" in tail.stderr.readline()
+        cluster.run("apply", "-f", path)
+        sent(cluster, "hello", "1")
+        execution_id = sent(cluster, "soon", "1")
+        assert json.loads(tail.stdout.readline())["id"] == execution_id
+    cluster.run("flows", "delete", "soon")
+
+
+def test_tail_follows_a_flow_over_a_restart_of_the_router(cluster):
+    with tailing(cluster, "hello") as tail:
         assert "watching" in tail.stderr.readline()
         first = sent(cluster, "hello", "1")
         while (row := json.loads(tail.stdout.readline()))["status"] != "completed":
@@ -277,9 +300,6 @@ def test_tail_follows_a_flow_over_a_restart_of_the_router(cluster):
             assert row["id"] == second
         tail.send_signal(signal.SIGINT)
         assert tail.wait(PATIENCE) == 130
-    finally:
-        tail.kill()
-        tail.communicate()
 
 
 def test_commands_of_another_directory_do_not_see_this_cluster(cluster, tmp_path):

@@ -1,6 +1,7 @@
 """The edge: the only code that speaks HTTP to senders. Stateless; any number of them share one port.
 
 - `http1`: HTTP/1.1 requests, pure, sans-I/O.
+- `request`: what a request is to those who answer it.
 - `connection`, `server`: requests and answers over Tornado's streams; timeouts, limits, draining.
 - `answers`: what senders get, as bytes.
 - `gateway`: what a request must pass, in order, before it is accepted.

@@ -21,7 +21,6 @@ import orjson
 from edge import answers
 from edge.answers import Answer
 from edge.body_stream import BodyStream, BodyTooLargeError
-from edge.connection import Overloaded, Request
 from edge.directory import Directory
 from edge.endpoints import Endpoint
 from edge.handshakes import DONE, Visit
@@ -34,6 +33,7 @@ from edge.refusals import LimitedLog
 from edge.rejections import Rejections
 from edge.replies import PREFIX as REPLIES
 from edge.replies import REFUSED, Replies
+from edge.request import Overloaded, Request
 from edge.senders import sender_of
 from edge.streaming import BodyUploads, Streamed, UnprovenError
 from flowhook import ids, limits

@@ -15,9 +15,10 @@ from tornado.tcpserver import TCPServer
 
 from edge import answers
 from edge.answers import Answer
-from edge.connection import Connection, Handler
+from edge.connection import Connection
 from edge.metrics import Counts
 from edge.proxy_protocol import ProxyProtocolError, read_header
+from edge.request import Handler
 from edge.stream import Stream
 from edge.tls import HANDSHAKE_SECONDS, Certificates
 from flowhook import limits

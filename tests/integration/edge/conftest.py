@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
+import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -387,6 +388,21 @@ async def start_edge(router, tmp_path):
 @pytest.fixture
 async def edge(start_edge):
     return await start_edge()
+
+
+@pytest.fixture
+async def open_flow(router):
+    """A flow `open` that takes anything."""
+    router.put_flow("open")
+
+
+@pytest.fixture
+async def quiet(caplog):
+    """Nothing of the test may make anybody log an error, let alone a traceback."""
+    with caplog.at_level(logging.WARNING):
+        yield
+    loud = [record for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR]
+    assert not loud, [record.getMessage() for record in loud]
 
 
 @pytest.fixture

@@ -1,0 +1,181 @@
+"""What holds for all connections together: how many there may be, what they take, how they end; and the port."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from edge.app import serve
+from flowhook.config import EdgeSettings
+from flowhook.errors import UnavailableError
+from flowhook.process import Lifecycle
+
+POST = b"POST /hook/open HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n%02d"
+
+pytestmark = pytest.mark.usefixtures("open_flow", "quiet")
+
+
+async def test_more_connections_than_there_may_be_are_told_so(start_edge):
+    edge = await start_edge(max_connections=2)
+    first, second = await edge.connect(), await edge.connect()
+    for sender in (first, second):
+        assert (await sender.request("POST", "/hook/open", body=b"1")).status == 202
+    answer = await (await edge.connect()).response()
+    assert (answer.status, answer.json()["reason"]) == (503, "TOO_MANY_CONNECTIONS")
+    assert answer.headers["retry-after"] == "1"
+    first.close()
+    async with asyncio.timeout(5):
+        while True:
+            sender = await edge.connect()
+            try:
+                if (await sender.request("POST", "/hook/open", body=b"1")).status == 202:
+                    break
+            except (ConnectionError, asyncio.IncompleteReadError):
+                continue
+
+
+class TestOneTooMany:
+    @pytest.fixture
+    async def full(self, start_edge, monkeypatch):
+        monkeypatch.setattr("edge.server.MAX_TURNED_AWAY", 1)
+        edge = await start_edge(max_connections=1)
+        edge.served = await edge.connect()
+        assert (await edge.served.request("POST", "/hook/open", body=b"1")).status == 202
+        return edge
+
+    async def turned_away(self, edge):
+        sender = await edge.connect()
+        sender.write(b"POST /hook/open HTTP/1.1\r\nHost: a\r\nContent-Length: 3000000\r\n\r\n" + b"x" * 2_000_000)
+        await sender.writer.drain()
+        assert (await sender.response()).status == 503
+        return sender
+
+    async def test_it_sees_its_answer_whatever_it_has_sent(self, full):
+        await self.turned_away(full)
+        assert (await full.served.request("POST", "/hook/open", body=b"2")).status == 202
+
+    async def test_few_of_them_linger_and_none_for_long(self, full):
+        lingering, further = await self.turned_away(full), await full.connect()
+
+        async def send_on(sender):
+            while True:
+                sender.write(b"x")
+                await sender.writer.drain()
+                await asyncio.sleep(0.01)
+
+        with pytest.raises(ConnectionError):
+            await asyncio.wait_for(send_on(further), 0.5)
+        lingering.write(b"x")
+        await lingering.writer.drain()
+        with pytest.raises(ConnectionError):
+            await asyncio.wait_for(send_on(lingering), 5)
+
+    async def test_those_that_linger_do_not_keep_the_edge_from_ending(self, full):
+        await self.turned_away(full)
+        full.served.close()
+        full.lifecycle.stop.set()
+        await asyncio.wait_for(full.task, 5)
+
+
+async def test_a_server_with_little_memory_refuses_large_bodies(start_edge, monkeypatch):
+    monkeypatch.setattr("edge.server.MAX_RECEIVED_BYTES", 100_000)
+    edge = await start_edge()
+    answer = await edge.post("/hook/open", b"x" * 300_000, [])
+    assert (answer.status, answer.json()["reason"]) == (503, "OVERLOADED")
+    for _ in range(5):
+        assert (await edge.post("/hook/open", b"x" * 90_000, [])).status == 202
+
+
+async def test_heads_that_are_not_complete_take_of_the_same_memory(start_edge, monkeypatch):
+    monkeypatch.setattr("edge.server.MAX_RECEIVED_BYTES", 100_000)
+    edge = await start_edge(header_timeout=30)
+    slow = [await edge.connect() for _ in range(3)]
+    for sender in slow:
+        sender.write(b"POST /hook/open HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 40_000)
+    answered = [asyncio.create_task(sender.response()) for sender in slow]
+    (refused, *_), waiting = await asyncio.wait(answered, return_when=asyncio.FIRST_COMPLETED)
+    assert (refused.result().status, refused.result().json()["reason"]) == (503, "OVERLOADED")
+    assert (await edge.post("/hook/open")).status == 202
+    for sender, answer in zip(slow, answered, strict=True):
+        if answer in waiting:
+            sender.write(b"\r\n\r\n")
+            await answer
+    assert (await edge.post("/hook/open", b"x" * 90_000, [])).status == 202  # all of it was given back
+
+
+class TestDraining:
+    async def test_requests_under_way_are_finished_and_idle_connections_closed(self, start_edge, router):
+        edge = await start_edge(drain_seconds=10)
+        idle = await edge.connect()
+        assert (await idle.request("POST", "/hook/open", body=b"1")).status == 202
+        router.gate.clear()
+        router.arrived.clear()
+        busy = await edge.connect()
+        busy.write(POST % 2)
+        await router.arrived.wait()
+
+        edge.lifecycle.stop.set()
+        assert await idle.at_eof() == b""
+        with pytest.raises(ConnectionError):
+            await edge.connect()
+        router.gate.set()
+
+        answer = await busy.response()
+        assert answer.status == 202
+        assert answer.headers["connection"] == "close"
+        assert await busy.at_eof() == b""
+        await asyncio.wait_for(edge.task, 5)
+
+    async def test_what_takes_too_long_is_given_up(self, start_edge, router):
+        edge = await start_edge(drain_seconds=0.1)
+        router.gate.clear()
+        busy = await edge.connect()
+        busy.write(POST % 1)
+        await router.arrived.wait()
+        slow = await edge.connect()
+        slow.write(b"POST /hook/open HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf")
+        await slow.writer.drain()
+        edge.lifecycle.stop.set()
+        await asyncio.wait_for(edge.task, 5)
+        assert (await busy.response()).status == 503
+        assert await busy.at_eof() == b""
+        assert await slow.at_eof() == b""
+
+
+async def test_several_edges_share_a_port(start_edge, router):
+    first = await start_edge(reuse_port=True)
+    second = await start_edge(http_port=first.port, reuse_port=True)
+    assert second.port == first.port
+    answers = [await first.post("/hook/open", b"%d" % number) for number in range(20)]
+    assert [answer.status for answer in answers] == [202] * 20
+
+
+async def test_an_edge_shares_its_port_only_when_it_is_told_to(start_edge, router, tmp_path):
+    first = await start_edge()
+    settings = EdgeSettings(token="fhk_test", data_dir=tmp_path, http_port=first.port, reuse_port=True)
+    with pytest.raises(UnavailableError, match="can't listen"):
+        await serve(settings, Lifecycle(name="edge", role="edge"), registry=CollectorRegistry())
+
+
+async def test_a_port_that_is_taken_is_told(router, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        settings = EdgeSettings(token="fhk_test", data_dir=tmp_path, http_port=taken.getsockname()[1])
+        with pytest.raises(UnavailableError) as caught:
+            await serve(settings, Lifecycle(name="edge", role="edge"), registry=CollectorRegistry())
+    assert caught.value.reason == "PORT_UNAVAILABLE"
+
+
+async def test_answers_are_counted_by_status_and_reason(start_edge, router):
+    registry = CollectorRegistry()
+    edge = await start_edge(registry=registry)
+    await edge.post("/hook/open")
+    await edge.post("/hook/nope")
+    text = generate_latest(registry).decode()
+    assert 'flowhook_edge_requests_total{reason="",status="202"} 1.0' in text
+    assert 'flowhook_edge_requests_total{reason="FLOW_NOT_FOUND",status="404"} 1.0' in text
+    assert "flowhook_edge_accept_seconds_count 1.0" in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -27,9 +28,30 @@ STATUS_STYLES: Final = {
 }
 
 
+DEEP_FRAMES: Final = 4096
+"""Calls within one another that writing the deepest data takes."""
+
+
+def to_json(value: Any, *, indent: bool = False) -> bytes:
+    """Return data as JSON, on one line or (`indent`) on many.
+
+    orjson writes data that are nested 254 deep and reads four times of it; the standard library writes the rest.
+    """
+    try:
+        return orjson.dumps(value, option=orjson.OPT_INDENT_2 if indent else 0)
+    except orjson.JSONEncodeError:
+        limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(limit + DEEP_FRAMES)
+    try:
+        layout: dict[str, Any] = {"indent": 2} if indent else {"separators": (",", ":")}
+        return json.dumps(value, ensure_ascii=False, **layout).encode()
+    finally:
+        sys.setrecursionlimit(limit)
+
+
 def print_json(value: Any) -> None:
     """Print one JSON object as a line."""
-    sys.stdout.buffer.write(orjson.dumps(value) + b"\n")
+    sys.stdout.buffer.write(to_json(value) + b"\n")
     sys.stdout.buffer.flush()
 
 
@@ -81,7 +103,7 @@ def _cell(value: object) -> str:
         return "-"
     if isinstance(value, str | int | float):
         return _printable(str(value))
-    return _printable(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+    return _printable(to_json(value, indent=True).decode())
 
 
 def _printable(text: str) -> str:

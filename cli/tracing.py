@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import orjson
 
+from cli.output import to_json
+
 MAX_SHOWN: Final = 2000
 """Characters of one value that people are shown; programs get it whole."""
 
@@ -32,7 +34,7 @@ def _lines(entry: dict[str, Any]) -> list[str]:
 
 
 def _shorten(value: Any) -> str:
-    text = orjson.dumps(value).decode()
+    text = to_json(value).decode()
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}… ({len(text)} characters)"
 
 

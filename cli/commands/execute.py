@@ -54,7 +54,7 @@ def _exec(
     import orjson
 
     from cli import flow_files, tracing
-    from cli.output import print_json
+    from cli.output import print_json, to_json
     from flowhook.client import calls
     from flowhook.config import RunnerSettings
     from flowhook.document import warnings
@@ -95,7 +95,7 @@ def _exec(
     if json:
         print_json(output)
     else:
-        print(orjson.dumps(output, option=orjson.OPT_INDENT_2).decode())
+        print(to_json(output, indent=True).decode())
 
 
 def _print_reply(reply: Reply) -> None:

@@ -148,3 +148,11 @@ def test_a_loop_of_many_tasks_is_traced_to_its_end(tmp_path):
     result = flowhook("exec", path, "--trace", "--json")
     assert result.rows == [{"n": 500}]
     assert len(entries(result)) == 1000
+
+
+@pytest.mark.parametrize("options", [(), ("--json",), ("--trace",)])
+def test_an_output_that_is_nested_deeply_is_printed(flow, options):
+    flow.write_text(FLOW.partition("do:")[0] + "do: [{keep: {set: '${ .body }'}}]\n")
+    deep = '{"a":' * 300 + "1" + "}" * 300
+    result = flowhook("exec", flow, "--input", deep, *options)
+    assert (result.code, "".join(result.out.split())) == (0, deep)

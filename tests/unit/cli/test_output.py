@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import orjson
 import pytest
 
 from cli import output
@@ -41,6 +42,15 @@ def _event(body, content_type="application/json", headers=()):
 )
 def test_times_are_rfc_3339_in_utc(milliseconds, text):
     assert output.rfc3339(milliseconds) == text
+
+
+@pytest.mark.parametrize("indent", [False, True])
+@pytest.mark.parametrize("depth", [1, 253, 254, 255, 1023])
+def test_whatever_can_be_read_can_be_printed(depth, indent):
+    text = b'{"a":' * depth + '"é"'.encode() + b"}" * depth
+    printed = output.to_json(orjson.loads(text), indent=indent)
+    assert b"".join(printed.split()) == text
+    assert indent == (b"\n" in printed)
 
 
 def test_an_execution_has_exactly_the_promised_fields():

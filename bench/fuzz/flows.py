@@ -34,8 +34,13 @@ RUNNING: Final = frozenset({SEES_ALL, REPLY, LATE, WAITS})
 LARGE: Final = ("files", "files-signed", "files-raw", "files-token", "files-limited")
 """Flows that take large bodies."""
 
+FITTING: Final = "${{ {} | if (tojson | length) < 100000 then . else length end }}"
+"""An expression for data, or for their size: what has more than 1 MiB as JSON is no task's output."""
+
 TASKS: Final[Mapping[str, list[dict[str, Any]]]] = {
-    SEES_ALL: [{"keep": {"set": {"body": "${ .body }", "files": "${ [.attachments[].name] }"}}}],
+    SEES_ALL: [
+        {"keep": {"set": {"body": FITTING.format(".body"), "files": FITTING.format("[.attachments[].name]")}}},
+    ],
     REPLY: [{"keep": {"set": {"id": "${ .id }", "kind": "${ .content_type }"}}}],
     LATE: [{"pause": {"wait": {"milliseconds": 400}}}],
     WAITS: [

@@ -8,9 +8,14 @@ from bench.fuzz import payloads
 from bench.fuzz.answers import read_answers
 from bench.fuzz.drafts import Drafts
 from bench.fuzz.findings import Findings
-from bench.fuzz.flows import webhooks
+from bench.fuzz.flows import SEES_ALL, TASKS, webhooks
 from bench.fuzz.keys import Keys
 from bench.fuzz.plans import Plans
+from flowhook import limits
+from flowhook.payloads import parse
+from runner.evaluator import Evaluator
+from runner.interpreter.data import encode
+from runner.interpreter.scope import Scope, Workflow
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -73,3 +78,13 @@ def test_what_led_to_a_failure_is_saved(tmp_path):
     assert (tmp_path / "saved" / "7-0.sent").read_bytes() == b"request"
     assert (tmp_path / "saved" / "7-0.received").read_bytes() == b"response"
     assert "1 failures, seed 7" in found.report(1.0)
+
+
+@pytest.mark.parametrize("body", [b"x" * 1_500_000, b"\0" * 1_000_000, b"&".join([b"a=" + b"b" * 300] * 5000)])
+def test_the_flow_that_sees_all_has_an_output_that_may_be_whatever_the_body(body):
+    """Its executions must not fault: else the fuzzer would take the limit of an output for a failure."""
+    template = Evaluator().template(TASKS[SEES_ALL][0]["keep"]["set"])
+    kind = "application/x-www-form-urlencoded" if b"=" in body else "text/plain"
+    view = {"body": parse(kind, body, (), limit=limits.MAX_BODY_BYTES).body, "attachments": [{"name": "a"}] * 30_000}
+    output = template(view, Scope(Workflow("evt_1", {}, None, 0, lambda: 0)))
+    assert len(encode(output)) <= limits.MAX_RESULT_BYTES

@@ -25,7 +25,7 @@ from flowhook.model import Flow
 from flowhook.order_key import OrderKey, compile_order_key
 from flowhook.token_bucket import TokenBucket
 from router.reactions.definition import Reactions, reactions_of
-from router.scheduling.queues import FlowPolicy
+from router.scheduling.queues import DEFAULT_POLICY, FlowPolicy
 from router.storage.interface import Registry
 
 MAX_FLOWS: Final = 20_000
@@ -112,6 +112,8 @@ class FlowTable:
         self._max_flows = max_flows
         self._entries: OrderedDict[str, FlowEntry] = OrderedDict()
         self._reactive: set[str] = set()
+        self._limited: set[str] = set()
+        """Flows with limits in force, those that were forgotten or can't be read too: a pause ends with its flow."""
         self._reading = asyncio.Lock()
         self._changed = asyncio.Event()
         self._told = 0
@@ -192,7 +194,7 @@ class FlowTable:
         """Put all flows in force, because more changed than is known one by one."""
         revision = await self._registry.revision()
         log.warning("too much changed at a time; reading all flows", revision=revision)
-        flow_ids = {*self._entries, *self._reactive}
+        flow_ids = {*self._entries, *self._reactive, *self._limited}
         after = ""
         while flows := await self._registry.list_flows(after_id=after, limit=PAGE):
             flow_ids.update(flow.id for flow in flows)
@@ -212,6 +214,7 @@ class FlowTable:
         if flow is None:
             self._entries.pop(flow_id, None)
             self._policies.retire(flow_id)
+            self._limited.discard(flow_id)
             self._reactive.discard(flow_id)
             for each in self._reacting:
                 each.remove(flow_id)
@@ -221,16 +224,20 @@ class FlowTable:
             reactions = _read_reactions(flow, document.definition)
         except InternalError:
             self._entries.pop(flow_id, None)
-            self._policies.set_policy(flow_id, FlowPolicy(paused=flow.paused))
+            self._set_policy(flow_id, FlowPolicy(paused=flow.paused))
             raise
         entry = self._entry(flow, document)
         self._entries[flow_id] = entry
         self._entries.move_to_end(flow_id)
         if len(self._entries) > self._max_flows:
             self._entries.popitem(last=False)
-        self._policies.set_policy(flow_id, _policy(flow, document))
+        self._set_policy(flow_id, _policy(flow, document))
         self._react(flow, reactions)
         return entry
+
+    def _set_policy(self, flow_id: str, policy: FlowPolicy) -> None:
+        (self._limited.discard if policy == DEFAULT_POLICY else self._limited.add)(flow_id)
+        self._policies.set_policy(flow_id, policy)
 
     def _react(self, flow: Flow, reactions: Reactions) -> None:
         (self._reactive.add if reactions else self._reactive.discard)(flow.id)

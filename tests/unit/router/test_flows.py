@@ -170,6 +170,29 @@ async def test_more_changes_than_are_kept_are_put_in_force_all_the_same(registry
     assert await table.load("other3") is table.known("other3") is not None
 
 
+@pytest.mark.parametrize("readable", [True, False])
+async def test_a_paused_flow_that_nobody_remembers_does_not_stay_paused_when_it_is_deleted(
+    registry, policies, monkeypatch, readable
+):
+    monkeypatch.setattr("router.storage.sqlite.registry.KEPT_CHANGES", 3)
+    table = FlowTable(registry, policies=policies, clock=lambda: 0.0, max_flows=1)
+    await table.start({})
+    if readable:
+        await apply(registry)
+    else:
+        await registry.apply_flows([FlowDraft("shop", b"x", b'{"document": 1}', has_webhook=False)], now_ms=1)
+    await registry.set_paused("shop", paused=True)
+    await table.catch_up()
+    await apply(registry, "other")
+    await table.load("other")
+    assert (table.known("shop"), policies.now["shop"].paused) == (None, True)
+    await registry.delete_flow("shop")
+    for number in range(4):
+        await apply(registry, f"other{number}")
+    await table.catch_up()
+    assert policies.now["shop"] == FlowPolicy(retired=True)
+
+
 async def test_callbacks_have_limits_of_their_own_which_last_as_long_as_the_revision(table, registry, now):
     callbacks = "slow: {auth: none, rate_limit: {per_second: 0.1}}, raw: {auth: none, parse: raw}"
     webhook = f"webhook: {{auth: none, callbacks: {{{callbacks}}}}}"

@@ -41,6 +41,7 @@ class Keeper:
         # of what a runner of this name held before this process was started nothing is known
         self._explained = False
         self._kills = 0
+        self._lack_told = False
         self._spare: asyncio.Task[Child] | None = None
 
     async def run(self) -> None:
@@ -100,15 +101,23 @@ class Keeper:
             match message:
                 case control.Attached():
                     self._explained = True
+                    self._lack_told = False
                     self._lifecycle.ready.set()
                     self._prepare_spare()
                 case control.Detached(detail=detail):
                     self._lifecycle.detail = detail
                     self._lifecycle.ready.clear()
+                    self._tell_lack(detail)
                 case control.Reported(lease=lease):
                     self._casualties.pop(lease, None)
                 case _:
                     log.warning("unexpected message of the child", kind=type(message).__name__)
+
+    def _tell_lack(self, detail: str) -> None:
+        """Say that there is no router, once and not with every attempt; silence would look like want of work."""
+        if not (self._lack_told or self._lifecycle.stop.is_set()):
+            log.warning("not attached; trying again", router=self._settings.router, detail=detail)
+            self._lack_told = True
 
     async def _stop(self, child: Child) -> None:
         """Drain the child once this runner is told to stop; returns when it ought to have ended."""

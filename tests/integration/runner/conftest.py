@@ -88,6 +88,7 @@ class Router(
         self.emitted = []
         self.started = []
         self.refusals = []  # errors that the next effects get
+        self.attach_refusals = []
         self.callback_key = b""
         self.bodies = {}  # by execution
         self.reads = []
@@ -106,6 +107,8 @@ class Router(
         await self.server.stop(None)
 
     async def Attach(self, requests, context):  # noqa: N802
+        if self.attach_refusals:
+            await status.abort(context, self.attach_refusals.pop(0))
         first = await anext(aiter(requests))
         stream = Stream(first.hello, asyncio.Queue())
         self.streams.append(stream)

@@ -53,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _usage_error(error: typer.TyperException) -> int:
     describe = getattr(error, "format_message", None)
-    message = " ".join((describe() if describe else str(error)).split())
+    # pydantic, which checks the values of options, says of each error what kind of Python it is
+    message = " ".join((describe() if describe else str(error)).split()).replace(": Value error, ", ": ")
     context = getattr(error, "ctx", None)
     if message:  # without one, the help was printed already
         print(f"flowhook: {message}", file=sys.stderr)

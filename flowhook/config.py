@@ -31,6 +31,16 @@ Count = Annotated[int, Field(ge=1)]
 """A limit that lets something through."""
 
 
+def _check_target(value: str) -> str:
+    if ":" not in value or value.startswith(("http://", "https://")):  # gRPC takes them, and never comes through
+        raise ValueError("expected HOST:PORT, such as 127.0.0.1:50051")
+    return value
+
+
+Target = Annotated[str, AfterValidator(_check_target)]
+"""Where a gRPC server is: host and port, or another name that gRPC resolves."""
+
+
 def _check_public_url(value: str) -> str:
     parts = urlsplit(value.removesuffix("/"))
     if value and (
@@ -53,7 +63,7 @@ class CommonSettings(BaseSettings):
 
     data_dir: Path = Path("data")
     """Directory of the database, keys and tokens."""
-    router: str = "127.0.0.1:50051"
+    router: Target = "127.0.0.1:50051"
     """Address of the router, `host:port`."""
     token: SecretStr | None = None
     """Bearer token; when absent it is read from a file in `data_dir`, see `read_token`."""

@@ -120,10 +120,16 @@ def _signed(
             url = sign_url(kind, secrets, url)
             added = sign(kind, secrets, method=method, url=url, body=body, headers=headers, now=time.time())
         except InvalidError as error:
-            refusal = refusal or error
+            refusal = refusal or _with_remedy(error, kind)
         else:
             return Request(method, url, [*headers, *added], body)
     raise refusal or InvalidError(f"flow {document.id} can't be signed for", reason="NOT_SIGNED")
+
+
+def _with_remedy(error: InvalidError, kind: AuthKind | None) -> InvalidError:
+    if error.reason != "SECRET_NOT_SET" or kind is None:
+        return error
+    return InvalidError(f"{error.message}: flowhook secrets set {kind.secret_names[0]}", reason=error.reason)
 
 
 def _trusted(ca_file: Path | None, own_file: str) -> ssl.SSLContext:

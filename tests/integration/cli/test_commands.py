@@ -221,7 +221,7 @@ def test_an_execution_that_waits_is_cancelled_and_one_that_ended_is_not(cluster)
 def test_send_signs_with_the_first_kind_whose_secret_is_set(cluster):
     refused = cluster.run("send", "signed", "--data", "{}")
     assert (refused.code, refused.out) == (1, "")
-    assert "secret gh is not set" in refused.err
+    assert refused.err == "flowhook: secret gh is not set: flowhook secrets set gh\n"
     for secret, value in (("key", "k1"), ("pw", "pass"), ("gh", "top-secret")):
         assert cluster.run("secrets", "set", secret, "--value", value).out == f"{secret}: set\n"
         execution_id = sent(cluster, "signed", "{}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import socket
 from typing import Any, Final
@@ -143,7 +144,9 @@ def _listen(host: str, port: int, *, reuse_port: bool) -> list[socket.socket]:
     except OSError as error:
         for each in sockets:
             each.close()
-        raise UnavailableError(f"can't listen on {host}:{port}: {error.strerror}", reason="PORT_UNAVAILABLE") from None
+        # Python adds to its own text what it was about to do; names that are not known have numbers below 0
+        cause = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        raise UnavailableError(f"can't listen on {host}:{port}: {cause}", reason="PORT_UNAVAILABLE") from None
     return sockets
 
 

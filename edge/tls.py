@@ -79,7 +79,7 @@ def load(certificate: Path | None, key: Path | None, client_authorities: Path | 
     if certificate is None and key is None and client_authorities is None:
         return None
     if certificate is None or key is None:
-        raise InvalidError("TLS needs both tls_cert_file and tls_key_file", reason="TLS_FILES_INVALID")
+        raise InvalidError("TLS needs both --tls-cert-file and --tls-key-file", reason="TLS_FILES_INVALID")
     return Certificates(certificate, key, client_authorities)
 
 

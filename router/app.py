@@ -309,7 +309,7 @@ def _bind(server: grpc.aio.Server, settings: RouterSettings) -> int:
 def _tls(settings: RouterSettings) -> grpc.ServerCredentials | None:
     if settings.tls_cert_file is None or settings.tls_key_file is None:
         if (settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file) != (None, None, None):
-            raise InvalidError("TLS needs both tls_cert_file and tls_key_file", reason="TLS_FILE_UNREADABLE")
+            raise InvalidError("TLS needs both --tls-cert-file and --tls-key-file", reason="TLS_FILE_UNREADABLE")
         return None
     client_ca = settings.tls_client_ca_file
     try:

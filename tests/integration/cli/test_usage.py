@@ -235,7 +235,7 @@ def test_tokens_are_created_listed_and_revoked(tmp_path):
         (["--routers", "2"], "one router owns the database file"),
         (["--storage", "nats://localhost"], "not supported yet"),
         (["--flows", "/no/such"], "/no/such"),
-        (["--tls-cert-file", "/no/such"], "TLS needs both tls_cert_file and tls_key_file"),
+        (["--tls-cert-file", "/no/such"], "TLS needs both --tls-cert-file and --tls-key-file"),
         (["--tls-cert-file", "/no/such", "--tls-key-file", "/no/such"], "TLS can't be set up"),
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 
 import pytest
@@ -168,6 +170,13 @@ async def test_a_port_that_is_taken_is_told(router, tmp_path):
         with pytest.raises(UnavailableError) as caught:
             await serve(settings, Lifecycle(name="edge", role="edge"), registry=CollectorRegistry())
     assert caught.value.reason == "PORT_UNAVAILABLE"
+
+
+async def test_an_address_that_is_none_of_this_machine_is_told(router, tmp_path):
+    settings = EdgeSettings(token="fhk_test", data_dir=tmp_path, host="192.0.2.1", http_port=8080)
+    with pytest.raises(UnavailableError) as caught:
+        await serve(settings, Lifecycle(name="edge", role="edge"), registry=CollectorRegistry())
+    assert caught.value.message == f"can't listen on 192.0.2.1:8080: {os.strerror(errno.EADDRNOTAVAIL)}"
 
 
 async def test_answers_are_counted_by_status_and_reason(start_edge, router):

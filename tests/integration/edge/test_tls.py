@@ -154,7 +154,7 @@ def test_a_key_that_takes_a_passphrase_is_refused_rather_than_asked_for(files, a
 
 def test_files_that_are_useless_without_another_are_told(files, authority):
     for given in ((files[0], None, None), (None, files[1], None), (None, None, authority.ca_file)):
-        with pytest.raises(InvalidError, match="TLS needs both tls_cert_file and tls_key_file"):
+        with pytest.raises(InvalidError, match="TLS needs both --tls-cert-file and --tls-key-file"):
             load(*given)
     assert load(None, None, None) is None
 

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import ctypes
 import faulthandler
+import gc
 import os
 import signal
 import socket
@@ -137,6 +138,7 @@ def _on_signal(lifecycle: Lifecycle, number: signal.Signals) -> None:
 
 async def _say_ready(lifecycle: Lifecycle, parent: socket.socket | None) -> None:
     await lifecycle.ready.wait()
+    gc.freeze()  # what is here stays: looking through it again and again would hold up the loop by tens of ms
     log.info("ready", build=flowhook.__version__, **lifecycle.addresses)
     if parent is not None:
         line = orjson.dumps({"ready": True, "addresses": lifecycle.addresses}) + b"\n"

@@ -34,7 +34,7 @@ MAX_ASSIGNMENTS: Final = 64
 RESERVE: Final = 4
 """One place in so many is kept from each single flow, so that one whose calls hang leaves room for the others."""
 
-MIN_SHARE: Final = 64
+MIN_SHARE: Final = 32
 """Places that each flow may take however few there are."""
 
 SOON: Final = 4096

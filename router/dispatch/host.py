@@ -294,7 +294,7 @@ class ShardHost:
         lease = self._core.lease(arrival.token)
         link = None if lease is None else self._links.get(lease.runner.id)
         if link is not None:  # else its runner says again what it waits for
-            link.hand_over(arrival)
+            link.hand_over(arrival, urgent=self._core.is_quiet(arrival.token))
             self._metrics.delivered.inc()
 
     @property
@@ -355,7 +355,8 @@ class ShardHost:
                     Delivery(item.token, item.attempt, payload.flow_revision, payload.payload)
                 )
         for runner_id, deliveries in known.items():
-            self._links[runner_id].assign(deliveries)
+            urgent = any(self._core.is_quiet(delivery.token) for delivery in deliveries)
+            self._links[runner_id].assign(deliveries, urgent=urgent)
         for runner_id, items in unknown.items():
             self._loader.add(self._links[runner_id], items)
         if assigned:

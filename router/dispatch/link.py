@@ -95,7 +95,10 @@ class Outcome(NamedTuple):
 
 
 class RunnerLink(Protocol):
-    """An attached runner. Calls never block and never fail; what can't be sent is dropped with the stream."""
+    """An attached runner. Calls never block and never fail; what can't be sent is dropped with the stream.
+
+    What is `urgent` is sent at once, with all that waits; the rest may gather for some milliseconds.
+    """
 
     @property
     def runner_id(self) -> str:
@@ -111,15 +114,15 @@ class RunnerLink(Protocol):
         """Wait until it is not `full`, or closed."""
         ...
 
-    def assign(self, deliveries: Sequence[Delivery]) -> None:
+    def assign(self, deliveries: Sequence[Delivery], *, urgent: bool = False) -> None:
         """Hand over work."""
         ...
 
-    def hand_over(self, arrival: HandedOver) -> None:
+    def hand_over(self, arrival: HandedOver, *, urgent: bool = False) -> None:
         """Hand over what came for an execution that is worked on."""
         ...
 
-    def acknowledge(self, token: bytes, position: int) -> None:
+    def acknowledge(self, token: bytes, position: int, *, urgent: bool = False) -> None:
         """Tell how far the journal of an execution is durable."""
         ...
 

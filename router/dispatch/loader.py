@@ -148,7 +148,7 @@ class Loader:
                 _, revision, payload, journal, start, scope = work
                 deliveries.append(Delivery(item.token, item.attempt, revision, payload, journal, start, scope))
         if deliveries:
-            link.assign(deliveries)
+            link.assign(deliveries, urgent=any(self._core.is_quiet(delivery.token) for delivery in deliveries))
         if found:
             waiting.extendleft(reversed(unread))  # large ones come a few at a time
         else:

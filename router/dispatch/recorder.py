@@ -101,7 +101,7 @@ class Recorder:
                 break
         # an acknowledgement permits the next effect: whoever lost its lease meanwhile must not perform it
         for each in self._good(link, checkpoints):
-            link.acknowledge(each.token, each.position)
+            link.acknowledge(each.token, each.position, urgent=self._core.is_quiet(each.token))
 
     async def _take_away(self, tokens: Collection[bytes]) -> None:
         """Have executions go on elsewhere that took in what somebody else may have got since."""

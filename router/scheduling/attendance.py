@@ -46,6 +46,11 @@ class Attendance(Places):
 
     # --- who is here --------------------------------------------------------------------------------------------------
 
+    def held_by(self, runner_id: str) -> int:
+        """Return how many executions a runner works on."""
+        runner = self._runners.get(runner_id)
+        return 0 if runner is None else len(runner.leases)
+
     def attach(self, runner_id: str, held: Iterable[bytes], *, explained: bool, now: float) -> Attached:
         """Take in a runner, new or back again, be it too late to keep its work.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from flowhook.pace import QUIET
 from router.scheduling.lanes import OrderLanes
 from router.scheduling.leases import Lease
 from router.scheduling.queues import FairQueues, FlowQueue
@@ -109,6 +110,11 @@ class Places:
     def lease(self, token: bytes) -> Lease | None:
         """Return a lease that is good, or None when the token is stale."""
         return self._leases.get(token)
+
+    def is_quiet(self, token: bytes) -> bool:
+        """Return whether the flow whose execution a token is good for has little under way."""
+        lease = self._leases.get(token)
+        return lease is not None and lease.queue.running <= QUIET
 
     def backlog(self, flow_id: str) -> int:
         """Return how many accepted executions of a flow have not ended."""

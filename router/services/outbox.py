@@ -13,12 +13,13 @@ from typing import Final, TypeVar
 
 from flowhook import limits
 from flowhook.errors import ExhaustedError, FlowhookError
+from flowhook.pace import Pace
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.wire import convert
 from router.dispatch.link import Delivery, HandedOver
 
 MAX_BATCH_BYTES: Final = limits.MAX_MESSAGE_BYTES // 4
-"""Payloads and journals that go into one message; a larger assignment goes alone."""
+"""Payloads and journals that go into one message, and messages into one bundle; a larger assignment goes alone."""
 
 MAX_UNSENT_BYTES: Final = 16 * limits.MIB
 """Payloads and journals that may wait to be sent before a runner gets no more work."""
@@ -30,9 +31,25 @@ MAX_UNSENT_TOKENS: Final = 64 * 1024
 class Outbox:
     """One attached runner, as the host sees it (`RunnerLink`)."""
 
-    def __init__(self, runner_id: str, on_room: Callable[[], None] = lambda: None) -> None:
-        """Gather messages for a runner; `on_room` is called when it is not `full` any more."""
+    def __init__(
+        self,
+        runner_id: str,
+        on_room: Callable[[], None] = lambda: None,
+        *,
+        under_way: Callable[[], int] = lambda: 0,
+        bundles: bool = False,
+    ) -> None:
+        """Gather messages for a runner.
+
+        Args:
+            runner_id: whose they are.
+            on_room: called when it is not `full` any more.
+            under_way: tells how many executions the runner works on.
+            bundles: whether it takes several messages as one.
+        """
         self._runner_id = runner_id
+        self._pace = Pace(under_way)
+        self._bundles = bundles
         self._on_room = on_room
         self._assignments: list[pb.Assignment] = []
         self._arrivals: list[pb.Arrival] = []
@@ -62,7 +79,7 @@ class Outbox:
         """Wait until it is not `full`, or closed."""
         await self._room.wait()
 
-    def assign(self, deliveries: Sequence[Delivery]) -> None:
+    def assign(self, deliveries: Sequence[Delivery], *, urgent: bool = False) -> None:
         """Hand over work."""
         for token, attempt, revision, payload, journal, journal_start, effect_scope in deliveries:
             assignment = pb.Assignment(lease=token, attempt=attempt, flow_revision=revision, event=payload)
@@ -76,9 +93,9 @@ class Outbox:
             self._assignments.append(assignment)
         if self.full:
             self._room.clear()
-        self._woken.set()
+        self._wake(urgent=urgent)
 
-    def hand_over(self, arrival: HandedOver) -> None:
+    def hand_over(self, arrival: HandedOver, *, urgent: bool = False) -> None:
         """Hand over what came for an execution that is worked on; there is one at a time for each."""
         token, generation, number, entry = arrival
         message = pb.Arrival(
@@ -88,12 +105,12 @@ class Outbox:
         self._arrivals.append(message)
         if self.full:
             self._room.clear()
-        self._woken.set()
+        self._wake(urgent=urgent)
 
-    def acknowledge(self, token: bytes, position: int) -> None:
+    def acknowledge(self, token: bytes, position: int, *, urgent: bool = False) -> None:
         """Tell how far the journal of an execution is durable."""
         self._acknowledged[token] = max(position, self._acknowledged.get(token, 0))
-        self._woken.set()
+        self._wake(urgent=urgent)
 
     def settle(self, tokens: Sequence[bytes]) -> None:
         """Tell which outcomes are durable."""
@@ -124,14 +141,18 @@ class Outbox:
         """End the stream once what was gathered is sent."""
         self._ending = True
         self._room.set()
-        self._woken.set()
+        self._wake(urgent=True)
 
     async def send(self, write: Callable[[pb.AttachResponse], Awaitable[None]]) -> None:
         """Send what is gathered, until the end."""
         while True:
             await self._woken.wait()
+            await self._pace.turn()
             unsent = self._unsent_bytes
-            for message in self._take():
+            messages = self._take()
+            if self._bundles and len(messages) > 1 and sum(map(_size, messages)) <= MAX_BATCH_BYTES:
+                messages = [pb.AttachResponse(bundle=pb.ResponseBundle(responses=messages))]
+            for message in messages:
                 await write(message)
             was_full = self.full
             self._unsent_bytes -= unsent
@@ -140,6 +161,11 @@ class Outbox:
                 self._on_room()
             if self._ending and not self._woken.is_set():
                 return
+
+    def _wake(self, *, urgent: bool) -> None:
+        if urgent:
+            self._pace.hurry()
+        self._woken.set()
 
     def _take(self) -> list[pb.AttachResponse]:
         """Take everything that was gathered, as messages."""
@@ -185,3 +211,7 @@ def _batches(items: Sequence[_Item]) -> list[list[_Item]]:
         batches[-1].append(item)
         size += its_size
     return batches
+
+
+def _size(message: pb.AttachResponse) -> int:
+    return message.ByteSize()

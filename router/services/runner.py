@@ -18,8 +18,9 @@ from flowhook.wire import convert
 from router.dispatch.host import ShardHost
 from router.services import guarded
 from router.services.bodies import BodyReads
+from router.services.inbox import Inbox
 from router.services.outbox import Outbox
-from router.services.reports import checkpoint, listening, outcome, violation
+from router.services.reports import violation
 
 MAX_CREDIT: Final = 1024
 """Assignments that one message may permit."""
@@ -127,18 +128,22 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         Raises:
             FlowhookError: why the link was closed, or what the runner did wrong.
         """
-        reading = asyncio.create_task(self._read(link, requests), name="read from runner")
+        inbox = Inbox(self._host, link)
+        reading = asyncio.create_task(self._read(link, inbox, requests), name="read from runner")
+        recording = asyncio.create_task(inbox.record(), name="record what a runner says")
         writing = asyncio.create_task(link.send(context.write), name="write to runner")
         closing = asyncio.create_task(link.closed.wait(), name="wait for the end")
-        tasks: tuple[asyncio.Task[Any], ...] = (reading, writing, closing)
+        tasks: tuple[asyncio.Task[Any], ...] = (reading, recording, writing, closing)
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            # a runner that does not read gets its last words never
+            # what was read counts, and is answered; a runner that does not read gets its last words never
+            inbox.end()
+            await asyncio.wait({recording}, timeout=LAST_WORDS_SECONDS)
             link.end()
             await asyncio.wait({writing}, timeout=LAST_WORDS_SECONDS)
             if link.error is not None:
                 raise link.error
-            for task in (reading, writing):
+            for task in (reading, recording, writing):
                 if task.done():
                     await task
         finally:
@@ -152,34 +157,36 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
             raise violation("the first message is a hello with a runner ID of 1 to 63 characters")
         if self._closing:
             raise UnavailableError("the router stops", reason="ROUTER_STOPPED")
-        link = Outbox(hello.runner_id, self._host.wake)
+        link = Outbox(
+            hello.runner_id,
+            self._host.wake,
+            under_way=lambda: self._host.core.held_by(hello.runner_id),
+            bundles=hello.takes_bundles,
+        )
         kept = self._host.attach(link, hello.held_leases, explained=hello.losses_explained)
         self._links.add(link)
         self._idle.clear()
         self._components[link] = frozenset(hello.components)
         return link, pb.AttachResponse(
-            welcome=pb.Welcome(lease_duration=convert.duration(self._lease_seconds), kept_leases=kept)
+            welcome=pb.Welcome(
+                lease_duration=convert.duration(self._lease_seconds), kept_leases=kept, takes_bundles=True
+            )
         )
 
-    async def _read(self, link: Outbox, requests: AsyncIterator[pb.AttachRequest]) -> None:
+    async def _read(self, link: Outbox, inbox: Inbox, requests: AsyncIterator[pb.AttachRequest]) -> None:
         async for request in requests:
-            kind = request.WhichOneof("message")
-            if kind == "outcomes":
-                await self._host.recorder.settle(link, [outcome(item) for item in request.outcomes.outcomes])
-            elif kind == "credit":
-                credit = request.credit.assignments
-                if not (0 < credit <= MAX_CREDIT and self._host.add_credit(link, credit)):
-                    raise violation("credit is 1 to 1024 at a time, and at most 4096 may be outstanding")
-            elif kind == "checkpoints":
-                entries = request.checkpoints.checkpoints
-                await self._host.recorder.checkpoint(link, [checkpoint(item) for item in entries])
-            elif kind == "listening":
-                for item in request.listening.listening:
-                    self._host.listen(link, listening(item))
-            elif kind == "renewal":
-                self._host.renew(link)
-            elif kind == "hello":
-                raise violation("a stream has one hello")
+            for message in request.bundle.requests if request.HasField("bundle") else (request,):
+                kind = message.WhichOneof("message")
+                if kind == "credit":
+                    credit = message.credit.assignments
+                    if not (0 < credit <= MAX_CREDIT and self._host.add_credit(link, credit)):
+                        raise violation("credit is 1 to 1024 at a time, and at most 4096 may be outstanding")
+                elif kind == "renewal":
+                    self._host.renew(link)
+                elif kind in ("hello", "bundle"):
+                    raise violation("a stream has one hello, and a bundle no bundles")
+                else:
+                    await inbox.put(message)
 
 
 async def _first(requests: AsyncIterator[pb.AttachRequest]) -> pb.AttachRequest:

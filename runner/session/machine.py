@@ -113,6 +113,7 @@ class Session:
         self._renewed_at: float | None = None
         self._accepting = True
         self._hello = False
+        self._bundles = False
         self._renewal = False
         self._checkpoints: list[Checkpoint] = []
         self._listening: dict[bytes, Listening] = {}
@@ -133,19 +134,19 @@ class Session:
         """Whether the router accepted this runner on the present stream."""
         return self._phase in (_Phase.ATTACHED, _Phase.LEAVING)
 
+    @property
+    def takes_bundles(self) -> bool:
+        """Whether the router takes several messages as one on the present stream."""
+        return self.attached and self._bundles
+
     def limit(self, window: int) -> bool:
-        """Ask for no more work while `window` executions, in [1, `capacity`], or more are worked on.
+        """Ask for no more work while `window` executions, or `capacity`, or more are worked on.
 
         Returns:
             Whether that makes room, so that there is something to say.
         """
-        self._window = window
+        self._window = min(window, self._capacity)
         return self._credit() > 0
-
-    @property
-    def is_full(self) -> bool:
-        """Whether most of what may be worked on at a time is."""
-        return 2 * self._permitted <= self._window
 
     def connected(self) -> None:
         """Begin a new stream: say hello."""
@@ -291,6 +292,7 @@ class Session:
 
     def _welcome(self, message: Welcome, now: float) -> list[Effect]:
         self._phase = _Phase.ATTACHED
+        self._bundles = message.takes_bundles
         self._lease_seconds = message.lease_seconds
         self._renewed_at = now
         self._explained = True

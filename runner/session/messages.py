@@ -13,10 +13,15 @@ from flowhook.model import JournalEntry, Reply, Subscription, WorkflowError
 # --- what the router says ---------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """The attachment stands. `lease_seconds` from receipt; `kept` are those of the held leases that are still good."""
+    """The attachment stands.
+
+    `lease_seconds` from receipt; `kept` are those of the held leases that are still good; `takes_bundles`: several
+    messages may be sent as one.
+    """
 
     lease_seconds: float
     kept: frozenset[bytes]
+    takes_bundles: bool = False
 
 
 @dataclass(frozen=True, slots=True)

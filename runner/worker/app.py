@@ -92,7 +92,7 @@ async def _serve(order: control.Begin, pipe: control.Pipe, record: Record) -> No
         Shared(settings) as shared,
         asyncio.TaskGroup() as tasks,
     ):
-        attachment = Attachment(channel, link, loop.time, settings.concurrency)
+        attachment = Attachment(channel, link, loop.time)
         attachment.on_attached, attachment.on_detached, attachment.on_forgotten = attached, detached, forgotten
         executions = Executions(
             link=link,

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.wire import convert
 from runner import session
+
+
+def parts(message: pb.AttachResponse) -> Sequence[pb.AttachResponse]:
+    """Return the messages that a message holds: itself, unless it is a bundle."""
+    return message.bundle.responses if message.HasField("bundle") else (message,)
+
+
+def bundled(messages: Sequence[pb.AttachRequest]) -> pb.AttachRequest:
+    """Return several messages as one."""
+    return pb.AttachRequest(bundle=pb.RequestBundle(requests=messages))
 
 
 def incoming(message: pb.AttachResponse) -> session.Incoming | None:
@@ -12,7 +24,9 @@ def incoming(message: pb.AttachResponse) -> session.Incoming | None:
     match message.WhichOneof("message"):
         case "welcome":
             welcome = message.welcome
-            return session.Welcome(convert.seconds(welcome.lease_duration), frozenset(welcome.kept_leases))
+            return session.Welcome(
+                convert.seconds(welcome.lease_duration), frozenset(welcome.kept_leases), welcome.takes_bundles
+            )
         case "assignments":
             return session.Assigned(
                 tuple(
@@ -60,6 +74,7 @@ def outgoing(message: session.Outgoing) -> pb.AttachRequest:
                     build=message.build,
                     held_leases=message.held_leases,
                     losses_explained=message.losses_explained,
+                    takes_bundles=True,
                 )
             )
         case session.Credit():

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter, deque
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from enum import Enum
+from typing import Final, Protocol
 
 from google.protobuf.message import DecodeError
 
@@ -19,6 +20,7 @@ from flowhook import logs
 from flowhook.errors import FlowhookError, UnavailableError
 from flowhook.event_input import wants_raw, workflow_input
 from flowhook.model import Event, JournalEntry, Subscription, WorkflowError
+from flowhook.pace import QUIET
 from flowhook.wire import convert
 from runner import metrics, session
 from runner.attachments import NO_ATTACHMENTS, Attachments, EventAttachments
@@ -36,8 +38,15 @@ from runner.worker.secrets import Secrets
 from runner.worker.turns import Turns
 from runner.worker.watched import Watched
 
-TURN_SECONDS: Final = 0.005
-"""How long executions may run before the stream gets its turn."""
+TURN_SECONDS: Final = 0.001
+"""How long executions may run before the stream and calls get their turn."""
+
+LAUNCHES: Final = 4
+"""Calls that may be begun before they do: what a call does at first takes a good part of a millisecond."""
+
+ACTIVE: Final = 64
+"""Executions that more work is asked for up to, beside those that wait for their calls. More at a time make nothing
+faster, and others wait behind them; half as many make the whole slower (docs/performance.md)."""
 
 LONG_TURN_SECONDS: Final = 0.1
 REST_SECONDS: Final = 0.01
@@ -51,8 +60,21 @@ RETRY_SECONDS: Final = 0.5
 
 log = logs.get_logger(__name__)
 
+
+class _Launch(Enum):
+    TURN = "launch"
+
+
 _News = tuple[effects.Perform, effects.Result] | effects.Came | None
 """What an execution goes on with: the result of an effect, something that it waits for, or that time has passed."""
+
+
+class Announce(Protocol):
+    """Says that there is something to send to the router."""
+
+    def __call__(self, *, urgent: bool = False) -> None:
+        """Have it sent before long, or at once."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -64,7 +86,8 @@ class _Execution:
         written: index of the next journal entry.
         binding: index after the last entry that has to be durable before an effect starts.
         durable: index after the last entry known to be durable.
-        held: effects that wait until the journal is durable up to an index.
+        held: effects that wait until the journal is durable up to an index, or for their turn.
+        launching: whether it waits for its turn to begin a call.
         preparing: what fetches something for it just now.
         attachments: those of its event.
         calls: effects that are performed, or whose result waits for the pump, by key.
@@ -81,6 +104,7 @@ class _Execution:
     binding: int = 0
     durable: int = 0
     held: deque[tuple[int, effects.Perform]] = field(default_factory=deque)
+    launching: bool = False
     attachments: Attachments = NO_ATTACHMENTS
     preparing: asyncio.Task[None] | None = field(default=None, repr=False)
     calls: dict[str, tuple[effects.Perform, asyncio.Task[None]]] = field(default_factory=dict, repr=False)
@@ -100,7 +124,7 @@ class Executions:
         bodies: Bodies,
         record: Record,
         tasks: asyncio.TaskGroup,
-        announce: Callable[[], None],
+        announce: Announce,
         public_url: str = "",
     ) -> None:
         """Start with none.
@@ -126,10 +150,12 @@ class Executions:
         self._announce = announce
         self._public_url = public_url
         self._in_hand: dict[bytes, _Execution] = {}
-        self._ready: Turns[tuple[_Execution, _News]] = Turns()
+        self._by_flow: Counter[str] = Counter()
+        self._ready: Turns[tuple[_Execution, _News | _Launch]] = Turns()
         self._wake = asyncio.Event()
         self._draining = False
         self._turn_ends = 0.0
+        link.limit(ACTIVE)
 
     def start(self, assignment: session.Assignment) -> None:
         """Begin to work on an assignment."""
@@ -154,6 +180,7 @@ class Executions:
         )
         execution.durable = execution.binding = execution.written
         self._in_hand[assignment.lease] = execution
+        self._by_flow[event.flow_id] += 1
         metrics.RUNNING.set(len(self._in_hand))
         flow = self._flows.cached(event.flow_id, assignment.flow_revision)
         if flow is not None and not flow.program.secrets and event.body_blob is None:
@@ -192,13 +219,26 @@ class Executions:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            self._turn_ends = time.monotonic() + TURN_SECONDS
+            self._turn_ends, launches = time.monotonic() + TURN_SECONDS, 0
             while self._ready:
-                self._drive(*self._ready.next())
+                execution, news = self._ready.next()
+                if news is _Launch.TURN:
+                    self._launch_next(execution)
+                    launches += 1
+                else:
+                    self._drive(execution, news)
                 late = time.monotonic() - self._turn_ends
-                if late > 0:
+                if late > 0 or launches == LAUNCHES:
+                    self._make_room()
                     await asyncio.sleep(0 if late < LONG_TURN_SECONDS else REST_SECONDS)
-                    self._turn_ends = time.monotonic() + TURN_SECONDS
+                    self._turn_ends, launches = time.monotonic() + TURN_SECONDS, 0
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Ask for more work beside executions that do nothing but wait for their calls."""
+        calling = sum(bool(each.calls) for each in self._in_hand.values()) if len(self._in_hand) >= ACTIVE else 0
+        if self._link.limit(ACTIVE + calling):
+            self._announce()
 
     def _overdue(self) -> bool:
         return time.monotonic() > self._turn_ends
@@ -258,7 +298,7 @@ class Executions:
         execution.run = Run(program, workflow, execution.journal)
         self._queue(execution)
 
-    def _queue(self, execution: _Execution, news: _News = None) -> None:
+    def _queue(self, execution: _Execution, news: _News | _Launch = None) -> None:
         self._ready.add(execution.event.flow_id, (execution, news))
         self._wake.set()
 
@@ -306,7 +346,7 @@ class Executions:
             execution.written += 1
             if write.binding:
                 execution.binding = execution.written
-        self._announce()
+        self._tell(execution)
 
     def _follow(self, execution: _Execution, turn: effects.Turn) -> None:
         """Do what a turn asks for."""
@@ -321,7 +361,7 @@ class Executions:
             self._queue(execution)
             return
         if self._link.listen(execution.lease, tuple(turn.subscriptions) if execution.calls or execution.held else ()):
-            self._announce()
+            self._tell(execution)
         if turn.wake_at_ms is not None or turn.subscriptions:
             self._wait(execution, turn.wake_at_ms, turn.subscriptions)
 
@@ -337,9 +377,18 @@ class Executions:
         self._end(execution, session.Parked(wake_at_ms, tuple(subscriptions)), "parked")
 
     def _launch_held(self, execution: _Execution) -> None:
-        """Start the effects that wait for nothing any more."""
-        while execution.held and execution.held[0][0] <= execution.durable:
+        """Have effects that wait for nothing any more begin when it is this flow's turn."""
+        if not execution.launching and execution.held and execution.held[0][0] <= execution.durable:
+            execution.launching = True
+            self._queue(execution, _Launch.TURN)
+
+    def _launch_next(self, execution: _Execution) -> None:
+        execution.launching = False
+        if self._in_hand.get(execution.lease) is not execution:
+            return  # abandoned meanwhile
+        if execution.held and execution.held[0][0] <= execution.durable:  # else it was cancelled meanwhile
             self._launch(execution, execution.held.popleft()[1])
+        self._launch_held(execution)
 
     def _launch(self, execution: _Execution, effect: effects.Perform) -> None:
         task = self._tasks.create_task(self._perform(execution, effect), name=f"{effect.function} {execution.event.id}")
@@ -368,11 +417,18 @@ class Executions:
 
     def _end(self, execution: _Execution, ending: session.Ending, outcome: str) -> None:
         self._link.finish(execution.lease, ending)
+        self._tell(execution)
         self._remove(execution, outcome)
-        self._announce()
+
+    def _tell(self, execution: _Execution) -> None:
+        """Say that there is something of an execution to send: at once, where its flow has little under way."""
+        self._announce(urgent=self._by_flow[execution.event.flow_id] <= QUIET)
 
     def _remove(self, execution: _Execution, outcome: str) -> None:
-        self._in_hand.pop(execution.lease, None)
+        if self._in_hand.pop(execution.lease, None) is not None:
+            self._by_flow[execution.event.flow_id] -= 1
+            if not self._by_flow[execution.event.flow_id]:
+                del self._by_flow[execution.event.flow_id]
         if execution.timer is not None:
             execution.timer.cancel()
         for task in (execution.preparing, *(task for _, task in execution.calls.values())):

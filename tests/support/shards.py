@@ -106,6 +106,7 @@ class Link:
         self.runner_id = runner_id
         self.full = False
         self.deliveries = []
+        self.urgent = []  # for each of them, whether it was sent at once
         self.arrivals = []
         self.acknowledged = []
         self.settled = []
@@ -129,15 +130,16 @@ class Link:
         async with asyncio.timeout(10), self._news:
             await self._news.wait_for(condition)
 
-    def assign(self, deliveries):
+    def assign(self, deliveries, *, urgent=False):
         self.deliveries += deliveries
+        self.urgent += [urgent] * len(deliveries)
         self._tell()
 
-    def hand_over(self, arrival):
+    def hand_over(self, arrival, *, urgent=False):
         self.arrivals.append(arrival)
         self._tell()
 
-    def acknowledge(self, token, position):
+    def acknowledge(self, token, position, *, urgent=False):
         self.acknowledged.append((token, position))
         self._tell()
 

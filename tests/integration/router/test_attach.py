@@ -209,3 +209,74 @@ async def test_a_runner_that_says_the_same_again_after_a_lost_answer_is_told_tha
         await runner.send(outcomes=pb.OutcomeBatch(outcomes=[outcome]))
         assert list((await runner.next("settlement")).leases) == [assignment.lease]
         assert list((await runner.next("revocation")).leases) == [assignment.lease]
+
+
+def checkpoints(assignment, *outputs, first=0):
+    return pb.AttachRequest(
+        checkpoints=pb.CheckpointBatch(
+            checkpoints=[
+                pb.Checkpoint(
+                    lease=assignment.lease, index=index, entry=pb.JournalEntry(key=f"/do/{index}/a#0", output=output)
+                )
+                for index, output in enumerate(outputs, first)
+            ]
+        )
+    )
+
+
+def outcomes(*each):
+    return pb.AttachRequest(outcomes=pb.OutcomeBatch(outcomes=each))
+
+
+async def test_what_comes_in_a_bundle_is_on_record_in_order(router, client, hello):
+    execution_id = await client.ingest("hello", {})
+    async with attached(router, credit=1) as runner:
+        assert runner.welcome.takes_bundles
+        (assignment,) = await runner.assignments(1)
+        completed = pb.Outcome(lease=assignment.lease, completed=pb.Completed(output=b"{}"))
+        requests = [checkpoints(assignment, b"1", b"2"), checkpoints(assignment, b"3", first=2), outcomes(completed)]
+        await runner.send(bundle=pb.RequestBundle(requests=requests))
+        assert list((await runner.next("settlement")).leases) == [assignment.lease]
+    detail = await client.executions.get(execution_id)
+    assert detail.execution.status is Status.COMPLETED
+    assert [task.output for task in detail.journal] == [b"1", b"2", b"3"]
+
+
+async def test_an_execution_that_parks_keeps_what_it_journaled_just_before(router, client, hello):
+    await client.ingest("hello", {})
+    async with attached(router, credit=1) as runner:
+        (assignment,) = await runner.assignments(1)
+        parked = pb.Outcome(lease=assignment.lease, parked=pb.Parked())
+        parked.parked.wake_time.GetCurrentTime()
+        await runner.send(bundle=pb.RequestBundle(requests=[checkpoints(assignment, b"1"), outcomes(parked)]))
+        await runner.next("settlement")
+        await runner.credit(1)
+        (again,) = await runner.assignments(1)
+        assert [entry.output for entry in again.journal] == [b"1"]
+        await runner.complete(again)
+
+
+@pytest.mark.parametrize(
+    "message", [pb.AttachRequest(hello=pb.Hello(runner_id="r1")), pb.AttachRequest(bundle=pb.RequestBundle())]
+)
+async def test_a_bundle_holds_neither_hello_nor_bundles(router, hello, message):
+    async with attached(router) as runner:
+        await runner.send(bundle=pb.RequestBundle(requests=[message]))
+        with pytest.raises(grpc.aio.AioRpcError) as problem:
+            await runner.next("settlement")
+        assert problem.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_what_a_runner_said_before_it_closed_its_stream_is_on_record(router, client, hello):
+    execution_ids = [await client.ingest("hello", {}) for _ in range(20)]
+    async with attached(router, credit=20) as runner:
+        for assignment in await runner.assignments(20):
+            await runner.call.write(checkpoints(assignment, b"1"))
+            await runner.call.write(outcomes(pb.Outcome(lease=assignment.lease, completed=pb.Completed(output=b"{}"))))
+        await runner.call.done_writing()
+        settled = set()
+        while len(settled) < 20:
+            settled.update((await runner.next("settlement")).leases)
+    for execution_id in execution_ids:
+        detail = await client.executions.get(execution_id)
+        assert (detail.execution.status, len(detail.journal)) == (Status.COMPLETED, 1)

@@ -137,7 +137,7 @@ async def run_runner(router, world, runner_id):
     """Work as a runner until cancelled; then what is in hand is lost as if it had been killed."""
     link = session.Session(runner_id=runner_id, components=["http"], build="", capacity=64, losses_explained=False)
     connection = channel.connect(router.target, router.token("runner"))
-    attachment = Attachment(connection, link, time.monotonic, 64)
+    attachment = Attachment(connection, link, time.monotonic)
     executions = Executions(world, link, attachment.announce)
     try:
         await attachment.run(executions)

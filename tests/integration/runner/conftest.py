@@ -83,6 +83,8 @@ class Router(
         self.settles = True
         self.acknowledges = True
         self.lease_seconds = 6.0
+        self.takes_bundles = False
+        self.bundled = []  # kinds of messages that came as one
         self.reports = []
         self.leases = 0
         self.emitted = []
@@ -114,7 +116,11 @@ class Router(
         self.streams.append(stream)
         kept = list(first.hello.held_leases) if self.kept is None else list(self.kept)
         yield runner_service_pb2.AttachResponse(
-            welcome=runner_service_pb2.Welcome(lease_duration=convert.duration(self.lease_seconds), kept_leases=kept)
+            welcome=runner_service_pb2.Welcome(
+                lease_duration=convert.duration(self.lease_seconds),
+                kept_leases=kept,
+                takes_bundles=self.takes_bundles,
+            )
         )
         await self._notify()
         reader = asyncio.create_task(self._read(requests, stream))
@@ -126,28 +132,35 @@ class Router(
             stream.closed = True
 
     async def _read(self, requests, stream):
-        async for request in requests:
-            kind = request.WhichOneof("message")
-            if kind == "credit":
-                stream.credit += request.credit.assignments
-            elif kind == "renewal":
-                stream.renewals += 1
-                stream.renewed_at.append(asyncio.get_running_loop().time())
-            elif kind == "checkpoints":
-                stream.checkpoints.extend(request.checkpoints.checkpoints)
-                if self.acknowledges:
-                    self.acknowledge(stream, request.checkpoints.checkpoints)
-            elif kind == "listening":
-                stream.listening.extend(request.listening.listening)
-            elif kind == "outcomes":
-                stream.outcomes.extend(request.outcomes.outcomes)
-                if self.settles:
-                    settled = [outcome.lease for outcome in request.outcomes.outcomes]
-                    stream.responses.put_nowait(
-                        runner_service_pb2.AttachResponse(settlement=runner_service_pb2.Settlement(leases=settled))
-                    )
+        async for message in requests:
+            parts = list(message.bundle.requests) or [message]
+            if message.HasField("bundle"):
+                self.bundled.append([part.WhichOneof("message") for part in parts])
+            for part in parts:
+                self._take(part, stream)
             await self._notify()
         stream.close()
+
+    def _take(self, request, stream):
+        kind = request.WhichOneof("message")
+        if kind == "credit":
+            stream.credit += request.credit.assignments
+        elif kind == "renewal":
+            stream.renewals += 1
+            stream.renewed_at.append(asyncio.get_running_loop().time())
+        elif kind == "checkpoints":
+            stream.checkpoints.extend(request.checkpoints.checkpoints)
+            if self.acknowledges:
+                self.acknowledge(stream, request.checkpoints.checkpoints)
+        elif kind == "listening":
+            stream.listening.extend(request.listening.listening)
+        elif kind == "outcomes":
+            stream.outcomes.extend(request.outcomes.outcomes)
+            if self.settles:
+                settled = [outcome.lease for outcome in request.outcomes.outcomes]
+                stream.responses.put_nowait(
+                    runner_service_pb2.AttachResponse(settlement=runner_service_pb2.Settlement(leases=settled))
+                )
 
     def acknowledge(self, stream, checkpoints):
         stream.responses.put_nowait(

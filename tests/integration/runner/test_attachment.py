@@ -10,7 +10,7 @@ from aiohttp import web
 
 from flowhook.model import JournalEntry
 from flowhook.v1 import runner_service_pb2
-from runner.worker.window import FIRST
+from runner.worker.executions import ACTIVE
 
 
 class Outside:
@@ -145,17 +145,57 @@ async def test_credit_is_given_back_as_work_ends_and_never_beyond_the_capacity(r
     await router.until(lambda: len(stream.outcomes) == 32 and stream.credit == 64)
 
 
-@pytest.mark.parametrize("settings", [{"concurrency": FIRST + 8}], indirect=True)
+async def test_a_router_that_takes_bundles_gets_all_that_gathered_as_one_message(router, served, outside):
+    router.define("asks", [{"ask": call(outside.base, "/")}])
+    await router.attached()
+    router.takes_bundles = True
+    await router.stop()  # a new stream, on which the router says so
+    await router.serve(router.port)
+    stream = await router.attached(2)
+    assert stream.hello.takes_bundles
+    assignments = [router.assignment("asks") for _ in range(20)]
+    router.assign(stream, *assignments)
+    for assignment in assignments:
+        assert (await router.outcome(assignment.lease)).WhichOneof("result") == "completed"
+    assert len(stream.checkpoints) == 20
+    assert any({"checkpoints", "outcomes"} <= set(kinds) for kinds in router.bundled)
+
+
+async def test_what_comes_in_a_bundle_is_taken_in_one_after_another(router, served, outside):
+    router.define("slow", [{"ask": call(outside.base, "/slow")}])
+    stream = await router.attached()
+    given, taken_back = router.assignment("slow"), router.assignment("slow")
+    stream.responses.put_nowait(
+        runner_service_pb2.AttachResponse(
+            bundle=runner_service_pb2.ResponseBundle(
+                responses=[
+                    runner_service_pb2.AttachResponse(
+                        assignments=runner_service_pb2.AssignmentBatch(assignments=[taken_back, given])
+                    ),
+                    runner_service_pb2.AttachResponse(
+                        revocation=runner_service_pb2.Revocation(leases=[taken_back.lease], reason="LEASE_LOST")
+                    ),
+                ]
+            )
+        )
+    )
+    await outside.until(1)
+    outside.release.set()
+    assert (await router.outcome(given.lease)).WhichOneof("result") == "completed"
+    assert len(outside.keys) == 1
+
+
+@pytest.mark.parametrize("settings", [{"concurrency": ACTIVE + 8}], indirect=True)
 async def test_work_that_waits_for_others_gets_all_the_room_there_may_be(router, served, outside):
     router.define("slow", [{"ask": call(outside.base, "/slow")}])
     stream = await router.attached()
     assigned = 0
-    while assigned < FIRST + 8:
+    while assigned < ACTIVE + 8:
         await router.until(lambda: stream.credit > assigned)  # noqa: B023 - called before it changes
         router.assign(stream, *[router.assignment("slow") for _ in range(stream.credit - assigned)])
         assigned = stream.credit
-    await outside.until(FIRST + 8)
-    assert (assigned, stream.outcomes) == (FIRST + 8, [])
+    await outside.until(ACTIVE + 8)
+    assert (assigned, stream.outcomes) == (ACTIVE + 8, [])
 
 
 async def test_a_drain_finishes_what_is_quick_and_gives_back_the_rest_uncharged(router, settings, served, outside):

@@ -50,10 +50,8 @@ def test_credit_for_the_whole_capacity_follows_the_welcome():
 def test_no_more_work_is_asked_for_than_a_smaller_window_has_room_for():
     session = attached()
     session.take()
-    assert not session.is_full
     leases = [bytes([number]) for number in range(CAPACITY)]
     session.receive(s.Assigned(tuple(map(assignment, leases))), 0)
-    assert session.is_full
     session.limit(2)
 
     def credit(*ended):
@@ -412,3 +410,16 @@ class Attach(RuleBasedStateMachine):
 
 TestAttach = Attach.TestCase
 TestAttach.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+def test_bundles_are_for_the_stream_of_a_router_that_takes_them():
+    session = new_session()
+    assert not session.takes_bundles
+    session.connected()
+    assert not session.takes_bundles
+    session.receive(s.Welcome(6.0, frozenset(), takes_bundles=True), 0)
+    assert session.takes_bundles
+    session.disconnected()
+    session.connected()
+    session.receive(s.Welcome(6.0, frozenset()), 0)
+    assert not session.takes_bundles

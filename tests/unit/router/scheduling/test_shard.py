@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from support.cores import REATTACH, accept, attach, make_shard
 
+from flowhook.pace import QUIET
 from router.scheduling.leases import MAX_CREDIT
 from router.scheduling.queues import FlowPolicy
+from router.scheduling.shard import MIN_SHARE
 
 
 @pytest.fixture
@@ -64,6 +66,32 @@ def test_a_flow_whose_calls_hang_leaves_room_for_the_others(shard):
     assert [item.seq for item in shard.assign()] == [2000]
     shard.ended(shard.take(taken[0].token).seq)
     assert [item.seq for item in shard.assign()] == [151]
+
+
+def test_a_flow_with_a_backlog_leaves_room_in_the_only_runner(shard):
+    attach(shard, credit=64)
+    accept(shard, "noisy", *range(1, 1001))
+    taken = [*shard.assign(), *shard.assign()]
+    assert len(taken) == 48
+    accept(shard, "quiet", 2000)
+    assert [item.seq for item in shard.assign()] == [2000]
+
+
+def test_a_flow_gets_all_of_the_few_places_that_there_are(shard):
+    attach(shard, credit=MIN_SHARE)
+    accept(shard, "a", *range(1, 2 * MIN_SHARE))
+    assert len(shard.assign()) == MIN_SHARE
+
+
+def test_a_flow_with_little_under_way_is_quiet(shard):
+    attach(shard, credit=64)
+    accept(shard, "a", *range(1, QUIET + 2))
+    taken = shard.assign()
+    assert not any(shard.is_quiet(item.token) for item in taken)
+    shard.take(taken[0].token)
+    shard.ended(taken[0].seq)
+    assert all(shard.is_quiet(item.token) for item in taken[1:])
+    assert not shard.is_quiet(taken[0].token)
 
 
 def test_a_concurrency_of_its_own_lifts_the_share_of_a_flow(shard):

@@ -117,3 +117,47 @@ async def test_the_first_reason_to_end_is_the_one_that_is_told():
     box.close(UnavailableError("first", reason="FIRST"))
     box.close(UnavailableError("second", reason="SECOND"))
     assert box.error.reason == "FIRST"
+
+
+async def test_a_runner_that_takes_bundles_gets_all_that_gathered_as_one_message(stream):
+    box = Outbox("r1", bundles=True)
+    box.settle([b"s"])
+    box.acknowledge(b"t", 1)
+    box.assign([delivery()])
+    await send_all(box, stream)
+    (message,) = stream.messages
+    kinds = [part.WhichOneof("message") for part in message.bundle.responses]
+    assert kinds == ["settlement", "checkpointed", "assignments"]
+
+
+async def test_a_bundle_is_no_larger_than_a_message_may_be(stream, monkeypatch):
+    monkeypatch.setattr(outbox, "MAX_BATCH_BYTES", 250)
+    box = Outbox("r1", bundles=True)
+    box.settle([b"s"])
+    box.assign([delivery(size=900)])
+    await send_all(box, stream)
+    assert stream.kinds == ["settlement", "assignments"]
+
+
+async def test_messages_gather_while_much_is_under_way_and_go_when_one_is_urgent(stream, monkeypatch):
+    monkeypatch.setattr("flowhook.pace.SECONDS_EACH", 3600.0)
+    monkeypatch.setattr("flowhook.pace.MAX_SECONDS", 3600.0)
+    box = Outbox("r1", under_way=lambda: 100)
+    sending = asyncio.create_task(box.send(stream.write))
+    box.settle([b"a"])
+    await until(lambda: stream.messages)
+    box.settle([b"b"])
+    box.settle([b"c"])
+    await asyncio.sleep(0)
+    assert len(stream.messages) == 1
+    box.assign([delivery()], urgent=True)
+    await until(lambda: len(stream.messages) == 3)
+    assert list(stream.messages[1].settlement.leases) == [b"b", b"c"]
+    box.end()
+    await sending
+
+
+async def until(condition):
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0)

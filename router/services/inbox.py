@@ -1,0 +1,107 @@
+"""What a runner said that is to be put on record, in order.
+
+Reading goes on while storage writes; what was read meanwhile is recorded together, so that the records grow with the
+load and nothing waits in the stream behind somebody else's. A runner that says more than can be recorded is read no
+further.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from typing import Final
+
+from flowhook import limits
+from flowhook.v1 import runner_service_pb2 as pb
+from router.dispatch.host import ShardHost
+from router.dispatch.link import Checkpoint, Outcome
+from router.services.outbox import Outbox
+from router.services.reports import checkpoint, listening, outcome
+
+MAX_UNRECORDED_BYTES: Final = limits.MAX_MESSAGE_BYTES
+"""Messages that wait to be recorded before no more are read."""
+
+
+class Inbox:
+    """Of one attached runner."""
+
+    def __init__(self, host: ShardHost, link: Outbox) -> None:
+        """Have `host` record what the runner behind `link` says."""
+        self._host = host
+        self._link = link
+        self._unrecorded: deque[pb.AttachRequest] = deque()
+        self._bytes = 0
+        self._woken = asyncio.Event()
+        self._room = asyncio.Event()
+        self._ending = False
+
+    async def put(self, message: pb.AttachRequest) -> None:
+        """Have a message recorded; wait while there is no room."""
+        self._unrecorded.append(message)
+        self._bytes += message.ByteSize()
+        self._woken.set()
+        while self._bytes > MAX_UNRECORDED_BYTES:
+            self._room.clear()
+            await self._room.wait()
+
+    def end(self) -> None:
+        """Have `record` return when all is recorded."""
+        self._ending = True
+        self._woken.set()
+
+    async def record(self) -> None:
+        """Record what comes, until the end.
+
+        Raises:
+            InvalidError: the runner breaks the protocol.
+        """
+        while self._unrecorded or not self._ending:
+            await self._woken.wait()
+            self._woken.clear()
+            while self._unrecorded:
+                messages, self._unrecorded = self._unrecorded, deque()
+                await self._record(messages)
+                self._bytes -= sum(message.ByteSize() for message in messages)
+                self._room.set()
+
+    async def _record(self, messages: Sequence[pb.AttachRequest]) -> None:
+        checkpoints: list[Checkpoint] = []
+        outcomes: list[Outcome] = []
+        for message in messages:
+            kind = message.WhichOneof("message")
+            if kind == "checkpoints":
+                checkpoints += map(checkpoint, message.checkpoints.checkpoints)
+            elif kind == "outcomes":
+                outcomes += map(outcome, message.outcomes.outcomes)
+            elif kind == "listening":
+                # it takes back what was handed over and is not taken in by a checkpoint before it
+                await self._store(checkpoints, outcomes)
+                checkpoints, outcomes = [], []
+                for item in message.listening.listening:
+                    self._host.listen(self._link, listening(item))
+        await self._store(checkpoints, outcomes)
+
+    async def _store(self, checkpoints: Sequence[Checkpoint], outcomes: Sequence[Outcome]) -> None:
+        """Store journal entries and outcomes at the same time, each outcome after the entries of its execution."""
+        journals: dict[bytes, list[Checkpoint]] = defaultdict(list)
+        for entry in checkpoints:
+            journals[entry.token].append(entry)
+        at_once = [each for each in outcomes if each.token not in journals]
+        later: list[Outcome] = []
+        for each in outcomes:
+            if each.token in journals:
+                entries = journals[each.token]
+                if any(entry.arrival for entry in entries):  # whether it may take that in is asked first
+                    later.append(each)
+                else:
+                    at_once.append(each._replace(checkpoints=(*entries, *each.checkpoints)))
+                    del journals[each.token]
+        recorder = self._host.recorder
+        entries = [entry for each in journals.values() for entry in each]
+        await asyncio.gather(
+            *([recorder.checkpoint(self._link, entries)] if entries else []),
+            *([recorder.settle(self._link, at_once)] if at_once else []),
+        )
+        if later:
+            await recorder.settle(self._link, later)

@@ -130,7 +130,7 @@ class Conclusions:
         *early, last = _portions(delivered) if delivered else [()]
         for portion in early:
             await self._durable.write(portion)
-        lost = [stored.Requeued(*loss) for loss in requeued]
+        lost = [stored.Requeued(*loss, self._core.term_of(loss.seq)) for loss in requeued]
         await self._durable.write([*conclusion.journaled, *ends, *parks, *lost, *last, *consumed])
         self.pass_on_replies(conclusion.journaled)
         for end in ends:

@@ -181,13 +181,14 @@ class ShardHost:
         await self._waiting.settle()
 
     def _recover(self, row: stored.Unfinished) -> Exhausted | None:
-        seq, key = row.seq, row.order_key
+        seq, term, key = row.seq, row.term, row.order_key
         if row.status is Status.WAITING:
-            self._core.recover_waiting(seq, row.flow_id, row.attempts, row.wake_at_ms, order_key=key)
+            self._core.recover_waiting(seq, row.flow_id, row.attempts, row.wake_at_ms, term=term, order_key=key)
         elif row.status is Status.SUSPENDED:
-            self._core.recover_suspended(seq, row.flow_id, row.attempts, order_key=key)
+            self._core.recover_suspended(seq, row.flow_id, row.attempts, term=term, order_key=key)
         else:
-            return self._core.recover(seq, row.flow_id, row.attempts, requeued=row.requeued, order_key=key)
+            begun = row.status is Status.RUNNING
+            return self._core.recover(seq, row.flow_id, row.attempts, begun=begun, term=term, order_key=key)
         return None
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -260,8 +261,12 @@ class ShardHost:
         self._links[link.runner_id] = link
         attached = self._core.attach(link.runner_id, held, explained=explained, now=self._clock())
         self._lost(attached.losses)
-        if attached.pardoned:
-            self._starts.add(attached.pardoned)
+        for seq in attached.adopted:
+            self._waiting.leave(seq)
+        if attached.adopted:
+            self.watchers.changed(attached.adopted)
+        if attached.pardoned or attached.adopted:
+            self._starts.add([*attached.pardoned, *attached.adopted])
         self._deadline.arm()
         return attached.kept
 
@@ -382,7 +387,7 @@ class ShardHost:
 
     def _wait(self, parks: Sequence[stored.Parked]) -> None:
         soonest = self._now_ms() + MIN_WAIT_MS
-        for seq, wake_at_ms, _, subscriptions in parks:
+        for seq, wake_at_ms, _, subscriptions, _ in parks:
             self._core.parked(seq, None if wake_at_ms is None else max(wake_at_ms, soonest))
             if subscriptions:
                 self._waiting.begin(seq, subscriptions)

@@ -70,7 +70,8 @@ class Loader:
         self._waiting: dict[RunnerLink, deque[Assigned]] = {}
         self.recovered_up_to = 0
         """Sequence number up to which executions were here when the router started. One of them may be why it had
-        to: an attempt at such a one is written down before it begins, so that it counts whatever it does."""
+        to: an attempt at such a one is written down before it begins, so that it counts whatever it does, and no runner
+        goes on with one before it."""
 
     def full(self, link: RunnerLink) -> bool:
         """Whether a runner has so much to load that it should be assigned no more for now."""
@@ -126,7 +127,11 @@ class Loader:
 
     async def _read(self, chunk: Iterable[Assigned]) -> dict[int, Work]:
         good = [item for item in chunk if self._core.lease_of(item.token) is not None]
-        begun = [Started(item.seq, item.attempt) for item in good if item.seq <= self.recovered_up_to]
+        begun = [
+            Started(item.seq, item.attempt, self._core.term_of(item.seq))
+            for item in good
+            if item.seq <= self.recovered_up_to
+        ]
         if begun:
             await self._write(begun)
         return await self._state.work([item.seq for item in good]) if good else {}

@@ -73,7 +73,7 @@ def occurred(change: StateChange, now_ms: int) -> Iterator[Occurred]:
     if isinstance(change, Started | Parked | Requeued):
         yield Occurred(change.seq, Lifecycle.STARTED, now_ms, first=True)
     elif isinstance(change, Suspended):
-        if change.voided:
+        if change.term:
             yield Occurred(change.seq, Lifecycle.STARTED, now_ms, first=True)
         yield Occurred(change.seq, Lifecycle.SUSPENDED, now_ms)
     elif isinstance(change, Resumed):

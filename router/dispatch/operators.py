@@ -87,7 +87,8 @@ class Operators:
         attempts, lease = suspended
         self._withdrawn(record.seq, lease, "EXECUTION_SUSPENDED")
         self._suspending.add(record.seq)
-        await self._durable.outlive(self._suspend(stored.Suspended(record.seq, attempts, lease is not None)))
+        term = 0 if lease is None else self._core.term_of(record.seq)
+        await self._durable.outlive(self._suspend(stored.Suspended(record.seq, attempts, term)))
         return await self.find(execution_id)
 
     async def _suspend(self, change: stored.Suspended) -> None:

@@ -185,7 +185,8 @@ class Recorder:
         if taken is None:
             raise InternalError("a lease vanished between two looks")
         self._starts.drop(taken.seq)
-        return stored.Parked(taken.seq, result.wake_at_ms, taken.attempt, result.subscriptions)
+        term = self._core.term_of(taken.seq)
+        return stored.Parked(taken.seq, result.wake_at_ms, taken.attempt, result.subscriptions, term)
 
     def _end(self, token: bytes, result: Completed | WorkflowError, now_ms: int) -> stored.Ended:
         taken = self._core.take(token)

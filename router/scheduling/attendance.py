@@ -14,6 +14,7 @@ from router.scheduling.absences import Absences
 from router.scheduling.changes import Attached, Confessed, Exhausted, Expired, Loss, Requeued
 from router.scheduling.leases import MAX_CREDIT, Lease, LeaseTokens, Runner
 from router.scheduling.places import Between, Places
+from router.scheduling.queues import FlowQueue
 
 UNCERTAIN_FACTOR: Final = 4
 """Losses nobody can explain count this much less than those an execution is known to have caused."""
@@ -56,7 +57,7 @@ class Attendance(Places):
 
         Args:
             runner_id: unique among runners.
-            held: tokens the runner still works on; of this epoch or, after a restart, of the one before.
+            held: tokens the runner still works on; of this epoch or, after restarts, of earlier ones.
             explained: whether executions it no longer holds are known not to have caused their loss.
             now: the present.
         """
@@ -68,10 +69,11 @@ class Attendance(Places):
         if runner is None:
             runner = self._runners[runner_id] = Runner(runner_id, now + self._lease_seconds)
         runner.attached, runner.credit, runner.deadline = True, 0, now + self._lease_seconds
-        kept = [token for token in held if token in runner.leases or self._adopt(runner, token)]
+        adopted = [seq for token in held if (seq := self._adopt(runner, token)) is not None]
+        kept = [token for token in held if token in runner.leases]
         lost = runner.leases.keys() - kept
         losses = [self._lose(runner.leases[token], charged=not explained, certain=False) for token in lost]
-        return Attached(kept, losses, pardoned)
+        return Attached(kept, losses, pardoned, adopted)
 
     def detach(self, runner_id: str, now: float) -> None:
         """Note that a runner's stream ended; its leases live on for a while."""
@@ -159,9 +161,7 @@ class Attendance(Places):
             del self._runners[runner.id]
         if self._release_held_at is not None and now >= self._release_held_at:
             self._release_held_at = None
-            held, self._held = self._held, {}
-            for seq, queue in reversed(held.items()):
-                self._queues.put_first(queue, seq)
+            losses += self._release_held()
         return Expired(losses, silent)
 
     # --- inside -------------------------------------------------------------------------------------------------------
@@ -188,15 +188,53 @@ class Attendance(Places):
         self._ending[seq] = Between(lease.queue, counted=False)
         return True
 
-    def _adopt(self, runner: Runner, token: bytes) -> bool:
-        seq = self._tokens.adoptable(token)
-        queue = None if seq is None else self._held.pop(seq, None)
-        if seq is None or queue is None:
-            return False
+    def _adopt(self, runner: Runner, token: bytes) -> int | None:
+        """Let a runner go on with what it had before a restart; None when that is not its any more."""
+        earlier = self._tokens.earlier(token)
+        if earlier is None:
+            return None
+        seq, term = earlier
+        if seq > self._recovered_up_to or term + 1 != self.term_of(seq):
+            return None
+        queue = self._claim(seq)
+        if queue is None:
+            return None
         queue.running += 1
-        # the attempt under way when the router died may not have been written down: it is the one being adopted
-        self._lease(Lease(token, seq, queue, runner, self._attempts.get(seq, 0) or 1))
-        return True
+        charged = self._attempts.get(seq, 0)
+        if seq in self._begun:
+            # what is charged is the attempt that is adopted, and it did not end
+            self._begun.discard(seq)
+            charged -= 1
+            self._charge(seq, charged)
+        self._lease(Lease(token, seq, queue, runner, charged + 1))
+        return seq
+
+    def _claim(self, seq: int) -> FlowQueue | None:
+        """Take out an execution that was there at the start and that nobody got since; None when it is none."""
+        queue = self._held.pop(seq, None)
+        if queue is not None:
+            return queue
+        queue = self._unclaimed.pop(seq, None)
+        if queue is not None:
+            self._queues.remove(queue, seq)
+            return queue
+        # it was woken, which leaves no record, and the runner had no time to say anything of it
+        return self._waits.pop(seq)
+
+    def _release_held(self) -> list[Loss]:
+        """Make ready what no runner came back for; it is charged for that, and may be exhausted."""
+        held, self._held = self._held, {}
+        begun, self._begun = self._begun, set()
+        self._unclaimed.clear()
+        losses: list[Loss] = []
+        for seq, queue in reversed(held.items()):
+            attempts = self._attempts.get(seq, 0)
+            if seq in begun and attempts >= self._max_attempts * UNCERTAIN_FACTOR:
+                self._ending[seq] = Between(queue, counted=False)
+                losses.append(Exhausted(seq, attempts))
+            else:
+                self._queues.put_first(queue, seq)
+        return losses
 
     def _lose_absent(self, lease: Lease, now: float) -> Loss:
         """Take a lease away from a runner that stays away, and may yet say why."""
@@ -208,7 +246,7 @@ class Attendance(Places):
 
     def _lose(self, lease: Lease, *, charged: bool, certain: bool) -> Loss:
         """Take a lease away; its execution is returning, or exhausted."""
-        self._drop(lease)
+        self._void(lease)
         seq = lease.seq
         attempts = lease.attempt if charged else lease.attempt - 1
         if charged and certain:

@@ -57,11 +57,13 @@ class Attached(NamedTuple):
         kept: tokens that are still good.
         losses: what became of the others the runner held.
         pardoned: executions that were charged while it was away, and are not any more.
+        adopted: executions it had before a restart, and goes on with.
     """
 
     kept: list[bytes]
     losses: list[Loss]
     pardoned: list[int]
+    adopted: list[int]
 
 
 class Confessed(NamedTuple):

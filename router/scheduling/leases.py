@@ -1,10 +1,13 @@
 """Who works on what, under which fencing token.
 
-A lease token is 20 bytes: the shard's epoch (4), a number (8) and the execution's sequence number (8), big-endian. A
-runner that was attached when a router died presents its tokens to the next one, which *adopts* those of the epoch just
-before its own, while nobody else works on the execution, and only if that epoch gave out no second lease on it. So an
-execution whose lease was lost is on record as requeued before anybody gets the next one, and is never adopted. A token
-of an older epoch is refused: someone else may have had the execution in between.
+A lease token is 24 bytes: the shard's epoch (4), a term (4), a number (8) and the execution's sequence number (8),
+big-endian. The *term* counts the leases on an execution that are void, as far as anybody has to know: it is on record
+that a lease is void before anybody gets the next one, which is of a later term.
+
+A runner that was attached when a router died presents its tokens to the next one, which *adopts* those of the term that
+is on record, while nobody else works on the execution: nobody else ever got it. That holds over any number of restarts,
+since what was there at a start is handed out under a term of its own, on record before the runner hears of it. A fresh
+execution's first lease, of term 0, needs no record.
 
 Leases are renewed a runner at a time, so that what expires is a runner, and a renewal costs nothing per execution.
 """
@@ -17,7 +20,7 @@ from typing import Final
 
 from router.scheduling.queues import FlowQueue
 
-_TOKEN: Final = struct.Struct(">IQQ")
+_TOKEN: Final = struct.Struct(">IIQQ")
 
 MAX_CREDIT: Final = 4096
 """Credit that a runner may have outstanding."""
@@ -52,14 +55,14 @@ class LeaseTokens:
         self._epoch = epoch & 0xFFFFFFFF
         self._number = 0
 
-    def mint(self, seq: int) -> bytes:
+    def mint(self, seq: int, term: int) -> bytes:
         """Return a token that no other lease of this shard ever has."""
         self._number += 1
-        return _TOKEN.pack(self._epoch, self._number, seq)
+        return _TOKEN.pack(self._epoch, term & 0xFFFFFFFF, self._number, seq)
 
-    def adoptable(self, token: bytes) -> int | None:
-        """Return the sequence number of a token of the epoch just before ours, else None."""
+    def earlier(self, token: bytes) -> tuple[int, int] | None:
+        """Return the sequence number and the term of a token of an epoch before ours, else None."""
         if len(token) != _TOKEN.size:
             return None
-        epoch, _, seq = _TOKEN.unpack(token)
-        return seq if epoch == (self._epoch - 1) & 0xFFFFFFFF else None
+        epoch, term, _, seq = _TOKEN.unpack(token)
+        return (seq, term) if epoch < self._epoch else None

@@ -33,6 +33,12 @@ class Places:
         self._queues = FairQueues()
         self._lanes = OrderLanes()
         self._held: dict[int, FlowQueue] = {}
+        # of these, what is on record as begun: an attempt of theirs is charged that may yet go on
+        self._begun: set[int] = set()
+        # found at a start and ready all the same: a runner may have got them so shortly before that nothing tells
+        self._unclaimed: dict[int, FlowQueue] = {}
+        self._recovered_up_to = 0
+        self._terms: dict[int, int] = {}
         self._leases: dict[bytes, Lease] = {}
         self._by_seq: dict[int, Lease] = {}
         self._ending: dict[int, Between] = {}
@@ -107,6 +113,11 @@ class Places:
         lease = self._leases.get(token)
         return None if lease is None else lease.seq
 
+    def term_of(self, seq: int) -> int:
+        """Return the term of an execution's present or next lease; those of earlier terms are void."""
+        term = self._terms.get(seq)
+        return int(seq <= self._recovered_up_to) if term is None else term
+
     def lease(self, token: bytes) -> Lease | None:
         """Return a lease that is good, or None when the token is stale."""
         return self._leases.get(token)
@@ -122,16 +133,20 @@ class Places:
 
     # --- for what moves them ------------------------------------------------------------------------------------------
 
-    def _recover(self, seq: int, flow_id: str, attempts: int, order_key: str) -> tuple[FlowQueue, bool]:
+    def _recover(self, seq: int, flow_id: str, attempts: int, term: int, order_key: str) -> tuple[FlowQueue, bool]:
         """Count an execution; returns its queue, and whether it is its turn."""
         queue = self._queues.flow(flow_id)
         queue.unfinished += 1
         self.unfinished += 1
+        self._recovered_up_to = seq
+        if term:
+            self._terms[seq] = term + 1
         self._charge(seq, attempts)
         return queue, not order_key or self._lanes.enter(seq, flow_id, order_key)
 
     def _withdraw(self, seq: int, flow_id: str) -> FlowQueue | None:
         """Take out an execution that is returning, parking, held, waiting, blocked or ready."""
+        self._unclaimed.pop(seq, None)
         returning = self._returning.pop(seq, None)
         if returning is not None:
             return returning.queue
@@ -163,6 +178,11 @@ class Places:
 
     def _lease(self, lease: Lease) -> None:
         self._leases[lease.token] = self._by_seq[lease.seq] = lease.runner.leases[lease.token] = lease
+
+    def _void(self, lease: Lease) -> None:
+        """Take a lease away for another one to follow, once that is on record."""
+        self._drop(lease)
+        self._terms[lease.seq] = self.term_of(lease.seq) + 1
 
     def _drop(self, lease: Lease) -> None:
         del self._leases[lease.token], self._by_seq[lease.seq], lease.runner.leases[lease.token]

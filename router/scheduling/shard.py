@@ -8,7 +8,8 @@ It knows every unfinished execution by its sequence number, in exactly one of th
                           │ │ └──requeued── returning ◀──────────────deliver───────┘      │
                           │ └──────────────────────────────────────────────────────wake───┘
                           └──resume── suspended ◀──suspend── anywhere but ending
-    held: accepted before a restart; ready once runners had time to come back for what they were working on
+    held: accepted before a restart; ready once runners had time to come back for what they were working on. What is on
+        record as given back, or waits, is not held; a runner that got it just before may claim it until then
     blocked: has an order key, and it is the turn of an earlier one
 
 The caller makes durable what the returned values say, before it tells anyone and before it says `ended`, `requeued` or
@@ -83,7 +84,7 @@ class Shard(Attendance):
         return len(queue.ready) <= SOON and not queue.policy.paused
 
     def recover(
-        self, seq: int, flow_id: str, attempts: int, *, requeued: bool = False, order_key: str = ""
+        self, seq: int, flow_id: str, attempts: int, *, begun: bool = False, term: int = 0, order_key: str = ""
     ) -> Exhausted | None:
         """Take in an execution that was found pending or running at start-up.
 
@@ -92,35 +93,39 @@ class Shard(Attendance):
         Args:
             seq: its sequence number.
             flow_id: its flow.
-            attempts: those charged to it, the one included that was under way when the router died.
-            requeued: whether it is on record that it lost a lease: then no runner can come back for it.
+            attempts: those charged to it, one that has `begun` included.
+            begun: whether an attempt is on record that was under way when the router died.
+            term: the one on record: no runner can come back for what it had under an earlier one.
             order_key: see `accept`.
 
         Returns:
             None, or that it was there at too many deaths.
         """
-        queue, its_turn = self._recover(seq, flow_id, attempts, order_key)
-        if attempts >= self._max_attempts * UNCERTAIN_FACTOR:
+        queue, its_turn = self._recover(seq, flow_id, attempts, term, order_key)
+        if attempts - begun >= self._max_attempts * UNCERTAIN_FACTOR:
             if not its_turn:
                 self._lanes.leave(seq)
             self._ending[seq] = Between(queue, counted=False)
             return Exhausted(seq, attempts)
-        if its_turn and requeued:
-            self._queues.put(queue, seq)
-        elif its_turn:
+        if its_turn and (begun or not term):
             self._held[seq] = queue
+            if begun:
+                self._begun.add(seq)
+        elif its_turn:
+            self._queues.put(queue, seq)
+            self._unclaimed[seq] = queue
         return None
 
     def recover_waiting(
-        self, seq: int, flow_id: str, attempts: int, wake_at_ms: int | None, *, order_key: str = ""
+        self, seq: int, flow_id: str, attempts: int, wake_at_ms: int | None, *, term: int = 0, order_key: str = ""
     ) -> None:
         """Take in an execution that was found waiting at start-up; `attempts` includes the one that parked it."""
-        queue, _ = self._recover(seq, flow_id, attempts - 1, order_key)
+        queue, _ = self._recover(seq, flow_id, attempts - 1, term, order_key)
         self._waits.add(seq, queue, wake_at_ms)
 
-    def recover_suspended(self, seq: int, flow_id: str, attempts: int, *, order_key: str = "") -> None:
+    def recover_suspended(self, seq: int, flow_id: str, attempts: int, *, term: int = 0, order_key: str = "") -> None:
         """Take in an execution that was found suspended at start-up."""
-        self._suspended[seq], _ = self._recover(seq, flow_id, attempts, order_key)
+        self._suspended[seq], _ = self._recover(seq, flow_id, attempts, term, order_key)
 
     # --- work -------------------------------------------------------------------------------------------------------
 
@@ -161,7 +166,7 @@ class Shard(Attendance):
         lease = self._leases.get(token)
         if lease is None:
             return None
-        self._drop(lease)
+        self._void(lease)
         self._charge(lease.seq, lease.attempt - 1)
         self._parking[lease.seq] = lease.queue
         return Taken(lease.seq, lease.attempt)
@@ -206,6 +211,7 @@ class Shard(Attendance):
         self._attempts.pop(seq, None)
         self._blamed.pop(seq, None)
         self._voided.pop(seq, None)
+        self._terms.pop(seq, None)
         queue = ending.queue
         queue.unfinished -= 1
         self.unfinished -= 1
@@ -250,7 +256,7 @@ class Shard(Attendance):
         queue: FlowQueue | None
         if lease is not None:
             queue = lease.queue
-            self._drop(lease)
+            self._void(lease)
             self._charge(seq, lease.attempt - 1)
         else:
             queue = self._withdraw(seq, flow_id)
@@ -281,6 +287,8 @@ class Shard(Attendance):
         due = self._waits.due(now_ms, MAX_WAKES)
         for seq, queue in reversed(due):
             self._queues.put_first(queue, seq)
+            if self._release_held_at is not None and seq <= self._recovered_up_to:
+                self._unclaimed[seq] = queue
         return [seq for seq, _ in due]
 
     # --- inside -----------------------------------------------------------------------------------------------------
@@ -292,7 +300,8 @@ class Shard(Attendance):
                 return number
             queue, seq = drawn
             self._voided.pop(seq, None)
-            token = self._tokens.mint(seq)
+            self._unclaimed.pop(seq, None)
+            token = self._tokens.mint(seq, self.term_of(seq))
             self._lease(Lease(token, seq, queue, runner, self._attempts.get(seq, 0) + 1))
             runner.credit -= 1
             assigned.append(Assigned(runner.id, token, seq, self._by_seq[seq].attempt))

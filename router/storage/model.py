@@ -80,10 +80,14 @@ class LoggedEvent(NamedTuple):
 
 
 class Started(NamedTuple):
-    """An execution is under lease; `attempts` includes this one."""
+    """An execution is under lease; `attempts` includes this one.
+
+    `term`: leases of earlier terms are void, here and in other changes. What is on record never goes down.
+    """
 
     seq: int
     attempts: int
+    term: int = 0
 
 
 class Requeued(NamedTuple):
@@ -91,6 +95,7 @@ class Requeued(NamedTuple):
 
     seq: int
     attempts: int
+    term: int = 1
 
 
 class Parked(NamedTuple):
@@ -104,17 +109,18 @@ class Parked(NamedTuple):
     wake_at_ms: int | None
     attempts: int
     subscriptions: tuple[Subscription, ...] = ()
+    term: int = 1
 
 
 class Suspended(NamedTuple):
     """An operator suspended an execution; `attempts` are those charged so far.
 
-    `voided`: that broke a lease, for which no runner may come back.
+    `term` is 0 when that broke no lease.
     """
 
     seq: int
     attempts: int
-    voided: bool = False
+    term: int = 0
 
 
 class Resumed(NamedTuple):
@@ -236,7 +242,7 @@ class Unfinished(NamedTuple):
 
     Attributes:
         attempts: as the last change of its state had them.
-        requeued: whether it ever gave up or lost a lease (see `Requeued`, `Parked`).
+        term: the greatest that any change named; leases of earlier ones are void.
         wake_at_ms: when it is to be woken, if it is waiting for a time; else None.
         subscriptions: what else it is waiting for, if it is waiting.
     """
@@ -246,7 +252,7 @@ class Unfinished(NamedTuple):
     flow_id: str
     flow_revision: int
     attempts: int
-    requeued: bool = False
+    term: int = 0
     status: Status = Status.PENDING
     wake_at_ms: int | None = None
     order_key: str = ""

@@ -38,9 +38,9 @@ _UPDATE_PROGRESS = Bulk(
     4,
 )
 _UPDATE_PARKED = Bulk(
-    "UPDATE execution SET status = column2, attempts = column3, requeued = 1, wake_time_ms = column4"
-    " FROM (VALUES {rows}) WHERE seq = column1 AND end_time_ms = {unended}",
-    4,
+    "UPDATE execution SET status = column2, attempts = column3, wake_time_ms = column4,"
+    " requeued = max(requeued, column5) FROM (VALUES {rows}) WHERE seq = column1 AND end_time_ms = {unended}",
+    5,
 )
 _COMPACT_JOURNAL = Bulk(
     "DELETE FROM journal WHERE (seq, position) IN"
@@ -93,8 +93,8 @@ class _Rows:
 
     def __init__(self) -> None:
         self._progress: dict[int, tuple[int, int, int]] = {}
-        self._requeued: set[int] = set()
-        self._parked: dict[int, tuple[int, int, int, int | None]] = {}
+        self._terms: dict[int, int] = {}
+        self._parked: dict[int, tuple[int, int, int, int | None, int]] = {}
         self._journal: list[tuple[Any, ...]] = []
         self._compactions: dict[int, int] = {}
         self._ends: dict[int, tuple[Any, ...]] = {}
@@ -144,23 +144,26 @@ class _Rows:
         match change:
             case Started():
                 self._progress[seq] = (seq, CODES[Status.RUNNING], change.attempts)
+                self._void(seq, change.term)
             case Requeued():
                 self._progress[seq] = (seq, CODES[Status.PENDING], change.attempts)
-                self._requeued.add(seq)
+                self._void(seq, change.term)
             case Suspended():
                 self._progress[seq] = (seq, CODES[Status.SUSPENDED], change.attempts)
-                if change.voided:
-                    self._requeued.add(seq)
+                self._void(seq, change.term)
             case Resumed():
                 self._progress[seq] = (seq, CODES[Status.PENDING], change.attempts)
             case Parked(subscriptions=subscriptions):
-                self._parked[seq] = (seq, CODES[Status.WAITING], change.attempts, change.wake_at_ms)
+                self._parked[seq] = (seq, CODES[Status.WAITING], change.attempts, change.wake_at_ms, change.term)
                 self._progress.pop(seq, None)
                 self._subscriptions[seq] = dump_subscriptions(subscriptions) if subscriptions else None
             case Delivered():
                 self._deliver(change)
             case _:
                 assert_never(change)
+
+    def _void(self, seq: int, term: int) -> None:
+        self._terms[seq] = max(term, self._terms.get(seq, 0))
 
     def _reply(self, reply: Replied) -> None:
         if reply.seq not in self._ends:
@@ -179,7 +182,6 @@ class _Rows:
         if seq in self._ends:
             return
         self._progress[seq] = (seq, CODES[Status.PENDING], change.attempts)
-        self._requeued.add(seq)
         self._subscriptions[seq] = None
         self._delivered.append((seq,))
         self._journal.append((seq, None, change.entry.key, change.entry.output, dump_error(change.entry.error)))
@@ -204,7 +206,7 @@ class _Rows:
         _COMPACT_JOURNAL.run(connection, list(self._compactions.items()))
         # Before progress: an execution that has both was parked first.
         _UPDATE_PARKED.run(connection, [row for seq, row in self._parked.items() if seq not in ends])
-        progress = [(*row, seq in self._requeued) for seq, row in self._progress.items() if seq not in ends]
+        progress = [(*row, self._terms.get(seq, 0)) for seq, row in self._progress.items() if seq not in ends]
         _UPDATE_PROGRESS.run(connection, progress)
         subscriptions = self._subscriptions.items()
         _UPSERT_SUBSCRIPTIONS.run(connection, [row for row in subscriptions if row[1] is not None])
@@ -219,8 +221,8 @@ class _Rows:
 class WriteOperation:
     """Writes the changes of all calls of a transaction.
 
-    Changes of different executions are independent, and of one execution only the last progress, whether it was
-    requeued, and the first end count. So the changes are applied kind by kind, a few statements for all of them.
+    Changes of different executions are independent, and of one execution only the last progress, the greatest
+    term, and the first end count. So the changes are applied kind by kind, a few statements for all of them.
     """
 
     order = 1

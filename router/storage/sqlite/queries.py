@@ -64,13 +64,13 @@ def unfinished(connection: sqlite3.Connection, after_seq: int, limit: int) -> li
             flow_id,
             revision,
             attempts,
-            bool(requeued),
+            term,
             STATUSES[status],
             wake_at_ms if status == WAITING else None,
             order_key or "",
             load_subscriptions(waits_for),
         )
-        for seq, event_id, flow_id, revision, attempts, requeued, status, wake_at_ms, order_key, waits_for in rows
+        for seq, event_id, flow_id, revision, attempts, term, status, wake_at_ms, order_key, waits_for in rows
     ]
 
 

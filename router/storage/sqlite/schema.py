@@ -94,7 +94,7 @@ CREATE TABLE execution (
   end_time_ms INTEGER NOT NULL,
   replay_of TEXT,
   error BLOB,
-  requeued INTEGER NOT NULL DEFAULT 0,
+  requeued INTEGER NOT NULL DEFAULT 0, -- the term; of all that was written before there were terms, 1 at the most
   wake_time_ms INTEGER,
   order_key TEXT,
   effect_scope TEXT,

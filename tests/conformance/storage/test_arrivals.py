@@ -186,8 +186,8 @@ async def test_what_is_delivered_comes_after_all_that_was_journaled_and_requeues
         [*(Delivered(seq, came, 1) for seq in (fresh, journaled, compacted)), Delivered(fresh, failed, 1), Consumed(1)]
     )
     await cluster.restart()
-    found = [(row.status, row.attempts, row.requeued, row.subscriptions) for row in await cluster.state.unfinished()]
-    assert found == [(Status.PENDING, 1, True, ())] * 3
+    found = [(row.status, row.attempts, row.term, row.subscriptions) for row in await cluster.state.unfinished()]
+    assert found == [(Status.PENDING, 1, 1, ())] * 3
     work = await cluster.state.work([fresh, journaled, compacted])
     assert [(each.journal_start, each.journal) for each in map(work.get, (fresh, journaled, compacted))] == [
         (0, (came, failed)),

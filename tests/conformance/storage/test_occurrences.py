@@ -58,8 +58,8 @@ async def test_nothing_is_kept_of_quiet_executions_and_unknown_ones(cluster, new
         [Started(1, 1)],
         [Parked(1, 5, 1)],
         [Requeued(1, 0)],
-        [Suspended(1, 0, voided=True)],
-        [Suspended(1, 0, voided=True), Resumed(1, 0)],
+        [Suspended(1, 0, term=1)],
+        [Suspended(1, 0, term=1), Resumed(1, 0)],
         [Occurred(1, "began", 1, first=True), Started(1, 1)],
     ],
     ids=str,
@@ -84,9 +84,9 @@ async def test_an_execution_that_no_runner_had_has_its_first_occurrence_before_i
 
 async def test_a_resumed_execution_waits_for_a_runner_as_it_did_before(cluster, new_event):
     await cluster.append(new_event(), new_event())
-    await cluster.state.write([Suspended(1, 0), Suspended(2, 0, voided=True)])
+    await cluster.state.write([Suspended(1, 0), Suspended(2, 0, term=1)])
     await cluster.state.write([Resumed(1, 0), Resumed(2, 0)])
-    assert [(each.status, each.requeued) for each in await cluster.state.unfinished()] == [
-        (Status.PENDING, False),
-        (Status.PENDING, True),
+    assert [(each.status, each.term) for each in await cluster.state.unfinished()] == [
+        (Status.PENDING, 0),
+        (Status.PENDING, 1),
     ]

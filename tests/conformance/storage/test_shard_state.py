@@ -39,34 +39,45 @@ async def test_an_event_is_pending_until_it_is_started(cluster, new_event):
 async def test_a_requeued_execution_is_pending_with_its_attempts_also_after_a_restart(cluster, new_event):
     event = new_event()
     [seq] = await cluster.append(event)
-    await cluster.state.write([Started(seq, 1), Requeued(seq, 1), Started(seq, 2), Requeued(seq, 2)])
+    await cluster.state.write([Started(seq, 1), Requeued(seq, 1, 1), Started(seq, 2), Requeued(seq, 2, 2)])
     await cluster.restart()
     await cluster.state.write([Started(seq, 3)])
     assert await cluster.state.unfinished() == [
-        Unfinished(seq, event.event_id, "shop", 1, 3, requeued=True, status=Status.RUNNING)
+        Unfinished(seq, event.event_id, "shop", 1, 3, term=2, status=Status.RUNNING)
     ]
     await cluster.state.write([Requeued(seq, 2)])
     assert (await cluster.state.find(event.event_id)).status == Status.PENDING
 
 
-async def test_an_execution_that_lost_no_lease_is_not_on_record_as_requeued(cluster, new_event):
+async def test_an_execution_that_lost_no_lease_is_of_the_first_term(cluster, new_event):
     event = new_event()
     [seq] = await cluster.append(event)
     await cluster.state.write([Started(seq, 1)])
     await cluster.restart()
     assert await cluster.state.unfinished() == [
-        Unfinished(seq, event.event_id, "shop", 1, 1, requeued=False, status=Status.RUNNING)
+        Unfinished(seq, event.event_id, "shop", 1, 1, term=0, status=Status.RUNNING)
     ]
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["in one write", "in two writes"])
-async def test_that_an_execution_was_requeued_stays_on_record_when_it_is_started_again(cluster, new_event, together):
+async def test_the_term_of_an_execution_never_goes_down(cluster, new_event, together):
     [seq] = await cluster.append(new_event())
-    changes = [[Requeued(seq, 1)], [Started(seq, 2)]]
-    for each in [changes[0] + changes[1]] if together else changes:
+    changes = [Requeued(seq, 1, 3), Started(seq, 2), Suspended(seq, 2), Started(seq, 2, 2)]
+    for each in [changes] if together else [[change] for change in changes]:
         await cluster.state.write(each)
     [found] = await cluster.state.unfinished()
-    assert (found.attempts, found.requeued) == (2, True)
+    assert (found.attempts, found.term) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    "change", [Started(1, 1, 7), Requeued(1, 1, 7), Parked(1, None, 1, (), 7), Suspended(1, 1, 7)], ids=str
+)
+async def test_a_change_that_voids_leases_says_up_to_which_term(cluster, new_event, change):
+    await cluster.append(new_event())
+    await cluster.state.write([change])
+    await cluster.restart()
+    [found] = await cluster.state.unfinished()
+    assert found.term == 7
 
 
 async def test_large_payloads_come_a_few_at_a_time(cluster, new_event):

@@ -39,7 +39,7 @@ async def test_what_a_database_of_format_1_holds_is_kept(old_path):
     state = await storage.own(0)
     assert state.epoch == 4
     assert await state.unfinished() == [
-        Unfinished(2, "evt_running", "shop", 1, 2, False, Status.RUNNING),
+        Unfinished(2, "evt_running", "shop", 1, 2, 0, Status.RUNNING),
         Unfinished(3, "evt_pending", "shop", 2, 0),
     ]
     work = await state.work([2, 3])

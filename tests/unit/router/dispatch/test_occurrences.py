@@ -36,7 +36,7 @@ def occurrences():
         (Parked(1, None, 1), [BEGAN]),
         (Requeued(1, 0), [BEGAN]),
         (Suspended(1, 0), [Occurred(1, Lifecycle.SUSPENDED, NOW)]),
-        (Suspended(1, 0, voided=True), [BEGAN, Occurred(1, Lifecycle.SUSPENDED, NOW)]),
+        (Suspended(1, 0, term=1), [BEGAN, Occurred(1, Lifecycle.SUSPENDED, NOW)]),
         (Resumed(1, 0), [Occurred(1, Lifecycle.RESUMED, NOW)]),
         (Ended(1, Status.CANCELLED, NOW, 0), [Occurred(1, Lifecycle.CANCELLED, NOW)]),
         (Ended(1, Status.CANCELLED, NOW, 1), [BEGAN, Occurred(1, Lifecycle.CANCELLED, NOW)]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from hypothesis import settings, strategies
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
 
@@ -16,6 +18,30 @@ FLOWS = ["a", "b", "c"]
 RUNNERS = ["r1", "r2"]
 KEYS = ["", "x"]
 EPOCH_MS = 1_700_000_000_000
+
+
+@dataclass
+class Record:
+    """What storage has of executions: attempts charged, or under way; terms; what waits, until when; void leases."""
+
+    attempts: dict[int, int] = field(default_factory=dict)
+    begun: dict[int, int] = field(default_factory=dict)
+    terms: dict[int, int] = field(default_factory=dict)
+    waiting: dict[int, int | None] = field(default_factory=dict)
+    void: set[bytes] = field(default_factory=set)
+
+    def begin(self, seq, attempt):
+        self.begun[seq] = attempt
+        self.waiting.pop(seq, None)
+
+    def stop(self, seq, attempts, *, term=0, token=None):
+        """Write down that an execution is worked on no more; its lease, if it lost one, is void from here on."""
+        self.attempts[seq] = attempts
+        self.terms[seq] = max(term, self.terms.get(seq, 0))
+        self.begun.pop(seq, None)
+        self.waiting.pop(seq, None)
+        if token is not None:
+            self.void.add(token)
 
 
 class ShardMachine(RuleBasedStateMachine):
@@ -37,7 +63,9 @@ class ShardMachine(RuleBasedStateMachine):
         self.ending: set[int] = set()
         self.returning: set[int] = set()
         self.delivering: dict[int, int | None] = {}
-        self.requeued: set[int] = set()
+        self.record = Record()
+        self.recovered = 0
+        self.begun: set[int] = set()
         self.valid: dict[bytes, tuple[int, str]] = {}
         self.handed_out: dict[bytes, tuple[int, str, int]] = {}
         self.latest: dict[int, bytes] = {}
@@ -109,14 +137,21 @@ class ShardMachine(RuleBasedStateMachine):
         assert set(attached.kept) <= set(held)
         for token in set(attached.kept).difference(mine):
             seq, _, epoch = self.handed_out[token]
-            assert epoch == self.epoch - 1
+            assert epoch < self.epoch
+            assert token not in self.record.void, "it was given up"
             assert self.latest[seq] == token, "somebody else had it in between"
             assert seq in self.unfinished
             assert seq not in self.ending
-            assert seq not in self.waiting
             assert seq not in self.suspended
             assert seq not in {its for its, _ in self.valid.values()}, "adopted twice"
+            assert seq in attached.adopted
             self.valid[token] = (seq, runner)
+            self.waiting.pop(seq, None)
+            if seq in self.begun:
+                self.attempts[seq] -= 1
+                self.begun.discard(seq)
+            assert self.shard.attempt_of(seq) == self.attempts.get(seq, 0) + 1
+        assert len(attached.adopted) == len(set(attached.kept).difference(mine))
         for token in set(mine) - set(attached.kept):
             self.valid.pop(token, None)
         self.lost(attached.losses)
@@ -203,9 +238,19 @@ class ShardMachine(RuleBasedStateMachine):
             self.valid[item.token] = (item.seq, item.runner_id)
             self.handed_out[item.token] = (item.seq, item.runner_id, self.epoch)
             self.latest[item.seq] = item.token
+            self.begun.discard(item.seq)
+            if item.seq <= self.recovered:
+                self.record.begin(item.seq, item.attempt)
+                self.record.terms[item.seq] = self.shard.term_of(item.seq)
             policy = self.policies.get(self.unfinished[item.seq], FlowPolicy())
             assert not policy.paused
         return [item.token for item in assigned]
+
+    @rule()
+    def write_down(self):
+        """Attempts last."""
+        for seq, _ in self.valid.values():
+            self.record.begin(seq, self.shard.attempt_of(seq))
 
     @rule(token=tokens)
     def take(self, token):
@@ -253,6 +298,8 @@ class ShardMachine(RuleBasedStateMachine):
         if not self.unfinished:
             return
         seq = data.draw(strategies.sampled_from(sorted(self.unfinished)))
+        if seq in self.parking or seq in self.returning:
+            self.write_down_stop(seq)  # what was first is on record first
         withdrawn = self.shard.suspend(seq, self.unfinished[seq])
         assert (withdrawn is None) == (seq in self.ending or seq in self.suspended)
         if withdrawn is not None:
@@ -260,6 +307,7 @@ class ShardMachine(RuleBasedStateMachine):
             assert (withdrawn.lease and withdrawn.lease.token) == leased
             self.valid.pop(leased, None)
             self.attempts[seq] = withdrawn.attempts
+            self.record.stop(seq, withdrawn.attempts, term=self.shard.term_of(seq) if leased else 0, token=leased)
             self.forget_places(seq)
             self.suspended.add(seq)
 
@@ -269,9 +317,7 @@ class ShardMachine(RuleBasedStateMachine):
             return
         seq = data.draw(strategies.sampled_from(sorted(self.unfinished)))
         assert self.shard.resume(seq) == (seq in self.suspended)
-        if seq in self.suspended:
-            self.suspended.discard(seq)
-            self.requeued.add(seq)
+        self.suspended.discard(seq)
 
     @rule(token=tokens, charged=strategies.booleans())
     def release(self, token, charged):
@@ -298,15 +344,23 @@ class ShardMachine(RuleBasedStateMachine):
         self.waiting.pop(seq, None)
         self.suspended.discard(seq)
 
+    def write_down_stop(self, seq):
+        if seq in self.delivering:
+            self.record.stop(seq, self.attempts.get(seq, 0))
+        else:
+            self.record.stop(seq, self.attempts[seq], term=self.shard.term_of(seq), token=self.latest[seq])
+
     @rule()
     def become_durable(self):
         for seq, wake_at_ms in self.parking.items():
             self.shard.parked(seq, wake_at_ms)
             self.waiting[seq] = wake_at_ms
-            self.requeued.add(seq)
+            self.write_down_stop(seq)
+            self.record.waiting[seq] = wake_at_ms
         self.parking.clear()
         self.shard.requeued(self.returning)
-        self.requeued |= self.returning
+        for seq in self.returning:
+            self.write_down_stop(seq)
         self.returning.clear()
         self.delivering.clear()
         for seq in self.ending:
@@ -333,24 +387,25 @@ class ShardMachine(RuleBasedStateMachine):
         assert self.shard.next_wake() == min(times, default=None)
 
     @rule(
-        forget=strategies.booleans(),
         back=strategies.lists(strategies.sampled_from(RUNNERS), unique=True),
         data=strategies.data(),
     )
-    def restart(self, forget, back, data):
-        """The router dies: what was ending is found unfinished, and attempts may not have been written down.
+    def restart(self, back, data):
+        """The router dies: what is on record is all there is.
 
         Then runners come `back` with what they hold, or held long ago.
         """
         self.epoch += 1
         self.ending.clear()
         self.returning.clear()
-        self.waiting.update(self.delivering)
         self.delivering.clear()
         self.parking.clear()
         self.attached.clear()
-        if forget:
-            self.attempts.clear()
+        self.waiting = {seq: at for seq, at in self.record.waiting.items() if seq in self.unfinished}
+        self.attempts = {seq: self.record.attempts.get(seq, 0) for seq in self.unfinished}
+        self.begun = {seq for seq in self.record.begun if seq in self.unfinished}
+        self.attempts |= {seq: self.record.begun[seq] for seq in self.begun}
+        self.recovered = self.seq
         self.shard = self.make()
         for flow, policy in self.policies.items():
             self.shard.set_policy(flow, policy)
@@ -363,12 +418,12 @@ class ShardMachine(RuleBasedStateMachine):
             self.attach(runner, explained=True, credit=3, data=data)
 
     def recover(self, seq, flow):
-        attempts, key = self.attempts.get(seq, 0), self.keys[seq]
+        attempts, key, term = self.attempts[seq], self.keys[seq], self.record.terms.get(seq, 0)
         if seq in self.suspended:
-            self.shard.recover_suspended(seq, flow, attempts, order_key=key)
+            self.shard.recover_suspended(seq, flow, attempts, term=term, order_key=key)
         elif seq in self.waiting:
-            self.shard.recover_waiting(seq, flow, attempts + 1, self.waiting[seq], order_key=key)
-        elif self.shard.recover(seq, flow, attempts, requeued=seq in self.requeued, order_key=key) is not None:
+            self.shard.recover_waiting(seq, flow, attempts + 1, self.waiting[seq], term=term, order_key=key)
+        elif self.shard.recover(seq, flow, attempts, begun=seq in self.begun, term=term, order_key=key) is not None:
             self.ending.add(seq)
 
     def teardown(self):
@@ -402,6 +457,9 @@ class ShardMachine(RuleBasedStateMachine):
         assert not self.shard._attempts
         assert not self.shard._blamed
         assert not self.shard._voided
+        assert not self.shard._terms
+        assert not self.shard._begun
+        assert not self.shard._unclaimed
 
     @invariant()
     def nothing_is_lost(self):

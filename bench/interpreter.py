@@ -102,9 +102,9 @@ def main() -> None:
     for name, definition in FLOWS.items():
         program = compile_program(definition, Evaluator(Record()))
         link = session.Session(runner_id="bench", components=(), build="", capacity=4 * BATCH, losses_explained=True)
-        link.connected()
+        link.connected(time.monotonic())
         link.take()
-        link.receive(session.Welcome(6.0, frozenset()), 0)
+        link.receive(session.Welcome(3600.0, frozenset()), time.monotonic())
         execute(batch, program, link)
         began = time.process_time()
         for _ in range(ROUNDS):

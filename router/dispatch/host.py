@@ -285,10 +285,12 @@ class ShardHost:
         self.wake()
         return self._core.add_credit(link.runner_id, credit)
 
-    def renew(self, link: RunnerLink) -> None:
-        """Extend all leases of a runner."""
-        if self._links.get(link.runner_id) is link:
-            self._core.renew(link.runner_id, self._clock())
+    def renew(self, link: RunnerLink) -> bool:
+        """Extend all leases of a runner; false when it lost them, or attached again since."""
+        if self._links.get(link.runner_id) is not link:
+            return False
+        self._core.renew(link.runner_id, self._clock())
+        return True
 
     def listen(self, link: RunnerLink, listening: Listening) -> None:
         """Have an execution be handed what it waits for while it is worked on."""

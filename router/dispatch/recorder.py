@@ -45,7 +45,7 @@ class Recorder:
         offers: Offers,
         starts: Starts,
         payloads: PayloadCache,
-        renew: Callable[[RunnerLink], None],
+        renew: Callable[[RunnerLink], object],
         now_ms: Callable[[], int],
     ) -> None:
         """Record what is said of the executions of `core`.

@@ -56,6 +56,7 @@ class Outbox:
         self._acknowledged: dict[bytes, int] = {}
         self._settled: list[bytes] = []
         self._revoked: dict[str, list[bytes]] = {}
+        self._renewed: int | None = None
         self._drain: float | None = None
         self._unsent_bytes = 0
         self._room = asyncio.Event()
@@ -126,6 +127,11 @@ class Outbox:
             self.close(ExhaustedError("the runner does not read what it is told", reason="RUNNER_DEAF"))
         self._woken.set()
 
+    def renewed(self, stamp: int) -> None:
+        """Tell that leases are good from a moment of the runner's own clock on; only the last one is told."""
+        self._renewed = stamp
+        self._woken.set()
+
     def drain(self, grace: float) -> None:
         """Tell that this router is going away in `grace` seconds."""
         self._drain = grace
@@ -190,6 +196,9 @@ class Outbox:
         for reason, leases in self._revoked.items():
             messages.append(pb.AttachResponse(revocation=pb.Revocation(leases=leases, reason=reason)))
         self._revoked = {}
+        if self._renewed is not None:  # after the revocations: those leases are not meant
+            messages.append(pb.AttachResponse(renewed=pb.Renewed(stamp=self._renewed)))
+            self._renewed = None
         if self._drain is not None:
             messages.append(pb.AttachResponse(drain=pb.Drain(grace=convert.duration(self._drain))))
             self._drain = None

@@ -169,7 +169,10 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         self._components[link] = frozenset(hello.components)
         return link, pb.AttachResponse(
             welcome=pb.Welcome(
-                lease_duration=convert.duration(self._lease_seconds), kept_leases=kept, takes_bundles=True
+                lease_duration=convert.duration(self._lease_seconds),
+                kept_leases=kept,
+                takes_bundles=True,
+                answers_renewals=True,
             )
         )
 
@@ -182,11 +185,15 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
                     if not (0 < credit <= MAX_CREDIT and self._host.add_credit(link, credit)):
                         raise violation("credit is 1 to 1024 at a time, and at most 4096 may be outstanding")
                 elif kind == "renewal":
-                    self._host.renew(link)
+                    self._renew(link, message.renewal.stamp)
                 elif kind in ("hello", "bundle"):
                     raise violation("a stream has one hello, and a bundle no bundles")
                 else:
                     await inbox.put(message)
+
+    def _renew(self, link: Outbox, stamp: int) -> None:
+        if self._host.renew(link):  # else its leases are lost, and the stream is about to end
+            link.renewed(stamp)
 
 
 async def _first(requests: AsyncIterator[pb.AttachRequest]) -> pb.AttachRequest:

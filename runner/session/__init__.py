@@ -14,6 +14,14 @@ What an execution waits for while it is worked on is said anew on each stream, a
 has a *generation*, and only what was found by the last one is taken in, one arrival at the most. So the router knows of
 each arrival whether it was taken in: a checkpoint says so before the next word does.
 
+Whether leases are still good only the router knows. What proves it is its answer, and what it proves dates from when
+the question was put, not from when the answer was read: this process may have been stopped in between, and what waits
+in the socket is old. Where that is longer ago than a lease, or the stream ended since, no effect is begun before there
+is a newer answer.
+
+A runner that could not reach the router for as long abandons its work, and gives it back; if the router was dead all
+that time, it takes that, and nobody is charged. If it was not, others have the work by now.
+
 Nothing is sent at once: `take` returns everything that gathered since the last call, so that what happened while a
 write was under way goes into the next one.
 
@@ -36,6 +44,7 @@ from runner.session.messages import (
     Credit,
     Effect,
     Ending,
+    Extended,
     Faulted,
     Forget,
     Hello,
@@ -50,6 +59,7 @@ from runner.session.messages import (
     Reattach,
     Released,
     Renewal,
+    Renewed,
     Revoked,
     RouterDrains,
     Settled,
@@ -72,6 +82,7 @@ __all__ = [
     "Credit",
     "Effect",
     "Ending",
+    "Extended",
     "Faulted",
     "Forget",
     "Hello",
@@ -86,6 +97,7 @@ __all__ = [
     "Reattach",
     "Released",
     "Renewal",
+    "Renewed",
     "Revoked",
     "RouterDrains",
     "Session",

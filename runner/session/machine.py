@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from math import inf
 from typing import Final, TypeVar
 
 from flowhook import limits
@@ -25,6 +26,7 @@ from runner.session.messages import (
     Credit,
     Effect,
     Ending,
+    Extended,
     Forget,
     Hello,
     Incoming,
@@ -36,7 +38,9 @@ from runner.session.messages import (
     Parked,
     Proceed,
     Reattach,
+    Released,
     Renewal,
+    Renewed,
     Revoked,
     RouterDrains,
     Settled,
@@ -110,11 +114,13 @@ class Session:
         self._bytes = 0
         self._permitted = 0
         self._lease_seconds = limits.LEASE_SECONDS
-        self._renewed_at: float | None = None
+        self._good_until = self._certain_until = -inf
+        self._answers_renewals = False
+        self._greeted_at = 0.0
         self._accepting = True
         self._hello = False
         self._bundles = False
-        self._renewal = False
+        self._renewal: float | None = None
         self._checkpoints: list[Checkpoint] = []
         self._listening: dict[bytes, Listening] = {}
         self._outcomes: list[Outcome] = []
@@ -148,19 +154,24 @@ class Session:
         self._window = min(window, self._capacity)
         return self._credit() > 0
 
-    def connected(self) -> None:
+    def connected(self, now: float) -> None:
         """Begin a new stream: say hello."""
         self._phase = _Phase.GREETING
+        self._greeted_at = now
         self._hello = True
-        self._renewal = False
+        self._renewal = None
         self._permitted = 0
         self._checkpoints.clear()
         self._listening.clear()
         self._outcomes.clear()
 
     def disconnected(self) -> None:
-        """Note that the stream ended. What is in hand is kept; see `expire`."""
+        """Note that the stream ended. What is in hand is kept; see `expire`.
+
+        How long the router waits for the next stream is its business, so nothing is certain until then.
+        """
         self._phase = _Phase.DETACHED
+        self._certain_until = -inf
         self._permitted = 0
 
     def receive(self, message: Incoming, now: float) -> list[Effect]:
@@ -179,7 +190,7 @@ class Session:
             )
         match message:
             case Welcome():
-                return self._welcome(message, now)
+                return self._welcome(message)
             case Assigned():
                 return [effect for assignment in message.assignments if (effect := self._assign(assignment))]
             case Checkpointed():
@@ -190,6 +201,8 @@ class Session:
                 return [Forget(lease) for lease in message.leases if self._drop(lease)]
             case Revoked():
                 return [Abandon(lease, message.reason) for lease in message.leases if self._drop(lease)]
+            case Renewed():
+                return self._extend(min(message.moment, now))
             case RouterDrains():
                 self._phase = _Phase.LEAVING
                 return [Reattach(message.grace)]
@@ -249,19 +262,27 @@ class Session:
     def renew(self, now: float) -> None:
         """Renew all leases with the next write; without any, it is the sign of life that the next ones rest on."""
         if self._phase is _Phase.ATTACHED:
-            self._renewal = True
-            self._renewed_at = now
+            self._renewal = now
+
+    def is_certain(self, now: float) -> bool:
+        """Whether leases that were not revoked are good for certain, so that an effect may begin.
+
+        They may be good all the same. `Extended` follows as soon as that is known.
+        """
+        return now < self._certain_until
 
     def expire(self, now: float) -> list[Effect]:
-        """Abandon everything when the router has been away for longer than a lease.
+        """Abandon everything when the router has been away for longer than a lease; give back what still is ours then.
 
         This process lives, so it can't say what kept it away: any of what it abandons may have.
         """
-        if self.attached or self._renewed_at is None or now < self._renewed_at + self._lease_seconds:
+        if self.attached or now < self._good_until:
             return []
-        lost = [lease for lease in list(self._held) if self._drop(lease)]
-        self._explained = self._explained and not lost
-        return [Abandon(lease, "LEASE_LOST") for lease in lost]
+        abandoned = [lease for lease, held in self._held.items() if held.outcome is None]
+        for lease in abandoned:
+            self.finish(lease, Released("ROUTER_AWAY", charged=False))
+        self._explained = self._explained and not abandoned
+        return [Abandon(lease, "ROUTER_AWAY") for lease in abandoned]
 
     def take(self) -> list[Outgoing]:
         """Return everything there is to say now, in the order in which it has to be said."""
@@ -281,20 +302,22 @@ class Session:
         if self._outcomes:
             messages += [Outcomes(part) for part in _parts(self._outcomes, _outcome_size)]
             self._outcomes.clear()
-        if self._renewal:
-            self._renewal = False
-            messages.append(Renewal())
+        if self._renewal is not None:
+            messages.append(Renewal(self._renewal))
+            if not self._answers_renewals:
+                self._extend(self._renewal)
+            self._renewal = None
         credit = self._credit()
         if credit:
             self._permitted += credit
             messages.append(Credit(credit))
         return messages
 
-    def _welcome(self, message: Welcome, now: float) -> list[Effect]:
+    def _welcome(self, message: Welcome) -> list[Effect]:
         self._phase = _Phase.ATTACHED
         self._bundles = message.takes_bundles
         self._lease_seconds = message.lease_seconds
-        self._renewed_at = now
+        self._answers_renewals = message.answers_renewals
         self._explained = True
         effects: list[Effect] = [Attached(message.lease_seconds / RENEWALS_PER_LEASE)]
         for lease, held in list(self._held.items()):
@@ -307,7 +330,14 @@ class Session:
                 self._say(lease, held)
             if held.outcome is not None:
                 self._outcomes.append(held.outcome)
-        return effects
+        return effects + self._extend(self._greeted_at)
+
+    def _extend(self, proven_at: float) -> list[Effect]:
+        """Take in that all leases that were not revoked were good at a moment."""
+        self._good_until = max(self._good_until, proven_at + self._lease_seconds)
+        # a router of an older version that answers nothing proves nothing either
+        self._certain_until = self._good_until if self._answers_renewals else inf
+        return [Extended()]
 
     def _assign(self, assignment: Assignment) -> Effect | None:
         self._permitted = max(0, self._permitted - 1)

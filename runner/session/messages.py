@@ -16,12 +16,13 @@ class Welcome:
     """The attachment stands.
 
     `lease_seconds` from receipt; `kept` are those of the held leases that are still good; `takes_bundles`: several
-    messages may be sent as one.
+    messages may be sent as one; `answers_renewals`: each `Renewal` is answered, by `Renewed`.
     """
 
     lease_seconds: float
     kept: frozenset[bytes]
     takes_bundles: bool = False
+    answers_renewals: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,13 @@ class Revoked:
 
 
 @dataclass(frozen=True, slots=True)
+class Renewed:
+    """All leases that were not revoked are good for their full time from when a `Renewal` was made, at `moment`."""
+
+    moment: float
+
+
+@dataclass(frozen=True, slots=True)
 class RouterDrains:
     """The router is going away; it takes outcomes for `grace` more seconds."""
 
@@ -99,7 +107,7 @@ class Arrivals:
     arrivals: tuple[Arrival, ...]
 
 
-Incoming = Welcome | Assigned | Checkpointed | Settled | Revoked | RouterDrains | Arrivals
+Incoming = Welcome | Assigned | Checkpointed | Settled | Revoked | Renewed | RouterDrains | Arrivals
 
 
 # --- what is said to the router ---------------------------------------------------------------------------------------
@@ -123,7 +131,9 @@ class Credit:
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """Renews all held leases."""
+    """Renews all held leases; `moment` is when it was made, on the clock of `Session.renew`."""
+
+    moment: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +250,11 @@ class Proceed:
 
 
 @dataclass(frozen=True, slots=True)
+class Extended:
+    """Leases are known to be good for longer: what was not begun because they might be lost may begin."""
+
+
+@dataclass(frozen=True, slots=True)
 class TakeIn:
     """Go on with what came; the checkpoint of `entry` has to name `number`."""
 
@@ -270,4 +285,4 @@ class Reattach:
     grace: float
 
 
-Effect = Attached | Start | Proceed | TakeIn | Abandon | Forget | Reattach
+Effect = Attached | Start | Proceed | Extended | TakeIn | Abandon | Forget | Reattach

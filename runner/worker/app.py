@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import time
 from typing import Final
 
 from pydantic import SecretStr
@@ -92,7 +93,7 @@ async def _serve(order: control.Begin, pipe: control.Pipe, record: Record) -> No
         Shared(settings) as shared,
         asyncio.TaskGroup() as tasks,
     ):
-        attachment = Attachment(channel, link, loop.time)
+        attachment = Attachment(channel, link, time.monotonic)
         attachment.on_attached, attachment.on_detached, attachment.on_forgotten = attached, detached, forgotten
         executions = Executions(
             link=link,

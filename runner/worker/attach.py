@@ -82,7 +82,7 @@ class Attachment:
     async def _once(self, executions: Executions) -> FlowhookError | None:
         """Live through one stream; returns what ended it, None when the router closed it."""
         call = self._open()
-        self._link.connected()
+        self._link.connected(self._clock())
         self._pending.set()
         writer = asyncio.create_task(self._write(call), name="attach writer")
         try:

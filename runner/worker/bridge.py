@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.wire import convert
 from runner import session
+
+MICROSECONDS: Final = 1_000_000
 
 
 def parts(message: pb.AttachResponse) -> Sequence[pb.AttachResponse]:
@@ -25,7 +28,10 @@ def incoming(message: pb.AttachResponse) -> session.Incoming | None:
         case "welcome":
             welcome = message.welcome
             return session.Welcome(
-                convert.seconds(welcome.lease_duration), frozenset(welcome.kept_leases), welcome.takes_bundles
+                convert.seconds(welcome.lease_duration),
+                frozenset(welcome.kept_leases),
+                welcome.takes_bundles,
+                welcome.answers_renewals,
             )
         case "assignments":
             return session.Assigned(
@@ -57,6 +63,8 @@ def incoming(message: pb.AttachResponse) -> session.Incoming | None:
             return session.Settled(tuple(message.settlement.leases))
         case "revocation":
             return session.Revoked(tuple(message.revocation.leases), message.revocation.reason)
+        case "renewed":
+            return session.Renewed(message.renewed.stamp / MICROSECONDS)
         case "drain":
             return session.RouterDrains(convert.seconds(message.drain.grace))
         case _:
@@ -80,7 +88,7 @@ def outgoing(message: session.Outgoing) -> pb.AttachRequest:
         case session.Credit():
             return pb.AttachRequest(credit=pb.Credit(assignments=message.assignments))
         case session.Renewal():
-            return pb.AttachRequest(renewal=pb.Renewal())
+            return pb.AttachRequest(renewal=pb.Renewal(stamp=int(message.moment * MICROSECONDS)))
         case session.Checkpoints():
             return pb.AttachRequest(
                 checkpoints=pb.CheckpointBatch(

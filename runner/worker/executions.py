@@ -152,6 +152,7 @@ class Executions:
         self._in_hand: dict[bytes, _Execution] = {}
         self._by_flow: Counter[str] = Counter()
         self._ready: Turns[tuple[_Execution, _News | _Launch]] = Turns()
+        self._doubted: dict[bytes, _Execution] = {}
         self._wake = asyncio.Event()
         self._draining = False
         self._turn_ends = 0.0
@@ -195,6 +196,12 @@ class Executions:
             return
         execution.durable = max(execution.durable, index + 1)
         self._launch_held(execution)
+
+    def go_on(self) -> None:
+        """Start the effects that waited because leases might have been lost, and are not."""
+        doubted, self._doubted = self._doubted, {}
+        for execution in doubted.values():
+            self._launch_held(execution)
 
     def take_in(self, lease: bytes, number: int, entry: JournalEntry) -> None:
         """Go on with something that an execution waits for, and that has come."""
@@ -383,12 +390,24 @@ class Executions:
             self._queue(execution, _Launch.TURN)
 
     def _launch_next(self, execution: _Execution) -> None:
+        """Start an effect, if it is certain that nobody else has the execution."""
         execution.launching = False
         if self._in_hand.get(execution.lease) is not execution:
             return  # abandoned meanwhile
         if execution.held and execution.held[0][0] <= execution.durable:  # else it was cancelled meanwhile
+            now = time.monotonic()
+            if not self._link.is_certain(now):
+                self._doubt(execution, now)
+                return
             self._launch(execution, execution.held.popleft()[1])
         self._launch_held(execution)
+
+    def _doubt(self, execution: _Execution, now: float) -> None:
+        """Have effects wait for the router's word: this process stood still, or the router did."""
+        if not self._doubted:
+            self._link.renew(now)
+            self._announce(urgent=True)
+        self._doubted[execution.lease] = execution
 
     def _launch(self, execution: _Execution, effect: effects.Perform) -> None:
         task = self._tasks.create_task(self._perform(execution, effect), name=f"{effect.function} {execution.event.id}")
@@ -429,6 +448,7 @@ class Executions:
             self._by_flow[execution.event.flow_id] -= 1
             if not self._by_flow[execution.event.flow_id]:
                 del self._by_flow[execution.event.flow_id]
+        self._doubted.pop(execution.lease, None)
         if execution.timer is not None:
             execution.timer.cancel()
         for task in (execution.preparing, *(task for _, task in execution.calls.values())):
@@ -447,6 +467,8 @@ def perform_all(effects_: Collection[session.Effect], executions: Executions) ->
                 executions.start(assignment)
             case session.Proceed(lease=lease, index=index):
                 executions.proceed(lease, index)
+            case session.Extended():
+                executions.go_on()
             case session.TakeIn(lease=lease, number=number, entry=entry):
                 executions.take_in(lease, number, entry)
             case session.Abandon(lease=lease):

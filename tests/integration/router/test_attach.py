@@ -59,6 +59,13 @@ async def test_a_runner_that_reconnects_keeps_its_lease(router, client, hello):
     assert (execution.status, execution.attempts) == (Status.COMPLETED, 1)
 
 
+async def test_a_renewal_is_answered_with_its_stamp(router):
+    async with attached(router) as runner:
+        assert runner.welcome.answers_renewals
+        await runner.send(renewal=pb.Renewal(stamp=7))
+        assert (await runner.next("renewed")).stamp == 7
+
+
 async def test_a_lost_lease_is_assigned_to_another_and_the_late_outcome_is_revoked(router, client, hello):
     await client.ingest("hello", {})
     async with attached(router, "r1", credit=1) as runner:

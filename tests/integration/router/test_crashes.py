@@ -109,6 +109,9 @@ class Executions:
             self._durable[lease] = (max(durable, index), news)
             news.set()
 
+    def go_on(self):
+        """It does not look whether leases are certain."""
+
     def abandon(self, lease):
         self._durable.pop(lease, None)
         if (task := self._tasks.pop(lease, None)) is not None:

@@ -156,6 +156,16 @@ async def test_a_router_that_stood_still_takes_no_lease_for_that(tmp_path):
         assert shard.core.lease_of(delivery.token) is not None
 
 
+async def test_a_stream_that_lost_its_leases_is_not_told_that_they_are_good(tmp_path):
+    async with running_host(tmp_path, lease_seconds=0.1) as shard:
+        link = shard.attach()
+        assert shard.host.renew(link)
+        again = shard.attach()
+        assert not shard.host.renew(link)
+        await again.until(lambda: again.error is not None)
+        assert not shard.host.renew(again)
+
+
 async def test_a_runner_that_keeps_silent_loses_its_stream_and_its_work(tmp_path):
     async with running_host(tmp_path, lease_seconds=0.1) as shard:
         (seq,) = await shard.append()

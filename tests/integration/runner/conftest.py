@@ -60,6 +60,7 @@ class Stream:
     credit: int = 0
     renewals: int = 0
     renewed_at: list[float] = field(default_factory=list)
+    stamp: int = 0
     closed: bool = False
 
     def close(self) -> None:
@@ -82,6 +83,7 @@ class Router(
         self.kept: set[bytes] | None = None
         self.settles = True
         self.acknowledges = True
+        self.answers_renewals = True
         self.lease_seconds = 6.0
         self.takes_bundles = False
         self.bundled = []  # kinds of messages that came as one
@@ -120,6 +122,7 @@ class Router(
                 lease_duration=convert.duration(self.lease_seconds),
                 kept_leases=kept,
                 takes_bundles=self.takes_bundles,
+                answers_renewals=True,
             )
         )
         await self._notify()
@@ -148,6 +151,9 @@ class Router(
         elif kind == "renewal":
             stream.renewals += 1
             stream.renewed_at.append(asyncio.get_running_loop().time())
+            stream.stamp = request.renewal.stamp
+            if self.answers_renewals:
+                self.renew(stream)
         elif kind == "checkpoints":
             stream.checkpoints.extend(request.checkpoints.checkpoints)
             if self.acknowledges:
@@ -161,6 +167,12 @@ class Router(
                 stream.responses.put_nowait(
                     runner_service_pb2.AttachResponse(settlement=runner_service_pb2.Settlement(leases=settled))
                 )
+
+    def renew(self, stream):
+        """Answer the last renewal."""
+        stream.responses.put_nowait(
+            runner_service_pb2.AttachResponse(renewed=runner_service_pb2.Renewed(stamp=stream.stamp))
+        )
 
     def acknowledge(self, stream, checkpoints):
         stream.responses.put_nowait(

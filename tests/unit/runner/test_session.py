@@ -23,10 +23,17 @@ def new_session(**more):
 
 def attached(session=None, kept=frozenset(), now=0.0):
     session = session or new_session()
-    session.connected()
+    session.connected(now)
     session.take()
-    session.receive(s.Welcome(LEASE, frozenset(kept)), now)
+    session.receive(s.Welcome(LEASE, frozenset(kept), answers_renewals=True), now)
     return session
+
+
+def renew(session, now):
+    """Renew, and have it answered."""
+    session.renew(now)
+    session.take()
+    session.receive(s.Renewed(now), now)
 
 
 def assignment(lease, event=b"event"):
@@ -36,7 +43,7 @@ def assignment(lease, event=b"event"):
 def test_hello_comes_first_and_alone():
     session = new_session()
     assert session.take() == []
-    session.connected()
+    session.connected(0)
     assert session.take() == [s.Hello("r", ("http",), "1", (), losses_explained=True)]
     assert session.take() == []
 
@@ -70,7 +77,7 @@ def test_no_more_work_is_asked_for_than_a_smaller_window_has_room_for():
 @pytest.mark.parametrize("message", [s.Assigned((assignment(b"a"),)), s.Settled((b"a",)), s.RouterDrains(1.0)])
 def test_anything_before_the_welcome_breaks_the_protocol(message):
     session = new_session()
-    session.connected()
+    session.connected(0)
     session.take()
     with pytest.raises(InvalidError) as problem:
         session.receive(message, 0)
@@ -176,7 +183,7 @@ def test_a_casualty_is_held_and_reported_until_settled():
     ending = s.Released("RUNNER_DIED", charged=True)
     session.report(b"dead", ending)
     for _ in range(2):
-        session.connected()
+        session.connected(0)
         (hello,) = session.take()
         assert hello.held_leases == (b"dead",)
         session.receive(s.Welcome(LEASE, frozenset({b"dead"})), 0)
@@ -192,9 +199,9 @@ def test_a_casualty_is_reported_even_if_its_lease_is_lost_by_then():
     session = new_session()
     ending = s.Released("RUNNER_DIED", charged=True)
     session.report(b"dead", ending)
-    session.connected()
+    session.connected(0)
     session.take()
-    assert session.receive(s.Welcome(LEASE, frozenset()), 0) == [s.Attached(LEASE / 3)]
+    assert session.receive(s.Welcome(LEASE, frozenset()), 0) == [s.Attached(LEASE / 3), s.Extended()]
     assert session.take()[0] == s.Outcomes((s.Outcome(b"dead", ending),))
     assert session.receive(s.Revoked((b"dead",), "LEASE_LOST"), 0) == [s.Abandon(b"dead", "LEASE_LOST")]
     assert session.idle
@@ -205,38 +212,132 @@ def test_a_process_that_abandons_its_work_does_not_call_the_loss_explained():
     session.receive(s.Assigned((assignment(b"a"),)), 0)
     session.disconnected()
     assert session.expire(LEASE)
-    session.connected()
+    session.connected(0)
     (hello,) = session.take()
-    assert (hello.held_leases, hello.losses_explained) == ((), False)
+    assert (hello.held_leases, hello.losses_explained) == ((b"a",), False)
 
 
 def test_losses_are_explained_from_the_second_hello_on():
     session = new_session(losses_explained=False)
-    session.connected()
+    session.connected(0)
     assert not session.take()[0].losses_explained
     session.receive(s.Welcome(LEASE, frozenset()), 0)
     session.disconnected()
-    session.connected()
+    session.connected(0)
     assert session.take()[0].losses_explained
 
 
 def test_everything_is_abandoned_when_the_router_stays_away_for_a_lease():
     session = attached(now=10.0)
     session.receive(s.Assigned((assignment(b"a"),)), 10.0)
-    session.renew(12.0)
+    renew(session, 12.0)
     session.disconnected()
     assert session.expire(12.0 + LEASE - 0.1) == []
-    assert session.expire(12.0 + LEASE) == [s.Abandon(b"a", "LEASE_LOST")]
+    assert session.expire(12.0 + LEASE) == [s.Abandon(b"a", "ROUTER_AWAY")]
+    assert session.running == 0
+    assert session.expire(12.0 + LEASE) == []
+
+
+def test_what_was_abandoned_is_given_back_uncharged_if_it_is_still_this_runners():
+    session = attached()
+    session.receive(s.Assigned((assignment(b"a"), assignment(b"b"), assignment(b"c"))), 0)
+    entry = JournalEntry("k", b"1")
+    session.checkpoint(b"a", 0, entry)
+    session.finish(b"c", s.Parked(9))
+    session.disconnected()
+    session.expire(LEASE)
+    attached(session, kept={b"a", b"c"}, now=LEASE)
+    checkpoints, outcomes, *_ = session.take()
+    assert checkpoints == s.Checkpoints((s.Checkpoint(b"a", 0, entry),))
+    assert outcomes == s.Outcomes(
+        (s.Outcome(b"a", s.Released("ROUTER_AWAY", charged=False)), s.Outcome(b"c", s.Parked(9)))
+    )
+    session.receive(s.Settled((b"a", b"c")), LEASE)
     assert session.idle
+
+
+def test_a_renewal_that_was_not_answered_proves_nothing():
+    session = attached()
+    session.receive(s.Assigned((assignment(b"a"),)), 0)
+    session.renew(5.0)
+    assert s.Renewal(5.0) in session.take()
+    assert not session.is_certain(LEASE)
+    session.disconnected()
+    assert session.expire(LEASE)
+
+
+def test_leases_are_certain_for_as_long_as_a_lease_after_hello_was_said():
+    session = new_session()
+    assert not session.is_certain(0.0)
+    session.connected(10.0)
+    session.take()
+    assert not session.is_certain(10.0)
+    # the welcome was read late
+    assert s.Extended() in session.receive(s.Welcome(LEASE, frozenset(), answers_renewals=True), 14.0)
+    assert session.is_certain(10.0 + LEASE - 0.1)
+    assert not session.is_certain(10.0 + LEASE)
+
+
+def test_an_answer_proves_what_was_when_the_question_was_put_and_not_when_it_is_read():
+    session = attached()
+    session.receive(s.Assigned((assignment(b"a"),)), 0)
+    session.checkpoint(b"a", 0, JournalEntry("k", b"1"))
+    session.renew(2.0)
+    assert s.Renewal(2.0) in session.take()
+    # this process stands still here, and finds in the socket what came before its lease was lost
+    assert session.receive(s.Checkpointed(((b"a", 0),)), 60.0) == [s.Proceed(b"a", 0)]
+    assert session.receive(s.Renewed(2.0), 60.0) == [s.Extended()]
+    assert not session.is_certain(60.0)
+    session.renew(60.0)
+    assert not session.is_certain(60.0)
+    session.take()
+    assert session.receive(s.Renewed(60.0), 60.1) == [s.Extended()]
+    assert session.is_certain(60.1)
+
+
+def test_nothing_is_certain_without_a_stream():
+    session = attached()
+    assert session.is_certain(1.0)
+    session.disconnected()
+    assert not session.is_certain(1.0)
+    attached(session, now=2.0)
+    assert session.is_certain(2.0)
+
+
+def test_an_answer_never_takes_back_what_an_earlier_one_proved():
+    session = attached(now=10.0)
+    session.receive(s.Renewed(1.0), 11.0)
+    assert session.is_certain(10.0 + LEASE - 0.1)
+
+
+def test_a_moment_that_is_yet_to_come_is_taken_for_the_present():
+    session = attached()
+    session.receive(s.Renewed(1000.0), 1.0)
+    assert not session.is_certain(1.0 + LEASE)
+
+
+def test_with_a_router_that_answers_no_renewals_those_that_were_sent_count():
+    session = new_session()
+    session.connected(0.0)
+    session.take()
+    session.receive(s.Welcome(LEASE, frozenset()), 0.0)
+    session.receive(s.Assigned((assignment(b"a"),)), 0.0)
+    assert session.is_certain(60.0)
+    session.renew(5.0)
+    session.take()
+    session.disconnected()
+    assert not session.is_certain(5.0)
+    assert session.expire(5.0 + LEASE - 0.1) == []
+    assert session.expire(5.0 + LEASE)
 
 
 def test_renewals_are_sent_while_attached_whether_anything_is_held_or_not():
     session = attached()
     session.take()
     session.renew(1)
-    assert session.take() == [s.Renewal()]
+    assert session.take() == [s.Renewal(1)]
     session.disconnected()
-    session.connected()
+    session.connected(0)
     session.renew(2)
     assert [type(message) for message in session.take()] == [s.Hello]
 
@@ -277,6 +378,9 @@ class Attach(RuleBasedStateMachine):
                     self.working[assignment.lease] = 0
                 case s.Proceed(lease=lease, index=index):
                     assert index in self.journals[lease]
+                case s.Abandon(lease=lease, reason="ROUTER_AWAY"):
+                    self.written[lease] = self.working.pop(lease)
+                    self.finished.add(lease)
                 case s.Abandon(lease=lease):
                     assert lease not in self.leased
                     self.working.pop(lease, None)
@@ -286,7 +390,7 @@ class Attach(RuleBasedStateMachine):
     @precondition(lambda self: not self.connected)
     @rule()
     def connect(self):
-        self.session.connected()
+        self.session.connected(self.now)
         self.connected, self.welcomed, self.credit = True, False, 0
         (hello,) = self.session.take()
         assert set(hello.held_leases) == set(self.working) | {
@@ -379,16 +483,16 @@ class Attach(RuleBasedStateMachine):
         self.leased.discard(lease)
         self.effects(self.session.receive(s.Revoked((lease,), "LEASE_LOST"), self.now))
 
-    @rule(seconds=st.floats(0.1, 8))
-    def time_passes(self, seconds):
+    @rule(seconds=st.floats(0.1, 8), dead=st.booleans())
+    def time_passes(self, seconds, dead):
+        """The router is connected, or `dead` all that time, or lives and takes leases away."""
         self.now += seconds
         if self.connected:
             self.session.renew(self.now)
         else:
-            lost = self.session.expire(self.now)
-            if lost:
-                self.leased -= {effect.lease for effect in lost}
-                self.effects(lost)
+            self.effects(self.session.expire(self.now))
+            if not dead:
+                self.leased.clear()
 
     @invariant()
     def the_capacity_is_kept(self):

@@ -62,6 +62,16 @@ async def test_what_gathers_goes_together(stream):
     assert [(item.lease, item.index) for item in checkpointed.checkpointed.checkpoints] == [(b"t", 2)]
 
 
+async def test_that_leases_are_good_is_told_after_which_are_not_and_once(stream):
+    box = Outbox("r1")
+    box.renewed(1)
+    box.renewed(2)
+    box.revoke([b"t"], "LEASE_LOST")
+    await send_all(box, stream)
+    assert stream.kinds == ["revocation", "renewed"]
+    assert stream.messages[1].renewed.stamp == 2
+
+
 async def test_assignments_are_split_into_messages_that_fit(stream, monkeypatch):
     monkeypatch.setattr(outbox, "MAX_BATCH_BYTES", 250)
     box = Outbox("r1")

@@ -16,7 +16,7 @@ from flowhook.config import RunnerSettings, read_token
 from flowhook.process import Lifecycle
 from runner import control
 from runner.guard.child import Child
-from runner.guard.watch import Verdict
+from runner.guard.watch import Verdict, confessed
 
 MIN_BACKOFF: Final = 0.1
 MAX_BACKOFF: Final = 5.0
@@ -138,8 +138,8 @@ class Keeper:
         if self._lifecycle.stop.is_set() and child.process.returncode == 0:
             return
         evaluation = child.record.read()
-        if evaluation.started_ns and evaluation.lease:
-            # it died while it evaluated: that is as good as a confession, but no proof
+        if confessed(evaluation, child.process.returncode):
+            # as good as a confession, but no proof
             self._casualties.setdefault(evaluation.lease, control.Casualty(evaluation.lease, None))
         else:
             self._explained = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -87,6 +88,17 @@ class Watch:
             return 0
         self._resumed_ns = now_ns
         return pause
+
+
+def confessed(evaluation: Evaluation, returncode: int | None) -> bool:
+    """Whether a child that was not killed by its guard died of what its record says: likely enough to be charged.
+
+    A step of a call can't send a SIGKILL: whoever did has his reasons, and they need not be this call. While an
+    expression is evaluated it may be the kernel, for the memory that it takes.
+    """
+    if not evaluation.started_ns or not evaluation.lease:
+        return False
+    return not (evaluation.is_step and returncode == -signal.SIGKILL)
 
 
 def _guilty(kind: Kind, evaluation: Evaluation, reason: str) -> Verdict:

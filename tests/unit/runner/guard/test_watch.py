@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from runner.guard.record import MAX_INSTANCE_BYTES, Evaluation, Record
-from runner.guard.watch import STALL_SECONDS, Watch
+from runner.guard.watch import STALL_SECONDS, Watch, confessed
 
 S = 1_000_000_000
 MIB = 1024 * 1024
@@ -120,3 +122,22 @@ def test_the_record_says_what_the_child_wrote():
     finally:
         child.close()
         parent.close()
+
+
+@pytest.mark.parametrize(
+    ("is_step", "returncode", "expected"),
+    [
+        (False, -signal.SIGSEGV, True),
+        (False, -signal.SIGKILL, True),  # the kernel may have killed it for the memory that it took
+        (True, -signal.SIGSEGV, True),
+        (True, 1, True),
+        (True, -signal.SIGKILL, False),  # no step of a call does that: somebody else did
+    ],
+)
+def test_a_child_that_died_at_something_confesses_unless_somebody_else_killed_it(is_step, returncode, expected):
+    assert confessed(Evaluation(1, S, S, b"l", "/do/0/a", is_step), returncode) is expected
+
+
+@pytest.mark.parametrize("idle", [{"started": 0}, {"lease": b""}])
+def test_a_child_that_died_at_nothing_confesses_nothing(idle):
+    assert not confessed(evaluating(**idle), -signal.SIGSEGV)

@@ -20,8 +20,9 @@ from runner.worker import bridge
 from runner.worker.executions import Executions, perform_all
 
 MIN_BACKOFF: Final = 0.05
-MAX_BACKOFF: Final = 1.0
-"""Seconds between attempts to attach, doubled each time, with jitter."""
+MAX_BACKOFF: Final = 0.5
+"""Seconds between attempts to attach, doubled each time, with jitter. While the channel pauses between its own, they
+fail at once; together the two are shorter than the time that a restarted router gives to come back."""
 
 WELCOME_SECONDS: Final = 5.0
 """How long the router may take to answer hello."""

@@ -1,0 +1,15 @@
+"""A router that was away for long is found again in time for it to take the work back."""
+
+from __future__ import annotations
+
+from flowhook.client.channel import CHANNEL_OPTIONS
+from router.app import REATTACH_SECONDS
+from runner.worker.attach import MAX_BACKOFF
+
+JITTER = 1.2
+"""Of the channel's pauses; source: https://github.com/grpc/grpc/blob/master/doc/connection-backoff.md."""
+
+
+def test_the_longest_pauses_of_channel_and_attachment_are_shorter_than_what_a_restarted_router_waits():
+    channel = dict(CHANNEL_OPTIONS)["grpc.max_reconnect_backoff_ms"] / 1000
+    assert channel * JITTER + MAX_BACKOFF < REATTACH_SECONDS

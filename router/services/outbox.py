@@ -130,12 +130,12 @@ class Outbox:
     def renewed(self, stamp: int) -> None:
         """Tell that leases are good from a moment of the runner's own clock on; only the last one is told."""
         self._renewed = stamp
-        self._woken.set()
+        self._wake(urgent=True)
 
     def drain(self, grace: float) -> None:
         """Tell that this router is going away in `grace` seconds."""
         self._drain = grace
-        self._woken.set()
+        self._wake(urgent=True)
 
     def close(self, error: FlowhookError) -> None:
         """End the stream with an error once what was gathered is sent."""

@@ -519,11 +519,11 @@ TestAttach.settings = settings(max_examples=150, stateful_step_count=40, deadlin
 def test_bundles_are_for_the_stream_of_a_router_that_takes_them():
     session = new_session()
     assert not session.takes_bundles
-    session.connected()
+    session.connected(0)
     assert not session.takes_bundles
     session.receive(s.Welcome(6.0, frozenset(), takes_bundles=True), 0)
     assert session.takes_bundles
     session.disconnected()
-    session.connected()
+    session.connected(0)
     session.receive(s.Welcome(6.0, frozenset()), 0)
     assert not session.takes_bundles

@@ -31,6 +31,11 @@ def open_socket(info: tuple[Any, ...], *, allow_private_addresses: bool) -> sock
     return socket.socket(family, kind, protocol)
 
 
+def is_refusal(problem: BaseException) -> bool:
+    """Whether there is no connection because the policy allows none of the addresses: another try changes nothing."""
+    return isinstance(problem, OSError) and problem.errno == errno.EACCES and POLICY in str(problem)
+
+
 def is_public(address: Address) -> bool:
     """Whether an address belongs to the public Internet, looking into those that embed another one.
 

@@ -16,8 +16,13 @@ import weakref
 from collections.abc import Sequence
 from typing import Any, Final
 
+from flowhook.addresses import is_refusal
+
 MAX_LOOKUPS: Final = 64
 """Names that are looked up at a time; further ones wait, for as long as their calls may."""
+
+FORBIDDEN: Final = 403
+"""Status of the error of a call to an address that is not allowed: no transient one, so that it is not tried again."""
 
 Info = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 """What `socket.getaddrinfo` returns a list of."""
@@ -67,3 +72,8 @@ def numeric_host(address: tuple[Any, ...]) -> str:
     """Return the host of a socket's address, with its scope where it has one."""
     host, scope = str(address[0]), address[3] if len(address) > 3 else 0  # noqa: PLR2004 - (host, port, flow, scope)
     return f"{host}%{scope}" if scope and "%" not in host else host
+
+
+def refused_status(problem: BaseException) -> int | None:
+    """Return the status of the error for a connection that could not be made; None: the type's own."""
+    return FORBIDDEN if is_refusal(problem) else None

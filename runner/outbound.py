@@ -29,7 +29,7 @@ import flowhook
 from flowhook import limits
 from flowhook.addresses import POLICY, open_socket
 from flowhook.document.fields import FIELD_NAME, RESERVED_HEADERS
-from runner.addresses import lookup, numeric_host
+from runner.addresses import lookup, numeric_host, refused_status
 from runner.authentication import digest
 from runner.authentication.policy import Basic, Digest, Policy
 from runner.authentication.tokens import Tokens
@@ -371,7 +371,8 @@ class BoundClient:
         except TaskFault:
             raise
         except (aiohttp.ClientError, OSError, ValueError, UnicodeError) as problem:
-            raise fault(Kind.COMMUNICATION, f"{method} {shown}: {_explain(problem)}") from None
+            detail = f"{method} {shown}: {_explain(problem)}"
+            raise fault(Kind.COMMUNICATION, detail, status=refused_status(problem)) from None
 
 
 def _checked(url: str | URL, query: Mapping[str, str | list[str]] | None) -> URL:

@@ -26,6 +26,7 @@ from flowhook import limits
 from flowhook.addresses import POLICY
 from flowhook.document.auth import SecretName
 from runner import connections
+from runner.addresses import refused_status
 from runner.components import email_message
 from runner.components.base import Context, component
 from runner.interpreter.errors import Kind, TaskFault, fault, shorten
@@ -216,7 +217,8 @@ def _explain(problem: Exception, where: str) -> TaskFault:
         case TimeoutError():
             return fault(Kind.TIMEOUT, f"{where} did not answer in time")
     lasting = type(problem) is aiosmtplib.SMTPException  # it can't do what we need
-    return fault(Kind.COMMUNICATION, f"{where}: {_cause(problem)}", status=PERMANENT if lasting else None)
+    detail = f"{where}: {_cause(problem)}"
+    return fault(Kind.COMMUNICATION, detail, status=PERMANENT if lasting else refused_status(problem))
 
 
 def _status(code: int) -> int:

@@ -28,6 +28,7 @@ from flowhook import limits
 from flowhook.addresses import POLICY
 from flowhook.config import RunnerSettings
 from runner import connections
+from runner.addresses import refused_status
 from runner.interpreter.errors import Kind, fault
 from runner.outbound import TRUSTED_ROOTS, USER_AGENT
 
@@ -162,7 +163,7 @@ async def _dial(target: Target, *, allow_private_addresses: bool) -> str:
     try:
         connected = await connections.connect(target.host, target.port, allow_private_addresses=allow_private_addresses)
     except (OSError, UnicodeError) as problem:
-        raise fault(Kind.COMMUNICATION, f"{target}: {_cause(problem)}") from None
+        raise fault(Kind.COMMUNICATION, f"{target}: {_cause(problem)}", status=refused_status(problem)) from None
     with connected:
         host, port = connected.getpeername()[:2]
     return f"ipv6:[{quote(host, safe=':')}]:{port}" if ":" in host else f"ipv4:{host}:{port}"

@@ -231,7 +231,7 @@ async def test_an_authorization_of_the_authors_own_comes_first(ask, authority):
 async def test_a_token_is_asked_for_under_the_same_address_policy_and_deadline(call, authority, http_server):
     endpoint = {"uri": "https://192.0.2.1/", "authentication": oauth2(authority)}
     error = await call(allow=False, method="get", endpoint=endpoint)
-    assert kind(error)[0] == "communication"
+    assert kind(error) == ("communication", 403)
     assert "not allowed" in error.detail
     assert not authority.asked
     forever = asyncio.Event()

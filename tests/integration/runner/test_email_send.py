@@ -252,7 +252,7 @@ async def test_a_private_address_is_refused_unless_allowed(host):
     async with smtp_server() as box:
         with pytest.raises(TaskFault) as problem:
             await mail(0, server={"host": host, "port": box.port, "tls": "none"}, settings=RunnerSettings())
-    assert kind(problem) == ("communication", 500)
+    assert kind(problem) == ("communication", 403)
     assert "not allowed" in problem.value.error.detail
     assert not box.greeted
 

@@ -151,7 +151,7 @@ async def test_a_hanging_server_is_a_timeout_and_learns_that_nobody_waits(call, 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1", "http://localhost"])
 async def test_private_addresses_are_refused(call, pets, host):
     error = await call("grpc", allow=False, service={**pets.service, "host": host}, method="Greet")
-    assert kind(error) == ("communication", 500)
+    assert kind(error) == ("communication", 403)
     assert "not allowed" in error.detail
     assert pets.calls == []
 

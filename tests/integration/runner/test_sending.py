@@ -17,7 +17,7 @@ WEBHOOK = HEAD + (
     "do:\n  - tell:\n      call: webhook.send\n"
     "      with: {url: '${ .body.url }', body: '${ .body.order }', secret: partner, headers: {X-Source: '${ .id }'}}\n"
 )
-ONCE = "execution: {retry: {limit: {attempt: {count: 0}}}}\n"
+IN_AN_HOUR = "execution: {retry: {delay: PT1H, limit: {attempt: {count: 1}}}}\n"
 MAIL = HEAD + (
     "do:\n  - tell:\n      call: email.send\n      with:\n        to: ['${ .body.to }']\n"
     "        from: shop@example.org\n"
@@ -63,13 +63,14 @@ async def test_a_flow_sends_an_email_over_tls_that_the_environment_trusts(execut
     assert (delivered.tls, delivered.user, delivered.message["Subject"]) == (True, "ada", "Order 7")
 
 
-async def test_neither_reaches_a_private_address_unless_allowed(execute):
+async def test_neither_reaches_a_private_address_unless_allowed_and_fails_at_once(execute):
     async with receiver() as partner, smtp_server() as box:
-        webhook = await execute(ONCE + WEBHOOK, {"url": partner.url, "order": 1}, "partner=x")
+        webhook = await execute(IN_AN_HOUR + WEBHOOK, {"url": partner.url, "order": 1}, "partner=x")
         server = json.dumps({"host": "127.0.0.1", "port": box.port, "tls": "none"})
-        mail = await execute(ONCE + MAIL, {"to": "ada@example.com", "order": 1}, f"smtp={server}")
+        mail = await execute(IN_AN_HOUR + MAIL, {"to": "ada@example.com", "order": 1}, f"smtp={server}")
     for result in (webhook, mail):
         assert result.code == 1
+        assert json.loads(result.err)["status"] == 403
         assert "not allowed" in json.loads(result.err)["detail"]
     assert not partner.received
     assert not box.greeted

@@ -173,7 +173,7 @@ async def test_a_private_address_is_refused_unless_allowed():
                 secrets={"partner": SECRET},
                 settings=RunnerSettings(),
             )
-    assert kind(problem) == ("communication", 500)
+    assert kind(problem) == ("communication", 403)
     assert "not allowed" in problem.value.error.detail
     assert not partner.received
 

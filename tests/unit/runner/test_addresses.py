@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 
 import pytest
 
-from flowhook.addresses import is_public
-from runner.addresses import numeric_host
+from flowhook.addresses import POLICY, is_public
+from runner.addresses import numeric_host, refused_status
 
 
 @pytest.mark.parametrize(
@@ -68,3 +69,10 @@ def test_addresses_that_are(address):
 )
 def test_an_address_keeps_its_scope(address, expected):
     assert numeric_host(address) == expected
+
+
+def test_a_connection_is_refused_for_good_when_the_policy_alone_prevents_it():
+    refused = OSError(errno.EACCES, POLICY)
+    down = OSError(errno.ECONNREFUSED, "Connect call failed")
+    both = OSError(f"Multiple exceptions: {refused}, {down}")  # as the connecting of several addresses ends
+    assert [refused_status(problem) for problem in (refused, down, both)] == [403, None, None]

@@ -14,8 +14,8 @@ from runner.interpreter.errors import Kind, fault
 def encode(value: Any) -> bytes:
     """Return `value` as JSON.
 
-    jq computes with doubles, so that a whole number may have 300 digits; orjson ends at 64 bits, the standard library
-    does not. Nesting ends where orjson's does.
+    What a component returns may hold a whole number of any length; orjson ends at 64 bits, the standard library does
+    not. Nesting ends where orjson's does.
 
     Raises:
         TaskFault: nested too deeply (`runtime`).

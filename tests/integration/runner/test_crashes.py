@@ -16,8 +16,8 @@ from runner import app
 
 MAX_ATTEMPTS = 3
 
-SEGMENTATION_FAULT = "reduce range(100000) as $i (0; [.])"
-"""Overflows the stack of the jq binding, which is written in C, when it makes a Python value of so deep an array."""
+SEGMENTATION_FAULT = "reduce range(100000) as $i (0; [.]) | error"
+"""Overflows the stack of the jq binding, which is written in C, when it makes a message of so deep an array."""
 
 
 def document(name, *tasks):

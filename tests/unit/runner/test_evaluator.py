@@ -64,6 +64,24 @@ def test_variables_are_bound_when_mentioned_and_may_be_shadowed(evaluator):
     assert evaluator.expression("$context.c")({}, given) == 1
 
 
+@pytest.mark.parametrize("number", [2**53 + 1, -(2**53) - 1, 2**63 - 1, 2**64 - 1])
+def test_whole_numbers_keep_their_digits_where_nothing_is_computed_with_them(evaluator, number):
+    given = scope(context={"n": number})
+    assert evaluator.expression(". + {a: 1}")({"n": number}, given) == {"n": number, "a": 1}
+    assert evaluator.expression("[.n, $context.n]")({"n": number}, given) == [number, number]
+    mixed = {"id": "${ .n }", "name": "${ .s | ascii_upcase }"}
+    assert evaluator.template(mixed)({"n": number, "s": "a"}, given) == {"id": number, "name": "A"}
+
+
+def test_what_is_no_number_of_json_is_null(evaluator):
+    assert evaluator.expression("[nan, 1.5, -0.25, 1e300]")(None, scope()) == [None, 1.5, -0.25, 1e300]
+
+
+def test_a_result_that_is_nested_too_deeply_is_an_expression_failure(evaluator):
+    with pytest.raises(ExpressionFailed, match="too deeply"):
+        evaluator.expression("reduce range(2000) as $_ (0; [.])")(None, scope())
+
+
 @pytest.mark.parametrize("source", [".a.b", ".a + 1", "$nope", "syntax error (", 'error("x")'])
 def test_what_fails_is_an_expression_failure(evaluator, source):
     with pytest.raises(ExpressionFailed):

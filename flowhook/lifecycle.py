@@ -16,8 +16,9 @@ from flowhook.cloud_events import SPEC_VERSION
 from flowhook.event_input import rfc3339
 from flowhook.model import Status, WorkflowError
 
-WORKFLOW_PREFIX: Final = "io.serverlessworkflow.workflow."
-TASK_PREFIX: Final = "io.serverlessworkflow.task."
+PREFIX: Final = "io.serverlessworkflow."
+WORKFLOW_PREFIX: Final = f"{PREFIX}workflow."
+TASK_PREFIX: Final = f"{PREFIX}task."
 _PREFIXES: Final = (WORKFLOW_PREFIX, TASK_PREFIX)
 
 

@@ -5,12 +5,16 @@ Source: dsl-reference.md, "Event Consumption Strategy", "Event Filter".
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from flowhook.document.problems import Path
 from flowhook.document.walk import walk_everywhere
 from flowhook.expressions import is_expression
+
+_PATTERN_CHARACTER: Final = re.compile(r"[\\*+?^$|()\[\]{}]")
+"""What a regular expression has that says more than a text: a dot alone does not make one."""
 
 
 def filters_of(strategy: object, path: Path = ()) -> Iterator[tuple[Path, Mapping[str, Any]]]:
@@ -27,11 +31,25 @@ def filters_of(strategy: object, path: Path = ()) -> Iterator[tuple[Path, Mappin
     yield from filters_of(strategy.get("until"), (*path, "until"))
 
 
+def is_pattern(value: object) -> bool:
+    """Whether what an attribute has to be may be a regular expression: an event fits that is the same, or matches."""
+    return isinstance(value, str) and not is_expression(value) and _PATTERN_CHARACTER.search(value) is not None
+
+
+def literals(event_filter: Mapping[str, Any]) -> dict[str, str]:
+    """Return the attributes of a checked filter, data left aside, that are neither expressions nor patterns."""
+    return {
+        name: value
+        for name, value in event_filter["with"].items()
+        if name != "data" and isinstance(value, str) and not is_expression(value) and not is_pattern(value)
+    }
+
+
 def literal_type(event_filter: Mapping[str, Any]) -> str | None:
-    """Return the type of event that a filter names, None when it names none or has an expression for it."""
+    """Return the type of event that a filter names, None when it has none, an expression or a pattern for it."""
     attributes = event_filter.get("with")
     kind = attributes.get("type") if isinstance(attributes, Mapping) else None
-    return kind if isinstance(kind, str) and not is_expression(kind) else None
+    return kind if isinstance(kind, str) and not is_expression(kind) and not is_pattern(kind) else None
 
 
 def awaited_types(definition: Mapping[str, Any]) -> frozenset[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from flowhook.document.filters import filters_of
+from flowhook.document.filters import filters_of, literals
 from flowhook.document.walk import walk_everywhere
 from flowhook.expressions import is_expression, strip
 from flowhook.model import Correlation, EventFilter
@@ -101,11 +101,7 @@ def _is_for_any(strategy: object) -> bool:
 
 def _filter(event_filter: Mapping[str, Any]) -> EventFilter:
     """Return what of a filter is literal."""
-    attributes = {
-        name: value
-        for name, value in event_filter["with"].items()
-        if name != "data" and isinstance(value, str) and not is_expression(value)
-    }
+    attributes = literals(event_filter)
     type_ = attributes.pop("type", "")
     correlations = tuple(
         Correlation(strip(each["from"]), orjson.dumps(each["expect"]))

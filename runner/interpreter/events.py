@@ -15,8 +15,11 @@ from typing import Any, Final
 import orjson
 
 from flowhook import cloud_events
+from flowhook.document.filters import is_pattern, literals
 from flowhook.errors import InvalidError
 from flowhook.expressions import is_expression, strip
+from flowhook.lifecycle import PREFIX as LIFECYCLE_PREFIX
+from flowhook.lifecycle import TYPES, is_lifecycle
 from flowhook.model import EventFilter
 from flowhook.payloads import is_json
 from runner.interpreter import data as json
@@ -74,18 +77,14 @@ def compile_strategy(strategy: Mapping[str, Any], compiler: Compiler, callbacks:
 
 
 def _pattern(written: Mapping[str, Any], compiler: Compiler, callbacks: Collection[str]) -> Pattern:
-    attributes = written["with"]
-    literals = {
-        name: value
-        for name, value in attributes.items()
-        if name != "data" and isinstance(value, str) and not is_expression(value)
-    }
-    kind = literals.pop("type", "")
+    attributes, literal = written["with"], literals(written)
     tests = [
-        (name, _test(value, compiler))
+        (name, _match(value, compiler) if name != "data" and is_pattern(value) else _test(value, compiler))
         for name, value in attributes.items()
-        if name not in literals and not (name == "type" and kind)
+        if name not in literal
     ]
+    told = _told(attributes["type"], compiler) if "type" in attributes and "type" not in literal else None
+    kind = literal.pop("type", "")
     links = [
         Link(
             name,
@@ -95,8 +94,8 @@ def _pattern(written: Mapping[str, Any], compiler: Compiler, callbacks: Collecti
         )
         for name, each in (written.get("correlate") or {}).items()
     ]
-    literal = EventFilter(kind in callbacks, kind, tuple(sorted(literals.items())))
-    return Pattern(literal, tuple(tests), tuple(links))
+    event_filter = EventFilter(kind in callbacks, kind, tuple(sorted(literal.items())))
+    return Pattern(event_filter, tuple(tests), tuple(links), told)
 
 
 def _test(value: Any, compiler: Compiler) -> Template:
@@ -111,6 +110,47 @@ def _test(value: Any, compiler: Compiler) -> Template:
         return _has(data, expected)
 
     return test
+
+
+def _match(pattern: str, compiler: Compiler) -> Template:
+    """Compile a regular expression, which has to match all of an attribute; a text that is the same fits as well."""
+    same_text, whole = orjson.dumps(pattern).decode(), orjson.dumps(rf"\A(?:{pattern})\z").decode()
+    return compiler.expression(f". != null and (tostring | . == {same_text} or test({whole}))")
+
+
+def _told(value: str, compiler: Compiler) -> Template:
+    """Compile whether a `type` that is no literal asks for events about executions of a type; see `Pattern`.
+
+    It does for the one that it yields, or, where it says which types it means, for those that it takes.
+    """
+    says = LIFECYCLE_PREFIX in value.replace("\\", "")
+    if is_pattern(value):
+        match = _match(value, compiler)
+        return lambda data, scope: says and match(data, scope)
+    template = compiler.template(value)
+
+    def asks(data: Any, scope: Scope) -> bool:
+        try:
+            expected = template("", scope)
+            if not isinstance(expected, str):
+                return says and template(data, scope) is True
+        except ExpressionFailed:
+            return False
+        if is_lifecycle(expected) and expected not in TYPES:
+            raise ExpressionFailed(f"`with.type` yields {expected}, and no such event ever comes")
+        return bool(expected == data)
+
+    return asks
+
+
+def told(pattern: Pattern, scope: Scope) -> tuple[str, ...]:
+    """Return the types of events about executions that a pattern asks for, by an expression or a regular expression.
+
+    Raises:
+        ExpressionFailed: it yields a type of which nothing is ever told.
+    """
+    asks = pattern.told
+    return () if asks is None else tuple(type_ for type_ in sorted(TYPES) if asks(type_, scope))
 
 
 def passes(pattern: Pattern, event: Mapping[str, Any], scope: Scope, *, callback: bool) -> bool:

@@ -136,12 +136,15 @@ class _Listening:
     def _filters(self) -> tuple[EventFilter, ...]:
         """Return what the router is to look for: with every value that is known by now."""
         found: dict[EventFilter, None] = {}
+        self._scope.context = self._state.shared.context
         for wanted in self._all_wanted():
             for index in wanted.open:
                 pattern, expected = wanted.patterns[index], {**self._common, **wanted.expected[index]}
                 known = (link for link in pattern.links if link.name in expected)
                 correlations = (Correlation(link.path, json.encode(expected[link.name])) for link in known)
-                found[pattern.literal._replace(correlations=tuple(correlations))] = None
+                wanted_filter = pattern.literal._replace(correlations=tuple(correlations))
+                found[wanted_filter] = None
+                found |= {wanted_filter._replace(type=type_): None for type_ in events.told(pattern, self._scope)}
         return tuple(found)
 
     def _consume(self, arrived: Arrived) -> bool:

@@ -307,11 +307,14 @@ class Pattern:
         literal: what the router can look at, but for correlations.
         tests: attributes by name, each with what an event has to have there: a predicate, or a value.
         links: its correlations.
+        told: which events about executions it asks for, where the type is no literal: whether it does for a type of
+            them, for the router tells of those to nobody who has not named them.
     """
 
     literal: EventFilter
     tests: tuple[tuple[str, Template], ...]
     links: tuple[Link, ...]
+    told: Template | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,13 @@ runner evaluates what else there is.
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from flowhook.document import scopes
-from flowhook.document.filters import filters_of, literal_type
+from flowhook.document.filters import filters_of, is_pattern, literal_type
 from flowhook.document.problems import Path, Problem, suggestion
 from flowhook.document.rules.context import Context
 from flowhook.document.rules.tree import mapping, nulls
@@ -26,6 +28,7 @@ def check_awaited(context: Context, strategy: object, path: Path) -> Iterator[Pr
     for place, event_filter in filters_of(strategy, path):
         yield from _filter(event_filter, place)
         yield from context.template(event_filter.get("with"), (*place, "with"), scopes.TASK)
+        yield from _patterns(event_filter, (*place, "with"))
         for where, correlation in _correlations(event_filter, place):
             if is_expression(correlation.get("expect")):
                 yield from context.expression(correlation["expect"], (*where, "expect"), scopes.EXPECTATION)
@@ -50,6 +53,8 @@ def check_triggers(context: Context, strategy: object, path: Path) -> Iterator[P
         for name, value in mapping(event_filter.get("with")).items():
             if name == "data" or is_expression(value):
                 yield Problem((*place, "with", name), _CONSTANT)
+            elif is_pattern(value):
+                yield Problem((*place, "with", name), _NO_PATTERN)
         for where, correlation in _correlations(event_filter, place):
             if where[-1] not in shared and ("expect" not in correlation or is_expression(correlation["expect"])):
                 yield Problem((*where, "expect"), "expected a constant: nothing runs yet that it could come from")
@@ -82,6 +87,11 @@ _CONSTANT: Final = (
     "no expression is evaluated before the flow runs: give a text here, and use `correlate` to look into the data"
 )
 
+_NO_PATTERN: Final = (
+    "no regular expression is evaluated before the flow runs: give the whole text here; one that has such characters "
+    "itself is what a `correlate` may expect"
+)
+
 
 def _filter(event_filter: Mapping[str, Any], path: Path) -> Iterator[Problem]:
     yield from nulls(event_filter, path)
@@ -92,6 +102,19 @@ def _filter(event_filter: Mapping[str, Any], path: Path) -> Iterator[Problem]:
     for place, correlation in _correlations(event_filter, path):
         yield from nulls(correlation, place)
         yield from _path(correlation.get("from"), (*place, "from"))
+
+
+def _patterns(event_filter: Mapping[str, Any], path: Path) -> Iterator[Problem]:
+    """Check the regular expressions of a filter, in so far as jq's are like Python's."""
+    for name, value in mapping(event_filter.get("with")).items():
+        if name == "data" or not is_pattern(value):
+            continue
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                re.compile(value)
+        except (re.error, OverflowError, RecursionError) as error:
+            cause = f'no regular expression: {error}; a text with such characters is written ${{ . == "…" }}'
+            yield Problem((*path, name), cause)
 
 
 def _untold(kind: str) -> str:

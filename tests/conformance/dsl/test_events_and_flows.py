@@ -43,6 +43,8 @@ RACING = "{with: {type: pulse, data: '${ .bpm > 100 }'}}"
         (f"one: {FEVER}", [COLD, HEAT], [HEAT]),
         (f"any: [{FEVER}, {RACING}]", [COLD, PULSE, HEAT], [PULSE]),
         ("any: []", [LEFT, HEAT], [LEFT]),
+        ("one: {with: {type: 'he.t|pulse'}}", [LEFT, HEAT], [HEAT]),
+        ("one: {with: {source: 'https://[a-z]+\\.com', type: left}}", [HEAT, LEFT], [LEFT]),
         (f"all: [{FEVER}, {RACING}]", [PULSE, PULSE, COLD, HEAT], [PULSE, HEAT]),
         ("any: [], until: '( . | length ) > 2'", [HEAT, COLD, LEFT, PULSE], [HEAT, COLD, LEFT]),
         (f"any: [{FEVER}], until: {{one: {{with: {{type: left}}}}}}", [HEAT, COLD, HEAT, LEFT], [HEAT, HEAT]),

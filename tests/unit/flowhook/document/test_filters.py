@@ -25,8 +25,10 @@ def test_what_has_not_the_shape_of_a_filter_is_passed_over(strategy):
     assert list(filters_of(strategy)) == []
 
 
-@pytest.mark.parametrize("event_filter", [{}, {"with": 5}, {"with": {"type": "${ .x }"}}, {"with": {"type": 5}}])
-def test_a_type_is_a_text_that_is_no_expression(event_filter):
+@pytest.mark.parametrize(
+    "event_filter", [{}, {"with": 5}, {"with": {"type": "${ .x }"}}, {"with": {"type": 5}}, {"with": {"type": "a.*"}}]
+)
+def test_a_type_is_a_text_that_is_no_expression_of_either_kind(event_filter):
     assert literal_type(event_filter) is None
 
 

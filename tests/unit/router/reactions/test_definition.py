@@ -73,6 +73,8 @@ def test_what_tasks_listen_for_is_what_is_literal_of_it_wherever_they_stand():
         use={"functions": {"f": {"listen": {"to": {"all": [{"with": {"type": "inner"}}, {"with": {"type": "a"}}]}}}}},
     )
     assert reactions_of(definition).listens == (wants("a"), wants(source="/s"), wants("stop"), wants("inner"))
+    regular = listening({"one": {"with": {"type": "a.*", "source": "/s", "subject": "[0-9]+"}}})
+    assert reactions_of(regular).listens == (wants(source="/s"),)
 
 
 @pytest.mark.parametrize("strategy", [{"any": []}, {"any": [{"with": {"type": "a"}}], "until": {"any": []}}])

@@ -6,7 +6,8 @@ import orjson
 import pytest
 
 from flowhook import limits
-from flowhook.model import SNAPSHOT_KEY, Correlation, EventFilter, JournalEntry
+from flowhook.lifecycle import TYPES
+from flowhook.model import ERROR_TYPE_BASE, SNAPSHOT_KEY, Correlation, EventFilter, JournalEntry
 from runner.interpreter import journal
 
 KEY = "/do/0/l#0:event"
@@ -55,6 +56,17 @@ def test_one_waits_for_an_event_and_yields_an_array_of_its_data(execute):
         ({"type": '${ startswith("pa") }'}, True),
         ({"type": '${ "pa" + "id" }'}, True),
         ({"type": '${ "un" + "paid" }'}, False),
+        ({"type": "p.*d"}, True),
+        ({"type": "(lost|paid)"}, True),
+        ({"type": "p.*"}, True),
+        ({"type": "ai.*"}, False),
+        ({"type": "pa"}, False),
+        ({"type": "pai."}, False),
+        ({"source": "/[a-z]"}, True),
+        ({"subject": ".*"}, False),
+        ({"odd": "a+b (c)"}, True),
+        ({"number": "[0-9]+"}, True),
+        ({"number": "[a-z]+"}, False),
         ({"source": "${ $context.source }"}, True),
         ({"number": "7"}, True),
         ({"number": "${ . > 6 }"}, True),
@@ -71,8 +83,46 @@ def test_one_waits_for_an_event_and_yields_an_array_of_its_data(execute):
 def test_an_event_has_to_have_what_a_filter_asks_for(execute, wanted, taken):
     data = {"n": 1, "m": {"k": True, "j": 2}, "list": [1, 2]}
     do = listen({"one": {"with": wanted}})
-    outcome = execute(do, {"source": "/s", "two": 2}, journal=arrivals(event("paid", data, number=7)))
+    outcome = execute(do, {"source": "/s", "two": 2}, journal=arrivals(event("paid", data, number=7, odd="a+b (c)")))
     assert (outcome.output == [data]) if taken else waiting(outcome)
+
+
+def test_the_router_is_not_asked_for_what_is_a_regular_expression(execute):
+    do = listen(one("pa.*", source="/shop", subject="[0-9]+"))
+    assert waiting(execute(do, {})) == {KEY: (EventFilter(False, "", (("source", "/shop"),)),)}
+
+
+FAULTED = "io.serverlessworkflow.workflow.faulted.v1"
+WORKFLOW_TYPES = tuple(sorted(type_ for type_ in TYPES if type_.startswith("io.serverlessworkflow.workflow.")))
+
+
+@pytest.mark.parametrize(
+    ("type_", "asked"),
+    [
+        ("${ $context.type }", (FAULTED,)),
+        ('${ "io.serverlessworkflow.workflow." + "faulted.v1" }', (FAULTED,)),
+        ('${ . == "io.serverlessworkflow.workflow.faulted.v1" }', (FAULTED,)),
+        ('${ startswith("io.serverlessworkflow.workflow.") }', WORKFLOW_TYPES),
+        (r"io\.serverlessworkflow\.workflow\.faulted\.v\d+", (FAULTED,)),
+        ("io.serverlessworkflow.workflow.*", WORKFLOW_TYPES),
+        ('${ . != "paid" }', ()),
+        ("${ . }", ()),
+        ("${ .n }", ()),
+        (".*", ()),
+    ],
+)
+def test_events_about_executions_are_asked_for_by_whatever_names_them(execute, type_, asked):
+    (filters,) = waiting(execute(listen(one(type_)), {"type": FAULTED})).values()
+    assert [each.type for each in filters] == ["", *asked]
+    if FAULTED in asked:
+        came = execute(listen(one(type_)), {"type": FAULTED}, journal=arrivals(event(FAULTED, {"n": 1})))
+        assert came.output == [{"n": 1}]
+
+
+def test_a_type_of_which_nothing_is_ever_told_is_not_waited_for(execute):
+    outcome = execute(listen(one("${ $context.type }")), {"type": FAULTED.replace("v1", "v2")})
+    assert (outcome.error.type, outcome.error.instance) == (f"{ERROR_TYPE_BASE}expression", "/do/0/l")
+    assert "no such event ever comes" in outcome.error.detail
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,24 @@ from runner.interpreter.scope import Workflow
 from runner.outbound import HttpClient
 from runner.worker.single import finish
 
+SWAGGER = {
+    "swagger": "2.0",
+    "paths": {
+        "/pets": {
+            "get": {
+                "operationId": "findPetsByStatus",
+                "parameters": [{"name": "status", "in": "query", "required": True, "type": "string"}],
+            }
+        },
+        "/pets/{petId}": {
+            "get": {
+                "operationId": "getPetById",
+                "parameters": [{"name": "petId", "in": "path", "required": True, "type": "integer"}],
+            }
+        },
+    },
+}
+
 HEAD = "document: {dsl: 1.0.3, namespace: default, name: conformance, version: 1.0.0}\n"
 
 
@@ -155,11 +173,13 @@ async def drive(program, workflow, act, comes):
 
 @pytest.fixture
 async def pets():
-    """A shop of pets: `/pets/{id}`, `/pets?status=…`, `/login/{user}/{password}` behind Basic, `/echo`."""
+    """A shop: `/pets/{id}` and `/pets?status=…`, which `/swagger.json` describes, `/echo`, `/status/{code}`."""
 
     def answer(received):
         path, _, query = received.path.partition("?")
         match path.strip("/").split("/"):
+            case ["swagger.json"]:
+                return 200, SWAGGER
             case ["pets"]:
                 return 200, [{"id": 7, "name": "milou", "status": query.removeprefix("status=")}]
             case ["pets", number] if number.isdecimal():

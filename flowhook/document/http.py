@@ -40,6 +40,17 @@ def _scalars(value: object) -> object:
     return value
 
 
+def _query(value: object) -> object:
+    """Check query parameters: scalars, or lists of them for those that are given several times."""
+    if not isinstance(value, dict):
+        return _scalars(value)
+    for name, item in value.items():
+        for each in item if isinstance(item, list) else [item]:
+            if each is None or isinstance(each, dict | list):
+                raise PydanticCustomError("flow", "expected a text for {name}, or a list of texts", {"name": name})
+    return value
+
+
 def _fields(value: object) -> object:
     for name in value if isinstance(value, dict) else ():
         if not FIELD_NAME.fullmatch(name):
@@ -109,7 +120,7 @@ class HttpArguments(Model):
         Annotated[Endpoint, Tag("<configuration>")] | Annotated[UriTemplate, Tag("<uri>")], Discriminator(endpoint_tag)
     ]
     headers: Annotated[Scalars, AfterValidator(_fields)] = Field(default_factory=dict)
-    query: Scalars = Field(default_factory=dict)
+    query: Annotated[dict[str, Any] | str, PlainValidator(_query), json_types.QUERY] = Field(default_factory=dict)
     body: Any = None
     attachment: str | None = None
     """Handle of the attachment that is the body, mostly by an expression."""

@@ -43,15 +43,25 @@ NETWORK: Final = WithJsonSchema(
 )
 TRANSFORMATION: Final = WithJsonSchema({"type": ["string", "object"]})
 DATA: Final = WithJsonSchema({"anyOf": [EXPRESSION, {"type": "object", "minProperties": 1}]})
-TEXTS: Final = WithJsonSchema(
-    {"anyOf": [EXPRESSION, {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}]}
+_SCALAR: Final[JsonSchemaValue] = {"type": ["string", "number", "boolean"]}
+TEXTS: Final = WithJsonSchema({"anyOf": [EXPRESSION, {"type": "object", "additionalProperties": _SCALAR}]})
+QUERY: Final = WithJsonSchema(
+    {
+        "anyOf": [
+            EXPRESSION,
+            {
+                "type": "object",
+                "additionalProperties": {"anyOf": [_SCALAR, {"type": "array", "items": _SCALAR}]},
+            },
+        ]
+    }
 )
 PORT: Final = WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": 65535}, EXPRESSION]})
 MESSAGES: Final = WithJsonSchema(
     {"anyOf": [EXPRESSION, {"type": "object"}, {"type": "array", "items": {"type": ["object", "string"]}}]}
 )
 PARAMETERS: Final = WithJsonSchema({"anyOf": [EXPRESSION, {"type": "object"}]})
-CONSTANT: Final = WithJsonSchema({"type": ["string", "number", "boolean"]})
+CONSTANT: Final = WithJsonSchema(_SCALAR)
 EXTENSION: Final = WithJsonSchema({"type": ["string", "integer", "boolean"]})
 SCHEMA: Final = WithJsonSchema({"type": ["object", "boolean"]})
 

@@ -66,6 +66,12 @@ async def test_headers_and_query_may_be_expressions_as_a_whole_or_in_part(run, p
         assert output["path"] == "/echo?q=x+y"
 
 
+async def test_a_query_parameter_may_be_given_several_times_and_be_no_text(run, pets):
+    for tags in ("[a, '${ .tag }', 3]", "'${ [\"a\", .tag, 3] }'"):
+        document = call(f"'{pets.url}/echo?all=yes'", f", query: {{tag: {tags}, page: 2, open: true}}")
+        assert (await run(document, {"tag": "b"})).output["path"] == "/echo?all=yes&tag=a&tag=b&tag=3&page=2&open=true"
+
+
 @pytest.mark.parametrize(
     ("data", "path"),
     [

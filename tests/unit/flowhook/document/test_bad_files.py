@@ -181,6 +181,8 @@ BAD_TASKS = [
     ("- a: {call: http, with: {method: get, endpoint: https://x.y, headers: {'A b': c}}}", (3, "do[0].a.with.headers", "'A b' is no header name")),
     ("- a: {call: http, with: {method: get, endpoint: https://x.y, headers: {Content-Length: '5'}}}", (3, "do[0].a.with.headers", "the HTTP client sets Content-Length, not a flow")),
     ("- a: {call: http, with: {method: get, endpoint: https://x.y, query: a=b}}", (3, "do[0].a.with.query", "expected a mapping or an expression ${ … }")),
+    ("- a: {call: http, with: {method: get, endpoint: https://x.y, query: {b: {c: d}}}}", (3, "do[0].a.with.query", "expected a text for b, or a list of texts")),
+    ("- a: {call: http, with: {method: get, endpoint: https://x.y, query: {b: [[c]]}}}", (3, "do[0].a.with.query", "expected a text for b, or a list of texts")),
     ("- a: {call: http, with: {method: get, endpoint: https://x.y, output: text}}", (3, "do[0].a.with.output", "expected 'raw', 'content' or 'response'")),
     ("- a: {call: http, with: {method: get, endpoint: https://x.y, redirect: 'no'}}", (3, "do[0].a.with.redirect", "expected true or false")),
     ("- a: {call: http, with: {method: get, endpoint: '${ .a | }'}}", (3, "do[0].a.with.endpoint", "syntax error, unexpected end of file (column 4 of the expression)")),

@@ -52,6 +52,18 @@ class Acceptance:
             raise NotFoundError(f"there is no flow {flow_id[: limits.MAX_FLOW_ID_LENGTH]}", reason="FLOW_NOT_FOUND")
         return entry
 
+    async def revision(self, entry: FlowEntry, version: str) -> int:
+        """Return the revision of a flow that a version of its document means.
+
+        Raises:
+            NotFoundError: no revision has that version (`FLOW_VERSION_NOT_FOUND`).
+            UnavailableError: storage can't serve.
+        """
+        revision = await self._flows.revision_of(entry, version)
+        if revision is None:
+            raise NotFoundError(f"{entry.id} has no version {version[:40]}", reason="FLOW_VERSION_NOT_FOUND")
+        return revision
+
     def admit(self, entry: FlowEntry, more: int, more_of_flow: int) -> None:
         """Check limits for one more event besides `more` (`more_of_flow` of this flow) that are being stored.
 

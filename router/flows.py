@@ -57,17 +57,18 @@ class CallbackEntry:
 class FlowEntry:
     """One flow, as accepting sees it. `bucket` is None where no rate limit is set, `order_key` where no order is.
 
-    `version` is what its document says of itself, `callbacks` are those of its latest revision, by name.
+    `callbacks` are those of its latest revision, by name; `versions` are what documents said of themselves, with the
+    latest revision of each, as far as somebody asked for it.
     """
 
     id: str
     revision: int
-    version: str
     max_backlog: int
     dedupe_seconds: float
     bucket: TokenBucket | None
     order_key: OrderKey | None
     callbacks: Mapping[str, CallbackEntry]
+    versions: dict[str, int]
 
 
 class Policies(Protocol):
@@ -133,6 +134,19 @@ class FlowTable:
         """
         async with self._reading:
             return self._entries.get(flow_id) or await self._read(flow_id)
+
+    async def revision_of(self, entry: FlowEntry, version: str) -> int | None:
+        """Return the latest revision of a flow whose document is of a version; None when there is none.
+
+        Raises:
+            UnavailableError: storage can't serve.
+        """
+        known = entry.versions.get(version)
+        if known is None:
+            known = await self._registry.find_revision(entry.id, version=version)
+            if known is not None:
+                entry.versions[version] = known
+        return known
 
     async def start(self, unfinished: Mapping[str, int], reacting: Sequence[Reacting] = ()) -> None:
         """Put in force the limits of flows that have something unfinished, and what flows react to. Call it once.
@@ -257,12 +271,12 @@ class FlowTable:
         return FlowEntry(
             id=flow.id,
             revision=flow.revision,
-            version=document.workflow.document.version,
             max_backlog=min(document.execution.max_backlog, limits.DEFAULT_TOTAL_BACKLOG),
             dedupe_seconds=DEFAULT_DEDUPE_SECONDS if dedupe is None else dedupe.window,
             bucket=bucket,
             order_key=None if order_by is None else compile_order_key(order_by),
             callbacks=callbacks,
+            versions={document.workflow.document.version: flow.revision},
         )
 
     def _bucket(self, rate: RateLimit | None) -> TokenBucket | None:

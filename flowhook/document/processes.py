@@ -73,7 +73,7 @@ class Subflow(Model):
     namespace: Annotated[str, Field(pattern=NAME_PATTERN)]
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
     version: Annotated[str, Field(pattern=VERSION_OR_LATEST_PATTERN)] = "latest"
-    """What the flow's `document.version` has to be, whatever it is for `latest`."""
+    """The flow's `document.version`, of which the latest revision is run; `latest`: whatever it is."""
     input: Any = None
     """JSON, in which expressions may stand. None: an empty object."""
 

@@ -7,7 +7,7 @@ from typing import Final
 import orjson
 
 from flowhook import limits
-from flowhook.errors import FlowhookError, InvalidError, NotFoundError
+from flowhook.errors import FlowhookError, InvalidError
 from flowhook.model import Origin
 from flowhook.v1 import runner_service_pb2 as pb
 from router.acceptance import Acceptance
@@ -15,7 +15,7 @@ from router.triggers.effects import Effect, check_depth
 from router.triggers.starter import Start, Starter
 
 LATEST: Final = frozenset({"", "latest"})
-"""Versions that any document has."""
+"""What stands for the latest revision, whatever its document's version."""
 
 
 async def start_execution(
@@ -30,13 +30,10 @@ async def start_execution(
     check_depth(request.parent_depth)
     flow_id, version = request.flow_id, request.version
     entry = acceptance.known(flow_id) or await acceptance.flow(flow_id)
-    if version not in LATEST and version != entry.version:
-        raise NotFoundError(
-            f"{flow_id} has version {entry.version}, and not {version[:40]}", reason="FLOW_VERSION_NOT_FOUND"
-        )
+    revision = 0 if version in LATEST else await acceptance.revision(entry, version)
     quiet = await starter.is_quiet(request.parent_execution_id)
     event_id = Effect(request.idempotency_key, request.parent_execution_id).id_of("run", flow_id)
-    start = Start(event_id, flow_id, Origin.WORKFLOW, request.input or b"{}", request.parent_depth + 1, quiet)
+    start = Start(event_id, flow_id, Origin.WORKFLOW, request.input or b"{}", request.parent_depth + 1, quiet, revision)
     (appended,) = await starter.start([start])
     if isinstance(appended, FlowhookError):
         raise appended

@@ -199,6 +199,13 @@ class Registry(Protocol):
         """Return a flow; 0 means its latest revision and None then means deleted or never there."""
         ...
 
+    async def find_revision(self, flow_id: str, *, version: str) -> int | None:
+        """Return the latest revision of a flow whose document is of a version (`document.version`).
+
+        None when there is no such revision or no such flow; those from before a flow was deleted are none of it.
+        """
+        ...
+
     async def list_flows(self, *, after_id: str = "", limit: int = DEFAULT_PAGE, reacting: bool = False) -> list[Flow]:
         """Return flows by ascending ID, their `document` left empty.
 

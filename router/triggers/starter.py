@@ -25,6 +25,7 @@ class Start(NamedTuple):
         body: the workflow's input, JSON.
         depth: see `Event.depth`.
         quiet: nothing is told of it.
+        revision: of the flow; 0: the latest.
     """
 
     event_id: str
@@ -33,6 +34,7 @@ class Start(NamedTuple):
     body: bytes
     depth: int = 0
     quiet: bool = False
+    revision: int = 0
 
 
 class Starter:
@@ -108,7 +110,7 @@ class Starter:
         return NewEvent(
             event.id,
             entry.id,
-            entry.revision,
+            start.revision or entry.revision,
             now_ms,
             convert.event_to_proto(event).SerializeToString(),
             order_key="" if entry.order_key is None else entry.order_key(event),

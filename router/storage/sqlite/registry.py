@@ -87,6 +87,10 @@ class SqliteRegistry:
         """See `interface.Registry`."""
         return await self._readers.run(lambda connection: _get_flow(connection, flow_id, revision))
 
+    async def find_revision(self, flow_id: str, *, version: str) -> int | None:
+        """See `interface.Registry`."""
+        return await self._readers.run(lambda connection: _find_revision(connection, flow_id, version))
+
     async def list_flows(self, *, after_id: str = "", limit: int = DEFAULT_PAGE, reacting: bool = False) -> list[Flow]:
         """See `interface.Registry`."""
         return await self._readers.run(partial(_list_flows, after_id=after_id, limit=limit, reacting=reacting))
@@ -171,6 +175,17 @@ def _get_flow(connection: sqlite3.Connection, flow_id: str, revision: int = 0) -
         (flow_id, revision) if revision else (flow_id,),
     ).fetchone()
     return _flow(row) if row else None
+
+
+def _find_revision(connection: sqlite3.Connection, flow_id: str, version: str) -> int | None:
+    row = connection.execute(
+        "SELECT r.revision FROM flow f JOIN flow_revision r USING (flow_id) WHERE f.flow_id = ? AND NOT f.deleted"
+        " AND r.update_time_ms >= f.create_time_ms"
+        " AND json_extract(CAST(r.definition AS TEXT), '$.document.version') = ?"
+        " ORDER BY r.revision DESC LIMIT 1",
+        (flow_id, version),
+    ).fetchone()
+    return None if row is None else int(row[0])
 
 
 def _list_flows(connection: sqlite3.Connection, *, after_id: str, limit: int, reacting: bool) -> list[Flow]:

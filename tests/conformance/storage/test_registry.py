@@ -46,6 +46,22 @@ async def test_former_revisions_stay_readable(cluster, draft):
     assert await cluster.registry.get_flow("shop", revision=3) is None
 
 
+async def test_a_version_of_the_document_finds_its_latest_revision(cluster, draft):
+    def of(version, document):
+        return draft("shop", document, b'{"document":{"version":"%s"}}' % version)
+
+    await apply(cluster, of(b"1.0.0", b"a"))
+    await apply(cluster, of(b"1.0.0", b"b"))
+    await apply(cluster, of(b"2.0.0", b"c"), draft("other", b"d", b'{"document":{"version":"3.0.0"}}'), draft("odd"))
+    find = cluster.registry.find_revision
+    assert [await find("shop", version=version) for version in ("1.0.0", "2.0.0", "3.0.0")] == [2, 3, None]
+    assert [await find(flow_id, version="1.0.0") for flow_id in ("odd", "unknown")] == [None, None]
+    await cluster.registry.delete_flow("shop")
+    assert await find("shop", version="1.0.0") is None
+    await apply(cluster, of(b"2.0.0", b"e"), now_ms=2_000)
+    assert [await find("shop", version=version) for version in ("1.0.0", "2.0.0")] == [None, 4]
+
+
 async def test_flows_are_listed_by_id_without_documents_in_pages(cluster, draft):
     await apply(cluster, draft("b", b"doc", b"{}"), draft("c"), draft("a"))
     first = await cluster.registry.list_flows(limit=2)

@@ -97,6 +97,29 @@ async def test_the_version_that_the_flow_has_and_the_latest_are_started_at_the_b
         await effects.start(key=f"{CALLER}:{number}", version=version, parent_depth=deepest)
 
 
+async def test_a_version_is_the_latest_revision_of_it_however_many_came_after(router, client, effects):
+    def child(version, extra=b""):
+        return flow("child", extra).replace(b"version: 1.0.0", b"version: " + version)
+
+    for document in (child(b"1.0.0"), child(b"1.0.0", b"timeout: {after: PT1M}"), child(b"1.1.0")):
+        await client.flows.apply([document])
+    started = {
+        version: await effects.start(key=f"{CALLER}:{version}", version=version)
+        for version in ("1.0.0", "1.1.0", "latest")
+    }
+    revisions = {
+        version: (await client.executions.get(execution_id)).execution.flow_revision
+        for version, execution_id in started.items()
+    }
+    assert revisions == {"1.0.0": 2, "1.1.0": 3, "latest": 3}
+    await client.flows.apply([child(b"1.0.0", b"timeout: {after: PT2M}")])
+    again = await effects.start(key=f"{CALLER}:again", version="1.0.0")
+    assert (await client.executions.get(again)).execution.flow_revision == 4
+    async with attached(router, credit=4) as runner:
+        assignments = await runner.assignments(4)
+    assert sorted(each.flow_revision for each in assignments) == [2, 3, 3, 4]
+
+
 async def test_a_full_backlog_refuses_what_is_new_and_answers_what_was_started_before(client, effects):
     await client.flows.apply([flow("child", TINY)])
     first = await effects.start()

@@ -200,6 +200,7 @@ class HttpClient:
                     url,
                     headers=headers,
                     data=body if body is None or isinstance(body, bytes) else body.payload(),
+                    skip_auto_headers=("Content-Type",) if body is None else (),
                     allow_redirects=False,
                     max_line_size=limits.MAX_HEADER_BYTES,
                     trace_request_ctx=use,

@@ -35,6 +35,13 @@ async def test_a_string_is_sent_as_it_is_with_its_content_type(call, http_server
     assert (answer["body"], answer["headers"]["content-type"]) == ("<a/>", "application/xml")
 
 
+@pytest.mark.parametrize("body", [{}, {"body": None}])
+async def test_without_a_body_nothing_is_said_of_its_type(call, http_server, body):
+    answer = await call(method="post", endpoint=await http_server(echo), **body)
+    assert (answer["body"], answer["headers"]["content-length"]) == ("", "0")
+    assert "content-type" not in answer["headers"]
+
+
 async def test_an_object_becomes_a_form_when_its_content_type_says_so(call, http_server):
     base = await http_server(echo)
     form = "application/x-www-form-urlencoded"

@@ -7,12 +7,14 @@ import pytest
 import pytest_asyncio
 from support.systems import document, until
 
+from flowhook.lifecycle import Lifecycle
 from flowhook.model import Status
 
 pytestmark = pytest.mark.e2e
 
 PRICE = "{namespace: default, name: price, version: 1.0.0, input: {n: '${ .body.n }'}}"
 DELIVERED = "{with: {type: delivered}, correlate: {order: {from: .data.order, expect: '${ .body.order }'}}}"
+WATCHED = "{with: {type: '${ $input.body.type }', source: /flows/price}}"
 HOLIDAYS = (
     "- note:\n"
     "    listen: {to: {any: [{with: {type: visited}}], until: {one: {with: {type: home}}}}}\n"
@@ -50,6 +52,8 @@ async def flows(system):
         document("orders", do=f"- wait: {{listen: {{to: {{one: {DELIVERED}}}}}}}"),
         document("travels", do=emitting("${ .body.kind }")),
         document("holidays", do=HOLIDAYS.replace("URL", url)),
+        document("watches", do=f"- wait: {{listen: {{to: {{one: {WATCHED}}}}}}}"),
+        document("leaves", do="- wait: {listen: {to: {one: {with: {type: '(left|gone)[.]v[0-9]+'}}}}}"),
         document("stops", do=emitting("stop")),
         document("races", do=RACE.replace("URL", url)),
     )
@@ -98,6 +102,20 @@ async def test_an_event_goes_to_the_execution_that_it_is_about(system):
     assert (await system.client.executions.get(first)).execution.status is Status.WAITING
     await system.send("delivers", {"order": "A-1"})
     assert await system.completed(first) == [{"order": "A-1"}]
+
+
+async def test_a_type_that_an_expression_yields_may_be_that_of_events_about_executions(system):
+    watching = await waiting(system, "watches", {"type": Lifecycle.FAULTED})
+    await system.faulted((await system.send("buys", {"n": -2})).id)
+    (told,) = await system.completed(watching)
+    assert (told["definition"]["name"], told["error"]["detail"]) == ("price", "negative")
+
+
+async def test_a_type_that_is_a_regular_expression_takes_what_it_matches(system):
+    leaving = await waiting(system, "leaves")
+    for kind in ("left", "unleft.v1", "gone.v12"):
+        await system.completed((await system.send("travels", {"kind": kind})).id)
+    assert [each["kind"] for each in await system.completed(leaving)] == ["gone.v12"]
 
 
 async def test_events_are_processed_one_by_one_in_the_order_in_which_they_came(system):

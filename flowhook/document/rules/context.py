@@ -15,6 +15,8 @@ from flowhook.expressions.paths import compile_accessor
 MAX_PROGRAMS: Final = 1000
 """Different expressions of one flow that are more than paths: a millisecond of compiling each."""
 
+_SEVERAL: Final = r"""; a text is one expression as a whole: write ${ "… \(.name) …" } to have several values in it"""
+
 
 class Context:
     """A document under check.
@@ -69,7 +71,7 @@ class Context:
         program = strip(value)
         verdict = self._verdict(program, variables | self._named if self._named else variables)
         if verdict:
-            yield Problem(path, verdict)
+            yield Problem(path, f"{verdict}{_SEVERAL}" if "${" in program else verdict)
         elif "$secrets" in program:
             for name in sorted(secret_names(program) - self.secrets):
                 yield self.unlisted(name, path)

@@ -145,6 +145,10 @@ class _Listening:
                 wanted_filter = pattern.literal._replace(correlations=tuple(correlations))
                 found[wanted_filter] = None
                 found |= {wanted_filter._replace(type=type_): None for type_ in events.told(pattern, self._scope)}
+        if len(found) > limits.MAX_EVENT_FILTERS:
+            raise fault(
+                Kind.RUNTIME, f"a task waits by at most {limits.MAX_EVENT_FILTERS} filters, and here by {len(found)}"
+            )
         return tuple(found)
 
     def _consume(self, arrived: Arrived) -> bool:

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from flowhook import limits
 from flowhook.document import scopes
 from flowhook.document.filters import filters_of, is_pattern, literal_type
 from flowhook.document.problems import Path, Problem, suggestion
@@ -33,6 +34,9 @@ def check_awaited(context: Context, strategy: object, path: Path) -> Iterator[Pr
             if is_expression(correlation.get("expect")):
                 yield from context.expression(correlation["expect"], (*where, "expect"), scopes.EXPECTATION)
     until = mapping(strategy).get("until")
+    most = limits.MAX_EVENT_FILTERS
+    if isinstance(until, dict) and len(list(filters_of(until))) <= most < len(list(filters_of(strategy))):
+        yield Problem((*path, "until"), f"expected at most {most} filters, those of `until` included")
     yield from nulls(until, (*path, "until"))
     yield from context.expression(until, (*path, "until"), scopes.TASK)
 

@@ -77,6 +77,17 @@ def test_filters_are_limited_in_number(place):
     assert causes(text(limits.MAX_EVENT_FILTERS + 1)) == [(f"do[0].a.listen.to.{place}", "expected at most 100 items")]
 
 
+def test_filters_are_limited_in_number_those_of_until_included():
+    def text(number):
+        half = ", ".join(["{with: {type: x}}"] * (limits.MAX_EVENT_FILTERS // 2))
+        rest = ", ".join(["{with: {type: y}}"] * (number - limits.MAX_EVENT_FILTERS // 2))
+        return f"do: [{{a: {{listen: {{to: {{any: [{half}], until: {{any: [{rest}]}}}}}}}}}}]"
+
+    assert parse((HEAD + text(limits.MAX_EVENT_FILTERS)).encode())
+    cause = "expected at most 100 filters, those of `until` included"
+    assert causes(text(limits.MAX_EVENT_FILTERS + 1)) == [("do[0].a.listen.to.until", cause)]
+
+
 def test_correlations_are_limited_in_number():
     correlations = ", ".join(f"c{number}: {{from: .data}}" for number in range(MAX_CORRELATIONS + 1))
     text = f"do: [{{a: {{listen: {{to: {{one: {{with: {{type: x}}, correlate: {{{correlations}}}}}}}}}}}}}]"

@@ -125,6 +125,18 @@ def test_a_type_of_which_nothing_is_ever_told_is_not_waited_for(execute):
     assert "no such event ever comes" in outcome.error.detail
 
 
+def test_more_filters_than_the_router_takes_are_a_fault(execute):
+    def of(count):
+        half = [{"with": {"type": f"a{number}"}} for number in range(limits.MAX_EVENT_FILTERS // 2)]
+        rest = [{"with": {"type": f"b{number}"}} for number in range(count - len(half))]
+        return listen({"any": half, "until": {"any": rest}})
+
+    (filters,) = waiting(execute(of(limits.MAX_EVENT_FILTERS), {})).values()
+    assert len(filters) == limits.MAX_EVENT_FILTERS
+    error = execute(of(limits.MAX_EVENT_FILTERS + 1), {}).error
+    assert (error.type, error.instance) == (f"{ERROR_TYPE_BASE}runtime", "/do/0/l")
+
+
 @pytest.mark.parametrize(
     ("read", "more", "expected"),
     [

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from flowhook.lifecycle import LifecycleEvent
 from flowhook.model import JournalEntry, Reply, Subscription, WorkflowError
 
 
@@ -91,6 +92,7 @@ class Write:
         binding: it has to be durable before the next effect starts.
         reply: what the sender is answered with once the entry is durable.
         arrival: number of what `Came` and is this; 0: none.
+        told: what happened between the entry before and this one, for others: it is stored with the entry.
     """
 
     entry: JournalEntry
@@ -98,6 +100,7 @@ class Write:
     binding: bool = True
     reply: Reply | None = None
     arrival: int = 0
+    told: Sequence[LifecycleEvent] = ()
 
 
 @dataclass(slots=True)
@@ -112,6 +115,7 @@ class Turn:
         paused: there is more to do: let others run, then `Run.go_on`.
         wake_at_ms: earliest moment that something waits for: `Run.go_on` then.
         subscriptions: what else is waited for now. It comes by `Run.take_in`, or in the journal of another attempt.
+        told: what happened since the last entry, for others; with an ending it is stored in one with that.
     """
 
     ending: Completed | Faulted | None = None
@@ -121,6 +125,7 @@ class Turn:
     paused: bool = False
     wake_at_ms: int | None = None
     subscriptions: Sequence[Subscription] = ()
+    told: Sequence[LifecycleEvent] = ()
 
 
 EMIT: Final = "emit"

@@ -95,6 +95,12 @@ def fault(
     return TaskFault(error(kind, detail, status=status, instance=instance), retry_after_ms)
 
 
+def fault_of(problem: ExpressionFailed | SchemaViolated, instance: str) -> TaskFault:
+    """Return the fault of a task at `instance` whose data did not do."""
+    kind = Kind.EXPRESSION if isinstance(problem, ExpressionFailed) else Kind.VALIDATION
+    return fault(kind, str(problem), instance=instance)
+
+
 def standard_type(kind: str) -> str:
     """Return an error type, a standard one by its present name: the conformance kit still uses the earlier one."""
     return ERROR_TYPE_BASE + kind.removeprefix(_EARLIER_BASE) if kind.startswith(_EARLIER_BASE) else kind

@@ -8,6 +8,7 @@ from typing import Any, Final
 import orjson
 
 from flowhook import limits
+from flowhook.lifecycle import LifecycleEvent
 from flowhook.model import SNAPSHOT_KEY, JournalEntry, Reply
 from runner.interpreter.effects import Write
 from runner.interpreter.errors import Kind, TaskFault, fault
@@ -24,9 +25,10 @@ class Journal:
         snapshot: what the last entry that compacted holds, None when there is none.
         size: entries since the snapshot.
         writes: entries that nobody took yet.
+        told: what is to be told to others, and goes with the next entry.
     """
 
-    __slots__ = ("_bytes", "_entries", "_position", "_put_off", "size", "snapshot", "writes")
+    __slots__ = ("_bytes", "_entries", "_position", "_put_off", "size", "snapshot", "told", "writes")
 
     def __init__(self, entries: Sequence[JournalEntry] = ()) -> None:
         """Read `entries` first; what lies before the last snapshot is passed over."""
@@ -37,6 +39,7 @@ class Journal:
         self._put_off = (0, 0)
         self._entries = entries
         self.writes: list[Write] = []
+        self.told: list[LifecycleEvent] = []
         if entries:
             for index, entry in enumerate(entries):
                 if entry.key == SNAPSHOT_KEY:
@@ -69,14 +72,20 @@ class Journal:
         """Append an entry; see `effects.Write` for the rest."""
         self.size += 1
         self._bytes += len(entry.key) + len(entry.output or b"")
-        self.writes.append(Write(entry, binding=binding, reply=reply, arrival=arrival))
+        told = self.take_told() if self.told else ()
+        self.writes.append(Write(entry, binding=binding, reply=reply, arrival=arrival, told=told))
 
     def compact(self, snapshot: bytes) -> None:
         """Replace all entries by a snapshot."""
         self.snapshot = snapshot
         self.size = self._bytes = 0
         self._put_off = (0, 0)
-        self.writes.append(Write(JournalEntry(SNAPSHOT_KEY, snapshot), compacts=True))
+        self.writes.append(Write(JournalEntry(SNAPSHOT_KEY, snapshot), compacts=True, told=self.take_told()))
+
+    def take_told(self) -> tuple[LifecycleEvent, ...]:
+        """Take what is to be told."""
+        told, self.told = tuple(self.told), []
+        return told
 
     def put_off(self) -> None:
         """Note that it could not be compacted: it is not long again before it has grown by as much once more."""

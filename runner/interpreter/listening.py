@@ -89,6 +89,8 @@ class _Listening:
                     if link.expected is not None:
                         expected[link.name] = _expectation(link, link.expected(data, self._scope))
                         self._common.setdefault(link.name, expected[link.name])
+        if self._scope.telling is not None:
+            self._scope.telling.correlating()
 
     def go_on(self, progress: Mapping[str, Any]) -> None:
         """Put back what was `saved`."""
@@ -113,6 +115,12 @@ class _Listening:
 
     def run(self) -> Steps:
         """Take in events until there have been enough."""
+        yield from self._take_in()
+        if self._scope.telling is not None:
+            self._scope.telling.correlated(self._common)
+        return self._output
+
+    def _take_in(self) -> Steps:
         shared = self._state.shared
         while True:
             if self._item is None:
@@ -128,7 +136,6 @@ class _Listening:
                 self._item = None
                 if self._is_enough():
                     break
-        return self._output
 
     def _all_wanted(self) -> tuple[_Wanted, ...]:
         return (self._wanted,) if self._ending is None else (self._wanted, self._ending)

@@ -35,6 +35,19 @@ def redact_error(error: WorkflowError, secrets: Any) -> WorkflowError:
     return dataclasses.replace(error, type=type_, title=title, detail=detail)
 
 
+def redact_values(value: Any, secrets: Any) -> Any:
+    """Return JSON without the texts in `secrets`; see `redact`."""
+    if not secrets:
+        return value
+    if isinstance(value, str):
+        return redact(value, secrets)
+    if isinstance(value, list):
+        return [redact_values(item, secrets) for item in value]
+    if isinstance(value, dict):
+        return {redact(key, secrets): redact_values(item, secrets) for key, item in value.items()}
+    return value
+
+
 def _spellings(secrets: Any) -> set[str]:
     return {
         spelling

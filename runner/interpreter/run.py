@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from flowhook import limits
@@ -37,6 +37,7 @@ from runner.interpreter.retrying import is_transient
 from runner.interpreter.scope import Workflow
 from runner.interpreter.state import Shared
 from runner.interpreter.tasks import run_workflow
+from runner.interpreter.telling import Teller
 
 
 class Run:
@@ -57,6 +58,7 @@ class Run:
         "_journal",
         "_performing",
         "_ready",
+        "_shared",
         "_subscribed",
         "_unfixed",
         "_unwanted",
@@ -72,6 +74,8 @@ class Run:
         journal: Sequence[JournalEntry] = (),
         observer: Observer | None = None,
         chance: Callable[[], float] = random.random,
+        *,
+        wanted: Collection[str] = (),
     ) -> None:
         """Prepare an execution.
 
@@ -81,6 +85,7 @@ class Run:
             journal: what earlier attempts wrote, from the last snapshot at the latest.
             observer: is told of each task when it ends.
             chance: gives numbers in [0, 1).
+            wanted: see `want`.
         """
         self._journal = Journal(journal)
         self._workflow = workflow
@@ -97,7 +102,16 @@ class Run:
         self._caught_up = False
         self._ending: Completed | Faulted | None = None
         self.started = False
-        self._ready.append((Fiber(run_workflow(program, Shared(workflow, self._journal, observer))), None, None))
+        self._shared = Shared(workflow, self._journal, observer)
+        if wanted or observer is not None:
+            self.want(wanted)
+        self._ready.append((Fiber(run_workflow(program, self._shared)), None, None))
+
+    def want(self, types: Collection[str]) -> None:
+        """Tell lifecycle events of these types from now on, of tasks that begin."""
+        shared = self._shared
+        shared.teller = Teller(self._journal, self._workflow, types) if types else None
+        shared.attended = shared.teller is not None or shared.observer is not None
 
     def start(self) -> Turn:
         """Run until something is to be done by others."""
@@ -132,6 +146,8 @@ class Run:
             turn.writes, self._journal.writes = self._journal.writes, []
         if self._ending is not None:
             turn = Turn(self._ending, turn.writes)
+        if self._journal.told:
+            turn.told = self._journal.take_told()
         return turn
 
     # --- fibers ---------------------------------------------------------------------------------------------------

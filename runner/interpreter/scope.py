@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from flowhook import __version__
 from flowhook.document.names import flow_id
 from flowhook.event_input import rfc3339
 from runner.interpreter.errors import ExpressionFailed
+
+if TYPE_CHECKING:
+    from runner.interpreter.telling import TaskTelling
 
 VARIABLES: Final = frozenset({"context", "input", "output", "secrets", "authorization", "task", "workflow", "runtime"})
 """Names that the DSL defines; which of them are set depends on where the expression stands."""
@@ -120,6 +123,7 @@ class Scope:
         "raw_output",
         "skipped",
         "started_at_ms",
+        "telling",
         "workflow",
     )
 
@@ -147,6 +151,7 @@ class Scope:
         self.raw_output: Any = None
         self.output: Any = None
         self.authorization: Any = None
+        self.telling: TaskTelling | None = None  # who tells others of the task, if anybody wants to know
 
     @property
     def now_ms(self) -> int:

@@ -81,6 +81,7 @@ def resume(shared: Shared, data: Any) -> tuple[int, Any, dict[str, Any] | None]:
     inside = kept.get("inside")
     if inside is not None:
         inside["input"] = _unpacked(shared, inside["input"])
+        shared.tasks -= 1  # it was counted when it began
     return kept["position"], _unpacked(shared, kept["data"]), inside
 
 
@@ -106,6 +107,7 @@ def _frames(shared: Shared, frame: Frame | None) -> list[dict[str, Any]]:
                 "limit": None if inside.limit is None else inside.limit.saved(),
                 "progress": None if inside.progress is None else inside.progress(),
                 "extended": frame.extended,
+                "number": frame.number,
             }
         frames.append(kept)
         frame = frame.parent

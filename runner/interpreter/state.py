@@ -14,6 +14,7 @@ from runner.interpreter.journal import Journal
 from runner.interpreter.observing import Observer
 from runner.interpreter.requests import Branch, Request, Within
 from runner.interpreter.scope import Workflow
+from runner.interpreter.telling import Teller
 
 _LOOP: Final = "[]"
 
@@ -24,6 +25,8 @@ class Shared:
 
     Attributes:
         observer: is told of each task when it ends.
+        teller: tells others of tasks, if anybody wants to know.
+        attended: there is an observer or a teller.
         context: `$context`; branches that export change it one after another.
         tasks: that ran so far.
         visits: how often each place outside of loops and functions was come to.
@@ -34,6 +37,8 @@ class Shared:
     workflow: Workflow
     journal: Journal
     observer: Observer | None = None
+    teller: Teller | None = None
+    attended: bool = False
     context: Any = None
     tasks: int = 0
     visits: dict[str, int] = field(default_factory=dict)
@@ -68,6 +73,7 @@ class Frame:
         data: what that is given.
         inside: what it needs to go on, if it is under way.
         extended: by what it is extended, and is yet to be followed; see `extending`.
+        number: the how manieth it is of all tasks that the execution runs.
     """
 
     parent: Frame | None = None
@@ -75,6 +81,7 @@ class Frame:
     data: Any = None
     inside: Inside | None = None
     extended: dict[str, Any] | None = None
+    number: int = 0
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ A task that fails raises TaskFault through whatever encloses it, so that a `try`
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 from flowhook.model import WorkflowError
@@ -19,7 +20,7 @@ from runner.interpreter.errors import (
     SchemaViolated,
     TaskFault,
     error,
-    fault,
+    fault_of,
     shorten,
 )
 from runner.interpreter.nodes import (
@@ -49,6 +50,7 @@ from runner.interpreter.requests import PAUSE, Now, Sleep, Steps, TaskSteps, Wit
 from runner.interpreter.retrying import is_true, milliseconds
 from runner.interpreter.scope import Scope
 from runner.interpreter.state import Frame, Inside, Shared, State, branch
+from runner.interpreter.telling import TaskTelling
 
 MAX_TASKS: Final = 1_000_000
 """Tasks that one execution may run: a loop made of `then` has to end some day."""
@@ -78,7 +80,7 @@ def run_workflow(program: Program, shared: Shared) -> Steps:
         if program.output.schema is not None:
             program.output.schema(data, scope)
     except (ExpressionFailed, SchemaViolated) as problem:
-        raise _fault_of(problem, scope.instance) from None
+        raise fault_of(problem, scope.instance) from None
     return data
 
 
@@ -94,7 +96,7 @@ def _enter(program: Program, state: State, scope: Scope) -> Steps:
         if program.input.transform is not None:
             data = program.input.transform(data, scope)
     except (ExpressionFailed, SchemaViolated) as problem:
-        raise _fault_of(problem, scope.instance) from None
+        raise fault_of(problem, scope.instance) from None
     state.shared.context = data
     return data
 
@@ -108,7 +110,7 @@ def _run_in_time(program: Program, state: State, scope: Scope, data: Any, restor
         try:
             within = Within(steps, "/timeout#0", milliseconds(program.timeout or 0, data, scope), "/do")
         except ExpressionFailed as problem:
-            raise _fault_of(problem, "/timeout") from None
+            raise fault_of(problem, "/timeout") from None
     state.shared.limit = within
     (outcome,) = yield within
     return outcome.output
@@ -126,6 +128,7 @@ def run_block(block: Block, state: State, data: Any) -> Steps:
         node = nodes[position]
         if frame is not None:
             frame.position, frame.data, frame.inside, frame.extended = position, data, None, None
+            frame.number = shared.tasks + 1
             snapshot.take(shared, frame, node)
         shared.tasks += 1
         if shared.tasks > MAX_TASKS:
@@ -144,11 +147,11 @@ def run_block(block: Block, state: State, data: Any) -> Steps:
         )
         try:
             steps = _run_task(node, state, scope, data, resumed)
-            if shared.observer is not None:
-                steps = _observed(steps, shared.observer, node, state, scope)
+            if shared.attended:
+                steps = _attended(steps, node, state, scope, resumed)
             data, directive = yield from steps
         except (ExpressionFailed, SchemaViolated) as problem_:
-            raise _fault_of(problem_, node.pointer) from None
+            raise fault_of(problem_, node.pointer) from None
         except TaskFault as problem_:
             raise problem_.at(node.pointer) from None
         position, resumed = _follow(directive, block, position), None
@@ -190,6 +193,9 @@ def _run_task(node: Node, state: State, scope: Scope, data: Any, resumed: dict[s
             scope.skipped = True
             return data, CONTINUE
     steps = _act(node, state, scope, data, resumed)
+    if scope.telling is not None and resumed is None:
+        scope.telling.created()
+        steps = scope.telling.acting(steps)
     if node.extensions:
         steps = extending.run_extended(steps, node, state, scope, resumed)
     return (yield from steps)
@@ -220,6 +226,8 @@ def _execute(node: Node, state: State, scope: Scope, data: Any, resumed: dict[st
     inside = None
     if state.frame is not None and node.resumes:
         inside = state.frame.inside = Inside(data, scope.started_at_ms)
+        if resumed:
+            state.frame.number = resumed.get("number", 0)
     steps = _do(node, state, scope, data, resumed.get("progress"))
     if node.timeout is None or not node.asks:
         return (yield from steps)
@@ -274,6 +282,16 @@ def _run_others(node: Node, state: State, scope: Scope, data: Any, progress: Any
     return data
 
 
+def _attended(steps: TaskSteps, node: Node, state: State, scope: Scope, resumed: Mapping[str, Any] | None) -> TaskSteps:
+    """Have the steps of a task that begins, or is `resumed`, told to whoever wants to know."""
+    shared = state.shared
+    if shared.teller is not None:
+        number = shared.tasks if resumed is None else resumed.get("number", 0)  # an earlier version kept none
+        scope.telling = TaskTelling(shared.teller, node.pointer, number, begun=resumed is not None)
+        steps = scope.telling.run(steps, scope)
+    return steps if shared.observer is None else _observed(steps, shared.observer, node, state, scope)
+
+
 def _observed(steps: TaskSteps, observer: Observer, node: Node, state: State, scope: Scope) -> TaskSteps:
     """Run the steps of one task and tell the observer how it ended."""
 
@@ -284,7 +302,7 @@ def _observed(steps: TaskSteps, observer: Observer, node: Node, state: State, sc
     try:
         output, then = yield from steps
     except (ExpressionFailed, SchemaViolated) as problem:
-        observer(observation(None, "", _fault_of(problem, node.pointer).error))
+        observer(observation(None, "", fault_of(problem, node.pointer).error))
         raise
     except TaskFault as problem:
         observer(observation(None, "", problem.at(node.pointer).error))
@@ -314,8 +332,3 @@ def _raised(node: RaiseNode, scope: Scope, data: Any) -> WorkflowError:
         pointer,
         shorten(detail if isinstance(detail, str) else "" if detail is None else json.encode(detail).decode()),
     )
-
-
-def _fault_of(problem: ExpressionFailed | SchemaViolated, instance: str) -> TaskFault:
-    kind = Kind.EXPRESSION if isinstance(problem, ExpressionFailed) else Kind.VALIDATION
-    return fault(kind, str(problem), instance=instance)

@@ -19,6 +19,7 @@ import orjson
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from flowhook.lifecycle import FROM_RUNNERS, CorrelationLifecycle, TaskLifecycle
 from flowhook.model import JournalEntry
 from runner.interpreter import journal
 from runner.interpreter.effects import Came, Completed, Faulted, Result
@@ -71,10 +72,11 @@ class World:
 
 
 class Storage:
-    """The journal as a router keeps it."""
+    """The journal as a router keeps it, and what it is told beside."""
 
     def __init__(self):
         self.start, self.entries, self.written = 0, [], 0
+        self.told = []
 
     def arrive(self, entry):
         self.entries.append(entry)
@@ -85,6 +87,7 @@ class Storage:
             self.start, self.entries = self.written, []
         self.entries.append(write.entry)
         self.written += 1
+        self.told += write.told
         assert isinstance(write.entry, JournalEntry)
 
 
@@ -129,7 +132,8 @@ def run_on(program, definition, cuts, picks, look):
 
 
 def run_of(program, definition, world, storage):
-    return Run(program, workflow_of(definition, world), tuple(storage.entries), chance=lambda: 0.5)
+    workflow = workflow_of(definition, world)
+    return Run(program, workflow, tuple(storage.entries), chance=lambda: 0.5, wanted=FROM_RUNNERS)
 
 
 def attempt(run, world, storage, cuts, picks, *, look=unobserved):
@@ -143,6 +147,9 @@ def attempt(run, world, storage, cuts, picks, *, look=unobserved):
         if left is not None and left < len(turn.writes):
             return None  # cut between two entries of one turn
         left = None if left is None else left - len(turn.writes)
+        if left == 0 and turn.ending is None and picks.random() < 0.2:
+            return None  # cut before all was told
+        storage.told += turn.told
         if turn.ending is not None:
             return turn
         waiting = [effect for effect in waiting if effect.key not in turn.cancel] + list(turn.perform)
@@ -363,3 +370,46 @@ def test_a_replay_asks_for_no_effect_that_has_lost_its_race(evaluator):
         asked += turn.perform
         turn = run.go_on()
     assert [effect.key for effect in [*asked, *turn.perform]] == ["/do/1/next#0"]
+
+
+ENDS = frozenset({TaskLifecycle.COMPLETED, TaskLifecycle.FAULTED, TaskLifecycle.CANCELLED})
+
+
+def known(told):
+    """Return what was told, each once: receivers know it by its type and key, which never stand for two things."""
+    found = {}
+    for each in told:
+        content = orjson.loads(each.data)
+        assert found.setdefault((each.type, each.key), content) == content
+    return found
+
+
+def kinds(found):
+    return Counter((type_, content.get("task")) for (type_, _), content in found.items())
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(do=without_races(), cuts=CUTS, picks=st.integers(0, 9), long=LONG)
+def test_a_flow_that_is_cut_anywhere_tells_what_it_would_have_told(evaluator, do, cuts, picks, long):
+    program, definition = compiled(evaluator, do)
+    _, _, undisturbed = run_through(program, definition, (), 0)
+    _, _, storage = run_through(program, definition, cuts, picks, long)
+    assert kinds(known(storage.told)) == kinds(known(undisturbed.told))
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(do=with_races(), cuts=CUTS, picks=st.integers(0, 9), long=LONG)
+def test_every_task_that_is_told_to_begin_is_told_to_end_once(evaluator, do, cuts, picks, long):
+    program, definition = compiled(evaluator, do)
+    _, _, storage = run_through(program, definition, cuts, picks, long)
+    lives = {}
+    for type_, key in known(storage.told):
+        number, _, retry = key.partition(".")
+        assert bool(retry) == (type_ == TaskLifecycle.RETRIED)
+        if type_ not in frozenset(CorrelationLifecycle):
+            lives.setdefault(number, []).append(type_)
+    for life in lives.values():
+        assert life[0] == TaskLifecycle.CREATED
+        assert life[1] in {TaskLifecycle.STARTED, TaskLifecycle.CANCELLED}
+        assert set(life[2:-1]) <= {TaskLifecycle.RETRIED}
+        assert life[-1] in ENDS

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from flowhook.lifecycle import LifecycleEvent
 from flowhook.model import (
     Blob,
     Change,
@@ -240,6 +241,17 @@ def error_to_proto(error: WorkflowError) -> failure_pb2.WorkflowError:
 def error_from_proto(message: failure_pb2.WorkflowError) -> WorkflowError:
     """Return the workflow error that a message holds."""
     return WorkflowError(message.type, message.status, message.title, message.instance, message.detail)
+
+
+def lifecycle_event_to_proto(event: LifecycleEvent) -> runner_service_pb2.LifecycleEvent:
+    """Convert what happened within an execution."""
+    type_, key, time_ms, data = event
+    return runner_service_pb2.LifecycleEvent(type=type_, key=key, time=timestamp(time_ms), data=data)
+
+
+def lifecycle_event_from_proto(message: runner_service_pb2.LifecycleEvent) -> LifecycleEvent:
+    """Convert what happened within an execution."""
+    return LifecycleEvent(message.type, message.key, milliseconds(message.time), message.data)
 
 
 def subscription_to_proto(subscription: Subscription) -> runner_service_pb2.Subscription:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple, Protocol
 
 from flowhook.errors import FlowhookError
+from flowhook.lifecycle import LifecycleEvent
 from flowhook.model import JournalEntry, Subscription, WorkflowError
 
 
@@ -31,15 +32,18 @@ class Checkpoint(NamedTuple):
     """One more journal entry of the execution under a lease, at `position` from 0.
 
     `compacts`: those before it are no longer needed. `reply` is what the execution answers with this, serialized.
-    `arrival`: number of what was handed over (`HandedOver`) and this takes in; 0: none.
+    `arrival`: number of what was handed over (`HandedOver`) and this takes in; 0: none. `events` happened before it.
+    Without an entry these are all there is; `position` is that of the next entry then, and `number` counts them.
     """
 
     token: bytes
     position: int
-    entry: JournalEntry
+    entry: JournalEntry | None
     compacts: bool = False
     reply: bytes | None = None
     arrival: int = 0
+    events: tuple[LifecycleEvent, ...] = ()
+    number: int = 0
 
 
 class Listening(NamedTuple):
@@ -87,11 +91,12 @@ class Released(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How an attempt ended, with the entries journaled since the last checkpoint."""
+    """How an attempt ended, with the entries journaled since the last checkpoint, and what happened after these."""
 
     token: bytes
     checkpoints: tuple[Checkpoint, ...]
     result: Completed | WorkflowError | Released | Parked
+    events: tuple[LifecycleEvent, ...] = ()
 
 
 class RunnerLink(Protocol):
@@ -122,8 +127,12 @@ class RunnerLink(Protocol):
         """Hand over what came for an execution that is worked on."""
         ...
 
-    def acknowledge(self, token: bytes, position: int, *, urgent: bool = False) -> None:
-        """Tell how far the journal of an execution is durable."""
+    def acknowledge(self, token: bytes, position: int, number: int = 0, *, urgent: bool = False) -> None:
+        """Tell how far the journal of an execution is durable, and its checkpoints without an entry."""
+        ...
+
+    def want(self, types: Collection[str]) -> None:
+        """Tell which lifecycle events others want of what only runners know."""
         ...
 
     def settle(self, tokens: Sequence[bytes]) -> None:

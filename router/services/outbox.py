@@ -8,7 +8,7 @@ listening is sent away.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, TypeVar
 
 from flowhook import limits
@@ -53,7 +53,8 @@ class Outbox:
         self._on_room = on_room
         self._assignments: list[pb.Assignment] = []
         self._arrivals: list[pb.Arrival] = []
-        self._acknowledged: dict[bytes, int] = {}
+        self._acknowledged: dict[bytes, tuple[int, int]] = {}
+        self._wanted: Collection[str] | None = None
         self._settled: list[bytes] = []
         self._revoked: dict[str, list[bytes]] = {}
         self._renewed: int | None = None
@@ -108,10 +109,18 @@ class Outbox:
             self._room.clear()
         self._wake(urgent=urgent)
 
-    def acknowledge(self, token: bytes, position: int, *, urgent: bool = False) -> None:
-        """Tell how far the journal of an execution is durable."""
-        self._acknowledged[token] = max(position, self._acknowledged.get(token, 0))
+    def acknowledge(self, token: bytes, position: int, number: int = 0, *, urgent: bool = False) -> None:
+        """Tell how far the journal of an execution is durable, and its checkpoints without an entry."""
+        known = self._acknowledged.get(token)
+        self._acknowledged[token] = (
+            (position, number) if known is None else (max(position, known[0]), max(number, known[1]))
+        )
         self._wake(urgent=urgent)
+
+    def want(self, types: Collection[str]) -> None:
+        """Tell which lifecycle events others want of what only runners know."""
+        self._wanted = types
+        self._wake(urgent=False)
 
     def settle(self, tokens: Sequence[bytes]) -> None:
         """Tell which outcomes are durable."""
@@ -177,11 +186,17 @@ class Outbox:
         """Take everything that was gathered, as messages."""
         self._woken.clear()
         messages: list[pb.AttachResponse] = []
+        if self._wanted is not None:
+            messages.append(pb.AttachResponse(interest=pb.Interest(event_types=sorted(self._wanted))))
+            self._wanted = None
         if self._settled:
             messages.append(pb.AttachResponse(settlement=pb.Settlement(leases=self._settled)))
             self._settled = []
         if self._acknowledged:
-            durable = [pb.DurableCheckpoint(lease=lease, index=index) for lease, index in self._acknowledged.items()]
+            durable = [
+                pb.DurableCheckpoint(lease=lease, index=index, number=number)
+                for lease, (index, number) in self._acknowledged.items()
+            ]
             messages.append(pb.AttachResponse(checkpointed=pb.CheckpointAck(checkpoints=durable)))
             self._acknowledged = {}
         if self._arrivals:

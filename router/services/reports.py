@@ -10,6 +10,7 @@ import orjson
 from flowhook import limits
 from flowhook.errors import InvalidError
 from flowhook.expressions import InvalidExpression
+from flowhook.lifecycle import MAX_DATA_BYTES, LifecycleEvent, is_event_data
 from flowhook.model import EventFilter, Subscription, WorkflowError
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.wire import convert
@@ -24,6 +25,7 @@ MAX_WAIT_BYTES: Final = limits.MIB
 """All that one execution waits for, serialized; values that events must have are the flow's data."""
 
 MAX_EXECUTION_ID: Final = 64
+MAX_EVENT_KEY: Final = 64
 
 
 def violation(message: str) -> InvalidError:
@@ -39,9 +41,22 @@ def checkpoint(message: pb.Checkpoint) -> Checkpoint:
     """
     if message.index < 0:
         raise violation("the index of a checkpoint counts from 0")
-    entry = convert.journal_entry_from_proto(message.entry)
+    entry = convert.journal_entry_from_proto(message.entry) if message.HasField("entry") else None
     reply = message.reply.SerializeToString() if message.HasField("reply") else None
-    return Checkpoint(message.lease, message.index, entry, message.compacts, reply, message.arrival)
+    happened = _events(message.events) if message.events else ()
+    return Checkpoint(
+        message.lease, message.index, entry, message.compacts, reply, message.arrival, happened, message.number
+    )
+
+
+def _events(messages: Sequence[pb.LifecycleEvent]) -> tuple[LifecycleEvent, ...]:
+    found = tuple(map(convert.lifecycle_event_from_proto, messages))
+    for event in found:
+        if not (0 < len(event.key) <= MAX_EVENT_KEY and event.key.isascii() and is_event_data(event.data)):
+            raise violation(
+                f"an event has a key of 1 to {MAX_EVENT_KEY} ASCII characters, and {MAX_DATA_BYTES} bytes of JSON"
+            )
+    return found
 
 
 def listening(message: pb.Listening) -> Listening:
@@ -62,16 +77,21 @@ def outcome(message: pb.Outcome) -> Outcome:
         InvalidError: see `violation`.
     """
     checkpoints = tuple(checkpoint(item) for item in message.checkpoints)
+    result = _result(message)
+    return Outcome(message.lease, checkpoints, result, _events(message.events) if message.events else ())
+
+
+def _result(message: pb.Outcome) -> Completed | WorkflowError | Parked | Released:
     kind = message.WhichOneof("result")
     if kind == "completed":
         completed = message.completed
         reply = completed.reply.SerializeToString() if completed.HasField("reply") else None
-        return Outcome(message.lease, checkpoints, Completed(completed.output, reply))
+        return Completed(completed.output, reply)
     if kind == "faulted":
-        return Outcome(message.lease, checkpoints, convert.error_from_proto(message.faulted))
+        return convert.error_from_proto(message.faulted)
     if kind == "parked":
-        return Outcome(message.lease, checkpoints, _parked(message.parked))
-    return Outcome(message.lease, checkpoints, Released(message.released.reason, message.released.charged))
+        return _parked(message.parked)
+    return Released(message.released.reason, message.released.charged)
 
 
 def _parked(message: pb.Parked) -> Parked | WorkflowError:

@@ -22,6 +22,9 @@ is a newer answer.
 A runner that could not reach the router for as long abandons its work, and gives it back; if the router was dead all
 that time, it takes that, and nobody is charged. If it was not, others have the work by now.
 
+What happened within executions, and others want to know, goes with the checkpoints, or in ones without an entry, in
+order: so it is durable before what comes after it. What is wanted is said anew on each stream.
+
 Nothing is sent at once: `take` returns everything that gathered since the last call, so that what happened while a
 write was under way goes into the next one.
 
@@ -49,6 +52,7 @@ from runner.session.messages import (
     Forget,
     Hello,
     Incoming,
+    Interest,
     Listening,
     Listenings,
     Outcome,
@@ -65,6 +69,7 @@ from runner.session.messages import (
     Settled,
     Start,
     TakeIn,
+    Tell,
     Welcome,
 )
 
@@ -87,6 +92,7 @@ __all__ = [
     "Forget",
     "Hello",
     "Incoming",
+    "Interest",
     "Listening",
     "Listenings",
     "Outcome",
@@ -104,5 +110,6 @@ __all__ = [
     "Settled",
     "Start",
     "TakeIn",
+    "Tell",
     "Welcome",
 ]

@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 
 from flowhook import limits
 from flowhook.errors import InvalidError
+from flowhook.lifecycle import LifecycleEvent
 from flowhook.model import JournalEntry, Reply, Subscription
 from runner.session.messages import (
     Abandon,
@@ -30,6 +31,7 @@ from runner.session.messages import (
     Forget,
     Hello,
     Incoming,
+    Interest,
     Listening,
     Listenings,
     Outcome,
@@ -46,6 +48,7 @@ from runner.session.messages import (
     Settled,
     Start,
     TakeIn,
+    Tell,
     Welcome,
 )
 
@@ -60,6 +63,9 @@ MAX_HELD_BYTES: Final = 256 * limits.MIB
 
 MAX_PART_BYTES: Final = 8 * limits.MIB
 """Results in one message; what a message holds beside them is well below the rest of `limits.MAX_MESSAGE_BYTES`."""
+
+MAX_UNTOLD_BYTES: Final = 8 * limits.MIB
+"""What one execution has to tell apart from its journal, and is not known to be durable; more is not told."""
 
 UNSETTLED_FACTOR: Final = 4
 RENEWALS_PER_LEASE: Final = 3
@@ -79,12 +85,17 @@ class _Held:
     Attributes:
         waits_for: what the router was told last that it waits for while it is worked on; None: some of that has come.
         generation: how often it was told.
+        checkpoints: those that are not known to be durable, in order, by index, whether they have an entry, and number.
+        tells: how many had no entry so far.
+        untold: bytes of events in those of them that are not known to be durable.
     """
 
     size: int
     waits_for: tuple[Subscription, ...] | None = ()
     generation: int = 0
-    checkpoints: OrderedDict[int, Checkpoint] = field(default_factory=OrderedDict)
+    checkpoints: OrderedDict[tuple[int, bool, int], Checkpoint] = field(default_factory=OrderedDict)
+    tells: int = 0
+    untold: int = 0
     outcome: Outcome | None = None
     is_casualty: bool = False
 
@@ -124,6 +135,7 @@ class Session:
         self._checkpoints: list[Checkpoint] = []
         self._listening: dict[bytes, Listening] = {}
         self._outcomes: list[Outcome] = []
+        self._wanted: frozenset[str] = frozenset()
 
     @property
     def running(self) -> int:
@@ -194,7 +206,7 @@ class Session:
             case Assigned():
                 return [effect for assignment in message.assignments if (effect := self._assign(assignment))]
             case Checkpointed():
-                return [effect for lease, index in message.durable if (effect := self._durable(lease, index))]
+                return [effect for each in message.durable if (effect := self._durable(*each))]
             case Arrivals():
                 return [effect for arrival in message.arrivals if (effect := self._arrive(arrival))]
             case Settled():
@@ -206,6 +218,9 @@ class Session:
             case RouterDrains():
                 self._phase = _Phase.LEAVING
                 return [Reattach(message.grace)]
+            case Interest():
+                self._wanted = message.types
+                return [Tell(message.types)]
 
     def checkpoint(
         self,
@@ -216,12 +231,34 @@ class Session:
         compacts: bool = False,
         reply: Reply | None = None,
         arrival: int = 0,
+        events: tuple[LifecycleEvent, ...] = (),
     ) -> None:
-        """Have a journal entry made durable, and then a reply passed on; nothing happens for a lease that is lost."""
+        """Have a journal entry made durable, and then a reply passed on; nothing happens for a lease that is lost.
+
+        With it `events` are told, which happened before.
+        """
+        held = self._held.get(lease)
+        if held is not None:
+            self._check_in(held, Checkpoint(lease, index, entry, compacts, reply, arrival, events))
+
+    def tell(self, lease: bytes, index: int, events: tuple[LifecycleEvent, ...]) -> bool:
+        """Tell what happened before the journal entry that is to come as `index`; false: it is too much, and left out.
+
+        Nothing happens for a lease that is lost.
+        """
         held = self._held.get(lease)
         if held is None:
-            return
-        checkpoint = held.checkpoints[index] = Checkpoint(lease, index, entry, compacts, reply, arrival)
+            return True
+        size = _events_size(events)
+        if held.untold + size > MAX_UNTOLD_BYTES:
+            return False
+        held.untold += size
+        held.tells += 1
+        self._check_in(held, Checkpoint(lease, index, None, events=events, number=held.tells))
+        return True
+
+    def _check_in(self, held: _Held, checkpoint: Checkpoint) -> None:
+        held.checkpoints[checkpoint.index, checkpoint.entry is not None, checkpoint.number] = checkpoint
         if self.attached:
             self._checkpoints.append(checkpoint)
 
@@ -234,12 +271,12 @@ class Session:
         self._say(lease, held)
         return True
 
-    def finish(self, lease: bytes, ending: Ending) -> None:
-        """Report how an attempt ended; nothing happens for a lease that is lost."""
+    def finish(self, lease: bytes, ending: Ending, events: tuple[LifecycleEvent, ...] = ()) -> None:
+        """Report how an attempt ended, and what happened before; nothing happens for a lease that is lost."""
         held = self._held.get(lease)
         if held is None or held.outcome is not None:
             return
-        held.outcome = Outcome(lease, ending)
+        held.outcome = Outcome(lease, ending, events)
         held.waits_for = ()
         self._listening.pop(lease, None)
         self._running -= 1
@@ -320,6 +357,9 @@ class Session:
         self._answers_renewals = message.answers_renewals
         self._explained = True
         effects: list[Effect] = [Attached(message.lease_seconds / RENEWALS_PER_LEASE)]
+        if self._wanted:
+            self._wanted = frozenset()
+            effects.append(Tell(self._wanted))
         for lease, held in list(self._held.items()):
             if lease not in message.kept and not held.is_casualty:
                 self._drop(lease)
@@ -349,12 +389,14 @@ class Session:
         self._bytes += size
         return Start(assignment)
 
-    def _durable(self, lease: bytes, index: int) -> Effect | None:
+    def _durable(self, lease: bytes, index: int, number: int) -> Effect | None:
         held = self._held.get(lease)
         if held is None:
             return None
-        for known in [known for known in held.checkpoints if known <= index]:
-            del held.checkpoints[known]
+        for known in [known for known in held.checkpoints if known[0] <= index or 0 < known[2] <= number]:
+            checkpoint = held.checkpoints.pop(known)
+            if checkpoint.entry is None:
+                held.untold -= _events_size(checkpoint.events)
         return Proceed(lease, index)
 
     def _say(self, lease: bytes, held: _Held) -> None:
@@ -409,7 +451,8 @@ def _parts(items: Sequence[_Item], size_of: Callable[[_Item], int]) -> list[tupl
 def _checkpoint_size(checkpoint: Checkpoint) -> int:
     reply = checkpoint.reply
     size = 0 if reply is None else len(reply.body) + sum(len(name) + len(value) for name, value in reply.headers)
-    return size + _size(checkpoint.entry.output)
+    output = None if checkpoint.entry is None else checkpoint.entry.output
+    return size + _size(output) + (_events_size(checkpoint.events) if checkpoint.events else 0)
 
 
 def _listening_size(listening: Listening) -> int:
@@ -417,12 +460,17 @@ def _listening_size(listening: Listening) -> int:
 
 
 def _outcome_size(outcome: Outcome) -> int:
+    size = _events_size(outcome.events) if outcome.events else 0
     match outcome.ending:
         case Completed(output=output):
-            return _size(output)
+            return size + _size(output)
         case Parked(subscriptions=subscriptions):
-            return _size(None) + sum(each.size for each in subscriptions)
-    return _size(None)
+            return size + _size(None) + sum(each.size for each in subscriptions)
+    return size + _size(None)
+
+
+def _events_size(events: Sequence[LifecycleEvent]) -> int:
+    return sum(len(each.data) + 256 for each in events)
 
 
 def _size(output: bytes | None) -> int:

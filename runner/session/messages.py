@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from flowhook.lifecycle import LifecycleEvent
 from flowhook.model import JournalEntry, Reply, Subscription, WorkflowError
 
 
@@ -53,9 +54,9 @@ class Assigned:
 
 @dataclass(frozen=True, slots=True)
 class Checkpointed:
-    """Journal entries up to an index, by lease, are durable."""
+    """Checkpoints are durable: by lease those up to an index, and up to a number those without an entry."""
 
-    durable: tuple[tuple[bytes, int], ...]
+    durable: tuple[tuple[bytes, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,14 @@ class Arrivals:
     arrivals: tuple[Arrival, ...]
 
 
-Incoming = Welcome | Assigned | Checkpointed | Settled | Revoked | Renewed | RouterDrains | Arrivals
+@dataclass(frozen=True, slots=True)
+class Interest:
+    """Types of lifecycle events that are to be told, and no others."""
+
+    types: frozenset[str]
+
+
+Incoming = Welcome | Assigned | Checkpointed | Settled | Revoked | Renewed | RouterDrains | Arrivals | Interest
 
 
 # --- what is said to the router ---------------------------------------------------------------------------------------
@@ -141,15 +149,18 @@ class Checkpoint:
     """One more journal entry of an execution, at `index` from 0.
 
     `compacts`: the entries before it may go. `reply` is what its sender is answered with. `arrival`: number of the
-    arrival that it takes in, if any.
+    arrival that it takes in, if any. `events` happened before it. Without an entry they are all there is; `index` is
+    that of the next entry then, and `number` counts them.
     """
 
     lease: bytes
     index: int
-    entry: JournalEntry
+    entry: JournalEntry | None
     compacts: bool = False
     reply: Reply | None = None
     arrival: int = 0
+    events: tuple[LifecycleEvent, ...] = ()
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,10 +205,11 @@ Ending = Completed | Faulted | Released | Parked
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one attempt ended."""
+    """How one attempt ended, and what happened before."""
 
     lease: bytes
     ending: Ending
+    events: tuple[LifecycleEvent, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,4 +297,11 @@ class Reattach:
     grace: float
 
 
-Effect = Attached | Start | Proceed | Extended | TakeIn | Abandon | Forget | Reattach
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Tell lifecycle events of these types from now on."""
+
+    types: frozenset[str]
+
+
+Effect = Attached | Start | Proceed | Extended | TakeIn | Abandon | Forget | Reattach | Tell

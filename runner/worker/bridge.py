@@ -49,7 +49,9 @@ def incoming(message: pb.AttachResponse) -> session.Incoming | None:
                 )
             )
         case "checkpointed":
-            return session.Checkpointed(tuple((item.lease, item.index) for item in message.checkpointed.checkpoints))
+            return session.Checkpointed(
+                tuple((item.lease, item.index, item.number) for item in message.checkpointed.checkpoints)
+            )
         case "arrivals":
             return session.Arrivals(
                 tuple(
@@ -65,6 +67,8 @@ def incoming(message: pb.AttachResponse) -> session.Incoming | None:
             return session.Revoked(tuple(message.revocation.leases), message.revocation.reason)
         case "renewed":
             return session.Renewed(message.renewed.stamp / MICROSECONDS)
+        case "interest":
+            return session.Interest(frozenset(message.interest.event_types))
         case "drain":
             return session.RouterDrains(convert.seconds(message.drain.grace))
         case _:
@@ -96,10 +100,12 @@ def outgoing(message: session.Outgoing) -> pb.AttachRequest:
                         pb.Checkpoint(
                             lease=item.lease,
                             index=item.index,
-                            entry=convert.journal_entry_to_proto(item.entry),
+                            entry=None if item.entry is None else convert.journal_entry_to_proto(item.entry),
                             compacts=item.compacts,
                             reply=None if item.reply is None else convert.reply_to_proto(item.reply),
                             arrival=item.arrival,
+                            events=map(convert.lifecycle_event_to_proto, item.events),
+                            number=item.number,
                         )
                         for item in message.checkpoints
                     ]
@@ -120,8 +126,18 @@ def outgoing(message: session.Outgoing) -> pb.AttachRequest:
             )
         case session.Outcomes():
             return pb.AttachRequest(
-                outcomes=pb.OutcomeBatch(outcomes=[_outcome(outcome) for outcome in message.outcomes])
+                outcomes=pb.OutcomeBatch(
+                    outcomes=[
+                        _eventful(outcome) if outcome.events else _outcome(outcome) for outcome in message.outcomes
+                    ]
+                )
             )
+
+
+def _eventful(outcome: session.Outcome) -> pb.Outcome:
+    message = _outcome(outcome)
+    message.events.extend(map(convert.lifecycle_event_to_proto, outcome.events))
+    return message
 
 
 def _outcome(outcome: session.Outcome) -> pb.Outcome:

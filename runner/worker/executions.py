@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 from flowhook import logs
 from flowhook.errors import FlowhookError, UnavailableError
 from flowhook.event_input import wants_raw, workflow_input
+from flowhook.lifecycle import LifecycleEvent
 from flowhook.model import Event, JournalEntry, Subscription, WorkflowError
 from flowhook.pace import QUIET
 from flowhook.wire import convert
@@ -92,6 +93,8 @@ class _Execution:
         attachments: those of its event.
         calls: effects that are performed, or whose result waits for the pump, by key.
         timer: what goes on with it when a moment has come.
+        told: what happened in its last turn, after the last journal entry, and is yet to be told.
+        reticent: some of that was too much already.
     """
 
     lease: bytes
@@ -109,6 +112,8 @@ class _Execution:
     preparing: asyncio.Task[None] | None = field(default=None, repr=False)
     calls: dict[str, tuple[effects.Perform, asyncio.Task[None]]] = field(default_factory=dict, repr=False)
     timer: asyncio.TimerHandle | None = field(default=None, repr=False)
+    told: tuple[LifecycleEvent, ...] = ()
+    reticent: bool = False
 
 
 class Executions:
@@ -157,6 +162,14 @@ class Executions:
         self._draining = False
         self._turn_ends = 0.0
         link.limit(ACTIVE)
+        self._wanted: frozenset[str] = frozenset()
+
+    def want(self, types: frozenset[str]) -> None:
+        """Tell lifecycle events of these types from now on."""
+        self._wanted = types
+        for execution in self._in_hand.values():
+            if execution.run is not None:
+                execution.run.want(types)
 
     def start(self, assignment: session.Assignment) -> None:
         """Begin to work on an assignment."""
@@ -302,7 +315,7 @@ class Executions:
             depth=event.depth,
             one_time=one_time_urls(self._public_url, event, flow),
         )
-        execution.run = Run(program, workflow, execution.journal)
+        execution.run = Run(program, workflow, execution.journal, wanted=self._wanted)
         self._queue(execution)
 
     def _queue(self, execution: _Execution, news: _News | _Launch = None) -> None:
@@ -323,6 +336,7 @@ class Executions:
             turn = effects.Turn(effects.Faulted(_defect(execution, problem)))
         if turn.writes:
             self._write(execution, turn.writes)
+        execution.told = tuple(turn.told)
         match turn.ending:
             case effects.Completed(output=output):
                 self._end(execution, session.Completed(output), "completed")
@@ -330,6 +344,8 @@ class Executions:
                 self._end(execution, session.Faulted(problem_), "faulted")
             case None:
                 self._follow(execution, turn)
+                if execution.told:
+                    self._recount(execution)
 
     def _next_turn(self, execution: _Execution, run: Run, news: _News) -> effects.Turn:
         if news is None:
@@ -349,10 +365,19 @@ class Executions:
                 compacts=write.compacts,
                 reply=write.reply,
                 arrival=write.arrival,
+                events=tuple(write.told),
             )
             execution.written += 1
             if write.binding:
                 execution.binding = execution.written
+        self._tell(execution)
+
+    def _recount(self, execution: _Execution) -> None:
+        """Tell what happened since the last journal entry, while the execution goes on."""
+        events, execution.told = execution.told, ()
+        if not self._link.tell(execution.lease, execution.written, events) and not execution.reticent:
+            log.warning("too much waits to be told; leaving out what happens", execution=execution.event.id)
+            execution.reticent = True
         self._tell(execution)
 
     def _follow(self, execution: _Execution, turn: effects.Turn) -> None:
@@ -435,7 +460,8 @@ class Executions:
         return call is not None and call[0] is effect
 
     def _end(self, execution: _Execution, ending: session.Ending, outcome: str) -> None:
-        self._link.finish(execution.lease, ending)
+        self._link.finish(execution.lease, ending, execution.told)
+        execution.told = ()
         self._tell(execution)
         self._remove(execution, outcome)
 
@@ -473,6 +499,8 @@ def perform_all(effects_: Collection[session.Effect], executions: Executions) ->
                 executions.take_in(lease, number, entry)
             case session.Abandon(lease=lease):
                 executions.abandon(lease)
+            case session.Tell(types=types):
+                executions.want(types)
             case _:
                 pass
 

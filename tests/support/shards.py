@@ -111,6 +111,7 @@ class Link:
         self.acknowledged = []
         self.settled = []
         self.revoked = []
+        self.wanted = []
         self.error = None
         self._news = asyncio.Condition()
         self._seen = 0
@@ -139,7 +140,10 @@ class Link:
         self.arrivals.append(arrival)
         self._tell()
 
-    def acknowledge(self, token, position, *, urgent=False):
+    def want(self, types):
+        self.wanted.append(types)
+
+    def acknowledge(self, token, position, number=0, *, urgent=False):
         self.acknowledged.append((token, position))
         self._tell()
 

@@ -179,7 +179,10 @@ class Router(
             runner_service_pb2.AttachResponse(
                 checkpointed=runner_service_pb2.CheckpointAck(
                     checkpoints=[
-                        runner_service_pb2.DurableCheckpoint(lease=item.lease, index=item.index) for item in checkpoints
+                        runner_service_pb2.DurableCheckpoint(
+                            lease=item.lease, index=item.index - (not item.HasField("entry")), number=item.number
+                        )
+                        for item in checkpoints
                     ]
                 )
             )

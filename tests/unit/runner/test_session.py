@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from flowhook.errors import InvalidError
+from flowhook.lifecycle import LifecycleEvent, TaskLifecycle
 from flowhook.model import EventFilter, JournalEntry, Subscription
 from runner import session as s
 from runner.session import machine
@@ -351,6 +352,64 @@ def test_a_router_that_drains_gets_outcomes_but_gives_no_more_work():
     assert session.take() == [s.Outcomes((s.Outcome(b"a", s.Completed(b"1")),))]
 
 
+def happened(number, data=b"{}"):
+    return LifecycleEvent(TaskLifecycle.STARTED, str(number), 1, data)
+
+
+def checkpoints(session):
+    return [each for message in session.take() if isinstance(message, s.Checkpoints) for each in message.checkpoints]
+
+
+def test_what_happens_is_said_in_its_place_until_it_is_known_to_be_durable():
+    session = attached()
+    session.receive(s.Assigned((assignment(b"a"),)), 0)
+    entry, one, two, three = JournalEntry("k", b"1"), happened(1), happened(2), happened(3)
+    session.tell(b"a", 0, (one,))
+    session.checkpoint(b"a", 0, entry, events=(two,))
+    session.tell(b"a", 1, (three,))
+    said = [
+        s.Checkpoint(b"a", 0, None, events=(one,), number=1),
+        s.Checkpoint(b"a", 0, entry, events=(two,)),
+        s.Checkpoint(b"a", 1, None, events=(three,), number=2),
+    ]
+    assert checkpoints(session) == said
+    session.receive(s.Checkpointed(((b"a", -1, 1),)), 0)
+    session.disconnected()
+    attached(session, kept={b"a"})
+    assert checkpoints(session) == said[1:]
+    session.receive(s.Checkpointed(((b"a", 0, 2),)), 0)
+    session.disconnected()
+    attached(session, kept={b"a"})
+    assert checkpoints(session) == []
+    session.finish(b"a", s.Completed(b"1"), (one,))
+    assert s.Outcomes((s.Outcome(b"a", s.Completed(b"1"), (one,)),)) in session.take()
+
+
+def test_more_than_fits_is_not_told_until_what_was_is_durable(monkeypatch):
+    monkeypatch.setattr(machine, "MAX_UNTOLD_BYTES", 1000)
+    session = attached()
+    session.receive(s.Assigned((assignment(b"a"),)), 0)
+    large = happened(1, b"x" * 600)
+    assert session.tell(b"a", 0, (large,))
+    assert not session.tell(b"a", 0, (large,))
+    assert len(checkpoints(session)) == 1
+    session.receive(s.Checkpointed(((b"a", -1, 1),)), 0)
+    assert session.tell(b"a", 0, (large,))
+
+
+def test_what_is_to_be_told_is_forgotten_with_the_stream_that_said_it():
+    session = attached()
+    wanted = frozenset({TaskLifecycle.STARTED})
+    assert session.receive(s.Interest(wanted), 0) == [s.Tell(wanted)]
+    session.disconnected()
+    session.connected()
+    session.take()
+    assert session.receive(s.Welcome(LEASE, frozenset()), 0) == [s.Attached(LEASE / 3), s.Tell(frozenset())]
+    session.disconnected()
+    session.connected()
+    assert session.receive(s.Welcome(LEASE, frozenset()), 0) == [s.Attached(LEASE / 3)]
+
+
 class Attach(RuleBasedStateMachine):
     """A router that keeps what it must, and a link that loses what was not read when it breaks."""
 
@@ -369,6 +428,8 @@ class Attach(RuleBasedStateMachine):
         self.acknowledged: dict[bytes, int] = {}
         self.finished: set[bytes] = set()
         self.written: dict[bytes, int] = {}
+        self.tells: dict[bytes, list[tuple[int, int]]] = {}
+        self.told: dict[bytes, set[int]] = {}
 
     def effects(self, effects):
         for effect in effects:
@@ -423,7 +484,10 @@ class Attach(RuleBasedStateMachine):
                     self.credit += assignments
                 case s.Checkpoints(checkpoints=checkpoints):
                     for item in checkpoints:
-                        if item.lease in self.leased:
+                        if item.lease in self.leased and item.entry is None:
+                            self.told.setdefault(item.lease, set()).add(item.number)
+                        elif item.lease in self.leased:
+                            self.is_told(item.lease, before=item.index)
                             known = self.journals.setdefault(item.lease, {})
                             assert known.setdefault(item.index, item.entry) == item.entry
                             assert sorted(known) == list(range(len(known)))
@@ -431,8 +495,22 @@ class Attach(RuleBasedStateMachine):
                     for item in outcomes:
                         if item.lease in self.leased:
                             assert len(self.journals.get(item.lease, {})) == self.written[item.lease]
+                            self.is_told(item.lease, before=self.written[item.lease])
                             self.leased.discard(item.lease)
                             self.settled.add(item.lease)
+
+    def is_told(self, lease, *, before):
+        """What happened before an entry is durable before it is, whatever broke in between."""
+        wanted = {number for index, number in self.tells.get(lease, ()) if index <= before}
+        assert wanted <= self.told.get(lease, set())
+
+    @precondition(lambda self: bool(self.working))
+    @rule(data=st.data())
+    def tell(self, data):
+        lease = data.draw(st.sampled_from(sorted(self.working)))
+        tells = self.tells.setdefault(lease, [])
+        tells.append((self.working[lease], len(tells) + 1))
+        assert self.session.tell(lease, self.working[lease], (happened(len(tells)),))
 
     @precondition(lambda self: self.connected and self.credit > 0)
     @rule(count=st.integers(1, 4))
@@ -468,8 +546,8 @@ class Attach(RuleBasedStateMachine):
     @rule(data=st.data())
     def acknowledge(self, data):
         lease = data.draw(st.sampled_from(sorted(self.journals)))
-        index = max(self.journals[lease])
-        self.effects(self.session.receive(s.Checkpointed(((lease, index),)), self.now))
+        index, number = max(self.journals[lease]), max(self.told.get(lease, ()), default=0)
+        self.effects(self.session.receive(s.Checkpointed(((lease, index, number),)), self.now))
 
     @precondition(lambda self: self.connected and bool(self.settled))
     @rule()

@@ -72,6 +72,31 @@ async def test_that_leases_are_good_is_told_after_which_are_not_and_once(stream)
     assert stream.messages[1].renewed.stamp == 2
 
 
+async def test_what_is_durable_is_told_up_to_the_last_of_both_kinds(stream):
+    box = Outbox("r1")
+    box.acknowledge(b"t", -1, 1)
+    box.acknowledge(b"t", 3)
+    box.acknowledge(b"t", 2, 2)
+    box.acknowledge(b"u", -1, 1)
+    await send_all(box, stream)
+    [message] = stream.messages
+    found = [(item.lease, item.index, item.number) for item in message.checkpointed.checkpoints]
+    assert found == [(b"t", 3, 2), (b"u", -1, 1)]
+
+
+async def test_the_last_word_on_what_is_to_be_told_counts_and_goes_first(stream):
+    box = Outbox("r1")
+    box.assign([delivery()])
+    box.want({"a"})
+    box.want({"c", "b"})
+    await send_all(box, stream)
+    assert stream.kinds == ["interest", "assignments"]
+    assert list(stream.messages[0].interest.event_types) == ["b", "c"]
+    box.want(())
+    await send_all(box, stream)
+    assert list(stream.messages[-1].interest.event_types) == []
+
+
 async def test_assignments_are_split_into_messages_that_fit(stream, monkeypatch):
     monkeypatch.setattr(outbox, "MAX_BATCH_BYTES", 250)
     box = Outbox("r1")

@@ -6,10 +6,11 @@ import pytest
 
 from flowhook import limits
 from flowhook.errors import InvalidError
-from flowhook.model import Correlation, EventFilter, Subscription
+from flowhook.lifecycle import MAX_DATA_BYTES, LifecycleEvent
+from flowhook.model import Correlation, EventFilter, JournalEntry, Subscription
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.wire import convert
-from router.dispatch.link import Parked
+from router.dispatch.link import Checkpoint, Parked
 from router.services import reports
 
 
@@ -70,6 +71,38 @@ def test_nonsense_is_a_violation(subscriptions):
 def test_the_index_of_a_checkpoint_counts_from_0():
     with pytest.raises(InvalidError):
         reports.checkpoint(pb.Checkpoint(index=-1))
+
+
+def test_what_happened_is_what_the_runner_says_with_an_entry_or_without():
+    message = pb.LifecycleEvent(type="t", key="1", time=convert.timestamp(1234), data=b"{}")
+    happened = (LifecycleEvent("t", "1", 1234, b"{}"),)
+    bare = reports.checkpoint(pb.Checkpoint(lease=b"l", index=2, events=[message], number=3))
+    assert bare == Checkpoint(b"l", 2, None, events=happened, number=3)
+    entry = pb.JournalEntry(key="k", output=b"1")
+    whole = reports.checkpoint(pb.Checkpoint(lease=b"l", entry=entry, events=[message]))
+    assert whole == Checkpoint(b"l", 0, JournalEntry("k", b"1"), events=happened)
+    completed = pb.Completed(output=b"1")
+    assert reports.outcome(pb.Outcome(lease=b"l", completed=completed, events=[message])).events == happened
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"key": ""},
+        {"key": "k" * 65},
+        {"key": "ä"},
+        {"data": b""},
+        {"data": b"[]"},
+        {"data": b"{"},
+        {"data": b'{"a":"%b"}' % (b"x" * MAX_DATA_BYTES)},
+    ],
+    ids=str,
+)
+def test_what_happened_has_a_short_key_and_an_object(fields):
+    event = pb.LifecycleEvent(**{"type": "t", "key": "1", "data": b"{}", **fields})
+    with pytest.raises(InvalidError) as caught:
+        reports.checkpoint(pb.Checkpoint(events=[event]))
+    assert caught.value.reason == "ATTACH_PROTOCOL_VIOLATION"
 
 
 def test_more_than_fits_is_the_executions_own_fault():

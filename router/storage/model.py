@@ -186,12 +186,15 @@ class Occurred(NamedTuple):
 
     It is stored with what happened, in one `write`, and before it if that is the end. Of an execution that has ended
     nothing is, of a quiet one neither; and what comes `first` is when there is no record yet that a runner ever had it.
+    `key` and `data` are what a runner says of it (`LifecycleEvent`), where it is told by one.
     """
 
     seq: int
     type: str
     time_ms: int
     first: bool = False
+    key: str = ""
+    data: bytes = b""
 
 
 class Told(NamedTuple):
@@ -235,6 +238,8 @@ class Occurrence(NamedTuple):
     seq: int
     type: str
     time_ms: int
+    key: str = ""
+    data: bytes = b""
 
 
 class Unfinished(NamedTuple):

@@ -66,10 +66,11 @@ _UPDATE_ENDED = Bulk(
 )
 # Before all of these: what is on record still is what was before.
 _INSERT_OCCURRENCE = Bulk(
-    "INSERT INTO occurrence (seq, type, time_ms) SELECT column1, column2, column3 FROM (VALUES {rows})"
+    "INSERT INTO occurrence (seq, type, time_ms, key, data)"
+    " SELECT column1, column2, column3, column5, column6 FROM (VALUES {rows})"
     " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended} AND quiet IS NULL"
     " AND (NOT column4 OR (attempts = 0 AND requeued = 0)))",
-    4,
+    6,
 )
 _DELETE_OCCURRENCES = Bulk("DELETE FROM occurrence WHERE number IN ({rows})", 0)
 _LAST_INDEX = Bulk("SELECT seq, max(position) FROM journal WHERE seq IN ({rows}) GROUP BY seq", 0)
@@ -104,7 +105,7 @@ class _Rows:
         self._subscriptions: dict[int, bytes | None] = {}
         self._delivered: list[tuple[int]] = []
         self._consumed: list[tuple[int]] = []
-        self._occurred: list[tuple[int, str, int, bool]] = []
+        self._occurred: list[Occurred] = []
         self._begun: set[int] = set()
         self._told: list[tuple[int]] = []
 

@@ -179,7 +179,7 @@ def answer(connection: sqlite3.Connection, seq: int) -> ExecutionAnswer:
 def occurrences(connection: sqlite3.Connection, after_number: int, limit: int) -> list[Occurrence]:
     """Return what occurred and was not told yet, by ascending number."""
     rows = connection.execute(
-        "SELECT number, seq, type, time_ms FROM occurrence WHERE number > ? ORDER BY number LIMIT ?",
+        "SELECT number, seq, type, time_ms, key, data FROM occurrence WHERE number > ? ORDER BY number LIMIT ?",
         (after_number, limit),
     )
     return [Occurrence(*row) for row in rows]

@@ -20,7 +20,7 @@ from typing import Final
 from flowhook.errors import ConflictError
 from flowhook.model import Status
 
-FORMAT_VERSION: Final = 5
+FORMAT_VERSION: Final = 6
 APPLICATION_ID: Final = 0x464C4857
 """`FLHW`, in the file's header (https://www.sqlite.org/fileformat2.html, "Application ID")."""
 
@@ -79,6 +79,12 @@ CREATE TABLE occurrence (
 ) STRICT;
 """
 """What came with format 5."""
+
+_WITHIN = """
+ALTER TABLE occurrence ADD COLUMN key TEXT NOT NULL DEFAULT '';
+ALTER TABLE occurrence ADD COLUMN data BLOB NOT NULL DEFAULT x'';
+"""
+"""What came with format 6: what runners say of it."""
 
 _TABLES = f"""
 CREATE TABLE flow_key (key INTEGER PRIMARY KEY, flow_id TEXT NOT NULL UNIQUE) STRICT;
@@ -153,6 +159,7 @@ CREATE TABLE registry_change (
 ) STRICT;
 {_EVENTS}
 {_OCCURRENCES}
+{_WITHIN}
 """
 
 _MIGRATIONS: Final = {
@@ -162,6 +169,7 @@ _MIGRATIONS: Final = {
     "ALTER TABLE execution ADD COLUMN effect_scope TEXT;",
     3: f"ALTER TABLE flow ADD COLUMN reacts INTEGER NOT NULL DEFAULT 0; {_EVENTS}",
     4: f"ALTER TABLE execution ADD COLUMN quiet INTEGER; {_OCCURRENCES}",
+    5: _WITHIN,
 }
 """What makes the next version of each earlier one. Adding a column rewrites no row; a new index is of few rows.
 

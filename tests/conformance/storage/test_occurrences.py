@@ -2,8 +2,8 @@
 
 import pytest
 
-from flowhook.model import Status
-from router.storage.model import Ended, Occurred, Parked, Requeued, Resumed, Started, Suspended, Told
+from flowhook.model import JournalEntry, Status
+from router.storage.model import Ended, Journaled, Occurred, Parked, Requeued, Resumed, Started, Suspended, Told
 
 
 async def types(cluster):
@@ -90,3 +90,13 @@ async def test_a_resumed_execution_waits_for_a_runner_as_it_did_before(cluster, 
         (Status.PENDING, 0),
         (Status.PENDING, 1),
     ]
+
+
+async def test_what_a_runner_says_of_an_occurrence_is_kept_with_it(cluster, new_event):
+    [seq] = await cluster.append(new_event())
+    within = Occurred(seq, "task", 5, key="7.1", data=b'{"task":"/do/0/a"}')
+    await cluster.state.write([Journaled(seq, 0, JournalEntry("k", b"1")), within, Occurred(seq, "other", 5)])
+    await cluster.restart()
+    one, two = await cluster.state.occurrences()
+    assert (one.type, one.time_ms, one.key, one.data) == ("task", 5, "7.1", b'{"task":"/do/0/a"}')
+    assert (two.key, two.data) == ("", b"")

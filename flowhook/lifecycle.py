@@ -57,7 +57,7 @@ TASK_TYPES: Final[frozenset[str]] = frozenset(each.value for each in TaskLifecyc
 FROM_RUNNERS: Final[frozenset[str]] = TASK_TYPES | {each.value for each in CorrelationLifecycle}
 """What only runners know of."""
 
-TYPES: Final[frozenset[str]] = frozenset(each.value for each in Lifecycle)
+TYPES: Final[frozenset[str]] = FROM_RUNNERS | {each.value for each in Lifecycle}
 """All types of events that are told."""
 
 MAX_OUTPUT_BYTES: Final = 64 * limits.KIB

@@ -10,7 +10,7 @@ from flowhook import logs
 from flowhook.errors import UnavailableError
 from router.dispatch.occurrences import Occurrences
 from router.storage.interface import ShardState
-from router.storage.model import StateChange
+from router.storage.model import Occurred, StateChange
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ class Durable:
             await self._state.write(changes)
             return
         occurred = self._occurrences.of(changes)
-        await self._state.write([*occurred, *changes])
+        await self._state.write([*occurred, *(each for each in changes if not isinstance(each, Occurred))])
         if occurred:
             self._occurrences.stored(len(occurred))
 

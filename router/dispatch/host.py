@@ -81,6 +81,7 @@ class ShardHost:
         self._pump_due = False
         self._draining = False
         self._exhausted: list[Exhausted] = []
+        self._interest: frozenset[str] = frozenset()
         self.occurrences = Occurrences(now_ms)
         self._durable = Durable(state, self.occurrences)
         self._starts = Starts(core, self._durable)
@@ -118,6 +119,7 @@ class ShardHost:
         )
         self.arrivals = self._waiting.arrivals
         self.occurrences.by_executions = self._waiting.lifecycle
+        self.occurrences.changed = self.inform
         self._conclusions = Conclusions(
             core=core,
             durable=self._durable,
@@ -132,8 +134,8 @@ class ShardHost:
         )
         self.recorder = Recorder(
             core=core,
-            state=state,
             durable=self._durable,
+            occurrences=self.occurrences,
             conclusions=self._conclusions,
             offers=self._waiting.offers,
             starts=self._starts,
@@ -258,7 +260,10 @@ class ShardHost:
         if earlier is not None:
             earlier.close(ConflictError("this runner attached again", reason="RUNNER_REATTACHED"))
             self._loader.leave(earlier)
+        self.inform()
         self._links[link.runner_id] = link
+        if self._interest:
+            link.want(self._interest)
         attached = self._core.attach(link.runner_id, held, explained=explained, now=self._clock())
         self._lost(attached.losses)
         for seq in attached.adopted:
@@ -296,6 +301,15 @@ class ShardHost:
         """Have an execution be handed what it waits for while it is worked on."""
         if not self._waiting.listen(listening):
             link.revoke([listening.token], "LEASE_LOST")
+        self.inform()
+
+    def inform(self) -> None:
+        """Have runners know what is wanted of what only they know, if that is news."""
+        interest = self.occurrences.from_runners
+        if interest != self._interest:
+            self._interest = interest
+            for link in self._links.values():
+                link.want(interest)
 
     def _send(self, arrival: HandedOver) -> None:
         lease = self._core.lease(arrival.token)
@@ -349,6 +363,7 @@ class ShardHost:
         self._pump_due = False
         if self._durable.closing or self._draining:
             return
+        self.inform()
         known: dict[str, list[Delivery]] = {}
         unknown: dict[str, list[Assigned]] = {}
         full = [link.runner_id for link in self._links.values() if link.full or self._loader.full(link)]

@@ -11,21 +11,23 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from flowhook.errors import InternalError, UnavailableError
+from flowhook.lifecycle import LifecycleEvent
 from flowhook.model import Status, WorkflowError
 from router.dispatch.conclusions import Conclusion, Conclusions, attempts_exhausted
 from router.dispatch.durable import Durable
 from router.dispatch.link import Checkpoint, Completed, Outcome, Parked, Released, RunnerLink
+from router.dispatch.occurrences import Occurrences
 from router.dispatch.offers import Offers
 from router.dispatch.payloads import PayloadCache
 from router.dispatch.starts import Starts
 from router.scheduling.changes import Loss
 from router.scheduling.shard import Shard
 from router.storage import model as stored
-from router.storage.interface import ShardState
 
 
 def _journaled(seq: int, checkpoint: Checkpoint) -> Iterator[stored.StateChange]:
-    yield stored.Journaled(seq, checkpoint.position, checkpoint.entry, checkpoint.compacts)
+    if checkpoint.entry is not None:
+        yield stored.Journaled(seq, checkpoint.position, checkpoint.entry, checkpoint.compacts)
     if checkpoint.arrival:
         yield stored.Consumed(checkpoint.arrival)
     if checkpoint.reply is not None:
@@ -39,8 +41,8 @@ class Recorder:
         self,
         *,
         core: Shard,
-        state: ShardState,
         durable: Durable,
+        occurrences: Occurrences,
         conclusions: Conclusions,
         offers: Offers,
         starts: Starts,
@@ -52,8 +54,8 @@ class Recorder:
 
         Args:
             core: tells which leases are good, and gives them up.
-            state: where journals are written.
-            durable: what must not be lost.
+            durable: where journals are written, and what must not be lost.
+            occurrences: what of it is to be told to others.
             conclusions: stores and tells what becomes of executions.
             offers: what executions may take in while they are worked on.
             starts: forgets attempts that ended.
@@ -62,8 +64,8 @@ class Recorder:
             now_ms: Unix time.
         """
         self._core = core
-        self._state = state
         self._durable = durable
+        self._occurrences = occurrences
         self._conclusions = conclusions
         self._offers = offers
         self._starts = starts
@@ -89,10 +91,10 @@ class Recorder:
                 change
                 for each in checkpoints
                 if (seq := self._core.lease_of(each.token)) is not None
-                for change in _journaled(seq, each)
+                for change in (*(self._happened(seq, each.events) if each.events else ()), *_journaled(seq, each))
             ]
             try:
-                await self._state.write(changes)
+                await self._durable.write_once(changes)
             except UnavailableError as error:
                 self._offers.restore(taken)
                 await self._durable.pause(error)
@@ -101,7 +103,15 @@ class Recorder:
                 break
         # an acknowledgement permits the next effect: whoever lost its lease meanwhile must not perform it
         for each in self._good(link, checkpoints):
-            link.acknowledge(each.token, each.position, urgent=self._core.is_quiet(each.token))
+            position = each.position if each.entry is not None else each.position - 1
+            link.acknowledge(each.token, position, each.number, urgent=self._core.is_quiet(each.token))
+
+    def _happened(self, seq: int, events: Sequence[LifecycleEvent]) -> Iterator[stored.StateChange]:
+        """Yield what is to be stored of what happened within an execution: that it began comes first."""
+        occurred = self._occurrences.within(seq, events)
+        if occurred and (started := self._starts.take(seq)) is not None:
+            yield started
+        yield from occurred
 
     async def _take_away(self, tokens: Collection[bytes]) -> None:
         """Have executions go on elsewhere that took in what somebody else may have got since."""
@@ -133,7 +143,11 @@ class Recorder:
                 ends += end or []
                 continue
             settled.append(outcome.token)
-            journaled += [change for checkpoint in outcome.checkpoints for change in _journaled(seq, checkpoint)]
+            for checkpoint in outcome.checkpoints:
+                journaled += self._happened(seq, checkpoint.events)
+                journaled += _journaled(seq, checkpoint)
+            if outcome.events:
+                journaled += self._happened(seq, outcome.events)
             if isinstance(outcome.result, Released):
                 loss = self._core.release(outcome.token, charged=outcome.result.charged)
                 losses += [] if loss is None else [loss]

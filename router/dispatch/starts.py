@@ -30,6 +30,14 @@ class Starts:
             self._due = True
             asyncio.get_running_loop().call_later(STARTED_DELAY, self._write)
 
+    def take(self, seq: int) -> Started | None:
+        """Return what is to be written down of an attempt now, with something else; None: it was."""
+        attempt = self._core.attempt_of(seq) if seq in self._pending else None
+        if attempt is None:
+            return None
+        del self._pending[seq]
+        return Started(seq, attempt)
+
     def drop(self, seq: int) -> None:
         """Forget an attempt that is not under way any more."""
         self._pending.pop(seq, None)

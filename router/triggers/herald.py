@@ -130,7 +130,7 @@ class Herald:
         if event is None:
             return 0
         # it begins with the execution's ID: what it causes has IDs of that time
-        effect = Effect(f"{event.execution_id}:{each.type}#{each.number}", event.execution_id)
+        effect = Effect(f"{event.execution_id}:{each.type}#{each.key or each.number}", event.execution_id)
         return await self._publisher.tell(event.payload, each.type, effect)
 
     async def _event(self, each: Occurrence, record: ExecutionRecord | None) -> _Event | None:
@@ -138,19 +138,22 @@ class Herald:
         definition = None if record is None else await self._definition(record.flow_id, record.flow_revision)
         if record is None or definition is None:
             return None
-        kind = Lifecycle(each.type)
         output = None
-        if kind is Lifecycle.COMPLETED:
+        if each.type == Lifecycle.COMPLETED:
             output, _ = await self._state.answer(record.seq)
+        time_ms, what = each.time_ms, f"lifecycle {each.number}"
+        if each.key:  # told by a runner, which may say it again
+            time_ms, what = ids.time_ms_of(record.id), f"lifecycle {record.id}:{each.type}#{each.key}"
         payload = lifecycle_event(
-            kind,
-            event_id=ids.derive(ids.slot_of(record.flow_id), each.time_ms, f"lifecycle {each.number}"),
+            each.type,
+            event_id=ids.derive(ids.slot_of(record.flow_id), time_ms, what),
             flow_id=record.flow_id,
             execution_id=record.id,
             definition=definition,
             time_ms=each.time_ms,
-            error=record.error if kind is Lifecycle.FAULTED else None,
+            error=record.error if each.type == Lifecycle.FAULTED else None,
             output=output,
+            within=each.data,
         )
         return _Event(record.id, payload)
 

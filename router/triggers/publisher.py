@@ -66,7 +66,7 @@ class Publisher:
 
     def _want(self) -> None:
         indexes = (self._started, self._listening, self._gatherer)
-        self._occurrences.by_flows = frozenset(type_ for type_ in TYPES if any(each.names(type_) for each in indexes))
+        self._occurrences.flows_want(frozenset(type_ for type_ in TYPES if any(each.names(type_) for each in indexes)))
 
     async def publish(self, payload: bytes, effect: Effect, *, depth: int = 0, emitter: str = "") -> int:
         """Have an event stored for every flow that wants it, once for each effect.

@@ -20,7 +20,7 @@ from flowhook.document.rules.tree import mapping, nulls
 from flowhook.document.uris import is_uri
 from flowhook.expressions import InvalidExpression, is_expression, strip
 from flowhook.expressions.paths import compile_accessor
-from flowhook.lifecycle import TASK_PREFIX, TYPES, is_lifecycle
+from flowhook.lifecycle import TASK_PREFIX, TYPES, WORKFLOW_PREFIX, is_lifecycle
 
 
 def check_awaited(context: Context, strategy: object, path: Path) -> Iterator[Problem]:
@@ -123,10 +123,21 @@ def _patterns(event_filter: Mapping[str, Any], path: Path) -> Iterator[Problem]:
 
 def _untold(kind: str) -> str:
     """Return why nobody is ever told of what a type of events is about."""
-    if kind.startswith(TASK_PREFIX):
-        return "nothing is told of single tasks: such an event never comes; there are events of whole executions"
+    if kind in _UNTOLD:
+        return f"such an event never comes: {_UNTOLD[kind]}"
     known = sorted(TYPES)
-    return f"no such event ever comes{suggestion(kind, known)}; those about executions are {', '.join(known)}"
+    return f"no such event ever comes{suggestion(kind, known)}; those there are: {', '.join(known)}"
+
+
+_WHOLE: Final = "executions are {0} whole, which io.serverlessworkflow.workflow.{0}.v1 tells"
+_OPTIONAL: Final = "the DSL leaves it to runtimes, and it says nothing that the events of single changes do not"
+_UNTOLD: Final = {
+    f"{TASK_PREFIX}suspended.v1": _WHOLE.format("suspended"),
+    f"{TASK_PREFIX}resumed.v1": _WHOLE.format("resumed"),
+    f"{TASK_PREFIX}status-changed.v1": _OPTIONAL,
+    f"{WORKFLOW_PREFIX}status-changed.v1": _OPTIONAL,
+}
+"""The DSL's lifecycle events that there are none of, and why."""
 
 
 def _correlations(event_filter: Mapping[str, Any], path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

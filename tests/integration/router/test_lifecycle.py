@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import orjson
 import pytest
 from support.effects import effects_of
 from support.routers import flow, running_router
 from support.runners import attached
+from support.told import inputs, next_of
 from support.triggers import triggers
 
 from flowhook.errors import UnavailableError
 from flowhook.lifecycle import Lifecycle
-from flowhook.model import Origin, Status, WorkflowError
+from flowhook.model import Status, WorkflowError
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.wire import convert
 from router.storage.model import Started
@@ -27,27 +26,6 @@ ERROR = WorkflowError(type="about:blank", status=500, title="no")
 def told(name, *kinds, rest=b""):
     filters = ", ".join(f"{{with: {{type: {BASE}{kind}.v1}}}}" for kind in kinds)
     return flow(name, b"schedule: {on: {any: [%b]}}\n%b" % (filters.encode(), rest))
-
-
-async def inputs(client, flow_id, count):
-    """Wait for so many executions of a flow, and return the events that started them, the first one first."""
-    async with asyncio.timeout(10):
-        while len(found := [item async for item in client.executions.list(flow_id=flow_id)]) < count:
-            await asyncio.sleep(0.01)
-    assert len(found) == count
-    events = [(await client.executions.get(item.id)).event for item in reversed(found)]
-    assert {event.origin for event in events} == {Origin.EVENTS}
-    return [event for each in events for event in orjson.loads(each.body)]
-
-
-async def next_of(runner, flow_id):
-    """Work off what comes until an execution of a flow does."""
-    while True:
-        await runner.credit(1)
-        (assignment,) = await runner.assignments(1)
-        if convert.event_from_bytes(assignment.event).flow_id == flow_id:
-            return assignment
-        await runner.complete(assignment)
 
 
 def kinds(events):

@@ -5,6 +5,7 @@ from support import pages
 
 from flowhook import limits
 from flowhook.config import RouterSettings, RunnerSettings
+from flowhook.lifecycle import MAX_OUTPUT_BYTES, TYPES, WORKFLOW_PREFIX
 from flowhook.model import Status
 from router.dispatch.conclusions import attempts_exhausted
 from router.scheduling.attendance import UNCERTAIN_FACTOR
@@ -13,6 +14,7 @@ from runner.interpreter.errors import _DEFAULTS, Kind
 from runner.interpreter.journal import COMPACT_BYTES, COMPACT_ENTRIES
 from runner.interpreter.listening import MAX_EXPECTED_BYTES
 from runner.interpreter.tasks import MAX_TASKS
+from runner.session.machine import MAX_UNTOLD_BYTES
 
 PAGE = pages.text_of("executions.md")
 ROWS = {row[0]: row for row in pages.rows(PAGE)}
@@ -47,6 +49,19 @@ def test_journals_are_compacted_when_the_page_says():
 
 def test_flows_run_one_another_as_deep_as_the_page_says():
     assert f"at most\n{limits.MAX_WORKFLOW_DEPTH} deep" in PAGE
+
+
+def test_every_event_about_executions_and_tasks_is_told_of_and_no_other():
+    section = PAGE.partition("### Events about executions")[2].partition("\n## ")[0]
+    table = " ".join(row[0] for row in pages.rows(section)).replace(
+        "…", f"{WORKFLOW_PREFIX}suspended.v1` `{WORKFLOW_PREFIX}"
+    )
+    assert {name for name in table.replace("`", " ").split() if name.startswith("io.")} == TYPES
+
+
+def test_what_is_told_of_tasks_is_as_large_as_the_page_says():
+    assert f"`output`, if that has at most {MAX_OUTPUT_BYTES // limits.KIB} KiB" in PAGE
+    assert f"not on disk yet, is at most {MAX_UNTOLD_BYTES // limits.MIB} MiB" in PAGE
 
 
 @pytest.mark.parametrize(

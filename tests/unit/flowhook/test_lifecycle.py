@@ -4,7 +4,15 @@ import orjson
 import pytest
 
 from flowhook import cloud_events, limits
-from flowhook.lifecycle import TYPES, Definition, Lifecycle, is_lifecycle, lifecycle_event
+from flowhook.lifecycle import (
+    TYPES,
+    CorrelationLifecycle,
+    Definition,
+    Lifecycle,
+    TaskLifecycle,
+    is_lifecycle,
+    lifecycle_event,
+)
 from flowhook.model import WorkflowError
 
 SHOP = Definition("samples", "order-pet", "1.0.0")
@@ -59,6 +67,48 @@ def test_each_has_the_data_that_the_dsl_names(kind, time, fields, more):
         "time": "2024-07-26T16:59:57.000Z",
         "datacontenttype": "application/json",
     }
+
+
+@pytest.mark.parametrize(
+    ("kind", "time"),
+    [
+        (TaskLifecycle.CREATED, "createdAt"),
+        (TaskLifecycle.STARTED, "startedAt"),
+        (TaskLifecycle.RETRIED, "retriedAt"),
+        (TaskLifecycle.CANCELLED, "cancelledAt"),
+        (TaskLifecycle.FAULTED, "faultedAt"),
+        (TaskLifecycle.COMPLETED, "completedAt"),
+    ],
+)
+def test_what_is_told_of_a_task_names_the_workflow_and_the_task(kind, time):
+    event = made(kind, within=b'{"task":"/do/0/a","output":{"b":1}}')
+    assert (event["type"], event["subject"]) == (kind.value, "evt_x")
+    assert event["data"] == {
+        "workflow": "order-pet-evt_x.samples",
+        "definition": {"namespace": "samples", "name": "order-pet", "version": "1.0.0"},
+        "task": "/do/0/a",
+        time: "2024-07-26T16:59:57.000Z",
+        "output": {"b": 1},
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "time"), [(CorrelationLifecycle.STARTED, "startedAt"), (CorrelationLifecycle.COMPLETED, "completedAt")]
+)
+def test_what_is_told_of_a_correlation_names_the_workflow(kind, time):
+    data = made(kind, within=b'{"correlationKeys":{"order":7}}')["data"]
+    assert data.pop("definition")["name"] == "order-pet"
+    expected = {"name": "order-pet-evt_x.samples", time: "2024-07-26T16:59:57.000Z", "correlationKeys": {"order": 7}}
+    assert data == expected
+
+
+def test_these_types_of_the_dsl_are_told():
+    workflow = {"started", "suspended", "resumed", "correlation-started", "correlation-completed"}
+    task = {"created", "started", "retried"}
+    ends = {"cancelled", "faulted", "completed"}
+    assert {f"io.serverlessworkflow.workflow.{each}.v1" for each in workflow | ends} | {
+        f"io.serverlessworkflow.task.{each}.v1" for each in task | ends
+    } == TYPES
 
 
 def test_an_output_that_is_too_large_is_left_out():

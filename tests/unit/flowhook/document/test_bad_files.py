@@ -5,6 +5,7 @@ import pytest
 
 from flowhook.document import parse
 from flowhook.errors import InvalidFlowError
+from flowhook.lifecycle import TYPES
 
 HEAD = "document: {dsl: 1.0.3, namespace: default, name: orders, version: 1.0.0}\n"
 
@@ -284,8 +285,11 @@ BAD_DOCUMENTS = [
     (HEAD + "do: []\nschedule: {on: {one: {with: {type: x}, correlate: {a: {from: .x}}}}}", (3, "schedule.on.one.correlate.a.expect", "expected a constant: nothing runs yet that it could come from")),
     (HEAD + "do: []\nschedule: {on: {any: [], until: .x}}", (3, "schedule.on.until", "a schedule has no `until`: events start an execution, they don't end it")),
     (HEAD + "do: []\nwebhook: {auth: none, callbacks: {paid: {auth: none}}}\nschedule: {on: {one: {with: {type: paid}}}}", (4, "schedule.on.one.with.type", "'paid' is a callback, and callbacks reach executions that run already: they start none")),
-    (HEAD + "do: []\nschedule: {on: {one: {with: {type: io.serverlessworkflow.task.faulted.v1}}}}", (3, "schedule.on.one.with.type", "nothing is told of single tasks: such an event never comes; there are events of whole executions")),
-    (HEAD + "do: [{a: {listen: {to: {any: [{with: {type: io.serverlessworkflow.workflow.faulted.v2}}]}}}}]", (2, "do[0].a.listen.to.any[0].with.type", "no such event ever comes, did you mean 'io.serverlessworkflow.workflow.faulted.v1'?; those about executions are io.serverlessworkflow.workflow.cancelled.v1, io.serverlessworkflow.workflow.completed.v1, io.serverlessworkflow.workflow.faulted.v1, io.serverlessworkflow.workflow.resumed.v1, io.serverlessworkflow.workflow.started.v1, io.serverlessworkflow.workflow.suspended.v1")),
+    (HEAD + "do: []\nschedule: {on: {one: {with: {type: io.serverlessworkflow.task.suspended.v1}}}}", (3, "schedule.on.one.with.type", "such an event never comes: executions are suspended whole, which io.serverlessworkflow.workflow.suspended.v1 tells")),
+    (HEAD + "do: []\nschedule: {on: {one: {with: {type: io.serverlessworkflow.task.resumed.v1}}}}", (3, "schedule.on.one.with.type", "such an event never comes: executions are resumed whole, which io.serverlessworkflow.workflow.resumed.v1 tells")),
+    (HEAD + "do: []\nschedule: {on: {one: {with: {type: io.serverlessworkflow.task.status-changed.v1}}}}", (3, "schedule.on.one.with.type", "such an event never comes: the DSL leaves it to runtimes, and it says nothing that the events of single changes do not")),
+    (HEAD + "do: []\nschedule: {on: {one: {with: {type: io.serverlessworkflow.workflow.status-changed.v1}}}}", (3, "schedule.on.one.with.type", "such an event never comes: the DSL leaves it to runtimes, and it says nothing that the events of single changes do not")),
+    (HEAD + "do: [{a: {listen: {to: {any: [{with: {type: io.serverlessworkflow.workflow.faulted.v2}}]}}}}]", (2, "do[0].a.listen.to.any[0].with.type", "no such event ever comes, did you mean 'io.serverlessworkflow.workflow.faulted.v1'?; " + f"those there are: {', '.join(sorted(TYPES))}")),
     (HEAD + "do: []\nschedule: {on: {one: {with: {type: 'paid.*'}}}}", (3, "schedule.on.one.with.type", "no regular expression is evaluated before the flow runs: give the whole text here; one that has such characters itself is what a `correlate` may expect")),
     (HEAD + "do: [{a: {listen: {to: {one: {with: {type: '*.paid'}}}}}}]", (2, "do[0].a.listen.to.one.with.type", 'no regular expression: nothing to repeat at position 0; a text with such characters is written ${ . == "…" }')),
     (HEAD + "do: [{a: {set: {b: '${ .c } and ${ .d }'}}}]", (2, "do[0].a.set.b", 'syntax error, unexpected INVALID_CHARACTER, expecting end of file (column 4 of the expression); a text is one expression as a whole: write ${ "… \\(.name) …" } to have several values in it')),

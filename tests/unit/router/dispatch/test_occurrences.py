@@ -2,7 +2,7 @@
 
 import pytest
 
-from flowhook.lifecycle import TYPES, Lifecycle
+from flowhook.lifecycle import FROM_RUNNERS, TYPES, CorrelationLifecycle, Lifecycle, LifecycleEvent, TaskLifecycle
 from flowhook.model import JournalEntry, Status
 from router.dispatch import occurrences as module
 from router.dispatch.occurrences import Occurrences
@@ -70,3 +70,16 @@ def test_no_more_than_so_many_wait_to_be_told(occurrences, monkeypatch):
     assert occurrences.of([Resumed(1, 0)]) == []
     occurrences.pending = 0
     assert len(occurrences.of([Resumed(1, 0)])) == 1
+
+
+def test_of_what_runners_say_only_what_is_wanted_of_them_occurs(occurrences):
+    faulted, forged = (LifecycleEvent(kind, "1", 5, b"{}") for kind in (TaskLifecycle.FAULTED, Lifecycle.FAULTED))
+    within = occurrences.within(1, [faulted, forged])
+    assert within == [Occurred(1, TaskLifecycle.FAULTED, 5, key="1", data=b"{}")]
+    assert occurrences.of([Started(1, 1), *within]) == [BEGAN._replace(time_ms=5), *within]
+    assert occurrences.of([Started(2, 1), *within]) == [BEGAN._replace(seq=2), *within]
+    assert occurrences.from_runners == FROM_RUNNERS
+    occurrences.flows_want(frozenset([TaskLifecycle.COMPLETED, Lifecycle.FAULTED]))
+    assert occurrences.within(1, [faulted]) == []
+    occurrences.by_executions = {CorrelationLifecycle.STARTED}
+    assert occurrences.from_runners == {TaskLifecycle.COMPLETED, CorrelationLifecycle.STARTED}

@@ -1,0 +1,146 @@
+"""What happens to tasks of one flow is told to another, each once, whatever is killed meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import suppress
+
+import orjson
+import pytest
+import pytest_asyncio
+from support.systems import document, kill, running_system, until
+
+from flowhook.errors import UnavailableError
+from flowhook.lifecycle import CorrelationLifecycle, Lifecycle, TaskLifecycle
+
+pytestmark = pytest.mark.e2e
+
+CALL = "{call: http, with: {method: get, endpoint: '%s'}}"
+NO_RETRY = "metadata: {retry: {limit: {attempt: {count: 0}}}}"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def telling():
+    async def answer(request):
+        if request.path == "/ask":
+            await asyncio.sleep(0.5)  # time to hear that the call began, and to be killed while it is under way
+        return (503, {}) if request.path == "/away" else (200, {"ok": True})
+
+    options = ("--allow-private-addresses", "--runners", "1")
+    async with running_system(*options, answer=answer, max_attempts=50) as system:
+        yield system
+
+
+def alerts(name, flow, *types):
+    filters = "".join(f"\n    - {{with: {{type: {type_}, source: /flows/{flow}}}}}" for type_ in types)
+    return document(name, schedule=f"\n  on:\n    any:{filters}", do="- keep: {set: {told: '${ . }'}}")
+
+
+async def told(system, flow):
+    """Return the events that a flow was told by now, the earliest first."""
+    executions = reversed(await system.executions(flow))
+    bodies = [(await system.client.executions.get(item.id)).event.body for item in executions]
+    events = [event for body in bodies for event in orjson.loads(body)]
+    return sorted(events, key=lambda event: event["time"])
+
+
+def rows(events):
+    return Counter((event["type"].split(".")[-2], event["data"].get("task", "").rpartition("/")[2]) for event in events)
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_flow_is_told_of_each_task_of_another_once_although_runner_and_router_are_killed(telling):
+    url = telling.outside.url
+    do = f"""
+- steps:
+    for: {{in: '[range(6)]'}}
+    do:
+      - ask: {CALL % f"{url}/ask"}
+      - rest: {{wait: {{milliseconds: 400}}}}
+- last: {{call: http, with: {{method: get, endpoint: '{url}/away'}}, {NO_RETRY}}}"""
+    await telling.apply(
+        document("watched", do=do.strip()),
+        alerts("watch", "watched", TaskLifecycle.COMPLETED, TaskLifecycle.FAULTED, TaskLifecycle.STARTED),
+    )
+    execution_id = (await telling.send("watched", {})).id
+
+    async def asks(times):
+        with suppress(UnavailableError):
+            return rows(await told(telling, "watch"))["started", "ask"] >= times
+        return False
+
+    for times, process in enumerate(["runner-1", "router-1", "runner-1"], 1):
+        await until(lambda times=times: asks(times), "a call is told to have begun", within=30)
+        await kill(telling.cluster, process)
+    error = await telling.faulted(execution_id, within=60)
+    assert error.instance == "/do/1/last"
+    expected = Counter(
+        {
+            ("started", "steps"): 1,
+            ("started", "ask"): 6,
+            ("completed", "ask"): 6,
+            ("started", "rest"): 6,
+            ("completed", "rest"): 6,
+            ("completed", "steps"): 1,
+            ("started", "last"): 1,
+            ("faulted", "last"): 1,
+        }
+    )
+
+    async def all_is_told():
+        return sum(rows(await told(telling, "watch")).values()) >= expected.total()
+
+    await until(all_is_told, "everything is told")
+    events = await told(telling, "watch")
+    assert rows(events) == expected
+    assert len({event["id"] for event in events}) == len(events)
+    assert {event["subject"] for event in events} == {execution_id}
+    assert events[-1]["data"]["error"]["status"] == 503
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_an_execution_waits_for_the_fault_of_a_task_in_another(telling):
+    listen = f"{{listen: {{to: {{one: {{with: {{type: {TaskLifecycle.FAULTED}, source: /flows/failing}}}}}}}}}}"
+    await telling.apply(
+        document(
+            "failing",
+            do=f"- last: {{call: http, with: {{method: get, endpoint: '{telling.outside.url}/away'}}, {NO_RETRY}}}",
+        ),
+        document("waiting", do=f"- hear: {listen}\n- show: {{set: {{task: '${{ .[0].task }}'}}}}"),
+    )
+    waiting = (await telling.send("waiting", {})).id
+
+    async def waits():
+        return (await telling.client.executions.get(waiting)).execution.status == "waiting"
+
+    await until(waits, "it listens")
+    await telling.send("failing", {})
+    assert await telling.completed(waiting) == {"task": "/do/0/last"}
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_life_with_a_correlation_is_told_in_order(telling):
+    listen = "{listen: {to: {one: {with: {type: paid}, correlate: {order: {from: .data.order}}}}}}"
+    await telling.apply(
+        document("correlating", do=f"- hear: {listen}"),
+        document("paying", do="- pay: {emit: {event: {with: {type: paid, source: /pay, data: {order: 7}}}}}"),
+        alerts("chronicle", "correlating", Lifecycle.STARTED, Lifecycle.COMPLETED, *CorrelationLifecycle),
+    )
+    correlating = (await telling.send("correlating", {})).id
+
+    async def heard(count):
+        return len(await telling.executions("chronicle")) >= count
+
+    await until(lambda: heard(2), "it listens, and that is told")
+    await telling.send("paying", {})
+    await telling.completed(correlating)
+    await until(lambda: heard(4), "everything is told")
+    events = await told(telling, "chronicle")
+    assert [event["type"] for event in events] == [
+        Lifecycle.STARTED,
+        CorrelationLifecycle.STARTED,
+        CorrelationLifecycle.COMPLETED,
+        Lifecycle.COMPLETED,
+    ]
+    assert events[2]["data"]["correlationKeys"] == {"order": 7}

@@ -1,0 +1,156 @@
+"""What runners say of tasks is told to the flows that want to know, once, in order, whatever dies."""
+
+from __future__ import annotations
+
+import time
+
+import orjson
+from support.routers import flow, running_router
+from support.runners import attached
+from support.told import inputs, next_of
+
+from flowhook.event_input import rfc3339
+from flowhook.lifecycle import CorrelationLifecycle, Lifecycle, TaskLifecycle
+from flowhook.v1 import runner_service_pb2 as pb
+from flowhook.wire import convert
+
+NOW = round(time.time() * 1000)
+
+
+def wants(name, *types, rest=b""):
+    filters = ", ".join(f"{{with: {{type: {type_}}}}}" for type_ in types)
+    return flow(name, b"schedule: {on: {any: [%b]}}\n%b" % (filters.encode(), rest))
+
+
+def happened(kind, key="1", **data):
+    data = orjson.dumps({"task": "/do/0/keep", **data})
+    return pb.LifecycleEvent(type=kind, key=key, time=convert.timestamp(NOW), data=data)
+
+
+async def say(runner, assignment, index, *events, number=1):
+    """Say what happened before an entry that is yet to come, and wait until that is durable."""
+    bare = pb.Checkpoint(lease=assignment.lease, index=index, events=events, number=number)
+    await runner.send(checkpoints=pb.CheckpointBatch(checkpoints=[bare]))
+    [durable] = (await runner.next("checkpointed")).checkpoints
+    assert (durable.lease, durable.index, durable.number) == (assignment.lease, index - 1, number)
+
+
+async def interest(runner):
+    return list((await runner.next("interest")).event_types)
+
+
+def types(events):
+    return [event["type"] for event in events]
+
+
+async def test_runners_hear_what_is_wanted_and_when_that_changes(router, client):
+    async with attached(router, "early") as early:
+        await client.flows.apply([wants("log", TaskLifecycle.FAULTED, Lifecycle.FAULTED)])
+        assert await interest(early) == [TaskLifecycle.FAULTED]
+        async with attached(router, "late") as late:
+            assert await interest(late) == [TaskLifecycle.FAULTED]
+            await client.flows.apply([wants("more", CorrelationLifecycle.STARTED)])
+            for runner in (early, late):
+                assert await interest(runner) == [TaskLifecycle.FAULTED, CorrelationLifecycle.STARTED]
+            await client.flows.delete("log")
+            assert await interest(late) == [CorrelationLifecycle.STARTED]
+
+
+async def test_an_execution_that_waits_for_such_an_event_is_heard_of_while_it_does(router, client):
+    await client.flows.apply([flow("waits"), flow("work")])
+    await client.ingest("waits", b"{}")
+    filters = pb.EventFilters(filters=[pb.EventFilter(type=TaskLifecycle.FAULTED)])
+    async with attached(router) as runner:
+        await runner.park(await next_of(runner, "waits"), subscriptions=[pb.Subscription(key="l", events=filters)])
+        assert await interest(runner) == [TaskLifecycle.FAULTED]
+        await client.ingest("work", b"{}")
+        work = await next_of(runner, "work")
+        await say(runner, work, 0, happened(TaskLifecycle.FAULTED))
+        waiting = await next_of(runner, "waits")
+        assert await interest(runner) == []
+    [entry] = waiting.journal
+    assert orjson.loads(entry.output)["data"]["task"] == "/do/0/keep"
+
+
+async def test_what_a_runner_says_becomes_events_in_order_and_that_it_began_comes_first(router, client):
+    kinds = [TaskLifecycle.CREATED, TaskLifecycle.COMPLETED, Lifecycle.STARTED, Lifecycle.COMPLETED]
+    await client.flows.apply([flow("work"), wants("log", *kinds, rest=b"execution: {concurrency: 1}\n")])
+    execution_id = await client.ingest("work", b"{}")
+    async with attached(router) as runner:
+        work = await next_of(runner, "work")
+        await say(runner, work, 0, happened(TaskLifecycle.CREATED))
+        await runner.checkpoint(work, 0, "k", b"1", events=[happened(TaskLifecycle.COMPLETED, output=7)])
+        await runner.complete(work, events=[happened(TaskLifecycle.COMPLETED, "2")])
+        events = await inputs(client, "log", 5)
+    assert types(events) == [
+        Lifecycle.STARTED,
+        TaskLifecycle.CREATED,
+        TaskLifecycle.COMPLETED,
+        TaskLifecycle.COMPLETED,
+        Lifecycle.COMPLETED,
+    ]
+    assert len({event["id"] for event in events}) == 5
+    assert {event["subject"] for event in events} == {execution_id}
+    assert events[2]["data"] == {
+        "workflow": f"work-{execution_id}.default",
+        "definition": {"namespace": "default", "name": "work", "version": "1.0.0"},
+        "completedAt": rfc3339(NOW),
+        "task": "/do/0/keep",
+        "output": 7,
+    }
+
+
+async def test_what_is_said_again_by_another_attempt_is_told_once(router, client):
+    await client.flows.apply([flow("work"), wants("log", TaskLifecycle.STARTED, TaskLifecycle.RETRIED)])
+    await client.ingest("work", b"{}")
+    async with attached(router) as runner:
+        await say(runner, await next_of(runner, "work"), 0, happened(TaskLifecycle.STARTED))
+        await inputs(client, "log", 1)
+    async with attached(router, "other") as runner:
+        work = await next_of(runner, "work")
+        await say(runner, work, 0, happened(TaskLifecycle.STARTED), happened(TaskLifecycle.RETRIED))
+        await runner.complete(work, events=[happened(TaskLifecycle.STARTED)])
+        assert types(await inputs(client, "log", 2)) == [TaskLifecycle.STARTED, TaskLifecycle.RETRIED]
+
+
+async def test_nothing_is_told_of_what_such_an_event_started_and_of_what_nobody_wants(router, client):
+    await client.flows.apply([flow("work"), wants("log", TaskLifecycle.COMPLETED)])
+    await client.ingest("work", b"{}")
+    said = [happened(TaskLifecycle.COMPLETED), happened(TaskLifecycle.STARTED), happened(Lifecycle.FAULTED)]
+    async with attached(router) as runner:
+        await runner.complete(await next_of(runner, "work"), events=said)
+        await runner.complete(await next_of(runner, "log"), events=said)
+        await client.ingest("work", b"{}")
+        await runner.complete(await next_of(runner, "work"), events=said)
+        await inputs(client, "log", 2)
+
+
+async def test_what_is_said_under_a_lease_that_is_lost_is_not_told(router, client):
+    await client.flows.apply([flow("work"), wants("log", TaskLifecycle.STARTED, TaskLifecycle.FAULTED)])
+    execution_id = await client.ingest("work", b"{}")
+    async with attached(router) as runner:
+        work = await next_of(runner, "work")
+        await client.executions.suspend(execution_id)
+        bare = pb.Checkpoint(lease=work.lease, events=[happened(TaskLifecycle.FAULTED)], number=1)
+        await runner.send(checkpoints=pb.CheckpointBatch(checkpoints=[bare]))
+        await runner.next("revocation")
+        await client.executions.resume(execution_id)
+        await runner.complete(await next_of(runner, "work"), events=[happened(TaskLifecycle.STARTED)])
+        assert types(await inputs(client, "log", 1)) == [TaskLifecycle.STARTED]
+
+
+async def test_what_was_said_is_told_after_the_router_died(tmp_path):
+    async with running_router(tmp_path) as router, router.client() as client:
+        await client.flows.apply(
+            [flow("work"), wants("full", TaskLifecycle.STARTED, rest=b"execution: {max_backlog: 1}\n")]
+        )
+        await client.ingest("work", b"{}")
+        async with attached(router) as runner:
+            work = await next_of(runner, "work")
+            await say(runner, work, 0, happened(TaskLifecycle.STARTED))
+            await inputs(client, "full", 1)
+            await say(runner, work, 0, happened(TaskLifecycle.STARTED, "2"), number=2)
+    async with running_router(tmp_path) as router, router.client() as client, attached(router) as runner:
+        assert await interest(runner) == [TaskLifecycle.STARTED]
+        await runner.complete(await next_of(runner, "full"))
+        assert len({event["id"] for event in await inputs(client, "full", 2)}) == 2

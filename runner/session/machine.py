@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import starmap
 from math import inf
-from typing import Final, TypeVar
+from typing import Final
 
 from flowhook import limits
 from flowhook.errors import InvalidError
@@ -23,7 +24,6 @@ from runner.session.messages import (
     Checkpoint,
     Checkpointed,
     Checkpoints,
-    Completed,
     Credit,
     Effect,
     Ending,
@@ -37,7 +37,6 @@ from runner.session.messages import (
     Outcome,
     Outcomes,
     Outgoing,
-    Parked,
     Proceed,
     Reattach,
     Released,
@@ -51,6 +50,7 @@ from runner.session.messages import (
     Tell,
     Welcome,
 )
+from runner.session.sizes import checkpoint_size, events_size, listening_size, outcome_size, parts
 
 MAX_CREDIT: Final = 1024
 """Assignments that one Credit message may permit."""
@@ -60,9 +60,6 @@ MAX_OUTSTANDING: Final = 256
 
 MAX_HELD_BYTES: Final = 256 * limits.MIB
 """Events in hand beyond which no more work is asked for."""
-
-MAX_PART_BYTES: Final = 8 * limits.MIB
-"""Results in one message; what a message holds beside them is well below the rest of `limits.MAX_MESSAGE_BYTES`."""
 
 MAX_UNTOLD_BYTES: Final = 8 * limits.MIB
 """What one execution has to tell apart from its journal, and is not known to be durable; more is not told."""
@@ -196,19 +193,16 @@ class Session:
         Raises:
             InvalidError: the router breaks the protocol (`ATTACH_PROTOCOL_VIOLATION`); end the stream.
         """
-        if isinstance(message, Welcome) != (self._phase is _Phase.GREETING):
-            raise InvalidError(
-                f"{type(message).__name__} while {self._phase.value}", reason="ATTACH_PROTOCOL_VIOLATION"
-            )
+        self._check_turn(message)
         match message:
             case Welcome():
                 return self._welcome(message)
             case Assigned():
-                return [effect for assignment in message.assignments if (effect := self._assign(assignment))]
+                return _effects(map(self._assign, message.assignments))
             case Checkpointed():
-                return [effect for each in message.durable if (effect := self._durable(*each))]
+                return _effects(starmap(self._durable, message.durable))
             case Arrivals():
-                return [effect for arrival in message.arrivals if (effect := self._arrive(arrival))]
+                return _effects(map(self._arrive, message.arrivals))
             case Settled():
                 return [Forget(lease) for lease in message.leases if self._drop(lease)]
             case Revoked():
@@ -221,6 +215,12 @@ class Session:
             case Interest():
                 self._wanted = message.types
                 return [Tell(message.types)]
+
+    def _check_turn(self, message: Incoming) -> None:
+        if isinstance(message, Welcome) != (self._phase is _Phase.GREETING):
+            raise InvalidError(
+                f"{type(message).__name__} while {self._phase.value}", reason="ATTACH_PROTOCOL_VIOLATION"
+            )
 
     def checkpoint(
         self,
@@ -249,7 +249,7 @@ class Session:
         held = self._held.get(lease)
         if held is None:
             return True
-        size = _events_size(events)
+        size = events_size(events)
         if held.untold + size > MAX_UNTOLD_BYTES:
             return False
         held.untold += size
@@ -330,14 +330,14 @@ class Session:
             return []
         messages: list[Outgoing] = []
         if self._checkpoints:
-            messages += [Checkpoints(part) for part in _parts(self._checkpoints, _checkpoint_size)]
+            messages += [Checkpoints(part) for part in parts(self._checkpoints, checkpoint_size)]
             self._checkpoints.clear()
         if self._listening:
             listening = [*self._listening.values()]
-            messages += [Listenings(part) for part in _parts(listening, _listening_size)]
+            messages += [Listenings(part) for part in parts(listening, listening_size)]
             self._listening.clear()
         if self._outcomes:
-            messages += [Outcomes(part) for part in _parts(self._outcomes, _outcome_size)]
+            messages += [Outcomes(part) for part in parts(self._outcomes, outcome_size)]
             self._outcomes.clear()
         if self._renewal is not None:
             messages.append(Renewal(self._renewal))
@@ -396,7 +396,7 @@ class Session:
         for known in [known for known in held.checkpoints if known[0] <= index or 0 < known[2] <= number]:
             checkpoint = held.checkpoints.pop(known)
             if checkpoint.entry is None:
-                held.untold -= _events_size(checkpoint.events)
+                held.untold -= events_size(checkpoint.events)
         return Proceed(lease, index)
 
     def _say(self, lease: bytes, held: _Held) -> None:
@@ -432,46 +432,5 @@ class Session:
         return max(0, min(room - self._permitted, MAX_CREDIT))
 
 
-_Item = TypeVar("_Item")
-
-
-def _parts(items: Sequence[_Item], size_of: Callable[[_Item], int]) -> list[tuple[_Item, ...]]:
-    """Return the items in order, in parts that fit into a message each."""
-    parts: list[list[_Item]] = [[]]
-    size = 0
-    for item in items:
-        size += size_of(item)
-        if size > MAX_PART_BYTES and parts[-1]:
-            parts.append([])
-            size = size_of(item)
-        parts[-1].append(item)
-    return [tuple(part) for part in parts]
-
-
-def _checkpoint_size(checkpoint: Checkpoint) -> int:
-    reply = checkpoint.reply
-    size = 0 if reply is None else len(reply.body) + sum(len(name) + len(value) for name, value in reply.headers)
-    output = None if checkpoint.entry is None else checkpoint.entry.output
-    return size + _size(output) + (_events_size(checkpoint.events) if checkpoint.events else 0)
-
-
-def _listening_size(listening: Listening) -> int:
-    return _size(None) + sum(each.size for each in listening.subscriptions)
-
-
-def _outcome_size(outcome: Outcome) -> int:
-    size = _events_size(outcome.events) if outcome.events else 0
-    match outcome.ending:
-        case Completed(output=output):
-            return size + _size(output)
-        case Parked(subscriptions=subscriptions):
-            return size + _size(None) + sum(each.size for each in subscriptions)
-    return size + _size(None)
-
-
-def _events_size(events: Sequence[LifecycleEvent]) -> int:
-    return sum(len(each.data) + 256 for each in events)
-
-
-def _size(output: bytes | None) -> int:
-    return len(output or b"") + 2 * limits.KIB
+def _effects(found: Iterable[Effect | None]) -> list[Effect]:
+    return [effect for effect in found if effect is not None]

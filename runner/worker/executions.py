@@ -10,8 +10,6 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
 from typing import Final, Protocol
 
 from google.protobuf.message import DecodeError
@@ -19,12 +17,11 @@ from google.protobuf.message import DecodeError
 from flowhook import logs
 from flowhook.errors import FlowhookError, UnavailableError
 from flowhook.event_input import wants_raw, workflow_input
-from flowhook.lifecycle import LifecycleEvent
-from flowhook.model import Event, JournalEntry, Subscription, WorkflowError
+from flowhook.model import JournalEntry, Subscription, WorkflowError
 from flowhook.pace import QUIET
 from flowhook.wire import convert
 from runner import metrics, session
-from runner.attachments import NO_ATTACHMENTS, Attachments, EventAttachments
+from runner.attachments import EventAttachments
 from runner.calls import Caller, place_of
 from runner.guard.record import Record
 from runner.interpreter import effects
@@ -34,6 +31,7 @@ from runner.interpreter.scope import Workflow
 from runner.secret_values import as_data
 from runner.worker.bodies import Bodies
 from runner.worker.callbacks import one_time_urls
+from runner.worker.execution import Execution, Launch, News
 from runner.worker.flows import Flows, LoadedFlow
 from runner.worker.secrets import Secrets
 from runner.worker.turns import Turns
@@ -62,58 +60,12 @@ RETRY_SECONDS: Final = 0.5
 log = logs.get_logger(__name__)
 
 
-class _Launch(Enum):
-    TURN = "launch"
-
-
-_News = tuple[effects.Perform, effects.Result] | effects.Came | None
-"""What an execution goes on with: the result of an effect, something that it waits for, or that time has passed."""
-
-
 class Announce(Protocol):
     """Says that there is something to send to the router."""
 
     def __call__(self, *, urgent: bool = False) -> None:
         """Have it sent before long, or at once."""
         ...
-
-
-@dataclass(slots=True, eq=False)
-class _Execution:
-    """One attempt in hand.
-
-    Attributes:
-        effect_scope: what idempotency keys are made of.
-        written: index of the next journal entry.
-        binding: index after the last entry that has to be durable before an effect starts.
-        durable: index after the last entry known to be durable.
-        held: effects that wait until the journal is durable up to an index, or for their turn.
-        launching: whether it waits for its turn to begin a call.
-        preparing: what fetches something for it just now.
-        attachments: those of its event.
-        calls: effects that are performed, or whose result waits for the pump, by key.
-        timer: what goes on with it when a moment has come.
-        told: what happened in its last turn, after the last journal entry, and is yet to be told.
-        reticent: some of that was too much already.
-    """
-
-    lease: bytes
-    event: Event
-    revision: int
-    journal: tuple[JournalEntry, ...]
-    effect_scope: str
-    written: int
-    run: Run | None = None
-    binding: int = 0
-    durable: int = 0
-    held: deque[tuple[int, effects.Perform]] = field(default_factory=deque)
-    launching: bool = False
-    attachments: Attachments = NO_ATTACHMENTS
-    preparing: asyncio.Task[None] | None = field(default=None, repr=False)
-    calls: dict[str, tuple[effects.Perform, asyncio.Task[None]]] = field(default_factory=dict, repr=False)
-    timer: asyncio.TimerHandle | None = field(default=None, repr=False)
-    told: tuple[LifecycleEvent, ...] = ()
-    reticent: bool = False
 
 
 class Executions:
@@ -154,10 +106,10 @@ class Executions:
         self._tasks = tasks
         self._announce = announce
         self._public_url = public_url
-        self._in_hand: dict[bytes, _Execution] = {}
+        self._in_hand: dict[bytes, Execution] = {}
         self._by_flow: Counter[str] = Counter()
-        self._ready: Turns[tuple[_Execution, _News | _Launch]] = Turns()
-        self._doubted: dict[bytes, _Execution] = {}
+        self._ready: Turns[tuple[Execution, News | Launch]] = Turns()
+        self._doubted: dict[bytes, Execution] = {}
         self._wake = asyncio.Event()
         self._draining = False
         self._turn_ends = 0.0
@@ -184,7 +136,7 @@ class Executions:
             self._link.finish(assignment.lease, session.Faulted(problem))
             self._announce()
             return
-        execution = _Execution(
+        execution = Execution(
             assignment.lease,
             event,
             assignment.flow_revision,
@@ -242,7 +194,7 @@ class Executions:
             self._turn_ends, launches = time.monotonic() + TURN_SECONDS, 0
             while self._ready:
                 execution, news = self._ready.next()
-                if news is _Launch.TURN:
+                if news is Launch.TURN:
                     self._launch_next(execution)
                     launches += 1
                 else:
@@ -263,7 +215,7 @@ class Executions:
     def _overdue(self) -> bool:
         return time.monotonic() > self._turn_ends
 
-    async def _prepare(self, execution: _Execution) -> None:
+    async def _prepare(self, execution: Execution) -> None:
         """Fetch what an execution needs, for as long as its lease lasts."""
         flow_id = execution.event.flow_id
         while True:
@@ -291,7 +243,7 @@ class Executions:
                 return
 
     def _begin(
-        self, execution: _Execution, flow: LoadedFlow, secrets: dict[str, bytes], contents: dict[int, bytes]
+        self, execution: Execution, flow: LoadedFlow, secrets: dict[str, bytes], contents: dict[int, bytes]
     ) -> None:
         event, program, owner = execution.event, flow.program, execution.effect_scope
         raw = wants_raw(program.definition)
@@ -318,11 +270,11 @@ class Executions:
         execution.run = Run(program, workflow, execution.journal, wanted=self._wanted)
         self._queue(execution)
 
-    def _queue(self, execution: _Execution, news: _News | _Launch = None) -> None:
+    def _queue(self, execution: Execution, news: News | Launch = None) -> None:
         self._ready.add(execution.event.flow_id, (execution, news))
         self._wake.set()
 
-    def _drive(self, execution: _Execution, news: _News) -> None:
+    def _drive(self, execution: Execution, news: News) -> None:
         run = execution.run
         if run is None or self._in_hand.get(execution.lease) is not execution:
             return  # abandoned meanwhile
@@ -347,7 +299,7 @@ class Executions:
                 if execution.told:
                     self._recount(execution)
 
-    def _next_turn(self, execution: _Execution, run: Run, news: _News) -> effects.Turn:
+    def _next_turn(self, execution: Execution, run: Run, news: News) -> effects.Turn:
         if news is None:
             return run.go_on() if run.started else run.start()
         if isinstance(news, effects.Came):
@@ -356,7 +308,7 @@ class Executions:
             del execution.calls[news[0].key]
         return run.resume(*news)
 
-    def _write(self, execution: _Execution, writes: Collection[effects.Write]) -> None:
+    def _write(self, execution: Execution, writes: Collection[effects.Write]) -> None:
         for write in writes:
             self._link.checkpoint(
                 execution.lease,
@@ -372,7 +324,7 @@ class Executions:
                 execution.binding = execution.written
         self._tell(execution)
 
-    def _recount(self, execution: _Execution) -> None:
+    def _recount(self, execution: Execution) -> None:
         """Tell what happened since the last journal entry, while the execution goes on."""
         events, execution.told = execution.told, ()
         if not self._link.tell(execution.lease, execution.written, events) and not execution.reticent:
@@ -380,7 +332,7 @@ class Executions:
             execution.reticent = True
         self._tell(execution)
 
-    def _follow(self, execution: _Execution, turn: effects.Turn) -> None:
+    def _follow(self, execution: Execution, turn: effects.Turn) -> None:
         """Do what a turn asks for."""
         for key in turn.cancel:
             call = execution.calls.pop(key, None)
@@ -397,7 +349,7 @@ class Executions:
         if turn.wake_at_ms is not None or turn.subscriptions:
             self._wait(execution, turn.wake_at_ms, turn.subscriptions)
 
-    def _wait(self, execution: _Execution, wake_at_ms: int | None, subscriptions: Sequence[Subscription]) -> None:
+    def _wait(self, execution: Execution, wake_at_ms: int | None, subscriptions: Sequence[Subscription]) -> None:
         """Go on when something has come: in another attempt, unless that is soon or something is under way."""
         seconds = None if wake_at_ms is None else (wake_at_ms - _now_ms()) / 1000
         if (seconds is None or seconds > HOLD_SECONDS) and not execution.calls and not execution.held:
@@ -405,16 +357,16 @@ class Executions:
         elif seconds is not None:
             execution.timer = asyncio.get_running_loop().call_later(max(0.0, seconds), self._queue, execution)
 
-    def _park(self, execution: _Execution, wake_at_ms: int | None, subscriptions: Sequence[Subscription]) -> None:
+    def _park(self, execution: Execution, wake_at_ms: int | None, subscriptions: Sequence[Subscription]) -> None:
         self._end(execution, session.Parked(wake_at_ms, tuple(subscriptions)), "parked")
 
-    def _launch_held(self, execution: _Execution) -> None:
+    def _launch_held(self, execution: Execution) -> None:
         """Have effects that wait for nothing any more begin when it is this flow's turn."""
         if not execution.launching and execution.held and execution.held[0][0] <= execution.durable:
             execution.launching = True
-            self._queue(execution, _Launch.TURN)
+            self._queue(execution, Launch.TURN)
 
-    def _launch_next(self, execution: _Execution) -> None:
+    def _launch_next(self, execution: Execution) -> None:
         """Start an effect, if it is certain that nobody else has the execution."""
         execution.launching = False
         if self._in_hand.get(execution.lease) is not execution:
@@ -427,18 +379,18 @@ class Executions:
             self._launch(execution, execution.held.popleft()[1])
         self._launch_held(execution)
 
-    def _doubt(self, execution: _Execution, now: float) -> None:
+    def _doubt(self, execution: Execution, now: float) -> None:
         """Have effects wait for the router's word: this process stood still, or the router did."""
         if not self._doubted:
             self._link.renew(now)
             self._announce(urgent=True)
         self._doubted[execution.lease] = execution
 
-    def _launch(self, execution: _Execution, effect: effects.Perform) -> None:
+    def _launch(self, execution: Execution, effect: effects.Perform) -> None:
         task = self._tasks.create_task(self._perform(execution, effect), name=f"{effect.function} {execution.event.id}")
         execution.calls[effect.key] = (effect, task)
 
-    async def _perform(self, execution: _Execution, effect: effects.Perform) -> None:
+    async def _perform(self, execution: Execution, effect: effects.Perform) -> None:
         flow_id = execution.event.flow_id
 
         async def secret(name: str) -> bytes:
@@ -455,21 +407,21 @@ class Executions:
             self._queue(execution, (effect, result))
 
     @staticmethod
-    def _is_under_way(execution: _Execution, effect: effects.Perform) -> bool:
+    def _is_under_way(execution: Execution, effect: effects.Perform) -> bool:
         call = execution.calls.get(effect.key)
         return call is not None and call[0] is effect
 
-    def _end(self, execution: _Execution, ending: session.Ending, outcome: str) -> None:
+    def _end(self, execution: Execution, ending: session.Ending, outcome: str) -> None:
         self._link.finish(execution.lease, ending, execution.told)
         execution.told = ()
         self._tell(execution)
         self._remove(execution, outcome)
 
-    def _tell(self, execution: _Execution) -> None:
+    def _tell(self, execution: Execution) -> None:
         """Say that there is something of an execution to send: at once, where its flow has little under way."""
         self._announce(urgent=self._by_flow[execution.event.flow_id] <= QUIET)
 
-    def _remove(self, execution: _Execution, outcome: str) -> None:
+    def _remove(self, execution: Execution, outcome: str) -> None:
         if self._in_hand.pop(execution.lease, None) is not None:
             self._by_flow[execution.event.flow_id] -= 1
             if not self._by_flow[execution.event.flow_id]:
@@ -505,7 +457,7 @@ def perform_all(effects_: Collection[session.Effect], executions: Executions) ->
                 pass
 
 
-def _defect(execution: _Execution, problem: Exception) -> WorkflowError:
+def _defect(execution: Execution, problem: Exception) -> WorkflowError:
     cause = type(problem).__name__
     log.error("interpreter failed", execution=execution.event.id, cause=cause, place=place_of(problem))
     return error(Kind.RUNTIME, f"the interpreter failed ({cause}); this is a defect of Flowhook")

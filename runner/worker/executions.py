@@ -37,11 +37,9 @@ from runner.worker.secrets import Secrets
 from runner.worker.turns import Turns
 from runner.worker.watched import Watched
 
-TURN_SECONDS: Final = 0.001
-"""How long executions may run before the stream and calls get their turn."""
-
-LAUNCHES: Final = 4
-"""Calls that may be begun before they do: what a call does at first takes a good part of a millisecond."""
+TURN_SECONDS: Final = 0.0005
+"""How long executions may run before the stream and calls get their turn, or begin one call: what a call does at first
+takes a good part of a millisecond."""
 
 ACTIVE: Final = 64
 """Executions that more work is asked for up to, beside those that wait for their calls. More at a time make nothing
@@ -191,19 +189,18 @@ class Executions:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            self._turn_ends, launches = time.monotonic() + TURN_SECONDS, 0
+            self._turn_ends = time.monotonic() + TURN_SECONDS
             while self._ready:
                 execution, news = self._ready.next()
                 if news is Launch.TURN:
                     self._launch_next(execution)
-                    launches += 1
                 else:
                     self._drive(execution, news)
                 late = time.monotonic() - self._turn_ends
-                if late > 0 or launches == LAUNCHES:
+                if late > 0 or news is Launch.TURN:
                     self._make_room()
                     await asyncio.sleep(0 if late < LONG_TURN_SECONDS else REST_SECONDS)
-                    self._turn_ends, launches = time.monotonic() + TURN_SECONDS, 0
+                    self._turn_ends = time.monotonic() + TURN_SECONDS
             self._make_room()
 
     def _make_room(self) -> None:

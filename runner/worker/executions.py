@@ -41,9 +41,9 @@ TURN_SECONDS: Final = 0.0005
 """How long executions may run before the stream and calls get their turn, or begin one call: what a call does at first
 takes a good part of a millisecond."""
 
-ACTIVE: Final = 64
-"""Executions that more work is asked for up to, beside those that wait for their calls. More at a time make nothing
-faster, and others wait behind them; half as many make the whole slower (docs/performance.md)."""
+ACTIVE: Final = 40
+"""Executions that more work is asked for up to, beside those that wait for their calls. With more at a time the whole
+is little faster, and flows with little to do wait longer; with half as many it is slower (docs/performance.md)."""
 
 LONG_TURN_SECONDS: Final = 0.1
 REST_SECONDS: Final = 0.01

@@ -141,6 +141,7 @@ class ShardHost:
             starts=self._starts,
             payloads=self._payloads,
             renew=self.renew,
+            is_superseded=self.is_superseded,
             now_ms=now_ms,
         )
         state.follow(self._on_logged)
@@ -282,6 +283,13 @@ class ShardHost:
             self._loader.leave(link)
             self._core.detach(link.runner_id, self._clock())
             self._deadline.arm()
+
+    def is_superseded(self, link: RunnerLink) -> bool:
+        """Whether the runner attached anew: it says again, on the new stream, what is not on record of an earlier one.
+
+        Both at a time would bring entries back that the new one compacted.
+        """
+        return self._links.get(link.runner_id, link) is not link
 
     def add_credit(self, link: RunnerLink, credit: int) -> bool:
         """Allow a runner more assignments; false when that is more than any may have."""

@@ -48,6 +48,7 @@ class Recorder:
         starts: Starts,
         payloads: PayloadCache,
         renew: Callable[[RunnerLink], object],
+        is_superseded: Callable[[RunnerLink], bool],
         now_ms: Callable[[], int],
     ) -> None:
         """Record what is said of the executions of `core`.
@@ -61,6 +62,7 @@ class Recorder:
             starts: forgets attempts that ended.
             payloads: forgets what ends unassigned.
             renew: extends the leases of a runner that is still attached.
+            is_superseded: whether a runner says all that is not on record yet on a newer stream.
             now_ms: Unix time.
         """
         self._core = core
@@ -71,9 +73,10 @@ class Recorder:
         self._starts = starts
         self._payloads = payloads
         self._renew = renew
+        self._is_superseded = is_superseded
         self._now_ms = now_ms
         self.storing: Counter[RunnerLink] = Counter()
-        """Runners of which something is being stored: nobody reads what they say after that."""
+        """Runners of which something is being stored: of what they say after that not all may be read."""
 
     async def checkpoint(self, link: RunnerLink, checkpoints: Sequence[Checkpoint]) -> None:
         """Store journal entries, then acknowledge them; those of stale leases are revoked."""
@@ -82,6 +85,8 @@ class Recorder:
 
     async def _journal(self, link: RunnerLink, checkpoints: Sequence[Checkpoint]) -> None:
         while checkpoints := self._good(link, checkpoints):
+            if self._is_superseded(link):
+                return
             taken, refused = self._offers.take(checkpoints)
             if refused:
                 self._offers.restore(taken)
@@ -97,6 +102,7 @@ class Recorder:
                 await self._durable.write_once(changes)
             except UnavailableError as error:
                 self._offers.restore(taken)
+                self._starts.add(change.seq for change in changes if isinstance(change, stored.Started))
                 await self._durable.pause(error)
             else:
                 self._conclusions.pass_on_replies(changes)
@@ -183,7 +189,7 @@ class Recorder:
 
     @contextmanager
     def _busy(self, link: RunnerLink) -> Iterator[None]:
-        """Count a runner as alive while what it said is being stored: nobody reads what it says after that."""
+        """Count a runner as alive while what it said is being stored: what it says after that may not be read."""
         self.storing[link] += 1
         try:
             yield

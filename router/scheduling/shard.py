@@ -141,7 +141,7 @@ class Shard(Attendance):
         flow_share = _flow_share(sum(runner.credit + len(runner.leases) for runner in self._runners.values()))
         able = [runner for runner in self._runners.values() if runner.credit and runner.id not in full]
         while able and self._queues.ready:
-            runner = max(able, key=lambda candidate: candidate.credit)
+            runner = min(able, key=lambda candidate: (len(candidate.leases), -candidate.credit))
             share = -(-self._queues.ready // len(able))
             able.remove(runner)
             if not self._draw(runner, min(runner.credit, share, MAX_ASSIGNMENTS), flow_share, assigned):

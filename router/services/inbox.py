@@ -22,6 +22,9 @@ from router.services.reports import checkpoint, listening, outcome
 MAX_UNRECORDED_BYTES: Final = limits.MAX_MESSAGE_BYTES
 """Messages that wait to be recorded before no more are read."""
 
+MAX_RECORD_BYTES: Final = 8 * limits.MIB
+"""Messages that are recorded together, or one that is larger: others want to write, too."""
+
 
 class Inbox:
     """Of one attached runner."""
@@ -60,10 +63,18 @@ class Inbox:
             await self._woken.wait()
             self._woken.clear()
             while self._unrecorded:
-                messages, self._unrecorded = self._unrecorded, deque()
+                messages, size = self._take()
                 await self._record(messages)
-                self._bytes -= sum(message.ByteSize() for message in messages)
+                self._bytes -= size
                 self._room.set()
+
+    def _take(self) -> tuple[list[pb.AttachRequest], int]:
+        messages: list[pb.AttachRequest] = []
+        size = 0
+        while self._unrecorded and size < MAX_RECORD_BYTES:
+            messages.append(self._unrecorded.popleft())
+            size += messages[-1].ByteSize()
+        return messages, size
 
     async def _record(self, messages: Sequence[pb.AttachRequest]) -> None:
         checkpoints: list[Checkpoint] = []
@@ -79,24 +90,25 @@ class Inbox:
                 await self._store(checkpoints, outcomes)
                 checkpoints, outcomes = [], []
                 for item in message.listening.listening:
-                    self._host.listen(self._link, listening(item))
+                    if not self._host.is_superseded(self._link):
+                        self._host.listen(self._link, listening(item))
         await self._store(checkpoints, outcomes)
 
     async def _store(self, checkpoints: Sequence[Checkpoint], outcomes: Sequence[Outcome]) -> None:
         """Store journal entries and outcomes at the same time, each outcome after the entries of its execution."""
+        if self._host.is_superseded(self._link):
+            return  # it says all this again
         journals: dict[bytes, list[Checkpoint]] = defaultdict(list)
         for entry in checkpoints:
             journals[entry.token].append(entry)
-        at_once = [each for each in outcomes if each.token not in journals]
+        at_once: list[Outcome] = []
         later: list[Outcome] = []
         for each in outcomes:
-            if each.token in journals:
-                entries = journals[each.token]
-                if any(entry.arrival for entry in entries):  # whether it may take that in is asked first
-                    later.append(each)
-                else:
-                    at_once.append(each._replace(checkpoints=(*entries, *each.checkpoints)))
-                    del journals[each.token]
+            if any(entry.arrival for entry in journals.get(each.token, ())):
+                later.append(each)  # whether it may take that in is asked first
+            else:
+                entries = journals.pop(each.token, [])
+                at_once.append(each._replace(checkpoints=(*entries, *each.checkpoints)))
         recorder = self._host.recorder
         entries = [entry for each in journals.values() for entry in each]
         await asyncio.gather(

@@ -298,7 +298,7 @@ class Session:
 
     def renew(self, now: float) -> None:
         """Renew all leases with the next write; without any, it is the sign of life that the next ones rest on."""
-        if self._phase is _Phase.ATTACHED:
+        if self.attached:
             self._renewal = now
 
     def is_certain(self, now: float) -> bool:

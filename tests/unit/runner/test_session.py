@@ -286,7 +286,7 @@ def test_an_answer_proves_what_was_when_the_question_was_put_and_not_when_it_is_
     session.renew(2.0)
     assert s.Renewal(2.0) in session.take()
     # this process stands still here, and finds in the socket what came before its lease was lost
-    assert session.receive(s.Checkpointed(((b"a", 0),)), 60.0) == [s.Proceed(b"a", 0)]
+    assert session.receive(s.Checkpointed(((b"a", 0, 0),)), 60.0) == [s.Proceed(b"a", 0)]
     assert session.receive(s.Renewed(2.0), 60.0) == [s.Extended()]
     assert not session.is_certain(60.0)
     session.renew(60.0)
@@ -402,7 +402,7 @@ def test_what_is_to_be_told_is_forgotten_with_the_stream_that_said_it():
     wanted = frozenset({TaskLifecycle.STARTED})
     assert session.receive(s.Interest(wanted), 0) == [s.Tell(wanted)]
     session.disconnected()
-    session.connected()
+    session.connected(0)
     session.take()
     assert session.receive(s.Welcome(LEASE, frozenset()), 0) == [s.Attached(LEASE / 3), s.Tell(frozenset())]
     session.disconnected()
@@ -605,3 +605,11 @@ def test_bundles_are_for_the_stream_of_a_router_that_takes_them():
     session.connected(0)
     session.receive(s.Welcome(6.0, frozenset()), 0)
     assert not session.takes_bundles
+
+
+def test_leases_are_renewed_while_the_router_drains():
+    session = attached()
+    session.receive(s.RouterDrains(10.0), 0)
+    session.take()
+    session.renew(1.0)
+    assert session.take() == [s.Renewal(1.0)]

@@ -77,6 +77,29 @@ def test_a_flow_with_a_backlog_leaves_room_in_the_only_runner(shard):
     assert [item.seq for item in shard.assign()] == [2000]
 
 
+def test_a_flow_whose_calls_take_long_gets_three_quarters_of_a_runner_that_asks_for_more_beside_them(shard):
+    attach(shard, credit=40)
+    accept(shard, "slow", *range(1, 1001))
+    calling, permitted = 0, 40
+    while batch := shard.assign():
+        calling += len(batch)
+        more = min(256, 40 + calling * 4 // 3) - permitted
+        if more:
+            shard.add_credit("r1", more)
+        permitted += more
+    assert calling == 192
+
+
+def test_the_runner_with_the_least_to_do_gets_work_first(shard):
+    attach(shard, "busy", credit=2)
+    accept(shard, "a", 1, 2)
+    assert len(shard.assign()) == 2
+    shard.add_credit("busy", 50)
+    attach(shard, "idle", credit=10)
+    accept(shard, "a", 3)
+    assert [item.runner_id for item in shard.assign()] == ["idle"]
+
+
 def test_a_flow_gets_all_of_the_few_places_that_there_are(shard):
     attach(shard, credit=MIN_SHARE)
     accept(shard, "a", *range(1, 2 * MIN_SHARE))

@@ -1,0 +1,139 @@
+"""What a runner says is recorded in order, and together with what is read meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from flowhook.errors import InvalidError
+from flowhook.v1 import runner_service_pb2 as pb
+from router.services import inbox
+from router.services.inbox import Inbox
+
+
+class Host:
+    """Notes what is to be recorded; storage answers while `open`."""
+
+    def __init__(self):
+        self.recorder = SimpleNamespace(checkpoint=self.checkpoint, settle=self.settle)
+        self.noted = []
+        self.superseded = False
+        self.open = asyncio.Event()
+        self.open.set()
+
+    def is_superseded(self, _link):
+        return self.superseded
+
+    async def checkpoint(self, _link, checkpoints):
+        self.noted.append(("checkpoint", [(each.token, each.position) for each in checkpoints]))
+        await self.open.wait()
+
+    async def settle(self, _link, outcomes):
+        self.noted.append(
+            ("settle", [(each.token, [entry.position for entry in each.checkpoints]) for each in outcomes])
+        )
+        await self.open.wait()
+
+    def listen(self, _link, listening):
+        self.noted.append(("listen", listening.token))
+
+
+@pytest.fixture
+async def host():
+    return Host()
+
+
+@pytest.fixture
+async def box(host):
+    return Inbox(host, None)
+
+
+def checkpoint(lease, index, arrival=0):
+    entry = pb.Checkpoint(
+        lease=lease, index=index, entry=pb.JournalEntry(key="/do/0/a#0", output=b"1"), arrival=arrival
+    )
+    return pb.AttachRequest(checkpoints=pb.CheckpointBatch(checkpoints=[entry]))
+
+
+def outcome(lease):
+    completed = pb.Outcome(lease=lease, completed=pb.Completed(output=b"{}"))
+    return pb.AttachRequest(outcomes=pb.OutcomeBatch(outcomes=[completed]))
+
+
+def listening(lease):
+    return pb.AttachRequest(listening=pb.ListeningBatch(listening=[pb.Listening(lease=lease, generation=1)]))
+
+
+async def record(box, *messages):
+    for message in messages:
+        await box.put(message)
+    box.end()
+    async with asyncio.timeout(5):
+        await box.record()
+
+
+async def test_an_outcome_is_stored_with_the_entries_of_its_execution(host, box):
+    await record(box, checkpoint(b"a", 0), checkpoint(b"b", 0), checkpoint(b"a", 1), outcome(b"a"), outcome(b"c"))
+    assert host.noted == [("checkpoint", [(b"b", 0)]), ("settle", [(b"a", [0, 1]), (b"c", [])])]
+
+
+async def test_an_outcome_waits_for_an_entry_that_takes_in_what_may_not_be_its(host, box):
+    host.open.clear()
+    recording = asyncio.create_task(record(box, checkpoint(b"a", 0, arrival=7), outcome(b"a")))
+    while not host.noted:
+        await asyncio.sleep(0)
+    assert host.noted == [("checkpoint", [(b"a", 0)])]
+    host.open.set()
+    await recording
+    assert host.noted[1:] == [("settle", [(b"a", [])])]
+
+
+async def test_what_is_listened_for_comes_after_the_entries_before_it(host, box):
+    await record(box, checkpoint(b"a", 0), listening(b"a"), checkpoint(b"a", 1))
+    assert host.noted == [("checkpoint", [(b"a", 0)]), ("listen", b"a"), ("checkpoint", [(b"a", 1)])]
+
+
+async def test_what_is_read_while_storage_writes_is_recorded_together(host, box):
+    host.open.clear()
+    recording = asyncio.create_task(box.record())
+    await box.put(checkpoint(b"a", 0))
+    while not host.noted:
+        await asyncio.sleep(0)
+    for index in (1, 2, 3):
+        await box.put(checkpoint(b"a", index))
+    host.open.set()
+    box.end()
+    await recording
+    assert host.noted == [("checkpoint", [(b"a", 0)]), ("checkpoint", [(b"a", 1), (b"a", 2), (b"a", 3)])]
+
+
+async def test_one_record_takes_no_more_than_its_share_of_storage(host, box, monkeypatch):
+    monkeypatch.setattr(inbox, "MAX_RECORD_BYTES", 1)
+    await record(box, checkpoint(b"a", 0), checkpoint(b"a", 1))
+    assert [kind for kind, _ in host.noted] == ["checkpoint", "checkpoint"]
+
+
+async def test_no_more_is_read_than_can_be_recorded(host, box, monkeypatch):
+    monkeypatch.setattr(inbox, "MAX_UNRECORDED_BYTES", 1)
+    reading = asyncio.create_task(box.put(checkpoint(b"a", 0)))
+    await asyncio.sleep(0)
+    assert not reading.done()
+    recording = asyncio.create_task(box.record())
+    async with asyncio.timeout(5):
+        await reading
+    box.end()
+    await recording
+
+
+async def test_what_came_on_a_stream_that_a_newer_one_replaced_is_left_to_that_one(host, box):
+    host.superseded = True
+    await record(box, checkpoint(b"a", 0), listening(b"a"), outcome(b"a"))
+    assert host.noted == []
+
+
+async def test_a_violation_ends_the_record(host, box):
+    await box.put(checkpoint(b"a", -1))
+    with pytest.raises(InvalidError):
+        await box.record()

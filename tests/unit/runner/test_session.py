@@ -404,10 +404,14 @@ def test_what_is_to_be_told_is_forgotten_with_the_stream_that_said_it():
     session.disconnected()
     session.connected(0)
     session.take()
-    assert session.receive(s.Welcome(LEASE, frozenset()), 0) == [s.Attached(LEASE / 3), s.Tell(frozenset())]
+    assert session.receive(s.Welcome(LEASE, frozenset()), 0) == [
+        s.Attached(LEASE / 3),
+        s.Tell(frozenset()),
+        s.Extended(),
+    ]
     session.disconnected()
-    session.connected()
-    assert session.receive(s.Welcome(LEASE, frozenset()), 0) == [s.Attached(LEASE / 3)]
+    session.connected(0)
+    assert session.receive(s.Welcome(LEASE, frozenset()), 0) == [s.Attached(LEASE / 3), s.Extended()]
 
 
 class Attach(RuleBasedStateMachine):

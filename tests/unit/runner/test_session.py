@@ -1,44 +1,15 @@
-"""The runner's half of Attach against a model of the router, with broken streams at any moment."""
+"""The runner's half of Attach, example by example."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from support.sessions import CAPACITY, LEASE, assignment, attached, happened, new_session, renew
 
 from flowhook.errors import InvalidError
-from flowhook.lifecycle import LifecycleEvent, TaskLifecycle
+from flowhook.lifecycle import TaskLifecycle
 from flowhook.model import EventFilter, JournalEntry, Subscription
 from runner import session as s
 from runner.session import machine
-
-CAPACITY = 8
-LEASE = 6.0
-
-
-def new_session(**more):
-    arguments = {"runner_id": "r", "components": ("http",), "build": "1", "capacity": CAPACITY}
-    return s.Session(**{**arguments, "losses_explained": True, **more})
-
-
-def attached(session=None, kept=frozenset(), now=0.0):
-    session = session or new_session()
-    session.connected(now)
-    session.take()
-    session.receive(s.Welcome(LEASE, frozenset(kept), answers_renewals=True), now)
-    return session
-
-
-def renew(session, now):
-    """Renew, and have it answered."""
-    session.renew(now)
-    session.take()
-    session.receive(s.Renewed(now), now)
-
-
-def assignment(lease, event=b"event"):
-    return s.Assignment(lease, 1, 1, event)
 
 
 def test_hello_comes_first_and_alone():
@@ -352,10 +323,6 @@ def test_a_router_that_drains_gets_outcomes_but_gives_no_more_work():
     assert session.take() == [s.Outcomes((s.Outcome(b"a", s.Completed(b"1")),))]
 
 
-def happened(number, data=b"{}"):
-    return LifecycleEvent(TaskLifecycle.STARTED, str(number), 1, data)
-
-
 def checkpoints(session):
     return [each for message in session.take() if isinstance(message, s.Checkpoints) for each in message.checkpoints]
 
@@ -412,190 +379,6 @@ def test_what_is_to_be_told_is_forgotten_with_the_stream_that_said_it():
     session.disconnected()
     session.connected(0)
     assert session.receive(s.Welcome(LEASE, frozenset()), 0) == [s.Attached(LEASE / 3), s.Extended()]
-
-
-class Attach(RuleBasedStateMachine):
-    """A router that keeps what it must, and a link that loses what was not read when it breaks."""
-
-    def __init__(self):
-        super().__init__()
-        self.session = new_session()
-        self.now = 0.0
-        self.connected = False
-        self.welcomed = False
-        self.credit = 0
-        self.number = 0
-        self.leased: set[bytes] = set()
-        self.settled: set[bytes] = set()
-        self.journals: dict[bytes, dict[int, JournalEntry]] = {}
-        self.working: dict[bytes, int] = {}
-        self.acknowledged: dict[bytes, int] = {}
-        self.finished: set[bytes] = set()
-        self.written: dict[bytes, int] = {}
-        self.tells: dict[bytes, list[tuple[int, int]]] = {}
-        self.told: dict[bytes, set[int]] = {}
-
-    def effects(self, effects):
-        for effect in effects:
-            match effect:
-                case s.Start(assignment=assignment):
-                    assert assignment.lease not in self.working
-                    self.working[assignment.lease] = 0
-                case s.Proceed(lease=lease, index=index):
-                    assert index in self.journals[lease]
-                case s.Abandon(lease=lease, reason="ROUTER_AWAY"):
-                    self.written[lease] = self.working.pop(lease)
-                    self.finished.add(lease)
-                case s.Abandon(lease=lease):
-                    assert lease not in self.leased
-                    self.working.pop(lease, None)
-                case s.Forget(lease=lease):
-                    assert lease in self.settled
-
-    @precondition(lambda self: not self.connected)
-    @rule()
-    def connect(self):
-        self.session.connected(self.now)
-        self.connected, self.welcomed, self.credit = True, False, 0
-        (hello,) = self.session.take()
-        assert set(hello.held_leases) == set(self.working) | {
-            lease for lease in self.finished if lease in self.session._held
-        }
-        kept = {lease for lease in hello.held_leases if lease in self.leased}
-        self.leased = kept  # the others are lost with the hello
-        self.effects(self.session.receive(s.Welcome(LEASE, frozenset(kept)), self.now))
-        self.welcomed = True
-
-    @precondition(lambda self: self.connected)
-    @rule(reads=st.booleans())
-    def break_stream(self, reads):
-        messages = self.session.take()
-        if reads:
-            self.read(messages)
-        self.session.disconnected()
-        self.connected, self.credit = False, 0
-
-    @precondition(lambda self: self.connected)
-    @rule()
-    def write(self):
-        self.read(self.session.take())
-
-    def read(self, messages):
-        for message in messages:
-            match message:
-                case s.Credit(assignments=assignments):
-                    assert 1 <= assignments <= machine.MAX_CREDIT
-                    self.credit += assignments
-                case s.Checkpoints(checkpoints=checkpoints):
-                    for item in checkpoints:
-                        if item.lease in self.leased and item.entry is None:
-                            self.told.setdefault(item.lease, set()).add(item.number)
-                        elif item.lease in self.leased:
-                            self.is_told(item.lease, before=item.index)
-                            known = self.journals.setdefault(item.lease, {})
-                            assert known.setdefault(item.index, item.entry) == item.entry
-                            assert sorted(known) == list(range(len(known)))
-                case s.Outcomes(outcomes=outcomes):
-                    for item in outcomes:
-                        if item.lease in self.leased:
-                            assert len(self.journals.get(item.lease, {})) == self.written[item.lease]
-                            self.is_told(item.lease, before=self.written[item.lease])
-                            self.leased.discard(item.lease)
-                            self.settled.add(item.lease)
-
-    def is_told(self, lease, *, before):
-        """What happened before an entry is durable before it is, whatever broke in between."""
-        wanted = {number for index, number in self.tells.get(lease, ()) if index <= before}
-        assert wanted <= self.told.get(lease, set())
-
-    @precondition(lambda self: bool(self.working))
-    @rule(data=st.data())
-    def tell(self, data):
-        lease = data.draw(st.sampled_from(sorted(self.working)))
-        tells = self.tells.setdefault(lease, [])
-        tells.append((self.working[lease], len(tells) + 1))
-        assert self.session.tell(lease, self.working[lease], (happened(len(tells)),))
-
-    @precondition(lambda self: self.connected and self.credit > 0)
-    @rule(count=st.integers(1, 4))
-    def assign(self, count):
-        items = []
-        for _ in range(min(count, self.credit)):
-            self.number += 1
-            lease = b"%d" % self.number
-            self.leased.add(lease)
-            items.append(assignment(lease))
-        self.credit -= len(items)
-        self.effects(self.session.receive(s.Assigned(tuple(items)), self.now))
-
-    @precondition(lambda self: bool(self.working))
-    @rule(data=st.data())
-    def journal(self, data):
-        lease = data.draw(st.sampled_from(sorted(self.working)))
-        index = self.working[lease]
-        self.session.checkpoint(lease, index, JournalEntry(f"k{index}", b"%d" % index))
-        self.working[lease] = index + 1
-
-    @precondition(lambda self: bool(self.working))
-    @rule(data=st.data())
-    def finish(self, data):
-        self.end(data.draw(st.sampled_from(sorted(self.working))))
-
-    def end(self, lease):
-        self.written[lease] = self.working.pop(lease)
-        self.finished.add(lease)
-        self.session.finish(lease, s.Completed(b"1"))
-
-    @precondition(lambda self: self.connected and bool(self.journals))
-    @rule(data=st.data())
-    def acknowledge(self, data):
-        lease = data.draw(st.sampled_from(sorted(self.journals)))
-        index, number = max(self.journals[lease]), max(self.told.get(lease, ()), default=0)
-        self.effects(self.session.receive(s.Checkpointed(((lease, index, number),)), self.now))
-
-    @precondition(lambda self: self.connected and bool(self.settled))
-    @rule()
-    def settle(self):
-        self.effects(self.session.receive(s.Settled(tuple(sorted(self.settled))), self.now))
-
-    @precondition(lambda self: self.connected and bool(self.leased))
-    @rule(data=st.data())
-    def revoke(self, data):
-        lease = data.draw(st.sampled_from(sorted(self.leased)))
-        self.leased.discard(lease)
-        self.effects(self.session.receive(s.Revoked((lease,), "LEASE_LOST"), self.now))
-
-    @rule(seconds=st.floats(0.1, 8), dead=st.booleans())
-    def time_passes(self, seconds, dead):
-        """The router is connected, or `dead` all that time, or lives and takes leases away."""
-        self.now += seconds
-        if self.connected:
-            self.session.renew(self.now)
-        else:
-            self.effects(self.session.expire(self.now))
-            if not dead:
-                self.leased.clear()
-
-    @invariant()
-    def the_capacity_is_kept(self):
-        assert self.session.running == len(self.working)
-        assert self.session.running + self.credit <= CAPACITY
-        assert len(self.session._held) <= machine.UNSETTLED_FACTOR * CAPACITY
-
-    def teardown(self):
-        """Whatever happened: connected long enough, everything the router still leases gets settled."""
-        if not self.connected:
-            self.connect()
-        for lease in sorted(self.working):
-            self.end(lease)
-        self.write()
-        assert not self.leased, "an outcome that the router waits for was not sent"
-        self.effects(self.session.receive(s.Settled(tuple(sorted(self.settled))), self.now))
-        assert self.session.idle
-
-
-TestAttach = Attach.TestCase
-TestAttach.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 
 
 def test_bundles_are_for_the_stream_of_a_router_that_takes_them():

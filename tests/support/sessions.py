@@ -1,0 +1,37 @@
+"""The runner's half of Attach, made and attached for a test."""
+
+from __future__ import annotations
+
+from flowhook.lifecycle import LifecycleEvent, TaskLifecycle
+from runner import session as s
+
+CAPACITY = 8
+LEASE = 6.0
+
+
+def new_session(**more):
+    arguments = {"runner_id": "r", "components": ("http",), "build": "1", "capacity": CAPACITY}
+    return s.Session(**{**arguments, "losses_explained": True, **more})
+
+
+def attached(session=None, kept=frozenset(), now=0.0):
+    session = session or new_session()
+    session.connected(now)
+    session.take()
+    session.receive(s.Welcome(LEASE, frozenset(kept), answers_renewals=True), now)
+    return session
+
+
+def renew(session, now):
+    """Renew, and have it answered."""
+    session.renew(now)
+    session.take()
+    session.receive(s.Renewed(now), now)
+
+
+def assignment(lease, event=b"event"):
+    return s.Assignment(lease, 1, 1, event)
+
+
+def happened(number, data=b"{}"):
+    return LifecycleEvent(TaskLifecycle.STARTED, str(number), 1, data)

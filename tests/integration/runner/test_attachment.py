@@ -6,46 +6,19 @@ import asyncio
 
 import orjson
 import pytest
-from aiohttp import web
+from support.counting import CountingService, call
 
 from flowhook.model import JournalEntry
 from flowhook.v1 import runner_service_pb2
 from runner.worker.executions import ACTIVE
 
 
-class Outside:
-    """A service that counts, and answers when it is let to."""
-
-    def __init__(self):
-        self.keys = []
-        self.paths = []
-        self.release = asyncio.Event()
-        self.arrived = asyncio.Condition()
-
-    async def handle(self, request):
-        async with self.arrived:
-            self.keys.append(request.headers["Idempotency-Key"])
-            self.paths.append(request.path)
-            self.arrived.notify_all()
-        if request.path.startswith("/slow"):
-            await self.release.wait()
-        return web.json_response({"n": len(self.keys)})
-
-    async def until(self, count):
-        async with asyncio.timeout(10), self.arrived:
-            await self.arrived.wait_for(lambda: len(self.keys) >= count)
-
-
 @pytest.fixture
 async def outside(http_server):
-    outside = Outside()
-    outside.base = await http_server(outside.handle)
-    yield outside
-    outside.release.set()
-
-
-def call(base, path):
-    return {"call": "http", "with": {"method": "get", "endpoint": base + path}}
+    service = CountingService()
+    service.base = await http_server(service.handle)
+    yield service
+    service.release.set()
 
 
 async def test_a_result_is_journaled_before_the_next_effect_starts(router, served, outside):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from aiohttp import web
+from support.counting import CountingService, call
 from support.routers import running_router
 
 from flowhook.config import RunnerSettings
@@ -22,36 +22,12 @@ from runner import app
 LEASE = 1.0
 
 
-class Outside:
-    """A service that counts, and takes a moment."""
-
-    def __init__(self):
-        self.keys = []
-        self.paths = []
-        self.arrived = asyncio.Condition()
-
-    async def handle(self, request):
-        async with self.arrived:
-            self.keys.append(request.headers["Idempotency-Key"])
-            self.paths.append(request.path)
-            self.arrived.notify_all()
-        await asyncio.sleep(0.02)
-        return web.json_response({"n": len(self.keys)})
-
-    async def until(self, count):
-        async with asyncio.timeout(15), self.arrived:
-            await self.arrived.wait_for(lambda: len(self.keys) >= count)
-
-
 @pytest.fixture
 async def outside(http_server):
-    outside = Outside()
-    outside.base = await http_server(outside.handle)
-    return outside
-
-
-def call(base, path):
-    return {"call": "http", "with": {"method": "get", "endpoint": base + path}}
+    service = CountingService()
+    service.pause = 0.02
+    service.base = await http_server(service.handle)
+    return service
 
 
 @asynccontextmanager

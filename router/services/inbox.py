@@ -33,7 +33,7 @@ class Inbox:
         """Have `host` record what the runner behind `link` says."""
         self._host = host
         self._link = link
-        self._unrecorded: deque[pb.AttachRequest] = deque()
+        self._unrecorded: deque[tuple[pb.AttachRequest, int]] = deque()
         self._bytes = 0
         self._woken = asyncio.Event()
         self._room = asyncio.Event()
@@ -41,8 +41,9 @@ class Inbox:
 
     async def put(self, message: pb.AttachRequest) -> None:
         """Have a message recorded; wait while there is no room."""
-        self._unrecorded.append(message)
-        self._bytes += message.ByteSize()
+        size = message.ByteSize()
+        self._unrecorded.append((message, size))
+        self._bytes += size
         self._woken.set()
         while self._bytes > MAX_UNRECORDED_BYTES:
             self._room.clear()
@@ -70,11 +71,12 @@ class Inbox:
 
     def _take(self) -> tuple[list[pb.AttachRequest], int]:
         messages: list[pb.AttachRequest] = []
-        size = 0
-        while self._unrecorded and size < MAX_RECORD_BYTES:
-            messages.append(self._unrecorded.popleft())
-            size += messages[-1].ByteSize()
-        return messages, size
+        taken = 0
+        while self._unrecorded and taken < MAX_RECORD_BYTES:
+            message, size = self._unrecorded.popleft()
+            messages.append(message)
+            taken += size
+        return messages, taken
 
     async def _record(self, messages: Sequence[pb.AttachRequest]) -> None:
         checkpoints: list[Checkpoint] = []

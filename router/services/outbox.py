@@ -165,7 +165,7 @@ class Outbox:
             await self._pace.turn()
             unsent = self._unsent_bytes
             messages = self._take()
-            if self._bundles and len(messages) > 1 and sum(map(_size, messages)) <= MAX_BATCH_BYTES:
+            if self._bundles and len(messages) > 1 and _size(messages) <= MAX_BATCH_BYTES:
                 messages = [pb.AttachResponse(bundle=pb.ResponseBundle(responses=messages))]
             for message in messages:
                 await write(message)
@@ -237,5 +237,5 @@ def _batches(items: Sequence[_Item]) -> list[list[_Item]]:
     return batches
 
 
-def _size(message: pb.AttachResponse) -> int:
-    return message.ByteSize()
+def _size(messages: Sequence[pb.AttachResponse]) -> int:
+    return sum(message.ByteSize() for message in messages)

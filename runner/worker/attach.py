@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import grpc.aio
@@ -138,7 +138,7 @@ class Attachment:
                 await self._pace.turn()
                 self._pending.clear()
                 messages = [bridge.outgoing(message) for message in self._link.take()]
-                if len(messages) > 1 and self._link.takes_bundles and sum(map(_size, messages)) <= MAX_BUNDLE_BYTES:
+                if len(messages) > 1 and self._link.takes_bundles and _size(messages) <= MAX_BUNDLE_BYTES:
                     messages = [bridge.bundled(messages)]
                 for message in messages:
                     await call.write(message)
@@ -162,5 +162,5 @@ class Attachment:
             self._timer = None
 
 
-def _size(message: pb.AttachRequest) -> int:
-    return message.ByteSize()
+def _size(messages: Sequence[pb.AttachRequest]) -> int:
+    return sum(message.ByteSize() for message in messages)

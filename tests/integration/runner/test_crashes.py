@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
 from support.routers import running_router
+from support.served import running_runner
 
-from flowhook.config import RunnerSettings
 from flowhook.model import Status
-from flowhook.process import Lifecycle
-from runner import app
 
 MAX_ATTEMPTS = 3
 
@@ -25,26 +22,11 @@ def document(name, *tasks):
     return f"document: {{dsl: 1.0.3, namespace: default, name: {name}, version: 1.0.0}}\ndo:\n{lines}\n".encode()
 
 
-@asynccontextmanager
-async def running_runner(router):
-    settings = RunnerSettings(
-        router=router.target, token=router.token("runner"), process_name="runner-1", allow_private_addresses=True,
-        drain_seconds=0.5,
-    )  # fmt: skip
-    lifecycle = Lifecycle(name=settings.process_name, role="runner")
-    serving = asyncio.create_task(app.serve(settings, lifecycle))
-    try:
-        yield
-    finally:
-        lifecycle.stop.set()
-        await serving
-
-
 @pytest.fixture
 async def client(tmp_path):
     async with (
         running_router(tmp_path, max_attempts=MAX_ATTEMPTS) as router,
-        running_runner(router),
+        running_runner(router, "runner-1"),
         router.client() as client,
     ):
         yield client

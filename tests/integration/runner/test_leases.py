@@ -13,11 +13,9 @@ import orjson
 import pytest
 from support.counting import CountingService, call
 from support.routers import running_router
+from support.served import running_runner
 
-from flowhook.config import RunnerSettings
 from flowhook.model import Status
-from flowhook.process import Lifecycle
-from runner import app
 
 LEASE = 1.0
 
@@ -101,21 +99,6 @@ async def test_work_that_is_kept_goes_on_after_a_stream_that_broke_while_the_run
         assert (outcome.released.charged, outside.paths) == (False, ["/1"])
     else:
         assert outside.paths == ["/1", "/2"]
-
-
-@asynccontextmanager
-async def running_runner(router, name):
-    settings = RunnerSettings(
-        router=router.target, token=router.token("runner"), process_name=name, allow_private_addresses=True,
-        drain_seconds=0.5,
-    )  # fmt: skip
-    lifecycle = Lifecycle(name=name, role="runner")
-    serving = asyncio.create_task(app.serve(settings, lifecycle))
-    try:
-        yield
-    finally:
-        lifecycle.stop.set()
-        await serving
 
 
 async def child_of(client, name):

@@ -1,0 +1,25 @@
+"""Whole runners, parent and child, in the loop of a test."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+from flowhook.config import RunnerSettings
+from flowhook.process import Lifecycle
+from runner import app
+
+
+@asynccontextmanager
+async def running_runner(router, name):
+    settings = RunnerSettings(
+        router=router.target, token=router.token("runner"), process_name=name, allow_private_addresses=True,
+        drain_seconds=0.5,
+    )  # fmt: skip
+    lifecycle = Lifecycle(name=name, role="runner")
+    serving = asyncio.create_task(app.serve(settings, lifecycle))
+    try:
+        yield
+    finally:
+        lifecycle.stop.set()
+        await serving

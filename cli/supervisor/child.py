@@ -12,6 +12,7 @@ from typing import Self
 
 import orjson
 
+from cli.supervisor import priority
 from flowhook.process import PARENT_FD
 
 Addresses = dict[str, str]
@@ -20,10 +21,11 @@ Addresses = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to execute: arguments and the whole environment."""
+    """What to execute: arguments, the whole environment, and how far others go first (see `priority.lower`)."""
 
     arguments: Sequence[str]
     environment: Mapping[str, str]
+    nice: int = 0
 
 
 class Child:
@@ -50,8 +52,9 @@ class Child:
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,  # Ctrl-C is for the supervisor, which knows in which order to stop
             )
+            await priority.lower(process.pid, command.nice)
         except BaseException:
-            ours.close()
+            ours.close()  # and the process ends, if it was started
             raise
         finally:
             theirs.close()

@@ -22,6 +22,11 @@ DRAIN_ORDER: Final = ("edge", "runner", "router", "admin")
 """First nothing comes in any more, then nothing runs, then nothing is stored; the operator sees it to the end."""
 
 
+RUNNER_NICE: Final = 5
+"""Runners take whatever the machine has while there is a backlog. The others go first: what they do is short, and it is
+what senders and flows with little to do wait for (docs/performance.md, "Fairness")."""
+
+
 class UpSettings(BaseSettings):
     """The local cluster."""
 
@@ -122,7 +127,8 @@ class UpSettings(BaseSettings):
                 if (path := getattr(self, name)) is not None
             }
         # -P: a folder called `router` where the user stands must not be taken for ours
-        return Command([sys.executable, "-P", "-m", "cli", role], environment)
+        nice = RUNNER_NICE if role == "runner" else 0
+        return Command([sys.executable, "-P", "-m", "cli", role], environment, nice)
 
 
 def _url(scheme: str, host: str, port: int) -> str:

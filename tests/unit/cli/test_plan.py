@@ -71,3 +71,11 @@ def test_how_another_router_is_reached_is_not_for_processes_of_this_cluster(role
         monkeypatch.setenv(name, "x")
 
     assert set(others) & set(environment(role)) == set()
+
+
+def test_runners_let_the_others_go_first():
+    def nice(role):
+        return UpSettings().command(role, f"{role}-1", http_port=1, admin_port=2, grpc_port=3).nice
+
+    assert nice("runner") > 0
+    assert {nice(role) for role in ROLES if role != "runner"} == {0}

@@ -26,7 +26,7 @@ from bench.say import say
 FOLDER: Final = Path(__file__).parent
 CALLS: Final = 3_000
 BACKLOG: Final = 50_000
-FAIRNESS_SECONDS: Final = 20.0
+FAIRNESS_SECONDS: Final = 60.0
 PARKED: Final = 100_000
 FLOWS: Final = 100_000
 PARKED_SPREAD: Final = 40.0
@@ -59,7 +59,7 @@ def parts(seconds: float, scale: float) -> list[Part]:
 
     async def beside_a_backlog() -> Figures:
         async with answering_server() as server, running_cluster("--allow-private-addresses") as cluster:
-            return await fairness.bench(cluster, server, count(BACKLOG), max(2.0, FAIRNESS_SECONDS * scale))
+            return await fairness.bench(cluster, server, count(BACKLOG), max(6.0, FAIRNESS_SECONDS * scale))
 
     async def other_bodies() -> Figures:
         async with running_cluster("--runners", "1") as cluster:
@@ -70,7 +70,7 @@ def parts(seconds: float, scale: float) -> list[Part]:
         Part("bodies", 60, other_bodies, _bodies_rows),
         Part("flows", 240, lambda: flows.bench(count(FLOWS)), _flows_rows),
         Part("calls", 90, calling, _calls_rows),
-        Part("fairness", 120, beside_a_backlog, _fairness_rows),
+        Part("fairness", 300, beside_a_backlog, _fairness_rows),
         Part("parked", 240, lambda: parked.bench(count(PARKED), max(2.0, PARKED_SPREAD * scale)), _parked_rows),
     ]
 

@@ -37,14 +37,14 @@ def payload() -> bytes:
     return json.dumps(event).encode()
 
 
-async def ingest(target: str, token: str, flow_id: str, count: int) -> None:
+async def ingest(target: str, token: str, flow_id: str, number: int) -> None:
     """Have events accepted, a batch after the other.
 
     Args:
         target: `host:port` of the router.
         token: an edge's.
         flow_id: whose they are.
-        count: how many; rounded down to whole batches.
+        number: how many; rounded down to whole batches.
 
     Raises:
         RuntimeError: one of them was not accepted.
@@ -53,7 +53,7 @@ async def ingest(target: str, token: str, flow_id: str, count: int) -> None:
     channel = connect(target, token)
     stub = ingest_service_pb2_grpc.IngestServiceStub(channel)
     try:
-        for _ in range(count // BATCH):
+        for _ in range(number // BATCH):
             now_ms = time.time_ns() // 1_000_000
             events = [
                 convert.event_to_proto(
@@ -80,7 +80,7 @@ async def ended(client: AsyncClient, flow_id: str, *, within: float) -> list[Exe
             while [each async for each in client.executions.list(flow_id=flow_id, statuses=UNFINISHED, limit=1)]:
                 await asyncio.sleep(POLL)
     except TimeoutError:
-        left = await _count(client.executions.list(flow_id=flow_id, statuses=UNFINISHED))
+        left = await count(client.executions.list(flow_id=flow_id, statuses=UNFINISHED))
         raise RuntimeError(f"{left} executions of {flow_id} did not end within {within:.0f} s") from None
     executions = [each async for each in client.executions.list(flow_id=flow_id)]
     broken = [each for each in executions if each.status is not Status.COMPLETED]
@@ -89,5 +89,6 @@ async def ended(client: AsyncClient, flow_id: str, *, within: float) -> list[Exe
     return executions
 
 
-async def _count(executions: AsyncIterator[Execution]) -> int:
+async def count(executions: AsyncIterator[Execution]) -> int:
+    """Return how many there are."""
     return sum([1 async for _ in executions])

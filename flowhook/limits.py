@@ -68,6 +68,9 @@ MAX_HEADER_BYTES: Final = 64 * KIB
 MAX_DOCUMENT_BYTES: Final = 256 * KIB
 """One flow file."""
 
+KEPT_REVISIONS: Final = 100
+"""Revisions of a flow that stay, however old. Earlier ones go with the last execution of them."""
+
 MAX_FLOW_ID_LENGTH: Final = 127
 MAX_SECRET_NAME_LENGTH: Final = 127
 MAX_SECRET_BYTES: Final = 64 * KIB

@@ -61,7 +61,10 @@ class Acceptance:
         """
         revision = await self._flows.revision_of(entry, version)
         if revision is None:
-            raise NotFoundError(f"{entry.id} has no version {version[:40]}", reason="FLOW_VERSION_NOT_FOUND")
+            raise NotFoundError(
+                f"{entry.id} has no version {version[:40]} among its last {limits.KEPT_REVISIONS} revisions",
+                reason="FLOW_VERSION_NOT_FOUND",
+            )
         return revision
 
     def admit(self, entry: FlowEntry, more: int, more_of_flow: int) -> None:

@@ -235,7 +235,9 @@ async def _serve(
             tasks.create_task(gatherer.run()),
             tasks.create_task(herald.run()),
             tasks.create_task(
-                expire_forever(state, bodies, retention_seconds=settings.retention_seconds, now_ms=_now_ms)
+                expire_forever(
+                    state, bodies, storage.registry, retention_seconds=settings.retention_seconds, now_ms=_now_ms
+                )
             ),
         ]
         lifecycle.ready.set()

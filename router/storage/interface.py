@@ -202,7 +202,19 @@ class Registry(Protocol):
     async def find_revision(self, flow_id: str, *, version: str) -> int | None:
         """Return the latest revision of a flow whose document is of a version (`document.version`).
 
-        None when there is no such revision or no such flow; those from before a flow was deleted are none of it.
+        None when there is no such flow or none among its last `limits.KEPT_REVISIONS`; those from before a flow was
+        deleted are none of it.
+        """
+        ...
+
+    async def forget_revisions(self, *, superseded_before_ms: int) -> int:
+        """Remove revisions of flows, but for the last `limits.KEPT_REVISIONS` and those that executions are of.
+
+        Args:
+            superseded_before_ms: when the next revision of the flow has to have come, Unix time.
+
+        Returns:
+            How many were removed.
         """
         ...
 

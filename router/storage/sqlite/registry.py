@@ -24,6 +24,16 @@ _FLOW = (
     "SELECT f.flow_id, {document}, r.definition, r.revision, f.paused, r.has_webhook, f.create_time_ms,"
     " r.update_time_ms FROM flow f JOIN flow_revision r ON r.flow_id = f.flow_id"
 )
+_SUPERSEDED = (
+    "SELECT r.revision FROM flow_revision r WHERE r.flow_id = ? AND r.revision <= ? AND (SELECT n.update_time_ms"
+    " FROM flow_revision n WHERE n.flow_id = r.flow_id AND n.revision > r.revision ORDER BY n.revision LIMIT 1) < ?"
+)
+_IN_USE = (
+    "SELECT DISTINCT e.flow_revision FROM flow_key k JOIN execution e INDEXED BY execution_by_flow ON e.flow = k.key"
+    " WHERE k.flow_id = ?"
+)
+FORGET_STEP: Final = 32
+"""Revisions that one transaction removes."""
 
 
 class RegistryOperation:
@@ -104,6 +114,14 @@ class SqliteRegistry:
         """See `interface.Registry`."""
         return bool(await self._change(lambda connection: _delete_flow(connection, flow_id)))
 
+    async def forget_revisions(self, *, superseded_before_ms: int) -> int:
+        """See `interface.Registry`."""
+        # What no execution is of when it is looked for, none will be of: replays and sub-flows come from what is kept.
+        forgotten = await self._readers.run(partial(_forgettable, superseded_before_ms=superseded_before_ms))
+        for start in range(0, len(forgotten), FORGET_STEP):
+            await self._change(partial(_forget, revisions=forgotten[start : start + FORGET_STEP]))
+        return len(forgotten)
+
     async def set_secret(self, name: str, sealed: bytes, *, now_ms: int) -> SecretInfo:
         """See `interface.Registry`."""
         await self._change(lambda connection: _set_secret(connection, name, sealed, now_ms), len(sealed))
@@ -181,11 +199,27 @@ def _find_revision(connection: sqlite3.Connection, flow_id: str, version: str) -
     row = connection.execute(
         "SELECT r.revision FROM flow f JOIN flow_revision r USING (flow_id) WHERE f.flow_id = ? AND NOT f.deleted"
         " AND r.update_time_ms >= f.create_time_ms"
-        " AND json_extract(CAST(r.definition AS TEXT), '$.document.version') = ?"
+        " AND r.revision > f.revision - ? AND json_extract(CAST(r.definition AS TEXT), '$.document.version') = ?"
         " ORDER BY r.revision DESC LIMIT 1",
-        (flow_id, version),
+        (flow_id, limits.KEPT_REVISIONS, version),
     ).fetchone()
     return None if row is None else int(row[0])
+
+
+def _forgettable(connection: sqlite3.Connection, superseded_before_ms: int) -> list[tuple[str, int]]:
+    found: list[tuple[str, int]] = []
+    many = "SELECT flow_id, revision FROM flow WHERE revision > ? AND NOT deleted"
+    for flow_id, latest in connection.execute(many, (limits.KEPT_REVISIONS,)).fetchall():
+        former = connection.execute(_SUPERSEDED, (flow_id, latest - limits.KEPT_REVISIONS, superseded_before_ms))
+        if revisions := {revision for (revision,) in former}:
+            # One look at all executions of the flow: an index for what is asked once an hour would cost every event.
+            revisions.difference_update(revision for (revision,) in connection.execute(_IN_USE, (flow_id,)))
+            found += [(flow_id, revision) for revision in revisions]
+    return found
+
+
+def _forget(connection: sqlite3.Connection, revisions: Sequence[tuple[str, int]]) -> None:
+    connection.executemany("DELETE FROM flow_revision WHERE flow_id = ? AND revision = ?", revisions)
 
 
 def _list_flows(connection: sqlite3.Connection, *, after_id: str, limit: int, reacting: bool) -> list[Flow]:

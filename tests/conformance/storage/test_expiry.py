@@ -98,3 +98,54 @@ async def test_the_schedule_of_a_deleted_flow_goes_when_the_deletion_is_past(clu
     assert await cluster.state.schedules() == [Scheduled("bank", 6), Scheduled("shop", 5)]
     await cluster.state.expire(ended_before_ms=LATER)
     assert await cluster.state.schedules() == [Scheduled("bank", 6)]
+
+
+async def revise(cluster, draft, times):
+    """Apply a flow so often, a second apart; its documents are of the versions 1 and up."""
+    for time_s in range(1, times + 1):
+        definition = b'{"document":{"version":"%d"}}' % time_s
+        await cluster.registry.apply_flows([draft("shop", definition=definition)], now_ms=time_s * 1_000)
+
+
+async def kept(cluster, times):
+    revisions = [await cluster.registry.get_flow("shop", revision=each) for each in range(1, times + 1)]
+    return [flow.revision for flow in revisions if flow]
+
+
+async def test_former_revisions_are_removed_but_for_the_last_ones_and_those_that_executions_are_of(
+    cluster, draft, new_event, monkeypatch
+):
+    monkeypatch.setattr(limits, "KEPT_REVISIONS", 3)
+    await revise(cluster, draft, 9)
+    await cluster.append(new_event("shop", flow_revision=2), new_event("shop", flow_revision=9), new_event("bank"))
+    assert await cluster.registry.forget_revisions(superseded_before_ms=LATER) == 5
+    assert await kept(cluster, 9) == [2, 7, 8, 9]
+    await cluster.end(1)
+    await cluster.state.expire(ended_before_ms=LATER)
+    assert await cluster.registry.forget_revisions(superseded_before_ms=LATER) == 1
+    assert await kept(cluster, 9) == [7, 8, 9]
+    assert (await cluster.registry.get_flow("shop")).revision == 9
+    await revise(cluster, draft, 1)
+    assert (await cluster.registry.get_flow("shop")).revision == 10
+
+
+async def test_a_former_revision_stays_until_it_was_superseded_long_enough_ago(cluster, draft, monkeypatch):
+    monkeypatch.setattr(limits, "KEPT_REVISIONS", 1)
+    await revise(cluster, draft, 4)
+    assert await cluster.registry.forget_revisions(superseded_before_ms=3_001) == 2
+    assert await kept(cluster, 4) == [3, 4]
+
+
+async def test_many_former_revisions_are_removed_in_one_go(cluster, draft, monkeypatch):
+    monkeypatch.setattr(limits, "KEPT_REVISIONS", 1)
+    await revise(cluster, draft, 100)
+    assert await cluster.registry.forget_revisions(superseded_before_ms=LATER) == 99
+    assert await kept(cluster, 100) == [100]
+
+
+async def test_a_version_is_not_found_any_more_among_revisions_that_may_be_removed(cluster, draft, monkeypatch):
+    """Or an execution of one that is about to go could begin."""
+    monkeypatch.setattr(limits, "KEPT_REVISIONS", 2)
+    await revise(cluster, draft, 4)
+    find = cluster.registry.find_revision
+    assert [await find("shop", version=version) for version in "1234"] == [None, None, 3, 4]

@@ -290,7 +290,11 @@ async def test_what_no_event_named_in_an_hour_is_swept():
         async def expire(self, **_):
             return 0
 
-    sweeping = asyncio.create_task(expire_forever(Sweepable(), Sweepable(), retention_seconds=1, now_ms=lambda: 0))
+        async def forget_revisions(self, **_):
+            return 0
+
+    past = expire_forever(Sweepable(), Sweepable(), Sweepable(), retention_seconds=1, now_ms=lambda: 0)
+    sweeping = asyncio.create_task(past)
     async with asyncio.timeout(5):
         await swept.wait()
     sweeping.cancel()

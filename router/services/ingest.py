@@ -36,6 +36,11 @@ _Accepted = ingest_service_pb2.Accepted
 _Pending = ingest_service_pb2.Pending
 _Outcome = dict[str, Any]
 """What InvokeFlow and GetReply say in the same fields."""
+_Fate = FlowhookError | ExecutionRecord | None
+"""Of an event: why it is refused, or the execution that it started when it came before; None: it is to be stored."""
+
+_NOT_NOW = (ExhaustedError, UnavailableError, NotFoundError)
+"""In the way of new events only: one that was stored before adds nothing."""
 
 
 class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
@@ -87,7 +92,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
 
     async def _starts(self, messages: Sequence[envelope_pb2.Event]) -> list[_Result]:
         """Store events that start executions."""
-        fates: list[FlowhookError | None] = []
+        fates: list[_Fate] = []
         events: list[NewEvent] = []
         size = 0
         try:
@@ -101,6 +106,8 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
                 else:
                     fates.append(None)
                     size += len(event.payload)
+            if any(isinstance(fate, _NOT_NOW) for fate in fates):
+                fates = await self._unless_stored(messages, fates)
             if size > limits.MAX_BATCH_BYTES:
                 raise _batch_too_large()
             appended = iter(await self._host.append(events) if events else ())
@@ -111,12 +118,23 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
             self._forget(events)
         stored = iter(events)
         results = [
-            self._accepted(next(stored), next(appended)) if fate is None else self._rejected(fate) for fate in fates
+            self._accepted(next(stored), next(appended)) if fate is None else self._settled(fate) for fate in fates
         ]
         for message, result in zip(messages, results, strict=True):
             if result.HasField("rejected"):
                 self._discard_body(message)
         return results
+
+    async def _unless_stored(self, messages: Sequence[envelope_pb2.Event], fates: Sequence[_Fate]) -> list[_Fate]:
+        """Let those be that came before: who repeats a call whose answer was lost must not be told that it failed."""
+        refused = [message.id for message, fate in zip(messages, fates, strict=True) if isinstance(fate, _NOT_NOW)]
+        known = await self._state.identify(refused)
+        return [
+            earlier
+            if isinstance(fate, _NOT_NOW) and (earlier := known.get(message.id)) and earlier.flow_id == message.flow_id
+            else fate
+            for message, fate in zip(messages, fates, strict=True)
+        ]
 
     def _discard_body(self, message: envelope_pb2.Event) -> None:
         """Forget the body that an event names, if it does: whoever sent it is told no."""
@@ -132,8 +150,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         except Exception as error:  # noqa: BLE001 - the others of the batch have nothing to do with it
             return self._rejected(guarded.defect("IngestService.IngestEvents", error))
         if earlier:
-            self._metrics.duplicate.inc()
-            return _Result(accepted=_Accepted(execution_id=earlier, duplicate=True))
+            return self._duplicate(earlier)
         self._metrics.accepted.inc()
         return _Result(accepted=_Accepted(execution_id=message.id))
 
@@ -194,8 +211,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         """Store an event and return (sequence number, ID, whether it was there before) of its execution."""
         try:
             event = await self._admitted(message)
-        except (ExhaustedError, UnavailableError, NotFoundError):
-            # whoever attaches again adds nothing, so that no limit is in the way
+        except _NOT_NOW:
             known = await self._state.find(message.id)
             if known is None or known.flow_id != message.flow_id:
                 self._discard_body(message)
@@ -242,12 +258,18 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
 
     def _accepted(self, event: NewEvent, appended: Appended) -> _Result:
         if appended.duplicate_of:
-            self._metrics.duplicate.inc()
-            return _Result(accepted=_Accepted(execution_id=appended.duplicate_of, duplicate=True))
+            return self._duplicate(appended.duplicate_of)
         if not appended.new:
             return self._rejected(_why_not(appended))
         self._metrics.accepted.inc()
         return _Result(accepted=_Accepted(execution_id=event.event_id))
+
+    def _settled(self, fate: FlowhookError | ExecutionRecord) -> _Result:
+        return self._duplicate(fate.id) if isinstance(fate, ExecutionRecord) else self._rejected(fate)
+
+    def _duplicate(self, execution_id: str) -> _Result:
+        self._metrics.duplicate.inc()
+        return _Result(accepted=_Accepted(execution_id=execution_id, duplicate=True))
 
     def _rejected(self, error: FlowhookError) -> _Result:
         self._metrics.rejected(error.reason)

@@ -122,6 +122,13 @@ async def test_a_call_that_is_cancelled_while_it_stores_stores_all_the_same(serv
     assert await service.ingest(event()) == ["TOTAL_BACKLOG_FULL"]
 
 
+async def test_of_a_batch_those_that_were_stored_before_are_accepted_and_the_others_refused(service):
+    stored = event()
+    assert await service.ingest(stored) == [""]
+    full = "TOTAL_BACKLOG_FULL"
+    assert await service.ingest(event(), stored, event()) == [full, "", full]
+
+
 async def test_a_caller_that_gets_no_place_to_wait_finds_out_before_its_event_is_stored(service):
     service.shard.host.waiters = EndWaiters(limit=0)
     with pytest.raises(grpc.aio.AbortError):

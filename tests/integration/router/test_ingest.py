@@ -92,6 +92,29 @@ async def test_the_rate_of_a_flow_is_bounded(client):
     assert 1 < caught.value.retry_after <= 100
 
 
+@pytest.mark.parametrize(
+    "limit", [b"execution: {max_backlog: 1}\n", b"webhook: {auth: none, rate_limit: {per_second: 0.01, burst: 1}}\n"]
+)
+async def test_no_limit_is_in_the_way_of_an_event_that_was_stored_before(client, limit):
+    """An edge repeats a batch when its answer was lost, for example when the router was restarted meanwhile."""
+    await client.flows.apply([flow("small", limit), flow("other")])
+    event_id = await client.ingest("small", {})
+    with pytest.raises(ExhaustedError):
+        await client.ingest("small", {})
+    assert await client.ingest("small", {}, event_id=event_id) == event_id
+    elsewhere = await client.ingest("other", {})
+    with pytest.raises(ExhaustedError):
+        await client.ingest("small", {}, event_id=elsewhere)
+
+
+async def test_an_event_that_was_stored_before_its_flow_was_deleted_is_accepted_again(client, hello):
+    event_id = await client.ingest("hello", {})
+    await client.flows.delete("hello")
+    with pytest.raises(NotFoundError):
+        await client.ingest("hello", {})
+    assert await client.ingest("hello", {}, event_id=event_id) == event_id
+
+
 async def test_invoke_waits_for_the_output(router, client, hello):
     async with attached(router, credit=1) as runner:
         invoking = asyncio.create_task(client.invoke("hello", {"a": 1}))

@@ -8,6 +8,11 @@ from collections.abc import Sequence
 
 import typer
 
+if sys.argv[1:2] != ["router"]:
+    # gRPC tells of each attempt to connect, between our own lines, and reads this when it is imported. A router is not
+    # the one who connects: what it says of strangers' handshakes is nowhere else.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
 from cli import app
 from flowhook.errors import FlowhookError, InvalidFlowError
 

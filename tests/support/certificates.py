@@ -14,16 +14,17 @@ from cryptography.x509.oid import NameOID
 class Authority:
     """Signs certificates and writes them as PEM files."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, name="test authority"):
         self.folder = folder
         self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
+        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         certificate = self._certificate(self.name, self.key, authority=True)
         self.ca_file = self._write("ca.pem", certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name, hosts=()):
+    def issue(self, name, hosts=(), addresses=("127.0.0.1",)):
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._certificate(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), key, hosts=hosts)
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        certificate = self._certificate(subject, key, hosts, addresses)
         pem = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
@@ -32,7 +33,7 @@ class Authority:
             self._write(f"{name}.key", pem),
         )
 
-    def _certificate(self, subject, key, *, authority=False, hosts=()):
+    def _certificate(self, subject, key, hosts=(), addresses=(), *, authority=False):
         now = dt.datetime.now(dt.UTC)
         return (
             x509.CertificateBuilder()
@@ -45,7 +46,7 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
             .add_extension(
                 x509.SubjectAlternativeName(
-                    [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), *map(x509.DNSName, hosts)]
+                    [*(x509.IPAddress(ipaddress.ip_address(each)) for each in addresses), *map(x509.DNSName, hosts)]
                 ),
                 critical=False,
             )

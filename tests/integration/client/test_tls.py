@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
+
 import pytest
 from support.certificates import Authority
 from support.clients import Either, close
@@ -65,12 +68,35 @@ async def test_a_client_that_speaks_no_tls_is_told_what_may_be_missing(router):
 
 async def test_a_client_that_knows_another_authority_does_not_talk_to_the_router(router, authority, tmp_path):
     (tmp_path / "other").mkdir()
-    other = Authority(tmp_path / "other")
+    other = Authority(tmp_path / "other", "another authority")
     cert_file, key_file = authority.issue("client")
     async with AsyncClient(
         router.target, token=router.token(), ca_file=other.ca_file, cert_file=cert_file, key_file=key_file
     ) as client:
-        with pytest.raises(UnavailableError, match="TLS failed; does it speak TLS, with a certificate"):
+        with pytest.raises(UnavailableError) as caught:
+            await client.flows.pause("x")
+    assert caught.value.message == (
+        f"can't reach the router at {router.target}: its certificate can't be trusted (unable to get local issuer"
+        " certificate); is it of an authority in the CA file?"
+    )
+
+
+async def test_a_client_that_reaches_the_router_by_another_name_is_told_so(tmp_path, authority):
+    cert_file, key_file = authority.issue("router", ["router.internal"], addresses=[])
+    async with (
+        running_router(tmp_path / "data", tls_cert_file=cert_file, tls_key_file=key_file) as router,
+        AsyncClient(router.target, token=router.token(), ca_file=authority.ca_file) as client,
+    ):
+        with pytest.raises(UnavailableError, match="its certificate is not for this name; reach it by one"):
+            await client.flows.pause("x")
+
+
+async def test_a_client_that_speaks_tls_to_a_router_that_does_not_is_told_so(tmp_path, authority):
+    async with (
+        running_router(tmp_path / "plain") as plain,
+        AsyncClient(plain.target, token=plain.token(), ca_file=authority.ca_file) as client,
+    ):
+        with pytest.raises(UnavailableError, match="TLS failed; does it speak TLS"):
             await client.flows.pause("x")
 
 
@@ -87,3 +113,18 @@ def test_a_certificate_without_its_key_is_refused(authority):
 def test_settings_without_a_token_say_where_one_was_looked_for(tmp_path):
     with pytest.raises(InvalidError, match=r"edge\.token"):
         channel.open_channel(CommonSettings(data_dir=tmp_path), "edge")
+
+
+async def test_a_command_says_once_why_there_is_no_connection(router, authority, tmp_path):
+    (tmp_path / "other").mkdir()
+    command = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "cli", "flows", "list", "--router", router.target),
+        env={
+            "FLOWHOOK_ROUTER_CA_FILE": str(Authority(tmp_path / "other", "another authority").ca_file),
+            "FLOWHOOK_TOKEN": router.token(),
+        },
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await command.communicate()
+    assert said.count(b"\n") == 1, said
+    assert said.startswith(b"flowhook: can't reach the router at 127.0.0.1:")

@@ -210,24 +210,30 @@ class Attendance(Places):
         return seq
 
     def _claim(self, seq: int) -> FlowQueue | None:
-        """Take out an execution that was there at the start and that nobody got since; None when it is none."""
-        queue = self._held.pop(seq, None)
+        """Take out an execution that was there at the start and that nobody got since; None when it is none.
+
+        One that is not held has no place: where its flow has none left the next runner gets it.
+        """
+        queue = self._release(seq)
         if queue is not None:
             return queue
-        queue = self._unclaimed.pop(seq, None)
-        if queue is not None:
+        queue = self._unclaimed.get(seq)
+        if queue is not None and queue.has_room:
+            del self._unclaimed[seq]
             self._queues.remove(queue, seq)
             return queue
         # it was woken, which leaves no record, and the runner had no time to say anything of it
-        return self._waits.pop(seq)
+        queue = self._waits.get(seq)
+        return self._waits.pop(seq) if queue is not None and queue.has_room else None
 
     def _release_held(self) -> list[Loss]:
         """Make ready what no runner came back for; it is charged for that, and may be exhausted."""
-        held, self._held = self._held, {}
         begun, self._begun = self._begun, set()
         self._unclaimed.clear()
         losses: list[Loss] = []
-        for seq, queue in reversed(held.items()):
+        while self._held:
+            seq, queue = self._held.popitem()  # the latest first
+            self._queues.let_go(queue)
             attempts = self._attempts.get(seq, 0)
             if seq in begun and attempts >= self._max_attempts * UNCERTAIN_FACTOR:
                 self._ending[seq] = Between(queue, counted=False)

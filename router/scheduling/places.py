@@ -150,15 +150,21 @@ class Places:
         returning = self._returning.pop(seq, None)
         if returning is not None:
             return returning.queue
-        for place in (self._parking, self._held):
-            queue = place.pop(seq, None)
-            if queue is not None:
-                return queue
+        queue = self._parking.pop(seq, None) or self._release(seq)
+        if queue is not None:
+            return queue
         queue = self._waits.pop(seq)
         if queue is None and seq not in self._ending:
             queue = self._queues.flow(flow_id)
             if not self._lanes.is_blocked(seq) and not self._queues.remove(queue, seq):
                 return None
+        return queue
+
+    def _release(self, seq: int) -> FlowQueue | None:
+        """Take out an execution that is held; None when it is not."""
+        queue = self._held.pop(seq, None)
+        if queue is not None:
+            self._queues.let_go(queue)
         return queue
 
     def _is_counted(self, seq: int) -> bool:

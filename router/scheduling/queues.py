@@ -18,7 +18,7 @@ class FlowPolicy:
     """What limits a flow.
 
     Attributes:
-        concurrency: executions under lease at a time; None: no limit.
+        concurrency: executions under lease at a time, those that may be after a restart included; None: no limit.
         paused: nothing of it is handed out.
         retired: the flow is deleted; the policy holds for what it left behind and is forgotten with the last of it.
     """
@@ -33,22 +33,32 @@ DEFAULT_POLICY = FlowPolicy()
 
 @dataclass(slots=True)
 class FlowQueue:
-    """One flow's executions. `unfinished` counts all that were accepted and have not ended."""
+    """One flow's executions.
+
+    Attributes:
+        running: under lease, or about to end, wait or return.
+        held: found at a start, and maybe under way at a runner that is yet to come back for them.
+        unfinished: all that were accepted and have not ended.
+    """
 
     flow_id: str
     policy: FlowPolicy = DEFAULT_POLICY
     ready: deque[int] = field(default_factory=deque)
     running: int = 0
+    held: int = 0
     unfinished: int = 0
     in_ring: bool = False
 
     @property
     def eligible(self) -> bool:
         """Whether something of this flow may run now."""
-        policy = self.policy
-        return (
-            bool(self.ready) and not policy.paused and (policy.concurrency is None or self.running < policy.concurrency)
-        )
+        return bool(self.ready) and not self.policy.paused and self.has_room
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more may run beside those that do, and those that may."""
+        concurrency = self.policy.concurrency
+        return concurrency is None or self.running + self.held < concurrency
 
 
 class FairQueues:
@@ -132,6 +142,16 @@ class FairQueues:
     def stopped(self, queue: FlowQueue) -> None:
         """Count one execution less as running."""
         queue.running -= 1
+        if not queue.in_ring:
+            self._admit(queue)
+
+    def hold(self, queue: FlowQueue) -> None:
+        """Keep a place for an execution that may be under way."""
+        queue.held += 1
+
+    def let_go(self, queue: FlowQueue) -> None:
+        """Keep the place no longer: it runs, or does not."""
+        queue.held -= 1
         if not queue.in_ring:
             self._admit(queue)
 

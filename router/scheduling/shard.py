@@ -8,8 +8,9 @@ It knows every unfinished execution by its sequence number, in exactly one of th
                           │ │ └──requeued── returning ◀──────────────deliver───────┘      │
                           │ └──────────────────────────────────────────────────────wake───┘
                           └──resume── suspended ◀──suspend── anywhere but ending
-    held: accepted before a restart; ready once runners had time to come back for what they were working on. What is on
-        record as given back, or waits, is not held; a runner that got it just before may claim it until then
+    held: accepted before a restart; ready once runners had time to come back for what they were working on. Until then
+        each takes a place of its flow's concurrency. What is on record as given back, or waits, is not held; a runner
+        that got it just before may claim it until then, if there is a place
     blocked: has an order key, and it is the turn of an earlier one
 
 The caller makes durable what the returned values say, before it tells anyone and before it says `ended`, `requeued` or
@@ -109,6 +110,7 @@ class Shard(Attendance):
             return Exhausted(seq, attempts)
         if its_turn and (begun or not term):
             self._held[seq] = queue
+            self._queues.hold(queue)
             if begun:
                 self._begun.add(seq)
         elif its_turn:

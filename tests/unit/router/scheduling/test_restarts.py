@@ -6,6 +6,7 @@ import pytest
 from support.cores import LEASE, REATTACH, accept, attach, make_shard, on_record
 
 from router.scheduling.changes import Exhausted
+from router.scheduling.queues import FlowPolicy
 from router.scheduling.shard import Shard
 
 
@@ -63,6 +64,53 @@ def test_new_events_do_not_wait_for_runners_to_come_back():
     attach(shard)
     accept(shard, "a", 2)
     assert [item.seq for item in shard.assign()] == [2]
+
+
+def test_what_may_be_under_way_takes_its_places_until_runners_had_time_to_come_back():
+    (held,) = assigned_before()
+    shard = make_shard(1, 2, epoch=2)
+    shard.set_policy("a", FlowPolicy(concurrency=1))
+    attach(shard, "r2")
+    accept(shard, "a", 3)
+    assert shard.assign() == []
+    attach(shard, "r1", held=[held.token], credit=0, now=0.1)
+    shard.take(held.token)
+    shard.ended(1)
+    assert shard.assign() == [], "2 may be under way, too"
+    shard.expire(REATTACH)
+    (first,) = shard.assign()
+    assert first.seq == 2
+    shard.take(first.token)
+    shard.ended(2)
+    assert [item.seq for item in shard.assign()] == [3]
+
+
+def test_a_place_is_free_when_what_may_have_been_under_way_was_cancelled():
+    shard = make_shard(1, epoch=2)
+    shard.set_policy("a", FlowPolicy(concurrency=1))
+    attach(shard)
+    accept(shard, "a", 2)
+    assert shard.cancel(1, "a") is not None
+    assert [item.seq for item in shard.assign()] == [2]
+
+
+def test_what_was_woken_just_before_a_restart_is_not_adopted_beyond_its_flows_concurrency():
+    (held,) = parked_and_assigned_again()
+    shard = make_shard(epoch=2)
+    shard.recover_waiting(1, "a", 1, 0, term=1)
+    shard.set_policy("a", FlowPolicy(concurrency=1))
+    shard.begin(0.0)
+    attach(shard, "r2")
+    accept(shard, "a", 2)
+    (other,) = shard.assign()
+    assert attach(shard, held=[held.token]).kept == []
+    shard.wake(0)
+    assert shard.assign() == []
+    assert attach(shard, held=[held.token]).kept == []
+    shard.take(other.token)
+    shard.ended(2)
+    (again,) = shard.assign()
+    assert (again.seq, again.attempt) == (1, 1)
 
 
 def test_a_lease_is_adopted_over_any_number_of_restarts_while_nobody_else_got_the_execution():

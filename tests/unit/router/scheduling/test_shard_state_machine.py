@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from hypothesis import settings, strategies
@@ -71,6 +72,7 @@ class ShardMachine(RuleBasedStateMachine):
         self.latest: dict[int, bytes] = {}
         self.attached: set[str] = set()
         self.policies: dict[str, FlowPolicy] = {}
+        self.under_way: Counter[str] = Counter()
         self.shard = self.make()
 
     def make(self):
@@ -91,6 +93,12 @@ class ShardMachine(RuleBasedStateMachine):
                 self.ending.add(loss.seq)
             else:
                 self.returning.add(loss.seq)
+
+    def running(self, flow):
+        return sum(self.unfinished[seq] == flow for seq, _ in self.valid.values())
+
+    def concurrency(self, flow):
+        return self.policies.get(flow, FlowPolicy()).concurrency
 
     @property
     def now_ms(self):
@@ -128,9 +136,13 @@ class ShardMachine(RuleBasedStateMachine):
         data=strategies.data(),
     )
     def attach(self, runner, explained, credit, data):
-        mine = sorted(token for token, (_, owner) in self.valid.items() if owner == runner)
         known = sorted(token for token, (_, owner, _) in self.handed_out.items() if owner == runner)
         held = data.draw(strategies.lists(strategies.sampled_from(known), unique=True)) if known else []
+        self.come(runner, held, explained=explained, credit=credit)
+
+    def come(self, runner, held, *, explained=True, credit=5):
+        """Have a runner attach with tokens that it holds, or held long ago."""
+        mine = sorted(token for token, (_, owner) in self.valid.items() if owner == runner)
         attached = self.shard.attach(runner, held, explained=explained, now=self.now)
         self.attached.add(runner)
         self.pardon(attached, explained=explained)
@@ -151,6 +163,9 @@ class ShardMachine(RuleBasedStateMachine):
                 self.attempts[seq] -= 1
                 self.begun.discard(seq)
             assert self.shard.attempt_of(seq) == self.attempts.get(seq, 0) + 1
+            flow = self.unfinished[seq]
+            concurrency = self.concurrency(flow)
+            assert concurrency is None or self.running(flow) <= max(concurrency, self.under_way[flow])
         assert len(attached.adopted) == len(set(attached.kept).difference(mine))
         for token in set(mine) - set(attached.kept):
             self.valid.pop(token, None)
@@ -214,6 +229,33 @@ class ShardMachine(RuleBasedStateMachine):
             self.add_credit(other, 5)
         return multiple(*handed_out, *self.hand_out())
 
+    @rule(
+        target=tokens,
+        flow=strategies.sampled_from(FLOWS),
+        runner=strategies.sampled_from(RUNNERS),
+        concurrency=strategies.sampled_from([1, 2]),
+        waits=strategies.booleans(),
+        data=strategies.data(),
+    )
+    def outlive_the_router(self, flow, runner, concurrency, waits, data):
+        """A runner comes back after a restart only when another one had its chance."""
+        (other,) = set(RUNNERS) - {runner}
+        self.set_policy(flow, concurrency, paused=False)
+        self.come(runner, [token for token, (_, owner) in self.valid.items() if owner == runner])
+        self.accept(flow, "")
+        held = self.hand_out()
+        if waits:
+            for token in held:
+                self.park(token, -1.0)
+            self.become_durable()
+            self.wake()
+            held += self.hand_out()
+        self.restart(back=[other], data=data)
+        self.accept(flow, "")
+        held += self.hand_out()
+        self.come(runner, [token for token in held if self.handed_out[token][1] == runner])
+        return multiple(*held, *self.hand_out())
+
     @rule(target=tokens)
     def assign(self):
         return multiple(*self.hand_out())
@@ -242,8 +284,10 @@ class ShardMachine(RuleBasedStateMachine):
             if item.seq <= self.recovered:
                 self.record.begin(item.seq, item.attempt)
                 self.record.terms[item.seq] = self.shard.term_of(item.seq)
-            policy = self.policies.get(self.unfinished[item.seq], FlowPolicy())
+            flow = self.unfinished[item.seq]
+            policy = self.policies.get(flow, FlowPolicy())
             assert not policy.paused
+            assert policy.concurrency is None or self.running(flow) <= policy.concurrency
         return [item.token for item in assigned]
 
     @rule()
@@ -396,6 +440,10 @@ class ShardMachine(RuleBasedStateMachine):
         Then runners come `back` with what they hold, or held long ago.
         """
         self.epoch += 1
+        # what runners work on they may go on with, although the flow's limit is lower by now
+        self.under_way = Counter(
+            flow for seq, flow in self.unfinished.items() if self.latest.get(seq, b"") not in self.record.void | {b""}
+        )
         self.ending.clear()
         self.returning.clear()
         self.delivering.clear()
@@ -482,10 +530,10 @@ class ShardMachine(RuleBasedStateMachine):
             assert self.shard.lease_of(token) == seq
 
     @invariant()
-    def concurrency_is_kept_when_it_was_not_lowered(self):
+    def what_runs_counts(self):
         for flow, queue in self.shard._queues._flows.items():
-            running = sum(1 for seq, _ in self.valid.values() if self.unfinished[seq] == flow)
-            assert queue.running >= running
+            assert queue.running >= self.running(flow)
+            assert queue.held == sum(self.unfinished[seq] == flow for seq in self.shard._held)
 
 
 TestShard = ShardMachine.TestCase

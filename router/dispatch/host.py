@@ -273,6 +273,7 @@ class ShardHost:
             self.watchers.changed(attached.adopted)
         if attached.pardoned or attached.adopted:
             self._starts.add([*attached.pardoned, *attached.adopted])
+            self._starts.woken(attached.adopted)
         self._deadline.arm()
         return attached.kept
 
@@ -339,6 +340,7 @@ class ShardHost:
         taken = self._core.take(item.token)
         if taken is not None:
             log.error("an execution can't be run", seq=item.seq, cause=why)
+            self._starts.drop(item.seq)
             self._core.refund(item.runner_id)
             error = runtime_error(f"it can't be run: {why}")
             end = stored.Ended(item.seq, Status.FAULTED, self._now_ms(), taken.attempt, error=error)
@@ -422,11 +424,14 @@ class ShardHost:
     def _woken(self, seqs: Sequence[int]) -> None:
         for seq in seqs:
             self._waiting.leave(seq)
+        self._starts.woken(seqs)
         self.wake()
         self.watchers.changed(seqs)
 
     def _lost(self, losses: Sequence[Loss]) -> None:
         if losses:
+            for loss in losses:
+                self._starts.drop(loss.seq)
             log.warning("leases lost", executions=len(losses))
             self._metrics.leases_lost.inc(len(losses))
             self._durable.spawn(self._conclude(Conclusion(losses=losses)))

@@ -96,13 +96,19 @@ class Recorder:
                 change
                 for each in checkpoints
                 if (seq := self._core.lease_of(each.token)) is not None
-                for change in (*(self._happened(seq, each.events) if each.events else ()), *_journaled(seq, each))
+                for change in (
+                    *(self._happened(seq, each.events) if each.events else ()),
+                    *self._begun(seq),
+                    *_journaled(seq, each),
+                )
             ]
             try:
                 await self._durable.write_once(changes)
             except UnavailableError as error:
                 self._offers.restore(taken)
-                self._starts.add(change.seq for change in changes if isinstance(change, stored.Started))
+                begun = [change.seq for change in changes if isinstance(change, stored.Started)]
+                self._starts.add(begun)
+                self._starts.woken(begun)
                 await self._durable.pause(error)
             else:
                 self._conclusions.pass_on_replies(changes)
@@ -119,9 +125,15 @@ class Recorder:
             yield started
         yield from occurred
 
+    def _begun(self, seq: int) -> Iterator[stored.StateChange]:
+        if (started := self._starts.take_waiting(seq)) is not None:
+            yield started
+
     async def _take_away(self, tokens: Collection[bytes]) -> None:
         """Have executions go on elsewhere that took in what somebody else may have got since."""
         lost = [loss for token in tokens if (loss := self._core.release(token, charged=False)) is not None]
+        for loss in lost:
+            self._starts.drop(loss.seq)
         await self._conclusions.conclude(Conclusion(losses=lost))
 
     def _good(self, link: RunnerLink, checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
@@ -154,6 +166,7 @@ class Recorder:
                 journaled += _journaled(seq, checkpoint)
             if outcome.events:
                 journaled += self._happened(seq, outcome.events)
+            self._starts.drop(seq)
             if isinstance(outcome.result, Released):
                 loss = self._core.release(outcome.token, charged=outcome.result.charged)
                 losses += [] if loss is None else [loss]
@@ -204,7 +217,6 @@ class Recorder:
         taken = self._core.park(token)
         if taken is None:
             raise InternalError("a lease vanished between two looks")
-        self._starts.drop(taken.seq)
         term = self._core.term_of(taken.seq)
         return stored.Parked(taken.seq, result.wake_at_ms, taken.attempt, result.subscriptions, term)
 
@@ -212,7 +224,6 @@ class Recorder:
         taken = self._core.take(token)
         if taken is None:
             raise InternalError("a lease vanished between two looks")
-        self._starts.drop(taken.seq)
         if isinstance(result, Completed):
             return stored.Ended(
                 taken.seq, Status.COMPLETED, now_ms, taken.attempt, output=result.output, reply=result.reply

@@ -15,12 +15,18 @@ STARTED_DELAY: Final = 0.1
 
 
 class Starts:
-    """Writes down the attempts that last, so that they count even if everything dies."""
+    """Writes down the attempts that last, so that they count even if everything dies.
+
+    An execution that a time has woken is on record as waiting still. While it is, a router that starts anew gives it
+    what it waited for. So its attempt is written down with the first that is journaled of it, if not before: an entry
+    that was delivered after that one would be nothing that the flow asks for.
+    """
 
     def __init__(self, core: Shard, durable: Durable) -> None:
         self._core = core
         self._durable = durable
         self._pending: dict[int, None] = {}
+        self._waiting: set[int] = set()
         self._due = False
 
     def add(self, seqs: Iterable[int]) -> None:
@@ -30,17 +36,30 @@ class Starts:
             self._due = True
             asyncio.get_running_loop().call_later(STARTED_DELAY, self._write)
 
+    def woken(self, seqs: Iterable[int]) -> None:
+        """Note executions that go on, and may be on record as waiting."""
+        self._waiting.update(seqs)
+
+    def take_waiting(self, seq: int) -> Started | None:
+        """Return what is to be written down with what is journaled of an execution; None: it is not on record so."""
+        attempt = self._core.attempt_of(seq) if seq in self._waiting else None
+        if attempt is None:
+            return None
+        self.drop(seq)
+        return Started(seq, attempt)
+
     def take(self, seq: int) -> Started | None:
         """Return what is to be written down of an attempt now, with something else; None: it was."""
         attempt = self._core.attempt_of(seq) if seq in self._pending else None
         if attempt is None:
             return None
-        del self._pending[seq]
+        self.drop(seq)
         return Started(seq, attempt)
 
     def drop(self, seq: int) -> None:
         """Forget an attempt that is not under way any more."""
         self._pending.pop(seq, None)
+        self._waiting.discard(seq)
 
     def _write(self) -> None:
         self._due = False

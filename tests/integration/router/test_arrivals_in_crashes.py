@@ -7,11 +7,12 @@ import contextlib
 import random
 
 import orjson
+import pytest
 from support.shards import running_host
 
 from flowhook import ids
-from flowhook.model import Correlation, EventFilter, Subscription
-from router.dispatch.link import Completed
+from flowhook.model import Correlation, EventFilter, JournalEntry, Subscription
+from router.dispatch.link import Checkpoint, Completed
 
 EXECUTIONS = 20
 STEPS = 4
@@ -81,3 +82,33 @@ async def test_each_event_is_taken_once_by_the_execution_that_it_is_for(tmp_path
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
             await shard.die()
+
+
+APPROVAL = Subscription("/do/0/wait#0", (EventFilter(True, "approval", (), ()),))
+
+
+@pytest.mark.parametrize("adopted", [False, True])
+async def test_an_execution_that_went_on_without_an_event_does_not_get_it_after_a_crash(tmp_path, monkeypatch, adopted):
+    monkeypatch.setattr("router.dispatch.starts.STARTED_DELAY", 3600)
+    overdue = JournalEntry("/do/0/wait#0", b'{"over": 1}')
+    async with running_host(tmp_path) as shard:
+        await shard.append()
+        link = shard.attach()
+        (waiting,) = await link.next()
+        await shard.park(link, waiting, APPROVAL, wake_at_ms=0)
+        (woken,) = await link.next()
+        if not adopted:
+            await shard.host.recorder.checkpoint(link, [Checkpoint(woken.token, 0, overdue)])
+            await shard.publish()
+        await shard.die()
+    if adopted:
+        async with running_host(tmp_path) as shard:
+            link = shard.attach(held=[woken.token])
+            assert link.kept == [woken.token]
+            await shard.host.recorder.checkpoint(link, [Checkpoint(woken.token, 0, overdue)])
+            await shard.publish()
+            await shard.die()
+    async with running_host(tmp_path, reattach_seconds=0.01) as shard:
+        (again,) = await shard.attach("r2").next()
+        assert again.journal == (overdue,)
+        assert shard.host.arrivals.kept == 1

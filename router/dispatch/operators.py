@@ -46,7 +46,7 @@ class Operators:
         self._withdrawn = withdrawn
         self._changed = changed
         self._now_ms = now_ms
-        self._suspending: set[int] = set()
+        self._storing: set[int] = set()
 
     async def cancel(self, execution_id: str) -> stored.ExecutionRecord:
         """End an execution that has not ended.
@@ -86,21 +86,25 @@ class Operators:
             raise ConflictError(f"{execution_id} has ended already", reason="EXECUTION_ENDED")
         attempts, lease = suspended
         self._withdrawn(record.seq, lease, "EXECUTION_SUSPENDED")
-        self._suspending.add(record.seq)
         term = 0 if lease is None else self._core.term_of(record.seq)
-        await self._durable.outlive(self._suspend(stored.Suspended(record.seq, attempts, term)))
+        await self._store(stored.Suspended(record.seq, attempts, term), lambda: None)
         return await self.find(execution_id)
 
-    async def _suspend(self, change: stored.Suspended) -> None:
-        seq = change.seq
+    async def _store(self, change: stored.Suspended | stored.Resumed, then: Callable[[], object]) -> None:
+        """Have it on record what becomes of an execution; what comes next waits for that."""
+        self._storing.add(change.seq)
+        await self._durable.outlive(self._write(change, then))
+
+    async def _write(self, change: stored.Suspended | stored.Resumed, then: Callable[[], object]) -> None:
         await self._durable.write([change])
-        self._suspending.discard(seq)
+        then()
+        self._storing.discard(change.seq)
         self._durable.tell()
-        self._changed(seq)
+        self._changed(change.seq)
 
     async def _on_record(self, seq: int) -> None:
         """Wait until what an execution was doing last is stored, lest what it does next overtake it."""
-        await self._durable.until(lambda: seq not in self._suspending and not self._core.is_changing(seq))
+        await self._durable.until(lambda: seq not in self._storing and not self._core.is_changing(seq))
 
     async def resume(self, execution_id: str) -> stored.ExecutionRecord:
         """Have a suspended execution worked on again.
@@ -114,13 +118,9 @@ class Operators:
         await self._on_record(record.seq)
         if not self._core.is_suspended(record.seq):
             raise ConflictError(f"{execution_id} is not suspended: {record.status}", reason="EXECUTION_NOT_SUSPENDED")
-        await self._durable.outlive(self._resume(record))
+        resumed = stored.Resumed(record.seq, self._core.charged_to(record.seq))
+        await self._store(resumed, lambda: self._core.resume(record.seq))
         return await self.find(execution_id)
-
-    async def _resume(self, record: stored.ExecutionRecord) -> None:
-        await self._durable.write([stored.Resumed(record.seq, record.attempts)])
-        self._core.resume(record.seq)
-        self._changed(record.seq)
 
     async def find(self, execution_id: str) -> stored.ExecutionRecord:
         """Return an execution as it stands now.

@@ -108,6 +108,10 @@ class Places:
         lease = self._by_seq.get(seq)
         return None if lease is None else lease.attempt
 
+    def charged_to(self, seq: int) -> int:
+        """Return the attempts that are charged to an execution, without one that is under way."""
+        return self._attempts.get(seq, 0)
+
     def lease_of(self, token: bytes) -> int | None:
         """Return the execution that a token is good for, or None when it is stale."""
         lease = self._leases.get(token)

@@ -7,9 +7,11 @@ import asyncio
 import pytest
 from support.shards import running_host
 
+from flowhook.errors import ConflictError
 from flowhook.model import JournalEntry, Status
 from router.dispatch.conclusions import runtime_error
 from router.dispatch.link import Checkpoint, Completed, Outcome, Parked, Released
+from router.storage.model import Started
 
 
 @pytest.fixture
@@ -247,6 +249,40 @@ async def test_a_suspension_is_on_record_before_anybody_is_told_and_before_it_is
     await asyncio.gather(*calls)
     expected = Status.SUSPENDED if then == "suspend" else Status.PENDING
     assert (await shard.record(seq)).status is expected
+
+
+@pytest.mark.parametrize("then", ["suspend", "resume"])
+async def test_a_suspension_is_lifted_on_record_before_there_is_the_next_one(shard, then):
+    (seq,) = await shard.append()
+    execution_id = (await shard.record(seq)).id
+    operators = shard.host.operators
+    await operators.suspend(execution_id)
+    shard.state.away = True
+    resuming = asyncio.create_task(operators.resume(execution_id))
+    await shard.state.refused.wait()
+    call = asyncio.create_task(getattr(operators, then)(execution_id))
+    assert not (await asyncio.wait([call], timeout=0.1))[0]
+    shard.state.away = False
+    await resuming
+    if then == "resume":
+        with pytest.raises(ConflictError, match="is not suspended"):
+            await call
+    else:
+        assert (await call).status is Status.SUSPENDED
+        assert shard.core.is_suspended(seq)
+        assert (await shard.record(seq)).status is Status.SUSPENDED
+
+
+async def test_an_attempt_that_a_suspension_ended_is_not_charged_whenever_it_is_lifted(shard):
+    (seq,) = await shard.append()
+    (delivery,) = await shard.attach().next()
+    execution_id = (await shard.record(seq)).id
+    await shard.state.write([Started(seq, delivery.attempt)])
+    shard.attach(credit=0, held=[delivery.token])
+    suspending = asyncio.create_task(shard.host.operators.suspend(execution_id))
+    resuming = asyncio.create_task(shard.host.operators.resume(execution_id))
+    await asyncio.gather(suspending, resuming)
+    assert (await shard.record(seq)).attempts == 0
 
 
 async def test_a_suspension_does_not_overtake_what_came_before_it(shard):

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from flowhook.document.problems import suggestion
 from flowhook.errors import InvalidError
 
 MAX_SECONDS: Final = 10 * 366 * 86_400.0
@@ -22,11 +23,33 @@ _INLINE: Final[Mapping[str, float]] = {
     "seconds": 1,
     "milliseconds": 0.001,
 }
+UNITS: Final = frozenset(_INLINE)
+"""Keys of a duration that is written as a mapping."""
+
 _NUMBER: Final = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
 _ISO_8601: Final = re.compile(
     rf"P(?:(?P<years>{_NUMBER})Y)?(?:(?P<months>{_NUMBER})M)?(?:(?P<weeks>{_NUMBER})W)?(?:(?P<days>{_NUMBER})D)?"
     rf"(?:T(?=[0-9])(?:(?P<hours>{_NUMBER})H)?(?:(?P<minutes>{_NUMBER})M)?(?:(?P<seconds>{_NUMBER})S)?)?"
 )
+
+_WORDS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("w", "week", "weeks"), "W"),
+    **dict.fromkeys(("d", "day", "days"), "D"),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), "H"),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), "M"),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), "S"),
+    **dict.fromkeys(("ms", "msec", "millis", "millisecond", "milliseconds"), "ms"),
+}
+"""What people call units, and the letters that ISO 8601 has for them."""
+
+_PLURALS: Final = {
+    word: next((unit for unit in _INLINE if unit[0].upper() == letter), "milliseconds" if letter == "ms" else word)
+    for word, letter in _WORDS.items()
+}
+"""The units of a mapping, by what people call them."""
+
+_SPOKEN: Final = re.compile(rf"[pt]*({_NUMBER})\s*([a-z]+?)(?=$|[^a-z]|t[0-9])(?:\s|,|\band\b)*", re.IGNORECASE)
+_CLOCK: Final = re.compile(r"([0-9]{1,3}):([0-9]{2}):([0-9]{2})")
 
 
 def parse_duration(value: object) -> float:
@@ -43,6 +66,8 @@ def parse_duration(value: object) -> float:
         seconds = _parse_iso_8601(value)
     elif isinstance(value, Mapping):
         seconds = _sum_inline(value)
+    elif isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_SECONDS:
+        raise _invalid(f"a duration has a unit: PT{value}S is {value} s, PT{value}M {value} min")
     else:
         raise _invalid("expected a duration such as PT5M or {minutes: 5}")
     if seconds > MAX_SECONDS:
@@ -53,10 +78,40 @@ def parse_duration(value: object) -> float:
 def _parse_iso_8601(text: str) -> float:
     match = _ISO_8601.fullmatch(text)
     if match is None or text == "P":
-        raise _invalid(f"{text[:40]!r} is no duration; write it like PT30S, PT5M or P1DT12H")
+        meant = meant_duration(text[:40])
+        advice = f", did you mean {meant}?" if meant else "; write it like PT30S, PT5M or P1DT12H"
+        raise _invalid(f"{text[:40]!r} is no duration{advice}")
     if match["years"] or match["months"]:
-        raise _invalid("years and months have no fixed length: use days (P30D)")
+        minutes = f"; minutes stand behind a T: PT{match['months']}M" if match["months"] else ""
+        raise _invalid(f"years and months have no fixed length: use days (P30D){minutes}")
     return sum(float(match[unit]) * factor for unit, factor in _UNITS.items() if match[unit])
+
+
+def meant_duration(text: str) -> str:
+    """Return the duration that a text is about (`5 minutes`, `PT5m`), as ISO 8601 has it; empty if it is about none."""
+    clock = _CLOCK.fullmatch(text)
+    if clock is not None:
+        parts = dict(zip("HMS", (str(int(part)) for part in clock.groups()), strict=True))
+        return _iso_8601({letter: count for letter, count in parts.items() if count != "0"})
+    parts, position = {}, 0
+    while position < len(text):
+        part = _SPOKEN.match(text, position)
+        letter = _WORDS.get(part[2].lower()) if part else None
+        if part is None or letter is None or letter in parts:
+            return ""
+        parts[letter], position = part[1], part.end()
+    return _iso_8601(parts)
+
+
+def _iso_8601(parts: dict[str, str]) -> str:
+    """Return a duration by the letters of its units; milliseconds alone, or none."""
+    if parts.keys() == {"ms"}:
+        parts = {"S": f"{float(parts['ms']) / 1000:.9f}".rstrip("0").rstrip(".")}
+    if not parts or "ms" in parts:
+        return ""
+    date = "".join(f"{parts[letter]}{letter}" for letter in "WD" if letter in parts)
+    time = "".join(f"{parts[letter]}{letter}" for letter in "HMS" if letter in parts)
+    return f"P{date}T{time}" if time else f"P{date}"
 
 
 def _sum_inline(parts: Mapping[object, object]) -> float:
@@ -66,11 +121,20 @@ def _sum_inline(parts: Mapping[object, object]) -> float:
     for unit, count in parts.items():
         factor = _INLINE.get(unit) if isinstance(unit, str) else None
         if factor is None:
-            raise _invalid(f"{str(unit)[:40]!r} is no unit of a duration; there are {', '.join(_INLINE)}")
+            name = str(unit)[:40]
+            hint = suggestion(_PLURALS.get(name.lower(), name), _INLINE)
+            raise _invalid(f"{name!r} is no unit of a duration{hint or '; there are ' + ', '.join(_INLINE)}")
         if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= MAX_SECONDS * 1000:
-            raise _invalid(f"{unit} must be an integer of at least 0, and not longer than ten years")
+            raise _invalid(f"{unit} must be an integer of at least 0, and not longer than ten years{_written(count)}")
         seconds += count * factor
     return seconds
+
+
+def _written(count: object) -> str:
+    """Return what to say of how a number is written, if it is that."""
+    if isinstance(count, str) and count.isdecimal():
+        return ": leave out the quotes"
+    return ": fractions are written like PT1.5S" if isinstance(count, float) else ""
 
 
 def _invalid(message: str) -> InvalidError:

@@ -5,7 +5,8 @@ Source: dsl-reference.md, "Duration", "Timeout", "Retry"; schema/workflow.yaml, 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+import re
+from typing import Annotated, Any, Final, Self
 
 from pydantic import Discriminator, Field, PlainValidator, StrictInt, Tag, model_validator
 from pydantic_core import PydanticCustomError
@@ -16,6 +17,9 @@ from flowhook.document.model import Model
 from flowhook.errors import InvalidError
 from flowhook.expressions import is_expression
 
+_BARE: Final = re.compile(r"[.$][A-Za-z_]")
+"""How an expression begins that stands without `${ }`."""
+
 
 def _duration(value: object) -> object:
     if is_expression(value):
@@ -23,7 +27,12 @@ def _duration(value: object) -> object:
     try:
         parse_duration(value)
     except InvalidError as error:
-        raise PydanticCustomError("flow", "{cause}", {"cause": error.message}) from None
+        cause = error.message
+        if isinstance(value, str) and _BARE.match(value):
+            cause = f"{value[:40]!r} is no duration; an expression is written ${{ {value[:40]} }}"
+        elif isinstance(value, dict) and any(map(is_expression, value.values())):
+            cause = "a duration is an expression as a whole or has none, not in one of its units"
+        raise PydanticCustomError("flow", "{cause}", {"cause": cause}) from None
     return value
 
 

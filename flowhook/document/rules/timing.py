@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from flowhook.document import scopes
+from flowhook.document.duration import UNITS, meant_duration, parse_duration
 from flowhook.document.problems import Path, Problem
 from flowhook.document.rules.context import Context
 from flowhook.document.rules.tree import mapping, nulls
 from flowhook.document.shape import check_shape
 from flowhook.document.timing import RetryPolicy
+from flowhook.errors import InvalidError
 from flowhook.expressions import is_expression
 
 _DURATIONS: Final = (
@@ -30,22 +32,39 @@ def check_duration(context: Context, value: object, path: Path, variables: froze
         yield from context.expression(value, path, variables)
 
 
-def check_timeout(context: Context, timeout: object, path: Path, variables: frozenset[str]) -> Iterator[Problem]:
-    """Check a timeout or the name of one."""
-    if isinstance(timeout, str):
-        yield from context.reference(timeout, context.timeouts, path, "timeout {} in `use.timeouts`")
+def check_timeout(
+    context: Context, timeout: object, path: Path, variables: frozenset[str], *, may_be_named: bool = True
+) -> Iterator[Problem]:
+    """Check a timeout or, if that `may_be_named`, the name of one."""
+    if isinstance(timeout, dict):
+        if "after" not in timeout and timeout.keys() & UNITS:
+            written = ", ".join(f"{unit}: {count}" for unit, count in timeout.items())
+            yield Problem(path, f"the duration stands below `after`: {{after: {{{written[:40]}}}}}")
+        yield from nulls(timeout, path)
+        yield from check_duration(context, timeout.get("after"), (*path, "after"), variables)
         return
-    yield from nulls(timeout, path)
-    yield from check_duration(context, mapping(timeout).get("after"), (*path, "after"), variables)
+    meant = _meant(timeout)
+    if isinstance(timeout, str) and may_be_named and (timeout in context.timeouts or not meant):
+        yield from context.reference(timeout, context.timeouts, path, "timeout {} in `use.timeouts`")
+    elif timeout is not None:
+        named = ", or the name of one in `use.timeouts`" if may_be_named else ""
+        yield Problem(path, f"expected a timeout: {{after: {meant or 'PT30S'}}}{named}")
 
 
-def check_retry(context: Context, policy: object, path: Path, name: object = "error") -> Iterator[Problem]:
-    """Check a retry policy or the name of one; `name` is that of the error."""
-    if isinstance(policy, str):
+def check_retry(
+    context: Context, policy: object, path: Path, name: object = "error", *, may_be_named: bool = True
+) -> Iterator[Problem]:
+    """Check a retry policy or, if that `may_be_named`, the name of one; `name` is that of the error."""
+    if isinstance(policy, str) and may_be_named:
         yield from context.reference(policy, context.retries, path, "retry policy {} in `use.retries`")
+        return
+    if not isinstance(policy, dict | None):
+        named = ", or the name of one in `use.retries`" if may_be_named else ""
+        yield Problem(path, f"expected a retry policy: {{delay: PT1S, {_tries(policy)}}}{named}")
         return
     parts = mapping(policy)
     yield from nulls(parts, path)
+    yield from _misshapen(parts, path)
     with context.naming(name):
         for key in ("when", "exceptWhen"):
             yield from context.expression(parts.get(key), (*path, key), scopes.TASK)
@@ -54,6 +73,47 @@ def check_retry(context: Context, policy: object, path: Path, name: object = "er
         for key in place:
             value = mapping(value).get(key)
         yield from check_duration(context, value, (*path, *place), scopes.TASK)
+    least, most = (_seconds(mapping(parts.get("jitter")).get(key)) for key in ("from", "to"))
+    if least is not None and most is not None and least > most:
+        yield Problem((*path, "jitter"), "expected `from` to be no longer than `to`")
+
+
+def _misshapen(policy: dict[str, Any], path: Path) -> Iterator[Problem]:
+    """Yield the parts of a policy that stand there without the mapping they belong into."""
+    limit, backoff = policy.get("limit"), policy.get("backoff")
+    attempt = mapping(limit).get("attempt")
+    if isinstance(limit, int | str):
+        yield Problem((*path, "limit"), f"expected a mapping: {{{_attempts(limit)}}}")
+    if isinstance(attempt, int | str):
+        yield Problem((*path, "limit", "attempt"), f"expected a mapping: {_count(attempt)}")
+    if backoff in ("constant", "exponential", "linear"):
+        yield Problem((*path, "backoff"), f"expected a mapping: {{{backoff}: {{}}}}")
+
+
+def _tries(written: object) -> str:
+    return f"limit: {{{_attempts(written)}}}"
+
+
+def _attempts(written: object) -> str:
+    return f"attempt: {_count(written)}"
+
+
+def _count(written: object) -> str:
+    return f"{{count: {written if isinstance(written, int) and not isinstance(written, bool) else 3}}}"
+
+
+def _meant(value: object) -> str:
+    """Return the duration that stands where a timeout ought to; empty if there is none."""
+    if not isinstance(value, str):
+        return ""
+    return value if _seconds(value) is not None else meant_duration(value[:40])
+
+
+def _seconds(duration: object) -> float | None:
+    try:
+        return parse_duration(duration)
+    except InvalidError:
+        return None
 
 
 def check_own_retry(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
@@ -62,8 +122,11 @@ def check_own_retry(context: Context, task: dict[str, Any], path: Path) -> Itera
     if "retry" not in metadata:
         return
     place = (*path, "metadata", "retry")
-    if isinstance(metadata["retry"], dict):
-        yield from check_shape(RetryPolicy, metadata["retry"], place)
-    elif not isinstance(metadata["retry"], str):
+    if metadata["retry"] is None:
         yield Problem(place, "expected a retry policy, or the name of one in `use.retries`")
-    yield from check_retry(context, metadata["retry"], place)
+    rules = list(check_retry(context, metadata["retry"], place))
+    yield from rules
+    if isinstance(metadata["retry"], dict):
+        settled = {problem.path for problem in rules}
+        shape = check_shape(RetryPolicy, metadata["retry"], place)
+        yield from (problem for problem in shape if problem.path not in settled)

@@ -35,9 +35,9 @@ def check_rules(data: dict[str, Any], functions: Collection[str] | None) -> Iter
         yield from context.template(policy, place, scopes.TASK)
         yield from check_authentication(context, policy, place)
     for name, policy in context.retries.items():
-        yield from check_retry(context, policy, ("use", "retries", name))
+        yield from check_retry(context, policy, ("use", "retries", name), may_be_named=False)
     for name, timeout in context.timeouts.items():
-        yield from check_timeout(context, timeout, ("use", "timeouts", name), scopes.TASK)
+        yield from check_timeout(context, timeout, ("use", "timeouts", name), scopes.TASK, may_be_named=False)
     for name, task in context.own_functions.items():
         yield from check_function(context, name, task, ("use", "functions", name))
     yield from _extensions(context)

@@ -2,20 +2,9 @@
 import textwrap
 
 import pytest
+from support.flow_files import HEAD, faults_of
 
-from flowhook.document import parse
-from flowhook.errors import InvalidFlowError
 from flowhook.lifecycle import TYPES
-
-HEAD = "document: {dsl: 1.0.3, namespace: default, name: orders, version: 1.0.0}\n"
-
-
-def faults_of(text):
-    with pytest.raises(InvalidFlowError) as caught:
-        parse(text.encode(), file="f.yaml", functions={"twitter.post"})
-    assert {fault.file for fault in caught.value.faults} == {"f.yaml"}
-    return [(fault.line, fault.key, fault.cause) for fault in caught.value.faults]
-
 
 # One bad file a row: its tasks (or, from `document` on, all of it), then line, key and cause. Tasks start on line 3.
 BAD_TASKS = [
@@ -32,7 +21,8 @@ BAD_TASKS = [
     ("- a: {set: {b: 1}, timeout: brief}", (3, "do[0].a.timeout", "there is no timeout 'brief' in `use.timeouts`")),
     ("- a: {call: twitter.post, with: {text: b}, metadata: {retry: {limit: {attempt: {count: -1}}}}}", (3, "do[0].a.metadata.retry.limit.attempt.count", "expected at least 0")),
     ("- a: {emit: {event: {with: {type: x}}}, metadata: {retry: mine}}", (3, "do[0].a.metadata.retry", "there is no retry policy 'mine' in `use.retries`")),
-    ("- a: {run: {shell: {command: x}}, metadata: {retry: 5}}", (3, "do[0].a.metadata.retry", "expected a retry policy, or the name of one in `use.retries`")),
+    ("- a: {run: {shell: {command: x}}, metadata: {retry: 5}}", (3, "do[0].a.metadata.retry", "expected a retry policy: {delay: PT1S, limit: {attempt: {count: 5}}}, or the name of one in `use.retries`")),
+    ("- a: {run: {shell: {command: x}}, metadata: {retry: }}", (3, "do[0].a.metadata.retry", "expected a retry policy, or the name of one in `use.retries`")),
     ("- a: {set: {b: 1}}\n- a: {set: {b: 1}}", (4, "do[1].a", "there is a task 'a' in this list already")),
     ("- a: {set: {b: 1}, then: c}", (3, "do[0].a.then", "there is no task 'c' in this list, and it is none of continue, exit and end")),
     ("- one: {set: {b: 1}, then: on}", (3, "do[0].one.then", "there is no task 'on' in this list, did you mean 'one'?")),

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowhook.document.duration import parse_duration
+from flowhook.document.duration import meant_duration, parse_duration
 from flowhook.errors import InvalidError
 
 
@@ -28,7 +28,7 @@ def test_a_duration_is_a_number_of_seconds(value, seconds):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("5m", "'5m' is no duration; write it like PT30S"),
+        ("soon", "'soon' is no duration; write it like PT30S"),
         ("P", "is no duration"),
         ("PT", "is no duration"),
         ("PT5", "is no duration"),
@@ -36,18 +36,23 @@ def test_a_duration_is_a_number_of_seconds(value, seconds):
         ("PT5M ", "is no duration"),
         ("PT1S1M", "is no duration"),
         ("", "is no duration"),
+        ("P1M", "minutes stand behind a T: PT1M"),
         ("P1M", "years and months have no fixed length"),
         ("P1Y", "years and months have no fixed length"),
         ("P99999D", "at most ten years"),
         ({}, "expected at least one of days"),
-        ({"minute": 5}, "'minute' is no unit"),
+        ({"minute": 5}, "'minute' is no unit of a duration, did you mean 'minutes'"),
+        ({"sec": 5}, "did you mean 'seconds'"),
+        ({"weeks": 5}, "no unit of a duration; there are days"),
         ({1: 5}, "'1' is no unit"),
         ({"minutes": -5}, "minutes must be an integer of at least 0"),
-        ({"minutes": 0.5}, "minutes must be an integer"),
+        ({"minutes": 0.5}, "minutes must be an integer .*: fractions are written like PT1.5S"),
         ({"minutes": True}, "minutes must be an integer"),
-        ({"minutes": "5"}, "minutes must be an integer"),
+        ({"minutes": "5"}, "minutes must be an integer .*: leave out the quotes"),
         ({"days": 10**30}, "not longer than ten years"),
-        (300, "expected a duration such as PT5M"),
+        (300, "a duration has a unit: PT300S is 300 s, PT300M 300 min"),
+        (-1, "expected a duration such as PT5M"),
+        (True, "expected a duration"),
         (None, "expected a duration"),
         (["PT5M"], "expected a duration"),
     ],
@@ -56,6 +61,37 @@ def test_anything_else_is_refused(value, message):
     with pytest.raises(InvalidError, match=message) as caught:
         parse_duration(value)
     assert caught.value.reason == "DURATION_INVALID"
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("5 minutes", "PT5M"),
+        ("5m", "PT5M"),
+        ("1h30m", "PT1H30M"),
+        ("1 day and 2 hours", "P1DT2H"),
+        ("2 weeks, 1 day", "P2W1D"),
+        ("500ms", "PT0.5S"),
+        ("PT5m", "PT5M"),
+        ("pt5m", "PT5M"),
+        ("P1DT12h", "P1DT12H"),
+        ("P1H", "PT1H"),
+        ("T5M", "PT5M"),
+        ("PT1D", "P1D"),
+        ("PT1S1M", "PT1M1S"),
+        ("00:05:00", "PT5M"),
+        ("1:00:05", "PT1H5S"),
+    ],
+)
+def test_a_duration_that_is_written_otherwise_is_understood_though_refused(text, meant):
+    assert parse_duration(meant)
+    with pytest.raises(InvalidError, match=f"^'{text}' is no duration, did you mean {meant}\\?$"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize("text", ["", "5", "PT", "5 parsecs", "5m 6m", "1m 500ms", "0:00:00", "m5", "-5m", "5m-"])
+def test_nothing_is_made_up_for_what_is_no_duration(text):
+    assert meant_duration(text) == ""
 
 
 @given(hours=st.integers(0, 23), minutes=st.integers(0, 59), seconds=st.integers(0, 59))

@@ -38,6 +38,7 @@ from ruamel.yaml.reader import ReaderError
 
 from flowhook import limits
 from flowhook.document.problems import Mark, Path, Problem
+from flowhook.document.yaml_errors import explain
 
 MAX_DEPTH: Final = 64
 """Collections within collections."""
@@ -53,14 +54,8 @@ _NO_JSON_NUMBER: Final = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 _MIN_INTEGER: Final = -(2**63)
 _MAX_INTEGER: Final = 2**64 - 1
 
-_HINTS: Final = {
-    "mapping values are not allowed here": "a ':' stands where none can be: put the text in quotes",
-    "expected <block end>, but found '<block mapping start>'": ("this line is not indented like those it belongs to"),
-    "found character '\\t' that cannot start any token": "indent with spaces, not with tabs",
-    "found character '@' that cannot start any token": "put text that starts with '@' in quotes",
-    "found character '`' that cannot start any token": "put text that starts with '`' in quotes",
-    "found character '%' that cannot start any token": "put text that starts with '%' in quotes",
-}
+
+_NO_MERGE: Final = "YAML 1.2 has no merge keys: write out what is to be there, or put the key '<<' in quotes"
 
 
 class Source(NamedTuple):
@@ -115,9 +110,8 @@ def _events(text: str) -> Iterator[Event]:
     try:
         yield from YAML(typ="safe", pure=True).parse(text)
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        problem = _HINTS.get(str(error.problem)) or " ".join(filter(None, [error.context, error.problem]))
-        raise _StopReadingError(f"no valid YAML: {problem}", mark.line + 1 if mark else 0) from None
+        problem, line = explain(error, text)
+        raise _StopReadingError(f"no valid YAML: {problem}", line) from None
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1 if isinstance(error.position, int) else 0
         raise _StopReadingError("no valid YAML: a character that no text has", line) from None
@@ -181,6 +175,8 @@ class _Reader:
         node = _Node(value, Mark(_line(event), members))
         while not isinstance(key_event := next(self.events), MappingEndEvent):
             key = self.key(key_event, path, depth)
+            if key == "<<" and isinstance(key_event, ScalarEvent) and key_event.style is None:
+                self.problems.append(Problem((*path, key), _NO_MERGE, _line(key_event)))
             member = self.node(next(self.events), (*path, key), depth + 1)
             if key in value:
                 cause = f"key {key!r} stands here twice, first on line {members[key].line}"

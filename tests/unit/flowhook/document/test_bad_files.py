@@ -312,7 +312,7 @@ BAD_DOCUMENTS = [
     (HEAD.replace("orders", "o" * 64) + "do: []", (1, "document.name", "expected letters, digits and hyphens, at most 63, with no hyphen at either end")),
     (HEAD.replace("name:", "nam:") + "do: []", (1, "document.name", "the key 'name' is missing"), (1, "document.nam", "unknown key 'nam', did you mean 'name'?")),
     (HEAD + "do: []\ndo: []", (3, "do", "key 'do' stands here twice, first on line 2")),
-    (HEAD + "do: [", (2, "", "no valid YAML: while parsing a flow node expected the node content, but found '<stream end>'")),
+    (HEAD + "do: [", (2, "", "no valid YAML: the file ends before a bracket that was opened is closed")),
 ]  # fmt: skip
 
 

@@ -15,6 +15,9 @@ def value_of(text):
     return source.data
 
 
+NO_MERGE_KEYS = "YAML 1.2 has no merge keys: write out what is to be there, or put the key '<<' in quotes"
+
+
 def problem_of(text):
     (problem,) = read(text.encode() if isinstance(text, str) else text).problems
     return problem.line, key_of(problem.path), problem.cause
@@ -105,7 +108,7 @@ def test_no_text_raises(source):
         ("a: 1\nb: c: d", (2, "", "no valid YAML: a ':' stands where none can be: put the text in quotes")),
         ("a:\n  b: 1\n c: 2", (3, "", "no valid YAML: this line is not indented like those it belongs to")),
         ("a:\n\tb: 1", (2, "", "no valid YAML: indent with spaces, not with tabs")),
-        ("a: {b", (1, "", "no valid YAML: while parsing a flow mapping expected ',' or '}', but got '<stream end>'")),
+        ("a: {b: <<}\nc: {<<: {}}", (2, "c.<<", NO_MERGE_KEYS)),
         ("a: 1\nb: \x07", (2, "", "no valid YAML: a character that no text has")),
         (b"a: 1\nb: \xff", (2, "", "a flow file is UTF-8, and this is none")),
         ('a: "\\UFFFFFFFF"', (0, "", "no valid YAML")),

@@ -1,0 +1,93 @@
+"""What is wrong with a text that is no YAML, in words about the text rather than about parsing it.
+
+A parser tells where it gave up and what it had hoped for. What its author did wrong is often on another line, and of a
+few kinds: a quote or bracket too few, a hyphen or space that is missing, a text that needs quotes.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from ruamel.yaml.error import MarkedYAMLError, StreamMark
+
+_QUOTED: Final = "put text that starts with {!r} in quotes"
+_INDENTED: Final = "this line is not indented like those it belongs to"
+
+_BY_PROBLEM: Final = {
+    "expected <block end>, but found '<block mapping start>'": _INDENTED,
+    "expected <block end>, but found '<block sequence start>'": _INDENTED,
+    "expected <block end>, but found '-'": "an item of a list stands where a key is expected",
+    "expected <block end>, but found '?'": "an item of a list begins with `- `; what belongs to one is indented further",
+    "found character '\\t' that cannot start any token": "indent with spaces, not with tabs",
+    "sequence entries are not allowed here": "a list begins on a line of its own; put a text with '- ' in quotes",
+}
+_WHERE_IT_BEGAN: Final = {
+    "could not find expected ':'": "this line is no `key: value`, with a space behind the colon, and no item of a list",
+    "found unexpected end of stream": "the quote that begins here does not end",
+}
+_CANNOT_START: Final = re.compile(
+    r"found character '(.)' that cannot start any token|expected the node content, .*'(.)'"
+)
+_ESCAPE: Final = re.compile(r"found unknown escape character '(.+)'")
+_FLOW: Final = re.compile(r"expected ',' or '[\]}]', but got '(.*)'")
+
+
+def explain(error: MarkedYAMLError, text: str) -> tuple[str, int]:
+    """Return what is wrong, and on which line (from 1; 0 if that is not known)."""
+    problem = str(error.problem)
+    here = error.problem_mark or error.context_mark
+    opened = error.context_mark or here
+    if problem in _BY_PROBLEM:
+        return _BY_PROBLEM[problem], _line(here)
+    if problem == "mapping values are not allowed here":
+        return _colon(here, text), _line(here)
+    if problem in _WHERE_IT_BEGAN:
+        return _WHERE_IT_BEGAN[problem], _line(opened)
+    if problem == "expected <block end>, but found '<scalar>'":
+        return _text(here, text), _line(here)
+    if flow := _FLOW.fullmatch(problem):
+        return _flow(flow[1], opened, here)
+    if "'<stream end>'" in problem:
+        return "the file ends before a bracket that was opened is closed", _line(here)
+    if escape := _ESCAPE.fullmatch(problem):
+        found = escape[1]
+        return f"in double quotes \\{found} is written \\\\{found}; in single quotes it can stay as it is", _line(here)
+    if start := _CANNOT_START.fullmatch(problem):
+        return _QUOTED.format(start[1] or start[2]), _line(here)
+    return " ".join(filter(None, [error.context, problem])), _line(here)
+
+
+def _colon(mark: StreamMark | None, text: str) -> str:
+    """Explain a colon: of a text that needs quotes, or of a line that was not expected to begin anything."""
+    if mark is None or ": " in _before(mark, text):
+        return "a ':' stands where none can be: put the text in quotes"
+    return (
+        "a ':' stands where none can be: this line is indented too far, or the one before lacks the ':' and the space "
+        "behind its key"
+    )
+
+
+def _text(mark: StreamMark | None, text: str) -> str:
+    if mark is not None and re.search("[\"']", _before(mark, text)):
+        return """a quoted text ends before this: within "…" a quote is written \\", within '…' it is written ''"""
+    return "here is a text that belongs to nothing: is it indented like those lines it goes on from?"
+
+
+def _flow(found: str, opened: StreamMark | None, here: StreamMark | None) -> tuple[str, int]:
+    if found == "<stream end>":
+        return "the bracket that opens here is never closed", _line(opened)
+    if found in ("{", "["):
+        return "within { } and [ ] an expression has to stand in quotes", _line(here)
+    if _line(opened) == _line(here):
+        return "a comma is missing here, or a closing bracket", _line(here)
+    return f"a comma is missing here, or the bracket that closes the one on line {_line(opened)}", _line(here)
+
+
+def _before(mark: StreamMark, text: str) -> str:
+    """Return what stands on the line of a mark before it."""
+    return text.splitlines()[mark.line][: mark.column] if mark.line < len(text.splitlines()) else ""
+
+
+def _line(mark: StreamMark | None) -> int:
+    return mark.line + 1 if mark else 0

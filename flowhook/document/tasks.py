@@ -8,7 +8,7 @@ Source: dsl-reference.md, "Task" and what follows it.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Self, get_args
 
 from pydantic import Discriminator, Field, GetJsonSchemaHandler, StrictBool, StrictInt, Tag, model_validator
 from pydantic.json_schema import JsonSchemaValue
@@ -241,6 +241,12 @@ class WaitTask(TaskBase):
     """Lets time pass."""
 
     wait: Duration
+
+
+def keys_of_tasks() -> frozenset[str]:
+    """Return the keys that stand below the names of tasks, of whatever kind."""
+    models = (get_args(member)[0] for member in get_args(get_args(Task)[0]))
+    return frozenset(field.alias or name for model in models for name, field in model.model_fields.items())
 
 
 def _task_tag(value: object) -> str | None:

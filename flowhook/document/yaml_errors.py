@@ -18,7 +18,7 @@ _BY_PROBLEM: Final = {
     "expected <block end>, but found '<block mapping start>'": _INDENTED,
     "expected <block end>, but found '<block sequence start>'": _INDENTED,
     "expected <block end>, but found '-'": "an item of a list stands where a key is expected",
-    "expected <block end>, but found '?'": "an item of a list begins with `- `; what belongs to one is indented further",
+    "expected <block end>, but found '?'": "an item of a list begins with `- `; what is in it is indented further",
     "found character '\\t' that cannot start any token": "indent with spaces, not with tabs",
     "sequence entries are not allowed here": "a list begins on a line of its own; put a text with '- ' in quotes",
 }

@@ -12,6 +12,7 @@ from flowhook.document.problems import Path, Problem, suggestion
 from flowhook.document.rules.calls import check_call
 from flowhook.document.rules.context import Context
 from flowhook.document.rules.events import check_awaited, check_emit
+from flowhook.document.rules.items import CASES, TASKS, check_items
 from flowhook.document.rules.processes import check_run
 from flowhook.document.rules.timing import check_duration, check_own_retry, check_retry, check_timeout
 from flowhook.document.rules.tree import mapping, named, nulls
@@ -34,6 +35,7 @@ _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 def check_tasks(context: Context, tasks: object, path: Path, *, linked: bool = True) -> Iterator[Problem]:
     """Check a list of tasks; `then` may name those of a list that is `linked`."""
+    yield from check_items(tasks, path, TASKS)
     items = named(tasks)
     names = {name for _, name, _ in items} if linked else set()
     seen: set[str] = set()
@@ -188,6 +190,7 @@ _CHECKS: Final[Mapping[str, Callable[[Context, dict[str, Any], Path], Iterator[P
 
 
 def _cases(context: Context, cases: object, path: Path, names: Collection[str]) -> Iterator[Problem]:
+    yield from check_items(cases, path, CASES)
     seen: set[str] = set()
     defaults = 0
     for index, name, case in named(cases):
@@ -195,6 +198,8 @@ def _cases(context: Context, cases: object, path: Path, names: Collection[str]) 
         if name in seen:
             yield Problem(place, f"there is a case {name!r} in this switch already")
         seen.add(name)
+        if isinstance(case, str):
+            yield Problem(place[:-1], f"expected a mapping with `when` and `then`: {{then: {case[:40]}}}")
         if not isinstance(case, dict):
             continue
         yield from nulls(case, place)

@@ -1,4 +1,3 @@
-# ruff: noqa: E501  # one bad file a row reads best
 import pytest
 
 from flowhook.document.source import read
@@ -16,7 +15,7 @@ BAD = [
     ("a: 1\nb:\n  c:x\n  d: y", 4, INDENTED_OR_UNFINISHED),
     ("a: 1\nb:x\nc: y", 2, "this line is no `key: value`, with a space behind the colon, and no item of a list"),
     ("a: 1\nb\nc: 2", 2, "this line is no `key: value`, with a space behind the colon, and no item of a list"),
-    ("a:\n  - b: 1\n  c: 2", 3, "an item of a list begins with `- `; what belongs to one is indented further"),
+    ("a:\n  - b: 1\n  c: 2", 3, "an item of a list begins with `- `; what is in it is indented further"),
     ("a:\n  - b: 1\n - c: 2", 3, "this line is not indented like those it belongs to"),
     ("a:\n  b: 1\n c: 2", 3, "this line is not indented like those it belongs to"),
     ("a: 1\n- b", 2, "an item of a list stands where a key is expected"),

@@ -1,0 +1,84 @@
+"""Lists of tasks and of cases: whether each item is one name with something below it.
+
+The models only see that an item is misshapen. What its author meant shows in its keys: whether they are names, or what
+stands below a name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from flowhook.document.problems import Path, Problem
+from flowhook.document.rules.tree import mapping, sequence
+from flowhook.document.tasks import KINDS, SwitchCase, keys_of_tasks, kind_of
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a list holds.
+
+    Attributes:
+        noun: what an item is called.
+        keys: what may stand below the name of one.
+        telling: those of them of which each one tells that it is about one.
+    """
+
+    noun: str
+    keys: frozenset[str]
+    telling: frozenset[str]
+
+
+TASKS: Final = Kind("task", keys_of_tasks(), frozenset(KINDS))
+CASES: Final = Kind("case", frozenset(SwitchCase.model_fields) - {"name"}, frozenset({"when", "then"}))
+
+
+def check_items(items: object, path: Path, kind: Kind) -> Iterator[Problem]:
+    """Yield the items of a list, or what stands in its place, whose names or hyphens are not where they belong."""
+    if isinstance(items, dict) and items:
+        if kind.telling & items.keys():
+            advice = f"give it a name, `- {_example(items, kind)}:`, and put it below that"
+        else:
+            advice = f"each begins with a hyphen, as in `- {next(iter(items))}:`"
+        yield Problem(path, f"expected a list of {kind.noun}s: {advice}")
+    for index, item in enumerate(sequence(items)):
+        cause = _cause(mapping(item), kind)
+        if cause:
+            yield Problem((*path, index), cause)
+
+
+def _cause(item: dict[str, Any], kind: Kind) -> str:
+    below = [key for key in item if key in kind.keys]
+    names = [key for key in item if key not in kind.keys]
+    if len(item) == 1:
+        ((name, content),) = item.items()
+        if name in kind.telling and not (isinstance(content, dict) and kind.telling & content.keys()):
+            return _nameless(name, item, kind)
+        return f"{name!r} has nothing below it: indent what it is further than its name" if content is None else ""
+    if not item:
+        return ""
+    if not kind.telling.isdisjoint(below):
+        if isinstance(item.get("name"), str) and "name" in names:
+            return f"the name of a {kind.noun} is its key: write `- {item['name']}:` and put the rest below it"
+        if not names:
+            return _nameless(below[0], item, kind)
+    if len(names) == 1 and below:
+        return f"{_listed(below)} to stand below {names[0]!r}: indent further"
+    if len(names) == len(item):
+        return f"an item is one {kind.noun}: begin {names[1]!r} with a hyphen as well, `- {names[1]}:`"
+    return ""
+
+
+def _nameless(key: str, item: dict[str, Any], kind: Kind) -> str:
+    return f"a {kind.noun} has a name: write `- {_example(item, kind)}:` and put {key!r} below it"
+
+
+def _example(item: dict[str, Any], kind: Kind) -> str:
+    """Return a name for what has none."""
+    return f"my-{kind_of(item)}" if kind is TASKS else "my-case"
+
+
+def _listed(keys: list[str]) -> str:
+    quoted = [repr(key) for key in keys]
+    return f"{quoted[0]} has" if len(quoted) == 1 else f"{', '.join(quoted[:-1])} and {quoted[-1]} have"

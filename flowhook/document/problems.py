@@ -13,6 +13,9 @@ from flowhook.errors import Fault
 Path = tuple[str | int, ...]
 """Keys and indexes from the top of a document."""
 
+_ALIKE: Final = 0.8
+"""How much two words have in common that are taken for the same though they begin differently; 1 is everything."""
+
 _PLAIN_KEY: Final = re.compile(r"[^\s.\[\]\"']+")
 
 
@@ -67,6 +70,16 @@ def key_of(path: Path) -> str:
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """Return `, did you mean 'x'?` with the known word that is most like `word`, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f", did you mean {close[0]!r}?" if close else ""
+    """Return `, did you mean 'x'?` with the known word that is most like `word`, or nothing.
+
+    Words of a few letters that begin differently are hardly ever typing errors of one another (`when` and `then`).
+    """
+    by_spelling = {each.lower(): each for each in known}
+    written = word.lower()
+    close = difflib.get_close_matches(written, by_spelling, n=3)
+    likely = (
+        by_spelling[each]
+        for each in close
+        if each[:1] == written[:1] or difflib.SequenceMatcher(None, written, each).ratio() >= _ALIKE
+    )
+    return next((f", did you mean {each!r}?" for each in likely), "")

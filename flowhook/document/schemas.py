@@ -15,6 +15,9 @@ from flowhook.document.problems import Path, Problem
 
 FORMATS: Final = frozenset({"json", "json:2020-12"})
 
+_OF_SCHEMAS: Final = frozenset({"$schema", "type", "properties", "required", "items"})
+"""Keys that tell that something is a JSON Schema."""
+
 _MAX_QUOTED: Final = 200
 
 
@@ -24,6 +27,8 @@ def check_schema(schema: Any, path: Path) -> Iterator[Problem]:
         return
     if "resource" in schema:
         yield Problem(path, "external schemas (`resource`) are not supported yet: write it inline, as `document`")
+    elif "document" not in schema and schema.keys() & _OF_SCHEMAS:
+        yield Problem(path, "the schema itself stands below `document`")
     schema_format = schema.get("format", "json")
     if isinstance(schema_format, str) and schema_format not in FORMATS:
         yield Problem((*path, "format"), f"schemas of format {schema_format!r} are not supported yet; json is")

@@ -6,18 +6,16 @@ pydantic finds the errors; here its places become paths of the file and its text
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from types import UnionType
-from typing import Any, Final, Literal, Union, get_args, get_origin
+from types import MappingProxyType
+from typing import Any, Final
 
-from pydantic import BaseModel, Tag, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from flowhook import limits
 from flowhook.document import names, workflow
-from flowhook.document.auth import KINDS as AUTH_KINDS
-from flowhook.document.auth import AuthKind
-from flowhook.document.problems import Path, Problem, suggestion
-from flowhook.document.tasks import KINDS, kind_of
+from flowhook.document.problems import Path, Problem
+from flowhook.document.unknown_keys import no_task, unknown_key
 from flowhook.document.webhook import CALLBACK_NAME_PATTERN
 
 _NAMED_LISTS: Final = frozenset({"after", "before", "branches", "do", "extensions", "switch", "try"})
@@ -71,7 +69,12 @@ _CAUSES: Final[Mapping[str, _Describe]] = {
 
 
 def check_shape(
-    model: type[BaseModel], data: Any, path: Path = (), *, siblings: Collection[str] = ()
+    model: type[BaseModel],
+    data: Any,
+    path: Path = (),
+    *,
+    siblings: Mapping[str, type[BaseModel]] = MappingProxyType({}),
+    around: Collection[str] = (),
 ) -> Iterator[Problem]:
     """Yield what keeps `data` from being a `model`.
 
@@ -79,7 +82,8 @@ def check_shape(
         model: what it ought to be.
         data: in plain JSON types.
         path: where it stands in its document.
-        siblings: keys that may stand beside the model's own, to be suggested.
+        siblings: keys that may stand beside the model's own, and their models, to be suggested.
+        around: keys that may stand where the whole does, to be suggested.
     """
     try:
         model.model_validate(data)
@@ -88,7 +92,7 @@ def check_shape(
             if error["type"] == "too_short" and len(error["input"]) >= error["ctx"]["min_length"]:
                 continue  # pydantic counts only those that are valid
             place = _place(error["loc"], data)
-            yield Problem((*path, *place), _cause(error, place, model, data, siblings))
+            yield Problem((*path, *place), _cause(error, place, model, data, siblings=siblings, around=around))
 
 
 def _place(loc: tuple[int | str, ...], data: Any) -> Path:
@@ -113,13 +117,24 @@ def _place(loc: tuple[int | str, ...], data: Any) -> Path:
     return tuple(path)
 
 
-def _cause(error: ErrorDetails, place: Path, model: type[BaseModel], data: Any, siblings: Collection[str]) -> str:
+def _cause(
+    error: ErrorDetails,
+    place: Path,
+    model: type[BaseModel],
+    data: Any,
+    *,
+    siblings: Mapping[str, type[BaseModel]],
+    around: Collection[str],
+) -> str:
     kind = error["type"]
     if kind == "extra_forbidden":
-        known = _keys_beside(model, error["loc"]).union(siblings if len(place) == 1 else ())
-        return _unknown_key(str(place[-1]), known, _at(data, place[:-1]))
+        parent = _at(data, place[:-1])
+        loc = error["loc"][:-1]
+        return unknown_key(
+            str(place[-1]), error["input"], parent=parent, model=model, loc=loc, siblings=siblings, around=around
+        )
     if kind == "union_tag_not_found":
-        return _no_task(error["input"])
+        return no_task(error["input"])
     describe = _CAUSES.get(kind)
     if describe is not None:
         return describe(error, place)
@@ -135,22 +150,6 @@ def _quoting(value: object) -> str:
     return ": put it in quotes" if isinstance(value, int | float) else ""
 
 
-def _unknown_key(key: str, known: set[str], parent: object) -> str:
-    kind = kind_of(parent)
-    if key in KINDS and kind is not None and kind in known:
-        return f"a task does one thing, and this one is a {kind!r} task already"
-    return f"unknown key {key!r}{suggestion(key, sorted(known))}"
-
-
-def _no_task(value: object) -> str:
-    if isinstance(value, dict):
-        for key in value:
-            hint = suggestion(key, KINDS)
-            if hint:
-                return f"unknown key {key!r}{hint}"
-    return f"expected a task: a mapping with one of {', '.join(KINDS)}"
-
-
 def _at(data: Any, path: Path) -> Any:
     for step in path:
         if isinstance(data, dict):
@@ -160,53 +159,3 @@ def _at(data: Any, path: Path) -> Any:
         else:
             return None
     return data
-
-
-def _keys_beside(model: type[BaseModel], loc: tuple[int | str, ...]) -> set[str]:
-    """Return the keys that the models at `loc` have, its last step aside."""
-    types: list[Any] = [model]
-    for step in loc[:-1]:
-        types = [member for annotation in types for member in _members(annotation, step)]
-    return {
-        field.alias or name
-        for annotation in types
-        for candidate, _ in _alternatives(annotation)
-        if _is_model(candidate)
-        for name, field in candidate.model_fields.items()
-        if not (field.alias or name).startswith("<")
-    }
-
-
-def _members(annotation: Any, step: int | str) -> Iterator[Any]:
-    """Yield the types that a step of an error's place may lead to."""
-    for candidate, tag in _alternatives(annotation):
-        if tag is not None:
-            if tag == step:
-                yield candidate
-        elif candidate is AuthKind:
-            yield AUTH_KINDS.get(str(step), AuthKind)
-        elif _is_model(candidate):
-            yield from (
-                field.annotation for name, field in candidate.model_fields.items() if step == (field.alias or name)
-            )
-        else:
-            arguments = (argument for argument in get_args(candidate) if argument is not ...)
-            # The kind stands in the place of an error without a list around it too.
-            yield from (AUTH_KINDS.get(str(step), item) if item is AuthKind else item for item in arguments)
-
-
-def _alternatives(annotation: Any, tag: str | None = None) -> Iterator[tuple[Any, str | None]]:
-    """Yield the types of a union, out of their annotations, and the tags they have in it."""
-    origin = get_origin(annotation)
-    if origin in (Union, UnionType):
-        for member in get_args(annotation):
-            yield from _alternatives(member)
-    elif hasattr(annotation, "__metadata__"):
-        tags = [data.tag for data in annotation.__metadata__ if isinstance(data, Tag)]
-        yield from _alternatives(annotation.__origin__, tags[0] if tags else tag)
-    elif origin is not Literal:
-        yield annotation, tag
-
-
-def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

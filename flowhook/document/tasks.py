@@ -27,6 +27,8 @@ DIRECTIVES: Final = frozenset({"continue", "exit", "end"})
 KINDS: Final = ("call", "do", "emit", "for", "fork", "listen", "raise", "run", "set", "switch", "try", "wait")
 """All kinds of tasks there are in the DSL; a `for` task has a `do` too."""
 
+RETRIED: Final = frozenset({"call", "emit", "run"})
+"""Kinds of tasks that may have a retry policy of their own, in their `metadata`."""
 
 MAX_BRANCHES: Final = 1000
 """Branches of one `fork`."""
@@ -243,10 +245,10 @@ class WaitTask(TaskBase):
     wait: Duration
 
 
-def keys_of_tasks() -> frozenset[str]:
-    """Return the keys that stand below the names of tasks, of whatever kind."""
-    models = (get_args(member)[0] for member in get_args(get_args(Task)[0]))
-    return frozenset(field.alias or name for model in models for name, field in model.model_fields.items())
+def models_of_tasks() -> dict[str, type[TaskBase]]:
+    """Return the models of tasks, by their kinds."""
+    members = (get_args(member) for member in get_args(get_args(Task)[0]))
+    return {tag.tag[1:-1]: model for model, tag in members}
 
 
 def _task_tag(value: object) -> str | None:

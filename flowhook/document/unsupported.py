@@ -40,7 +40,10 @@ CATALOGS: Final = (
 )
 """Of functions from catalogs, and of `use.catalogs`."""
 
-KEYS: Final[Mapping[tuple[str, ...], str]] = {("use", "catalogs"): CATALOGS}
+KEYS: Final[Mapping[tuple[str, ...], str]] = {
+    ("use", "catalogs"): CATALOGS,
+    ("specVersion",): "documents of the DSL from before its version 1.0 are not supported",
+}
 """By path from the top of a document."""
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from flowhook.document import builtins, calls, scopes, unsupported
 from flowhook.document.problems import Path, Problem, suggestion
 from flowhook.document.rules.context import Context
 from flowhook.document.rules.tree import mapping, nulls, nulls_within
 from flowhook.document.shape import check_shape
+from flowhook.document.shape_types import keys_of
+from flowhook.document.tasks import CallTask
+
+_BESIDE: Final = frozenset(keys_of([CallTask])) - {"with"}
+"""What may stand beside the arguments of a call."""
 
 
 def check_call(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
@@ -31,11 +36,13 @@ def check_call(context: Context, task: dict[str, Any], path: Path) -> Iterator[P
             policies = list(_policies(context, name, arguments, place))
             yield from policies
             settled = {problem.path for problem in policies}
-            shape = check_shape(calls.ARGUMENTS[name], arguments, place)
+            shape = check_shape(calls.ARGUMENTS[name], arguments, place, around=_BESIDE)
             yield from (problem for problem in shape if problem.path not in settled)
     elif name in builtins.ARGUMENTS and cause is None:
         given = arguments if "with" in task else {}
-        yield from check_shape(builtins.ARGUMENTS[name], given, place) if isinstance(given, dict) else ()
+        yield from (
+            check_shape(builtins.ARGUMENTS[name], given, place, around=_BESIDE) if isinstance(given, dict) else ()
+        )
 
 
 def check_authentication(context: Context, policy: object, path: Path) -> Iterator[Problem]:

@@ -12,7 +12,12 @@ from typing import Any, Final
 
 from flowhook.document.problems import Path, Problem
 from flowhook.document.rules.tree import mapping, sequence
-from flowhook.document.tasks import KINDS, SwitchCase, keys_of_tasks, kind_of
+from flowhook.document.shape_types import keys_of
+from flowhook.document.tasks import KINDS, SwitchCase, kind_of, models_of_tasks
+
+
+def _task_keys() -> frozenset[str]:
+    return frozenset(keys_of(models_of_tasks().values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +35,8 @@ class Kind:
     telling: frozenset[str]
 
 
-TASKS: Final = Kind("task", keys_of_tasks(), frozenset(KINDS))
-CASES: Final = Kind("case", frozenset(SwitchCase.model_fields) - {"name"}, frozenset({"when", "then"}))
+TASKS: Final = Kind("task", _task_keys(), frozenset(KINDS))
+CASES: Final = Kind("case", frozenset(keys_of([SwitchCase])), frozenset({"when", "then"}))
 
 
 def check_items(items: object, path: Path, kind: Kind) -> Iterator[Problem]:

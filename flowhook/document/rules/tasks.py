@@ -17,7 +17,7 @@ from flowhook.document.rules.processes import check_run
 from flowhook.document.rules.timing import check_duration, check_own_retry, check_retry, check_timeout
 from flowhook.document.rules.tree import mapping, named, nulls
 from flowhook.document.schemas import check_schema
-from flowhook.document.tasks import DIRECTIVES, kind_of
+from flowhook.document.tasks import DIRECTIVES, RETRIED, kind_of
 from flowhook.document.walk import walk
 from flowhook.expressions import is_expression
 
@@ -26,9 +26,6 @@ MAX_FUNCTION_DEPTH: Final = 8
 
 _TRANSFORMATIONS: Final = {"input": "from", "output": "as", "export": "as"}
 """What the transformation of a section is called."""
-
-_RETRIED: Final = frozenset({"call", "emit", "run"})
-"""Kinds of tasks that may have a retry policy of their own."""
 
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
@@ -102,7 +99,7 @@ def _task(context: Context, task: dict[str, Any], path: Path, names: Collection[
         yield from _cases(context, task["switch"], (*path, "switch"), names)
     elif kind in _CHECKS:
         yield from _CHECKS[kind](context, task, path)
-    if kind in _RETRIED:
+    if kind in RETRIED:
         yield from check_own_retry(context, task, path)
 
 

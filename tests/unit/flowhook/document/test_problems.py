@@ -19,3 +19,11 @@ def test_a_fault_takes_its_line_from_the_path_unless_the_problem_knows_better():
 def test_a_suggestion_is_made_only_for_what_is_alike():
     assert suggestion("wth", ["with", "call"]) == ", did you mean 'with'?"
     assert suggestion("xyz", ["with", "call"]) == ""
+    assert suggestion("when", ["then"]) == ""  # as many letters in common, and yet no typing error
+    assert suggestion("nput", ["input"]) == ", did you mean 'input'?"
+    assert suggestion("", ["", "a"]) == ", did you mean ''?"
+
+
+def test_a_suggestion_does_not_mind_upper_and_lower_case():
+    assert suggestion("HTTP", ["http"]) == ", did you mean 'http'?"
+    assert suggestion("operationid", ["operationId"]) == ", did you mean 'operationId'?"

@@ -1,0 +1,104 @@
+"""The types that the models give to a place in a document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from types import UnionType
+from typing import Any, Literal, TypeGuard, Union, get_args, get_origin
+
+from pydantic import BaseModel, Tag
+
+from flowhook.document.auth import KINDS as AUTH_KINDS
+from flowhook.document.auth import AuthKind
+
+MAX_DEPTH = 3
+"""How far below a place a key is looked for."""
+
+
+def types_at(model: type[BaseModel], loc: Iterable[int | str]) -> list[Any]:
+    """Return the types that an error's place may have."""
+    types: list[Any] = [model]
+    for step in loc:
+        types = [member for annotation in types for member in _members(annotation, step)]
+    return types
+
+
+def keys_of(types: Iterable[Any]) -> set[str]:
+    """Return the keys that the models among some types have."""
+    return {key for model in _models(types) for key, _ in _fields(model)}
+
+
+def required_keys(types: Iterable[Any]) -> list[str]:
+    """Return the keys that the only model among some types can't do without, in its order."""
+    models = list(_models(types))
+    if len(models) != 1:
+        return []
+    fields = models[0].model_fields.items()
+    return [field.alias or name for name, field in fields if field.is_required() and (field.alias or name)[:1] != "<"]
+
+
+def place_below(types: Iterable[Any], key: str) -> tuple[str, ...]:
+    """Return the keys that lead from a place to where `key` may stand; empty if it may nowhere near."""
+    level: list[tuple[tuple[str, ...], type[BaseModel]]] = [((), model) for model in _models(types)]
+    for _ in range(MAX_DEPTH):
+        below = [
+            ((*path, name), inner)
+            for path, model in level
+            for name, annotation in _fields(model)
+            for inner in _models([annotation])
+        ]
+        for path, model in below:
+            if any(name == key for name, _ in _fields(model)):
+                return path
+        level = below
+    return ()
+
+
+def _models(types: Iterable[Any]) -> Iterator[type[BaseModel]]:
+    for annotation in types:
+        for candidate, _ in _alternatives(annotation):
+            if _is_model(candidate):
+                yield candidate
+
+
+def _fields(model: type[BaseModel]) -> Iterator[tuple[str, Any]]:
+    """Yield the keys of a model as they are written, and what stands below them."""
+    for name, field in model.model_fields.items():
+        key = field.alias or name
+        if not key.startswith("<"):
+            yield key, field.annotation
+
+
+def _members(annotation: Any, step: int | str) -> Iterator[Any]:
+    """Yield the types that a step of an error's place may lead to."""
+    for candidate, tag in _alternatives(annotation):
+        if tag is not None:
+            if tag == step:
+                yield candidate
+        elif candidate is AuthKind:
+            yield AUTH_KINDS.get(str(step), AuthKind)
+        elif _is_model(candidate):
+            yield from (
+                field.annotation for name, field in candidate.model_fields.items() if step == (field.alias or name)
+            )
+        else:
+            arguments = (argument for argument in get_args(candidate) if argument is not ...)
+            # The kind stands in the place of an error without a list around it too.
+            yield from (AUTH_KINDS.get(str(step), item) if item is AuthKind else item for item in arguments)
+
+
+def _alternatives(annotation: Any, tag: str | None = None) -> Iterator[tuple[Any, str | None]]:
+    """Yield the types of a union, out of their annotations, and the tags they have in it."""
+    origin = get_origin(annotation)
+    if origin in (Union, UnionType):
+        for member in get_args(annotation):
+            yield from _alternatives(member)
+    elif hasattr(annotation, "__metadata__"):
+        tags = [data.tag for data in annotation.__metadata__ if isinstance(data, Tag)]
+        yield from _alternatives(annotation.__origin__, tags[0] if tags else tag)
+    elif origin is not Literal:
+        yield annotation, tag
+
+
+def _is_model(annotation: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

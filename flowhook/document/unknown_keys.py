@@ -1,0 +1,165 @@
+"""What to say of a key that a place does not have: where it belongs, which one was meant, or which ones there are."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from flowhook.document import builtins, calls
+from flowhook.document.problems import suggestion
+from flowhook.document.shape_types import keys_of, place_below, types_at
+from flowhook.document.tasks import KINDS, RETRIED, kind_of, models_of_tasks
+
+_MAX_LISTED: Final = 10
+_LEVELS_ABOVE: Final = 2
+
+_MEANT: Final[Mapping[str, tuple[str, ...]]] = {
+    "args": ("arguments", "with"),
+    "as": ("from",),
+    "auth": ("authentication",),
+    "case": ("when",),
+    "cmd": ("command",),
+    "code": ("status",),
+    "condition": ("if", "when"),
+    "data": ("body",),
+    "each": ("item",),
+    "env": ("environment",),
+    "flow": ("do",),
+    "from": ("as",),
+    "goto": ("then",),
+    "if": ("when",),
+    "item": ("each",),
+    "items": ("in",),
+    "json": ("body",),
+    "message": ("detail",),
+    "next": ("then",),
+    "of": ("in",),
+    "params": ("query", "parameters"),
+    "parameters": ("with",),
+    "payload": ("body", "data"),
+    "states": ("do",),
+    "steps": ("do",),
+    "tasks": ("do",),
+    "transition": ("then",),
+    "url": ("uri", "endpoint"),
+    "when": ("if",),
+}
+"""Other names of keys, as other tools and other places of the DSL have them: the first one that there is was meant."""
+
+_KINDS_BY_OTHER_NAMES: Final = {
+    **dict.fromkeys(("function", "grpc", "http", "openapi"), "call"),
+    **dict.fromkeys(("publish", "send"), "emit"),
+    **dict.fromkeys(("foreach", "loop", "while"), "for"),
+    **dict.fromkeys(("branches", "parallel"), "fork"),
+    **dict.fromkeys(("on", "receive"), "listen"),
+    **dict.fromkeys(("error", "fail", "throw"), "raise"),
+    **dict.fromkeys(("script", "shell", "subflow", "workflow"), "run"),
+    **dict.fromkeys(("assign", "transform"), "set"),
+    **dict.fromkeys(("choice", "cases", "when"), "switch"),
+    **dict.fromkeys(("catch",), "try"),
+    **dict.fromkeys(("delay", "pause", "sleep"), "wait"),
+}
+"""Kinds of tasks by what people call them elsewhere."""
+
+
+def unknown_key(
+    key: str,
+    value: object,
+    *,
+    parent: object,
+    model: type[BaseModel],
+    loc: tuple[int | str, ...],
+    siblings: Mapping[str, type[BaseModel]],
+    around: Collection[str],
+) -> str:
+    """Return what to say of a key that is not known where it stands.
+
+    Args:
+        key: as written.
+        value: what stands below it.
+        parent: the mapping that it stands in.
+        model: of the whole.
+        loc: of the parent, as pydantic tells it.
+        siblings: models of keys that may stand beside those of the whole.
+        around: keys that may stand where the whole does.
+    """
+    types, siblings = types_at(model, loc), {} if loc else siblings
+    known = keys_of(types).union(siblings)
+    kind = kind_of(parent) if loc else None
+    if kind is not None and kind not in known:
+        kind = None
+    if kind is not None and key in KINDS:
+        return f"a task does one thing, and this one is a {kind!r} task already"
+    hint = (
+        _below(key, types, parent if kind == "call" else None, siblings)
+        or _meant(key, known)
+        or _above(key, model, loc, around)
+        or (_of_another_kind(key, kind) if kind is not None else "")
+        or suggestion(key, sorted(known))
+    )
+    if not hint and not loc and kind_of(value) is not None:
+        hint = f": a task stands in the list `do`, as `- {key}:`, and is indented further than that"
+    if not hint and 0 < len(known) <= _MAX_LISTED:
+        hint = f"; here there are {', '.join(sorted(known))}"
+    return f"unknown key {key!r}{hint}"
+
+
+def no_task(value: object) -> str:
+    """Return what to say of something that is not a task of any kind."""
+    for key in value if isinstance(value, dict) else ():
+        kind = _KINDS_BY_OTHER_NAMES.get(key.lower())
+        if key in calls.ARGUMENTS:
+            return f"unknown key {key!r}: write `call: {key}`, and what it takes below `with`"
+        if kind is not None:
+            return f"unknown key {key!r}, did you mean {kind!r}?"
+        hint = suggestion(key, KINDS)
+        if hint:
+            return f"unknown key {key!r}{hint}"
+    return f"expected a task: a mapping with one of {', '.join(KINDS)}"
+
+
+def _above(key: str, model: type[BaseModel], loc: tuple[int | str, ...], around: Collection[str]) -> str:
+    """Say that a key belongs further up."""
+    if not loc and key in around:
+        return ": it belongs beside `with`, not into it"
+    passed = 0
+    for end in range(len(loc) - 1, -1, -1):
+        step = loc[end]
+        if isinstance(step, str) and not step.startswith("<"):
+            passed += 1
+            if step != key and key in keys_of(types_at(model, loc[:end])):
+                return f": it belongs beside `{step}`, not into it"
+        if passed == _LEVELS_ABOVE or (isinstance(step, str) and step[1:-1] in KINDS and step.startswith("<")):
+            break
+    return ""
+
+
+def _below(key: str, types: list[Any], call: object, siblings: Mapping[str, type[BaseModel]]) -> str:
+    """Say that a key belongs further down."""
+    function = call.get("call") if isinstance(call, dict) else None
+    arguments = calls.ARGUMENTS.get(str(function)) or builtins.ARGUMENTS.get(str(function))
+    for name, model in {**siblings, **({"with": arguments} if arguments else {})}.items():
+        path = () if key in keys_of([model]) else place_below([model], key)
+        if path or key in keys_of([model]):
+            return f": it belongs below `{'.'.join((name, *path))}`"
+    path = place_below(types, key)
+    return f": it belongs below `{'.'.join(path)}`" if path else ""
+
+
+def _of_another_kind(key: str, kind: str) -> str:
+    """Say that a key is one of tasks of another kind."""
+    if key == "foreach":
+        return ": it goes with `listen`; what goes through an array is a `for`"
+    if key == "retry" and kind in RETRIED:
+        return ": it belongs below `metadata`, or below the `catch` of a `try`"
+    for other, model in models_of_tasks().items():
+        if key in keys_of([model]):
+            return f": it goes with `{other}`"
+    return ""
+
+
+def _meant(key: str, known: Collection[str]) -> str:
+    meant = next((other for other in _MEANT.get(key.lower(), ()) if other in known), None)
+    return f", did you mean {meant!r}?" if meant else ""

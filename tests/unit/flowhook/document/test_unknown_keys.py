@@ -1,0 +1,85 @@
+# ruff: noqa: E501  # one bad file a row reads best
+import pytest
+from support.flow_files import HEAD, faults_of
+
+# A task, the key in it that is unknown, and what is said of that.
+IN_TASKS = [
+    # further down
+    ("{call: http, method: get, with: {method: get, endpoint: 'https://x.y'}}", "method", ": it belongs below `with`"),
+    ("{call: twitter.post, text: b, with: {text: b}}", "text", ": it belongs below `with`"),
+    ("{call: http, uri: b, with: {method: get, endpoint: 'https://x.y'}}", "uri", ": it belongs below `with.endpoint`"),
+    ("{fork: {branches: [{b: {set: {c: 1}}}]}, compete: true}", "compete", ": it belongs below `fork`"),
+    ("{try: [{b: {set: {c: 1}}}], catch: {}, retry: {}}", "retry", ": it belongs below `catch`"),
+    ("{try: [{b: {set: {c: 1}}}], catch: {retry: {count: 3}}}", "catch.retry.count", ": it belongs below `limit.attempt`"),
+    ("{listen: {to: {any: []}}, until: .x}", "until", ": it belongs below `listen.to`"),
+    ("{run: {shell: {command: b}}, return: code}", "return", ": it belongs below `run`"),
+    # further up
+    ("{for: {in: .x, while: .y}, do: []}", "for.while", ": it belongs beside `for`, not into it"),
+    ("{listen: {to: {any: []}, timeout: {after: PT5M}}}", "listen.timeout", ": it belongs beside `listen`, not into it"),
+    ("{try: [], catch: {then: end}}", "catch.then", ": it belongs beside `catch`, not into it"),
+    ("{run: {shell: {command: b, return: code}}}", "run.shell.return", ": it belongs beside `shell`, not into it"),
+    ("{call: http, with: {method: get, endpoint: 'https://x.y', timeout: {after: PT5M}}}", "with.timeout", ": it belongs beside `with`, not into it"),
+    ("{call: twitter.post, with: {text: b, then: end}}", "with.then", ": it belongs beside `with`, not into it"),
+    # in tasks of another kind
+    ("{set: {b: 1}, while: .x}", "while", ": it goes with `for`"),
+    ("{set: {b: 1}, catch: {}}", "catch", ": it goes with `try`"),
+    ("{set: {b: 1}, foreach: {}}", "foreach", ": it goes with `listen`; what goes through an array is a `for`"),
+    ("{call: twitter.post, with: {text: b}, retry: {}}", "retry", ": it belongs below `metadata`, or below the `catch` of a `try`"),
+    # called otherwise
+    ("{set: {b: 1}, when: .x}", "when", ", did you mean 'if'?"),
+    ("{set: {b: 1}, If: .x}", "If", ", did you mean 'if'?"),
+    ("{set: {b: 1}, goto: end}", "goto", ", did you mean 'then'?"),
+    ("{switch: [{b: {if: .x, then: end}}]}", "switch[0].b.if", ", did you mean 'when'?"),
+    ("{try: [], catch: {if: .x}}", "catch.if", ", did you mean 'when'?"),
+    ("{set: {b: 1}, output: {from: .x}}", "output.from", ", did you mean 'as'?"),
+    ("{set: {b: 1}, exports: {as: .x}}", "exports", ", did you mean 'export'?"),
+    ("{call: http, with: {method: get, endpoint: 'https://x.y', json: {}}}", "with.json", ", did you mean 'body'?"),
+    # and those there are
+    ("{set: {b: 1}, comment: c}", "comment", "; here there are export, if, input, metadata, output, set, then, timeout"),
+    ("{try: [], catch: {retry: {maxAttempts: 3}}}", "catch.retry.maxAttempts", "; here there are backoff, delay, exceptWhen, jitter, limit, when"),
+]  # fmt: skip
+
+IN_DOCUMENTS = [
+    ("secrets: [a]", "secrets", ": it belongs below `use`"),
+    ("auth: none", "auth", ": it belongs below `webhook`"),
+    ("concurrency: 5", "concurrency", ": it belongs below `execution`"),
+    ("name: a", "name", ": it belongs below `document`"),
+    ("steps: []", "steps", ", did you mean 'do'?"),
+    ("a: {set: {b: 1}}", "a", ": a task stands in the list `do`, as `- a:`, and is indented further than that"),
+    ("events: []", "events", "; here there are do, document, evaluate, execution, input, output, schedule, timeout, use, webhook"),
+    ("execution: {retry: {count: 3}}", "execution.retry.count", ": it belongs below `limit.attempt`"),
+]  # fmt: skip
+
+NO_TASKS = [
+    ("{parallel: []}", "unknown key 'parallel', did you mean 'fork'?"),
+    ("{sleep: 5}", "unknown key 'sleep', did you mean 'wait'?"),
+    ("{http: {method: get}}", "unknown key 'http': write `call: http`, and what it takes below `with`"),
+    ("{Set: {b: 1}}", "unknown key 'Set', did you mean 'set'?"),
+]
+
+
+@pytest.mark.parametrize(("task", "key", "said"), IN_TASKS)
+def test_an_unknown_key_of_a_task_says_where_it_belongs_or_what_was_meant(task, key, said):
+    name = key.split(".")[-1]
+    assert faults_of(f"{HEAD}do:\n- a: {task}") == [(3, f"do[0].a.{key}", f"unknown key {name!r}{said}")]
+
+
+@pytest.mark.parametrize(("text", "key", "said"), IN_DOCUMENTS)
+def test_an_unknown_key_of_a_document_says_where_it_belongs_or_what_was_meant(text, key, said):
+    name = key.split(".")[-1]
+    assert faults_of(f"{HEAD}do: []\n{text}") == [(3, key, f"unknown key {name!r}{said}")]
+
+
+@pytest.mark.parametrize(("task", "cause"), NO_TASKS)
+def test_what_is_no_task_says_which_kind_was_meant(task, cause):
+    assert faults_of(f"{HEAD}do:\n- a: {task}") == [(3, "do[0].a", cause)]
+
+
+def test_a_schema_that_stands_in_the_place_of_its_mapping_is_told():
+    text = f"{HEAD}do:\n- a: {{set: {{b: 1}}, input: {{schema: {{type: object}}}}}}"
+    assert faults_of(text) == [(3, "do[0].a.input.schema", "the schema itself stands below `document`")]
+
+
+def test_a_document_of_the_dsl_before_its_first_version_is_told():
+    faults = faults_of("id: greet\nspecVersion: '0.8'\nstates: []")
+    assert (2, "specVersion", "documents of the DSL from before its version 1.0 are not supported") in faults

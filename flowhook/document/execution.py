@@ -10,13 +10,14 @@ from pydantic_core import PydanticCustomError
 from flowhook import limits
 from flowhook.document.model import Model
 from flowhook.document.timing import RetryOrName
-from flowhook.expressions import InvalidExpression, is_expression, strip
+from flowhook.expressions import InvalidExpression, how_to_write, is_expression, strip
 from flowhook.expressions.paths import compile_accessor
 
 
 def _path(value: str) -> str:
     if not is_expression(value):
-        raise PydanticCustomError("flow", "expected an expression ${ … }")
+        cause = f"expected an expression ${{ … }}{how_to_write(value)}"
+        raise PydanticCustomError("flow", "{cause}", {"cause": cause})
     try:
         compile_accessor(strip(value), variables=())
     except InvalidExpression as error:

@@ -16,7 +16,7 @@ from flowhook.document.authentication import ReferenceableAuthenticationPolicy
 from flowhook.document.fields import FIELD_NAME, RESERVED_HEADERS
 from flowhook.document.model import Model
 from flowhook.document.uris import UriTemplate
-from flowhook.expressions import is_expression
+from flowhook.expressions import how_to_write, is_expression
 from flowhook.limits import MAX_PARTS
 
 _METHOD: Final = re.compile(r"[A-Za-z]{1,32}")
@@ -33,7 +33,8 @@ def _scalars(value: object) -> object:
     if is_expression(value):
         return value
     if not isinstance(value, dict):
-        raise PydanticCustomError("flow", "expected a mapping or an expression ${ … }")
+        cause = f"expected a mapping or an expression ${{ … }}{how_to_write(value)}"
+        raise PydanticCustomError("flow", "{cause}", {"cause": cause})
     for name, item in value.items():
         if item is None or isinstance(item, dict | list):
             raise PydanticCustomError("flow", "expected a text for {name}", {"name": name})

@@ -11,7 +11,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from flowhook.document import json_types
-from flowhook.expressions import is_expression
+from flowhook.expressions import how_to_write, is_expression
 
 
 class Model(BaseModel):
@@ -63,7 +63,8 @@ def _data_or_expression(value: object) -> object:
         return value
     if is_expression(value):
         return value
-    raise PydanticCustomError("flow", "expected a mapping or an expression ${ … }")
+    cause = f"expected a mapping or an expression ${{ … }}{how_to_write(value)}"
+    raise PydanticCustomError("flow", "{cause}", {"cause": cause})
 
 
 Transformation = Annotated[dict[str, Any] | str, PlainValidator(_data_or_bare_expression), json_types.TRANSFORMATION]

@@ -5,6 +5,7 @@ pydantic finds the errors; here its places become paths of the file and its text
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -14,9 +15,11 @@ from pydantic_core import ErrorDetails
 
 from flowhook import limits
 from flowhook.document import names, workflow
-from flowhook.document.problems import Path, Problem
+from flowhook.document.problems import Path, Problem, suggestion
+from flowhook.document.shape_types import keys_of, required_keys, types_at
 from flowhook.document.unknown_keys import no_task, unknown_key
 from flowhook.document.webhook import CALLBACK_NAME_PATTERN
+from flowhook.expressions import is_expression
 
 _NAMED_LISTS: Final = frozenset({"after", "before", "branches", "do", "extensions", "switch", "try"})
 """Keys of lists whose items are mappings of one name to what the models hold."""
@@ -40,31 +43,43 @@ _LISTS: Final = {
     "switch": "expected a list of cases",
 }
 
+_TEXTS: Final = {
+    "call": "expected the name of a function, such as http",
+    "in": "expected a text, an expression that yields an array, such as .body.lines",
+    "then": "expected the name of a task of this list, or one of continue, exit and end",
+    **dict.fromkeys(("exceptWhen", "if", "when", "while"), "expected a text, an expression such as .body.total > 5"),
+}
+"""What is expected of texts that say what they are for."""
+
+_INTEGER: Final = re.compile(r"[-+]?[0-9]+")
+_NUMBER: Final = re.compile(r"[-+]?[0-9]+(\.[0-9]+)?")
+_TRUTH: Final = re.compile(r"true|false", re.IGNORECASE)
+
+_MAPPINGS: Final = frozenset({"model_type", "model_attributes_type"})
+
 _Describe = Callable[[ErrorDetails, Path], str]
 
 _CAUSES: Final[Mapping[str, _Describe]] = {
     "missing": lambda _error, path: f"the key {path[-1]!r} is missing",
-    "string_type": lambda error, _path: f"expected a text{_quoting(error['input'])}",
+    "string_type": lambda error, path: _text(error["input"], path),
     "string_pattern_mismatch": lambda error, _path: _PATTERNS.get(
         error["ctx"]["pattern"], f"does not match {error['ctx']['pattern']}"
     ),
     "string_too_long": lambda error, _path: f"expected at most {error['ctx']['max_length']} characters",
     "string_too_short": lambda error, _path: f"expected at least {error['ctx']['min_length']} characters",
-    "int_type": lambda _error, _path: "expected an integer",
-    "float_type": lambda _error, _path: "expected a number",
-    "bool_type": lambda _error, _path: "expected true or false",
-    "dict_type": lambda _error, _path: "expected a mapping",
-    "model_type": lambda _error, _path: "expected a mapping",
-    "model_attributes_type": lambda _error, _path: "expected a mapping",
-    "tuple_type": lambda _error, path: _LISTS.get(str(path[-1]) if path else "", "expected a list"),
-    "list_type": lambda _error, path: _LISTS.get(str(path[-1]) if path else "", "expected a list"),
+    "int_type": lambda error, _path: f"expected an integer{_unquoting(error['input'], _INTEGER)}",
+    "float_type": lambda error, _path: f"expected a number{_unquoting(error['input'], _NUMBER)}",
+    "bool_type": lambda error, _path: f"expected true or false{_unquoting(error['input'], _TRUTH)}",
+    "dict_type": lambda error, _path: f"expected a mapping{_hyphens(error['input'])}",
+    "tuple_type": lambda error, path: _list(error["input"], path),
+    "list_type": lambda error, path: _list(error["input"], path),
     "too_short": lambda error, _path: f"expected at least {_items(error['ctx']['min_length'])}",
     "too_long": lambda error, _path: f"expected at most {_items(error['ctx']['max_length'])}",
     "greater_than": lambda error, _path: f"expected more than {error['ctx']['gt']}",
     "greater_than_equal": lambda error, _path: f"expected at least {error['ctx']['ge']}",
     "less_than": lambda error, _path: f"expected less than {error['ctx']['lt']}",
     "less_than_equal": lambda error, _path: f"expected at most {error['ctx']['le']}",
-    "literal_error": lambda error, _path: f"expected {error['ctx']['expected']}",
+    "literal_error": lambda error, _path: _choice(error["input"], error["ctx"]["expected"]),
 }
 
 
@@ -135,6 +150,8 @@ def _cause(
         )
     if kind == "union_tag_not_found":
         return no_task(error["input"])
+    if kind in _MAPPINGS:
+        return f"expected a mapping{_with(types_at(model, error['loc'])) or _hyphens(error['input'])}"
     describe = _CAUSES.get(kind)
     if describe is not None:
         return describe(error, place)
@@ -146,8 +163,44 @@ def _items(count: int) -> str:
     return "one item" if count == 1 else f"{count} items"
 
 
-def _quoting(value: object) -> str:
-    return ": put it in quotes" if isinstance(value, int | float) else ""
+def _key(path: Path) -> str:
+    return str(path[-1]) if path else ""
+
+
+def _text(value: object, path: Path) -> str:
+    expected = _TEXTS.get(_key(path), "expected a text")
+    quoting = isinstance(value, int | float) and expected.startswith("expected a text")
+    return f"{expected}: put it in quotes" if quoting else expected
+
+
+def _unquoting(value: object, pattern: re.Pattern[str]) -> str:
+    if isinstance(value, str) and pattern.fullmatch(value):
+        return ": leave out the quotes"
+    return ", no expression" if is_expression(value) else ""
+
+
+def _hyphens(value: object) -> str:
+    return ": leave out the hyphens" if isinstance(value, list) else ""
+
+
+def _list(value: object, path: Path) -> str:
+    expected = _LISTS.get(_key(path))
+    if expected is None:
+        return "expected a list: put it in brackets, [ ]" if isinstance(value, str | int | float) else "expected a list"
+    return expected
+
+
+def _choice(value: object, expected: str) -> str:
+    hint = suggestion(value, re.findall("'([^']*)'", expected)) if isinstance(value, str) else ""
+    return f"expected {expected}{hint}"
+
+
+def _with(types: list[Any]) -> str:
+    """Return which keys a mapping has to have or, when it is enough to have some, may have."""
+    required, known = required_keys(types), sorted(keys_of(types))
+    some = "" if required or len(known) == 1 else "some of "
+    keys = [f"`{key}`" for key in required or known]
+    return f" with {some}{' and '.join(filter(None, [', '.join(keys[:-1]), keys[-1]]))}" if keys else ""
 
 
 def _at(data: Any, path: Path) -> Any:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from types import UnionType
-from typing import Any, Literal, TypeGuard, Union, get_args, get_origin
+from typing import Any, Final, Literal, TypeGuard, Union, get_args, get_origin
 
-from pydantic import BaseModel, Tag
+from pydantic import BaseModel, Tag, ValidationError
 
 from flowhook.document.auth import KINDS as AUTH_KINDS
 from flowhook.document.auth import AuthKind
 
-MAX_DEPTH = 3
+MAX_DEPTH: Final = 3
 """How far below a place a key is looked for."""
 
 
@@ -33,8 +33,11 @@ def required_keys(types: Iterable[Any]) -> list[str]:
     models = list(_models(types))
     if len(models) != 1:
         return []
-    fields = models[0].model_fields.items()
-    return [field.alias or name for name, field in fields if field.is_required() and (field.alias or name)[:1] != "<"]
+    try:
+        models[0].model_validate({})  # rather than a look at its fields: some models have defaults of their own
+    except ValidationError as failure:
+        return [str(error["loc"][0]) for error in failure.errors() if error["type"] == "missing"]
+    return []
 
 
 def place_below(types: Iterable[Any], key: str) -> tuple[str, ...]:

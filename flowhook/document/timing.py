@@ -5,8 +5,7 @@ Source: dsl-reference.md, "Duration", "Timeout", "Retry"; schema/workflow.yaml, 
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Discriminator, Field, PlainValidator, StrictInt, Tag, model_validator
 from pydantic_core import PydanticCustomError
@@ -15,10 +14,7 @@ from flowhook.document import json_types
 from flowhook.document.duration import parse_duration
 from flowhook.document.model import Model
 from flowhook.errors import InvalidError
-from flowhook.expressions import is_expression
-
-_BARE: Final = re.compile(r"[.$][A-Za-z_]")
-"""How an expression begins that stands without `${ }`."""
+from flowhook.expressions import how_to_write, is_expression
 
 
 def _duration(value: object) -> object:
@@ -28,8 +24,9 @@ def _duration(value: object) -> object:
         parse_duration(value)
     except InvalidError as error:
         cause = error.message
-        if isinstance(value, str) and _BARE.match(value):
-            cause = f"{value[:40]!r} is no duration; an expression is written ${{ {value[:40]} }}"
+        hint = how_to_write(value)
+        if hint:
+            cause = f"expected a duration such as PT5M{hint}"
         elif isinstance(value, dict) and any(map(is_expression, value.values())):
             cause = "a duration is an expression as a whole or has none, not in one of its units"
         raise PydanticCustomError("flow", "{cause}", {"cause": cause}) from None

@@ -11,17 +11,24 @@ from typing import Annotated, Final
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
-from flowhook.expressions import is_expression
+from flowhook.expressions import how_to_write, is_expression
 
 _URI: Final = re.compile(r"https?://[^\s/?#{}]\S*", re.IGNORECASE)
 _TEMPLATE: Final = re.compile(r"[^{}]*(?:\{[^{}]+\}[^{}]*)*")
+
+_WITHIN: Final = (
+    """; an expression is all of a text, ${ "https://api.example.com/pets/\\(.id)" }; {id} stands for the property """
+    "`id` of the task's input"
+)
 
 
 def _template(value: str) -> str:
     if is_expression(value):
         return value
     if not _URI.fullmatch(value):
-        raise PydanticCustomError("flow", "expected an http(s) URI such as https://api.example.com/pets")
+        hint = _WITHIN if "${" in value else how_to_write(value)
+        cause = f"expected an http(s) URI such as https://api.example.com/pets{hint}"
+        raise PydanticCustomError("flow", "{cause}", {"cause": cause})
     if not _TEMPLATE.fullmatch(value):
         raise PydanticCustomError("flow", "a URI template has only simple variables in braces, and no other braces")
     return value

@@ -9,6 +9,6 @@ the runner's guarded child does.
 """
 
 from flowhook.expressions.errors import ExpressionTypeError, InvalidExpression
-from flowhook.expressions.strict import is_expression, strip
+from flowhook.expressions.strict import how_to_write, is_expression, strip
 
-__all__ = ["ExpressionTypeError", "InvalidExpression", "is_expression", "strip"]
+__all__ = ["ExpressionTypeError", "InvalidExpression", "how_to_write", "is_expression", "strip"]

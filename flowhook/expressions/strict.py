@@ -5,7 +5,12 @@ Source: dsl.md, "Runtime Expressions"; schema/workflow.yaml, `runtimeExpression`
 
 from __future__ import annotations
 
-from typing import TypeGuard
+import re
+from typing import Final, TypeGuard
+
+_MAX_QUOTED: Final = 60
+
+_BARE: Final = re.compile(r"\s*[.$][A-Za-z_]")
 
 
 def is_expression(value: object) -> TypeGuard[str]:
@@ -20,3 +25,10 @@ def strip(value: str) -> str:
     """Return the jq program of an expression, with or without `${ }` around it."""
     text = value.strip()
     return text[2:-1].strip() if text.startswith("${") and text.endswith("}") else text
+
+
+def how_to_write(value: object) -> str:
+    """Return what to say, behind a refusal, of a text that looks like an expression without `${ }`; else nothing."""
+    if isinstance(value, str) and _BARE.match(value):
+        return f"; as an expression it is written ${{ {value.strip()[:_MAX_QUOTED]} }}"
+    return ""

@@ -9,8 +9,8 @@ NAMED = ", or the name of one in `use.timeouts`"
 # A task or a retry policy, then key and cause.
 BAD_TASKS = [
     ("{wait: 5 minutes}", "wait", "'5 minutes' is no duration, did you mean PT5M?"),
-    ("{wait: .delay}", "wait", "'.delay' is no duration; an expression is written ${ .delay }"),
-    ("{wait: $context.delay}", "wait", "'$context.delay' is no duration; an expression is written ${ $context.delay }"),
+    ("{wait: .delay}", "wait", "expected a duration such as PT5M; as an expression it is written ${ .delay }"),
+    ("{wait: $context.delay}", "wait", "expected a duration such as PT5M; as an expression it is written ${ $context.delay }"),
     ("{wait: {minutes: '${ .m }'}}", "wait", "a duration is an expression as a whole or has none, not in one of its units"),
     ("{set: {b: 1}, timeout: PT5M}", "timeout", "expected a timeout: {after: PT5M}" + NAMED),
     ("{set: {b: 1}, timeout: 5 minutes}", "timeout", "expected a timeout: {after: PT5M}" + NAMED),

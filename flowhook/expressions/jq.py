@@ -1,10 +1,10 @@
-"""The static check of jq programs. Compiles them, which always ends; never runs one.
+"""The static check of jq programs. Compiles them, which always ends; never runs one of a flow.
 
 jq itself decides what a name refers to: the program is compiled below definitions that shadow each forbidden function
 with a body that does not compile, and jq drops definitions that nothing refers to. So `.env`, `{env: 1}` and
 `def env: 1; env` are fine, and `env` is not, however it is hidden in interpolations. Only variables need a lexer.
 
-Source: https://jqlang.org/manual/v1.7/, "Builtin operators and functions", "I/O", "Modules".
+Source: https://jqlang.org/manual/v1.8/, "Builtin operators and functions", "I/O", "Modules".
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Final
 
 import jq
 
+from flowhook.expressions.advice import ended, unexpected, unknown_function, unknown_variable
 from flowhook.expressions.errors import InvalidExpression
 from flowhook.expressions.paths import MAX_PROGRAM_LENGTH, compile_accessor
 
@@ -91,7 +92,7 @@ def check_program(source: str, variables: Collection[str]) -> None:
     try:
         jq.compile(_PRELUDE + source, args=dict.fromkeys(variables))
     except ValueError as error:
-        raise InvalidExpression(_explain(str(error), variables)) from None
+        raise InvalidExpression(_explain(str(error), source, variables)) from None
 
 
 def secret_names(source: str) -> frozenset[str]:
@@ -135,30 +136,33 @@ def _variables(source: str) -> Iterator[tuple[str, int]]:
             raise InvalidExpression("a comment must not end with a backslash")
 
 
-def _explain(message: str, variables: Collection[str]) -> str:
+def _explain(message: str, source: str, variables: Collection[str]) -> str:
     error = _ERROR.search(message)
     if error is None:
         return "jq can't compile it"
     what = error["what"]
     undefined = _UNDEFINED.match(what)
     if undefined is not None:
-        return _explain_undefined(undefined["name"], undefined["arity"], variables)
+        return _explain_undefined(undefined["name"], undefined["arity"], source, variables)
     keyword = _MODULE_KEYWORD.search(what)
     if keyword is not None:
         return f"{keyword[1]} is not allowed: there are no modules"
     if error["line"] is None:
         return "an expression is missing" if "program not given" in what else what
-    line = max(int(error["line"]) - 1, 1)
-    where = f"line {line}, column {error['column']}" if line > 1 else f"column {error['column']}"
-    return f"{what} ({where} of the expression)"
+    line, column = max(int(error["line"]) - 1, 1), int(error["column"])
+    if "unexpected end of file" in what:
+        advice = ended(source)
+        return f"the expression ends too early: {advice}" if advice else "the expression ends too early"
+    where = f"line {line}, column {column}" if line > 1 else f"column {column}"
+    return f"{unexpected(what, source.split(chr(10))[line - 1], column)} ({where} of the expression)"
 
 
-def _explain_undefined(name: str, arity: str | None, variables: Collection[str]) -> str:
+def _explain_undefined(name: str, arity: str | None, source: str, variables: Collection[str]) -> str:
     if name.startswith("$" + _REFUSED):
         function, arity = name[len(_REFUSED) + 1 : -1], name[-1]
         reason = FORBIDDEN_FUNCTIONS.get(f"{function}/{arity}", "expressions only compute")
         return f"{function} is not allowed: {reason}"
     if name.startswith("$"):
         known = ", ".join(f"${known}" for known in sorted(variables)) or "no variables"
-        return f"unknown variable {name}; here there are {known}"
-    return f"unknown function {name}/{arity}"
+        return f"unknown variable {name}{unknown_variable(name[1:], variables)}; here there are {known}"
+    return f"unknown function {name}/{arity}{unknown_function(name, str(arity), source, variables)}"

@@ -10,7 +10,7 @@ better: integers beyond 2^53 stay exact, where the jq binding rounds them in wha
     string     := '"' (character | escape | "\(" (path | literal) ")")* '"'      as a step: without interpolation
     literal    := number | true | false | null
 
-Source: https://jqlang.org/manual/v1.7/, "Basic filters", "Types and Values".
+Source: https://jqlang.org/manual/v1.8/, "Basic filters", "Types and Values".
 """
 
 from __future__ import annotations

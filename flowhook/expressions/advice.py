@@ -1,0 +1,157 @@
+"""What is wrong with a jq program that does not compile, in words about the program rather than about tokens.
+
+jq tells which token it did not expect, and where. What people write is mostly another language's way of saying it
+(`&&`, `'text'`, `len(x)`), or a bracket, quote or `end` too few.
+
+Source: https://jqlang.org/manual/v1.8/, "Builtin operators and functions", "Conditionals and Comparisons".
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Iterator
+from functools import cache
+from typing import Final
+
+import jq
+
+_CLOSERS: Final = {"(": ")", "[": "]", "{": "}"}
+_BRACKET: Final = re.compile(r'#[^\n]*|["()\[\]{}]')
+_IN_STRING: Final = re.compile(r'\\\(|\\[\s\S]|"')
+_TOKEN_NAME: Final = re.compile(r"unexpected [A-Z_]{2,}")
+_WORD: Final = re.compile(r"[.$@]?\w+|[\s\S]")
+_IF: Final = re.compile(r"(?<![.$\w])if\b")
+_END: Final = re.compile(r"(?<![.$\w])end\b")
+_HYPHENATED: Final = re.compile(r"(?P<before>[\w\])\"]?)\.(?P<key>[A-Za-z_]\w*(?:-\w+)+)")
+
+_OTHER_LANGUAGES: Final = {
+    "True": "true",
+    "False": "false",
+    **dict.fromkeys(("None", "nil", "undefined", "NULL", "Null"), "null"),
+    **dict.fromkeys(("len", "size", "count"), "length"),
+    **dict.fromkeys(("lower", "lowercase", "toLowerCase", "downcase"), "ascii_downcase"),
+    **dict.fromkeys(("upper", "uppercase", "toUpperCase", "upcase"), "ascii_upcase"),
+    "concat": "add",
+    "exists": "has",
+    **dict.fromkeys(("filter", "where"), "select"),
+    **dict.fromkeys(("parseJson", "parse_json", "fromJSON"), "fromjson"),
+    "replace": "gsub",
+    "str": "tostring",
+    "strip": "trim",
+    "sum": "add",
+    "toJSON": "tojson",
+}
+"""What jq calls functions and values that people know by other names."""
+
+
+def unexpected(what: str, line: str, column: int) -> str:
+    """Return what to say, in the place of jq's own words, of a token that it did not expect.
+
+    Args:
+        what: jq's words, `syntax error, unexpected …`.
+        line: of the program.
+        column: in it, from 1, in bytes: where the token begins; of the end, where the last one does.
+    """
+    encoded = line.encode()
+    before, after = encoded[: column - 1].decode(errors="ignore"), encoded[column - 1 :].decode(errors="ignore")
+    advice = _advice(before, after)
+    if _TOKEN_NAME.search(what) and (word := _WORD.match(after)):
+        what = f"syntax error, unexpected {word[0]!r}"
+    return f"{what.split(', expecting')[0]}: {advice}" if advice else what
+
+
+def _advice(before: str, after: str) -> str:
+    """Return what to write instead of what begins with `after`; empty where there is no telling."""
+    last, sign = before.rstrip()[-1:], after[:1]
+    if sign in ("'", "`"):
+        return 'a text stands in double quotes, "…"'
+    for written, meant in (("&&", "and"), ("||", "or"), ("===", "=="), ("<>", "!=")):
+        if after.startswith(written) or (before + sign).endswith(written):
+            return f"`{written}` is written `{meant}`"
+    if sign == "!":
+        return "`!x` is written `(x | not)`"
+    if sign == ":" and "?" in before:
+        return "`a ? b : c` is written `if a then b else c end`"
+    if sign == ")" and last == "(":
+        return "a function without arguments has no parentheses"
+    if sign in (")", "]", "}"):
+        return f"this `{sign}` closes nothing" if not list(_open(before)) else ""
+    if sign == ";":
+        return "a `;` stands between the arguments of a function alone; `|` hands a value on"
+    if sign == ".":
+        return {
+            "$": "the input is `.`, and its members are `.name`",
+            "{": "what is in an object has a name, `{name: .value}`",
+        }.get(last, "")
+    return ""
+
+
+def ended(source: str) -> str:
+    """Return what a program that ends too early lacks; empty where there is no telling."""
+    opened = list(_open(source))
+    if opened:
+        sign = opened[-1]
+        return 'a text that begins with `"` does not end' if sign == '"' else f"this lacks a `{_CLOSERS[sign]}`"
+    if len(_IF.findall(source)) > len(_END.findall(source)):
+        return "an `if … then …` ends with `end`"
+    words = source.split()
+    return f"something has to follow `{words[-1][-20:]}`" if words else ""
+
+
+def unknown_function(name: str, arity: str, source: str, variables: Collection[str]) -> str:
+    """Return what to say of a function that there is not, behind its name."""
+    for key in (match["key"] for match in _HYPHENATED.finditer(source)):
+        if arity == "0" and name in key.split("-")[1:]:
+            return f'; a key with a hyphen in it is written ["{key[:60]}"]'
+    arities = sorted(count for known, count in _builtins() if known == name)
+    if arities:
+        return f"; {name} takes {_arguments(name, arities)}"
+    if name in variables:
+        return f", did you mean ${name}?"
+    meant = _OTHER_LANGUAGES.get(name) or _alike(name)
+    if meant:
+        return f", did you mean {meant}?"
+    return f", did you mean .{name}?" if arity == "0" else ""
+
+
+def unknown_variable(name: str, variables: Collection[str]) -> str:
+    """Return which variable was meant, behind the name of one that there is not."""
+    close = difflib.get_close_matches(name.lower(), variables, n=1, cutoff=0.75)
+    return f", did you mean ${close[0]}?" if close else ""
+
+
+def _arguments(name: str, arities: list[int]) -> str:
+    if arities == [0]:
+        return f"no arguments: hand it what it works on, `… | {name}`"
+    counts = " or ".join("none" if count == 0 else str(count) for count in arities)
+    return f"{counts} argument{'' if arities[-1] == 1 else 's, with `;` between them'}"
+
+
+def _alike(name: str) -> str:
+    close = difflib.get_close_matches(name.lower(), {known for known, _ in _builtins()}, n=1, cutoff=0.8)
+    return close[0] if close else ""
+
+
+@cache
+def _builtins() -> frozenset[tuple[str, int]]:
+    """Return names and numbers of arguments of jq's functions. It is jq that knows them, and this program ends."""
+    found = jq.compile("builtins").input_value(None).first()
+    return frozenset((name, int(arity)) for name, arity in (each.split("/") for each in found) if name[0] != "_")
+
+
+def _open(source: str) -> Iterator[str]:
+    """Yield the brackets and quotes that are open where a text ends, the last one last."""
+    nesting: list[str] = []
+    position = 0
+    while True:
+        in_string = nesting[-1:] == ['"']
+        token = (_IN_STRING if in_string else _BRACKET).search(source, position)
+        if token is None:
+            yield from ("(" if sign == "\\(" else sign for sign in nesting)
+            return
+        position, sign = token.end(), token[0]
+        if sign in ("(", "[", "{", "\\(") or (sign == '"' and not in_string):
+            nesting.append(sign)
+        elif sign in (")", "]", "}", '"') and nesting:
+            nesting.pop()

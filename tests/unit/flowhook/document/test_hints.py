@@ -91,6 +91,51 @@ def test_data_that_a_shell_would_run_is_told_of():
     assert warning.startswith("do[0].a.run.shell.command: the shell runs whatever is in the data: hand values over")
 
 
+@pytest.mark.parametrize(
+    ("task", "key", "warning"),
+    [
+        ("{set: {b: '${ .c'}}", "set.b", "'${ .c' is no expression, for no `}` ends it"),
+        ("{set: {b: '${ .c } # all'}}", "set.b", "'${ .c }' is no expression, for only a whole text is"),
+        ("{set: {b: .c}}", "set.b", "'.c' is a text as it stands; the expression is written ${ .c }"),
+        ("{set: {if: '.c[0].d'}}", "set.if", "'.c[0].d' is a text as it stands"),
+        ("{set: {b: $context.c}}", "set.b", "'$context.c' is a text as it stands"),
+        ("{set: {b: '{{ .c }}'}}", "set.b", "'{{ .c }}' is a text as it stands; the expression is written ${ .c }"),
+        ("{set: {b: 1}, output: {as: {c: .d}}}", "output.as.c", "'.d' is a text as it stands"),
+        ("{call: f, with: {from: .c}}", "with.from", "'.c' is a text as it stands"),
+        ("{set: {b: 'Hello \\(.c)'}}", "set.b", r"'\\(.c)' means something within expressions alone"),
+        ("{set: {b: '${ \"Hello ${.c}\" }'}}", "set.b", "'${.c}' is no expression within one: write"),
+        ("{if: .c = 1, set: {b: 1}}", "if", "'.c = 1' is always true, for `=` assigns: what compares is `==`"),
+        ("{switch: [{b: {when: '${ .c = 1 }', then: end}}]}", "switch[0].b.when", "'${ .c = 1 }' is always true"),
+        ("{try: [], catch: {when: $error.status = 5}}", "catch.when", "'$error.status = 5' is always true"),
+        (
+            "{call: http, with: {method: get, endpoint: 'https://x.y/{.id}'}}",
+            "with.endpoint",
+            "'{.id}' stands for the property '.id' of the task's input; names are not evaluated",
+        ),
+    ],
+)
+def test_a_text_that_comes_near_an_expression_is_told_of(task, key, warning):
+    (found,) = warnings_of(f"do:\n- a: {task}")
+    assert found.startswith(f"do[0].a.{key}: {warning}")
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "{if: .c == 1 and .d != 2 and (.e | . <= 3) and (.f >= 4), set: {b: 1}}",
+        "{if: '.c == \"a = b\" # =', set: {b: 1}}",
+        "{input: {from: .c}, set: {b: 1}, output: {as: .b}, export: {as: $context}}",
+        "{for: {in: .c}, while: .d, do: [{if: {if: .e, set: {b: 1}}}]}",
+        "{do: [{set: {if: .e, set: {b: 1}}}, {with: {if: .e, set: {b: 1}}}]}",
+        "{listen: {to: {any: [{with: {type: x}, correlate: {o: {from: .data.c}}}], until: .d}}}",
+        "{set: {b: '...', c: '. is the input', d: '$5', e: 'a.b', f: '{{name}, {{x}}', g: 'C:\\(x86)'}}",
+        "{call: http, with: {method: get, endpoint: 'https://x.y/{id}/{pet.id}'}}",
+    ],
+)
+def test_what_is_an_expression_or_far_from_one_is_not(task):
+    assert warnings_of(f"do:\n- a: {task}") == []
+
+
 def test_an_expression_inside_a_command_is_told_of():
     warning, _ = warnings_of("do: [{a: {run: {shell: {command: 'echo ${ .name }'}}}}]")
     assert warning.startswith("do[0].a.run.shell.command: '${ .name }' is no expression")

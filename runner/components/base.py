@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -83,7 +83,7 @@ class Component:
         try:
             checked = self.model.model_validate(arguments)
         except ValidationError as problem:
-            raise fault(Kind.CONFIGURATION, _explain(self.name, problem)) from None
+            raise fault(Kind.CONFIGURATION, _explain(self.name, arguments, problem)) from None
         return await self._invoke(checked, context)
 
 
@@ -116,10 +116,49 @@ def component(name: str) -> Callable[[Callable[..., Awaitable[Any]]], Component]
     return decorate
 
 
-def _explain(name: str, problem: ValidationError) -> str:
+_EXPECTED: Final[Mapping[str, str]] = {
+    "string_type": "a text",
+    "int_type": "an integer",
+    "bool_type": "true or false",
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "a mapping"),
+    **dict.fromkeys(("list_type", "tuple_type"), "a list"),
+}
+"""What is expected, by the type of pydantic's error."""
+
+
+def _explain(name: str, arguments: Mapping[str, Any], problem: ValidationError) -> str:
     """Return which arguments are wrong and how, never their values."""
-    details = [
-        f"with.{'.'.join(str(part) for part in detail['loc'])}: {detail['msg']}"
-        for detail in problem.errors(include_url=False, include_context=False, include_input=False)
-    ]
-    return f"{name}: " + "; ".join(details)
+    causes: dict[str, list[str]] = {}
+    expected: dict[str, list[str]] = {}
+    for detail in problem.errors(include_url=False, include_context=False, include_input=False):
+        kind = detail["type"]
+        place = ".".join(("with", *_place(detail["loc"], arguments, ends_inside=kind != "missing")))
+        if kind in _EXPECTED:
+            expected.setdefault(place, []).append(_EXPECTED[kind])
+        else:
+            causes.setdefault(place, []).append("is missing" if kind == "missing" else detail["msg"])
+    for place, kinds in expected.items():
+        if any(inner.startswith(f"{place}.") for inner in {**causes, **expected}):
+            continue  # it is another type of the union that comes nearer
+        causes.setdefault(place, []).insert(0, f"expected {' or '.join(dict.fromkeys(kinds))}")
+    return f"{name}: " + "; ".join(f"{place}: {', '.join(each)}" for place, each in causes.items())
+
+
+def _place(loc: tuple[int | str, ...], arguments: Any, *, ends_inside: bool) -> Iterator[str]:
+    """Yield the steps of an error's place, without the names of a union's types behind it.
+
+    Args:
+        loc: as pydantic tells it.
+        arguments: as handed over.
+        ends_inside: whether the place is there.
+    """
+    node = arguments
+    for index, step in enumerate(loc):
+        is_there = (isinstance(node, Mapping) and step in node) or (
+            isinstance(node, list) and isinstance(step, int) and step < len(node)
+        )
+        if is_there:
+            node = node[step]
+            yield str(step)
+        elif not ends_inside and index == len(loc) - 1:
+            yield str(step)

@@ -127,7 +127,7 @@ async def test_an_operation_is_kept_and_with_other_credentials_it_is_another_one
         ({"operationId": "getPet"}, "openapi: with.parameters: getPet needs id"),
         ({"operationId": "getPet", "parameters": {"id": 1, "s3cret": "v"}}, "getPet has no s3cret"),
         ({"operationId": "getPet", "document": {"endpoint": "file:///etc/passwd"}}, "files are not read"),
-        ({}, "openapi: with.operationId: Field required"),
+        ({}, "openapi: with.operationId: is missing"),
     ],
 )
 async def test_what_will_not_do_is_a_configuration_error(call, pets, given, expected):

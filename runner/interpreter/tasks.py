@@ -324,11 +324,10 @@ def _raised(node: RaiseNode, scope: Scope, data: Any) -> WorkflowError:
     kind = definition["type"] if node.kind is None else node.kind(data)
     if not isinstance(kind, str) or not _URI.match(kind):
         return error(Kind.EXPRESSION, "the raised error's type is not a URI", instance=pointer)
-    title, detail = definition.get("title"), definition.get("detail")
-    return WorkflowError(
-        kind,
-        int(definition["status"]),
-        shorten(title) if isinstance(title, str) else "",
-        pointer,
-        shorten(detail if isinstance(detail, str) else "" if detail is None else json.encode(detail).decode()),
-    )
+    title, detail = (_as_text(definition.get(member)) for member in ("title", "detail"))
+    return WorkflowError(kind, int(definition["status"]), title, pointer, detail)
+
+
+def _as_text(value: Any) -> str:
+    """Return what a member of an error that is a text becomes when its expression yields something else: JSON."""
+    return shorten(value if isinstance(value, str) else "" if value is None else json.encode(value).decode())

@@ -157,6 +157,12 @@ def test_a_raise_raises_its_error_at_its_task(execute):
         }
 
 
+def test_a_raised_title_and_detail_that_are_no_texts_are_json(execute):
+    definition = {"type": "https://x.y", "status": 409, "title": "${ .code }", "detail": "${ . }"}
+    outcome = execute([{"a": {"raise": {"error": definition}}}], {"code": 5})
+    assert (outcome.error.title, outcome.error.detail) == ("5", '{"code":5}')
+
+
 def test_an_error_names_the_innermost_task(execute):
     do = [{"out/er": {"do": [{"in~ner": {"set": {"x": "${ .a | error }"}}}]}}]
     outcome = execute(do, {"a": "boom"})

@@ -65,7 +65,10 @@ def _policies(context: Context, function: str, arguments: dict[str, Any], path: 
         for key in place[:-1]:
             node, where = mapping(node.get(key)), (*where, key)
             yield from nulls(node, where)
-        policy, where = mapping(node.get(place[-1])), (*where, place[-1])
+        written, where = node.get(place[-1]), (*where, place[-1])
+        if isinstance(written, str) and written in context.authentications:
+            yield Problem(where, f"expected a mapping: {{use: {written}}}")
+        policy = mapping(written)
         yield from check_authentication(context, policy, where)
         if place == ("service", "authentication"):
             named = policy.get("use")

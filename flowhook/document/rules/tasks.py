@@ -80,7 +80,7 @@ def check_error(context: Context, definition: object, path: Path) -> Iterator[Pr
             yield from context.template(value, (*path, key), scopes.TASK)
     kind = mapping(definition).get("type")
     if isinstance(kind, str) and not is_expression(kind) and "://" not in kind:
-        yield Problem((*path, "type"), "expected a URI such as https://example.com/errors/out-of-stock")
+        yield Problem((*path, "type"), "expected a URI with `://`, such as https://example.com/errors/out-of-stock")
     instance = mapping(definition).get("instance")
     if isinstance(instance, str) and not is_expression(instance) and not instance.startswith("/"):
         yield Problem((*path, "instance"), "expected a JSON Pointer such as /do/0/announce")

@@ -47,6 +47,13 @@ def test_a_credential_in_the_place_of_its_mapping_is_not_repeated():
     assert cause == "expected a mapping with `token`"
 
 
+def test_an_authentication_that_is_only_named_is_told_how():
+    use = "use: {authentications: {crm: {bearer: {token: t}}}}"
+    task = "{call: http, with: {method: get, endpoint: {uri: 'https://x.y', authentication: crm}}}"
+    ((_, key, cause),) = faults_of(f"{HEAD}{use}\ndo:\n- a: {task}")
+    assert (key, cause) == ("do[0].a.with.endpoint.authentication", "expected a mapping: {use: crm}")
+
+
 def test_an_expression_of_the_order_is_told_how_it_is_written():
     ((_, _, cause),) = faults_of(f"{HEAD}do: []\nexecution: {{order_by: .body.account}}")
     assert cause == "expected an expression ${ … }; as an expression it is written ${ .body.account }"

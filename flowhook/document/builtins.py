@@ -1,17 +1,39 @@
 """The arguments of built-in components, as far as they can be checked before a flow ever runs.
 
-Runners check the arguments of all components when they are evaluated; those of the ones below already show when a flow
-is applied whether they will do, because expressions in them give texts.
+Runners check the arguments of all components when they are evaluated; of those below it already shows when a flow is
+applied which keys they have, and whether what is no expression will do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from pydantic import Field
+from pydantic import Field, PlainValidator
+from pydantic_core import PydanticCustomError
 
+from flowhook.document import json_types
+from flowhook.document.calls import one_of
 from flowhook.document.model import Model
+from flowhook.document.timing import Duration
+from flowhook.expressions import is_expression
+
+_MIN_STATUS: Final = 200
+_MAX_STATUS: Final = 599
+
+
+def _status(value: object) -> object:
+    number = isinstance(value, int) and not isinstance(value, bool) and _MIN_STATUS <= value <= _MAX_STATUS
+    if not number and not is_expression(value):
+        raise PydanticCustomError("flow", "expected a status, 200 to 599, or an expression ${ … }")
+    return value
+
+
+_Text = Annotated[str, Field(min_length=1)]
+_Headers = Annotated[dict[str, Any] | str, PlainValidator(one_of("a mapping", dict)), json_types.PARAMETERS]
+_Mailboxes = Annotated[
+    list[Any] | str, PlainValidator(one_of("a mailbox, or a list of them", str, list)), json_types.TEXT_OR_LIST
+]
 
 
 class TwitterPost(Model):
@@ -22,9 +44,48 @@ class TwitterPost(Model):
         secret: name of the secret with the credentials.
     """
 
-    text: Annotated[str, Field(min_length=1)]
-    secret: Annotated[str, Field(min_length=1)] = "twitter"  # noqa: S105 - the name of a secret
+    text: _Text
+    secret: _Text = "twitter"  # noqa: S105 - the name of a secret
 
 
-ARGUMENTS: Final[Mapping[str, type[Model]]] = {"twitter.post": TwitterPost}
+class Reply(Model):
+    """`with` of a `call: reply`."""
+
+    status: Annotated[int | str, PlainValidator(_status), json_types.STATUS] = _MIN_STATUS
+    headers: _Headers = Field(default_factory=dict)
+    body: Any = None
+
+
+class WebhookSend(Model):
+    """`with` of a `call: webhook.send`."""
+
+    url: _Text
+    body: Any
+    secret: _Text
+    content_type: str | None = None
+    headers: _Headers = Field(default_factory=dict)
+    id: str | None = None
+    timeout: Duration | None = None
+
+
+class EmailSend(Model):
+    """`with` of a `call: email.send`; it has a `text`, a `html`, or both."""
+
+    to: _Mailboxes
+    cc: _Mailboxes = ""
+    bcc: _Mailboxes = ""
+    from_: str = Field(alias="from")
+    subject: str
+    text: str | None = None
+    html: str | None = None
+    reply_to: _Mailboxes = ""
+    smtp: _Text = "smtp"
+
+
+ARGUMENTS: Final[Mapping[str, type[Model]]] = {
+    "email.send": EmailSend,
+    "reply": Reply,
+    "twitter.post": TwitterPost,
+    "webhook.send": WebhookSend,
+}
 """By name of the component."""

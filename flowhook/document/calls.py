@@ -35,7 +35,9 @@ def _port(value: object) -> object:
     raise PydanticCustomError("flow", "expected a port, 1 to 65535, or an expression ${ … }")
 
 
-def _one_of(expected: str, *types: type) -> Callable[[object], object]:
+def one_of(expected: str, *types: type) -> Callable[[object], object]:
+    """Return a check of values: whether each is of one of some types, or an expression."""
+
     def check(value: object) -> object:
         if not isinstance(value, types) and not is_expression(value):
             raise PydanticCustomError("flow", "expected {expected}, or an expression ${ … }", {"expected": expected})
@@ -99,7 +101,7 @@ class GrpcArguments(Model):
     ]
     arguments: Annotated[
         dict[str, Any] | list[Any] | str,
-        PlainValidator(_one_of("a mapping, a list of them for a stream", dict, list)),
+        PlainValidator(one_of("a mapping, a list of them for a stream", dict, list)),
         json_types.MESSAGES,
     ] = Field(default_factory=dict)
 
@@ -109,7 +111,7 @@ class OpenApiArguments(Model):
 
     document: ExternalResource
     operation_id: Annotated[str, Field(min_length=1, max_length=255, alias="operationId")]
-    parameters: Annotated[dict[str, Any] | str, PlainValidator(_one_of("a mapping", dict)), json_types.PARAMETERS] = (
+    parameters: Annotated[dict[str, Any] | str, PlainValidator(one_of("a mapping", dict)), json_types.PARAMETERS] = (
         Field(default_factory=dict)
     )
     authentication: ReferenceableAuthenticationPolicy | None = None

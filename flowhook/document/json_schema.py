@@ -40,13 +40,15 @@ def flow_schema(components: Mapping[str, JsonSchemaValue] | None = None) -> Json
 
     Args:
         components: schema of the evaluated arguments by name of the component; those of
-            `calls.ARGUMENTS` and `builtins.ARGUMENTS` are known.
+            `calls.ARGUMENTS` are known, and enough of `builtins.ARGUMENTS`.
     """
     flow = create_model(
         "Flow", __base__=Workflow, webhook=(Webhook | None, None), execution=(ExecutionPolicy | None, None)
     )
     flow.__doc__ = "A flow: a Serverless Workflow 1.0 document, and how events come in and are run."
-    arguments: dict[str, type[BaseModel]] = {**calls.ARGUMENTS, **builtins.ARGUMENTS}
+    # What a component says of its own arguments says more than what is checked of them beforehand.
+    checked = {name: model for name, model in builtins.ARGUMENTS.items() if name not in (components or {})}
+    arguments: dict[str, type[BaseModel]] = {**calls.ARGUMENTS, **checked}
     references, generated = models_json_schema(
         [(model, "validation") for model in (flow, *arguments.values())], schema_generator=SchemaGenerator
     )

@@ -61,6 +61,8 @@ MESSAGES: Final = WithJsonSchema(
     {"anyOf": [EXPRESSION, {"type": "object"}, {"type": "array", "items": {"type": ["object", "string"]}}]}
 )
 PARAMETERS: Final = WithJsonSchema({"anyOf": [EXPRESSION, {"type": "object"}]})
+STATUS: Final = WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 200, "maximum": 599}, EXPRESSION]})
+TEXT_OR_LIST: Final = WithJsonSchema({"type": ["string", "array"]})
 CONSTANT: Final = WithJsonSchema(_SCALAR)
 EXTENSION: Final = WithJsonSchema({"type": ["string", "integer", "boolean"]})
 SCHEMA: Final = WithJsonSchema({"type": ["object", "boolean"]})

@@ -47,6 +47,27 @@ def test_a_credential_in_the_place_of_its_mapping_is_not_repeated():
     assert cause == "expected a mapping with `token`"
 
 
+@pytest.mark.parametrize(
+    ("call", "key", "cause"),
+    [
+        ("call: reply, with: {code: 200}", "with.code", "unknown key 'code', did you mean 'status'?"),
+        ("call: reply, with: {status: '200'}", "with.status", "expected a status, 200 to 599, or an expression ${ … }"),
+        ("call: reply, body: {}", "body", "unknown key 'body': it belongs below `with`"),
+        ("call: webhook.send, with: {url: 'https://x.y', body: b}", "with.secret", "the key 'secret' is missing"),
+        ("call: email.send, with: {to: a, from: b, subject: c, body: d}", "with.body", "unknown key 'body'"),
+    ],
+)
+def test_arguments_of_built_in_components_are_checked_before_they_are_called(call, key, cause):
+    ((_, where, told),) = faults_of(f"{HEAD}do:\n- a: {{{call}}}", {"reply", "webhook.send", "email.send"})
+    assert where == f"do[0].a.{key}"
+    assert told.startswith(cause)
+
+
+def test_arguments_of_built_in_components_may_be_expressions():
+    call = "call: reply, with: {status: '${ .s }', headers: '${ .h }', body: [1]}"
+    assert [key for _, key, _ in faults_of(f"{HEAD}do:\n- a: {{{call}, then: nowhere}}", {"reply"})] == ["do[0].a.then"]
+
+
 def test_an_authentication_that_is_only_named_is_told_how():
     use = "use: {authentications: {crm: {bearer: {token: t}}}}"
     task = "{call: http, with: {method: get, endpoint: {uri: 'https://x.y', authentication: crm}}}"

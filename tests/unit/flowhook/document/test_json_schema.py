@@ -216,7 +216,17 @@ def test_a_component_that_needs_arguments_needs_with(problems):
 
 def test_the_names_of_components_are_offered(schema):
     offered = schema["$defs"]["CallTask"]["properties"]["call"]["anyOf"][0]["enum"]
-    assert offered == ["acme.page", "acme.ping", "grpc", "http", "openapi", "twitter.post"]
+    assert offered == [
+        "acme.page",
+        "acme.ping",
+        "email.send",
+        "grpc",
+        "http",
+        "openapi",
+        "reply",
+        "twitter.post",
+        "webhook.send",
+    ]
 
 
 def test_it_is_a_schema_of_2020_12_that_nobody_has_to_fetch_anything_for(schema):

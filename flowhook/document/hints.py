@@ -9,6 +9,7 @@ from flowhook.document import texts
 from flowhook.document.filters import awaited_types
 from flowhook.document.loader import FlowDocument
 from flowhook.document.problems import Path, key_of
+from flowhook.document.tasks import DIRECTIVES
 from flowhook.document.walk import walk_everywhere
 from flowhook.expressions import is_expression
 
@@ -17,12 +18,27 @@ def warnings(document: FlowDocument) -> list[str]:
     """Return what to tell the author, each with the key it is about; empty as a rule.
 
     - Texts that look like expressions and are none, and conditions that always hold: see `texts`.
+    - A task whose name `then` can't mean, for it is what ends a list or the flow.
     - A callback that no `listen` task waits for: what comes for it is kept until it expires.
     - A script or a command: whether it is run is for the operator of the runners to say. A command made by an
       expression runs whatever is in the data.
     """
-    hints = (*texts.hints(document.definition), *_unheard(document), *_processes(document.definition))
+    hints = (
+        *_directives(document.definition),
+        *texts.hints(document.definition),
+        *_unheard(document),
+        *_processes(document.definition),
+    )
     return [f"{key_of(path)}: {text}" for path, text in hints]
+
+
+def _directives(definition: dict[str, Any]) -> Iterator[tuple[Path, str]]:
+    for placed in walk_everywhere(definition):
+        if placed.name in DIRECTIVES:
+            yield (
+                placed.path,
+                f"`then: {placed.name}` does not lead to a task of that name: it is a directive",
+            )
 
 
 def _unheard(document: FlowDocument) -> Iterator[tuple[Path, str]]:

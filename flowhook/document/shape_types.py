@@ -36,7 +36,8 @@ def required_keys(types: Iterable[Any]) -> list[str]:
     try:
         models[0].model_validate({})  # rather than a look at its fields: some models have defaults of their own
     except ValidationError as failure:
-        return [str(error["loc"][0]) for error in failure.errors() if error["type"] == "missing"]
+        errors = failure.errors(include_url=False)
+        return [str(each["loc"][0]) for each in errors if each["type"] == "missing" or "is missing" in each["msg"]]
     return []
 
 

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import ConfigDict, Field, GetJsonSchemaHandler, PlainValidator, TypeAdapter, create_model
+from pydantic import ConfigDict, Field, GetJsonSchemaHandler, PlainValidator, TypeAdapter, ValidationError, create_model
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -68,8 +68,20 @@ def parse_auth(value: object) -> tuple[AuthKind, ...]:
     if value is None:
         raise refused("is missing: say who may call, or `auth: none` for everyone")
     if isinstance(value, str) and value in KINDS:
-        raise refused(f"{value} needs a secret: {{{value}: {{secret: NAME}}}}")
+        raise refused(f"{value} is told by more than its name: {_written(value)}")
     raise refused("must be `none`, one kind such as {github: {secret: NAME}}, or a list of kinds")
+
+
+def _written(name: str) -> str:
+    """Return how a kind is written, with what it can't do without."""
+    fields = KINDS[name].model_fields
+    needed = [f"{field.alias or key}: …" for key, field in fields.items() if field.is_required()]
+    parts = [*needed, *(["secret: NAME"] if "secret" in fields else [])]
+    try:
+        KINDS[name].model_validate({"secret": "NAME"})
+    except ValidationError:
+        parts += [] if needed else ["…"]
+    return f"{{{name}: {{{', '.join(parts)}}}}}"
 
 
 class _OneOf(Model):

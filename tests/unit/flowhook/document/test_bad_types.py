@@ -34,6 +34,7 @@ def test_a_value_of_the_wrong_type_says_what_to_write(task, key, cause):
     ("text", "key", "cause"),
     [
         ("webhook: {auth: none, respond: reply}", "webhook.respond", "some of `body`, `headers`, `mode`, `on_fault`, `status` and `timeout`"),
+        ("webhook: none", "webhook", "`auth`"),
         ("webhook: {auth: none, rate_limit: 100}", "webhook.rate_limit", "`per_second`"),
     ],
 )  # fmt: skip

@@ -136,6 +136,11 @@ def test_what_is_an_expression_or_far_from_one_is_not(task):
     assert warnings_of(f"do:\n- a: {task}") == []
 
 
+def test_a_task_that_is_called_like_a_directive_is_told_of():
+    (warning,) = warnings_of("do: [{a: {do: [{end: {set: {b: 1}}}]}}]")
+    assert warning.startswith("do[0].a.do[0].end: `then: end` does not lead to a task of that name")
+
+
 def test_an_expression_inside_a_command_is_told_of():
     warning, _ = warnings_of("do: [{a: {run: {shell: {command: 'echo ${ .name }'}}}}]")
     assert warning.startswith("do[0].a.run.shell.command: '${ .name }' is no expression")

@@ -52,7 +52,10 @@ def test_auth_is_none_or_one_kind_or_a_list():
     [
         (None, "auth", "`auth: none` for everyone"),
         ("all", "auth", "must be `none`"),
-        ("github", "auth", "github needs a secret: {github: {secret: NAME}}"),
+        ("github", "auth", "github is told by more than its name: {github: {secret: NAME}}"),
+        ("basic", "auth", "{basic: {username: …, secret: NAME}}"),
+        ("mtls", "auth", "{mtls: {names: …}}"),
+        ("api_key", "auth", "{api_key: {secret: NAME, …}}"),
         (True, "auth", "must be `none`"),
         ([], "auth", "needs 1 to 8 kinds, not 0"),
         ([{"github": {"secret": "k"}}] * 9, "auth", "needs 1 to 8 kinds, not 9"),

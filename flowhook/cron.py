@@ -15,6 +15,18 @@ from cronsim import CronSim, CronSimError
 
 from flowhook.errors import InvalidError
 
+_NICKNAMES: Final = {
+    **dict.fromkeys(("@yearly", "@annually"), "0 0 1 1 *"),
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    **dict.fromkeys(("@daily", "@midnight"), "0 0 * * *"),
+    "@hourly": "0 * * * *",
+}
+_NAMES: Final = {
+    "month": ", there are 1 to 12 and JAN to DEC",
+    "day-of-week": ", there are 0 to 7 and SUN to SAT",
+}
+
 MAX_LENGTH: Final = 256
 """Characters of one expression."""
 
@@ -45,9 +57,21 @@ def next_cron(expression: str, after_ms: int) -> int:
     try:
         moment = next(CronSim(expression, datetime.fromtimestamp(after_ms // 1000, UTC)))
     except (CronSimError, StopIteration) as error:
-        cause = str(error).lower() or "it never comes true"
+        cause = _cause(expression, str(error).lower())
         raise _invalid(f"no cron expression such as 30 9 * * MON-FRI: {cause}") from None
     return int(moment.timestamp()) * 1000
+
+
+def _cause(expression: str, said: str) -> str:
+    """Return what is wrong with an expression of which the parser said something, if only that it ends."""
+    nickname = _NICKNAMES.get(expression.strip().lower())
+    if nickname is not None:
+        return f"{expression.strip()} is written {nickname}"
+    count = len(expression.split())
+    if "number of fields" in said:
+        return f"expected five fields, or six with the second in front, not {count}"
+    hint = next((known for name, known in _NAMES.items() if said == f"bad {name}"), "")
+    return f"{said}{hint}" if said else "it never comes true"
 
 
 def _invalid(message: str) -> InvalidError:

@@ -263,7 +263,7 @@ BAD_DOCUMENTS = [
     (HEAD + "do: []\nschedule:", (3, "schedule", "has no value: give it one, or remove the key")),
     (HEAD + "do: []\nschedule: {}", (3, "schedule", "expected exactly one of cron, every, after and on")),
     (HEAD + "do: []\nschedule: {every: PT1M, cron: '* * * * *'}", (3, "schedule", "expected exactly one of cron, every, after and on")),
-    (HEAD + "do: []\nschedule: {cron: 5 4 * *}", (3, "schedule.cron", "no cron expression such as 30 9 * * MON-FRI: wrong number of fields")),
+    (HEAD + "do: []\nschedule: {cron: 5 4 * *}", (3, "schedule.cron", "no cron expression such as 30 9 * * MON-FRI: expected five fields, or six with the second in front, not 4")),
     (HEAD + "do: []\nschedule: {cron: 5}", (3, "schedule.cron", "expected a text: put it in quotes")),
     (HEAD + "do: []\nschedule: {every: PT0.5S}", (3, "schedule.every", "must be at least one second")),
     (HEAD + "do: []\nschedule: {after: '${ .x }'}", (3, "schedule.after", "'${ .x }' is no duration; write it like PT30S, PT5M or P1DT12H")),

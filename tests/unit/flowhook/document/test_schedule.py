@@ -79,10 +79,12 @@ def test_cron_expressions_have_five_fields_or_six(cron):
 @pytest.mark.parametrize(
     ("cron", "cause"),
     [
-        ("* * * *", "wrong number of fields"),
-        ("@daily", "wrong number of fields"),
+        ("* * * *", "expected five fields, or six with the second in front, not 4"),
+        ("every 5 minutes", "expected five fields, or six with the second in front, not 3"),
+        ("@daily", "@daily is written 0 0 * * *"),
         ("60 * * * *", "bad minute"),
-        ("* * * * MOO", "bad day-of-week"),
+        ("* * * * MONDAY", "bad day-of-week, there are 0 to 7 and SUN to SAT"),
+        ("* * * JUNE *", "bad month, there are 1 to 12 and JAN to DEC"),
         ("0 0 31 2 *", "bad day-of-month"),
     ],
 )

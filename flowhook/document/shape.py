@@ -106,17 +106,24 @@ def check_shape(
         for error in failure.errors(include_url=False):
             if error["type"] == "too_short" and len(error["input"]) >= error["ctx"]["min_length"]:
                 continue  # pydantic counts only those that are valid
-            place = _place(error["loc"], data)
+            place = _place(error["loc"], data, is_key=error["type"] == "extra_forbidden")
             yield Problem((*path, *place), _cause(error, place, model, data, siblings=siblings, around=around))
 
 
-def _place(loc: tuple[int | str, ...], data: Any) -> Path:
-    """Return the path of an error: without the tags of unions, with the names of tasks and cases."""
+def _place(loc: tuple[int | str, ...], data: Any, *, is_key: bool) -> Path:
+    """Return the path of an error: without the tags of unions, with the names of tasks and cases.
+
+    Args:
+        loc: as pydantic tells it.
+        data: what is checked.
+        is_key: whether the last step is a key as written, whatever it looks like.
+    """
     path: list[int | str] = []
     node = data
     for index, step in enumerate(loc):
         last = index == len(loc) - 1
-        if isinstance(step, str) and ((step.startswith("<") and step.endswith(">")) or (step == "[key]" and last)):
+        tag = isinstance(step, str) and step.startswith("<") and step.endswith(">")
+        if (tag or (step == "[key]" and last)) and not (is_key and last):
             continue
         if isinstance(node, dict) and (step in node or last):
             node = node.get(step)

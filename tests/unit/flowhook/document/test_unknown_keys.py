@@ -75,6 +75,15 @@ def test_what_is_no_task_says_which_kind_was_meant(task, cause):
     assert faults_of(f"{HEAD}do:\n- a: {task}") == [(3, "do[0].a", cause)]
 
 
+@pytest.mark.parametrize("key", ["[key]", "<task>", "<definition>", "<<a>>"])
+def test_an_unknown_key_may_look_like_a_step_of_the_check_itself(key):
+    text = f"{HEAD}do:\n- a: {{set: {{b: 1}}, '{key}': 1}}\n'{key}': 1"
+    assert [(line, cause.split(";")[0]) for line, _, cause in faults_of(text)] == [
+        (3, f"unknown key {key!r}"),
+        (4, f"unknown key {key!r}"),
+    ]
+
+
 def test_a_schema_that_stands_in_the_place_of_its_mapping_is_told():
     text = f"{HEAD}do:\n- a: {{set: {{b: 1}}, input: {{schema: {{type: object}}}}}}"
     assert faults_of(text) == [(3, "do[0].a.input.schema", "the schema itself stands below `document`")]

@@ -241,7 +241,7 @@ class RunningHost:
 
 @asynccontextmanager
 async def running_host(
-    path, *, lease_seconds=6.0, reattach_seconds=2.0, max_attempts=5, keep_seconds=3600.0, ahead=0.0
+    path, *, lease_seconds=60.0, reattach_seconds=2.0, max_attempts=5, keep_seconds=3600.0, ahead=0.0
 ):
     storage = await open_sqlite(path / "flowhook.db")
     state = Faulty(await storage.own(0))

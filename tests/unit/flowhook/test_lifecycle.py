@@ -118,7 +118,9 @@ def test_an_output_that_is_too_large_is_left_out():
     assert made(Lifecycle.COMPLETED, output=smaller)["data"]["output"] == orjson.loads(smaller)
 
 
-@pytest.mark.parametrize("type_", [*TYPES, "io.serverlessworkflow.task.started.v1", "io.serverlessworkflow.workflow.x"])
+@pytest.mark.parametrize(
+    "type_", [*sorted(TYPES), "io.serverlessworkflow.task.started.v1", "io.serverlessworkflow.workflow.x"]
+)
 def test_their_types_are_kept_for_them(type_):
     assert is_lifecycle(type_)
 

@@ -265,7 +265,7 @@ async def test_a_replay_has_the_body_of_what_it_replays(edge, client, router):
 
 
 async def test_a_body_goes_with_the_retention_of_its_execution(tmp_path):
-    async with running_router(tmp_path / "data", retention_seconds=0.01) as router, router.client() as client:
+    async with running_router(tmp_path / "data", retention_seconds=0.001) as router, router.client() as client:
         await client.flows.apply([flow("hello")])
         edge = Uploader(router)
         await edge.send(await edge.upload())
@@ -274,9 +274,11 @@ async def test_a_body_goes_with_the_retention_of_its_execution(tmp_path):
             await runner.complete((await runner.assignments(1))[0])
         assert len(edge.blobs()) == 1
         await edge.close()
-    # what is past is removed when a router begins, and then once a minute
-    async with running_router(tmp_path / "data", retention_seconds=0.01) as router:
-        await Uploader(router).until_there_are(0)
+    # what is past is removed when a router begins, which it does in milliseconds, and then once a minute
+    async with running_router(tmp_path / "data", retention_seconds=0.001) as router:
+        edge = Uploader(router)
+        await edge.until_there_are(0)
+        await edge.close()
 
 
 async def test_what_no_event_named_in_an_hour_is_swept():

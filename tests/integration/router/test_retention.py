@@ -19,7 +19,7 @@ async def test_former_revisions_go_when_they_are_past_and_no_execution_is_of_the
         for revision in range(2, 6):
             await client.flows.apply([flow("hello") + b"# revision %d\n" % revision])
     # once a router begins, and then once an hour
-    async with running_router(tmp_path / "data", retention_seconds=0.01) as router, router.client() as client:
+    async with running_router(tmp_path / "data", retention_seconds=0.001) as router, router.client() as client:
         async with asyncio.timeout(10):
             while await _has(client, 3):
                 await asyncio.sleep(0.01)

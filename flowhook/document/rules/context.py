@@ -81,10 +81,9 @@ class Context:
         if isinstance(name, str) and name not in self.secrets:
             yield self.unlisted(name, path)
 
-    @staticmethod
-    def unlisted(name: str, path: Path) -> Problem:
+    def unlisted(self, name: str, path: Path) -> Problem:
         """Return what to say of a secret that is not listed."""
-        return Problem(path, f"secret {name!r} is not listed in `use.secrets`")
+        return Problem(path, f"secret {name!r} is not listed in `use.secrets`{suggestion(name, self.secrets)}")
 
     @staticmethod
     def reference(name: object, known: Collection[str], path: Path, what: str) -> Iterator[Problem]:

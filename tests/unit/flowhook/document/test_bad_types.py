@@ -76,6 +76,18 @@ def test_an_authentication_that_is_only_named_is_told_how():
     assert (key, cause) == ("do[0].a.with.endpoint.authentication", "expected a mapping: {use: crm}")
 
 
+@pytest.mark.parametrize(
+    "task",
+    [
+        "{set: {b: '${ $secrets.crm-kye }'}}".replace(".crm-kye", '["crm-kye"]'),
+        "{call: http, with: {method: get, endpoint: {uri: 'https://x.y', authentication: {bearer: {use: crm-kye}}}}}",
+    ],
+)
+def test_a_secret_that_is_not_listed_says_which_was_meant(task):
+    ((_, _, cause),) = faults_of(f"{HEAD}use: {{secrets: [crm-key]}}\ndo:\n- a: {task}")
+    assert cause == "secret 'crm-kye' is not listed in `use.secrets`, did you mean 'crm-key'?"
+
+
 def test_an_expression_of_the_order_is_told_how_it_is_written():
     ((_, _, cause),) = faults_of(f"{HEAD}do: []\nexecution: {{order_by: .body.account}}")
     assert cause == "expected an expression ${ … }; as an expression it is written ${ .body.account }"

@@ -10,7 +10,7 @@ from typing import Final
 
 from flowhook.document import FlowDocument, parse
 from flowhook.errors import Fault, InvalidError, InvalidFlowError
-from runner.components.registry import component_names
+from runner.component_names import component_names
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 

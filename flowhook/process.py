@@ -18,7 +18,6 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Final
 
 import grpc
@@ -181,14 +180,6 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:
         return None
     return uvloop.new_event_loop
-
-
-def write_pid_file(path: Path, pid: int) -> None:
-    """Write a pid file atomically. Blocking."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(f"{pid}\n", encoding="ascii")
-    temporary.replace(path)
 
 
 def describe(lifecycle: Lifecycle, metrics: bytes) -> cluster_service_pb2.Process:

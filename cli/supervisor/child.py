@@ -6,26 +6,17 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Self
 
 import orjson
 
 from cli.supervisor import priority
+from cli.supervisor.command import Command
 from flowhook.process import PARENT_FD
 
 Addresses = dict[str, str]
 """Where a process listens, `host:port` by kind (`http`, `grpc`)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """What to execute: arguments, the whole environment, and how far others go first (see `priority.lower`)."""
-
-    arguments: Sequence[str]
-    environment: Mapping[str, str]
-    nice: int = 0
 
 
 class Child:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, Protocol
 
-from cli.supervisor.child import Command
+from cli.supervisor.command import Command
 from cli.supervisor.http import status_of
 from cli.supervisor.keeper import Keeper
 from cli.supervisor.plan import DRAIN_ORDER

@@ -8,7 +8,8 @@ import signal
 from collections.abc import Callable
 from typing import Final
 
-from cli.supervisor.child import Addresses, Child, Command
+from cli.supervisor.child import Addresses, Child
+from cli.supervisor.command import Command
 from cli.supervisor.rundir import RunDir
 from flowhook.errors import FlowhookError, InternalError
 

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from cli.supervisor.child import Command
+from cli.supervisor.command import Command
 from flowhook.config import Port, PublicUrl
 from flowhook.errors import ConflictError, InvalidError
 

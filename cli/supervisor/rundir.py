@@ -11,7 +11,6 @@ from typing import Final
 import orjson
 
 from flowhook.errors import ConflictError, InvalidError
-from flowhook.process import write_pid_file
 
 CLUSTER_FILE: Final = "cluster.json"
 LOCK_FILE: Final = "up.lock"
@@ -67,7 +66,7 @@ class RunDir:
 
     def write_pid(self, name: str, pid: int) -> None:
         """Tell the process ID of a process. Blocking."""
-        write_pid_file(self._path / f"{name}.pid", pid)
+        _write_pid_file(self._path / f"{name}.pid", pid)
 
     def remove_pid(self, name: str) -> None:
         """Tell that a process runs no more. Blocking."""
@@ -101,3 +100,11 @@ def read_cluster(data_dir: Path) -> ClusterFile | None:
     except (OSError, ValueError, TypeError):
         return None
     return cluster
+
+
+def _write_pid_file(path: Path, pid: int) -> None:
+    """Write a pid file atomically. Blocking."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(f"{pid}\n", encoding="ascii")
+    temporary.replace(path)

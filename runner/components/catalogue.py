@@ -12,8 +12,9 @@ from pydantic.json_schema import JsonSchemaMode, JsonSchemaValue
 from pydantic_core import core_schema
 
 from flowhook.document.json_schema import SchemaGenerator
+from runner.component_names import ENTRY_POINT_GROUP
 from runner.components.base import Component
-from runner.components.registry import ENTRY_POINT_GROUP, callable_components
+from runner.components.registry import callable_components
 
 OURS: Final = "flowhook"
 

@@ -8,18 +8,17 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
 from flowhook import logs
+from runner.component_names import ENTRY_POINT_GROUP
 from runner.components import http, reply, run
 from runner.components.base import Component
 from runner.components.grpc_call.call import call as grpc_call
 from runner.components.openapi.call import call as openapi_call
 
-ENTRY_POINT_GROUP: Final = "flowhook.components"
-
 _OURS: Final = (grpc_call, http.call, openapi_call, reply.reply)
-"""Those that the interpreter knows of: no package can take their place."""
+"""What `component_names.BUILT_IN` names."""
 
 _TASKS: Final = (run.script, run.shell)
-"""Those that are behind tasks of other kinds: no `call` may name them."""
+"""What `component_names.TASKS` names."""
 
 log = logs.get_logger(__name__)
 
@@ -38,12 +37,6 @@ def components() -> Mapping[str, Component]:
 def callable_components() -> Mapping[str, Component]:
     """Return those components that a `call` may name. Blocking, as `components`."""
     return {name: found for name, found in components().items() if found not in _TASKS}
-
-
-def component_names() -> frozenset[str]:
-    """Return the names that a `call` may use here, without importing what they name."""
-    installed = (entry_point.name for entry_point in entry_points(group=ENTRY_POINT_GROUP))
-    return frozenset((*(each.name for each in _OURS), *installed)) - {each.name for each in _TASKS}
 
 
 def _load(entry_point: EntryPoint) -> Component | None:

@@ -14,7 +14,8 @@ from flowhook.config import RunnerSettings
 from flowhook.document import parse
 from flowhook.model import JournalEntry
 from runner.calls import Caller
-from runner.components.registry import component_names, components
+from runner.component_names import component_names
+from runner.components.registry import components
 from runner.components.shared import Shared
 from runner.evaluator import Evaluator
 from runner.interpreter.effects import Completed, Faulted, Result

@@ -8,8 +8,8 @@ import os
 import sys
 from pathlib import Path
 
-from cli.supervisor.child import Command
 from cli.supervisor.cluster import Cluster
+from cli.supervisor.command import Command
 from cli.supervisor.rundir import RunDir
 from flowhook.errors import FlowhookError
 

@@ -280,6 +280,7 @@ def test_help_is_quick_because_it_loads_nothing_that_takes_long():
     loaded = {name.partition(".")[0] for name in done.stderr.split()}
     assert "cli" in loaded
     assert not loaded & {"aiohttp", "cryptography", "edge", "jq", "jsonschema", "router", "ruamel", "runner", "tornado"}
+    assert not loaded & {"grpc", "prometheus_client", "structlog"}
 
 
 def test_version_is_printed():
@@ -295,3 +296,18 @@ def test_exec_warns_of_an_expression_that_is_none(tmp_path):
     result = flowhook("exec", file, "--json")
     assert result.rows == [{"text": "Hello ${ .body.name }"}]
     assert result.err.startswith("warning: do[0].greet.set.text: '${ .body.name }' is no expression")
+
+
+@pytest.mark.parametrize(
+    ("module", "needless"),
+    [
+        ("cli.connection", {"aiohttp", "prometheus_client", "structlog", "tornado"}),
+        ("cli.flow_files", {"aiohttp", "grpc", "prometheus_client", "structlog", "tornado"}),
+    ],
+)
+def test_commands_load_nothing_that_takes_long_and_they_do_not_need(module, needless):
+    script = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "cli" in loaded
+    assert not loaded & needless

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from flowhook.document import parse
+from runner.component_names import component_names
 from runner.components import Component, Kind, TaskFault, component
-from runner.components.registry import component_names, components
+from runner.components.registry import components
 from runner.components.testing import Answer, call, receiver
 
 PAGE = Path(__file__).parents[3] / "docs" / "components.md"

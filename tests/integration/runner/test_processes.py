@@ -15,8 +15,9 @@ from aiohttp import web
 from support.tokens import Authority
 
 from flowhook.config import RunnerSettings
+from runner.component_names import component_names
 from runner.components import TaskFault
-from runner.components.registry import callable_components, component_names, components
+from runner.components.registry import callable_components, components
 from runner.components.run import script, shell
 from runner.components.testing import call, context
 from runner.processes import pool

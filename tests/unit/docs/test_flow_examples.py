@@ -16,7 +16,7 @@ from flowhook.document import parse
 from flowhook.document.source import read
 from flowhook.event_input import workflow_input
 from flowhook.model import Event
-from runner.components.registry import component_names
+from runner.component_names import component_names
 from runner.evaluator import Evaluator
 from runner.interpreter.effects import Completed
 from runner.interpreter.program import compile_program

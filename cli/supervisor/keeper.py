@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 from collections.abc import Callable
 from typing import Final
@@ -111,7 +112,7 @@ class Keeper:
     async def _run_once(self) -> int:
         self._child = child = await Child.start(self._command())
         try:
-            self._run_dir.write_pid(self.name, child.pid)
+            self._tell_pid(child.pid)
             if self._stopping.is_set():
                 child.terminate()
             return await child.run(self._on_ready)
@@ -121,7 +122,15 @@ class Keeper:
             await child.wait()
             self._child = None
             self.ready.clear()
-            self._run_dir.remove_pid(self.name)
+            with contextlib.suppress(OSError):
+                self._run_dir.remove_pid(self.name)
+
+    def _tell_pid(self, pid: int) -> None:
+        """Write the pid file, if that can be: a full disk is no reason to end what runs."""
+        try:
+            self._run_dir.write_pid(self.name, pid)
+        except OSError as error:
+            self._say(f"{self.name} has no pid file: {os.strerror(error.errno or 0)}")
 
     def _on_ready(self, addresses: Addresses) -> None:
         self.addresses = addresses

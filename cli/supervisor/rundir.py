@@ -65,11 +65,19 @@ class RunDir:
         self._remove_all()  # what a supervisor left that was killed
 
     def write_pid(self, name: str, pid: int) -> None:
-        """Tell the process ID of a process. Blocking."""
+        """Tell the process ID of a process. Blocking.
+
+        Raises:
+            OSError: it can't be written.
+        """
         _write_pid_file(self._path / f"{name}.pid", pid)
 
     def remove_pid(self, name: str) -> None:
-        """Tell that a process runs no more. Blocking."""
+        """Tell that a process runs no more. Blocking.
+
+        Raises:
+            OSError: its file can't be removed.
+        """
         (self._path / f"{name}.pid").unlink(missing_ok=True)
 
     def write_cluster(self, cluster: ClusterFile) -> None:

@@ -51,6 +51,18 @@ def test_a_killed_process_is_started_again_at_once_on_its_port(supervise, name):
     assert supervised.stop() == 0
 
 
+def test_a_pid_file_that_cant_be_written_ends_nothing(supervise):
+    supervised = supervise()
+    supervised.until_ready()
+    before = supervised.pid("runner-1")
+    (supervised.data_dir / "run" / ".runner-1.pid.tmp").mkdir()  # as a full disk does, it takes no file
+    os.kill(before, signal.SIGKILL)
+    supervised.until_said("runner-1 is ready again")
+    assert "runner-1 has no pid file: Is a directory" in supervised.lines
+    assert supervised.pids().keys() == {"edge-1", "router-1", "admin-1"}
+    assert supervised.stop() == 0
+
+
 def test_a_process_that_keeps_dying_is_started_ever_more_slowly(supervise):
     supervised = supervise()
     supervised.until_ready()

@@ -93,8 +93,7 @@ class Outbox:
             if effect_scope:
                 assignment.effect_scope = effect_scope
             self._assignments.append(assignment)
-        if self.full:
-            self._room.clear()
+        self._fill()
         self._wake(urgent=urgent)
 
     def hand_over(self, arrival: HandedOver, *, urgent: bool = False) -> None:
@@ -105,8 +104,7 @@ class Outbox:
         )
         self._unsent_bytes += len(entry.output or b"")
         self._arrivals.append(message)
-        if self.full:
-            self._room.clear()
+        self._fill()
         self._wake(urgent=urgent)
 
     def acknowledge(self, token: bytes, position: int, number: int = 0, *, urgent: bool = False) -> None:
@@ -176,6 +174,11 @@ class Outbox:
                 self._on_room()
             if self._ending and not self._woken.is_set():
                 return
+
+    def _fill(self) -> None:
+        """Have others wait for room when there is none; at the end nobody waits, for there will be none."""
+        if self.full and not self._ending:
+            self._room.clear()
 
     def _wake(self, *, urgent: bool) -> None:
         if urgent:

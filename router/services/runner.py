@@ -86,6 +86,7 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
             await context.write(welcome)
             await self._converse(link, request_iterator, context)
         finally:
+            link.end()  # whoever waits for it to have room does so no longer, whatever ended the call
             self._links.discard(link)
             self._components.pop(link, None)
             self._host.detach(link)

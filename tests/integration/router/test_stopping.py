@@ -7,9 +7,14 @@ import asyncio
 import grpc
 from support.routers import flow, running_router
 from support.runners import attached
+from support.shards import running_host
 
 from flowhook.errors import FlowhookError
 from flowhook.model import Status
+from flowhook.v1 import runner_service_pb2 as pb
+from router.dispatch import loader
+from router.services import outbox
+from router.services.runner import RunnerService
 
 
 async def end_of(runner):
@@ -64,3 +69,37 @@ async def test_a_stop_does_not_wait_for_runners_that_have_nothing_in_hand(tmp_pa
         async with asyncio.timeout(10):
             await runner.next("drain")
             assert await end_of(runner) is grpc.StatusCode.UNAVAILABLE
+
+
+class DeafCall:
+    """The call of a runner that reads its welcome and no more."""
+
+    def __init__(self):
+        self.stuck = asyncio.Event()
+        self._welcomed = False
+
+    async def requests(self):
+        yield pb.AttachRequest(hello=pb.Hello(runner_id="deaf"))
+        yield pb.AttachRequest(credit=pb.Credit(assignments=3))
+        await asyncio.Event().wait()
+
+    async def write(self, _message):
+        if self._welcomed:
+            self.stuck.set()
+            await asyncio.Event().wait()
+        self._welcomed = True
+
+
+async def test_a_call_that_is_cancelled_leaves_nothing_that_waits_for_its_runner_to_read(tmp_path, monkeypatch):
+    """Or a router would keep what was meant for a dead runner, and never stop."""
+    monkeypatch.setattr(outbox, "MAX_UNSENT_BYTES", 1)
+    monkeypatch.setattr(loader, "CHUNK", 1)
+    async with asyncio.timeout(10), running_host(tmp_path) as shard:
+        await shard.append("a", b"1", b"2", b"3")
+        shard.forget_payloads()
+        service = RunnerService(host=shard.host, lease_seconds=6.0, emit_event=None, start_execution=None, reads=None)
+        call = DeafCall()
+        attaching = asyncio.create_task(service.Attach(call.requests(), call))
+        await call.stuck.wait()
+        attaching.cancel()
+        await asyncio.wait([attaching])

@@ -137,6 +137,15 @@ async def test_who_waits_for_room_does_not_wait_for_ever_when_the_stream_ends(mo
     await waiting
 
 
+async def test_nobody_waits_for_room_in_a_stream_that_ends_whatever_is_handed_over_meanwhile(monkeypatch):
+    monkeypatch.setattr(outbox, "MAX_UNSENT_BYTES", 1)
+    box = Outbox("r1")
+    box.end()
+    box.assign([delivery()])
+    async with asyncio.timeout(5):
+        await box.room()
+
+
 async def test_a_runner_that_reads_nothing_is_sent_away_before_what_it_is_told_grows_without_bound(monkeypatch):
     monkeypatch.setattr(outbox, "MAX_UNSENT_TOKENS", 10)
     box = Outbox("r1")

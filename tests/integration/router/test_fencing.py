@@ -279,8 +279,12 @@ async def test_an_attempt_that_a_suspension_ended_is_not_charged_whenever_it_is_
     execution_id = (await shard.record(seq)).id
     await shard.state.write([Started(seq, delivery.attempt)])
     shard.attach(credit=0, held=[delivery.token])
+    shard.state.away = True
     suspending = asyncio.create_task(shard.host.operators.suspend(execution_id))
+    await shard.state.refused.wait()
     resuming = asyncio.create_task(shard.host.operators.resume(execution_id))
+    assert not (await asyncio.wait([resuming], timeout=0.1))[0]
+    shard.state.away = False
     await asyncio.gather(suspending, resuming)
     assert (await shard.record(seq)).attempts == 0
 

@@ -24,7 +24,7 @@ import grpc
 import orjson
 
 import flowhook
-from flowhook import logs, metrics
+from flowhook import logs, metrics, timeslice
 from flowhook.config import CommonSettings
 from flowhook.errors import FlowhookError
 from flowhook.v1 import cluster_service_pb2, cluster_service_pb2_grpc
@@ -81,6 +81,7 @@ def run(main: Callable[[Lifecycle], Awaitable[None]], settings: CommonSettings, 
         0 after a drain; `EXIT_REFUSED` after a FlowhookError, which is printed as one line; `EXIT_DEFECT` otherwise.
     """
     faulthandler.enable()
+    timeslice.shorten()
     # the first process of every container has the same ID
     name = settings.process_name or f"{role}-{os.getpid()}@{socket.gethostname()}"
     parent = _parent_socket()

@@ -53,14 +53,15 @@ async def bench(cluster: Cluster, server: str, backlog: int, seconds: float) -> 
     beside: list[int] = []
     for turn in range(1, TURNS + 1):
         alone += await _latencies(cluster, quiet, key, seconds / TURNS)
-        await ingest(cluster.grpc, cluster.token("edge"), noisy, backlog - await _pending(cluster, noisy))
+        left = await _number(cluster, noisy, Status.PENDING)
+        await ingest(cluster.grpc, cluster.token("edge"), noisy, backlog - left)
         await cluster.client.flows.resume(noisy)
         beside += await _latencies(cluster, quiet, key, seconds / TURNS)
         await cluster.client.flows.pause(noisy)
-        if not await _pending(cluster, noisy):
+        if not await _number(cluster, noisy, Status.PENDING, limit=1):
             raise RuntimeError(f"the backlog of {backlog} was gone before the quiet flow was measured")
         say(f"fairness: turn {turn} of {TURNS}")
-    if await count(cluster.client.executions.list(flow_id=noisy, statuses=[Status.FAULTED], limit=1)):
+    if await _number(cluster, noisy, Status.FAULTED, limit=1):
         raise RuntimeError("executions of the flow with the backlog faulted")
     p99_alone, p99 = _quantile(alone, 0.99), _quantile(beside, 0.99)
     return {
@@ -99,8 +100,8 @@ def _quantile(values: Sequence[int], fraction: float) -> float:
     raise ValueError("no values")
 
 
-async def _pending(cluster: Cluster, flow_id: str) -> int:
-    return await count(cluster.client.executions.list(flow_id=flow_id, statuses=[Status.PENDING]))
+async def _number(cluster: Cluster, flow_id: str, status: Status, *, limit: int | None = None) -> int:
+    return await count(cluster.client.executions.list(flow_id=flow_id, statuses=[status], limit=limit))
 
 
 async def _alone(backlog: int, seconds: float) -> dict[str, Any]:
@@ -112,7 +113,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.fairness", description=__doc__)
     parser.add_argument("--backlog", type=int, default=50_000, help=f"rounded down to a multiple of {BATCH}")
-    parser.add_argument("--seconds", type=float, default=60.0, help="length of each measurement")
+    parser.add_argument("--seconds", type=float, default=60.0, help="measured alone, and as long beside it")
     options = parser.parse_args()
     print(json.dumps(asyncio.run(_alone(options.backlog // BATCH * BATCH, options.seconds)), indent=2))
 

@@ -106,8 +106,12 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
                 else:
                     fates.append(None)
                     size += len(event.payload)
-            if any(isinstance(fate, _NOT_NOW) for fate in fates):
-                fates = await self._unless_stored(messages, fates)
+            if refused := [each for each, fate in zip(messages, fates, strict=True) if isinstance(fate, _NOT_NOW)]:
+                known = await self._stored_before(refused)
+                fates = [
+                    known.get((message.flow_id, message.id), fate) if isinstance(fate, _NOT_NOW) else fate
+                    for message, fate in zip(messages, fates, strict=True)
+                ]
             if size > limits.MAX_BATCH_BYTES:
                 raise _batch_too_large()
             appended = iter(await self._host.append(events) if events else ())
@@ -125,16 +129,14 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
                 self._discard_body(message)
         return results
 
-    async def _unless_stored(self, messages: Sequence[envelope_pb2.Event], fates: Sequence[_Fate]) -> list[_Fate]:
-        """Let those be that came before: who repeats a call whose answer was lost must not be told that it failed."""
-        refused = [message.id for message, fate in zip(messages, fates, strict=True) if isinstance(fate, _NOT_NOW)]
-        known = await self._state.identify(refused)
-        return [
-            earlier
-            if isinstance(fate, _NOT_NOW) and (earlier := known.get(message.id)) and earlier.flow_id == message.flow_id
-            else fate
-            for message, fate in zip(messages, fates, strict=True)
-        ]
+    async def _stored_before(self, messages: Sequence[envelope_pb2.Event]) -> dict[tuple[str, str], ExecutionRecord]:
+        """Return the executions of events that came before, by flow and ID.
+
+        Who repeats a call whose answer was lost must not be told that it failed.
+        """
+        wanted = {(message.flow_id, message.id) for message in messages}
+        known = await self._state.identify([message.id for message in messages])
+        return {key: each for each in known.values() if (key := (each.flow_id, each.id)) in wanted}
 
     def _discard_body(self, message: envelope_pb2.Event) -> None:
         """Forget the body that an event names, if it does: whoever sent it is told no."""
@@ -212,8 +214,8 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         try:
             event = await self._admitted(message)
         except _NOT_NOW:
-            known = await self._state.find(message.id)
-            if known is None or known.flow_id != message.flow_id:
+            known = (await self._stored_before([message])).get((message.flow_id, message.id))
+            if known is None:
                 self._discard_body(message)
                 raise
             return known.seq, known.id, True

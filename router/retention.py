@@ -37,12 +37,12 @@ async def expire_forever(
     for number in itertools.count():
         bodies.sweep(seconds=limits.UPLOAD_SECONDS)
         executions = revisions = 0
+        before_ms = now_ms() - int(retention_seconds * 1000)
         try:
-            while step := await state.expire(ended_before_ms=now_ms() - int(retention_seconds * 1000), limit=STEP):
+            while step := await state.expire(ended_before_ms=before_ms, limit=STEP):
                 executions += step
                 await asyncio.sleep(STEP_SECONDS)
             if number % REVISION_SWEEPS == 0:
-                before_ms = now_ms() - int(retention_seconds * 1000)
                 revisions = await registry.forget_revisions(superseded_before_ms=before_ms)
         except (UnavailableError, InternalError) as error:
             log.warning("sweep failed", reason=error.reason)

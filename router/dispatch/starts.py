@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Final
 
 from router.dispatch.durable import Durable
@@ -42,15 +42,14 @@ class Starts:
 
     def take_waiting(self, seq: int) -> Started | None:
         """Return what is to be written down with what is journaled of an execution; None: it is not on record so."""
-        attempt = self._core.attempt_of(seq) if seq in self._waiting else None
-        if attempt is None:
-            return None
-        self.drop(seq)
-        return Started(seq, attempt)
+        return self._take(seq, self._waiting)
 
     def take(self, seq: int) -> Started | None:
         """Return what is to be written down of an attempt now, with something else; None: it was."""
-        attempt = self._core.attempt_of(seq) if seq in self._pending else None
+        return self._take(seq, self._pending)
+
+    def _take(self, seq: int, noted: Container[int]) -> Started | None:
+        attempt = self._core.attempt_of(seq) if seq in noted else None
         if attempt is None:
             return None
         self.drop(seq)

@@ -14,9 +14,9 @@ from pydantic_core import PydanticCustomError
 from flowhook.document import json_types
 from flowhook.document.authentication import ReferenceableAuthenticationPolicy
 from flowhook.document.fields import FIELD_NAME, RESERVED_HEADERS
-from flowhook.document.model import Model
+from flowhook.document.model import Model, neither_mapping_nor_expression
 from flowhook.document.uris import UriTemplate
-from flowhook.expressions import how_to_write, is_expression
+from flowhook.expressions import is_expression
 from flowhook.limits import MAX_PARTS
 
 _METHOD: Final = re.compile(r"[A-Za-z]{1,32}")
@@ -33,8 +33,7 @@ def _scalars(value: object) -> object:
     if is_expression(value):
         return value
     if not isinstance(value, dict):
-        cause = f"expected a mapping or an expression ${{ … }}{how_to_write(value)}"
-        raise PydanticCustomError("flow", "{cause}", {"cause": cause})
+        raise neither_mapping_nor_expression(value)
     for name, item in value.items():
         if item is None or isinstance(item, dict | list):
             raise PydanticCustomError("flow", "expected a text for {name}", {"name": name})

@@ -63,8 +63,13 @@ def _data_or_expression(value: object) -> object:
         return value
     if is_expression(value):
         return value
+    raise neither_mapping_nor_expression(value)
+
+
+def neither_mapping_nor_expression(value: object) -> PydanticCustomError:
+    """Return what to raise of a value that ought to be one of them."""
     cause = f"expected a mapping or an expression ${{ … }}{how_to_write(value)}"
-    raise PydanticCustomError("flow", "{cause}", {"cause": cause})
+    return PydanticCustomError("flow", "{cause}", {"cause": cause})
 
 
 Transformation = Annotated[dict[str, Any] | str, PlainValidator(_data_or_bare_expression), json_types.TRANSFORMATION]

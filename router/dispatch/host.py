@@ -20,7 +20,8 @@ from flowhook.errors import ConflictError, UnavailableError
 from flowhook.model import Status
 from router.dispatch.conclusions import Conclusion, Conclusions, runtime_error
 from router.dispatch.durable import Durable
-from router.dispatch.link import Delivery, HandedOver, Listening, RunnerLink
+from router.dispatch.exited import ExitedRunner
+from router.dispatch.link import Delivery, HandedOver, Listening, Outcome, RunnerLink
 from router.dispatch.loader import Loader
 from router.dispatch.observers import EndWaiters, ExecutionWatchers
 from router.dispatch.occurrences import Occurrences
@@ -139,7 +140,7 @@ class ShardHost:
             conclusions=self._conclusions,
             offers=self._waiting.offers,
             starts=self._starts,
-            payloads=self._payloads,
+            withdrawn=self._withdrawn,
             renew=self.renew,
             is_superseded=self.is_superseded,
             now_ms=now_ms,
@@ -276,6 +277,23 @@ class ShardHost:
             self._starts.woken(attached.adopted)
         self._deadline.arm()
         return attached.kept
+
+    async def exited(self, runner_id: str, evaluated: Outcome | None, *, explained: bool) -> None:
+        """Take in that the process behind a runner has ended, and what it was evaluating then, if anything.
+
+        All that it had is assigned again. Returns once that of `evaluated` is durable.
+        """
+        link = ExitedRunner(runner_id)
+        self.attach(link, [] if evaluated is None else [evaluated.token], explained=explained)
+        try:
+            if evaluated is not None:
+                await self.recorder.settle(link, [evaluated])
+        finally:
+            self.detach(link)
+
+    def vouch(self, runner_id: str) -> None:
+        """Extend all leases of a runner that is attached and does not get to say that it lives."""
+        self._core.renew(runner_id, self._clock())
 
     def detach(self, link: RunnerLink) -> None:
         """Note that a stream ended."""

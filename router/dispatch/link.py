@@ -84,10 +84,14 @@ class Parked(NamedTuple):
 
 
 class Released(NamedTuple):
-    """The runner gives the execution back; `charged` when it is known to have broken something."""
+    """The runner gives the execution back; `charged` when it is known to have broken something.
+
+    `to_back`: the others of its flow that are ready go first.
+    """
 
     reason: str
     charged: bool
+    to_back: bool = False
 
 
 class Outcome(NamedTuple):

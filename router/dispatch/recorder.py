@@ -18,9 +18,9 @@ from router.dispatch.durable import Durable
 from router.dispatch.link import Checkpoint, Completed, Outcome, Parked, Released, RunnerLink
 from router.dispatch.occurrences import Occurrences
 from router.dispatch.offers import Offers
-from router.dispatch.payloads import PayloadCache
 from router.dispatch.starts import Starts
 from router.scheduling.changes import Loss
+from router.scheduling.leases import Lease
 from router.scheduling.shard import Shard
 from router.storage import model as stored
 
@@ -46,7 +46,7 @@ class Recorder:
         conclusions: Conclusions,
         offers: Offers,
         starts: Starts,
-        payloads: PayloadCache,
+        withdrawn: Callable[[int, Lease | None, str], None],
         renew: Callable[[RunnerLink], object],
         is_superseded: Callable[[RunnerLink], bool],
         now_ms: Callable[[], int],
@@ -60,7 +60,7 @@ class Recorder:
             conclusions: stores and tells what becomes of executions.
             offers: what executions may take in while they are worked on.
             starts: forgets attempts that ended.
-            payloads: forgets what ends unassigned.
+            withdrawn: forgets what an execution was about that ends unheard, and revokes the lease on it, if any.
             renew: extends the leases of a runner that is still attached.
             is_superseded: whether a runner says all that is not on record yet on a newer stream.
             now_ms: Unix time.
@@ -71,7 +71,7 @@ class Recorder:
         self._conclusions = conclusions
         self._offers = offers
         self._starts = starts
-        self._payloads = payloads
+        self._withdrawn = withdrawn
         self._renew = renew
         self._is_superseded = is_superseded
         self._now_ms = now_ms
@@ -168,7 +168,8 @@ class Recorder:
                 journaled += self._happened(seq, outcome.events)
             self._starts.drop(seq)
             if isinstance(outcome.result, Released):
-                loss = self._core.release(outcome.token, charged=outcome.result.charged)
+                released = outcome.result
+                loss = self._core.release(outcome.token, charged=released.charged, to_back=released.to_back)
                 losses += [] if loss is None else [loss]
             elif isinstance(outcome.result, Parked):
                 parks.append(self._park(outcome.token, outcome.result))
@@ -193,10 +194,10 @@ class Recorder:
         confessed = self._core.confess(link.runner_id, outcome.token, final=not charged)
         if confessed is None:
             return None
-        seq, attempts, is_ending = confessed
+        seq, attempts, is_ending, newer = confessed
         if not is_ending:
             return []
-        self._payloads.pop(seq)
+        self._withdrawn(seq, newer, "LEASE_LOST")
         error = result if isinstance(result, WorkflowError) else attempts_exhausted(attempts)
         return [stored.Ended(seq, Status.FAULTED, now_ms, attempts, error=error)]
 

@@ -104,10 +104,19 @@ class Attendance(Places):
 
     # --- what they lost -----------------------------------------------------------------------------------------------
 
-    def release(self, token: bytes, *, charged: bool) -> Loss | None:
-        """Give an execution back unfinished; `charged` when it is known to have caused that. None: stale token."""
+    def release(self, token: bytes, *, charged: bool, to_back: bool = False) -> Loss | None:
+        """Give an execution back unfinished.
+
+        Args:
+            token: of its lease.
+            charged: whether it is known to have caused that.
+            to_back: whether those of its flow that are ready go first.
+
+        Returns:
+            What became of it; None when the token is stale.
+        """
         lease = self._leases.get(token)
-        return None if lease is None else self._lose(lease, charged=charged, certain=True)
+        return None if lease is None else self._lose(lease, charged=charged, certain=True, to_back=to_back)
 
     def give_up(self, seq: int) -> bool:
         """Have an execution that is *returning* end instead: it is *ending* from here on; false when it is not."""
@@ -124,7 +133,7 @@ class Attendance(Places):
         Args:
             runner_id: who had the lease, and attached again since.
             token: of the lease.
-            final: whether it is to end for that, if nobody has come to work on it since.
+            final: whether it is to end for that, also if somebody works on it by now.
 
         Returns:
             None when there is nothing to account for.
@@ -133,8 +142,14 @@ class Attendance(Places):
         if seq is None or not self._is_charged(seq):
             return None
         blamed = self._blamed[seq] = self._blamed.get(seq, 0) + 1
-        is_ending = (final or blamed >= self._max_attempts) and self._end_voided(seq, token)
-        return Confessed(seq, self._attempts[seq], is_ending)
+        attempts = self._attempts[seq]
+        if (final or blamed >= self._max_attempts) and self._end_voided(seq, token):
+            return Confessed(seq, attempts, is_ending=True)
+        newer = self._by_seq.get(seq) if final else None
+        if newer is not None:
+            self._drop(newer)
+            self._ending[seq] = Between(newer.queue, counted=True)
+        return Confessed(seq, attempts, newer is not None, newer)
 
     # --- time ---------------------------------------------------------------------------------------------------------
 
@@ -250,7 +265,7 @@ class Attendance(Places):
             self._voided[lease.seq] = lease
         return loss
 
-    def _lose(self, lease: Lease, *, charged: bool, certain: bool) -> Loss:
+    def _lose(self, lease: Lease, *, charged: bool, certain: bool, to_back: bool = False) -> Loss:
         """Take a lease away; its execution is returning, or exhausted."""
         self._void(lease)
         seq = lease.seq
@@ -263,5 +278,5 @@ class Attendance(Places):
             self._ending[seq] = Between(lease.queue, counted=True)
             return Exhausted(seq, attempts)
         self._charge(seq, attempts)
-        self._returning[seq] = Between(lease.queue, counted=True)
+        self._returning[seq] = Between(lease.queue, counted=True, to_back=to_back)
         return Requeued(seq, attempts)

@@ -72,11 +72,13 @@ class Confessed(NamedTuple):
     Attributes:
         attempts: those charged so far.
         is_ending: whether that was too much: it is *ending*, and the caller faults it, then says `ended`.
+        lease: a newer lease on it that was broken for that; its runner has to be told.
     """
 
     seq: int
     attempts: int
     is_ending: bool
+    lease: Lease | None = None
 
 
 class Withdrawn(NamedTuple):

@@ -22,6 +22,8 @@ class Between:
     queue: FlowQueue
     counted: bool
     """Whether it still counts as running for its flow."""
+    to_back: bool = False
+    """Whether a returning one is made ready behind the others of its flow, and not before them."""
 
 
 class Places:

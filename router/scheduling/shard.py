@@ -190,7 +190,8 @@ class Shard(Attendance):
         for seq in sorted(seqs, reverse=True):
             returning = self._returning.pop(seq, None)
             if returning is not None:  # else it was cancelled meanwhile
-                self._queues.put_first(returning.queue, seq)
+                put = self._queues.put if returning.to_back else self._queues.put_first
+                put(returning.queue, seq)
                 if returning.counted:
                     self._queues.stopped(returning.queue)
 

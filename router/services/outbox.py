@@ -66,6 +66,8 @@ class Outbox:
         self._ending = False
         self.error: FlowhookError | None = None
         self.closed = asyncio.Event()
+        self.gone = asyncio.Event()
+        """Set when all that the runner had sent is recorded, and its stream is over."""
 
     @property
     def runner_id(self) -> str:

@@ -81,6 +81,20 @@ def outcome(message: pb.Outcome) -> Outcome:
     return Outcome(message.lease, checkpoints, result, _events(message.events) if message.events else ())
 
 
+def exit_outcome(message: pb.Outcome) -> Outcome:
+    """Return what becomes of the execution that a process was evaluating when it ended.
+
+    Raises:
+        InvalidError: it is neither faulted nor released; see `violation`.
+    """
+    if message.WhichOneof("result") not in ("faulted", "released"):
+        raise violation("what a process was evaluating when it ended is faulted or released")
+    result = _result(message)
+    if isinstance(result, Released):
+        result = result._replace(to_back=True)
+    return Outcome(message.lease, (), result)
+
+
 def _result(message: pb.Outcome) -> Completed | WorkflowError | Parked | Released:
     kind = message.WhichOneof("result")
     if kind == "completed":

@@ -20,7 +20,7 @@ from router.services import guarded
 from router.services.bodies import BodyReads
 from router.services.inbox import Inbox
 from router.services.outbox import Outbox
-from router.services.reports import violation
+from router.services.reports import exit_outcome, violation
 
 MAX_CREDIT: Final = 1024
 """Assignments that one message may permit."""
@@ -90,9 +90,36 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
             self._links.discard(link)
             self._components.pop(link, None)
             self._host.detach(link)
+            link.gone.set()
             if not self._links:
                 self._idle.set()
             log.info("runner detached", runner=link.runner_id)
+
+    @guarded.method
+    async def ReportExit(  # noqa: N802 - the name of the RPC
+        self, request: pb.ReportExitRequest, context: guarded.Context
+    ) -> pb.ReportExitResponse:
+        """Assign again what a runner had whose process has ended."""
+        del context
+        _check_runner_id(request.runner_id)
+        evaluated = exit_outcome(request.evaluated) if request.HasField("evaluated") else None
+        earlier = next((link for link in self._links if link.runner_id == request.runner_id), None)
+        if earlier is not None:  # what it had sent counts, and is still being recorded
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORDS_SECONDS):
+                    await earlier.gone.wait()
+        await self._host.exited(request.runner_id, evaluated, explained=request.losses_explained)
+        return pb.ReportExitResponse()
+
+    @guarded.method
+    async def RenewLeases(  # noqa: N802 - the name of the RPC
+        self, request: pb.RenewLeasesRequest, context: guarded.Context
+    ) -> pb.RenewLeasesResponse:
+        """Renew the leases of a runner that does not get to say that it lives."""
+        del context
+        _check_runner_id(request.runner_id)
+        self._host.vouch(request.runner_id)
+        return pb.RenewLeasesResponse()
 
     @guarded.method
     async def EmitEvent(  # noqa: N802 - the name of the RPC
@@ -154,8 +181,9 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
 
     def _welcome(self, request: pb.AttachRequest) -> tuple[Outbox, pb.AttachResponse]:
         hello = request.hello
-        if request.WhichOneof("message") != "hello" or not 0 < len(hello.runner_id) <= MAX_RUNNER_ID:
-            raise violation("the first message is a hello with a runner ID of 1 to 63 characters")
+        if request.WhichOneof("message") != "hello":
+            raise violation("the first message of a stream is a hello")
+        _check_runner_id(hello.runner_id)
         if self._closing:
             raise UnavailableError("the router stops", reason="ROUTER_STOPPED")
         link = Outbox(
@@ -195,6 +223,11 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
     def _renew(self, link: Outbox, stamp: int) -> None:
         if self._host.renew(link):  # else its leases are lost, and the stream is about to end
             link.renewed(stamp)
+
+
+def _check_runner_id(runner_id: str) -> None:
+    if not 0 < len(runner_id) <= MAX_RUNNER_ID:
+        raise violation(f"a runner ID has 1 to {MAX_RUNNER_ID} characters")
 
 
 async def _first(requests: AsyncIterator[pb.AttachRequest]) -> pb.AttachRequest:

@@ -182,15 +182,40 @@ def test_a_verdict_that_comes_late_ends_what_nobody_got_meanwhile(shard):
     assert shard.confess("r1", culprit.token, final=True) is None
 
 
-def test_a_verdict_that_comes_late_leaves_alone_what_somebody_got_meanwhile(shard):
+def test_a_verdict_that_comes_late_ends_what_somebody_got_meanwhile_and_breaks_that_lease(shard):
     attach(shard)
     accept(shard, "a", 1, 2)
     (culprit, _), now = lose_by_absence(shard)
     attach(shard, "r2", now=now)
-    again = shard.assign()
+    newer, neighbour = shard.assign()
     attach(shard, held=[culprit.token], now=now)
-    assert shard.confess("r1", culprit.token, final=True) == Confessed(1, 1, is_ending=False)
-    assert [shard.take(item.token).attempt for item in again] == [2, 1]
+    broken = shard.lease(newer.token)
+    assert shard.confess("r1", culprit.token, final=True) == Confessed(1, 1, is_ending=True, lease=broken)
+    assert broken.runner.id == "r2"
+    assert shard.take(newer.token) is None
+    shard.ended(1)
+    assert shard.take(neighbour.token).attempt == 1
+
+
+def test_one_that_is_merely_suspected_goes_on_where_somebody_got_it_meanwhile(shard):
+    attach(shard)
+    accept(shard, "a", 1)
+    (culprit,), now = lose_by_absence(shard)
+    attach(shard, "r2", now=now)
+    (newer,) = shard.assign()
+    attach(shard, held=[culprit.token], now=now)
+    assert shard.confess("r1", culprit.token, final=False) == Confessed(1, 1, is_ending=False)
+    assert shard.take(newer.token).attempt == 2
+
+
+def test_what_was_evaluated_at_a_death_is_assigned_again_after_the_others_of_its_flow(shard):
+    attach(shard, credit=2)
+    accept(shard, "a", 1, 2, 3)
+    culprit, neighbour = shard.assign()
+    losses = [shard.release(culprit.token, charged=True, to_back=True), shard.release(neighbour.token, charged=False)]
+    on_record(shard, losses)
+    attach(shard)
+    assert [item.seq for item in shard.assign()] == [2, 3, 1]
 
 
 @pytest.mark.parametrize("late", [False, True])

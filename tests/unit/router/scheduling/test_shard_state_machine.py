@@ -186,11 +186,16 @@ class ShardMachine(RuleBasedStateMachine):
         confessed = self.shard.confess(runner, token, final=final)
         if confessed is None:
             return
-        seq, attempts, is_ending = confessed
+        seq, attempts, is_ending, newer = confessed
         assert seq not in self.ending
         assert token not in self.valid
         assert attempts == self.attempts[seq] >= 1
-        if is_ending:
+        if newer is not None:
+            assert final
+            assert is_ending
+            assert self.valid.pop(newer.token) == (seq, newer.runner.id)
+            self.ending.add(seq)
+        elif is_ending:
             assert self.latest[seq] == token, "somebody else had it in between"
             assert seq not in self.suspended
             assert seq not in self.waiting
@@ -363,9 +368,9 @@ class ShardMachine(RuleBasedStateMachine):
         assert self.shard.resume(seq) == (seq in self.suspended)
         self.suspended.discard(seq)
 
-    @rule(token=tokens, charged=strategies.booleans())
-    def release(self, token, charged):
-        loss = self.shard.release(token, charged=charged)
+    @rule(token=tokens, charged=strategies.booleans(), to_back=strategies.booleans())
+    def release(self, token, charged, to_back):
+        loss = self.shard.release(token, charged=charged, to_back=to_back)
         assert (loss is not None) == (token in self.valid)
         if loss is not None:
             self.lost([loss])

@@ -180,6 +180,9 @@ class RunnerSettings(CommonSettings):
     """Scheme and host that senders use, of the one-time URLs that flows give out; empty: they begin with the path."""
     event_sink: str = ""
     """URL that every event is sent to that a flow emits, unless its task names another; empty: none."""
+    losses_explained: bool = False
+    """Whether nothing that an earlier runner of this name had is to blame for its end, as when an operator killed it:
+    no attempt is charged for that."""
     twitter_base_url: str = "https://api.x.com"
     """Where `twitter.post` sends to."""
     drain_seconds: Grace = 10.0

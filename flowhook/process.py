@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import faulthandler
 import gc
 import os
@@ -27,6 +26,7 @@ import flowhook
 from flowhook import logs, metrics, timeslice
 from flowhook.config import CommonSettings
 from flowhook.errors import FlowhookError
+from flowhook.parent_death import die_with_parent
 from flowhook.v1 import cluster_service_pb2, cluster_service_pb2_grpc
 
 PARENT_FD: Final = "FLOWHOOK_PARENT_FD"
@@ -36,8 +36,6 @@ EXIT_REFUSED: Final = 1
 """The process can't do what it was asked (a FlowhookError): starting it again would end the same way."""
 EXIT_DEFECT: Final = 70
 """It ended by an unexpected exception (sysexits.h, EX_SOFTWARE)."""
-
-_PR_SET_PDEATHSIG: Final = 1
 
 log = logs.get_logger(__name__)
 
@@ -163,16 +161,6 @@ def _parent_socket() -> socket.socket | None:
     parent = socket.socket(fileno=int(descriptor))
     parent.set_inheritable(False)
     return parent
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process with its parent (Linux): also when its loop is stuck. Source: prctl(2)."""
-    if not sys.platform.startswith("linux"):
-        return
-    parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(EXIT_REFUSED)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -1,7 +1,7 @@
 """The pipe between parent and child: a socket pair that carries one JSON object a line.
 
-It is also how either notices that the other is gone. The child's environment and command line hold nothing; settings,
-the token and what to report for an earlier child come over the pipe.
+It is also how either notices that the other is gone. The child's environment and command line hold nothing; settings
+and the token come over the pipe.
 """
 
 from __future__ import annotations
@@ -25,19 +25,6 @@ MAX_LINE_BYTES: Final = 40 * limits.MIB
 
 
 @dataclass(frozen=True, slots=True)
-class Casualty:
-    """An execution that an earlier child was evaluating when it died.
-
-    Attributes:
-        lease: of the attempt.
-        error: what it faults with; None: the parent can't tell whether it was the cause, so it is given back, charged.
-    """
-
-    lease: bytes
-    error: WorkflowError | None
-
-
-@dataclass(frozen=True, slots=True)
 class Begin:
     """Parent to child: attach and work.
 
@@ -45,17 +32,17 @@ class Begin:
         settings: of the runner, without its token.
         token: for the router.
         runner_id: the same for all children of one parent.
-        casualties: to report.
-        losses_explained: whether the casualties are all there is to blame for what earlier children held.
+        losses_explained: whether nothing that earlier children held is to blame for its loss, or is reported already.
+        quarantined: flows whose expressions are evaluated in quarantine.
         kills: children that were killed for what they evaluated, so far; for the metrics.
     """
 
     settings: RunnerSettings
     token: str
     runner_id: str
-    casualties: tuple[Casualty, ...]
     losses_explained: bool
     kills: int
+    quarantined: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +54,9 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """Child to parent: the router accepted the child, and knows about earlier losses what `Begin` said."""
+    """Child to parent: the router accepted the child; leases are to be renewed every `renew_seconds`."""
+
+    renew_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +64,6 @@ class Detached:
     """Child to parent: there is no connection; `detail` for operators."""
 
     detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reported:
-    """Child to parent: the router settled a casualty, or had given up its lease before."""
-
-    lease: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +114,7 @@ class Ended:
     reached: bool = False
 
 
-Message = Begin | Drain | Attached | Detached | Reported | Execute | Traced | Replied | Ended
+Message = Begin | Drain | Attached | Detached | Execute | Traced | Replied | Ended
 
 
 class Pipe:
@@ -177,12 +159,9 @@ def _encode(message: Message) -> bytes:
                 "settings": _settings(message.settings),
                 "token": message.token,
                 "runner_id": message.runner_id,
-                "casualties": [
-                    {"lease": _text(item.lease), "error": item.error and item.error.as_dict()}
-                    for item in message.casualties
-                ],
                 "losses_explained": message.losses_explained,
                 "kills": message.kills,
+                "quarantined": message.quarantined,
             }
         case Execute():
             body = {
@@ -207,10 +186,8 @@ def _encode(message: Message) -> bytes:
             body = {"seconds": seconds}
         case Detached(detail=detail):
             body = {"detail": detail}
-        case Reported(lease=lease):
-            body = {"lease": _text(lease)}
-        case _:
-            body = {}
+        case Attached(renew_seconds=seconds):
+            body = {"seconds": seconds}
     return orjson.dumps({"kind": type(message).__name__, **body})
 
 
@@ -222,12 +199,9 @@ def _decode(line: bytes) -> Message:
                 settings=RunnerSettings(**body["settings"]),
                 token=body["token"],
                 runner_id=body["runner_id"],
-                casualties=tuple(
-                    Casualty(base64.b64decode(item["lease"]), WorkflowError(**item["error"]) if item["error"] else None)
-                    for item in body["casualties"]
-                ),
                 losses_explained=body["losses_explained"],
                 kills=body["kills"],
+                quarantined=tuple(body["quarantined"]),
             )
         case "Execute":
             return Execute(
@@ -252,10 +226,8 @@ def _decode(line: bytes) -> Message:
             return Drain(body["seconds"])
         case "Detached":
             return Detached(body["detail"])
-        case "Reported":
-            return Reported(base64.b64decode(body["lease"]))
         case "Attached":
-            return Attached()
+            return Attached(body["seconds"])
         case kind:
             raise ValueError(f"no such message: {kind}")
 

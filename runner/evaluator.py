@@ -1,8 +1,9 @@
 """jq and JSON Schema, compiled once and evaluated under the eyes of the guard.
 
 The binding holds the interpreter's lock for as long as a program runs, so each evaluation is noted in the shared
-record first. What is a mere path or an interpolation of paths runs as plain Python instead (`expressions.paths`, the
-same semantics) and can neither hang nor be greedy.
+record first; those of flows in quarantine go to a process apart (`Workflow.elsewhere`). What is a mere path or an
+interpolation of paths runs as plain Python instead (`expressions.paths`, the same semantics) and can neither hang nor
+be greedy.
 
 Measured: jq's cost is that of reading its input (40 µs for 1 KB), hence one program for a whole template, and only
 the arguments in it that it mentions. Compiling takes 1 ms, hence the cache. Results leave jq as text (`tojson`), which
@@ -13,17 +14,11 @@ are.
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import jq
-import jsonschema
-import jsonschema.exceptions
 import orjson
-from jsonschema import validators
-from referencing.exceptions import Unresolvable
-from referencing.jsonschema import EMPTY_REGISTRY
 
 from flowhook.expressions import ExpressionTypeError, InvalidExpression, is_expression, strip
 from flowhook.expressions.paths import Accessor, compile_accessor
@@ -34,9 +29,10 @@ from runner.interpreter.errors import ExpressionFailed, SchemaViolated, TaskFaul
 from runner.interpreter.ports import Template, Validator
 from runner.interpreter.redaction import MASK, redact
 from runner.interpreter.scope import Scope
+from runner.programs import PROGRAM_CACHE, Programs, Schema
 
-PROGRAM_CACHE: Final = 2048
-"""Compiled programs that are kept, the most recently used ones; about 10 KB each."""
+SLOW_NS: Final = 50_000_000
+"""CPU time of one evaluation from which its flow is evaluated elsewhere: nothing else in its process goes on then."""
 
 _NOW: Final = "__now"
 _VARIABLE: Final = re.compile(r"\$\s*([A-Za-z_][A-Za-z0-9_]*)")
@@ -46,11 +42,25 @@ _VALUE_IN_MESSAGE: Final = re.compile(r"\(.*\)", re.DOTALL)
 class Evaluator:
     """Compiles what documents hold; the templates and validators it makes evaluate through it."""
 
-    def __init__(self, record: Record | None = None, *, cache_size: int = PROGRAM_CACHE) -> None:
-        """Evaluate under `record`; without one nobody watches, which only tests may want."""
+    def __init__(
+        self,
+        record: Record | None = None,
+        *,
+        cache_size: int = PROGRAM_CACHE,
+        on_slow: Callable[[str], None] = lambda _flow_id: None,
+    ) -> None:
+        """Evaluate under `record`; without one nobody watches, which only tests may want.
+
+        `on_slow` is called with the ID of a flow of which an evaluation took longer than `SLOW_NS`.
+        """
         self._record = record
-        self._programs: OrderedDict[str, Any] = OrderedDict()
-        self._cache_size = cache_size
+        self._programs = Programs(cache_size)
+        self._on_slow = on_slow
+        self._turn_cpu_ns = 0
+
+    def begin_turn(self) -> None:
+        """Note that evaluations of one turn begin: one after another, in this thread, with little between them."""
+        self._turn_cpu_ns = time.thread_time_ns()
 
     def template(self, value: Any) -> Template:
         """Compile a value in which strings of the form `${ ... }` are expressions (`ports.Compiler`)."""
@@ -73,25 +83,16 @@ class Evaluator:
 
     def schema(self, document: Any) -> Validator:
         """Compile a JSON Schema, 2020-12 unless it says otherwise (`ports.Compiler`)."""
-        kind = validators.validator_for(document, default=jsonschema.Draft202012Validator)
-        # a registry of its own: the default one fetches what a $ref names from wherever it points
-        validator = kind(document, format_checker=kind.FORMAT_CHECKER, registry=EMPTY_REGISTRY)
-        record = self._record
+        schema = Schema(document)
 
         def validate(data: Any, scope: Scope) -> None:
-            if record is not None:
-                record.begin(scope.instance)  # a pattern may take forever as well as a program
-            try:
-                problem = jsonschema.exceptions.best_match(validator.iter_errors(data))
-            except Unresolvable as error:
-                raise SchemaViolated(f"the schema refers to {error.ref}, which is not in it") from None
-            except RecursionError:
-                raise SchemaViolated("the schema or the data is nested too deeply") from None
-            finally:
-                if record is not None:
-                    record.end()
+            elsewhere = scope.workflow.elsewhere
+            if elsewhere is not None:
+                problem = elsewhere.violation(document, data, scope.instance)
+            else:  # a pattern may take forever as well as a program
+                problem = self._guarded(scope, lambda: schema.violation(data))
             if problem is not None:
-                raise SchemaViolated(_violation(problem))
+                raise SchemaViolated(problem)
 
         return validate
 
@@ -114,37 +115,41 @@ class Evaluator:
             text = json.encode([data, bound] if bound else [data]).decode()
         except TaskFault as problem:
             raise ExpressionFailed(str(problem)) from None
-        record = self._record
-        if record is not None:
-            record.begin(scope.instance)
+        program = _wrapped(source, variables, looks=looks)
+        elsewhere = scope.workflow.elsewhere
         try:
-            return orjson.loads(self._compiled(source, variables, looks=looks).input_text(text).first())
-        except StopIteration:
-            return None
+            if elsewhere is not None:
+                result = elsewhere.first(program, text, scope.instance)
+            else:
+                result = self._guarded(scope, lambda: self._programs.first(program, text))
+            return None if result is None else orjson.loads(result)
         except orjson.JSONDecodeError:
             raise ExpressionFailed("the result is nested too deeply") from None
         except ValueError as problem:
             raise ExpressionFailed(_safe(str(problem), scope.workflow.secrets)) from None
-        finally:
-            if record is not None:
-                record.end()
 
-    def _compiled(self, source: str, names: tuple[str, ...], *, looks: bool) -> Any:
-        bindings = "".join(f"($__given.{name}) as ${name} | " for name in names)
-        if looks:  # the same time in every replay
-            bindings += f"def now: $__given.{_NOW}; "
-        # the newlines end a comment that the author may have left open
-        given = f".[1] as $__given | {bindings}" if bindings else ""
-        wrapped = f"{given}.[0] | (\n{source}\n) | tojson"
-        programs = self._programs
-        program = programs.get(wrapped)
-        if program is None:
-            program = programs[wrapped] = jq.compile(wrapped)
-            if len(programs) > self._cache_size:
-                programs.popitem(last=False)
-        else:
-            programs.move_to_end(wrapped)
-        return program
+    def _guarded(self, scope: Scope, evaluate: Callable[[], str | None]) -> str | None:
+        record = self._record
+        if record is None:
+            return evaluate()
+        began = record.begin(scope.instance)
+        try:
+            return evaluate()
+        finally:
+            record.end()
+            # wall time first, for it costs next to nothing; on a busy machine it says little
+            if time.monotonic_ns() - began > SLOW_NS and time.thread_time_ns() - self._turn_cpu_ns > SLOW_NS:
+                self._on_slow(scope.workflow.flow_id)
+
+
+def _wrapped(source: str, names: tuple[str, ...], *, looks: bool) -> str:
+    """Return a program of the input `[data, variables]` whose results are text."""
+    bindings = "".join(f"($__given.{name}) as ${name} | " for name in names)
+    if looks:  # the same time in every replay
+        bindings += f"def now: $__given.{_NOW}; "
+    # the newlines end a comment that the author may have left open
+    given = f".[1] as $__given | {bindings}" if bindings else ""
+    return f"{given}.[0] | (\n{source}\n) | tojson"
 
 
 class _JqTemplate:
@@ -239,10 +244,3 @@ def _safe(message: str, secrets: Mapping[str, Any]) -> str:
     if not secrets:
         return message
     return redact(_VALUE_IN_MESSAGE.sub(f"({MASK})", message), secrets)
-
-
-def _violation(problem: jsonschema.exceptions.ValidationError) -> str:
-    """Return where and how data misses its schema; never the data itself, which may be confidential."""
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem.absolute_path)
-    rule = f"{problem.validator}: {orjson.dumps(problem.validator_value, default=str).decode()}"
-    return f"{place or '.'} does not meet {rule}"

@@ -14,6 +14,7 @@ from flowhook.model import Event, Reply, WorkflowError
 from flowhook.wire import convert
 from runner import control
 from runner.guard.child import Child
+from runner.guard.starting import Interpreters
 from runner.interpreter.errors import Kind, error
 
 
@@ -55,7 +56,7 @@ async def run_document(
     Raises:
         OSError: the process can't be started.
     """
-    child = await Child.spawn()
+    child = await Child.spawn(Interpreters())
     tasks: list[asyncio.Task[object]] = []
     try:
         child.pipe.send(

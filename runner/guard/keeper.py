@@ -1,12 +1,14 @@
-"""Keeps a child alive: starts it, watches it, kills it when it must die, and tells the next one why.
+"""Keeps a child alive: starts it, watches it, kills it when it must die, and reports to the router what it died of.
 
-A spare child, its imports done, waits to take over: what a runaway expression costs its neighbours is one reconnection,
-not the start of a process.
+The report goes over a connection of the parent's own, so that executions go on elsewhere, and what a child died of is
+known, before there is a next one. The same connection renews the leases of a child that lives and does not get to do
+so.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from typing import Final
@@ -15,8 +17,12 @@ from flowhook import logs
 from flowhook.config import RunnerSettings, read_token
 from flowhook.process import Lifecycle
 from runner import control
+from runner.guard import exits
 from runner.guard.child import Child
-from runner.guard.watch import Verdict, confessed
+from runner.guard.reporting import RouterReports
+from runner.guard.starting import starter
+from runner.guard.watch import Verdict
+from runner.quarantine import QUARANTINE_SECONDS
 
 MIN_BACKOFF: Final = 0.1
 MAX_BACKOFF: Final = 5.0
@@ -26,6 +32,8 @@ STABLE_SECONDS: Final = 10.0
 
 DRAIN_MARGIN: Final = 4.0
 """Seconds beyond `drain_seconds` that a child has to end: its last outcomes have to be settled."""
+LAST_REPORT_SECONDS: Final = 1.0
+"""How long the router may take to hear of a child's end when this process is to end, too."""
 
 log = logs.get_logger(__name__)
 
@@ -37,53 +45,69 @@ class Keeper:
         self._settings = settings
         self._lifecycle = lifecycle
         self._token = read_token(settings, "runner")
-        self._casualties: dict[bytes, control.Casualty] = {}
-        # of what a runner of this name held before this process was started nothing is known
-        self._explained = False
+        self._explained = settings.losses_explained
+        self._renew_seconds = 0.0
+        self._quarantined: dict[str, float] = {}
+        """When flows leave quarantine, by ID."""
         self._kills = 0
         self._lack_told = False
-        self._spare: asyncio.Task[Child] | None = None
+        self._starter = starter()
 
     async def run(self) -> None:
         """Keep a child working until `lifecycle.stop`, then have it drain."""
         backoff = MIN_BACKOFF
         try:
-            while not self._lifecycle.stop.is_set():
-                child = await self._take_child()
-                began = time.monotonic()
-                try:
-                    verdict = await self._accompany(child)
-                    self._note_death(child, verdict)
-                finally:
-                    await child.close()
-                if self._lifecycle.stop.is_set():
-                    return
-                if verdict is not None and verdict.error is not None:
-                    backoff = MIN_BACKOFF
-                    continue
-                if time.monotonic() - began > STABLE_SECONDS:
-                    backoff = MIN_BACKOFF
-                await self._pause(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-                backoff = min(backoff * 2, MAX_BACKOFF)
+            async with RouterReports(self._settings, self._lifecycle.name) as reports:
+                while not self._lifecycle.stop.is_set():
+                    began = time.monotonic()
+                    verdict = await self._live_once(reports)
+                    if self._lifecycle.stop.is_set():
+                        return
+                    if verdict is not None and verdict.evaluation is not None:
+                        backoff = MIN_BACKOFF
+                        continue
+                    if time.monotonic() - began > STABLE_SECONDS:
+                        backoff = MIN_BACKOFF
+                    await self._pause(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+                    backoff = min(backoff * 2, MAX_BACKOFF)
         finally:
-            await self._drop_spare()
+            await self._starter.close()
 
-    async def _accompany(self, child: Child) -> Verdict | None:
+    async def _live_once(self, reports: RouterReports) -> Verdict | None:
+        """Start a child, have it work until it ends, and report that; returns why it was killed, if it was."""
+        try:
+            child = await Child.spawn(self._starter)
+        except OSError as problem:
+            log.error("no child can be started", cause=problem.strerror)  # noqa: TRY400 - an operator's matter
+            return None
+        try:
+            verdict = await self._accompany(child, reports)
+            end = self._conclude(child, verdict)
+        finally:
+            await child.close()
+        await self._report(reports, end)
+        return verdict
+
+    async def _accompany(self, child: Child, reports: RouterReports) -> Verdict | None:
         """Have a child work until it ends; returns why it was killed, None when it ended by itself."""
+        self._renew_seconds = 0.0
         child.pipe.send(
             control.Begin(
                 settings=self._settings,
                 token=self._token,
                 runner_id=self._lifecycle.name,
-                casualties=tuple(self._casualties.values()),
                 losses_explained=self._explained,
                 kills=self._kills,
+                quarantined=self._in_quarantine(),
             )
         )
-        listener = asyncio.create_task(self._listen(child), name="listen to child")
-        watcher = asyncio.create_task(child.watch(self._settings), name="watch child")
+        watcher = asyncio.create_task(child.watch(self._settings, shared=True), name="watch child")
         stopper = asyncio.create_task(self._stop(child), name="stop child")
         ended = asyncio.create_task(child.process.wait(), name="wait for child")
+        helpers = (
+            asyncio.create_task(self._listen(child), name="listen to child"),
+            asyncio.create_task(self._renew(child, reports), name="renew leases"),
+        )
         try:
             await asyncio.wait({watcher, stopper, ended}, return_when=asyncio.FIRST_COMPLETED)
             # the verdict stands even if the child died of it, or of something else, in the same instant
@@ -91,25 +115,24 @@ class Keeper:
             await child.kill()
             return verdict
         finally:
-            for task in (listener, watcher, stopper, ended):
+            for task in (watcher, stopper, ended, *helpers):
                 task.cancel()
-            await asyncio.gather(listener, watcher, stopper, ended, return_exceptions=True)
+            await asyncio.gather(watcher, stopper, ended, *helpers, return_exceptions=True)
             self._lifecycle.ready.clear()
 
     async def _listen(self, child: Child) -> None:
         while (message := await child.pipe.receive()) is not None:
             match message:
-                case control.Attached():
+                case control.Attached(renew_seconds=seconds):
+                    self._renew_seconds = seconds
                     self._explained = True
                     self._lack_told = False
                     self._lifecycle.ready.set()
-                    self._prepare_spare()
                 case control.Detached(detail=detail):
+                    self._renew_seconds = 0.0
                     self._lifecycle.detail = detail
                     self._lifecycle.ready.clear()
                     self._tell_lack(detail)
-                case control.Reported(lease=lease):
-                    self._casualties.pop(lease, None)
                 case _:
                     log.warning("unexpected message of the child", kind=type(message).__name__)
 
@@ -119,6 +142,16 @@ class Keeper:
             log.warning("not attached; trying again", router=self._settings.router, detail=detail)
             self._lack_told = True
 
+    async def _renew(self, child: Child, reports: RouterReports) -> None:
+        """Renew the leases of the child while it is attached and its event loop does not get to run."""
+        while True:
+            await asyncio.sleep(self._renew_seconds or 1.0)
+            if not self._renew_seconds:
+                continue
+            silence = time.monotonic_ns() - child.record.read().beat_ns
+            if silence > self._renew_seconds * 1e9 / 2 and child.lives():
+                await reports.renew()
+
     async def _stop(self, child: Child) -> None:
         """Drain the child once this runner is told to stop; returns when it ought to have ended."""
         await self._lifecycle.stop.wait()
@@ -126,51 +159,39 @@ class Keeper:
         await asyncio.sleep(self._settings.drain_seconds + DRAIN_MARGIN)
         log.warning("the child did not drain in time")
 
-    def _note_death(self, child: Child, verdict: Verdict | None) -> None:
-        """Remember what the next child has to report."""
-        if verdict is not None and verdict.error is not None and verdict.evaluation is not None:
+    def _conclude(self, child: Child, verdict: Verdict | None) -> exits.Exit:
+        """Return what the router has to know of an end, and remember which flow to be careful with."""
+        draining, code = self._lifecycle.stop.is_set(), child.process.returncode
+        end = exits.conclude(verdict, child.record.read(), code, drained=draining)
+        if verdict is not None and verdict.evaluation is not None:
             self._kills += 1
-            lease = verdict.evaluation.lease
-            if lease:
-                self._casualties[lease] = control.Casualty(lease, verdict.error)
-            log.warning("child killed", cause=verdict.reason, task=verdict.evaluation.instance)
-            return
-        if self._lifecycle.stop.is_set() and child.process.returncode == 0:
-            return
-        evaluation = child.record.read()
-        if confessed(evaluation, child.process.returncode):
-            # as good as a confession, but no proof
-            self._casualties.setdefault(evaluation.lease, control.Casualty(evaluation.lease, None))
-        else:
-            self._explained = False
-        log.warning("child died", returncode=child.process.returncode, cause=verdict.reason if verdict else "not known")
+            its = verdict.evaluation
+            log.warning("child killed", cause=verdict.reason, flow=its.flow_id, task=its.instance)
+        elif not (draining and code == 0):
+            log.warning("child died", returncode=code, cause=verdict.reason if verdict else "not known")
+        if end.flow_id:
+            self._quarantined[end.flow_id] = time.monotonic() + QUARANTINE_SECONDS
+        return end
 
-    async def _take_child(self) -> Child:
-        spare, self._spare = self._spare, None
-        if spare is not None:
-            try:
-                child = await spare
-            except OSError:
-                child = None
-            if child is not None:
-                if child.process.returncode is None:
-                    return child
-                await child.close()
-        return await Child.spawn()
+    def _in_quarantine(self) -> tuple[str, ...]:
+        now = time.monotonic()
+        self._quarantined = {flow_id: until for flow_id, until in self._quarantined.items() if until > now}
+        return tuple(self._quarantined)
 
-    def _prepare_spare(self) -> None:
-        if self._spare is None and not self._lifecycle.stop.is_set():
-            self._spare = asyncio.create_task(Child.spawn(), name="spawn spare")
-
-    async def _drop_spare(self) -> None:
-        spare, self._spare = self._spare, None
-        if spare is None:
-            return
+    async def _report(self, reports: RouterReports, end: exits.Exit) -> None:
+        """Have the router know of an end before anything else attaches; at our own end it has little time for that."""
+        reporting = asyncio.create_task(reports.exited(end), name="report the exit")
+        stopping = asyncio.create_task(self._lifecycle.stop.wait(), name="wait for stop")
         try:
-            child = await spare
-        except OSError:
-            return
-        await child.close()
+            await asyncio.wait({reporting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_REPORT_SECONDS):
+                    await reporting
+                    self._explained = True
+        finally:
+            for task in (reporting, stopping):
+                task.cancel()
+            await asyncio.gather(reporting, stopping, return_exceptions=True)
 
     async def _pause(self, seconds: float) -> None:
         try:

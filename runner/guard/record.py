@@ -1,7 +1,8 @@
 """The shared record: what the child is at right now, readable while the child is frozen in it.
 
-A few fields in anonymous shared memory (memfd), written by the child around each evaluation of an expression, and each
-step that a call takes between two awaits, and read by the parent every few milliseconds. Layout, native byte order::
+A few fields in shared memory (a file without a name: a memfd on Linux, a temporary one elsewhere), written by the child
+around each evaluation of an expression, and each step that a call takes between two awaits, and read by the parent
+every few milliseconds. Layout, native byte order::
 
     0   u64  sequence     evaluations and steps begun so far
     8   u64  started      CLOCK_MONOTONIC in ns when the latest one began; 0: none is under way
@@ -9,6 +10,7 @@ step that a call takes between two awaits, and read by the parent every few mill
     24  u8   length of lease, then 64 bytes of lease
     90  u8   1 for a step of a call, 0 for an evaluation
     96  u16  length of instance, then at most 414 bytes of JSON Pointer
+    512 u8   length of flow ID, then at most 127 bytes of it
 
 The child is the only writer, and single-threaded where it writes. `started` is written last when something begins and
 first when it ends, so that whoever sees it set sees the fields that belong to it.
@@ -19,15 +21,18 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+import tempfile
 import time
 from typing import Final, NamedTuple
 
-SIZE: Final = 512
+from flowhook import limits
+
+SIZE: Final = 1024
 MAX_LEASE_BYTES: Final = 64
 MAX_INSTANCE_BYTES: Final = 414
 _NUMBERS: Final = struct.Struct("=QQQ")
 _U64: Final = struct.Struct("=Q")
-_SEQUENCE, _STARTED, _BEAT, _LEASE, _STEP, _INSTANCE = 0, 8, 16, 24, 90, 96
+_SEQUENCE, _STARTED, _BEAT, _LEASE, _STEP, _INSTANCE, _FLOW = 0, 8, 16, 24, 90, 96, 512
 
 
 class Evaluation(NamedTuple):
@@ -40,6 +45,7 @@ class Evaluation(NamedTuple):
         lease: on whose behalf; empty outside of a lease.
         instance: JSON Pointer of the task.
         is_step: whether it is a step of a call, and no expression.
+        flow_id: ID of the flow; empty outside of a lease.
     """
 
     sequence: int
@@ -48,6 +54,7 @@ class Evaluation(NamedTuple):
     lease: bytes
     instance: str
     is_step: bool = False
+    flow_id: str = ""
 
 
 class Record:
@@ -55,26 +62,28 @@ class Record:
 
     def __init__(self, descriptor: int | None = None) -> None:
         """Open the record behind `descriptor`, which is closed with the record; absent: make a new one."""
-        self.descriptor = os.memfd_create("flowhook-guard") if descriptor is None else descriptor
-        if descriptor is None:
-            os.ftruncate(self.descriptor, SIZE)
+        self.descriptor = _new_file() if descriptor is None else descriptor
         self._memory = mmap.mmap(self.descriptor, SIZE)
         self._sequence = 0
 
-    def assign(self, lease: bytes) -> None:
+    def assign(self, lease: bytes, flow_id: str = "") -> None:
         """Say on whose behalf the following evaluations are (child)."""
-        self._memory[_LEASE] = len(lease)
-        self._memory[_LEASE + 1 : _LEASE + 1 + len(lease)] = lease
+        memory, flow = self._memory, flow_id.encode()[: limits.MAX_FLOW_ID_LENGTH]
+        memory[_LEASE] = len(lease)
+        memory[_LEASE + 1 : _LEASE + 1 + len(lease)] = lease
+        memory[_FLOW : _FLOW + 1 + len(flow)] = len(flow).to_bytes(1, "little") + flow
 
-    def begin(self, instance: str, *, is_step: bool = False) -> None:
-        """Say that an evaluation begins, or a step of a call, for the task at `instance` (child)."""
+    def begin(self, instance: str, *, is_step: bool = False) -> int:
+        """Say that an evaluation begins, or a step of a call, for the task at `instance`; returns when (child)."""
         memory = self._memory
         text = instance.encode()[:MAX_INSTANCE_BYTES]
         self._sequence += 1
         memory[_STEP] = is_step
         memory[_INSTANCE : _INSTANCE + 2 + len(text)] = len(text).to_bytes(2, "little") + text
         _U64.pack_into(memory, _SEQUENCE, self._sequence)
-        _U64.pack_into(memory, _STARTED, time.monotonic_ns())
+        began = time.monotonic_ns()
+        _U64.pack_into(memory, _STARTED, began)
+        return began
 
     def end(self) -> None:
         """Say that it is over (child)."""
@@ -92,9 +101,22 @@ class Record:
         lease = memory[_LEASE + 1 : _LEASE + 1 + length]
         length = min(int.from_bytes(memory[_INSTANCE : _INSTANCE + 2], "little"), MAX_INSTANCE_BYTES)
         instance = memory[_INSTANCE + 2 : _INSTANCE + 2 + length].decode(errors="ignore")
-        return Evaluation(sequence, started, beat, lease, instance, bool(memory[_STEP]))
+        length = min(memory[_FLOW], limits.MAX_FLOW_ID_LENGTH)
+        flow_id = memory[_FLOW + 1 : _FLOW + 1 + length].decode(errors="ignore")
+        return Evaluation(sequence, started, beat, lease, instance, bool(memory[_STEP]), flow_id)
 
     def close(self) -> None:
         """Let go of the memory."""
         self._memory.close()
         os.close(self.descriptor)
+
+
+def _new_file() -> int:
+    """Return a descriptor of a new file of `SIZE` bytes that has no name and goes with its last descriptor."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("flowhook-guard")
+    else:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    os.ftruncate(descriptor, SIZE)
+    return descriptor

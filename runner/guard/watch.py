@@ -1,23 +1,35 @@
-"""Decides from the shared record and the child's memory whether the child has to die."""
+"""Decides from the shared record and from what the child uses whether the child has to die.
+
+What counts is the child's *own time*: the CPU time that it used, and the time that it slept of its own choice. The time
+for which it waited for a processor, or was stopped with everything else, is the machine's: on a busy one an expression
+of 0.2 s may take 20 s. Far behind that stands a limit of wall time, for systems that do not tell a sleeping process
+from a waiting one.
+"""
 
 from __future__ import annotations
 
 import signal
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from flowhook.model import WorkflowError
 from runner.guard.record import Evaluation
+from runner.guard.usage import State, Usage
 from runner.interpreter.errors import Kind, error
 
 STALL_SECONDS: Final = 10.0
-"""An event loop that did not run for so long, with nothing being evaluated, is stuck in a component; one step of a call
-that takes so long says in which."""
+"""Own time for which an event loop may not run, with nothing being evaluated, before it is stuck in a component; one
+step of a call that takes so long says in which."""
 
-PAUSE_SECONDS: Final = 0.5
+SHARED_SECONDS: Final = 0.5
+"""Own time after which an expression is no longer evaluated where others wait for it; it goes on in quarantine."""
+
+WALL_FACTOR: Final = 30
+"""Wall time that an evaluation or a step may take, as a multiple of its limit of own time."""
+
+GAP_SECONDS: Final = 0.5
 """Several times the interval between looks. Whoever does not look for so long was stopped, and the child most probably
-with it (a frozen container, a machine without a processor to spare); it is not charged for that time."""
+with it (a frozen container, a suspended laptop): of a longer gap no more than this counts."""
 
 _NS: Final = 1_000_000_000
 _MIB: Final = 1024 * 1024
@@ -26,7 +38,13 @@ _LIMIT_STATUS: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The child has to die. `evaluation` names the culprit and `error` what it faults with; None: unknown."""
+    """The child has to die.
+
+    Attributes:
+        reason: for operators.
+        evaluation: what was under way; None: nothing is known to be to blame.
+        error: what the execution faults with; None: it does not, it is to be evaluated in quarantine.
+    """
 
     reason: str
     evaluation: Evaluation | None
@@ -36,58 +54,79 @@ class Verdict:
 class Watch:
     """Looks at one child, sample by sample. No I/O."""
 
-    def __init__(self, *, expression_seconds: float, expression_bytes: int) -> None:
-        """Allow each evaluation so much time (s) and growth of the process (bytes)."""
+    def __init__(self, *, expression_seconds: float, expression_bytes: int, shared: bool = False) -> None:
+        """Allow each evaluation so much own time (s) and growth of the process (bytes).
+
+        `shared`: others wait for the child; what takes longer than `SHARED_SECONDS` has to go on elsewhere.
+        """
         self._seconds = expression_seconds
         self._bytes = expression_bytes
+        self._shared_seconds = SHARED_SECONDS if shared and expression_seconds > SHARED_SECONDS else None
         self._sequence = 0
+        self._beat_ns = 0
         self._baseline = 0
         self._looked_ns = 0
-        self._paused_ns = 0
-        self._resumed_ns = 0
+        self._cpu_ns = 0
+        self._own_ns = 0
+        self._wall_ns = 0
 
-    def look(self, evaluation: Evaluation, memory: int, now_ns: int) -> Verdict | None:
+    def look(self, evaluation: Evaluation, usage: Usage, now_ns: int) -> Verdict | None:
         """Judge one sample.
 
         Args:
             evaluation: what the record says.
-            memory: resident bytes of the child.
+            usage: what the child uses.
             now_ns: CLOCK_MONOTONIC.
 
         Returns:
             None while all is well.
         """
-        pause = self._pause(now_ns)
+        own, wall = self._passed(usage, now_ns)
         if not evaluation.started_ns:
-            self._sequence = 0
-            alive = max(evaluation.beat_ns, self._resumed_ns)
-            stalled = evaluation.beat_ns and now_ns - alive > STALL_SECONDS * _NS
-            return Verdict("its event loop is stuck", None, None) if stalled else None
+            return self._look_at_loop(evaluation, own)
+        self._beat_ns = 0
         if evaluation.sequence != self._sequence:
-            # growth counts from the first look, at most one interval late: what came before it may be others' work
-            self._sequence, self._baseline = evaluation.sequence, memory
-            self._paused_ns, pause = 0, min(pause, now_ns - evaluation.started_ns)
-        self._paused_ns += pause
+            # both count from the first look, at most one interval late: what came before may be others' work
+            self._sequence, self._baseline = evaluation.sequence, usage.resident
+            self._own_ns = self._wall_ns = 0
+            return None
+        self._own_ns += own
+        self._wall_ns += wall
         if evaluation.is_step:
-            if now_ns - evaluation.started_ns - self._paused_ns > STALL_SECONDS * _NS:
+            if self._is_over(STALL_SECONDS):
                 return _guilty(Kind.RUNTIME, evaluation, f"the call blocked its runner for {STALL_SECONDS:g} s")
             return None
-        if now_ns - evaluation.started_ns - self._paused_ns > self._seconds * _NS:
+        if self._is_over(self._seconds):
             return _guilty(Kind.EXPRESSION, evaluation, f"the expression ran for more than {self._seconds:g} s")
-        if memory - self._baseline > self._bytes:
+        if usage.resident - self._baseline > self._bytes:
             return _guilty(
                 Kind.EXPRESSION, evaluation, f"the expression took more than {self._bytes // _MIB} MiB of memory"
             )
+        if self._shared_seconds is not None and self._own_ns > self._shared_seconds * _NS:
+            return Verdict("an expression holds up others; its flow goes into quarantine", evaluation, None)
         return None
 
-    def _pause(self, now_ns: int) -> int:
-        """Return for how long nobody looked, if that was no mere delay: then the whole machine, or we, stood still."""
-        pause = now_ns - self._looked_ns if self._looked_ns else 0
-        self._looked_ns = now_ns
-        if pause <= PAUSE_SECONDS * _NS:
-            return 0
-        self._resumed_ns = now_ns
-        return pause
+    def _passed(self, usage: Usage, now_ns: int) -> tuple[int, int]:
+        """Return what passed since the last look: of the child's own time, and of wall time."""
+        elapsed = min(now_ns - self._looked_ns, int(GAP_SECONDS * _NS)) if self._looked_ns else 0
+        used = max(0, usage.cpu_ns - self._cpu_ns)
+        self._looked_ns, self._cpu_ns = now_ns, usage.cpu_ns
+        if usage.state is State.STOPPED:
+            return used, 0
+        return max(used, elapsed) if usage.state is State.SLEEPING else used, elapsed
+
+    def _look_at_loop(self, evaluation: Evaluation, own: int) -> Verdict | None:
+        self._sequence = 0
+        if not evaluation.beat_ns:
+            return None
+        if evaluation.beat_ns != self._beat_ns:
+            self._beat_ns, self._own_ns = evaluation.beat_ns, 0
+            return None
+        self._own_ns += own
+        return Verdict("its event loop is stuck", None, None) if self._own_ns > STALL_SECONDS * _NS else None
+
+    def _is_over(self, seconds: float) -> bool:
+        return self._own_ns > seconds * _NS or self._wall_ns > WALL_FACTOR * seconds * _NS
 
 
 def confessed(evaluation: Evaluation, returncode: int | None) -> bool:
@@ -103,19 +142,3 @@ def confessed(evaluation: Evaluation, returncode: int | None) -> bool:
 
 def _guilty(kind: Kind, evaluation: Evaluation, reason: str) -> Verdict:
     return Verdict(reason, evaluation, error(kind, reason, status=_LIMIT_STATUS, instance=evaluation.instance))
-
-
-class Memory:
-    """Resident memory of a process, from /proc. Source: proc(5), /proc/pid/statm."""
-
-    def __init__(self, pid: int, page_size: int) -> None:
-        """Watch the process `pid`; pages have `page_size` bytes."""
-        self._path = Path(f"/proc/{pid}/statm")
-        self._page_size = page_size
-
-    def resident(self) -> int:
-        """Return bytes; 0 when the process is gone."""
-        try:
-            return int(self._path.read_bytes().split()[1]) * self._page_size
-        except (OSError, IndexError):
-            return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from flowhook import __version__
 from flowhook.document.names import flow_id
@@ -57,6 +57,27 @@ class OneTimeUrls:
         self.used[name] = self.used.get(name, 0) + 1
 
 
+class Elsewhere(Protocol):
+    """Evaluates in another process, which may be killed for it. Blocking."""
+
+    def first(self, program: str, text: str, instance: str) -> str | None:
+        """Return the first result of a jq program for an input of JSON, None when it has none.
+
+        Args:
+            program: its source.
+            text: the input.
+            instance: JSON Pointer of the task.
+
+        Raises:
+            ValueError: jq refused the program, or the program raised.
+        """
+        ...
+
+    def violation(self, schema: Any, data: Any, instance: str) -> str | None:
+        """Return where and how data misses a JSON Schema; None: it does not."""
+        ...
+
+
 @dataclass(slots=True)
 class Workflow:
     """What stays the same for a whole execution.
@@ -66,6 +87,7 @@ class Workflow:
         effect_scope: what idempotency keys are made of: its own ID, but for replays.
         depth: how many `run` tasks, and events that started flows, lie between it and an event that no flow made.
         one_time: URLs of the flow's callbacks.
+        elsewhere: where expressions are evaluated; None: in this process.
     """
 
     id: str
@@ -79,6 +101,7 @@ class Workflow:
     effect_scope: str = ""
     depth: int = 0
     one_time: OneTimeUrls | None = None
+    elsewhere: Elsewhere | None = None
 
     def __post_init__(self) -> None:
         self.effect_scope = self.effect_scope or self.id

@@ -94,7 +94,6 @@ class _Held:
     tells: int = 0
     untold: int = 0
     outcome: Outcome | None = None
-    is_casualty: bool = False
 
 
 class Session:
@@ -283,15 +282,6 @@ class Session:
         if self.attached:
             self._outcomes.append(held.outcome)
 
-    def report(self, lease: bytes, ending: Ending) -> None:
-        """Report how the attempt of an earlier child ended: its lease is held until that is settled or revoked.
-
-        That is said even if the lease is lost by then: it explains the loss.
-        """
-        self._held[lease] = _Held(0, outcome=Outcome(lease, ending), is_casualty=True)
-        if self.attached:
-            self._outcomes.append(Outcome(lease, ending))
-
     def drain(self) -> None:
         """Ask for no more work; what is permitted already may still come."""
         self._accepting = False
@@ -361,7 +351,7 @@ class Session:
             self._wanted = frozenset()
             effects.append(Tell(self._wanted))
         for lease, held in list(self._held.items()):
-            if lease not in message.kept and not held.is_casualty:
+            if lease not in message.kept:
                 self._drop(lease)
                 effects.append(Abandon(lease, "LEASE_LOST"))
                 continue

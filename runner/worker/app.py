@@ -21,6 +21,8 @@ from runner.components.shared import Shared
 from runner.evaluator import Evaluator
 from runner.guard.record import Record
 from runner.outbound import HttpClient
+from runner.quarantine.flows import QuarantinedFlows
+from runner.quarantine.pool import EvaluatorPool
 from runner.worker import single
 from runner.worker.attach import Attachment
 from runner.worker.bodies import Bodies
@@ -41,7 +43,7 @@ async def work(pipe: control.Pipe, record: Record) -> None:
 
     Ends the process when the parent is gone: nobody would watch what is evaluated here.
     """
-    components()  # imported while there is time: a spare child waits here
+    components()  # imported while there is time
     order = await pipe.receive()
     match order:
         case control.Begin():
@@ -67,43 +69,39 @@ async def _serve(order: control.Begin, pipe: control.Pipe, record: Record) -> No
         capacity=settings.concurrency,
         losses_explained=order.losses_explained,
     )
-    for casualty in order.casualties:
-        link.report(
-            casualty.lease,
-            session.Faulted(casualty.error) if casualty.error else session.Released("RUNNER_DIED", charged=True),
-        )
-    reported = {casualty.lease for casualty in order.casualties}
+    quarantined = QuarantinedFlows(time.monotonic, order.quarantined)
+    evaluator = Evaluator(record, on_slow=quarantined.add)
 
-    def attached() -> None:
+    def attached(renew_seconds: float) -> None:
         lifecycle.ready.set()
-        pipe.send(control.Attached())
+        pipe.send(control.Attached(renew_seconds))
 
     def detached(detail: str) -> None:
         lifecycle.ready.clear()
         lifecycle.detail = detail
         pipe.send(control.Detached(detail))
 
-    def forgotten(lease: bytes) -> None:
-        if lease in reported:
-            pipe.send(control.Reported(lease))
-
     async with (
         open_channel(settings.model_copy(update={"token": SecretStr(order.token)}), "runner") as channel,
         HttpClient(allow_private_addresses=settings.allow_private_addresses) as http,
         Shared(settings) as shared,
+        contextlib.aclosing(EvaluatorPool(settings)) as isolated,
         asyncio.TaskGroup() as tasks,
     ):
         attachment = Attachment(channel, link, time.monotonic)
-        attachment.on_attached, attachment.on_detached, attachment.on_forgotten = attached, detached, forgotten
+        attachment.on_attached, attachment.on_detached = attached, detached
         executions = Executions(
             link=link,
-            flows=Flows(channel, Evaluator(record)),
+            flows=Flows(channel, evaluator),
             secrets=Secrets(channel, loop.time),
             caller=Caller({**components(), **cluster_functions(channel)}, http, settings, shared),
             bodies=Bodies(channel),
             record=record,
             tasks=tasks,
             announce=attachment.announce,
+            evaluator=evaluator,
+            quarantined=quarantined,
+            isolated=isolated,
             public_url=settings.public_url,
         )
         service = [

@@ -48,9 +48,8 @@ class Attachment:
         self._received = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._pace = Pace(lambda: link.running)
-        self.on_attached: Callable[[], None] = lambda: None
+        self.on_attached: Callable[[float], None] = lambda _renew_seconds: None
         self.on_detached: Callable[[str], None] = lambda _detail: None
-        self.on_forgotten: Callable[[bytes], None] = lambda _lease: None
 
     def announce(self, *, urgent: bool = False) -> None:
         """Say that the session has something to send, before long or at once."""
@@ -122,12 +121,9 @@ class Attachment:
                 case session.Attached(renew_seconds=seconds):
                     limit.reschedule(None)
                     self._renew_every(seconds)
-                    self.on_attached()
+                    self.on_attached(seconds)
                 case session.Reattach(grace=grace):
                     limit.reschedule(asyncio.get_running_loop().time() + grace)
-                case session.Forget(lease=lease) | session.Abandon(lease=lease):
-                    self.on_forgotten(lease)
-                    perform_all((effect,), executions)
                 case _:
                     perform_all((effect,), executions)
 

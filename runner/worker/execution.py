@@ -12,6 +12,7 @@ from flowhook.model import Event, JournalEntry
 from runner.attachments import NO_ATTACHMENTS, Attachments
 from runner.interpreter import effects
 from runner.interpreter.run import Run
+from runner.interpreter.scope import Workflow
 
 News = tuple[effects.Perform, effects.Result] | effects.Came | None
 """What an execution goes on with: the result of an effect, something that it waits for, or that time has passed."""
@@ -40,6 +41,9 @@ class Execution:
         timer: what goes on with it when a moment has come.
         told: what happened in its last turn, after the last journal entry, and is yet to be told.
         reticent: some of that was too much already.
+        workflow: what `run` is made of.
+        apart: what drives it in quarantine just now.
+        later: what came meanwhile, for it to go on with.
     """
 
     lease: bytes
@@ -59,3 +63,6 @@ class Execution:
     timer: asyncio.TimerHandle | None = field(default=None, repr=False)
     told: tuple[LifecycleEvent, ...] = ()
     reticent: bool = False
+    workflow: Workflow | None = field(default=None, repr=False)
+    apart: asyncio.Task[None] | None = field(default=None, repr=False)
+    later: list[News] = field(default_factory=list, repr=False)

@@ -23,11 +23,16 @@ from flowhook.wire import convert
 from runner import metrics, session
 from runner.attachments import EventAttachments
 from runner.calls import Caller, place_of
+from runner.evaluator import SLOW_NS, Evaluator
 from runner.guard.record import Record
 from runner.interpreter import effects
 from runner.interpreter.errors import USED_SECRETS, Kind, TaskFault, error
 from runner.interpreter.run import Run
 from runner.interpreter.scope import Workflow
+from runner.quarantine import QUARANTINE_SECONDS
+from runner.quarantine.evaluators import EvaluationEnded
+from runner.quarantine.flows import QuarantinedFlows
+from runner.quarantine.pool import EvaluatorPool
 from runner.secret_values import as_data
 from runner.worker.bodies import Bodies
 from runner.worker.callbacks import one_time_urls
@@ -80,6 +85,9 @@ class Executions:
         record: Record,
         tasks: asyncio.TaskGroup,
         announce: Announce,
+        evaluator: Evaluator,
+        quarantined: QuarantinedFlows,
+        isolated: EvaluatorPool,
         public_url: str = "",
     ) -> None:
         """Start with none.
@@ -93,6 +101,9 @@ class Executions:
             record: is told whose expressions are evaluated.
             tasks: whatever runs beside the pump runs in it.
             announce: called when `link` has something to say.
+            evaluator: evaluates expressions of the others.
+            quarantined: flows whose expressions are evaluated apart.
+            isolated: where these are.
             public_url: scheme and host of the one-time URLs.
         """
         self._link = link
@@ -103,6 +114,10 @@ class Executions:
         self._record = record
         self._tasks = tasks
         self._announce = announce
+        self._evaluator = evaluator
+        self._quarantined = quarantined
+        self._isolated = isolated
+        self._apart = 0
         self._public_url = public_url
         self._in_hand: dict[bytes, Execution] = {}
         self._by_flow: Counter[str] = Counter()
@@ -190,7 +205,7 @@ class Executions:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            self._turn_ends = time.monotonic() + TURN_SECONDS
+            self._begin_turn()
             while self._ready:
                 execution, news = self._ready.next()
                 if news is Launch.TURN:
@@ -201,15 +216,19 @@ class Executions:
                 if late > 0 or news is Launch.TURN:
                     self._make_room()
                     await asyncio.sleep(0 if late < LONG_TURN_SECONDS else REST_SECONDS)
-                    self._turn_ends = time.monotonic() + TURN_SECONDS
+                    self._begin_turn()
             self._make_room()
 
+    def _begin_turn(self) -> None:
+        self._turn_ends = time.monotonic() + TURN_SECONDS
+        self._evaluator.begin_turn()
+
     def _make_room(self) -> None:
-        """Ask for more work beside executions that do nothing but wait for their calls.
+        """Ask for more work beside executions that do nothing here but wait: for their calls, or in quarantine.
 
         For three of these it is four: the router keeps one place in four from each single flow.
         """
-        if self._link.limit(ACTIVE + self._calling * 4 // 3):
+        if self._link.limit(ACTIVE + (self._calling + self._apart) * 4 // 3):
             self._announce()
 
     def _overdue(self) -> bool:
@@ -255,14 +274,14 @@ class Executions:
         except Exception as problem:  # noqa: BLE001 - the same
             self._end(execution, session.Faulted(_defect(execution, problem)), "faulted")
             return
-        workflow = Workflow(
+        workflow = execution.workflow = Workflow(
             id=event.id,
             definition=program.definition,
             raw_input=data,
             started_at_ms=event.receive_time_ms,
             clock=_now_ms,
             secrets=as_data(secrets),
-            overdue=self._overdue,
+            overdue=lambda: execution.apart is None and self._overdue(),
             effect_scope=execution.effect_scope,
             depth=event.depth,
             one_time=one_time_urls(self._public_url, event, flow),
@@ -278,14 +297,67 @@ class Executions:
         run = execution.run
         if run is None or self._in_hand.get(execution.lease) is not execution:
             return  # abandoned meanwhile
-        self._record.assign(execution.lease)
+        if execution.apart is not None:
+            execution.later.append(news)
+            return
         if execution.timer is not None:
             execution.timer.cancel()
             execution.timer = None
+        if execution.event.flow_id in self._quarantined:
+            self._apart += 1
+            driving = self._drive_apart(execution, run, news)
+            execution.apart = self._tasks.create_task(driving, name=f"quarantine {execution.event.id}")
+            return
+        self._record.assign(execution.lease, execution.event.flow_id)
+        self._note_return(execution, news)
         try:
-            turn = self._next_turn(execution, run, news)
+            turn = _next_turn(run, news)
         except Exception as problem:  # noqa: BLE001 - the same
             turn = effects.Turn(effects.Faulted(_defect(execution, problem)))
+        self._take_turn(execution, turn)
+
+    async def _drive_apart(self, execution: Execution, run: Run, news: News) -> None:
+        """Drive an execution in a thread, whose expressions are evaluated in a process apart."""
+        try:
+            turn = await self._turn_apart(execution, run, news)
+        finally:
+            self._apart -= 1
+            execution.apart = None
+        if turn is None:
+            await asyncio.sleep(RETRY_SECONDS)
+            self._queue(execution, news)
+        elif self._in_hand.get(execution.lease) is execution:
+            self._take_turn(execution, turn)
+        later, execution.later = execution.later, []
+        for each in later:
+            self._queue(execution, each)
+
+    async def _turn_apart(self, execution: Execution, run: Run, news: News) -> effects.Turn | None:
+        """Return what comes of one turn; None when no process can be started, so that it did not begin."""
+        flow_id, workflow = execution.event.flow_id, execution.workflow
+        assert workflow is not None  # noqa: S101 - for the type checker: it was made with the run
+        try:
+            async with self._isolated.evaluator(flow_id) as evaluator:
+                self._note_return(execution, news)
+                workflow.elsewhere = evaluator
+                try:
+                    return await evaluator.run(lambda: _next_turn(run, news), self._isolated.threads)
+                finally:
+                    workflow.elsewhere = None
+                    if evaluator.take_slowest() > SLOW_NS:
+                        self._quarantined.add(flow_id)
+        except EvaluationEnded as end:
+            self._quarantined.add(flow_id, QUARANTINE_SECONDS)
+            metrics.EVALUATION_KILLS.inc()
+            log.warning("evaluation killed", flow=flow_id, task=end.error.instance, cause=end.error.detail)
+            return effects.Turn(effects.Faulted(end.error))
+        except OSError as problem:
+            log.error("no process for quarantine", cause=problem.strerror)  # noqa: TRY400 - an operator's matter
+            return None
+        except Exception as problem:  # noqa: BLE001 - the same
+            return effects.Turn(effects.Faulted(_defect(execution, problem)))
+
+    def _take_turn(self, execution: Execution, turn: effects.Turn) -> None:
         if turn.writes:
             self._write(execution, turn.writes)
         execution.told = tuple(turn.told)
@@ -299,14 +371,10 @@ class Executions:
                 if execution.told:
                     self._recount(execution)
 
-    def _next_turn(self, execution: Execution, run: Run, news: News) -> effects.Turn:
-        if news is None:
-            return run.go_on() if run.started else run.start()
-        if isinstance(news, effects.Came):
-            return run.take_in(news)
-        if self._is_under_way(execution, news[0]):
+    def _note_return(self, execution: Execution, news: News) -> None:
+        """Forget the call whose result an execution is about to go on with."""
+        if isinstance(news, tuple) and self._is_under_way(execution, news[0]):
             self._returned(execution, news[0].key)
-        return run.resume(*news)
 
     def _write(self, execution: Execution, writes: Collection[effects.Write]) -> None:
         for write in writes:
@@ -436,13 +504,19 @@ class Executions:
         self._doubted.pop(execution.lease, None)
         if execution.timer is not None:
             execution.timer.cancel()
-        for task in (execution.preparing, *(task for _, task in execution.calls.values())):
+        for task in (execution.preparing, execution.apart, *(task for _, task in execution.calls.values())):
             if task is not None and task is not asyncio.current_task():
                 task.cancel()
         self._calling -= bool(execution.calls)
         execution.calls.clear()
         metrics.EXECUTIONS.labels(outcome).inc()
         metrics.RUNNING.set(len(self._in_hand))
+
+
+def _next_turn(run: Run, news: News) -> effects.Turn:
+    if news is None:
+        return run.go_on() if run.started else run.start()
+    return run.take_in(news) if isinstance(news, effects.Came) else run.resume(*news)
 
 
 def perform_all(effects_: Collection[session.Effect], executions: Executions) -> None:

@@ -101,7 +101,8 @@ async def test_what_was_evaluated_at_a_death_comes_after_the_others_of_its_flow(
 
 
 @pytest.mark.parametrize(("explained", "attempt"), [(True, 1), (False, 2)])
-async def test_losses_that_nobody_explains_are_charged(router, client, hello, guard, explained, attempt):
+async def test_losses_that_nobody_explains_are_charged(router, client, guard, explained, attempt):
+    await client.flows.apply([flow("hello")])
     await client.ingest("hello", {})
     async with attached(router, credit=1) as runner:
         await runner.assignments(1)

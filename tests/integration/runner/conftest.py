@@ -88,6 +88,8 @@ class Router(
         self.takes_bundles = False
         self.bundled = []  # kinds of messages that came as one
         self.reports = []
+        self.exits: list[runner_service_pb2.ReportExitRequest] = []
+        self.vouched = 0
         self.leases = 0
         self.emitted = []
         self.started = []
@@ -229,6 +231,16 @@ class Router(
         if self.refusals:
             await status.abort(context, self.refusals.pop(0))
 
+    async def ReportExit(self, request, context):  # noqa: N802
+        self.exits.append(request)
+        await self._notify()
+        return runner_service_pb2.ReportExitResponse()
+
+    async def RenewLeases(self, request, context):  # noqa: N802
+        self.vouched += 1
+        await self._notify()
+        return runner_service_pb2.RenewLeasesResponse()
+
     async def ReportProcess(self, request, context):  # noqa: N802
         self.reports.append(request.process)
         await self._notify()
@@ -281,10 +293,12 @@ class Router(
         )
 
     async def outcome(self, lease, patience=PATIENCE):
-        """Wait for the outcome of a lease, on whichever stream it comes."""
+        """Wait for the outcome of a lease, on whichever stream it comes, or with the end of the process that had it."""
 
         def find():
-            return [item for stream in self.streams for item in stream.outcomes if item.lease == lease]
+            found = [item for stream in self.streams for item in stream.outcomes]
+            found += [exit_.evaluated for exit_ in self.exits]
+            return [item for item in found if item.lease == lease]
 
         return (await self.until(find, patience))[-1]
 

@@ -28,10 +28,14 @@ async def test_a_runaway_expression_faults_and_the_next_execution_runs(router, s
     assert outcome.faulted.instance == "/do/0/run"
     assert "0.5 s" in outcome.faulted.detail or "64 MiB" in outcome.faulted.detail
 
-    second = router.streams[-1]
-    assert second is not stream
+    (exit_,) = router.exits
+    assert exit_.losses_explained
+    assert exit_.evaluated.lease == outcome.lease
+    assert exit_.runner_id == stream.hello.runner_id
+
+    second = await router.attached(2)
     assert second.hello.losses_explained
-    assert list(second.hello.held_leases) == [outcome.lease]  # so that its outcome still counts
+    assert list(second.hello.held_leases) == []
     assert second.hello.runner_id == stream.hello.runner_id
     assert orjson.loads((await router.run(second, "good", {"n": 1})).completed.output) == {"n": 2}
 
@@ -47,16 +51,18 @@ async def test_a_memory_hog_is_killed_for_its_memory_before_its_time(router, ser
 @pytest.mark.parametrize(
     "settings", [{"expression_seconds": 10.0, "expression_bytes": 256 * 1024 * 1024}], indirect=True
 )
-async def test_a_loop_over_a_million_items_faults_at_its_bound_and_the_process_lives_on(router, served):
+async def test_a_loop_over_a_million_items_goes_into_quarantine_and_faults_at_its_bound(router, served):
     loop = {"for": {"in": "${ [range(1000001)] }"}, "do": [{"a": {"set": {"n": "${ $item }"}}}]}
     router.define("million", [{"all": loop}])
     router.define("good", [{"run": {"set": {"n": 1}}}])
-    stream = await router.attached()
+    outcome = await router.run(await router.attached(), "million")
+    assert (outcome.released.reason, outcome.released.charged) == ("RUNNER_DIED", False)
+    stream = await router.attached(2)
     outcome = await router.run(stream, "million")
     assert (outcome.faulted.type.rpartition("/")[2], outcome.faulted.instance) == ("runtime", "/do/0/all")
     assert "1000000 iterations" in outcome.faulted.detail
     assert orjson.loads((await router.run(stream, "good")).completed.output) == {"n": 1}
-    assert router.streams == [stream]
+    assert router.streams[-1] is stream
 
 
 async def test_an_endless_pattern_of_a_schema_is_killed_as_well(router, served):
@@ -100,7 +106,7 @@ async def test_a_child_that_is_killed_is_replaced_within_seconds_and_its_losses_
     second = await router.attached(2)
     assert time.monotonic() - began < 10
     assert stream.hello.runner_id == second.hello.runner_id
-    assert not second.hello.losses_explained
+    assert [(exit_.losses_explained, exit_.HasField("evaluated")) for exit_ in router.exits] == [(False, False)]
 
 
 def slow(name):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runner import evaluator as module
+from runner import programs
 from runner.evaluator import Evaluator
 from runner.interpreter.errors import ExpressionFailed
 from runner.interpreter.scope import Scope, Workflow
@@ -99,11 +99,11 @@ def test_the_cache_of_programs_is_bounded():
     small = Evaluator(cache_size=3)
     for number in range(10):
         assert small.expression(f"{number} + 0")(None, scope()) == number
-    assert len(small._programs) == 3
+    assert len(small._programs._programs) == 3
 
 
 def test_paths_run_without_jq(evaluator, monkeypatch):
-    monkeypatch.setattr(module.jq, "compile", None)
+    monkeypatch.setattr(programs.jq, "compile", None)
     template = {"a": "${ .body.x }", "b": '${ "n \\(.body.n)" }', "c": "${ $context.y }"}
     result = evaluator.template(template)({"body": {"x": 1, "n": 2}}, scope(context={"y": 3}))
     assert result == {"a": 1, "b": "n 2", "c": 3}

@@ -150,35 +150,6 @@ def test_the_checkpoint_that_takes_something_in_goes_before_the_next_word():
     assert [type(message) for message in session.take()] == [s.Checkpoints, s.Listenings]
 
 
-def test_a_casualty_is_held_and_reported_until_settled():
-    session = new_session()
-    ending = s.Released("RUNNER_DIED", charged=True)
-    session.report(b"dead", ending)
-    for _ in range(2):
-        session.connected(0)
-        (hello,) = session.take()
-        assert hello.held_leases == (b"dead",)
-        session.receive(s.Welcome(LEASE, frozenset({b"dead"})), 0)
-        assert s.Outcomes((s.Outcome(b"dead", ending),)) in session.take()
-        assert session.running == 0
-        session.disconnected()
-    attached(session, kept={b"dead"})
-    assert session.receive(s.Settled((b"dead",)), 0) == [s.Forget(b"dead")]
-    assert session.idle
-
-
-def test_a_casualty_is_reported_even_if_its_lease_is_lost_by_then():
-    session = new_session()
-    ending = s.Released("RUNNER_DIED", charged=True)
-    session.report(b"dead", ending)
-    session.connected(0)
-    session.take()
-    assert session.receive(s.Welcome(LEASE, frozenset()), 0) == [s.Attached(LEASE / 3), s.Extended()]
-    assert session.take()[0] == s.Outcomes((s.Outcome(b"dead", ending),))
-    assert session.receive(s.Revoked((b"dead",), "LEASE_LOST"), 0) == [s.Abandon(b"dead", "LEASE_LOST")]
-    assert session.idle
-
-
 def test_a_process_that_abandons_its_work_does_not_call_the_loss_explained():
     session = attached()
     session.receive(s.Assigned((assignment(b"a"),)), 0)

@@ -1,122 +1,193 @@
-"""What the guard concludes from what it sees, with a clock and a memory of the test's."""
+"""What the guard concludes from what it sees, with a clock, a CPU time and a memory of the test's."""
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
 
+from runner.guard import record as module
 from runner.guard.record import MAX_INSTANCE_BYTES, Evaluation, Record
-from runner.guard.watch import STALL_SECONDS, Watch, confessed
+from runner.guard.usage import State, Usage
+from runner.guard.watch import STALL_SECONDS, WALL_FACTOR, Watch, confessed
 
 S = 1_000_000_000
 MIB = 1024 * 1024
 
 
+class Child:
+    """A child whose CPU time, memory and clock are the test's, and the watch that looks at it."""
+
+    def __init__(self, **options):
+        self.watch = Watch(**{"expression_seconds": 2.0, "expression_bytes": 256 * MIB, **options})
+        self.now, self.cpu = S, 0
+
+    def look(self, evaluation, *, wall=0.1, cpu=None, state=State.RUNNABLE, memory=0):
+        """Let time pass, of which the child got all that it wanted unless `cpu` says how much, and look."""
+        self.now += int(wall * S)
+        self.cpu += int((wall if cpu is None else cpu) * S)
+        return self.watch.look(evaluation, Usage(self.cpu, memory, state), self.now)
+
+    def until_killed(self, evaluation, **passing):
+        """Return the verdict, and after how many looks."""
+        for looks in range(1, 100_000):
+            verdict = self.look(evaluation, **passing)
+            if verdict is not None:
+                return verdict, looks
+        raise AssertionError
+
+
 @pytest.fixture
-def watch():
-    return Watch(expression_seconds=2.0, expression_bytes=256 * MIB)
+def child():
+    return Child()
 
 
 def evaluating(sequence=1, started=S, beat=S, lease=b"l", instance="/do/0/a"):
-    return Evaluation(sequence, started, beat, lease, instance)
+    return Evaluation(sequence, started, beat, lease, instance, flow_id="f")
 
 
-def test_an_evaluation_may_run_up_to_the_limit_and_not_longer(watch):
-    for tenth in range(21):
-        assert watch.look(evaluating(), 0, S + tenth * S // 10) is None
-    verdict = watch.look(evaluating(), 0, 3 * S + 1)
+IDLE = evaluating(started=0)
+STEP = evaluating()._replace(is_step=True)
+
+
+def test_an_evaluation_may_use_so_much_cpu_time_and_not_more(child):
+    verdict, looks = child.until_killed(evaluating())
+    assert looks == 22  # the first one begins to count
     assert verdict.evaluation.lease == b"l"
     assert verdict.error.type.endswith("/expression")
     assert (verdict.error.status, verdict.error.instance) == (500, "/do/0/a")
     assert "2 s" in verdict.error.detail
 
 
-def test_the_time_for_which_guard_and_child_stood_still_is_not_charged(watch):
-    assert watch.look(evaluating(), 0, S) is None
-    assert watch.look(evaluating(), 0, 60 * S) is None
-    for tenth in range(1, 21):
-        assert watch.look(evaluating(), 0, 60 * S + tenth * S // 10) is None
-    assert watch.look(evaluating(), 0, 62 * S + 1) is not None
+def test_an_evaluation_that_gets_a_tenth_of_a_core_has_ten_times_as_long(child):
+    for _ in range(200):
+        assert child.look(evaluating(), cpu=0.01) is None
+    assert child.until_killed(evaluating(), cpu=0.01)[1] <= 3
 
 
-def test_an_evaluation_that_began_while_nobody_looked_has_all_its_time_left(watch):
-    watch.look(evaluating(1), 0, S)
-    assert watch.look(evaluating(2, started=50 * S), 0, 60 * S) is None
-    for tenth in range(1, 21):
-        assert watch.look(evaluating(2, started=50 * S), 0, 60 * S + tenth * S // 10) is None
-    assert watch.look(evaluating(2, started=50 * S), 0, 62 * S + 1) is not None
+@pytest.mark.parametrize("state", [State.RUNNABLE, State.STOPPED])
+def test_an_evaluation_that_waits_for_the_machine_is_not_charged_for_that(child, state):
+    for _ in range(300):
+        assert child.look(evaluating(), cpu=0, state=state) is None
 
 
-def test_a_loop_that_stood_still_with_its_guard_is_not_stuck(watch):
-    watch.look(evaluating(started=0, beat=S), 0, S)
-    assert watch.look(evaluating(started=0, beat=S), 0, 60 * S) is None
-    assert watch.look(evaluating(started=0, beat=S), 0, 60 * S + S // 10) is None
+def test_an_evaluation_that_sleeps_is_stuck_too(child):
+    verdict, looks = child.until_killed(evaluating(), cpu=0, state=State.SLEEPING)
+    assert looks == 22
+    assert verdict.error.type.endswith("/expression")
 
 
-def test_many_short_evaluations_are_no_long_one(watch):
+def test_where_no_system_tells_sleep_from_waiting_a_wall_limit_stands_behind(child):
+    _, looks = child.until_killed(evaluating(), cpu=0)
+    assert looks == pytest.approx(WALL_FACTOR * 2.0 / 0.1, abs=3)
+
+
+def test_a_child_that_was_stopped_alone_is_not_killed_however_long_that_takes(child):
+    for _ in range(20 * WALL_FACTOR):
+        assert child.look(evaluating(), wall=10, cpu=0, state=State.STOPPED) is None
+
+
+def test_the_time_for_which_guard_and_child_stood_still_is_not_charged(child):
+    for _ in range(WALL_FACTOR * 2):
+        assert child.look(evaluating(), wall=3600, cpu=0) is None
+    assert child.look(IDLE, wall=0.1, cpu=0, state=State.SLEEPING) is None
+    for _ in range(5):
+        assert child.look(IDLE, wall=3600, cpu=0, state=State.SLEEPING) is None
+
+
+def test_many_short_evaluations_are_no_long_one(child):
     for number in range(1, 100):
-        assert watch.look(evaluating(number, started=number * S), 0, number * S + S) is None
+        assert child.look(evaluating(number), wall=1) is None
 
 
-def test_growth_counts_from_when_the_evaluation_was_first_seen(watch):
-    assert watch.look(evaluating(1), 900 * MIB, S) is None
-    assert watch.look(evaluating(1), 1156 * MIB, S) is None
-    assert "256 MiB" in watch.look(evaluating(1), 1157 * MIB, S).error.detail
+def test_one_that_others_wait_for_goes_on_elsewhere_long_before_its_limit():
+    verdict, looks = Child(shared=True).until_killed(evaluating())
+    assert looks == 7
+    assert (verdict.evaluation.flow_id, verdict.error) == ("f", None)
 
 
-def test_growth_of_one_evaluation_is_not_charged_to_the_next(watch):
-    watch.look(evaluating(1), 0, S)
-    watch.look(evaluating(1), 200 * MIB, S)
-    assert watch.look(evaluating(2), 400 * MIB, S) is None
-    assert watch.look(evaluating(0, started=0), 600 * MIB, S) is None
-    assert watch.look(evaluating(2), 800 * MIB, S) is None
+def test_a_limit_that_is_as_short_faults_at_once():
+    verdict, looks = Child(shared=True, expression_seconds=0.5).until_killed(evaluating())
+    assert looks == 7
+    assert "0.5 s" in verdict.error.detail
 
 
-def test_a_step_of_a_call_may_take_longer_and_any_memory_and_faults_its_execution_then(watch):
-    step = evaluating()._replace(is_step=True)
+def test_growth_counts_from_when_the_evaluation_was_first_seen(child):
+    assert child.look(evaluating(1), memory=900 * MIB) is None
+    assert child.look(evaluating(1), memory=1156 * MIB) is None
+    assert "256 MiB" in child.look(evaluating(1), memory=1157 * MIB).error.detail
+
+
+def test_growth_of_one_evaluation_is_not_charged_to_the_next(child):
+    child.look(evaluating(1), memory=0)
+    child.look(evaluating(1), memory=200 * MIB)
+    assert child.look(evaluating(2), memory=400 * MIB) is None
+    assert child.look(IDLE, memory=600 * MIB) is None
+    assert child.look(evaluating(2), memory=800 * MIB) is None
+
+
+def test_a_step_of_a_call_may_take_longer_and_any_memory_and_faults_its_execution_then(child):
     for tenth in range(10 * int(STALL_SECONDS) + 1):
-        assert watch.look(step, tenth * 100 * MIB, S + tenth * S // 10) is None
-    verdict = watch.look(step, 0, S + int(STALL_SECONDS * S) + 1)
+        assert child.look(STEP, memory=tenth * 100 * MIB) is None
+    verdict = child.look(STEP)
     assert verdict.evaluation.lease == b"l"
     assert verdict.error.type.endswith("/runtime")
     assert (verdict.error.status, verdict.error.instance) == (500, "/do/0/a")
     assert "10 s" in verdict.error.detail
 
 
-def test_many_short_steps_are_no_long_one(watch):
+def test_a_step_that_sleeps_blocks_its_runner_and_one_that_waits_for_a_core_does_not(child):
+    for _ in range(300):
+        assert child.look(STEP, cpu=0.01) is None
+    assert Child().until_killed(STEP, cpu=0, state=State.SLEEPING)[1] == 102
+
+
+def test_many_short_steps_are_no_long_one(child):
     for number in range(1, 100):
-        step = evaluating(number, started=number * S)._replace(is_step=True)
-        assert watch.look(step, 0, number * S + S) is None
+        assert child.look(STEP._replace(sequence=number), wall=1) is None
 
 
-def test_a_loop_that_does_not_run_is_a_stall_of_nobody(watch):
-    idle = evaluating(started=0, beat=S)
-    assert watch.look(idle, 0, S + int(STALL_SECONDS * S)) is None
-    verdict = watch.look(idle, 0, S + int(STALL_SECONDS * S) + 1)
+def test_a_loop_that_does_not_run_is_a_stall_of_nobody(child):
+    verdict, looks = child.until_killed(IDLE, cpu=0, state=State.SLEEPING)
+    assert looks == 102
     assert (verdict.evaluation, verdict.error) == (None, None)
 
 
-def test_a_child_that_did_not_start_to_work_does_not_stall(watch):
-    assert watch.look(evaluating(started=0, beat=0), 0, 10**18) is None
+def test_a_loop_that_runs_late_because_the_machine_is_busy_does_not_stall(child):
+    for beat in range(1, 20):
+        for _ in range(90):
+            assert child.look(evaluating(started=0, beat=beat), cpu=0.1) is None
+    for _ in range(1000):
+        assert child.look(evaluating(started=0, beat=20), cpu=0.0) is None
 
 
-def test_the_record_says_what_the_child_wrote():
+def test_a_child_that_did_not_start_to_work_does_not_stall(child):
+    for _ in range(200):
+        assert child.look(evaluating(started=0, beat=0), state=State.SLEEPING) is None
+
+
+@pytest.mark.parametrize("has_memfd", [True, False])
+def test_the_record_says_what_the_child_wrote(monkeypatch, has_memfd):
+    if not has_memfd:
+        monkeypatch.delattr(module.os, "memfd_create", raising=False)
     parent = Record()
-    child = Record(__import__("os").dup(parent.descriptor))
+    child = Record(os.dup(parent.descriptor))
     try:
         assert parent.read() == Evaluation(0, 0, 0, b"", "")
-        child.assign(b"x" * 64)
+        child.assign(b"x" * 64, "namespace.flow")
         child.begin("/do/0/ä")
         child.beat()
         seen = parent.read()
         assert (seen.sequence, seen.lease, seen.instance) == (1, b"x" * 64, "/do/0/ä")
+        assert seen.flow_id == "namespace.flow"
         assert 0 < seen.started_ns <= seen.beat_ns
         child.end()
         child.assign(b"y")
         child.begin("/" + "z" * 1000)
         seen = parent.read()
         assert (seen.sequence, seen.lease, len(seen.instance)) == (2, b"y", MAX_INSTANCE_BYTES)
+        assert seen.flow_id == ""
         child.end()
         assert parent.read().started_ns == 0
     finally:

@@ -1,0 +1,76 @@
+"""Speaks to the router on behalf of a child that can't: one that has ended, and one that does not get to run."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, Self
+
+import grpc
+import grpc.aio
+
+from flowhook import logs
+from flowhook.client.channel import open_channel
+from flowhook.config import RunnerSettings
+from flowhook.v1 import runner_service_pb2 as pb
+from flowhook.v1 import runner_service_pb2_grpc
+from flowhook.wire import convert
+from runner.guard.exits import Exit
+
+REPORT_SECONDS: Final = 5.0
+"""Deadline of one call; a router that is away is waited for, call after call."""
+RETRY_SECONDS: Final = 0.25
+"""Between two of them."""
+
+RUNNER_DIED: Final = "RUNNER_DIED"
+
+log = logs.get_logger(__name__)
+
+
+class RouterReports:
+    """A connection to the router of the guard's own; an async context manager."""
+
+    def __init__(self, settings: RunnerSettings, runner_id: str) -> None:
+        """Report as `runner_id`. Opens the connection with the first call.
+
+        Raises:
+            InvalidError: there is no token (`TOKEN_MISSING`), or a TLS file can't be read.
+        """
+        self._channel = open_channel(settings, "runner")
+        self._stub = runner_service_pb2_grpc.RunnerServiceStub(self._channel)
+        self._runner_id = runner_id
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._channel.close(None)
+
+    async def exited(self, end: Exit) -> None:
+        """Report the end of a child, for as long as it takes; what it had is assigned again when this returns."""
+        request = pb.ReportExitRequest(
+            runner_id=self._runner_id, losses_explained=end.explained, evaluated=_evaluated(end)
+        )
+        while True:
+            try:
+                await self._stub.ReportExit(request, timeout=REPORT_SECONDS, wait_for_ready=True)
+            except grpc.aio.AioRpcError as error:
+                log.debug("exit not reported", code=error.code().name)
+                if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                    await asyncio.sleep(RETRY_SECONDS)
+            else:
+                return
+
+    async def renew(self) -> None:
+        """Renew the leases of a child that lives but does not get to do so itself."""
+        try:
+            await self._stub.RenewLeases(pb.RenewLeasesRequest(runner_id=self._runner_id), timeout=REPORT_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            log.debug("leases not renewed", code=error.code().name)
+
+
+def _evaluated(end: Exit) -> pb.Outcome | None:
+    if not end.lease:
+        return None
+    if end.error is not None:
+        return pb.Outcome(lease=end.lease, faulted=convert.error_to_proto(end.error))
+    return pb.Outcome(lease=end.lease, released=pb.Released(reason=RUNNER_DIED, charged=end.charged))

@@ -1,0 +1,225 @@
+"""Starts the processes that children run in: forked from one that has everything imported, or each by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import orjson
+
+_PASSED_ON: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+"""What of the environment a child needs to start: where the machine keeps its certificates. It clears it then."""
+
+_SETTINGS: Final = {"GRPC_ENABLE_FORK_SUPPORT": "false"}
+"""What gRPC reads when it is imported: what a child forks it executes at once, so that gRPC need not prepare for it."""
+
+MAX_PACKET: Final = 256
+
+
+class Process(Protocol):
+    """A process that was started; what children need of `asyncio.subprocess.Process`."""
+
+    @property
+    def pid(self) -> int:
+        """Its ID, its own for as long as `returncode` is None."""
+        ...
+
+    @property
+    def returncode(self) -> int | None:
+        """Exit code, negative for a signal; None while it runs."""
+        ...
+
+    def kill(self) -> None:
+        """Send it SIGKILL.
+
+        Raises:
+            ProcessLookupError: it has ended.
+        """
+        ...
+
+    async def wait(self) -> int:
+        """Wait for its end and return `returncode`."""
+        ...
+
+
+class Starter(Protocol):
+    """Starts processes for children."""
+
+    async def start(self, control_fd: int, record_fd: int) -> Process:
+        """Start a process with its ends of a control socket and of a record; they stay the caller's.
+
+        Raises:
+            OSError: it can't be started.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything; processes that still run may end."""
+        ...
+
+
+def has_fork_server() -> bool:
+    """Whether this system has what the fork server is made of (Linux)."""
+    return sys.platform.startswith("linux") and hasattr(os, "pidfd_open")
+
+
+def starter() -> Starter:
+    """Return the quickest starter that this system has."""
+    return ForkServer() if has_fork_server() else Interpreters()
+
+
+class Interpreters:
+    """Starts a new interpreter for each process: on every system, in about a second of CPU time."""
+
+    async def start(self, control_fd: int, record_fd: int) -> Process:
+        """See `Starter`."""
+        return await _execute("runner.worker", control_fd, record_fd)
+
+    async def close(self) -> None:
+        """Do nothing: there is nothing to let go of."""
+
+
+async def _execute(module: str, *descriptors: int) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        # isolated: neither the directory it is started in nor PYTHON* variables lead it to other code
+        "-I",
+        "-m",
+        module,
+        *map(str, descriptors),
+        stdin=asyncio.subprocess.DEVNULL,
+        pass_fds=descriptors,
+        # as good as empty, since jq would show it to expressions
+        env=_SETTINGS | {name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+    )
+
+
+class ForkServer:
+    """Has processes forked by `worker.fork_server`, which is started with the first one, and anew if it died."""
+
+    def __init__(self) -> None:
+        self._server: _Server | None = None
+        self._starting = asyncio.Lock()
+
+    async def start(self, control_fd: int, record_fd: int) -> Process:
+        """See `Starter`."""
+        async with self._starting:
+            if self._server is None or self._server.is_over:
+                if self._server is not None:
+                    await self._server.close()
+                self._server = await _Server.open()
+            return await self._server.fork(control_fd, record_fd)
+
+    async def close(self) -> None:
+        """End the server, and its children with it."""
+        if self._server is not None:
+            await self._server.close()
+
+
+class _Server:
+    """One fork server that runs."""
+
+    def __init__(self, process: asyncio.subprocess.Process, link: socket.socket) -> None:
+        self._process = process
+        self._link = link
+        self._children: dict[int, _Forked] = {}
+        self._answer: asyncio.Future[_Forked] | None = None
+        self.is_over = False
+        link.setblocking(False)
+        asyncio.get_running_loop().add_reader(link, self._read)
+
+    @classmethod
+    async def open(cls) -> _Server:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            return cls(await _execute("runner.worker.fork_server", theirs.fileno()), ours)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+
+    async def fork(self, *descriptors: int) -> _Forked:
+        self._answer = asyncio.get_running_loop().create_future()
+        try:
+            self._send(b"fork", descriptors)
+            return await self._answer
+        finally:
+            self._answer = None
+
+    def _send(self, packet: bytes, descriptors: Sequence[int] = ()) -> None:
+        socket.send_fds(self._link, [packet], descriptors)
+
+    def _read(self) -> None:
+        try:
+            packet = self._link.recv(MAX_PACKET)
+        except BlockingIOError:
+            return
+        except OSError:
+            packet = b""
+        if not packet:
+            self._end()
+            return
+        match orjson.loads(packet):
+            case {"started": pid}:
+                child = self._children[pid] = _Forked(pid)
+                self._resolve(child)
+            case {"refused": code}:
+                self._resolve(OSError(code, os.strerror(code)))
+            case {"ended": pid, "code": code}:
+                self._children.pop(pid).end(code)
+                with contextlib.suppress(OSError):
+                    self._send(b"reap %d" % pid)
+
+    def _resolve(self, answer: _Forked | OSError) -> None:
+        if self._answer is None or self._answer.done():
+            return  # whoever asked was cancelled; nobody speaks to the child, which ends by itself
+        if isinstance(answer, OSError):
+            self._answer.set_exception(answer)
+        else:
+            self._answer.set_result(answer)
+
+    def _end(self) -> None:
+        """Take in that the server is gone: the kernel kills its children with it."""
+        self.is_over = True
+        asyncio.get_running_loop().remove_reader(self._link)
+        self._link.close()
+        children, self._children = self._children, {}
+        for child in children.values():
+            child.end(-signal.SIGKILL)
+        self._resolve(ConnectionResetError("the fork server died"))
+
+    async def close(self) -> None:
+        if not self.is_over:
+            self._end()
+        await self._process.wait()
+
+
+class _Forked:
+    """A process that a fork server forked."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._ended = asyncio.Event()
+
+    def end(self, code: int) -> None:
+        """Note how it ended."""
+        self.returncode = code
+        self._ended.set()
+
+    def kill(self) -> None:
+        """Send it SIGKILL; its number is its own until its end is noted here."""
+        if self.returncode is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+    async def wait(self) -> int:
+        """Wait for its end."""
+        await self._ended.wait()
+        return self.returncode or 0

@@ -1,0 +1,184 @@
+"""A process that evaluates what flows in quarantine ask for, as a thread uses it and as the event loop watches it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any, Final, Self, TypeVar
+
+import orjson
+
+from flowhook.config import RunnerSettings
+from flowhook.model import WorkflowError
+from runner.guard.record import Evaluation
+from runner.guard.usage import ProcessUsage
+from runner.guard.watch import Verdict, Watch
+from runner.interpreter import data as json
+from runner.interpreter.errors import Kind, error
+from runner.quarantine import frames
+
+T = TypeVar("T")
+
+POLL_SECONDS: Final = 0.025
+"""Between looks at a process that evaluates."""
+
+
+class EvaluationEnded(Exception):  # noqa: N818 - names what happened, which is not this process's error
+    """The process that evaluated was killed for it, or died of it: so ends the execution.
+
+    Attributes:
+        error: what it faults with.
+    """
+
+    def __init__(self, error: WorkflowError) -> None:
+        super().__init__(error.detail)
+        self.error = error
+
+
+class _ProcessGone(Exception):  # noqa: N818 - as above; known to the thread before anybody knows why
+    """The process did not answer any more."""
+
+
+class IsolatedEvaluator:
+    """One process. `first` and `violation` (`scope.Elsewhere`) are called in a thread, by what `run` runs."""
+
+    def __init__(self, process: asyncio.subprocess.Process, link: socket.socket, settings: RunnerSettings) -> None:
+        self._process = process
+        self._link = link
+        self._settings = settings
+        self._usage = ProcessUsage(process.pid)
+        self._evaluation = Evaluation(0, 0, 0, b"", "")
+        self._slowest_ns = 0
+        self._is_killed = False
+
+    @classmethod
+    async def start(cls, settings: RunnerSettings) -> Self:
+        """Start a process with the limits of `settings`.
+
+        Raises:
+            OSError: it can't be started.
+        """
+        ours, theirs = socket.socketpair()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-I",
+                "-m",
+                "runner.quarantine.process",
+                str(theirs.fileno()),
+                str(settings.expression_seconds),
+                str(settings.expression_bytes),
+                stdin=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,  # jq says there that it has no memory, which is no news
+                pass_fds=(theirs.fileno(),),
+                env={},
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        return cls(process, ours, settings)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can evaluate something else."""
+        return not self._is_killed and self._process.returncode is None
+
+    def take_slowest(self) -> int:
+        """Return the CPU time in ns of the evaluation that took most of it since this was asked last."""
+        slowest, self._slowest_ns = self._slowest_ns, 0
+        return slowest
+
+    async def run(self, work: Callable[[], T], threads: Executor) -> T:
+        """Have `work` done in a thread, which may evaluate here, and return what it returns.
+
+        Cancelled, it returns once the thread has ended, for which the process is killed.
+
+        Raises:
+            EvaluationEnded: the process was killed for what it evaluated, or died of it.
+            Exception: what `work` raises.
+        """
+        working: asyncio.Future[T] = asyncio.get_running_loop().run_in_executor(threads, work)
+        watching: asyncio.Future[Verdict] = asyncio.create_task(self._watch(), name="watch evaluator")
+        waited: set[asyncio.Future[Any]] = {working, watching}
+        try:
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                self._kill()
+            return await working
+        except _ProcessGone:
+            verdict = watching.result() if watching.done() else None
+            raise EvaluationEnded(self._explained(verdict, await self._process.wait())) from None
+        finally:
+            if not working.done():
+                self._kill()
+                await asyncio.wait({working})
+                working.exception()
+            watching.cancel()
+
+    def _explained(self, verdict: Verdict | None, code: int) -> WorkflowError:
+        if verdict is not None and verdict.error is not None:
+            return verdict.error
+        seconds = self._settings.expression_seconds
+        reason = f"the expression ended its process ({_named(code)})"
+        if code == -signal.SIGPROF:  # the limit that it sets for itself
+            reason = f"the expression ran for more than {seconds:g} s"
+        return error(Kind.EXPRESSION, reason, status=500, instance=self._evaluation.instance)
+
+    async def _watch(self) -> Verdict:
+        watch = Watch(
+            expression_seconds=self._settings.expression_seconds, expression_bytes=self._settings.expression_bytes
+        )
+        while True:
+            verdict = watch.look(self._evaluation, self._usage.sample(), time.monotonic_ns())
+            if verdict is not None:
+                return verdict
+            await asyncio.sleep(POLL_SECONDS)
+
+    def _kill(self) -> None:
+        self._is_killed = True
+        if self._process.returncode is None:
+            self._process.kill()
+
+    async def close(self) -> None:
+        """End the process."""
+        self._kill()
+        await self._process.wait()
+        self._link.close()
+
+    # --- in the thread ------------------------------------------------------------------------------------------------
+
+    def first(self, program: str, text: str, instance: str) -> str | None:
+        """See `Elsewhere.first`; raises what `run` turns into `EvaluationEnded`, too."""
+        return self._ask(instance, frames.PROGRAM, program.encode(), text.encode())
+
+    def violation(self, schema: Any, data: Any, instance: str) -> str | None:
+        """See `Elsewhere.violation`; raises what `run` turns into `EvaluationEnded`, too."""
+        return self._ask(instance, frames.SCHEMA, orjson.dumps(schema), json.encode(data))
+
+    def _ask(self, instance: str, kind: bytes, *parts: bytes) -> str | None:
+        number = self._evaluation.sequence + 1
+        self._evaluation = Evaluation(number, time.monotonic_ns(), 0, b"", instance)
+        try:
+            frames.send(self._link, kind, *parts)
+            answer, (used, *result) = frames.receive(self._link)
+        except (OSError, EOFError):
+            raise _ProcessGone from None
+        self._evaluation = Evaluation(number, 0, 0, b"", instance)
+        self._slowest_ns = max(self._slowest_ns, *frames.CPU.unpack(used))
+        if answer == frames.FAILURE:
+            raise ValueError(result[0].decode())
+        return result[0].decode() if answer == frames.RESULT else None
+
+
+def _named(code: int) -> str:
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"exit code {code}"

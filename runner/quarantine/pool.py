@@ -1,0 +1,95 @@
+"""As many evaluating processes as there may be, of which no single flow gets all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from flowhook.config import RunnerSettings
+from runner.quarantine.evaluators import IsolatedEvaluator
+
+SIZE: Final = 2
+"""Processes at a time; each flow gets at most one of them."""
+
+IDLE_SECONDS: Final = 60.0
+"""After which a process that nobody needed is ended."""
+
+
+@dataclass(slots=True)
+class _Line:
+    """Those of one flow that want a process: one after another."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    length: int = 0
+
+
+class EvaluatorPool:
+    """The processes; they are started when they are needed."""
+
+    def __init__(self, settings: RunnerSettings) -> None:
+        """Start them with the limits of `settings`."""
+        self._settings = settings
+        self._places = asyncio.Semaphore(SIZE)
+        self._lines: dict[str, _Line] = {}
+        self._idle: list[tuple[IsolatedEvaluator, asyncio.TimerHandle]] = []
+        self._closing: set[asyncio.Task[None]] = set()
+        self.threads: Executor = ThreadPoolExecutor(SIZE, thread_name_prefix="quarantine")
+
+    @asynccontextmanager
+    async def evaluator(self, flow_id: str) -> AsyncIterator[IsolatedEvaluator]:
+        """Wait for a process and keep it for a while; flows take turns.
+
+        Raises:
+            OSError: it can't be started.
+        """
+        line = self._lines.setdefault(flow_id, _Line())
+        line.length += 1
+        try:
+            async with line.lock, self._places:
+                evaluator = self._take_idle() or await IsolatedEvaluator.start(self._settings)
+                try:
+                    yield evaluator
+                finally:
+                    self._put_back(evaluator)
+        finally:
+            line.length -= 1
+            if not line.length:
+                del self._lines[flow_id]
+
+    def _take_idle(self) -> IsolatedEvaluator | None:
+        while self._idle:
+            evaluator, timer = self._idle.pop()
+            timer.cancel()
+            if evaluator.is_alive:
+                return evaluator
+            self._end(evaluator)
+        return None
+
+    def _put_back(self, evaluator: IsolatedEvaluator) -> None:
+        if not evaluator.is_alive:
+            self._end(evaluator)
+            return
+        timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end_idle, evaluator)
+        self._idle.append((evaluator, timer))
+
+    def _end_idle(self, evaluator: IsolatedEvaluator) -> None:
+        self._idle = [each for each in self._idle if each[0] is not evaluator]
+        self._end(evaluator)
+
+    def _end(self, evaluator: IsolatedEvaluator) -> None:
+        task = asyncio.create_task(evaluator.close(), name="close evaluator")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def aclose(self) -> None:
+        """End all processes that nobody uses, once `evaluator` is left by everybody."""
+        while self._idle:
+            evaluator, timer = self._idle.pop()
+            timer.cancel()
+            self._end(evaluator)
+        await asyncio.gather(*self._closing)
+        self.threads.shutdown(wait=False)

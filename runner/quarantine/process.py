@@ -1,0 +1,89 @@
+"""Evaluates expressions of flows in quarantine: `python -I -m runner.quarantine.process FD SECONDS BYTES`.
+
+It has one thread and holds nothing, so that it may be killed at any moment. Whoever started it watches it; the limits
+that it sets for itself are a second line, for when nobody gets to look: the kernel ends it then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from collections import OrderedDict
+from typing import Final
+
+import orjson
+
+from flowhook.parent_death import die_with_parent
+from runner.programs import Programs, Schema
+from runner.quarantine import frames
+
+NICENESS: Final = 5
+"""What is known to take long gives way to everything else of the runner."""
+
+GRACE_SECONDS: Final = 1.0
+"""CPU time beyond the limit of one evaluation after which the kernel ends it."""
+
+SCHEMA_CACHE: Final = 64
+
+_MIB: Final = 1024 * 1024
+
+
+def main() -> None:
+    """Evaluate what is asked for until the other end is gone."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    os.environ.clear()
+    die_with_parent()
+    seconds, memory = float(sys.argv[2]), int(sys.argv[3])
+    with contextlib.suppress(OSError, ValueError):
+        os.nice(NICENESS)
+    with contextlib.suppress(OSError, ValueError):
+        # twice what it may grow by, with room for what is there already
+        resource.setrlimit(resource.RLIMIT_DATA, (2 * memory + 256 * _MIB,) * 2)
+    _serve(socket.socket(fileno=int(sys.argv[1])), seconds + GRACE_SECONDS)
+
+
+def _serve(link: socket.socket, seconds: float) -> None:
+    programs = Programs()
+    schemas: OrderedDict[bytes, Schema] = OrderedDict()
+    while True:
+        try:
+            kind, (first, second) = frames.receive(link)
+        except EOFError:
+            return
+        began = time.process_time_ns()
+        # SIGPROF ends a process that does not ask for it; measured is its CPU time
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        try:
+            if kind == frames.PROGRAM:
+                result = programs.first(first.decode(), second.decode())
+            else:
+                result = _schema(schemas, first).violation(orjson.loads(second))
+            answer = (frames.NOTHING,) if result is None else (frames.RESULT, result.encode())
+        except ValueError as problem:
+            answer = (frames.FAILURE, str(problem).encode())
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+        used = frames.CPU.pack(time.process_time_ns() - began)
+        try:
+            frames.send(link, answer[0], used, *answer[1:])
+        except OSError:
+            return
+
+
+def _schema(schemas: OrderedDict[bytes, Schema], document: bytes) -> Schema:
+    schema = schemas.get(document)
+    if schema is None:
+        schema = schemas[document] = Schema(orjson.loads(document))
+        if len(schemas) > SCHEMA_CACHE:
+            schemas.popitem(last=False)
+    return schema
+
+
+if __name__ == "__main__":
+    main()

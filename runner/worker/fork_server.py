@@ -1,0 +1,124 @@
+"""Forks children that have everything imported: `python -I -m runner.worker.fork_server SOCKET_FD`.
+
+A child that has to be replaced is replaced within milliseconds of CPU time, where a new interpreter takes a second, and
+all children share the memory of what was imported. This process has one thread, opens no connection and evaluates
+nothing, so that to fork it is safe at any time (gRPC, which is imported, is not begun). Linux only.
+
+Over the socket, one message a packet (`guard.fork_server` is the other end)::
+
+    fork, with the control socket and the record of the new child  ─▶
+                                                                   ◀─ {"started": pid}, or {"refused": errno}
+                                                                   ◀─ {"ended": pid, "code": exit code, or -signal}
+    reap pid                                                       ─▶ from here on the kernel may give away its number
+
+It ends, and its children with it, when the other end of the socket is closed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+from typing import Final, NoReturn
+
+import orjson
+
+from flowhook.parent_death import die_with_parent
+from runner.components.registry import components
+from runner.worker import process
+
+MAX_PACKET: Final = 256
+
+
+def main() -> None:
+    """Fork children until the parent is gone."""
+    with contextlib.suppress(ImportError):
+        import uvloop  # noqa: F401, PLC0415 - as the children do; not there on every platform
+    components()  # those that others have installed, too
+    process.prepare()
+    _Server(socket.socket(fileno=int(sys.argv[1]))).run()
+
+
+class _Server:
+    def __init__(self, link: socket.socket) -> None:
+        self._link = link
+        self._children: dict[int, int] = {}
+        """Process IDs by descriptor (pidfd)."""
+        self._poll = select.poll()
+        self._poll.register(link, select.POLLIN)
+
+    def run(self) -> None:
+        """Serve until the other end is closed."""
+        while True:
+            for descriptor, _ in self._poll.poll():
+                if descriptor == self._link.fileno():
+                    if not self._take_request():
+                        return
+                elif descriptor in self._children:
+                    self._report_end(descriptor)
+
+    def _take_request(self) -> bool:
+        packet, descriptors, _, _ = socket.recv_fds(self._link, MAX_PACKET, 2)
+        if not packet:
+            return False
+        kind, _, argument = packet.partition(b" ")
+        if kind == b"fork":
+            self._fork(*descriptors)
+        else:
+            os.waitpid(int(argument), 0)
+        return True
+
+    def _fork(self, control_fd: int, record_fd: int) -> None:
+        try:
+            pid = os.fork()
+        except OSError as problem:
+            self._say({"refused": problem.errno})
+        else:
+            if not pid:
+                self._become_child(control_fd, record_fd)
+            descriptor = os.pidfd_open(pid)
+            self._children[descriptor] = pid
+            self._poll.register(descriptor, select.POLLIN)
+            self._say({"started": pid})
+        finally:
+            os.close(control_fd)
+            os.close(record_fd)
+
+    def _become_child(self, control_fd: int, record_fd: int) -> NoReturn:
+        code = 1
+        try:
+            die_with_parent()
+            self._link.close()
+            for descriptor in self._children:
+                os.close(descriptor)
+            process.run(control_fd, record_fd)
+            code = 0
+        except BaseException:  # noqa: BLE001 - nothing of the server's may run in its fork
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def _report_end(self, descriptor: int) -> None:
+        """Report a child that has ended; until it is reaped it stays a zombie, so that its number is its own."""
+        pid = self._children.pop(descriptor)
+        self._poll.unregister(descriptor)
+        os.close(descriptor)
+        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        if ended is not None:
+            status = ended.si_status
+            self._say({"ended": pid, "code": status if ended.si_code == os.CLD_EXITED else -status})
+
+    def _say(self, message: dict[str, int | None]) -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the next read tells it, too
+            self._link.send(orjson.dumps(message))
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    main()

@@ -1,0 +1,49 @@
+"""Runs the child in the process that it was started or forked in."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+from collections.abc import Callable
+
+from flowhook.parent_death import die_with_parent
+from runner import control
+from runner.guard.record import Record
+from runner.worker import app
+
+
+def prepare() -> None:
+    """Make this process fit to evaluate expressions, or to be forked into processes that do.
+
+    Call it once everything is imported: certificates are loaded by then, and expressions could see what is left of the
+    environment.
+    """
+    # a terminal's Ctrl-C goes to the whole group: the parent decides what becomes of it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.environ.clear()
+    die_with_parent()  # also while an expression holds the loop
+    gc.collect()
+    gc.freeze()  # what is here stays: it is not looked through again, and stays shared with forks
+
+
+def run(control_fd: int, record_fd: int) -> None:
+    """Work until told to stop."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_work(control_fd, record_fd))
+
+
+async def _work(control_fd: int, record_fd: int) -> None:
+    pipe = await control.Pipe.open(socket.socket(fileno=control_fd))
+    await app.work(pipe, Record(record_fd))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415 - not there on every platform
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -50,14 +50,15 @@ async def gate():
     server.close()
 
 
-def children_of(pid):
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+def descendants_of(pid):
+    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [*children, *(each for child in children for each in descendants_of(child))]
 
 
 def kill_runner(cluster, *, guard, worker):
     """Kill a runner's parent, its children, or both at once."""
     parent = cluster.pid("runner-1")
-    pids = (children_of(parent) if worker else []) + ([parent] if guard else [])
+    pids = (descendants_of(parent) if worker else []) + ([parent] if guard else [])
     assert pids
     for pid in pids:
         os.kill(pid, signal.SIGKILL)

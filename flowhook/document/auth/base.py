@@ -94,6 +94,8 @@ ONE_WAY_TO_NAME_SECRETS: Final[JsonValue] = [{"required": ["secret"]}, {"require
 class AuthKind(Model):
     """What every kind of credential has."""
 
+    model_config = ConfigDict(defer_build=True)  # there are dozens of kinds, of which a process sees a few
+
     kind: ClassVar[str]
 
     @property

@@ -22,7 +22,7 @@ from edge import answers
 from edge.answers import Answer
 from flowhook.document.auth import AuthKind
 from flowhook.signatures import Match, RequestView
-from flowhook.signatures.aws_sns import HOST
+from flowhook.signatures.providers import AWS_SNS_HOST
 
 MAX_ECHO: Final = 2048
 """Characters of a challenge that is echoed."""
@@ -33,7 +33,7 @@ _ECHOED: Final = re.compile(r"[\x20-\x7e]+")
 _CRC: Final = re.compile(r"[A-Za-z0-9+/=_-]{1,256}")
 """What X sends to have it signed: base64. X's events are JSON objects, so that none of them looks like it."""
 
-SUBSCRIBE_URL: Final = re.compile(rf"https://{HOST}/\?Action=ConfirmSubscription&[A-Za-z0-9%&=_.:~-]{{1,2048}}")
+SUBSCRIBE_URL: Final = re.compile(rf"https://{AWS_SNS_HOST}/\?Action=ConfirmSubscription&[A-Za-z0-9%&=_.:~-]{{1,2048}}")
 """Where Amazon SNS wants a subscription confirmed."""
 
 

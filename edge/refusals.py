@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import structlog
+if TYPE_CHECKING:
+    import structlog
 
 FLOW_PER_SECOND: Final = 5.0
 FLOW_BURST: Final = 25.0

@@ -12,19 +12,19 @@ import base64
 import binascii
 import contextlib
 import errno
+import hmac
 import os
 import secrets
 import stat
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import SecretStr
 
 from flowhook.errors import ConflictError, InvalidError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_BYTES: Final = 32
 KEY_FILE: Final = "secrets.key"
@@ -41,15 +41,16 @@ class Sealer:
         key: 32 bytes, as `load_key` returns them.
     """
 
-    __slots__ = ("_cipher",)
+    __slots__ = ("_key", "_made")
 
     def __init__(self, key: bytes) -> None:
-        self._cipher = AESGCM(key)
+        self._key = key
+        self._made: AESGCM | None = None
 
     def seal(self, name: str, value: bytes) -> bytes:
         """Return `value` encrypted, so that only `open` with the same name and key gives it back."""
         nonce = secrets.token_bytes(_NONCE_BYTES)
-        return _VERSION + nonce + self._cipher.encrypt(nonce, value, _associated_data(name))
+        return _VERSION + nonce + self._cipher().encrypt(nonce, value, _associated_data(name))
 
     def open(self, name: str, sealed: bytes) -> bytes:
         """Return the value that was sealed under a name.
@@ -63,10 +64,12 @@ class Sealer:
                 f"the secret {name} was sealed by a later version: use that one", reason="SECRET_FORMAT_TOO_NEW"
             )
         nonce, ciphertext = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
+        from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - see `_cipher`
+
         # The same whatever is wrong, and without the exception that would carry the cipher's arguments along.
         try:
             if sealed[:1] == _VERSION and len(ciphertext) >= _TAG_BYTES:
-                return self._cipher.decrypt(nonce, ciphertext, _associated_data(name))
+                return self._cipher().decrypt(nonce, ciphertext, _associated_data(name))
         except InvalidTag:
             pass
         raise ConflictError(
@@ -74,6 +77,14 @@ class Sealer:
             f" (FLOWHOOK_SECRETS_KEY, or {KEY_FILE} in the data directory), or it was tampered with",
             reason="SECRET_NOT_DECRYPTABLE",
         )
+
+    def _cipher(self) -> AESGCM:
+        """Return the cipher. The first time imports `cryptography`, 7 ms and 2 MiB: there may be no secrets."""
+        if self._made is None:
+            from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - see above
+
+            self._made = AESGCM(self._key)
+        return self._made
 
 
 def derive_key(key: bytes, purpose: bytes) -> bytes:
@@ -83,9 +94,11 @@ def derive_key(key: bytes, purpose: bytes) -> bytes:
         key: as `load_key` returns it.
         purpose: what the derived key is for; fixed, and different for each.
 
-    Source: RFC 5869 (HKDF); without salt, because the key is uniformly random (section 3.1).
+    Source: RFC 5869 (HKDF with SHA-256, of which one block is enough: section 2); without salt, because the key is
+    uniformly random (section 3.1).
     """
-    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=purpose).derive(key)
+    extracted = hmac.digest(bytes(KEY_BYTES), key, "sha256")
+    return hmac.digest(extracted, purpose + b"\x01", "sha256")
 
 
 def load_sealer(data_dir: Path, setting: SecretStr | None = None) -> Sealer:

@@ -12,7 +12,23 @@
 Models are immutable and hold what was written: they evaluate nothing, and know no storage, transport or secret value.
 """
 
-from flowhook.document.hints import warnings
-from flowhook.document.loader import FlowDocument, canonical, load_definition, parse
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from flowhook.document.hints import warnings
+    from flowhook.document.loader import FlowDocument, canonical, load_definition, parse
 
 __all__ = ["FlowDocument", "canonical", "load_definition", "parse", "warnings"]
+
+_FROM: Final = {
+    "warnings": "hints",
+    **dict.fromkeys(("FlowDocument", "canonical", "load_definition", "parse"), "loader"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what `__all__` names when it is first asked for: an edge needs `webhook` alone. Source: PEP 562."""
+    if name not in _FROM:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_FROM[name]}"), name)

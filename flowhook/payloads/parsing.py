@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-import javaproperties
 import orjson
 
 from flowhook.errors import InvalidError
@@ -167,6 +166,8 @@ def _lines(body: bytes) -> list[Any]:
 
 
 def _properties(text: str) -> dict[str, Any]:
+    import javaproperties  # noqa: PLC0415 - 6 ms at the first such body, which few ever see
+
     items: list[tuple[str, str]] = []
     try:
         for number, line in enumerate(javaproperties.parse(text)):

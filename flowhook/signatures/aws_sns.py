@@ -19,12 +19,10 @@ from cryptography.x509 import Certificate
 from flowhook.document.auth.providers import AwsSnsAuth
 from flowhook.signatures.certificates import check_signature, read_certificate
 from flowhook.signatures.fetched import KeyRequest, fetched_key
+from flowhook.signatures.providers import AWS_SNS_HOST
 from flowhook.signatures.types import Match, RequestView, SignatureError
 
-HOST: Final = r"sns\.[a-z]{2}(?:-[a-z]{2,12}){1,3}-[0-9]{1,2}\.amazonaws\.com(?:\.cn)?"
-"""Of a region, among them those of China and of governments."""
-
-_CERTIFICATE_URL: Final = re.compile(rf"https://{HOST}/SimpleNotificationService-[0-9A-Za-z]{{1,64}}\.pem")
+_CERTIFICATE_URL: Final = re.compile(rf"https://{AWS_SNS_HOST}/SimpleNotificationService-[0-9A-Za-z]{{1,64}}\.pem")
 
 _NOTIFICATION: Final = ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type")
 _CONFIRMATION: Final = ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type")

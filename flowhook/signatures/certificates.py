@@ -11,7 +11,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from flowhook.signatures.provers import MAX_SIGNATURE_BYTES, decode_text
+from flowhook.signatures.public_keys import MAX_SIGNATURE_BYTES, decode_text
 from flowhook.signatures.types import SignatureError
 
 MIN_RSA_BITS: Final = 2048

@@ -17,6 +17,9 @@ from flowhook.signatures.scheme import Algorithm, KeyFormat, Layout, Method, Pla
 NO_TOLERANCE_SAID: Final = math.inf
 """Of providers that sign a time but don't say how old it may be when it arrives; repeated deliveries may keep it."""
 
+AWS_SNS_HOST: Final = r"sns\.[a-z]{2}(?:-[a-z]{2,12}){1,3}-[0-9]{1,2}\.amazonaws\.com(?:\.cn)?"
+"""Amazon SNS, of a region, among them those of China and of governments."""
+
 _ROWS: Final = (
     Scheme(
         name="github",

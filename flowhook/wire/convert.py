@@ -7,11 +7,11 @@ another version may send: unknown enum values become the nearest safe one, absen
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from flowhook.lifecycle import LifecycleEvent
 from flowhook.model import (
     Blob,
     Change,
@@ -42,6 +42,9 @@ from flowhook.v1 import (
     runner_service_pb2,
 )
 from flowhook.v1 import secret_service_pb2 as secret_pb2
+
+if TYPE_CHECKING:
+    from flowhook.lifecycle import LifecycleEvent
 
 _ExecutionPb = execution_service_pb2.Execution
 
@@ -251,6 +254,9 @@ def lifecycle_event_to_proto(event: LifecycleEvent) -> runner_service_pb2.Lifecy
 
 def lifecycle_event_from_proto(message: runner_service_pb2.LifecycleEvent) -> LifecycleEvent:
     """Convert what happened within an execution."""
+    # where this comes in, it is there; elsewhere nobody wants it, and the parsing of bodies that comes with it
+    from flowhook.lifecycle import LifecycleEvent  # noqa: PLC0415 - see above
+
     return LifecycleEvent(message.type, message.key, milliseconds(message.time), message.data)
 
 

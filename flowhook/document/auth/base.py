@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Annotated, ClassVar, Final, Self
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticKnownError
 
 from flowhook import limits
 from flowhook.document import json_types
@@ -19,6 +29,9 @@ MAX_SECRETS_PER_KIND: Final = 8
 """Secrets one kind may name: each costs a hash of the body when none of them matches."""
 
 MAX_TOLERANCE_SECONDS: Final = 7 * 24 * 3600.0
+
+FIELD_PATH: Final = r"^[^.{}\s]{1,128}(\.[^.{}\s]{1,128}){0,7}$"
+_FIELD_PATH: Final = re.compile(FIELD_PATH)
 
 
 def refused(cause: str) -> PydanticCustomError:
@@ -50,6 +63,13 @@ def _header_name(value: str) -> str:
     return value
 
 
+def _field_path(value: str) -> str:
+    # not by `Field(pattern=…)`: pydantic's regex engine unrolls the counts, to 4 MiB in each process that has the model
+    if not _FIELD_PATH.fullmatch(value):
+        raise PydanticKnownError("string_pattern_mismatch", {"pattern": FIELD_PATH})
+    return value
+
+
 def visible(value: str) -> str:
     """Return a text that a header can carry."""
     if not value.isascii() or not value.isprintable():
@@ -60,7 +80,7 @@ def visible(value: str) -> str:
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 """A header field's name as its author spelled it; compare it in lower case."""
 
-FieldPath = Annotated[str, Field(pattern=r"^[^.{}\s]{1,128}(\.[^.{}\s]{1,128}){0,7}$")]
+FieldPath = Annotated[str, AfterValidator(_field_path), WithJsonSchema({"type": "string", "pattern": FIELD_PATH})]
 """Names joined by dots, into a JSON body."""
 
 PublicKeyText = Annotated[str, Field(min_length=32, max_length=8192)]
@@ -73,6 +93,8 @@ ONE_WAY_TO_NAME_SECRETS: Final[JsonValue] = [{"required": ["secret"]}, {"require
 
 class AuthKind(Model):
     """What every kind of credential has."""
+
+    model_config = ConfigDict(defer_build=True)  # there are dozens of kinds, of which a process sees a few
 
     kind: ClassVar[str]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
@@ -24,11 +25,15 @@ _SHARED: Final[tuple[type[AuthKind], ...]] = (BasicAuth, ApiKeyAuth, JwtAuth, Mt
 KINDS: Final[Mapping[str, type[AuthKind]]] = {**{model.kind: model for model in _SHARED}, **PROVIDERS}
 """Every kind by its name in flow files."""
 
-# A dictionary with one entry rather than the model itself, so that errors carry the kind's name in their place.
-_ADAPTERS: Final[Mapping[str, TypeAdapter[dict[str, Any]]]] = {
-    name: TypeAdapter(dict[str, model])  # type: ignore[valid-type]
-    for name, model in KINDS.items()
-}
+
+@functools.cache
+def _adapter(name: str) -> TypeAdapter[dict[str, Any]]:
+    """Return what reads one kind; made when it is first met: there are dozens, of which a process sees a few.
+
+    For a dictionary with one entry rather than the model itself, so that errors carry the kind's name in their place.
+    """
+    model = KINDS[name]
+    return TypeAdapter(dict[str, model])  # type: ignore[valid-type] # that only the table knows
 
 
 def _parse_kind(value: object) -> AuthKind:
@@ -37,9 +42,8 @@ def _parse_kind(value: object) -> AuthKind:
     if not isinstance(value, Mapping) or len(value) != 1:
         raise refused("a kind of `auth` is a mapping with one key, its name: {github: {secret: NAME}}")
     (name,) = value
-    adapter = _ADAPTERS.get(name)
-    if adapter is not None:
-        kind: AuthKind = adapter.validate_python(value)[name]
+    if name in KINDS:
+        kind: AuthKind = _adapter(name).validate_python(value)[name]
         return kind
     guesses = difflib.get_close_matches(str(name), KINDS, n=1)
     hint = f"did you mean {guesses[0]}?" if guesses else f"there are none, {', '.join(KINDS)}"

@@ -6,10 +6,12 @@ import stat
 import traceback
 
 import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import SecretStr
 
 from flowhook.errors import ConflictError, InvalidError
-from router.sealing import KEY_BYTES, KEY_FILE, Sealer, load_key, load_sealer
+from router.sealing import KEY_BYTES, KEY_FILE, Sealer, derive_key, load_key, load_sealer
 
 VALUE = b"hunter2-hunter2"
 
@@ -67,6 +69,13 @@ def test_a_later_format_is_told_apart():
     with pytest.raises(ConflictError) as raised:
         Sealer(os.urandom(KEY_BYTES)).open("bank", b"\x02" + b"x" * 40)
     assert raised.value.reason == "SECRET_FORMAT_TOO_NEW"
+
+
+@pytest.mark.parametrize("purpose", [b"", b"flowhook callback tokens v1", bytes(range(256))])
+def test_a_derived_key_is_that_of_hkdf(purpose):
+    key = os.urandom(KEY_BYTES)
+    expected = HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=purpose).derive(key)
+    assert derive_key(key, purpose) == expected
 
 
 def test_a_missing_key_file_is_made_for_its_owner_alone(tmp_path):

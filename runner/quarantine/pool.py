@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from flowhook.config import RunnerSettings
 from runner.quarantine.evaluators import IsolatedEvaluator
@@ -36,7 +36,8 @@ class EvaluatorPool:
         self._places = asyncio.Semaphore(SIZE)
         self._lines: dict[str, _Line] = {}
         self._idle: list[tuple[IsolatedEvaluator, asyncio.TimerHandle]] = []
-        self._closing: set[asyncio.Task[None]] = set()
+        self._pending: set[asyncio.Task[Any]] = set()
+        """Processes that are being started or ended."""
         self.threads: Executor = ThreadPoolExecutor(SIZE, thread_name_prefix="quarantine")
 
     @asynccontextmanager
@@ -50,7 +51,7 @@ class EvaluatorPool:
         line.length += 1
         try:
             async with line.lock, self._places:
-                evaluator = self._take_idle() or await IsolatedEvaluator.start(self._settings)
+                evaluator = self._take_idle() or await self._start()
                 try:
                     yield evaluator
                 finally:
@@ -59,6 +60,21 @@ class EvaluatorPool:
             line.length -= 1
             if not line.length:
                 del self._lines[flow_id]
+
+    async def _start(self) -> IsolatedEvaluator:
+        """Start a process; one whose start is called off is kept for the next who needs one."""
+        starting = asyncio.create_task(IsolatedEvaluator.start(self._settings), name="start evaluator")
+        self._pending.add(starting)
+        starting.add_done_callback(self._pending.discard)
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            starting.add_done_callback(self._keep)
+            raise
+
+    def _keep(self, starting: asyncio.Task[IsolatedEvaluator]) -> None:
+        if not starting.cancelled() and starting.exception() is None:
+            self._put_back(starting.result())
 
     def _take_idle(self) -> IsolatedEvaluator | None:
         while self._idle:
@@ -82,14 +98,16 @@ class EvaluatorPool:
 
     def _end(self, evaluator: IsolatedEvaluator) -> None:
         task = asyncio.create_task(evaluator.close(), name="close evaluator")
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        self._pending.add(task)
+        task.add_done_callback(self._pending.discard)
 
     async def aclose(self) -> None:
-        """End all processes that nobody uses, once `evaluator` is left by everybody."""
-        while self._idle:
-            evaluator, timer = self._idle.pop()
-            timer.cancel()
-            self._end(evaluator)
-        await asyncio.gather(*self._closing)
+        """End all processes, once `evaluator` is left by everybody."""
+        while self._pending or self._idle:
+            await asyncio.gather(*self._pending, return_exceptions=True)
+            await asyncio.sleep(0)  # for what is done with those that were started
+            while self._idle:
+                evaluator, timer = self._idle.pop()
+                timer.cancel()
+                self._end(evaluator)
         self.threads.shutdown(wait=False)

@@ -1,0 +1,208 @@
+"""Flows whose expressions are evaluated apart: a second one that hangs stops nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+import orjson
+import psutil
+import pytest
+
+from flowhook.config import RunnerSettings
+from runner.evaluator import Evaluator
+from runner.guard import record, starting
+from runner.interpreter.errors import ExpressionFailed, SchemaViolated
+from runner.interpreter.scope import Scope, Workflow
+from runner.quarantine.evaluators import EvaluationEnded
+from runner.quarantine.pool import SIZE, EvaluatorPool
+
+ENDLESS = "last(range(1e15))"
+GREEDY = 'reduce range(1e9) as $i ("xxxxxxxx"; . + .) | length'
+SEGMENTATION_FAULT = "reduce range(100000) as $i (0; [.]) | error"
+
+
+@pytest.fixture
+async def pool():
+    pool = EvaluatorPool(RunnerSettings(expression_seconds=0.3, expression_bytes=64 * 1024 * 1024))
+    yield pool
+    await pool.aclose()
+
+
+def scope(evaluator):
+    workflow = Workflow("evt_1", {}, None, 0, lambda: 0)
+    workflow.elsewhere = evaluator
+    return Scope(workflow, instance="/do/0/a")
+
+
+async def evaluate(pool, source, data=None, flow_id="f"):
+    """Evaluate an expression in a process apart, as the interpreter does."""
+    expression = Evaluator().expression(source)
+    async with pool.evaluator(flow_id) as evaluator:
+        return await evaluator.run(lambda: expression(data, scope(evaluator)), pool.threads)
+
+
+async def test_an_expression_gives_there_what_it_gives_here(pool):
+    for source in (".a + 1", "[.a, .b] | add", "empty", "{a, c: [limit(3; repeat(1))]}", "nan"):
+        here = Evaluator().expression(source)({"a": 1, "b": 2**53 + 1}, scope(None))
+        assert await evaluate(pool, source, {"a": 1, "b": 2**53 + 1}) == here
+
+
+async def test_it_fails_there_as_it_fails_here(pool):
+    for source in (".a.b.c + 1", "error", "{", '"\\(.a) " | tonumber'):
+        with pytest.raises(ExpressionFailed) as here:
+            Evaluator().expression(source)({"a": "x"}, scope(None))
+        with pytest.raises(ExpressionFailed) as there:
+            await evaluate(pool, source, {"a": "x"})
+        assert str(there.value) == str(here.value)
+
+
+async def test_a_schema_is_checked_there_too(pool):
+    validate = Evaluator().schema({"type": "object", "properties": {"n": {"minimum": 3}}})
+    async with pool.evaluator("f") as evaluator:
+        await evaluator.run(lambda: validate({"n": 3}, scope(evaluator)), pool.threads)
+        with pytest.raises(SchemaViolated, match=r"\.n does not meet minimum: 3"):
+            await evaluator.run(lambda: validate({"n": 2}, scope(evaluator)), pool.threads)
+
+
+@pytest.mark.parametrize(
+    ("source", "cause"),
+    [(ENDLESS, "ran for more than 0.3 s"), (GREEDY, "more than 64 MiB"), (SEGMENTATION_FAULT, "SIGSEGV")],
+)
+async def test_what_hangs_or_eats_memory_or_crashes_is_ended_and_the_next_one_gets_another_process(pool, source, cause):
+    with pytest.raises(EvaluationEnded) as ended:
+        await evaluate(pool, source)
+    assert cause in ended.value.error.detail
+    assert (ended.value.error.type.rpartition("/")[2], ended.value.error.status) == ("expression", 500)
+    assert ended.value.error.instance == "/do/0/a"
+    assert await evaluate(pool, ". + 1", 1) == 2
+
+
+async def test_where_nobody_looks_the_kernel_ends_it(pool, monkeypatch):
+    monkeypatch.setattr("runner.quarantine.evaluators.POLL_SECONDS", 3600)
+    with pytest.raises(EvaluationEnded, match="ran for more than"):
+        await evaluate(pool, ENDLESS)
+
+
+async def test_the_loop_goes_on_meanwhile(pool):
+    turns = 0
+
+    async def look():
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    looking = asyncio.create_task(look())
+    with pytest.raises(EvaluationEnded):
+        await evaluate(pool, ENDLESS)
+    looking.cancel()
+    assert turns > 100
+
+
+async def test_one_that_is_called_off_leaves_no_process(pool):
+    running = asyncio.create_task(evaluate(pool, ENDLESS))
+    async with asyncio.timeout(60):
+        while not (children := psutil.Process().children(recursive=True)):
+            await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await pool.aclose()
+    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+
+
+async def test_no_flow_gets_all_processes(pool):
+    inside, entered, leave = [], asyncio.Event(), asyncio.Event()
+
+    async def hold(flow_id):
+        async with pool.evaluator(flow_id):
+            inside.append(flow_id)
+            entered.set()
+            await leave.wait()
+
+    greedy = [asyncio.create_task(hold("greedy")) for _ in range(3 * SIZE)]
+    await entered.wait()
+    async with pool.evaluator("modest") as evaluator:
+        assert evaluator.is_alive
+        assert inside == ["greedy"]
+    leave.set()
+    await asyncio.gather(*greedy)
+
+
+async def test_a_process_is_used_again(pool):
+    pids = []
+    for number in range(3):
+        async with pool.evaluator(f"flow-{number}") as evaluator:
+            pids.append(evaluator._process.pid)
+    assert len(set(pids)) == 1
+
+
+async def test_a_process_that_died_idle_is_replaced(pool):
+    async with pool.evaluator("f") as evaluator:
+        process = evaluator._process
+    os.kill(process.pid, signal.SIGKILL)
+    await process.wait()
+    assert await evaluate(pool, ". + 1", 1) == 2
+
+
+def heavy(loops):
+    """An expression of some tenths of a second."""
+    return f"(last(range({loops})) | 1)"
+
+
+@pytest.mark.parametrize("settings", [{"expression_seconds": 2.0}], indirect=True)
+async def test_a_flow_that_was_slow_once_holds_up_nobody_the_second_time(router, served):
+    router.define("slow", [{"run": {"set": {"x": f"${{ {heavy(300_000)} }}"}}}])
+    router.define("endless", [{"run": {"if": ".body.hang != true", "set": {"x": "${ .body | tojson }"}}}])
+    stream = await router.attached()
+    await router.run(stream, "slow")
+    # now in quarantine: while it is evaluated, others are, too
+    slow = router.assignment("slow")
+    router.assign(stream, slow)
+    for number in range(3):
+        assert (await router.run(stream, "endless", {"n": number})).HasField("completed")
+    assert (await router.outcome(slow.lease)).HasField("completed")
+    assert router.exits == []
+    assert len(router.streams) == 1
+
+
+@pytest.mark.parametrize("settings", [{"expression_seconds": 1.0}], indirect=True)
+async def test_an_endless_expression_is_moved_then_faulted_and_the_next_of_its_flow_kills_no_child(router, served):
+    router.define("bad", [{"run": {"set": {"x": f"${{ {ENDLESS} }}"}}}])
+    router.define("good", [{"run": {"set": {"n": "${ .body.n + 1 }"}}}])
+    moved = await router.run(await router.attached(), "bad")
+    assert (moved.released.reason, moved.released.charged) == ("RUNNER_DIED", False)
+    assert [exit_.losses_explained for exit_ in router.exits] == [True]
+    stream = await router.attached(2)
+    for _ in range(2):
+        bad = router.assignment("bad")
+        router.assign(stream, bad)
+        good = await router.run(stream, "good", {"n": 1})
+        assert orjson.loads(good.completed.output) == {"n": 2}
+        outcome = await router.outcome(bad.lease)
+        assert outcome.faulted.type.endswith("/expression")
+        assert "1 s" in outcome.faulted.detail
+        assert outcome.faulted.instance == "/do/0/run"
+    assert len(router.exits) == 1
+    assert len(router.streams) == 2
+
+
+@pytest.fixture
+def portable(monkeypatch):
+    """Take away what only Linux has."""
+    monkeypatch.setattr(starting, "has_fork_server", lambda: False)
+    monkeypatch.delattr(record.os, "memfd_create", raising=False)
+
+
+async def test_a_runner_works_without_the_calls_of_linux(portable, router, served):
+    router.define("bad", [{"run": {"set": {"x": f"${{ {ENDLESS} }}"}}}])
+    router.define("good", [{"run": {"set": {"n": "${ .body.n + 1 }"}}}])
+    stream = await router.attached()
+    assert orjson.loads((await router.run(stream, "good", {"n": 1})).completed.output) == {"n": 2}
+    outcome = await router.run(stream, "bad")
+    assert "0.5 s" in outcome.faulted.detail
+    stream = await router.attached(2)
+    assert orjson.loads((await router.run(stream, "good", {"n": 1})).completed.output) == {"n": 2}
+    assert (await router.run(stream, "bad")).faulted.type.endswith("/expression")
+    assert len(router.streams) == 2

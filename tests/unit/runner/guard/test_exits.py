@@ -1,0 +1,53 @@
+"""What the end of a child means: who is held to account, and whose flow is evaluated apart from then on."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from runner.guard.exits import Exit, conclude
+from runner.guard.record import Evaluation
+from runner.guard.watch import Verdict
+from runner.interpreter.errors import Kind, error
+
+ERROR = error(Kind.EXPRESSION, "it ran for more than 2 s")
+IDLE = Evaluation(7, 0, 1, b"lease", "/do/0/a", flow_id="f")
+EVALUATING = IDLE._replace(started_ns=1)
+STEP = EVALUATING._replace(is_step=True)
+KILL = -signal.SIGKILL
+
+
+def test_an_expression_over_its_limit_faults_its_execution_and_sends_its_flow_into_quarantine():
+    end = conclude(Verdict("", EVALUATING, ERROR), EVALUATING, KILL, drained=False)
+    assert end == Exit(explained=True, lease=b"lease", error=ERROR, flow_id="f")
+
+
+def test_one_that_merely_held_up_others_goes_on_uncharged():
+    end = conclude(Verdict("", EVALUATING, None), EVALUATING, KILL, drained=False)
+    assert end == Exit(explained=True, lease=b"lease", charged=False, flow_id="f")
+
+
+def test_a_call_that_blocked_its_runner_faults_and_says_nothing_of_expressions():
+    end = conclude(Verdict("", STEP, ERROR), STEP, KILL, drained=False)
+    assert end == Exit(explained=True, lease=b"lease", error=ERROR)
+
+
+@pytest.mark.parametrize(("evaluation", "flow_id"), [(EVALUATING, "f"), (STEP, "")])
+def test_a_crash_is_charged_to_what_was_under_way(evaluation, flow_id):
+    end = conclude(None, evaluation, -signal.SIGSEGV, drained=False)
+    assert end == Exit(explained=True, lease=b"lease", charged=True, flow_id=flow_id)
+
+
+@pytest.mark.parametrize("evaluation", [IDLE, STEP])
+def test_a_child_that_somebody_killed_explains_nothing(evaluation):
+    assert conclude(None, evaluation, KILL, drained=False) == Exit(explained=False)
+
+
+def test_a_loop_that_is_stuck_explains_nothing():
+    assert conclude(Verdict("", None, None), IDLE, KILL, drained=True) == Exit(explained=False)
+
+
+def test_a_child_that_did_not_drain_in_time_is_nobody_s_fault():
+    assert conclude(None, IDLE, KILL, drained=True) == Exit(explained=True)
+    assert conclude(None, STEP, KILL, drained=True) == Exit(explained=True)

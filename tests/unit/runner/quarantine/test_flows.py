@@ -1,0 +1,53 @@
+"""Which flows are in quarantine, with a clock of the test's."""
+
+from __future__ import annotations
+
+import pytest
+
+from runner.quarantine import QUARANTINE_SECONDS
+from runner.quarantine.flows import MAX_FLOWS, SLOW_SECONDS, QuarantinedFlows
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def test_a_flow_is_in_quarantine_for_a_while_after_it_was_slow(clock):
+    flows = QuarantinedFlows(clock)
+    assert "slow" not in flows
+    flows.add("slow")
+    clock.now = SLOW_SECONDS - 1
+    assert "slow" in flows
+    assert "other" not in flows
+    flows.add("slow")  # once more
+    clock.now = 2 * SLOW_SECONDS - 2
+    assert "slow" in flows
+    clock.now = 2 * SLOW_SECONDS
+    assert "slow" not in flows
+    assert len(flows) == 0
+
+
+def test_one_of_which_something_was_killed_stays_for_longer_however_quick_it_is_then(clock):
+    flows = QuarantinedFlows(clock, ["killed"])
+    flows.add("killed")
+    clock.now = QUARANTINE_SECONDS - 1
+    assert "killed" in flows
+
+
+def test_there_are_so_many_at_a_time_and_the_first_to_leave_gives_way(clock):
+    flows = QuarantinedFlows(clock, ["killed"])
+    for number in range(MAX_FLOWS):
+        clock.now += 0.001
+        flows.add(f"slow-{number}")
+    assert len(flows) == MAX_FLOWS
+    assert "killed" in flows
+    assert "slow-0" not in flows
+    assert "slow-1" in flows

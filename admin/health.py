@@ -10,8 +10,9 @@ from flowhook.client import ProcessInfo
 NEEDED_ROLES: Final = ("router", "edge", "runner")
 """Without one ready process of each no webhook becomes an executed flow."""
 
-SILENT_SECONDS: Final = 6.0
-"""A process that has missed two of its reports (every 2 s) is not counted on."""
+SILENT_SECONDS: Final = 10.0
+"""A process that has missed four of its reports (every 2 s) is not counted on. One that gets a tenth of a core may miss
+some: a runner does not report while it evaluates an expression, which may take half a second of CPU time."""
 
 
 def is_ready(process: ProcessInfo) -> bool:

@@ -27,11 +27,14 @@ MAX_CREDIT: Final = 1024
 
 MAX_RUNNER_ID: Final = 63
 
-HELLO_SECONDS: Final = 10.0
-"""How long a runner may take to say hello."""
+HELLO_SECONDS: Final = 30.0
+"""How long a runner may take to say hello, on a machine that gives it a tenth of a core."""
 
 LAST_WORDS_SECONDS: Final = 1.0
 """How long what was gathered may take to be sent when a stream is ended."""
+
+RECORD_SECONDS: Final = 5.0
+"""How long what was read of a stream that has ended may take to be recorded; nobody else gets its executions before."""
 
 log = logs.get_logger(__name__)
 
@@ -106,7 +109,7 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         earlier = next((link for link in self._links if link.runner_id == request.runner_id), None)
         if earlier is not None:  # what it had sent counts, and is still being recorded
             with suppress(TimeoutError):
-                async with asyncio.timeout(LAST_WORDS_SECONDS):
+                async with asyncio.timeout(RECORD_SECONDS + LAST_WORDS_SECONDS):
                     await earlier.gone.wait()
         await self._host.exited(request.runner_id, evaluated, explained=request.losses_explained)
         return pb.ReportExitResponse()
@@ -166,7 +169,7 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             # what was read counts, and is answered; a runner that does not read gets its last words never
             inbox.end()
-            await asyncio.wait({recording}, timeout=LAST_WORDS_SECONDS)
+            await asyncio.wait({recording}, timeout=RECORD_SECONDS)
             link.end()
             await asyncio.wait({writing}, timeout=LAST_WORDS_SECONDS)
             if link.error is not None:

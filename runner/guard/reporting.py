@@ -16,8 +16,8 @@ from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import convert
 from runner.guard.exits import Exit
 
-REPORT_SECONDS: Final = 5.0
-"""Deadline of one call; a router that is away is waited for, call after call."""
+REPORT_SECONDS: Final = 30.0
+"""Deadline of one call: the router records first what the child had sent. One that is away is called again and again."""
 RETRY_SECONDS: Final = 0.25
 """Between two of them."""
 

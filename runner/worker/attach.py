@@ -24,8 +24,8 @@ MAX_BACKOFF: Final = 0.5
 """Seconds between attempts to attach, doubled each time, with jitter. While the channel pauses between its own, they
 fail at once; together the two are shorter than the time that a restarted router gives to come back."""
 
-WELCOME_SECONDS: Final = 5.0
-"""How long the router may take to answer hello."""
+WELCOME_SECONDS: Final = 30.0
+"""How long the router may take to answer hello. It is there by then, and busy: that it is not gRPC notices in 15 s."""
 
 MAX_BUNDLE_BYTES: Final = limits.MAX_MESSAGE_BYTES // 4
 """Messages that are larger together are sent one by one."""

@@ -17,7 +17,7 @@ from flowhook.wire import convert
 from runner.guard.exits import Exit
 
 REPORT_SECONDS: Final = 30.0
-"""Deadline of one call: the router records first what the child had sent. One that is away is called again and again."""
+"""Deadline of one call: the router records first what the child had sent. One that is away is called again."""
 RETRY_SECONDS: Final = 0.25
 """Between two of them."""
 

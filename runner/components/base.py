@@ -6,9 +6,8 @@ import inspect
 import typing
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from flowhook.config import RunnerSettings
@@ -16,6 +15,9 @@ from runner.attachments import NO_ATTACHMENTS, Attachments
 from runner.components.shared import Shared
 from runner.interpreter.errors import Kind, fault
 from runner.outbound import BoundClient
+
+if TYPE_CHECKING:
+    import structlog
 
 CONTEXT: Final = "context"
 

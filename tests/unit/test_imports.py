@@ -34,6 +34,9 @@ NEEDLESS = {
     "edge.app": HEAVY | DOCUMENTS | STORAGE | CLIENTS,
     "router.app": HEAVY | CLIENTS | HTTP,
     "admin.app": HEAVY | DOCUMENTS | STORAGE | BODIES,
+    "runner.app": HEAVY | DOCUMENTS | STORAGE | CLIENTS | HTTP | BODIES,
+    "runner.worker.fork_server": {"rich": HEAVY["rich"], "typer": HEAVY["typer"]} | STORAGE | HTTP,
+    "runner.quarantine.process": {"grpc": "opens no connection", "pydantic": "is given no settings"} | STORAGE | HTTP,
     "flowhook.process": HEAVY | DOCUMENTS | STORAGE | CLIENTS | HTTP | BODIES,
 }
 """By what a process imports at its start; `flowhook.process` is what all of them have."""

@@ -24,7 +24,7 @@ import grpc
 import orjson
 
 import flowhook
-from flowhook import logs, metrics, timeslice
+from flowhook import logs, metrics, open_files, timeslice
 from flowhook.config import CommonSettings
 from flowhook.errors import FlowhookError
 from flowhook.v1 import cluster_service_pb2, cluster_service_pb2_grpc
@@ -88,6 +88,7 @@ def run(main: Callable[[Lifecycle], Awaitable[None]], settings: CommonSettings, 
     if parent is not None:
         die_with_parent()
     try:
+        open_files.ensure()
         logs.configure(level=settings.log_level, log_format=settings.log_format, process=name)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_live(main, Lifecycle(name=name, role=role), parent))

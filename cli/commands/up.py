@@ -30,8 +30,10 @@ def _up(settings: UpSettings) -> int:
     from cli import flow_files
     from cli.supervisor.rundir import RunDir
     from edge import tls
+    from flowhook import open_files
     from flowhook.tokens import ensure_tokens
 
+    open_files.ensure()
     # everything that can be refused is, before anything is started
     files = flow_files.read([settings.flows]) if settings.flows is not None else []
     tls.load(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)

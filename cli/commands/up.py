@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from cli.options import command_of
+from cli.progress import say
 from cli.supervisor.plan import UpSettings
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ async def _run(settings: UpSettings, run_dir: RunDir, files: Sequence[FlowFile])
     cluster = Cluster(
         settings,
         run_dir,
-        say=_say,
+        say=say,
         on_router=apply_flows,
         on_ready=lambda where: _say_ready(where, webhooks),
         probe_path=lambda: f"/hook/{webhooks[0]}" if webhooks else "",
@@ -74,24 +74,16 @@ async def _run(settings: UpSettings, run_dir: RunDir, files: Sequence[FlowFile])
     return await cluster.run()
 
 
-def _say(line: str) -> None:
-    try:
-        print(line, flush=True)
-    except OSError:
-        # whoever started the cluster reads no more; that is no reason to stop it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def _say_applied(applied: AppliedFlow) -> None:
-    _say(f"flow {applied.flow.id}: {applied.change}")
+    say(f"flow {applied.flow.id}: {applied.change}")
     for warning in applied.warnings:
         print(f"flow {applied.flow.id}: {warning}", file=sys.stderr, flush=True)
 
 
 def _say_ready(where: ClusterFile, webhooks: Sequence[str]) -> None:
     for flow_id in webhooks:
-        _say(f"webhook  {where.http_url}/hook/{flow_id}")
-    _say(f"http     {where.http_url}")
-    _say(f"admin    {where.admin_url}")
-    _say(f"grpc     {where.grpc_address}")
-    _say("flowhook ready")
+        say(f"webhook  {where.http_url}/hook/{flow_id}")
+    say(f"http     {where.http_url}")
+    say(f"admin    {where.admin_url}")
+    say(f"grpc     {where.grpc_address}")
+    say("flowhook ready")

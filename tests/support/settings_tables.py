@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import SecretStr
 
-from cli.options import _is, option_name, variable_name
+from cli.options import _is
+from cli.settings import option_name, variable_name
 from cli.supervisor.plan import UpSettings
 from flowhook.config import AdminSettings, CommonSettings, EdgeSettings, RouterSettings, RunnerSettings
 

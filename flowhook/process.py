@@ -1,9 +1,8 @@
 """How a process of the cluster lives: says that it is ready, drains when told to, and never outlives its parent.
 
-`run` is the frame around each `app.serve(settings, lifecycle)`. A supervisor hands each process one end of a socket
-pair (`FLOWHOOK_PARENT_FD`): the process tells its readiness and addresses on it, one JSON object a line, and ends at
-once when the other end closes, which the kernel does however the supervisor dies. Ending at once is safe: nothing
-here relies on an orderly stop.
+`run` is the frame around each `app.serve(settings, lifecycle)`. On the socket to its supervisor (`flowhook.parent`) a
+process tells its readiness and addresses, and it ends at once when the other end closes, which the kernel does however
+the supervisor dies. Ending at once is safe: nothing here relies on an orderly stop.
 """
 
 from __future__ import annotations
@@ -27,10 +26,8 @@ import flowhook
 from flowhook import logs, metrics, open_files, timeslice
 from flowhook.config import CommonSettings
 from flowhook.errors import FlowhookError
+from flowhook.parent import take_socket
 from flowhook.v1 import cluster_service_pb2, cluster_service_pb2_grpc
-
-PARENT_FD: Final = "FLOWHOOK_PARENT_FD"
-"""Environment variable: descriptor of the socket to the supervisor."""
 
 EXIT_REFUSED: Final = 1
 """The process can't do what it was asked (a FlowhookError): starting it again would end the same way."""
@@ -84,7 +81,7 @@ def run(main: Callable[[Lifecycle], Awaitable[None]], settings: CommonSettings, 
     timeslice.shorten()
     # the first process of every container has the same ID
     name = settings.process_name or f"{role}-{os.getpid()}@{socket.gethostname()}"
-    parent = _parent_socket()
+    parent = take_socket()
     if parent is not None:
         die_with_parent()
     try:
@@ -155,15 +152,6 @@ async def _watch_parent(parent: socket.socket) -> None:
     except OSError:
         pass
     os._exit(EXIT_REFUSED)
-
-
-def _parent_socket() -> socket.socket | None:
-    descriptor = os.environ.pop(PARENT_FD, "")
-    if not descriptor:
-        return None
-    parent = socket.socket(fileno=int(descriptor))
-    parent.set_inheritable(False)
-    return parent
 
 
 def die_with_parent() -> None:

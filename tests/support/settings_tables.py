@@ -6,7 +6,7 @@ from pydantic import SecretStr
 
 from cli.options import _is
 from cli.settings import option_name, variable_name
-from cli.supervisor.plan import UpSettings
+from cli.supervisor.settings import UpSettings
 from flowhook.config import AdminSettings, CommonSettings, EdgeSettings, RouterSettings, RunnerSettings
 
 TABLES = {

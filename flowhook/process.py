@@ -30,7 +30,7 @@ from flowhook.parent import take_socket
 from flowhook.v1 import cluster_service_pb2, cluster_service_pb2_grpc
 
 EXIT_REFUSED: Final = 1
-"""The process can't do what it was asked (a FlowhookError): starting it again would end the same way."""
+"""The process can't do what it was asked (a FlowhookError): starting it again ends the same way until others change."""
 EXIT_DEFECT: Final = 70
 """It ended by an unexpected exception (sysexits.h, EX_SOFTWARE)."""
 

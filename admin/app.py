@@ -15,7 +15,8 @@ from flowhook.client.channel import open_channel
 from flowhook.config import AdminSettings, read_token
 from flowhook.errors import UnavailableError
 from flowhook.limits import MAX_HEADER_BYTES
-from flowhook.process import Lifecycle, Reporter
+from flowhook.process import Lifecycle
+from flowhook.process_reports import Reporter
 
 ROUTER_TIMEOUT: Final = 0.8
 """Seconds within which the router must answer: who asks for health (Kubernetes, for one) waits for 1 s."""

@@ -14,10 +14,7 @@ if sys.argv[1:2] != ["router"]:
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 from cli import app
-from flowhook.errors import FlowhookError, InvalidFlowError
-
-EXIT_REFUSED = 1
-EXIT_INTERRUPTED = 130
+from cli.failures import EXIT_INTERRUPTED, report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,25 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     except typer.TyperException as error:
         return _usage_error(error)
-    except InvalidFlowError as error:
-        print(error.message, file=sys.stderr)  # one FILE:LINE: a line, as editors and CI read it
-        return EXIT_REFUSED
-    except FlowhookError as error:
-        print(f"flowhook: {error.message}", file=sys.stderr)
-        return EXIT_REFUSED
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # whoever reads the output has seen enough; the interpreter's own flush must not complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:
-        if os.environ.get("FLOWHOOK_DEBUG"):
-            raise
-        print(
-            f"flowhook: internal error: {type(error).__name__}: {error} (FLOWHOOK_DEBUG=1 shows where)", file=sys.stderr
-        )
-        return EXIT_REFUSED
+    except Exception as error:  # noqa: BLE001 - it is told, as the last thing
+        return report(error)
     return code if isinstance(code, int) else 0
 
 

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
-from cli.options import read_settings, variable_name
+from cli.options import read_settings
+from cli.settings import variable_name
 from cli.supervisor.rundir import read_cluster
 from flowhook.client import Client
 from flowhook.config import CommonSettings, read_token

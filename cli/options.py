@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
+
+from cli.settings import explain, option_name, variable_name
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -27,8 +29,6 @@ DataDir = Annotated[
         help="Where tokens are when FLOWHOOK_TOKEN is not set (FLOWHOOK_DATA_DIR).",
     ),
 ]
-
-ENV_PREFIX: Final = "FLOWHOOK_"
 
 
 def command_of(model: type[S], action: Callable[[S], int | None], *, help_text: str) -> Callable[..., None]:
@@ -62,23 +62,7 @@ def read_settings(model: type[S], given: Mapping[str, Any]) -> S:
     try:
         return model(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        problems = []
-        for detail in error.errors(include_url=False, include_input=False, include_context=False):
-            name = str(detail["loc"][0]) if detail["loc"] else ""
-            source = option_name(name) if given.get(name) is not None else variable_name(name)
-            message = detail["msg"].removeprefix("Value error, ")
-            problems.append(f"{source}: {message[:1].lower()}{message[1:]}")
-        raise typer.BadParameter("; ".join(problems)) from None
-
-
-def option_name(setting: str) -> str:
-    """Return the option of a setting: `--http-port`."""
-    return "--" + setting.replace("_", "-")
-
-
-def variable_name(setting: str) -> str:
-    """Return the environment variable of a setting: `FLOWHOOK_HTTP_PORT`."""
-    return ENV_PREFIX + setting.upper()
+        raise typer.BadParameter(explain(error, given)) from None
 
 
 def _annotation(name: str, field: FieldInfo) -> Any:

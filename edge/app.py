@@ -28,7 +28,8 @@ from flowhook import logs, metrics
 from flowhook.client.channel import open_channel
 from flowhook.config import EdgeSettings
 from flowhook.errors import UnavailableError
-from flowhook.process import Lifecycle, Reporter
+from flowhook.process import Lifecycle
+from flowhook.process_reports import Reporter
 
 BACKLOG: Final = 1024
 """Connections that the kernel holds until they are accepted."""

@@ -1,15 +1,13 @@
 """How a process of the cluster lives: says that it is ready, drains when told to, and never outlives its parent.
 
-`run` is the frame around each `app.serve(settings, lifecycle)`. A supervisor hands each process one end of a socket
-pair (`FLOWHOOK_PARENT_FD`): the process tells its readiness and addresses on it, one JSON object a line, and ends at
-once when the other end closes, which the kernel does however the supervisor dies. Ending at once is safe: nothing
-here relies on an orderly stop.
+`run` is the frame around each `app.serve(settings, lifecycle)`. On the socket to its supervisor (`flowhook.parent`) a
+process tells its readiness and addresses, and it ends at once when the other end closes, which the kernel does however
+the supervisor dies. Ending at once is safe: nothing here relies on an orderly stop.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import faulthandler
 import gc
 import os
@@ -19,21 +17,17 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-import grpc
 import orjson
 
 import flowhook
-from flowhook import logs, metrics, timeslice
+from flowhook import logs, open_files, timeslice
 from flowhook.config import CommonSettings
 from flowhook.errors import FlowhookError
+from flowhook.parent import take_socket
 from flowhook.parent_death import die_with_parent
-from flowhook.v1 import cluster_service_pb2, cluster_service_pb2_grpc
-
-PARENT_FD: Final = "FLOWHOOK_PARENT_FD"
-"""Environment variable: descriptor of the socket to the supervisor."""
 
 EXIT_REFUSED: Final = 1
-"""The process can't do what it was asked (a FlowhookError): starting it again would end the same way."""
+"""The process can't do what it was asked (a FlowhookError): starting it again ends the same way until others change."""
 EXIT_DEFECT: Final = 70
 """It ended by an unexpected exception (sysexits.h, EX_SOFTWARE)."""
 
@@ -82,10 +76,11 @@ def run(main: Callable[[Lifecycle], Awaitable[None]], settings: CommonSettings, 
     timeslice.shorten()
     # the first process of every container has the same ID
     name = settings.process_name or f"{role}-{os.getpid()}@{socket.gethostname()}"
-    parent = _parent_socket()
+    parent = take_socket()
     if parent is not None:
         die_with_parent()
     try:
+        open_files.ensure()
         logs.configure(level=settings.log_level, log_format=settings.log_format, process=name)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_live(main, Lifecycle(name=name, role=role), parent))
@@ -154,65 +149,9 @@ async def _watch_parent(parent: socket.socket) -> None:
     os._exit(EXIT_REFUSED)
 
 
-def _parent_socket() -> socket.socket | None:
-    descriptor = os.environ.pop(PARENT_FD, "")
-    if not descriptor:
-        return None
-    parent = socket.socket(fileno=int(descriptor))
-    parent.set_inheritable(False)
-    return parent
-
-
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         import uvloop  # noqa: PLC0415 - not there on every platform
     except ImportError:
         return None
     return uvloop.new_event_loop
-
-
-def describe(lifecycle: Lifecycle, metrics: bytes) -> cluster_service_pb2.Process:
-    """Return what a process tells of itself; `metrics` in the Prometheus text format."""
-    stopping = lifecycle.stop.is_set()
-    ready = lifecycle.ready.is_set() and not stopping
-    return cluster_service_pb2.Process(
-        name=lifecycle.name,
-        role=lifecycle.role,
-        build=flowhook.__version__,
-        pid=os.getpid(),
-        host=socket.gethostname(),
-        ready=ready,
-        detail="" if ready else "draining" if stopping else lifecycle.detail or "not ready",
-        metrics=metrics,
-    )
-
-
-class Reporter:
-    """Tells the router every 2 s that this process lives, with its metrics; a router that is away is tolerated."""
-
-    INTERVAL: Final = 2.0
-    """Seconds between reports, and the deadline of one."""
-
-    def __init__(
-        self, channel: grpc.aio.Channel, lifecycle: Lifecycle, *, render: Callable[[], bytes] = metrics.render
-    ) -> None:
-        """Report on `lifecycle` over `channel`, which stays the caller's; `render` gives at most 1 MiB."""
-        self._stub = cluster_service_pb2_grpc.ClusterServiceStub(channel)
-        self._lifecycle = lifecycle
-        self._render = render
-
-    async def run(self) -> None:
-        """Report until cancelled: at once, as soon as the process is ready, then every `INTERVAL`."""
-        while True:
-            try:
-                await self._stub.ReportProcess(self._request(), timeout=self.INTERVAL)
-            except grpc.aio.AioRpcError as error:
-                log.debug("report not delivered", code=error.code().name)
-            if self._lifecycle.ready.is_set():
-                await asyncio.sleep(self.INTERVAL)
-            else:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._lifecycle.ready.wait(), self.INTERVAL)
-
-    def _request(self) -> cluster_service_pb2.ReportProcessRequest:
-        return cluster_service_pb2.ReportProcessRequest(process=describe(self._lifecycle, self._render()))

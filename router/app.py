@@ -22,7 +22,8 @@ from flowhook import metrics
 from flowhook.client.channel import SERVER_OPTIONS
 from flowhook.config import RouterSettings
 from flowhook.errors import ConflictError, InvalidError
-from flowhook.process import Lifecycle, describe
+from flowhook.process import Lifecycle
+from flowhook.process_reports import describe
 from flowhook.tokens import TokenVerifier, ensure_tokens
 from flowhook.v1 import (
     cluster_service_pb2,

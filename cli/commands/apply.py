@@ -31,7 +31,7 @@ def _apply(
     data_dir: DataDir = None,
 ) -> None:
     """Create or update flows; a bad file is named with line, key and cause, and changes nothing."""
-    from cli import flow_files
+    from cli import flow_files, flow_paths
     from cli.connection import open_client
     from flowhook.errors import InvalidFlowError
 
@@ -40,7 +40,7 @@ def _apply(
         try:
             applied = client.flows.apply([flow.content for flow in flows], dry_run=dry_run)
         except InvalidFlowError as error:
-            raise flow_files.in_terms_of(error, flows) from None
+            raise flow_paths.in_terms_of(error, [flow.name for flow in flows]) from None
     for flow, result in zip(flows, applied, strict=True):
         _show(flow, result, dry_run=dry_run, json=json)
 

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import typer
 
 from cli.options import command_of
-from cli.supervisor.plan import UpSettings
-
-if TYPE_CHECKING:
-    from cli.flow_files import FlowFile
-    from cli.supervisor.rundir import ClusterFile, RunDir
-    from flowhook.client import AppliedFlow
+from cli.supervisor import PLAN
+from cli.supervisor.settings import UpSettings
 
 HELP = "Run a local cluster: edges, a router, runners and admin. Ctrl-C drains and stops it."
 
@@ -27,69 +20,35 @@ def register(app: typer.Typer) -> None:
 
 
 def _up(settings: UpSettings) -> int:
-    from cli import flow_files
+    """Check everything that can be refused before anything is started; then become the supervisor.
+
+    It is the same process to everybody outside, without what only the checks need: it lives as long as the cluster.
+    """
     from cli.supervisor.rundir import RunDir
-    from edge import tls
+    from flowhook import open_files
     from flowhook.tokens import ensure_tokens
 
-    # everything that can be refused is, before anything is started
-    files = flow_files.read([settings.flows]) if settings.flows is not None else []
-    tls.load(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
+    open_files.ensure()
+    _check_files(settings)
+    plan = settings.plan()
     run_dir = RunDir(settings.data_dir)
     try:
-        settings.check()
+        plan.check()
         ensure_tokens(settings.data_dir)
-        return asyncio.run(_run(settings, run_dir, files))
     finally:
         run_dir.close()
+    sys.stdout.flush()
+    # the last arguments say nothing to the supervisor, but to whoever looks for the process
+    arguments = [sys.executable, "-P", "-m", "cli.supervisor", "flowhook", *sys.argv[1:]]
+    os.execve(sys.executable, arguments, {**os.environ, PLAN: plan.to_json()})  # noqa: S606 - no shell is wanted
 
 
-async def _run(settings: UpSettings, run_dir: RunDir, files: Sequence[FlowFile]) -> int:
-    from cli.supervisor.cluster import Cluster
-    from flowhook.config import CommonSettings, read_token
+def _check_files(settings: UpSettings) -> None:
+    if settings.flows is not None:
+        from cli import flow_files
 
-    webhooks: list[str] = []
+        flow_files.read([settings.flows])
+    if (settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file) != (None, None, None):
+        from edge import tls
 
-    async def apply_flows(address: str) -> None:
-        from flowhook.client import AsyncClient
-
-        # the token of this cluster, whatever the environment says about another one
-        common = CommonSettings(data_dir=settings.data_dir).model_copy(update={"token": None})
-        async with AsyncClient(address, token=read_token(common, "admin")) as client:
-            if files:
-                for applied in await client.flows.apply([file.content for file in files]):
-                    _say_applied(applied)
-            webhooks.extend([flow.id async for flow in client.flows.list() if flow.has_webhook])
-
-    cluster = Cluster(
-        settings,
-        run_dir,
-        say=_say,
-        on_router=apply_flows,
-        on_ready=lambda where: _say_ready(where, webhooks),
-        probe_path=lambda: f"/hook/{webhooks[0]}" if webhooks else "",
-    )
-    return await cluster.run()
-
-
-def _say(line: str) -> None:
-    try:
-        print(line, flush=True)
-    except OSError:
-        # whoever started the cluster reads no more; that is no reason to stop it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _say_applied(applied: AppliedFlow) -> None:
-    _say(f"flow {applied.flow.id}: {applied.change}")
-    for warning in applied.warnings:
-        print(f"flow {applied.flow.id}: {warning}", file=sys.stderr, flush=True)
-
-
-def _say_ready(where: ClusterFile, webhooks: Sequence[str]) -> None:
-    for flow_id in webhooks:
-        _say(f"webhook  {where.http_url}/hook/{flow_id}")
-    _say(f"http     {where.http_url}")
-    _say(f"admin    {where.admin_url}")
-    _say(f"grpc     {where.grpc_address}")
-    _say("flowhook ready")
+        tls.load(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)

@@ -1,30 +1,34 @@
-"""One running process, and the socket on which it says that it is ready."""
+"""One running process, and the socket between it and this one."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable
-from typing import Self
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Self
 
 import orjson
 
 from cli.supervisor import priority
 from cli.supervisor.command import Command
-from flowhook.process import PARENT_FD
+from flowhook.parent import PARENT_FD
 
-Addresses = dict[str, str]
-"""Where a process listens, `host:port` by kind (`http`, `grpc`)."""
+FROM_OUTSIDE: Final = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
+"""Signals by which others end a process; no defect of its own does."""
 
 
 class Child:
     """A process that ends at the latest when this one does: it holds the other end of a socket of ours."""
 
-    def __init__(self, process: asyncio.subprocess.Process, link: socket.socket) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         self._process = process
-        self._link = link
+        self._reader = reader
+        self._writer = writer
         self.pid = process.pid
 
     @classmethod
@@ -44,28 +48,32 @@ class Child:
                 start_new_session=True,  # Ctrl-C is for the supervisor, which knows in which order to stop
             )
             await priority.lower(process.pid, command.nice)
+            reader, writer = await asyncio.open_connection(sock=ours)
         except BaseException:
             ours.close()  # and the process ends, if it was started
             raise
         finally:
             theirs.close()
-        return cls(process, ours)
+        return cls(process, reader, writer)
 
-    async def run(self, on_ready: Callable[[Addresses], None]) -> int:
+    async def tell(self, settings: Mapping[str, str]) -> None:
+        """Give the process what it waits for; one that has ended meanwhile is no error."""
+        with contextlib.suppress(ConnectionError):
+            self._writer.write(orjson.dumps(settings) + b"\n")
+            await self._writer.drain()
+
+    async def run(self, on_message: Callable[[Mapping[str, Any]], None]) -> int:
         """Wait until the process has ended and return its exit code, negative for a signal.
 
         Args:
-            on_ready: called when the process says that it serves, with its addresses.
+            on_message: called with each thing that the process says.
         """
-        reader, writer = await asyncio.open_connection(sock=self._link)
         try:
-            while line := await _read_line(reader):
-                message = orjson.loads(line)
-                if message.get("ready"):
-                    on_ready(message["addresses"])
+            while line := await self._read_line():
+                on_message(orjson.loads(line))
             return await self._process.wait()
         finally:
-            writer.close()
+            self._writer.close()
 
     async def wait(self) -> int:
         """Wait until the process has ended and return its exit code, negative for a signal."""
@@ -86,9 +94,28 @@ class Child:
         if self._process.returncode is None:
             self._process.send_signal(number)
 
+    async def _read_line(self) -> bytes:
+        try:
+            return await self._reader.readline()
+        except ConnectionError:
+            return b""
 
-async def _read_line(reader: asyncio.StreamReader) -> bytes:
-    try:
-        return await reader.readline()
-    except ConnectionError:
-        return b""
+
+def ended_from_outside(code: int) -> bool:
+    """Whether an exit code says that somebody else ended the process: it drained, or had no time to."""
+    return code == 0 or -code in FROM_OUTSIDE or code - 128 in FROM_OUTSIDE
+
+
+def killed_from_outside(code: int) -> bool:
+    """Whether an exit code says that somebody else ended the process before it could put down what it had under way."""
+    return code != 0 and ended_from_outside(code)
+
+
+def how_it_ended(code: int) -> str:
+    """Return what to say of an exit code."""
+    if code < 0:
+        try:
+            return f"was killed by {signal.Signals(-code).name}"
+        except ValueError:
+            return f"was killed by signal {-code}"
+    return f"ended with exit code {code}"

@@ -5,28 +5,33 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Final, Protocol
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+import orjson
 
 from cli.supervisor.command import Command
-from cli.supervisor.http import status_of
+from cli.supervisor.http import ask
 from cli.supervisor.keeper import Keeper
 from cli.supervisor.plan import DRAIN_ORDER
 from cli.supervisor.rundir import ClusterFile, RunDir
-from flowhook.errors import FlowhookError, InternalError, UnavailableError
+from cli.supervisor.waiting import remind
+from flowhook.errors import FlowhookError, InternalError
 
-START_SECONDS: Final = 60.0
-"""How long the whole start may take."""
+STOP_SECONDS: Final = 60.0
+"""What a process may take to stop beside its drain, which it limits itself, before it is killed. One that hangs is
+meant: of a machine that gives a process a tenth of a core for half a minute half of this is left."""
 
-DRAIN_SECONDS: Final = 15.0
-"""How long a process may drain before it is killed; its own limit is shorter."""
+FIRST_POLL_SECONDS: Final = 0.05
+MAX_POLL_SECONDS: Final = 1.0
+"""Between two looks whether requests are served: doubling, for a machine that is busy has no time for many."""
 
-POLL_SECONDS: Final = 0.05
+OK: Final = 200
+NOT_FOUND: Final = 404
 
 
 class Plan(Protocol):
-    """What the cluster consists of; see `plan.UpSettings`."""
+    """What the cluster consists of; see `plan.Plan`."""
 
     @property
     def host(self) -> str:
@@ -49,7 +54,12 @@ class Plan(Protocol):
         ...
 
     @property
-    def tls_cert_file(self) -> Path | None:
+    def drain_seconds(self) -> float:
+        """How long what is under way in a process may take after it was told to stop."""
+        ...
+
+    @property
+    def tls_cert_file(self) -> str | None:
         """Certificate that senders see; None: edges speak no TLS."""
         ...
 
@@ -62,8 +72,14 @@ class Plan(Protocol):
         """Return the names of the processes of a role."""
         ...
 
-    def command(self, role: str, name: str, *, http_port: int, admin_port: int, grpc_port: int) -> Command:
-        """Return how to start one process."""
+    def command(self, role: str, name: str) -> Command:
+        """Return how to start one process, which then waits for its settings."""
+        ...
+
+    def settings(
+        self, role: str, *, http_port: int, admin_port: int, grpc_port: int, losses_explained: bool
+    ) -> Mapping[str, str]:
+        """Return what a process waits for, with the ports known so far."""
         ...
 
 
@@ -76,7 +92,7 @@ class Cluster:
         run_dir: RunDir,
         *,
         say: Callable[[str], None],
-        on_router: Callable[[str], Awaitable[None]],
+        apply_flows: Callable[[asyncio.Future[str]], Coroutine[Any, Any, None]],
         on_ready: Callable[[ClusterFile], None],
         probe_path: Callable[[], str],
     ) -> None:
@@ -86,18 +102,20 @@ class Cluster:
             plan: what to start.
             run_dir: held by the caller.
             say: prints one line of progress.
-            on_router: called with the router's address once it serves, before anything else is started.
+            apply_flows: called at the start with the router's address to be; edges and runners wait for its return.
             on_ready: called once requests are served.
             probe_path: path whose HEAD an edge answers with 200 once the cluster serves; empty: any answer will do.
         """
         self._plan = plan
         self._run_dir = run_dir
         self._say = say
-        self._on_router = on_router
+        self._apply_flows = apply_flows
         self._on_ready = on_ready
         self._probe_path = probe_path
         self._keepers: list[Keeper] = []
         self._stop = asyncio.Event()
+        self._served = asyncio.Event()
+        self._step = ""
         self._forced: signal.Signals | None = None
 
     async def run(self) -> int:
@@ -123,55 +141,74 @@ class Cluster:
         return 0 if self._forced is None else 128 + self._forced
 
     async def _start(self, group: asyncio.TaskGroup) -> None:
-        try:
-            async with asyncio.timeout(START_SECONDS):
-                await self._launch(group, "router")
-                await self._on_router(self._address("router", "grpc", self._plan.grpc_port))
-                await self._launch(group, "edge")  # before the runners, which give out URLs with its port
-                await self._launch(group, "runner")
-                await self._launch(group, "admin")
-                await self._until_served()
-        except TimeoutError:
-            waiting = [keeper.name for keeper in self._keepers if not keeper.ready.is_set()]
-            missing = ", ".join(waiting) or "the cluster"
-            raise UnavailableError(f"{missing} was not ready within {START_SECONDS:g} s") from None
+        """Start everything at once, for the imports take long; let each go on when what it depends on serves."""
+        router, edges, runners, admin = (self._launch(group, role) for role in ("router", "edge", "runner", "admin"))
+        async with asyncio.TaskGroup() as steps:
+            reminding = steps.create_task(remind(self._what_is_missing, self._say), name="remind")
+            address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+            applying = steps.create_task(self._apply_flows(address), name="apply flows")
+            await _serve(router)
+            self._served.set()
+            address.set_result(self._address("router", "grpc", self._plan.grpc_port))
+            _let_go(admin)
+            self._step = "the router to take the flows"
+            await applying
+            self._step = ""
+            if self._plan.http_port == 0:
+                await _serve(edges[:1])  # the others share its port, and runners give out URLs with it
+            _let_go(edges + runners)
+            await _serve(edges + runners + admin)
+            await self._until_served()
+            reminding.cancel()
         cluster = self._describe()
         self._run_dir.write_cluster(cluster)
         self._on_ready(cluster)
 
-    async def _launch(self, group: asyncio.TaskGroup, role: str) -> None:
-        """Start the processes of a role; the first alone when the others need to know the port it chose."""
+    def _launch(self, group: asyncio.TaskGroup, role: str) -> list[Keeper]:
         keepers = [self._keeper(role, name) for name in self._plan.names(role)]
-        alone = 1 if role == "edge" and self._plan.http_port == 0 else len(keepers)
-        for part in (keepers[:alone], keepers[alone:]):
-            for keeper in part:
-                self._keepers.append(keeper)
-                group.create_task(keeper.run(), name=keeper.name)
-            for keeper in part:
-                await keeper.ready.wait()
+        for keeper in keepers:
+            self._keepers.append(keeper)
+            group.create_task(keeper.run(), name=keeper.name)
+        return keepers
 
     def _keeper(self, role: str, name: str) -> Keeper:
-        def command() -> Command:
-            return self._plan.command(
+        def settings(losses_explained: bool) -> Mapping[str, str]:  # noqa: FBT001 - its only argument
+            return self._plan.settings(
                 role,
-                name,
                 http_port=_port_of(self._known("edge", "http")) or self._plan.http_port,
                 admin_port=_port_of(self._known("admin", "http")) or self._plan.admin_port,
                 grpc_port=_port_of(self._known("router", "grpc")) or self._plan.grpc_port,
+                losses_explained=losses_explained,
             )
 
-        return Keeper(name, role, command, run_dir=self._run_dir, say=self._say)
+        return Keeper(
+            name,
+            role,
+            self._plan.command(role, name),
+            settings,
+            served=self._served,
+            run_dir=self._run_dir,
+            say=self._say,
+        )
 
     async def _until_served(self) -> None:
         """Wait until the admin process finds every role ready, and an edge knows the flows."""
         admin = self._address("admin", "http", self._plan.admin_port)
         edge = self._address("edge", "http", self._plan.http_port)
-        while await status_of("GET", admin, "/readyz") != 200:  # noqa: ASYNC110, PLR2004 - another process; HTTP OK
-            await asyncio.sleep(POLL_SECONDS)
-        path, good = self._probe_path() or "/hook/-", {200} if self._probe_path() else {200, 404}
+        pauses = _pauses()
+        while (answer := await ask("GET", admin, "/readyz"))[0] != OK:
+            self._step = f"admin-1, {_reasons(*answer)}"
+            await asyncio.sleep(next(pauses))
+        path, good = self._probe_path() or "/hook/-", {OK} if self._probe_path() else {OK, NOT_FOUND}
         tls, proxied = self._plan.tls_cert_file is not None, self._plan.proxy_protocol
-        while await status_of("HEAD", edge, path, tls=tls, proxied=proxied) not in good:  # noqa: ASYNC110 - as above
-            await asyncio.sleep(POLL_SECONDS)
+        pauses = _pauses()
+        while (answer := await ask("HEAD", edge, path, tls=tls, proxied=proxied))[0] not in good:
+            self._step = f"edge-1, which {f'answers {answer[0]} for' if answer[0] else 'does not answer'} {path}"
+            await asyncio.sleep(next(pauses))
+
+    def _what_is_missing(self) -> str:
+        missing = [keeper.name for keeper in self._keepers if keeper.go.is_set() and not keeper.ready.is_set()]
+        return ", ".join(missing) or self._step
 
     async def _drain(self) -> None:
         for role in DRAIN_ORDER:
@@ -179,7 +216,8 @@ class Cluster:
             if not keepers:
                 continue
             self._say(f"stopping {', '.join(keeper.name for keeper in keepers)}")
-            await asyncio.gather(*(keeper.stop(DRAIN_SECONDS) for keeper in keepers))
+            grace = self._plan.drain_seconds + STOP_SECONDS
+            await asyncio.gather(*(keeper.stop(grace) for keeper in keepers))
 
     def _on_signal(self, number: signal.Signals) -> None:
         if not self._stop.is_set():
@@ -217,8 +255,35 @@ class Cluster:
             http_port=_port_of(http),
             admin_port=_port_of(admin),
             grpc_port=_port_of(grpc),
-            http_cert_file="" if certificate is None else str(certificate.absolute()),
+            http_cert_file="" if certificate is None else certificate,
         )
+
+
+def _let_go(keepers: Sequence[Keeper]) -> None:
+    for keeper in keepers:
+        keeper.go.set()
+
+
+async def _serve(keepers: Sequence[Keeper]) -> None:
+    """Let processes go on, and wait until all of them serve."""
+    _let_go(keepers)
+    for keeper in keepers:
+        await keeper.ready.wait()
+
+
+def _pauses() -> Iterator[float]:
+    pause = FIRST_POLL_SECONDS
+    while True:
+        yield pause
+        pause = min(pause * 2, MAX_POLL_SECONDS)
+
+
+def _reasons(status: int, body: bytes) -> str:
+    """Return what the admin process says of the cluster."""
+    try:
+        return f"which says: {'; '.join(orjson.loads(body)['reasons'])}"
+    except (ValueError, KeyError, TypeError):
+        return f"which answers {status} for /readyz" if status else "which does not answer"
 
 
 def _first(group: BaseExceptionGroup[FlowhookError]) -> FlowhookError:

@@ -1,16 +1,23 @@
-"""The one HTTP question a supervisor asks: which status does this path have?"""
+"""The one HTTP question a supervisor asks: what does this path answer?"""
 
 from __future__ import annotations
 
 import asyncio
-import ssl
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-TIMEOUT: Final = 2.0
+if TYPE_CHECKING:
+    import ssl
+
+TIMEOUT: Final = 60.0
+"""Seconds for an answer. A process that has little of the machine takes long, and its answer is worth waiting for; one
+that is gone closes the connection. It is there for an answer that never comes."""
+
+MAX_BYTES: Final = 65536
+"""Of an answer that are read."""
 
 
-async def status_of(method: str, address: str, path: str, *, tls: bool = False, proxied: bool = False) -> int:
-    """Return the HTTP status of a request to `address` (`host:port`), or 0 when there is no answer within 2 s.
+async def ask(method: str, address: str, path: str, *, tls: bool = False, proxied: bool = False) -> tuple[int, bytes]:
+    """Return status and body that `address` (`host:port`) answers; status 0 when it does not, within `TIMEOUT`.
 
     Args:
         method: of the request.
@@ -33,12 +40,15 @@ async def status_of(method: str, address: str, path: str, *, tls: bool = False, 
                     await writer.start_tls(_any_certificate())
                 writer.write(f"{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n".encode())
                 await writer.drain()
-                line = await reader.readline()
+                answer = b""
+                while len(answer) < MAX_BYTES and (part := await reader.read(MAX_BYTES)):
+                    answer += part
             finally:
                 writer.close()
-        return int(line.split()[1])
+        head, _, body = answer.partition(b"\r\n\r\n")
+        return int(head.split()[1]), body
     except (OSError, TimeoutError, IndexError, ValueError):
-        return 0
+        return 0, b""
 
 
 def _any_certificate() -> ssl.SSLContext:
@@ -48,6 +58,8 @@ def _any_certificate() -> ssl.SSLContext:
     somebody else could use. The certificate names the host that senders use, so that it would not be right for this
     address, and one that has expired is no reason to say that nothing is served.
     """
+    import ssl
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

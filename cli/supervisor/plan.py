@@ -1,4 +1,7 @@
-"""What a local cluster consists of: settings of `flowhook up`, and the command of each process."""
+"""What a local cluster consists of, and what each of its processes is told.
+
+Plain values, which travel as JSON to the process that supervises: it lives long, and what reads settings is large.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,13 @@ import errno
 import os
 import socket
 import sys
-from pathlib import Path
-from typing import Annotated, Final
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Final, Self
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+import orjson
 
 from cli.supervisor.command import Command
-from flowhook.config import Port, PublicUrl
 from flowhook.errors import ConflictError, InvalidError
 
 LOOPBACK: Final = "127.0.0.1"
@@ -21,54 +23,61 @@ LOOPBACK: Final = "127.0.0.1"
 DRAIN_ORDER: Final = ("edge", "runner", "router", "admin")
 """First nothing comes in any more, then nothing runs, then nothing is stored; the operator sees it to the end."""
 
-
 RUNNER_NICE: Final = 5
 """Runners take whatever the machine has while there is a backlog. The others go first: what they do is short, and it is
 what senders and flows with little to do wait for (docs/performance.md, "Fairness")."""
 
+_EDGE_TLS: Final = ("tls_cert_file", "tls_key_file", "tls_client_ca_file")
 
-class UpSettings(BaseSettings):
-    """The local cluster."""
+_NOT_INHERITED: Final = frozenset(
+    {
+        # how commands reach some router; the processes of a local cluster have tokens of their own, and a gRPC port
+        # that is on the loopback address and speaks no TLS
+        "FLOWHOOK_TOKEN",
+        "FLOWHOOK_ROUTER_CA_FILE",
+        "FLOWHOOK_CLIENT_CERT_FILE",
+        "FLOWHOOK_CLIENT_KEY_FILE",
+        *(f"FLOWHOOK_{name.upper()}" for name in _EDGE_TLS),
+        # said of one restart
+        "FLOWHOOK_LOSSES_EXPLAINED",
+    }
+)
+"""Variables that not every process gets as they are."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="FLOWHOOK_", env_ignore_empty=True, extra="ignore", frozen=True, use_attribute_docstrings=True
-    )
 
-    data_dir: Path = Path("data")
-    """Directory of the database, keys, tokens and pid files."""
-    host: str = LOOPBACK
-    """Address that senders reach; gRPC and admin stay on 127.0.0.1."""
-    http_port: Port = 8080
-    """Port that senders reach; 0 lets the system choose."""
-    admin_port: Port = 8081
-    """Port of health, metrics and the overview page; 0 lets the system choose."""
-    grpc_port: Port = 50051
-    """Port of the router; 0 lets the system choose."""
-    edges: Annotated[int, Field(ge=1, le=64)] = 1
-    """How many edges share the HTTP port."""
-    routers: Annotated[int, Field(ge=1, le=64)] = 1
-    """How many routers; SQLite allows one."""
-    runners: Annotated[int, Field(ge=1, le=64)] = 2
-    """How many runners."""
-    storage: str = ""
-    """Storage, sqlite:PATH; empty means flowhook.db in the data directory."""
-    flows: Path | None = None
-    """Directory or file of flows to apply at the start."""
-    public_url: PublicUrl = ""
-    """Scheme and host that senders use, where a proxy hides them; empty: those of the edges."""
-    tls_cert_file: Path | None = None
-    """PEM certificate, with its chain, that senders see; read again when it changes. Absent: no TLS. Of edges alone."""
-    tls_key_file: Path | None = None
-    """PEM key of that certificate."""
-    tls_client_ca_file: Path | None = None
-    """PEM certificates that senders' own ones are checked against, for `auth: {mtls: …}`."""
-    proxy_protocol: bool = False
-    """Whether senders' connections begin with a header of the PROXY protocol, from a balancer in front of the edges."""
-    allow_private_addresses: bool = False
-    """Let flows call private, loopback and link-local addresses."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A local cluster; the fields are those of `settings.UpSettings`, paths absolute."""
+
+    data_dir: str
+    host: str
+    http_port: int
+    admin_port: int
+    grpc_port: int
+    edges: int
+    routers: int
+    runners: int
+    storage: str
+    flows: str | None
+    public_url: str
+    tls_cert_file: str | None
+    tls_key_file: str | None
+    tls_client_ca_file: str | None
+    proxy_protocol: bool
+    allow_private_addresses: bool
+    drain_seconds: float
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return the plan that `to_json` wrote."""
+        return cls(**orjson.loads(text))
+
+    def to_json(self) -> str:
+        """Return everything as one line."""
+        return orjson.dumps(asdict(self)).decode()
 
     def check(self) -> None:
-        """Refuse what can't be started.
+        """Refuse what can't be started. Blocking, briefly.
 
         Raises:
             InvalidError: the storage is not supported, or not by so many routers.
@@ -96,17 +105,36 @@ class UpSettings(BaseSettings):
         count = {"edge": self.edges, "router": self.routers, "runner": self.runners, "admin": 1}[role]
         return [f"{role}-{number}" for number in range(1, count + 1)]
 
-    def command(self, role: str, name: str, *, http_port: int, admin_port: int, grpc_port: int) -> Command:
-        """Return how to start one process, with the ports known so far (0: it shall choose).
+    def command(self, role: str, name: str) -> Command:
+        """Return how to start one process, which imports its code and then waits for its `settings`."""
+        environment = {**self._environment(), "FLOWHOOK_PROCESS_NAME": name}
+        nice = RUNNER_NICE if role == "runner" else 0
+        # -P: a folder called `router` where the user stands must not be taken for ours
+        return Command([sys.executable, "-P", "-m", "cli.supervised", role], environment, nice)
+
+    def applying(self) -> Command:
+        """Return how to start what applies the flows and lists the webhooks; it waits for its `settings`, too."""
+        paths = [] if self.flows is None else [self.flows]
+        return Command([sys.executable, "-P", "-m", "cli.applying", *paths], self._environment())
+
+    def settings(
+        self, role: str, *, http_port: int, admin_port: int, grpc_port: int, losses_explained: bool = False
+    ) -> Mapping[str, str]:
+        """Return what a process is told once others serve: variables, with the ports known so far.
 
         Settings travel in the environment, tokens in files of the data directory.
+
+        Args:
+            role: of the process; "" for what applies the flows.
+            http_port: of edges; 0 lets the system choose, as with the other ports.
+            admin_port: of the admin process.
+            grpc_port: of the router.
+            losses_explained: whether somebody from outside ended the process that this one replaces, so that what a
+                runner had under way is nobody's fault.
         """
-        environment = {key: value for key, value in os.environ.items() if key.upper() not in _NOT_INHERITED}
-        environment.setdefault("FLOWHOOK_LOG_LEVEL", "warning")  # the supervisor tells of the lifecycle itself
-        environment |= {
-            "FLOWHOOK_DATA_DIR": str(self.data_dir.absolute()),
+        settings = {
+            "FLOWHOOK_DATA_DIR": self.data_dir,
             "FLOWHOOK_ROUTER": f"{LOOPBACK}:{grpc_port}",
-            "FLOWHOOK_PROCESS_NAME": name,
             "FLOWHOOK_HOST": self.host if role == "edge" else LOOPBACK,
             "FLOWHOOK_HTTP_PORT": str(http_port),
             "FLOWHOOK_REUSE_PORT": str(self.edges > 1).lower(),
@@ -116,41 +144,29 @@ class UpSettings(BaseSettings):
             "FLOWHOOK_ALLOW_PRIVATE_ADDRESSES": str(self.allow_private_addresses).lower(),
             "FLOWHOOK_PUBLIC_URL": self.public_url,
             "FLOWHOOK_PROXY_PROTOCOL": str(self.proxy_protocol).lower(),
+            "FLOWHOOK_DRAIN_SECONDS": str(self.drain_seconds),
         }
         if role == "runner" and not self.public_url:  # an edge takes the host that it is asked for
             scheme = "http" if self.tls_cert_file is None else "https"
-            environment["FLOWHOOK_PUBLIC_URL"] = _url(scheme, self.host, http_port)
+            settings["FLOWHOOK_PUBLIC_URL"] = _url(scheme, self.host, http_port)
+        if role == "runner" and losses_explained:
+            settings["FLOWHOOK_LOSSES_EXPLAINED"] = "true"
         if role == "edge":  # to a router the same variables mean TLS of gRPC
-            environment |= {
-                f"FLOWHOOK_{name.upper()}": str(path.absolute())
-                for name in _EDGE_TLS
-                if (path := getattr(self, name)) is not None
-            }
-        # -P: a folder called `router` where the user stands must not be taken for ours
-        nice = RUNNER_NICE if role == "runner" else 0
-        return Command([sys.executable, "-P", "-m", "cli", role], environment, nice)
+            files = {name: getattr(self, name) for name in _EDGE_TLS}
+            settings |= {f"FLOWHOOK_{name.upper()}": path for name, path in files.items() if path is not None}
+        return settings
+
+    @staticmethod
+    def _environment() -> dict[str, str]:
+        environment = {key: value for key, value in os.environ.items() if key.upper() not in _NOT_INHERITED}
+        environment.setdefault("FLOWHOOK_LOG_LEVEL", "warning")  # the supervisor tells of the lifecycle itself
+        return environment
 
 
 def _url(scheme: str, host: str, port: int) -> str:
     """Return where this machine reaches a server: an address that means all of them is none."""
     reachable = LOOPBACK if host in ("", "0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
     return f"{scheme}://[{reachable}]:{port}" if ":" in reachable else f"{scheme}://{reachable}:{port}"
-
-
-_EDGE_TLS: Final = ("tls_cert_file", "tls_key_file", "tls_client_ca_file")
-
-_NOT_INHERITED: Final = frozenset(
-    {
-        # how commands reach some router; the processes of a local cluster have tokens of their own, and a gRPC port
-        # that is on the loopback address and speaks no TLS
-        "FLOWHOOK_TOKEN",
-        "FLOWHOOK_ROUTER_CA_FILE",
-        "FLOWHOOK_CLIENT_CERT_FILE",
-        "FLOWHOOK_CLIENT_KEY_FILE",
-        *(f"FLOWHOOK_{name.upper()}" for name in _EDGE_TLS),
-    }
-)
-"""Variables that not every process gets as they are."""
 
 
 def check_port(option: str, host: str, port: int) -> None:

@@ -20,7 +20,7 @@ from runner import control
 from runner.guard import exits
 from runner.guard.child import Child
 from runner.guard.reporting import RouterReports
-from runner.guard.starting import starter
+from runner.guard.starting import Starter
 from runner.guard.watch import Verdict
 from runner.quarantine import QUARANTINE_SECONDS
 
@@ -41,7 +41,12 @@ log = logs.get_logger(__name__)
 class Keeper:
     """The parent's whole work."""
 
-    def __init__(self, settings: RunnerSettings, lifecycle: Lifecycle) -> None:
+    def __init__(self, settings: RunnerSettings, lifecycle: Lifecycle, starter: Starter) -> None:
+        """Keep children of `starter`, which is closed in the end.
+
+        Raises:
+            InvalidError: there is no token to show to the router (`TOKEN_MISSING`).
+        """
         self._settings = settings
         self._lifecycle = lifecycle
         self._token = read_token(settings, "runner")
@@ -51,7 +56,7 @@ class Keeper:
         """When flows leave quarantine, by ID."""
         self._kills = 0
         self._lack_told = False
-        self._starter = starter()
+        self._starter = starter
 
     async def run(self) -> None:
         """Keep a child working until `lifecycle.stop`, then have it drain."""

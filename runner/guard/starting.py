@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Sequence
 from typing import Final, Protocol
@@ -69,7 +70,7 @@ def has_fork_server() -> bool:
     return sys.platform.startswith("linux") and hasattr(os, "pidfd_open")
 
 
-def starter() -> Starter:
+def new_starter() -> Starter:
     """Return the quickest starter that this system has."""
     return ForkServer() if has_fork_server() else Interpreters()
 
@@ -79,73 +80,78 @@ class Interpreters:
 
     async def start(self, control_fd: int, record_fd: int) -> Process:
         """See `Starter`."""
-        return await _execute("runner.worker", control_fd, record_fd)
+        descriptors = (control_fd, record_fd)
+        return await asyncio.create_subprocess_exec(
+            *_command("runner.worker", *descriptors),
+            stdin=asyncio.subprocess.DEVNULL,
+            pass_fds=descriptors,
+            env=_environment(),
+        )
 
     async def close(self) -> None:
         """Do nothing: there is nothing to let go of."""
 
 
-async def _execute(module: str, *descriptors: int) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        # isolated: neither the directory it is started in nor PYTHON* variables lead it to other code
-        "-I",
-        "-m",
-        module,
-        *map(str, descriptors),
-        stdin=asyncio.subprocess.DEVNULL,
-        pass_fds=descriptors,
-        # as good as empty, since jq would show it to expressions
-        env=_SETTINGS | {name: os.environ[name] for name in _PASSED_ON if name in os.environ},
-    )
+def _command(module: str, *descriptors: int) -> tuple[str, ...]:
+    # isolated: neither the directory it is started in nor PYTHON* variables lead it to other code
+    return (sys.executable, "-I", "-m", module, *map(str, descriptors))
+
+
+def _environment() -> dict[str, str]:
+    """Return an environment that is as good as empty, since jq would show it to expressions."""
+    return _SETTINGS | {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
 
 
 class ForkServer:
-    """Has processes forked by `worker.fork_server`, which is started with the first one, and anew if it died."""
+    """Has processes forked by `worker.fork_server`, which is started at once, and anew if it died.
+
+    It may be made before there is an event loop: what it imports takes about a second.
+    """
 
     def __init__(self) -> None:
-        self._server: _Server | None = None
+        self._server = _Server()
         self._starting = asyncio.Lock()
 
     async def start(self, control_fd: int, record_fd: int) -> Process:
         """See `Starter`."""
         async with self._starting:
-            if self._server is None or self._server.is_over:
-                if self._server is not None:
-                    await self._server.close()
-                self._server = await _Server.open()
+            if self._server.is_over:
+                await self._server.close()
+                self._server = _Server()
             return await self._server.fork(control_fd, record_fd)
 
     async def close(self) -> None:
         """End the server, and its children with it."""
-        if self._server is not None:
-            await self._server.close()
+        await self._server.close()
 
 
 class _Server:
     """One fork server that runs."""
 
-    def __init__(self, process: asyncio.subprocess.Process, link: socket.socket) -> None:
-        self._process = process
-        self._link = link
+    def __init__(self) -> None:
         self._children: dict[int, _Forked] = {}
         self._answer: asyncio.Future[_Forked] | None = None
+        self._is_read = False
         self.is_over = False
-        link.setblocking(False)
-        asyncio.get_running_loop().add_reader(link, self._read)
-
-    @classmethod
-    async def open(cls) -> _Server:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._link.setblocking(False)
         try:
-            return cls(await _execute("runner.worker.fork_server", theirs.fileno()), ours)
+            self._process = subprocess.Popen(  # noqa: S603 - our own code
+                _command("runner.worker.fork_server", theirs.fileno()),
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                env=_environment(),
+            )
         except BaseException:
-            ours.close()
+            self._link.close()
             raise
         finally:
             theirs.close()
 
     async def fork(self, *descriptors: int) -> _Forked:
+        if not self._is_read:
+            self._is_read = True
+            asyncio.get_running_loop().add_reader(self._link, self._read)
         self._answer = asyncio.get_running_loop().create_future()
         try:
             self._send(b"fork", descriptors)
@@ -188,7 +194,8 @@ class _Server:
     def _end(self) -> None:
         """Take in that the server is gone: the kernel kills its children with it."""
         self.is_over = True
-        asyncio.get_running_loop().remove_reader(self._link)
+        if self._is_read:
+            asyncio.get_running_loop().remove_reader(self._link)
         self._link.close()
         children, self._children = self._children, {}
         for child in children.values():
@@ -198,7 +205,7 @@ class _Server:
     async def close(self) -> None:
         if not self.is_over:
             self._end()
-        await self._process.wait()
+        await asyncio.to_thread(self._process.wait)
 
 
 class _Forked:

@@ -13,7 +13,8 @@ from pydantic import SecretStr
 import flowhook
 from flowhook import logs
 from flowhook.client.channel import open_channel
-from flowhook.process import Lifecycle, Reporter
+from flowhook.process import Lifecycle
+from flowhook.process_reports import Reporter
 from runner import control, metrics, session
 from runner.calls import Caller
 from runner.components.registry import callable_components, components

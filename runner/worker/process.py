@@ -9,6 +9,7 @@ import signal
 import socket
 from collections.abc import Callable
 
+from flowhook import open_files
 from flowhook.parent_death import die_with_parent
 from runner import control
 from runner.guard.record import Record
@@ -25,6 +26,7 @@ def prepare() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.environ.clear()
+    open_files.ensure(needed=0)
     die_with_parent()  # also while an expression holds the loop
     gc.collect()
     gc.freeze()  # what is here stays: it is not looked through again, and stays shared with forks

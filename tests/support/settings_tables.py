@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pydantic import SecretStr
 
-from cli.options import _is, option_name, variable_name
-from cli.supervisor.plan import UpSettings
+from cli.options import _is
+from cli.settings import option_name, variable_name
+from cli.supervisor.settings import UpSettings
 from flowhook.config import AdminSettings, CommonSettings, EdgeSettings, RouterSettings, RunnerSettings
 
 TABLES = {

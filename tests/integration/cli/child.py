@@ -1,7 +1,8 @@
 """A stand-in for a process of the cluster: the real process frame around a server that answers 200 to everything.
 
-`CHILD_PLAN` in the environment says how each start goes, by name: a folder where `NAME.refuse`, `NAME.crash` or
-`NAME.stubborn` ask for that behaviour, and where `events` collects what happened, in order.
+`CHILD_PLAN` in the environment says how each start goes, by name: a folder where `NAME.usage`, `NAME.refuse`,
+`NAME.crash`, `NAME.held` (not ready while it is there) or `NAME.stubborn` ask for that behaviour, `not-served` and
+`flows-unknown` for answers, and where `events` collects what happened, in order.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from flowhook.config import CommonSettings
 from flowhook.errors import InvalidError
+from flowhook.parent import receive_settings
 from flowhook.process import run
 
 ROLE = sys.argv[1]
@@ -31,8 +33,13 @@ def tell(what):
 
 
 async def answer(reader, writer):
-    await reader.readline()
-    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    line = await reader.readline()
+    if ROLE == "admin" and (PLAN / "not-served").exists():
+        writer.write(b'HTTP/1.1 503 Service Unavailable\r\n\r\n{"reasons": ["no runner is ready"]}')
+    elif ROLE == "edge" and b"/hook/" in line and (PLAN / "flows-unknown").exists():
+        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+    else:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     await writer.drain()
     writer.close()
 
@@ -42,6 +49,10 @@ async def serve(lifecycle):
         raise InvalidError("another router owns this data directory")
     if asked("crash"):
         raise RuntimeError("a defect")
+    if ROLE == "runner":
+        tell(f"explained={os.environ['LOSSES_EXPLAINED']}")
+    while asked("held"):
+        await asyncio.sleep(0.02)
     port = int(os.environ.get(PORTS.get(ROLE, ""), "0"))
     server = await asyncio.start_server(answer, "127.0.0.1", port, reuse_port=True)
     lifecycle.announce("grpc" if ROLE == "router" else "http", "127.0.0.1", server.sockets[0].getsockname()[1])
@@ -55,4 +66,8 @@ async def serve(lifecycle):
 
 
 if __name__ == "__main__":
+    if asked("usage"):
+        sys.exit(2)
+    if not receive_settings():
+        sys.exit(1)
     sys.exit(run(serve, CommonSettings(log_level="error"), ROLE))

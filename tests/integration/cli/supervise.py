@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+from cli.supervisor import cluster, waiting
 from cli.supervisor.cluster import Cluster
 from cli.supervisor.command import Command
 from cli.supervisor.rundir import RunDir
@@ -23,6 +24,7 @@ class Plan:
     http_port = admin_port = grpc_port = 0
     tls_cert_file = None
     proxy_protocol = False
+    drain_seconds = float(os.environ.get("DRAIN_SECONDS", "10"))
 
     def __init__(self, edges, runners):
         self._counts = {"edge": edges, "runner": runners, "router": 1, "admin": 1}
@@ -30,35 +32,36 @@ class Plan:
     def names(self, role):
         return [f"{role}-{number}" for number in range(1, self._counts[role] + 1)]
 
-    def command(self, role, name, *, http_port, admin_port, grpc_port):
-        return Command(
-            [sys.executable, str(CHILD), role],
-            {
-                **os.environ,
-                "FLOWHOOK_PROCESS_NAME": name,
-                "FLOWHOOK_HTTP_PORT": str(http_port),
-                "FLOWHOOK_ADMIN_PORT": str(admin_port),
-                "FLOWHOOK_GRPC_PORT": str(grpc_port),
-            },
-        )
+    def command(self, role, name):
+        return Command([sys.executable, str(CHILD), role], {**os.environ, "FLOWHOOK_PROCESS_NAME": name})
+
+    def settings(self, role, *, http_port, admin_port, grpc_port, losses_explained):
+        return {
+            "FLOWHOOK_HTTP_PORT": str(http_port),
+            "FLOWHOOK_ADMIN_PORT": str(admin_port),
+            "FLOWHOOK_GRPC_PORT": str(grpc_port),
+            "LOSSES_EXPLAINED": str(losses_explained),
+        }
 
 
 async def supervise(run_dir, plan):
-    async def on_router(address):
-        print(f"router at {address}", flush=True)
+    async def apply_flows(address):
+        print(f"router at {await address}", flush=True)
 
-    cluster = Cluster(
+    supervised = Cluster(
         plan,
         run_dir,
         say=lambda line: print(line, flush=True),
-        on_router=on_router,
+        apply_flows=apply_flows,
         on_ready=lambda where: print(f"ready {where.http_url}", flush=True),
         probe_path=lambda: "/hook/x",
     )
-    return await cluster.run()
+    return await supervised.run()
 
 
 def main():
+    waiting.FIRST_PAUSE = waiting.MAX_PAUSE = 0.3  # seconds; nobody wants to wait for tests as long as for a start
+    cluster.STOP_SECONDS = 0.5
     run_dir = None
     try:
         run_dir = RunDir(Path(sys.argv[1]))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import socket
 
 import pytest
 from support.certificates import Authority
 
-from cli.supervisor.http import status_of
+from cli.supervisor import http
+from cli.supervisor.http import ask
 from edge import answers
 from edge.metrics import Counts
 from edge.server import Server
@@ -29,7 +32,46 @@ async def test_an_edge_is_asked_as_it_wants_to_be(tmp_path, tls, proxied):
         listening.setblocking(False)
         server.add_sockets([listening])
         address = f"127.0.0.1:{listening.getsockname()[1]}"
-        assert await status_of("GET", address, "/hook/-", tls=tls, proxied=proxied) == 404
-        assert await status_of("GET", address, "/hook/-", tls=tls, proxied=not proxied) != 404
+        status, body = await ask("GET", address, "/hook/-", tls=tls, proxied=proxied)
+        assert (status, json.loads(body)["status"]) == (404, 404)
+        assert (await ask("GET", address, "/hook/-", tls=tls, proxied=not proxied))[0] != 404
         server.stop()
         await server.ended()
+
+
+@pytest.fixture
+async def server():
+    """Starts servers that answer a connection as a function says, and returns their addresses."""
+    running = []
+
+    async def serve(handler):
+        running.append(await asyncio.start_server(handler, "127.0.0.1", 0))
+        return f"127.0.0.1:{running[-1].sockets[0].getsockname()[1]}"
+
+    yield serve
+    for each in running:
+        each.close()
+
+
+async def test_an_answer_may_come_in_parts(server):
+    async def answer(reader, writer):
+        await reader.readline()
+        for part in (b"HTTP/1.1 503 ", b"No\r\nA: b\r\n", b"\r\n{", b"}"):
+            writer.write(part)
+            await writer.drain()
+        writer.close()
+
+    assert await ask("GET", await server(answer), "/readyz") == (503, b"{}")
+
+
+async def test_without_an_answer_there_is_no_status(server, monkeypatch):
+    async def hang_up(_reader, writer):
+        writer.close()
+
+    async def say_nothing(reader, writer):
+        await reader.read()
+        writer.close()
+
+    assert await ask("GET", await server(hang_up), "/") == (0, b"")
+    monkeypatch.setattr(http, "TIMEOUT", 0.05)
+    assert await ask("GET", await server(say_nothing), "/") == (0, b"")

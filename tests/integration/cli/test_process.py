@@ -15,7 +15,9 @@ import pytest
 from support.supervisors import PATIENCE
 
 from flowhook.client import channel
-from flowhook.process import PARENT_FD, Lifecycle, Reporter
+from flowhook.parent import PARENT_FD
+from flowhook.process import Lifecycle
+from flowhook.process_reports import Reporter
 from flowhook.v1 import cluster_service_pb2, cluster_service_pb2_grpc
 
 FRAME = """
@@ -129,6 +131,49 @@ def test_a_defect_is_logged_and_exit_code_70(start):
     assert failure["event"] == "process failed"
     assert "RuntimeError" in failure["exception"]
     assert "abcdefgh" not in failure["exception"]
+
+
+SUPERVISED = """
+import os
+from flowhook.parent import receive_settings, take_socket
+
+print(receive_settings(), os.environ.get("FLOWHOOK_ROUTER"), flush=True)
+with take_socket() as parent:
+    parent.sendall(os.environ.get("FLOWHOOK_ROUTER", "-").encode())
+"""
+
+
+@pytest.fixture
+def waiting():
+    """A process that waits for the rest of its settings, and its parent's socket."""
+    ours, theirs = socket.socketpair()
+    process = subprocess.Popen(
+        [sys.executable, "-c", SUPERVISED],
+        env={**os.environ, PARENT_FD: str(theirs.fileno())},
+        pass_fds=[theirs.fileno()],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    theirs.close()
+    ours.settimeout(PATIENCE)
+    with ours:
+        yield process, ours
+    process.kill()
+    process.communicate()
+
+
+def test_a_process_takes_the_rest_of_its_settings_from_its_parent_in_parts_of_any_size(waiting):
+    process, parent = waiting
+    for part in (b'{"FLOWHOOK_ROUTER": "127.0.', b'0.1:50123"}\n'):
+        parent.sendall(part)
+    assert process.stdout.readline() == "True 127.0.0.1:50123\n"
+    assert parent.recv(100) == b"127.0.0.1:50123"
+
+
+def test_a_process_that_waits_for_its_settings_notices_that_its_parent_is_gone(waiting):
+    process, parent = waiting
+    parent.close()
+    assert process.stdout.readline() == "False None\n"
 
 
 class Cluster(cluster_service_pb2_grpc.ClusterServiceServicer):

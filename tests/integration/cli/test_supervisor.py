@@ -10,14 +10,16 @@ import pytest
 from support.supervisors import alive, until
 
 
-def test_processes_start_in_order_and_drain_in_order(supervise):
+def test_processes_serve_in_order_and_drain_in_order(supervise):
     supervised = supervise(edges=2, runners=2)
     supervised.until_ready()
     assert supervised.stop() == 0
     events = supervised.events()
     started = [line.split()[1].partition("-")[0] for line in events if line.startswith("started")]
     drained = [line.split()[1].partition("-")[0] for line in events if line.startswith("drained")]
-    assert started == ["router", "edge", "edge", "runner", "runner", "admin"]
+    assert started[0] == "router"
+    assert sorted(started) == ["admin", "edge", "edge", "router", "runner", "runner"]
+    assert started.index("edge") < started.index("runner")  # which gives out URLs with its port
     assert drained == ["edge", "edge", "runner", "runner", "router", "admin"]
     assert supervised.errors == []
 
@@ -84,12 +86,100 @@ def test_a_process_that_is_refused_what_it_needs_ends_the_start_with_its_message
     assert supervised.events() == []
 
 
-def test_a_process_that_never_gets_ready_is_given_up_and_the_others_end(supervise):
-    (supervise.plan / "edge-1.crash").touch()
+def test_a_router_that_keeps_failing_is_given_up_and_the_others_end(supervise):
+    (supervise.plan / "router-1.crash").touch()
     supervised = supervise()
     assert supervised.wait() == 1
-    assert "edge-1 ended with exit code 70 5 times before it was ready" in supervised.errors
+    assert "router-1 ended with exit code 70 5 times before it was ready" in supervised.errors
     assert supervised.pids() == {}
+
+
+def test_all_processes_are_there_before_the_router_serves_and_wait_for_it(supervise):
+    (supervise.plan / "router-1.held").touch()
+    supervised = supervise()
+    until(lambda: len(supervised.pids()) == 4, "all processes run")
+    assert supervised.events() == []
+    (supervise.plan / "router-1.held").unlink()
+    supervised.until_ready()
+    assert supervised.events()[0] == "started router-1"
+
+
+@pytest.mark.parametrize("ending", ["crash", "refuse"])
+def test_once_the_router_has_served_a_process_that_fails_is_tried_for_as_long_as_it_takes(supervise, ending):
+    (supervise.plan / f"edge-1.{ending}").touch()
+    supervised = supervise()
+    supervised.until_said("starting it again in 1.6 s")  # the fifth time, and it was never ready
+    (supervise.plan / f"edge-1.{ending}").unlink()
+    supervised.until_ready()
+    assert supervised.stop() == 0
+
+
+def test_a_process_that_is_configured_wrongly_ends_the_start_even_then(supervise):
+    (supervise.plan / "runner-1.usage").touch()
+    supervised = supervise()
+    assert supervised.wait() == 1
+    assert "runner-1 can't start, see above" in supervised.errors
+
+
+@pytest.mark.parametrize("name", ["router-1", "edge-1"])
+def test_a_process_that_is_killed_before_it_was_ever_ready_is_simply_started_again(supervise, name):
+    (supervise.plan / "router-1.held").touch()
+    supervised = supervise()
+    for times in range(1, 7):  # more often than a defect is forgiven
+        until(lambda: supervised.pids().get(name), f"{name} runs")
+        os.kill(supervised.pid(name), signal.SIGKILL)
+        until(lambda n=times: sum(line.startswith(f"{name} was killed") for line in supervised.lines) == n, "noticed")
+    (supervise.plan / "router-1.held").unlink()
+    supervised.until_ready()
+    assert supervised.stop() == 0
+
+
+def test_what_is_waited_for_is_told(supervise):
+    (supervise.plan / "router-1.held").touch()
+    (supervise.plan / "edge-1.held").touch()
+    supervised = supervise()
+    supervised.until_said("waiting for router-1")
+    assert not any("waiting for edge-1" in line for line in supervised.lines)
+    (supervise.plan / "router-1.held").unlink()
+    supervised.until_said("waiting for edge-1")
+    (supervise.plan / "edge-1.held").unlink()
+    (supervise.plan / "not-served").touch()
+    supervised.until_said("waiting for admin-1, which says: no runner is ready")
+    (supervise.plan / "not-served").unlink()
+    supervised.until_ready()
+    assert supervised.stop() == 0
+
+
+def test_an_edge_that_does_not_know_the_flows_is_told_of(supervise):
+    (supervise.plan / "flows-unknown").touch()
+    supervised = supervise()
+    supervised.until_said("waiting for edge-1, which answers 404 for /hook/x")
+    (supervise.plan / "flows-unknown").unlink()
+    supervised.until_ready()
+
+
+@pytest.mark.parametrize(
+    ("number", "explained"), [(signal.SIGKILL, "True"), (signal.SIGSEGV, "False"), (signal.SIGABRT, "False")]
+)
+def test_only_a_restart_after_a_kill_from_outside_is_told_that_the_losses_are_explained(supervise, number, explained):
+    supervised = supervise()
+    supervised.until_ready()
+    os.kill(supervised.pid("runner-1"), number)
+    supervised.until_said("runner-1 is ready again")
+    lines = [line for line in supervised.events() if line.startswith("explained")]
+    assert lines == ["explained=False runner-1", f"explained={explained} runner-1"]
+
+
+def test_a_restart_that_was_told_and_had_no_time_to_be_ready_leaves_it_to_the_next(supervise):
+    supervised = supervise()
+    supervised.until_ready()
+    (supervise.plan / "runner-1.held").touch()
+    os.kill(supervised.pid("runner-1"), signal.SIGKILL)
+    supervised.until_said("starting it again in 0.1 s")
+    until(lambda: supervised.events().count("explained=True runner-1") == 1, "the second one was told")
+    os.kill(supervised.pid("runner-1"), signal.SIGKILL)
+    supervised.until_said("starting it again in 0.2 s")
+    until(lambda: supervised.events().count("explained=True runner-1") == 2, "the third one was told")
 
 
 def test_a_refusal_after_the_first_start_is_tried_again(supervise):
@@ -141,6 +231,15 @@ def test_a_second_signal_ends_a_drain_that_hangs(supervise):
     supervised.until_said("stopping edge-1")
     assert supervised.stop(signal.SIGTERM) == 128 + signal.SIGTERM
     assert not any(map(alive, pids.values()))
+
+
+def test_a_process_may_take_its_drain_and_more_before_it_is_killed(supervise, monkeypatch):
+    monkeypatch.setenv("DRAIN_SECONDS", "1.5")
+    (supervise.plan / "edge-1.stubborn").touch()
+    supervised = supervise()
+    supervised.until_ready()
+    assert supervised.stop() == 0
+    assert "edge-1 did not stop in 2 s; killing it" in supervised.lines
 
 
 def test_a_signal_during_the_start_stops_it(supervise):

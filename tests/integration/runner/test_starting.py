@@ -96,7 +96,7 @@ async def test_a_fork_server_ends_with_its_starter(fork_server):
 
 def test_without_the_calls_of_linux_each_child_has_an_interpreter_of_its_own(monkeypatch):
     monkeypatch.setattr(starting.sys, "platform", "darwin")
-    assert isinstance(starting.starter(), Interpreters)
+    assert isinstance(starting.new_starter(), Interpreters)
 
 
 async def test_usage_tells_computing_from_sleeping_and_from_being_stopped():

@@ -6,15 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from cli.supervisor.plan import UpSettings
+from cli.supervisor.plan import Plan
+from cli.supervisor.settings import UpSettings
 
 ROLES = ("edge", "router", "runner", "admin")
 TLS = {"tls_cert_file": "c.pem", "tls_key_file": "/etc/k.pem", "tls_client_ca_file": "ca.pem"}
 
 
 def environment(role, **settings):
-    command = UpSettings(**settings).command(role, f"{role}-1", http_port=8099, admin_port=1, grpc_port=2)
-    return command.environment
+    """Return everything that a process finds in its environment: from its start, and told later."""
+    plan = UpSettings(**settings).plan()
+    late = plan.settings(role, http_port=8099, admin_port=1, grpc_port=2)
+    return {**plan.command(role, f"{role}-1").environment, **late}
 
 
 def public_url(role, **settings):
@@ -75,7 +78,28 @@ def test_how_another_router_is_reached_is_not_for_processes_of_this_cluster(role
 
 def test_runners_let_the_others_go_first():
     def nice(role):
-        return UpSettings().command(role, f"{role}-1", http_port=1, admin_port=2, grpc_port=3).nice
+        return UpSettings().plan().command(role, f"{role}-1").nice
 
     assert nice("runner") > 0
     assert {nice(role) for role in ROLES if role != "runner"} == {0}
+
+
+def test_a_plan_survives_its_way_to_the_supervisor():
+    plan = UpSettings(flows=Path("flows"), http_port=0, **TLS).plan()
+    assert Plan.from_json(plan.to_json()) == plan
+    assert plan.flows == str(Path("flows").absolute())
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_only_a_runner_is_told_that_losses_are_explained_and_only_of_this_restart(role, monkeypatch):
+    monkeypatch.setenv("FLOWHOOK_LOSSES_EXPLAINED", "true")
+    plan = UpSettings().plan()
+    ports = {"http_port": 1, "admin_port": 2, "grpc_port": 3}
+
+    assert "FLOWHOOK_LOSSES_EXPLAINED" not in environment(role)
+    told = plan.settings(role, **ports, losses_explained=True).get("FLOWHOOK_LOSSES_EXPLAINED")
+    assert told == ("true" if role == "runner" else None)
+
+
+def test_processes_drain_as_long_as_the_cluster_was_asked_to():
+    assert {environment(role, drain_seconds=25)["FLOWHOOK_DRAIN_SECONDS"] for role in ROLES} == {"25.0"}

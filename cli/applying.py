@@ -1,0 +1,72 @@
+"""Entry point of what applies the flows of `flowhook up`: `python -m cli.applying [FILE_OR_DIR]`.
+
+A process of its own, that the supervisor starts and that ends when it is done. The files were checked before; the
+router checks them again. On the socket to the supervisor it tells which flows have a webhook.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import orjson
+
+from cli import failures, flow_paths
+from cli.progress import say
+from cli.supervisor.applying import ROUTER_AWAY
+from flowhook.client import AppliedFlow, AsyncClient
+from flowhook.config import CommonSettings, read_token
+from flowhook.errors import InvalidError, InvalidFlowError, UnavailableError
+from flowhook.parent import receive_settings, take_socket
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Apply the flows of files and directories, and return the exit code."""
+    if not receive_settings():
+        return failures.EXIT_REFUSED
+    parent = take_socket()
+    assert parent is not None  # noqa: S101 - for the type checker; the settings came from it
+    with parent:
+        try:
+            asyncio.run(_apply([Path(argument) for argument in arguments], parent))
+        except UnavailableError:
+            return ROUTER_AWAY
+        except Exception as error:  # noqa: BLE001 - it is told, as the last thing
+            return failures.report(error)
+    return 0
+
+
+async def _apply(paths: Sequence[Path], parent: socket.socket) -> None:
+    settings = CommonSettings()
+    async with AsyncClient(settings.router, token=read_token(settings, "admin")) as client:
+        files = flow_paths.find(paths)
+        if files:
+            try:
+                applied = await client.flows.apply([_content(file) for file in files])
+            except InvalidFlowError as error:
+                raise flow_paths.in_terms_of(error, [str(file) for file in files]) from None
+            for each in applied:
+                _say_applied(each)
+        async for flow in client.flows.list():
+            if flow.has_webhook:
+                parent.sendall(orjson.dumps({"webhook": flow.id}) + b"\n")
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidError(flow_paths.unreadable(path, error), reason="FLOW_FILE_MISSING") from None
+
+
+def _say_applied(applied: AppliedFlow) -> None:
+    say(f"flow {applied.flow.id}: {applied.change}")
+    for warning in applied.warnings:
+        print(f"flow {applied.flow.id}: {warning}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

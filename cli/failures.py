@@ -1,0 +1,27 @@
+"""What is printed of an exception that ends a command, and its exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Final
+
+from flowhook.errors import FlowhookError, InvalidFlowError
+
+EXIT_REFUSED: Final = 1
+EXIT_INTERRUPTED: Final = 130
+
+
+def report(error: Exception) -> int:
+    """Print an exception as one line on stderr and return the exit code; `FLOWHOOK_DEBUG` has defects raised."""
+    if isinstance(error, InvalidFlowError):
+        print(error.message, file=sys.stderr)  # one FILE:LINE: a line, as editors and CI read it
+    elif isinstance(error, FlowhookError):
+        print(f"flowhook: {error.message}", file=sys.stderr)
+    else:
+        if os.environ.get("FLOWHOOK_DEBUG"):
+            raise error
+        print(
+            f"flowhook: internal error: {type(error).__name__}: {error} (FLOWHOOK_DEBUG=1 shows where)", file=sys.stderr
+        )
+    return EXIT_REFUSED

@@ -1,0 +1,45 @@
+"""Where flow files are, and what they are called in messages; apart from `flow_files`, which knows what is in them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from flowhook.errors import Fault, InvalidError, InvalidFlowError
+
+SUFFIXES: Final = (".yaml", ".yml", ".json")
+
+
+def find(paths: Sequence[Path]) -> list[Path]:
+    """Return files, and of directories what ends like a flow file, by name, not what lies deeper. Blocking.
+
+    Raises:
+        InvalidError: there is no flow file in a directory (`FLOW_FILE_MISSING`).
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(item for item in path.iterdir() if item.suffix in SUFFIXES and item.is_file())
+            if not inside:
+                raise InvalidError(f"{path}: no *.yaml, *.yml or *.json in it", reason="FLOW_FILE_MISSING")
+            found += inside
+        else:
+            found.append(path)
+    return found
+
+
+def unreadable(path: Path, error: OSError) -> str:
+    """Return what to say of a file that can't be read."""
+    return f"{path}: {os.strerror(error.errno or 0)}"
+
+
+def in_terms_of(error: InvalidFlowError, names: Sequence[str]) -> InvalidFlowError:
+    """Return a router's refusal with the files' names in place of their positions in the request."""
+    faults = []
+    for fault in error.faults:
+        index = int(fault.file) if fault.file.isdecimal() else len(names)
+        name = names[index] if index < len(names) else fault.file
+        faults.append(Fault(name, fault.line, fault.key, fault.cause))
+    return InvalidFlowError(faults)

@@ -1,0 +1,66 @@
+"""The four processes: what each is set with, and its code, which is imported when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from flowhook.config import AdminSettings, CommonSettings, EdgeSettings, RouterSettings, RunnerSettings
+
+S = TypeVar("S", bound=CommonSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Role(Generic[S]):
+    """One kind of process.
+
+    Attributes:
+        settings: model of what it is set with.
+        load: imports its code, and returns what runs a process to its end and returns the exit code.
+    """
+
+    settings: type[S]
+    load: Callable[[], Callable[[S], int]]
+
+    def run(self, settings: S) -> int:
+        """Import the code, run a process to its end and return the exit code."""
+        return self.load()(settings)
+
+
+def _edge() -> Callable[[EdgeSettings], int]:
+    from edge import app
+    from flowhook import process
+
+    return lambda settings: process.run(lambda lifecycle: app.serve(settings, lifecycle), settings, "edge")
+
+
+def _router() -> Callable[[RouterSettings], int]:
+    from flowhook import process
+    from router import app
+
+    return lambda settings: process.run(lambda lifecycle: app.serve(settings, lifecycle), settings, "router")
+
+
+def _runner() -> Callable[[RunnerSettings], int]:
+    from runner.guard import starting
+
+    starter = starting.new_starter()  # what working processes import, they import meanwhile
+
+    from flowhook import process
+    from runner import app
+
+    return lambda settings: process.run(lambda lifecycle: app.serve(settings, lifecycle, starter), settings, "runner")
+
+
+def _admin() -> Callable[[AdminSettings], int]:
+    from admin import app
+    from flowhook import process
+
+    return lambda settings: process.run(lambda lifecycle: app.serve(settings, lifecycle), settings, "admin")
+
+
+EDGE: Final = Role(EdgeSettings, _edge)
+ROUTER: Final = Role(RouterSettings, _router)
+RUNNER: Final = Role(RunnerSettings, _runner)
+ADMIN: Final = Role(AdminSettings, _admin)

@@ -1,0 +1,45 @@
+"""Entry point of a process that the supervisor starts: `python -m cli.supervised ROLE`.
+
+It imports the role's code, which takes longest and needs nobody, and then waits for the settings that were not known
+when it was started. Everything that it is set with stands in the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from cli import roles, settings
+from flowhook.parent import receive_settings
+
+EXIT_ORPHANED: Final = 1
+EXIT_WRONG_USAGE: Final = 2
+
+ROLES: Final[dict[str, roles.Role[Any]]] = {
+    "edge": roles.EDGE,
+    "router": roles.ROUTER,
+    "runner": roles.RUNNER,
+    "admin": roles.ADMIN,
+}
+
+
+def main(name: str) -> int:
+    """Run a process of a role to its end and return its exit code."""
+    role = ROLES[name]
+    run = role.load()
+    if not receive_settings():
+        return EXIT_ORPHANED
+    try:
+        given = role.settings()
+    except ValidationError as error:
+        process = os.environ.get("FLOWHOOK_PROCESS_NAME", name)
+        print(f"flowhook: {process}: {settings.explain(error, {})}", file=sys.stderr)
+        return EXIT_WRONG_USAGE
+    return run(given)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

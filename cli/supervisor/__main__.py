@@ -1,0 +1,69 @@
+"""Entry point of the process that supervises, which `flowhook up` becomes after its checks.
+
+It lives as long as the cluster and does little: it imports asyncio and next to nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cli import failures
+from cli.progress import say
+from cli.supervisor import PLAN
+from cli.supervisor.applying import apply_flows
+from cli.supervisor.cluster import Cluster
+from cli.supervisor.plan import Plan
+from cli.supervisor.rundir import ClusterFile, RunDir
+
+
+def main() -> int:
+    """Run the cluster of the plan in the environment to its end and return the exit code."""
+    try:
+        plan = Plan.from_json(os.environ.pop(PLAN))
+        run_dir = RunDir(Path(plan.data_dir))
+        try:
+            return asyncio.run(_run(plan, run_dir))
+        finally:
+            run_dir.close()
+    except KeyboardInterrupt:
+        return failures.EXIT_INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - it is told, as the last thing
+        return failures.report(error)
+
+
+async def _run(plan: Plan, run_dir: RunDir) -> int:
+    webhooks: list[str] = []
+
+    async def apply(router: asyncio.Future[str]) -> None:
+        async def settings() -> Mapping[str, str]:
+            port = (await asyncio.shield(router)).rpartition(":")[2]
+            return plan.settings("", http_port=0, admin_port=0, grpc_port=int(port))
+
+        webhooks.extend(await apply_flows(plan.applying(), settings, say=say))
+
+    cluster = Cluster(
+        plan,
+        run_dir,
+        say=say,
+        apply_flows=apply,
+        on_ready=lambda where: _say_ready(where, webhooks),
+        probe_path=lambda: f"/hook/{webhooks[0]}" if webhooks else "",
+    )
+    return await cluster.run()
+
+
+def _say_ready(where: ClusterFile, webhooks: Sequence[str]) -> None:
+    for flow_id in webhooks:
+        say(f"webhook  {where.http_url}/hook/{flow_id}")
+    say(f"http     {where.http_url}")
+    say(f"admin    {where.admin_url}")
+    say(f"grpc     {where.grpc_address}")
+    say("flowhook ready")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""Has the flows applied at the start, by a process of its own: what speaks gRPC is large, and needed once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+from cli.supervisor.child import Child, ended_from_outside, how_it_ended
+from cli.supervisor.command import Command
+from cli.supervisor.keeper import FIRST_DELAY, MAX_DELAY, MAX_FIRST_STARTS, REFUSED, WRONG_USAGE, StartRefusedError
+from flowhook.errors import InternalError
+
+ROUTER_AWAY: Final = 75
+"""Exit code of `cli.applying` when the router can't be asked (sysexits.h, EX_TEMPFAIL)."""
+
+
+async def apply_flows(
+    command: Command, settings: Callable[[], Awaitable[Mapping[str, str]]], *, say: Callable[[str], None]
+) -> list[str]:
+    """Have the flows applied, and return the IDs of all that have a webhook.
+
+    A router that is away, and a process that is killed, are tried again for as long as it takes.
+
+    Args:
+        command: starts `cli.applying`, at once.
+        settings: waits until the router serves, and returns what the process waits for.
+        say: prints one line.
+
+    Raises:
+        StartRefusedError: the router refuses the flows; the process said why on stderr.
+        InternalError: the process has a defect.
+    """
+    delay, defects = FIRST_DELAY, 0
+    while True:
+        webhooks: list[str] = []
+        code = await _run_once(command, settings, webhooks)
+        if code == 0:
+            return webhooks
+        if code in (REFUSED, WRONG_USAGE):
+            raise StartRefusedError("the flows can't be applied, see above")
+        defects += code != ROUTER_AWAY and not ended_from_outside(code)
+        if defects >= MAX_FIRST_STARTS:
+            raise InternalError(f"what applies the flows {how_it_ended(code)} {defects} times")
+        say(f"the flows are not applied yet; trying again in {delay:g} s")
+        await asyncio.sleep(delay)
+        delay = min(delay * 2, MAX_DELAY)
+
+
+async def _run_once(command: Command, settings: Callable[[], Awaitable[Mapping[str, str]]], webhooks: list[str]) -> int:
+    child = await Child.start(command)
+
+    def on_message(message: Mapping[str, Any]) -> None:
+        webhooks.append(message["webhook"])
+
+    async def tell() -> None:
+        await child.tell(await settings())
+
+    try:
+        async with asyncio.TaskGroup() as helpers:
+            telling = helpers.create_task(tell())
+            code = await child.run(on_message)
+            telling.cancel()
+        return code
+    finally:
+        child.kill()
+        await child.wait()

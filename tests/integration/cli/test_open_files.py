@@ -1,0 +1,55 @@
+"""What users get where a process may open too few files: one line, never a traceback, never a dead process."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+
+import pytest
+from support.commands import PATIENCE, clean_environment
+
+LINE = (
+    "this process may open {limit} files, and needs 256: "
+    "run `ulimit -n 4096` before it, or set LimitNOFILE=4096 in its systemd unit"
+)
+SHOW = (
+    "import resource; from flowhook import open_files; open_files.ensure();"
+    "print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
+)
+
+
+def run(*arguments, soft, hard):
+    return subprocess.run(
+        [sys.executable, "-P", *map(str, arguments)],
+        env=clean_environment(),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard)),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("limit", [20, 40, 255])
+def test_up_refuses_to_start_and_says_what_to_write(tmp_path, limit):
+    ports = [word for name in ("http", "admin", "grpc") for word in (f"--{name}-port", 0)]
+    result = run("-m", "cli", "up", "--data-dir", tmp_path / "data", *ports, soft=limit, hard=limit)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == f"flowhook: {LINE.format(limit=limit)}\n"
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("role", ["edge", "router", "runner", "admin"])
+def test_a_process_on_its_own_refuses_to_start_and_says_what_to_write(tmp_path, role):
+    name = ["--process-name", f"{role}-1", "--data-dir", tmp_path]
+    result = run("-m", "cli", role, *name, soft=40, hard=40)
+    assert result.returncode == 1
+    assert result.stderr == f"flowhook: {role}-1: {LINE.format(limit=40)}\n"
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "raised"), [(40, 1024, 1024), (1024, 4200, 4096), (4100, 4200, 4100), (256, 256, 256)]
+)
+def test_a_low_soft_limit_is_raised_as_far_as_the_hard_one_lets_it(soft, hard, raised):
+    assert run("-c", SHOW, soft=soft, hard=hard).stdout == f"{raised}\n"

@@ -1,51 +1,67 @@
 # Everything happens in .venv; nothing outside the clone is needed but Python >= 3.11 and make.
-PYTHON ?= python3
+# PYTHON names the Python to use; else .venv keeps its own, and a new one gets the newest on PATH.
+PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.ready
+export UV_PYTHON_DOWNLOADS := never
+
+# Stamps, each written when what it stands for is whole: uv, then the packages that run Flowhook or all for development.
+UV := $(VENV)/.uv
+RUN := $(VENV)/.run
+DEV := $(VENV)/.dev
+PROJECT := pyproject.toml hatch_build.py $(wildcard protos/flowhook/v1/*.proto install/*.sh)
+USABLE := $(shell install/venv.sh usable $(VENV) '$(PYTHON)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup codegen lint format test bench run lock clean
+.NOTPARALLEL:
+.PHONY: help setup codegen lint format test bench run lock clean anew
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
 
-setup: $(STAMP) ## create .venv with the locked dependencies and the flowhook command
+setup: $(DEV) ## create .venv with the locked dependencies and the flowhook command
 
-$(STAMP): requirements.lock pyproject.toml hatch_build.py $(wildcard protos/flowhook/v1/*.proto)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Flowhook needs Python 3.11 or newer; try make PYTHON=python3.11" >&2; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing the locked dependencies into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+$(UV): requirements-uv.lock $(if $(USABLE),,anew)
+	@install/venv.sh make $(VENV) '$(PYTHON)'
+
+$(RUN): $(UV) requirements.lock $(PROJECT)
+	@install/packages.sh $(VENV) requirements.lock
 	@touch $@
 
-codegen: $(STAMP) ## generate flowhook/v1 from protos/
+$(DEV): $(UV) requirements-dev.lock $(PROJECT)
+	@install/packages.sh $(VENV) requirements-dev.lock
+	@touch $@
+
+codegen: $(DEV) ## generate flowhook/v1 from protos/
 	$(BIN)/python hatch_build.py
 
-lint: $(STAMP) ## ruff, mypy --strict, import-linter, buf
+lint: $(DEV) ## ruff, mypy --strict, import-linter, buf
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	cd protos && ../$(BIN)/buf lint
 
-format: $(STAMP) ## apply ruff's fixes and formatting
+format: $(DEV) ## apply ruff's fixes and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: $(STAMP) ## the whole test suite
+test: $(DEV) ## the whole test suite
 	$(BIN)/python -m pytest --numprocesses 2
 
-bench: $(STAMP) ## the benchmark table, and bench/latest.json
+bench: $(DEV) ## the benchmark table, and bench/latest.json
 	$(BIN)/python -m bench
 
-run: $(STAMP) ## a local cluster with the flows of examples/; Ctrl-C drains and stops it
+run: $(if $(wildcard $(DEV)),$(DEV),$(RUN)) ## a local cluster with the flows of examples/; Ctrl-C drains and stops it
 	@exec $(BIN)/flowhook up --flows examples
 
-lock: ## renew requirements.lock from pyproject.toml
-	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --extra dev --output-file requirements.lock pyproject.toml
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-emit-find-links
+
+lock: $(UV) ## renew requirements*.lock from pyproject.toml
+	$(COMPILE) --group uv --output-file requirements-uv.lock
+	$(COMPILE) --extra dev --group build --output-file requirements-dev.lock pyproject.toml
+	$(COMPILE) --group build --constraint requirements-dev.lock --output-file requirements.lock pyproject.toml
 
 clean: ## remove .venv and what was built
 	rm -rf $(VENV) dist build flowhook/v1 .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

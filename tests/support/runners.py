@@ -7,6 +7,7 @@ from collections import deque
 from contextlib import asynccontextmanager
 
 import grpc.aio
+from support.patience import PATIENCE
 
 from flowhook.client import channel
 from flowhook.v1 import runner_service_pb2 as pb
@@ -30,7 +31,7 @@ class TestRunner:
         await self.send(credit=pb.Credit(assignments=assignments))
 
     async def next(self, kind):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while kind not in self._skipped:
                 message = await self.call.read()
                 assert message, f"the stream ended before {kind}"

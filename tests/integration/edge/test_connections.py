@@ -10,6 +10,7 @@ import time
 
 import pytest
 from prometheus_client import CollectorRegistry
+from support.patience import PATIENCE
 
 POST = b"POST /hook/open HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n%02d"
 
@@ -47,7 +48,7 @@ async def test_a_sender_that_reads_nothing_piles_nothing_up(start_edge):
 
     try:
         with pytest.raises(ConnectionError):  # it is cut off
-            await asyncio.wait_for(flood(), 10)
+            await asyncio.wait_for(flood(), PATIENCE)
     finally:
         sock.close()
 
@@ -270,7 +271,7 @@ class TestTimeouts:
         sender = await edge.connect()
         sender.write(b"POST /hook/open HTTP/1.1\r\n")
         answer = asyncio.create_task(sender.response())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while not answer.done():
                 sender.write(b"X: y\r\n")
                 await asyncio.wait({answer}, timeout=0.05)

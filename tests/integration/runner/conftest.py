@@ -11,6 +11,7 @@ import orjson
 import pytest
 import structlog
 from aiohttp import web
+from support.patience import PATIENCE
 
 from flowhook import ids
 from flowhook.client.channel import SERVER_OPTIONS
@@ -37,8 +38,6 @@ from runner.components.shared import Shared
 from runner.interpreter.effects import Perform
 from runner.interpreter.errors import Kind, fault
 from runner.outbound import HttpClient
-
-PATIENCE = 15.0
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +83,7 @@ class Router(
         self.settles = True
         self.acknowledges = True
         self.answers_renewals = True
-        self.lease_seconds = 6.0
+        self.lease_seconds = 60.0
         self.takes_bundles = False
         self.bundled = []  # kinds of messages that came as one
         self.reports = []
@@ -238,9 +237,9 @@ class Router(
         async with self.changed:
             self.changed.notify_all()
 
-    async def until(self, condition, patience=PATIENCE):
+    async def until(self, condition):
         """Wait until `condition()` is true and return what it returned."""
-        async with asyncio.timeout(patience), self.changed:
+        async with asyncio.timeout(PATIENCE), self.changed:
             await self.changed.wait_for(lambda: bool(condition()))
         return condition()
 
@@ -280,13 +279,13 @@ class Router(
             runner_service_pb2.AttachResponse(assignments=runner_service_pb2.AssignmentBatch(assignments=assignments))
         )
 
-    async def outcome(self, lease, patience=PATIENCE):
+    async def outcome(self, lease):
         """Wait for the outcome of a lease, on whichever stream it comes."""
 
         def find():
             return [item for stream in self.streams for item in stream.outcomes if item.lease == lease]
 
-        return (await self.until(find, patience))[-1]
+        return (await self.until(find))[-1]
 
     async def run(self, stream, flow_id, body=None, **more):
         """Assign one execution and return its outcome."""

@@ -15,7 +15,7 @@ import pytest
 TOGETHER: Final = {
     "tests/e2e/": "clusters",
     "tests/integration/admin/": "clusters",
-    "tests/integration/cli/": "clusters",
+    "tests/integration/cli/": "commands",
     "tests/integration/packaging/": "clusters",
     "tests/integration/runner/": "runners",
 }

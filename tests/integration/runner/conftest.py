@@ -110,9 +110,9 @@ class Router(
         await self.server.stop(None)
 
     async def Attach(self, requests, context):  # noqa: N802
-        if self.attach_refusals:
-            await status.abort(context, self.attach_refusals.pop(0))
         first = await anext(aiter(requests))
+        if self.attach_refusals:  # only now: a write that fails makes gRPC say INTERNAL instead, if it is the first to
+            await status.abort(context, self.attach_refusals.pop(0))
         stream = Stream(first.hello, asyncio.Queue())
         self.streams.append(stream)
         kept = list(first.hello.held_leases) if self.kept is None else list(self.kept)

@@ -38,6 +38,7 @@ async def test_that_no_router_takes_it_is_told_once_until_one_does(refusing, set
     assert told[1][1]["detail"] == "router closed the stream"
 
 
+@pytest.mark.parametrize("settings", [{"drain_seconds": 3600.0}], indirect=True)
 async def test_a_runner_that_is_told_to_stop_says_nothing(served, router, told):
     await router.attached()
     await served.stop()

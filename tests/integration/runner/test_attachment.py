@@ -175,6 +175,7 @@ async def test_work_that_waits_for_others_gets_all_the_room_there_may_be(router,
     assert (assigned, stream.outcomes) == (ACTIVE + 8, [])
 
 
+@pytest.mark.parametrize("settings", [{"drain_seconds": 2.0, "http_timeout": 3600.0}], indirect=True)
 async def test_a_drain_finishes_what_is_quick_and_gives_back_the_rest_uncharged(router, settings, served, outside):
     router.define("slow", [{"ask": call(outside.base, "/slow/forever")}])
     router.define("soon", [{"ask": call(outside.base, "/soon")}])

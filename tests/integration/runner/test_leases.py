@@ -18,7 +18,7 @@ from support.served import running_runner
 
 from flowhook.model import Status
 
-LEASE = 1.0
+LEASE = 2.0
 
 
 @pytest.fixture

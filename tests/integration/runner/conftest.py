@@ -320,7 +320,7 @@ def settings(router, request) -> RunnerSettings:
         expression_seconds=0.5,
         expression_bytes=64 * 1024 * 1024,
         allow_private_addresses=True,
-        http_timeout=2.0,
+        http_timeout=60.0,
         drain_seconds=0.5,
     )
     return usual.model_copy(update=getattr(request, "param", {}))

@@ -1,7 +1,8 @@
 """How `make test` shares the suite between two workers.
 
 Half of the time that processes take is waiting, so the tests that start whole clusters go to one worker, one after
-another, and those of runners to one as well; all others go with their module to whoever is free. No two tests that
+another, and those of runners and of commands to one as well; all others go with their module to whoever is free. The
+large groups are no more than a third of the suite, so that neither worker is idle at the end. No two tests that
 share a cluster, or a module's fixtures, ever run at the same time.
 """
 
@@ -15,7 +16,7 @@ import pytest
 TOGETHER: Final = {
     "tests/e2e/": "clusters",
     "tests/integration/admin/": "clusters",
-    "tests/integration/cli/": "clusters",
+    "tests/integration/cli/": "commands",
     "tests/integration/packaging/": "clusters",
     "tests/integration/runner/": "runners",
 }

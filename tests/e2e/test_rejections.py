@@ -6,6 +6,8 @@ import asyncio
 import hashlib
 import hmac
 
+from support.patience import PATIENCE
+
 
 async def test_an_operator_sees_why_a_signature_did_not_match(system):
     await system.client.secrets.set("blog-key", b"sesame")
@@ -20,7 +22,7 @@ async def test_an_operator_sees_why_a_signature_did_not_match(system):
     headers = {"Content-Type": "application/json", "X-Hub-Signature-256": f"sha256={digest}"}
     answer = await system.request("POST", "/hook/refused-blog", data=sent, headers=headers)
     assert (answer.status, b"anew" in answer.body) == (401, False)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not (listed := [each async for each in system.client.rejections.list(flow_id="refused-blog")]):
             await asyncio.sleep(0.05)
     assert (listed[0].reason, listed[0].headers, listed[0].body) == ("SIGNATURE_MISMATCH", (), b"")

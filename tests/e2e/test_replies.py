@@ -33,9 +33,8 @@ class Gate:
     def __init__(self):
         self.open = asyncio.Event()
 
-    async def __call__(self, request):
-        if request.path == "/slow":
-            await self.open.wait()
+    async def __call__(self, _request):
+        await self.open.wait()
         return 200, {"ok": True}
 
 
@@ -112,35 +111,46 @@ async def test_a_reply_where_nobody_waits_does_no_harm(system):
     assert await system.completed(answer.id) == {"late": True}
 
 
-async def test_a_held_sender_gets_the_answer_when_the_router_was_killed_meanwhile():
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def holding():
+    """A cluster whose world answers when its gate is opened."""
     gate = Gate()
     async with running_system("--allow-private-addresses", answer=gate) as system:
         await system.secrets(outside=system.outside.url)
-        await system.apply(document("slow", webhook=REPLY, do=calling("/slow"), use="{secrets: [outside]}"))
-        sending = asyncio.create_task(system.send("slow", {}))
-        await until(lambda: system.received("/slow"), "the flow calls")
-        os.kill(system.cluster.pid("router-1"), signal.SIGKILL)
-        gate.open.set()
-        answer = await sending
-        assert (answer.status, answer.json) == (200, {"said": {"ok": True}})
-        assert len(await system.executions("slow")) == 1
+        system.gate = gate
+        yield system
 
 
-async def test_a_sender_who_goes_away_is_not_waited_for_and_the_flow_goes_on():
-    gate = Gate()
-    async with running_system("--allow-private-addresses", answer=gate) as system:
-        await system.secrets(outside=system.outside.url)
-        await system.apply(document("slow", webhook=REPLY, do=calling("/slow"), use="{secrets: [outside]}"))
-        sending = asyncio.create_task(system.send("slow", {}))
-        await until(lambda: system.received("/slow"), "the flow calls")
-        sending.cancel()
-        held = "flowhook_edge_held_requests"
+async def given_a_sender_that_waits_for(system, flow):
+    """Send to a flow that calls the world, which holds it; return the task that waits for the answer."""
+    system.gate.open.clear()
+    await system.apply(document(flow, webhook=REPLY, do=calling(f"/{flow}"), use="{secrets: [outside]}"))
+    sending = asyncio.create_task(system.send(flow, {}))
+    await until(lambda: system.received(f"/{flow}"), "the flow calls")
+    return sending
 
-        async def released():
-            lines = (await system.admin("/metrics")).body.decode().splitlines()
-            return [line for line in lines if line.startswith(held) and line.endswith(" 0.0")]
 
-        await until(released, "the edge lets go")
-        gate.open.set()
-        (execution,) = await system.executions("slow")
-        assert (await system.ended(execution.id)).execution.status is Status.COMPLETED
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_sender_who_goes_away_is_not_waited_for_and_the_flow_goes_on(holding):
+    sending = await given_a_sender_that_waits_for(holding, "left")
+    sending.cancel()
+    held = "flowhook_edge_held_requests"
+
+    async def released():
+        lines = (await holding.admin("/metrics")).body.decode().splitlines()
+        return [line for line in lines if line.startswith(held) and line.endswith(" 0.0")]
+
+    await until(released, "the edge lets go")
+    holding.gate.open.set()
+    (execution,) = await holding.executions("left")
+    assert (await holding.ended(execution.id)).execution.status is Status.COMPLETED
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_held_sender_gets_the_answer_when_the_router_was_killed_meanwhile(holding):
+    sending = await given_a_sender_that_waits_for(holding, "held")
+    os.kill(holding.cluster.pid("router-1"), signal.SIGKILL)
+    holding.gate.open.set()
+    answer = await sending
+    assert (answer.status, answer.json) == (200, {"said": {"ok": True}})
+    assert len(await holding.executions("held")) == 1

@@ -12,6 +12,7 @@ import aiohttp
 import orjson
 import pytest
 from support.outside import outside_world
+from support.patience import PATIENCE
 from support.systems import EVENT_ID, document, kill, running_system, until
 
 from flowhook.errors import UnavailableError
@@ -96,7 +97,7 @@ async def is_waiting(system, execution_id):
 
 async def approve(system, place, number):
     """Post a callback until it is acknowledged; 410 says that it was before, and the answer was lost."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while True:
             with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                 answer = await system.request("POST", place, json={"n": number})

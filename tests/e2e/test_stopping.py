@@ -9,6 +9,7 @@ import signal
 
 import aiohttp
 import pytest
+from support.patience import PATIENCE
 from support.supervisors import alive
 from support.systems import document, running_system, until
 
@@ -27,7 +28,7 @@ async def keep_sending(system, acknowledged):
 
 
 async def stopped(supervisor):
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         return await supervisor.wait()
 
 
@@ -65,7 +66,7 @@ async def given_ctrl_c_everything_drains_and_ends(system):
     assert len(pids) == 5
     os.killpg(system.cluster.supervisor.pid, signal.SIGINT)
     assert await stopped(system.cluster.supervisor) == 0
-    await until(lambda: not any(map(alive, pids)), "every process has ended", within=5)
+    await until(lambda: not any(map(alive, pids)), "every process has ended")
     assert not list(run.glob("*.pid"))
     said = [line.split()[1].rstrip(",") for line in system.cluster.output if line.startswith("stopping")]
     assert said == ["edge-1", "runner-1", "router-1", "admin-1"]

@@ -71,9 +71,9 @@ async def test_a_flow_is_told_of_each_task_of_another_once_although_runner_and_r
         return False
 
     for times, process in enumerate(["runner-1", "router-1", "runner-1"], 1):
-        await until(lambda times=times: asks(times), "a call is told to have begun", within=30)
+        await until(lambda times=times: asks(times), "a call is told to have begun")
         await kill(telling.cluster, process)
-    error = await telling.faulted(execution_id, within=60)
+    error = await telling.faulted(execution_id)
     assert error.instance == "/do/1/last"
     expected = Counter(
         {

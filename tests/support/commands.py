@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from unittest.mock import patch
 
 import structlog
+from support.patience import PATIENCE
 
 from cli.__main__ import main
-
-PATIENCE = 30.0
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from aiohttp import web
+from support.patience import PATIENCE
 
 
 class CountingService:
@@ -30,7 +31,7 @@ class CountingService:
         return web.json_response({"n": len(self.keys)})
 
     async def until(self, count):
-        async with asyncio.timeout(15), self.arrived:
+        async with asyncio.timeout(PATIENCE), self.arrived:
             await self.arrived.wait_for(lambda: len(self.keys) >= count)
 
 

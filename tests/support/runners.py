@@ -6,6 +6,9 @@ import asyncio
 from collections import deque
 from contextlib import asynccontextmanager
 
+import grpc.aio
+from support.patience import PATIENCE
+
 from flowhook.client import channel
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc
@@ -28,7 +31,7 @@ class TestRunner:
         await self.send(credit=pb.Credit(assignments=assignments))
 
     async def next(self, kind):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while kind not in self._skipped:
                 message = await self.call.read()
                 assert message, f"the stream ended before {kind}"
@@ -70,9 +73,16 @@ class TestRunner:
         await self.settle(pb.Outcome(lease=assignment.lease, parked=parked, **outcome))
 
 
+def _narrow(target, token):
+    """Connect with a window that does not grow: how far gRPC's own estimate lets it grow depends on what else runs."""
+    options = [*channel.CHANNEL_OPTIONS, ("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 2**16)]
+    return channel.AuthenticatedChannel(grpc.aio.insecure_channel(target, options=options), token)
+
+
 @asynccontextmanager
-async def attached(router, runner_id="r1", *, held=(), explained=True, credit=0):
-    connection = channel.connect(router.target, router.token("runner"))
+async def attached(router, runner_id="r1", *, held=(), explained=True, credit=0, narrow=False):
+    """Attach; a `narrow` stream holds 64 KiB that nobody read, another one what gRPC makes of the traffic it sees."""
+    connection = (_narrow if narrow else channel.connect)(router.target, router.token("runner"))
     call = runner_service_pb2_grpc.RunnerServiceStub(connection).Attach()
     runner = TestRunner(call)
     await runner.send(

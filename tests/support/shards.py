@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import orjson
 from prometheus_client import CollectorRegistry
+from support.patience import PATIENCE
 
 from flowhook import ids
 from flowhook.errors import UnavailableError
@@ -128,7 +129,7 @@ class Link:
         self._telling = asyncio.ensure_future(tell())
 
     async def until(self, condition):
-        async with asyncio.timeout(10), self._news:
+        async with asyncio.timeout(PATIENCE), self._news:
             await self._news.wait_for(condition)
 
     def assign(self, deliveries, *, urgent=False):

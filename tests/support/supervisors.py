@@ -10,7 +10,8 @@ import threading
 import time
 from pathlib import Path
 
-PATIENCE = 20.0
+from support.patience import PATIENCE
+
 FOLDER = Path(__file__).parent.parent / "integration" / "cli"
 
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import aiohttp
 import orjson
-from support.commands import PATIENCE, Result, clean_environment
+from support.commands import Result, clean_environment
 from support.outside import outside_world
+from support.patience import PATIENCE
 from support.supervisors import alive
 
 from bench.cluster import running_cluster
@@ -78,24 +79,24 @@ class System:
     async def admin(self, path):
         return await self.request("GET", path, base=self.cluster.admin)
 
-    async def ended(self, execution_id, within=PATIENCE):
+    async def ended(self, execution_id):
         """Wait for an execution to end and return all that is kept of it."""
-        async with asyncio.timeout(within):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 detail = await self.client.executions.get(execution_id)
                 if detail.execution.status.ended:
                     return detail
                 await asyncio.sleep(0.02)
 
-    async def completed(self, execution_id, within=PATIENCE):
+    async def completed(self, execution_id):
         """Wait for an execution to complete and return its output."""
-        detail = await self.ended(execution_id, within)
+        detail = await self.ended(execution_id)
         assert detail.execution.status is Status.COMPLETED, detail.execution.error
         return orjson.loads(detail.output)
 
-    async def faulted(self, execution_id, within=PATIENCE):
+    async def faulted(self, execution_id):
         """Wait for an execution to fault and return its error."""
-        detail = await self.ended(execution_id, within)
+        detail = await self.ended(execution_id)
         assert detail.execution.status is Status.FAULTED, detail.execution
         return detail.execution.error
 
@@ -141,16 +142,16 @@ async def _result(process, stdin):
     return Result(process.returncode, out.decode(), err.decode())
 
 
-async def until(condition, what, within=PATIENCE):
+async def until(condition, what):
     """Wait for what other processes do; `condition` may be asynchronous."""
-    deadline = time.monotonic() + within
+    deadline = time.monotonic() + PATIENCE
     while True:
         met = condition()
         if met is not None and hasattr(met, "__await__"):
             met = await met
         if met:
             return met
-        assert time.monotonic() < deadline, f"not within {within:g} s: {what}"
+        assert time.monotonic() < deadline, f"not within {PATIENCE:g} s: {what}"
         await asyncio.sleep(0.02)
 
 

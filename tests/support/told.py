@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import orjson
+from support.patience import PATIENCE
 
 from flowhook.model import Origin
 from flowhook.wire import convert
@@ -12,7 +13,7 @@ from flowhook.wire import convert
 
 async def inputs(client, flow_id, count):
     """Wait for so many executions of a flow, and return the events that started them, the first one first."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while len(found := [item async for item in client.executions.list(flow_id=flow_id)]) < count:
             await asyncio.sleep(0.01)
     assert len(found) == count

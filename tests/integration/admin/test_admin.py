@@ -7,6 +7,7 @@ import json
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from support.patience import PATIENCE
 
 from admin import app
 from flowhook.config import AdminSettings
@@ -129,7 +130,7 @@ async def test_what_there_is_not_is_a_problem_without_internals(admin, method, p
 
 
 async def test_it_reports_itself_to_the_router(admin, router):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await router.reported.wait()
 
 

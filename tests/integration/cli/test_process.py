@@ -208,7 +208,7 @@ async def test_reports_follow_readiness(cluster, monkeypatch):
     monkeypatch.setattr(Reporter, "INTERVAL", 0.05)
     lifecycle = Lifecycle(name="edge-1", role="edge")
     lifecycle.detail = "no router"
-    async with channel.connect(cluster.target, "t") as connection, asyncio.timeout(10):
+    async with channel.connect(cluster.target, "t") as connection, asyncio.timeout(PATIENCE):
         reporting = asyncio.create_task(Reporter(connection, lifecycle, render=lambda: b"metric 1\n").run())
         report = await cluster.reports.get()
         assert (report.name, report.role, report.pid) == ("edge-1", "edge", os.getpid())
@@ -229,7 +229,7 @@ async def test_reports_go_on_when_the_router_was_away(monkeypatch):
     monkeypatch.setattr(Reporter, "INTERVAL", 0.05)
     server, port = await _serve(Cluster())
     await server.stop(0)
-    async with channel.connect(f"127.0.0.1:{port}", "t") as connection, asyncio.timeout(10):
+    async with channel.connect(f"127.0.0.1:{port}", "t") as connection, asyncio.timeout(PATIENCE):
         reporting = asyncio.create_task(Reporter(connection, Lifecycle(name="edge-1", role="edge")).run())
         await connection.wait_for_state_change(connection.get_state())
         cluster = Cluster()

@@ -68,6 +68,13 @@ def test_wrong_usage_is_exit_code_2_and_says_what_was_wrong(tmp_path, arguments,
     assert result.out == ""
 
 
+@pytest.fixture
+def impatient(monkeypatch):
+    """Have clients give up at the first failure: how long they try is tested with them."""
+    monkeypatch.setattr("flowhook.client.retrying.RETRY_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -87,6 +94,7 @@ def test_a_router_that_is_away_is_one_line_and_exit_code_1(tmp_path, arguments):
     assert result.err == f"flowhook: can't reach the router at {router}; is it running?\n"
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_router_that_is_away_is_told_with_where_its_address_comes_from(tmp_path):
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))

@@ -7,6 +7,7 @@ import contextlib
 
 import pytest
 from support.clients import Either, close
+from support.patience import PATIENCE
 from support.routers import flow
 from support.runners import attached
 
@@ -233,7 +234,7 @@ async def test_a_watch_tells_every_change_from_its_first_message_on(router):
             await client.ingest("other", {})
             execution_id = await client.ingest("hello", {})
             await client.executions.cancel(execution_id)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 while (change := await anext(changes)).execution.status is not Status.CANCELLED:
                     assert change.execution.flow_id == "hello"
         assert change.execution.id == execution_id

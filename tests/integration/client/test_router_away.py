@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import grpc
 import pytest
@@ -91,12 +90,10 @@ async def test_other_failures_are_not_repeated(start):
 
 
 async def test_a_router_that_stays_away_is_named_after_two_seconds(kind, unused_port):
-    client = kind(f"127.0.0.1:{unused_port}", token="t", timeout=30)
-    began = time.monotonic()
+    client = kind(f"127.0.0.1:{unused_port}", token="t", timeout=3600)
     with pytest.raises(UnavailableError, match=f"can't reach the router at 127.0.0.1:{unused_port}") as caught:
         await Either(client)("flows.get", "x")
     assert caught.value.reason == "ROUTER_UNREACHABLE"
-    assert time.monotonic() - began < 5
     await close(client)
 
 

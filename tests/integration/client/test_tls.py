@@ -16,6 +16,12 @@ from flowhook.errors import InvalidError, UnavailableError
 from flowhook.v1 import flow_service_pb2, flow_service_pb2_grpc
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """Have clients give up at the first failure: how long they try is tested in `test_router_away`."""
+    monkeypatch.setattr("flowhook.client.retrying.RETRY_SECONDS", 0.0)
+
+
 @pytest.fixture
 def authority(tmp_path):
     return Authority(tmp_path)

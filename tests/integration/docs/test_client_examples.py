@@ -6,6 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 
 from support import pages
+from support.patience import PATIENCE
 from support.routers import running_router
 
 from flowhook.config import RunnerSettings
@@ -27,7 +28,7 @@ async def running_runner(router):
     lifecycle = Lifecycle(name="runner-1", role="runner")
     serving = asyncio.create_task(app.serve(settings, lifecycle))
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             await lifecycle.ready.wait()
         yield
     finally:

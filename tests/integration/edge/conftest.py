@@ -14,6 +14,7 @@ import grpc.aio
 import orjson
 import pytest
 from prometheus_client import CollectorRegistry
+from support.patience import PATIENCE
 
 from edge.app import serve
 from flowhook.client.channel import SERVER_OPTIONS
@@ -37,6 +38,11 @@ from flowhook.v1 import (
 from flowhook.wire import convert, status
 
 SECRET = b"a secret of sixteen"
+LONG = 3600.0
+"""Seconds of each timeout that a test does not wait for: nothing else than what it is about ends a connection."""
+
+TIMEOUTS = ("header_timeout", "body_timeout", "idle_timeout", "router_timeout")
+
 HMAC = {"hmac": {"secret": "key", "header": "X-Signature"}}
 
 
@@ -283,17 +289,17 @@ class Sender:
 
     async def response(self, *, head=False):
         """Read one response; raises IncompleteReadError when the connection ends before there is one."""
-        raw = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 10)
+        raw = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), PATIENCE)
         start, *lines = raw[:-4].decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         length = 0 if head else int(headers.get("content-length", "0"))
-        body = await asyncio.wait_for(self.reader.readexactly(length), 10)
+        body = await asyncio.wait_for(self.reader.readexactly(length), PATIENCE)
         return Response(int(start.split(" ")[1]), headers, body, raw)
 
-    async def at_eof(self, seconds=5):
+    async def at_eof(self):
         """Return what else the edge sends until it closes the connection."""
         try:
-            return await asyncio.wait_for(self.reader.read(), seconds)
+            return await asyncio.wait_for(self.reader.read(), PATIENCE)
         except ConnectionError:
             return b""
 
@@ -363,7 +369,7 @@ async def start_edge(router, tmp_path):
             router=f"127.0.0.1:{router.port}",
             token="fhk_test",
             data_dir=tmp_path,
-            **{"http_port": 0, "drain_seconds": 1.0, **settings},
+            **{"http_port": 0, "drain_seconds": 1.0} | dict.fromkeys(TIMEOUTS, LONG) | settings,
         )
         lifecycle = Lifecycle(name="edge-test", role="edge")
         task = asyncio.create_task(serve(chosen, lifecycle, registry=registry or CollectorRegistry()))
@@ -372,7 +378,7 @@ async def start_edge(router, tmp_path):
         if task.done():
             await task
         if wait_ready:
-            await asyncio.wait_for(lifecycle.ready.wait(), 10)
+            await asyncio.wait_for(lifecycle.ready.wait(), PATIENCE)
         port = int(lifecycle.addresses["http"].rpartition(":")[2])
         edges.append(Edge(router, chosen, lifecycle, port, task))
         return edges[-1]
@@ -382,7 +388,7 @@ async def start_edge(router, tmp_path):
         for sender in edge.senders:
             sender.close()
         edge.lifecycle.stop.set()
-        await asyncio.wait_for(edge.task, 15)
+        await asyncio.wait_for(edge.task, PATIENCE)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import time
 
 import pytest
 from prometheus_client import CollectorRegistry
+from support.patience import PATIENCE
 
 POST = b"POST /hook/open HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n%02d"
 
@@ -47,7 +48,7 @@ async def test_a_sender_that_reads_nothing_piles_nothing_up(start_edge):
 
     try:
         with pytest.raises(ConnectionError):  # it is cut off
-            await asyncio.wait_for(flood(), 10)
+            await asyncio.wait_for(flood(), PATIENCE)
     finally:
         sock.close()
 
@@ -181,7 +182,7 @@ async def test_a_sender_that_goes_away_in_the_middle_leaves_nothing_but_a_count(
 
 async def test_only_what_a_sender_cut_short_is_counted_so(start_edge):
     registry = CollectorRegistry()
-    edge = await start_edge(registry=registry, body_timeout=0.2)
+    edge = await start_edge(registry=registry, body_timeout=1.0)
     (await edge.connect()).close()
     answered, refused, slow = [await edge.connect() for _ in range(3)]
     assert (await answered.request("POST", "/hook/open", body=b"1")).status == 202
@@ -270,7 +271,7 @@ class TestTimeouts:
         sender = await edge.connect()
         sender.write(b"POST /hook/open HTTP/1.1\r\n")
         answer = asyncio.create_task(sender.response())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while not answer.done():
                 sender.write(b"X: y\r\n")
                 await asyncio.wait({answer}, timeout=0.05)
@@ -304,10 +305,10 @@ class TestTimeouts:
         assert await sender.at_eof() == b""
 
     async def test_waiting_for_the_router_is_not_slowness_of_the_sender(self, start_edge, router):
-        edge = await start_edge(header_timeout=0.2, body_timeout=0.2, idle_timeout=0.2)
+        edge = await start_edge(header_timeout=1.0, body_timeout=1.0, idle_timeout=1.0)
         router.gate.clear()
         post = asyncio.create_task(edge.post("/hook/open", b'"' + b"x" * 100_000 + b'"'))
         await router.arrived.wait()
-        await asyncio.wait({post}, timeout=0.7)
+        await asyncio.wait({post}, timeout=2.5)
         router.gate.set()
         assert (await post).status == 202

@@ -10,6 +10,7 @@ from base64 import b64encode
 from urllib.parse import quote
 
 import pytest
+from support.patience import PATIENCE
 
 KEY = b"sesame"
 
@@ -81,7 +82,7 @@ async def test_only_those_who_may_call_are_answered(edge):
 async def test_no_rejection_shows_the_token_of_a_handshake(edge):
     target = "/hook/meta?hub.mode=subscribe&hub.challenge=42&hub.verify_token=another-ones"
     assert (await edge.post(target, b"", (), method="GET")).status == 401
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not edge.router.rejections:
             await asyncio.sleep(0.02)
     assert edge.router.rejections[0].query == "hub.mode=…&hub.challenge=…&hub.verify_token=…"

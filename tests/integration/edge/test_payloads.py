@@ -8,6 +8,7 @@ import threading
 
 import brotli
 import pytest
+from support.patience import PATIENCE
 
 from edge import gateway
 
@@ -55,7 +56,7 @@ async def flows(router):
 )
 async def test_what_is_not_what_it_says_is_400_at_once(edge, kind, body, codings):
     fields = [("Content-Type", kind), *([("Content-Encoding", codings)] if codings else [])]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         answer = await edge.post("/hook/open", body, fields)
     assert (answer.status, answer.json()["reason"]) == (400, "BODY_INVALID")
     assert edge.events() == []

@@ -6,6 +6,8 @@ import asyncio
 import hashlib
 import hmac
 
+from support.patience import PATIENCE
+
 KEY = b"sesame"
 
 
@@ -15,7 +17,7 @@ def signed(body, key=KEY):
 
 
 async def told(edge, count):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while len(edge.router.rejections) < count:
             await asyncio.sleep(0.02)
     return edge.router.rejections

@@ -8,6 +8,7 @@ import struct
 
 import pytest
 from prometheus_client import CollectorRegistry
+from support.patience import PATIENCE
 
 from flowhook.errors import ExhaustedError, InvalidError, NotFoundError, UnavailableError
 from flowhook.v1.envelope_pb2 import Header, Reply
@@ -23,7 +24,7 @@ def reply(status=200, body=b"", **headers):
 
 
 async def until(condition):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -159,7 +160,7 @@ async def test_a_late_answer_is_as_its_flow_wants_it_or_plain_when_that_is_gone(
     edge.router.answer(edge.router.invoked[-1], error=FAULT)
     assert [(await edge.post(place, method="GET")).status for place in (output, fault)] == [201, 404]
     edge.router.delete_flow("quote")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while (await edge.post("/hook/quote")).status != 404:
             pass
     assert [(await edge.post(place, method="GET")).status for place in (output, fault)] == [200, 502]

@@ -9,6 +9,7 @@ import socket
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from support.patience import PATIENCE, turns
 
 from edge.app import serve
 from flowhook.config import EdgeSettings
@@ -29,7 +30,7 @@ async def test_more_connections_than_there_may_be_are_told_so(start_edge):
     assert (answer.status, answer.json()["reason"]) == (503, "TOO_MANY_CONNECTIONS")
     assert answer.headers["retry-after"] == "1"
     first.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while True:
             sender = await edge.connect()
             try:
@@ -43,7 +44,7 @@ class TestOneTooMany:
     @pytest.fixture
     async def full(self, start_edge, monkeypatch):
         monkeypatch.setattr("edge.server.MAX_TURNED_AWAY", 1)
-        edge = await start_edge(max_connections=1)
+        edge = await start_edge(max_connections=1, drain_seconds=3600.0)
         edge.served = await edge.connect()
         assert (await edge.served.request("POST", "/hook/open", body=b"1")).status == 202
         return edge
@@ -68,18 +69,20 @@ class TestOneTooMany:
                 await sender.writer.drain()
                 await asyncio.sleep(0.01)
 
-        with pytest.raises(ConnectionError):
-            await asyncio.wait_for(send_on(further), 0.5)
+        async with turns() as passed:
+            with pytest.raises(ConnectionError):
+                await asyncio.wait_for(send_on(further), PATIENCE)
+        assert passed.seconds < 0.5
         lingering.write(b"x")
         await lingering.writer.drain()
         with pytest.raises(ConnectionError):
-            await asyncio.wait_for(send_on(lingering), 5)
+            await asyncio.wait_for(send_on(lingering), PATIENCE)
 
     async def test_those_that_linger_do_not_keep_the_edge_from_ending(self, full):
         await self.turned_away(full)
         full.served.close()
         full.lifecycle.stop.set()
-        await asyncio.wait_for(full.task, 5)
+        await asyncio.wait_for(full.task, PATIENCE)
 
 
 async def test_a_server_with_little_memory_refuses_large_bodies(start_edge, monkeypatch):
@@ -93,7 +96,7 @@ async def test_a_server_with_little_memory_refuses_large_bodies(start_edge, monk
 
 async def test_heads_that_are_not_complete_take_of_the_same_memory(start_edge, monkeypatch):
     monkeypatch.setattr("edge.server.MAX_RECEIVED_BYTES", 100_000)
-    edge = await start_edge(header_timeout=30)
+    edge = await start_edge()
     slow = [await edge.connect() for _ in range(3)]
     for sender in slow:
         sender.write(b"POST /hook/open HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 40_000)
@@ -110,7 +113,7 @@ async def test_heads_that_are_not_complete_take_of_the_same_memory(start_edge, m
 
 class TestDraining:
     async def test_requests_under_way_are_finished_and_idle_connections_closed(self, start_edge, router):
-        edge = await start_edge(drain_seconds=10)
+        edge = await start_edge(drain_seconds=3600.0)
         idle = await edge.connect()
         assert (await idle.request("POST", "/hook/open", body=b"1")).status == 202
         router.gate.clear()
@@ -129,7 +132,7 @@ class TestDraining:
         assert answer.status == 202
         assert answer.headers["connection"] == "close"
         assert await busy.at_eof() == b""
-        await asyncio.wait_for(edge.task, 5)
+        await asyncio.wait_for(edge.task, PATIENCE)
 
     async def test_what_takes_too_long_is_given_up(self, start_edge, router):
         edge = await start_edge(drain_seconds=0.1)
@@ -141,7 +144,7 @@ class TestDraining:
         slow.write(b"POST /hook/open HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf")
         await slow.writer.drain()
         edge.lifecycle.stop.set()
-        await asyncio.wait_for(edge.task, 5)
+        await asyncio.wait_for(edge.task, PATIENCE)
         assert (await busy.response()).status == 503
         assert await busy.at_eof() == b""
         assert await slow.at_eof() == b""

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import pytest_asyncio
+from support.patience import PATIENCE
 from tornado.iostream import StreamClosedError
 
 from edge.stream import Stream
@@ -38,7 +39,7 @@ async def sent(peer, data):
 
 
 async def until(condition):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0.001)
 

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 
 import pytest
+from support.patience import PATIENCE
 
 from edge import body_stream
 from flowhook import limits
@@ -155,7 +156,7 @@ async def test_a_body_that_is_no_form_is_refused_after_it_was_verified(edge, hma
 
 async def given_up(edge, *, all_of=False):
     """Wait until no upload is under way, and see to it that nothing came of any."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while edge.router.given_up < (len(edge.router.uploads) if all_of else 1):
             await asyncio.sleep(0.01)
     assert (edge.router.bodies, edge.events()) == ({}, [])
@@ -243,7 +244,7 @@ async def test_a_sender_that_stands_still_is_cut_off_and_one_that_keeps_a_minimu
     start_edge, monkeypatch, uploaded
 ):
     monkeypatch.setattr(body_stream, "MIN_BYTES_PER_SECOND", 1_000_000.0)
-    edge = await start_edge(body_timeout=0.4)
+    edge = await start_edge(body_timeout=1.0)
     edge.router.put_flow("files")
     head = b"POST /hook/files HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(LARGE)
     still = await edge.connect()
@@ -255,18 +256,18 @@ async def test_a_sender_that_stands_still_is_cut_off_and_one_that_keeps_a_minimu
     step = len(LARGE) // 5
     for start in range(0, len(LARGE), step):
         slow.write(LARGE[start : start + step])
-        await asyncio.sleep(0.15)  # 0.75 s in all, which is more than `body_timeout`
+        await asyncio.sleep(0.25)  # 1.25 s in all, which is more than `body_timeout`
     assert (await slow.response()).status == 202
 
 
 async def test_a_sender_is_as_fast_as_the_router_takes_the_body_and_not_cut_off_for_it(start_edge):
-    edge = await start_edge(body_timeout=0.3)
+    edge = await start_edge(body_timeout=1.0)
     edge.router.put_flow("files", max_body="64MiB")
     edge.router.takes.clear()
     body = bytes(64 * limits.MIB)
     post = asyncio.create_task(edge.post("/hook/files", body, [BINARY]))
     await edge.router.arrived.wait()
-    await asyncio.sleep(0.6)
+    await asyncio.sleep(1.5)
     assert not post.done()
     (sender,) = edge.senders
     assert sender.writer.transport.get_write_buffer_size() > 32 * limits.MIB  # what the edge does not read
@@ -300,7 +301,7 @@ async def test_a_sender_that_waits_to_be_told_is_told_to_go_on_once_the_router_t
     sender.write(
         b"POST /hook/files HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(LARGE)
     )
-    assert await asyncio.wait_for(sender.reader.readuntil(b"\r\n\r\n"), 5) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert await asyncio.wait_for(sender.reader.readuntil(b"\r\n\r\n"), PATIENCE) == b"HTTP/1.1 100 Continue\r\n\r\n"
     assert len(edge.router.uploads) == 1
     sender.write(LARGE)
     assert (await sender.response()).status == 202
@@ -324,7 +325,7 @@ async def test_a_router_that_goes_away_in_the_middle_is_answered_503(edge):
 async def test_a_flow_that_answers_itself_does_so_for_streamed_bodies(edge, uploaded):
     edge.router.put_flow("files", respond={"mode": "reply"})
     post = asyncio.create_task(edge.post("/hook/files", LARGE, [BINARY]))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not edge.router.invoked:
             await asyncio.sleep(0.01)
     edge.router.answer(edge.router.invoked[0], reply={"status": 201, "body": b"seen"})

@@ -10,6 +10,7 @@ import ssl
 import pytest
 from cryptography.hazmat.primitives import serialization
 from support.certificates import Authority
+from support.patience import PATIENCE
 
 from edge.tls import Certificates, load
 from flowhook.errors import InvalidError
@@ -52,7 +53,7 @@ async def post(edge, context, target="/hook/open", lead=b"", body=b'{"a": 1}'):
                 + b"Content-Length: %d\r\n\r\n" % len(body)
                 + body
             )
-            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
             length = next(int(line[16:]) for line in head.split(b"\r\n") if line.startswith(b"Content-Length: "))
             await reader.readexactly(length)
         shown = writer.get_extra_info("ssl_object").getpeercert()["subject"][0][0][1]
@@ -109,7 +110,7 @@ async def test_a_new_certificate_is_taken_without_a_restart(start_edge, settings
     edge.router.put_flow("open")
     for source, target in zip(authority.issue("renewed"), files, strict=True):
         source.replace(target)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while (await post(edge, trusting(authority)))[1] != "renewed":
             await asyncio.sleep(0.05)
 

@@ -9,6 +9,7 @@ import ssl
 import pytest
 import uvloop
 from support.certificates import Authority
+from support.patience import PATIENCE
 
 from edge import answers
 from edge.metrics import Counts
@@ -38,7 +39,7 @@ def test_requests_over_tls_are_answered_however_many_come_at_once(tmp_path, new_
         reader, writer = await asyncio.open_connection(*listening.getsockname(), ssl=context)
         writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * COUNT)
         received = b""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while received.count(b"HTTP/1.1 404 ") < COUNT:
                 received += await reader.read(65536)
         writer.transport.abort()

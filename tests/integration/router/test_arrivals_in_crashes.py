@@ -8,6 +8,7 @@ import random
 
 import orjson
 import pytest
+from support.patience import PATIENCE
 from support.shards import running_host
 
 from flowhook import ids
@@ -72,7 +73,7 @@ async def test_each_event_is_taken_once_by_the_execution_that_it_is_for(tmp_path
                 await asyncio.wait(tasks, timeout=random.uniform(0.005, 0.05))
             else:
                 await tasks[1]
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(PATIENCE):
                     while len(listener.taken) < EXECUTIONS:
                         await asyncio.sleep(0.01)
                 assert (await shard.state.arrivals(), shard.host.arrivals.kept) == ([], 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from support.patience import PATIENCE
 from support.shards import running_host
 
 from flowhook.model import Status
@@ -18,7 +19,7 @@ def _starts_soon(monkeypatch):
 
 async def written_down(shard, seq, status=Status.RUNNING):
     """Wait until what an execution does is on record."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while (await shard.state.records([seq]))[seq].status is not status:
             await asyncio.sleep(0.01)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import grpc.aio
 import pytest
+from support.patience import PATIENCE
 from support.routers import flow, running_router
 from support.runners import attached
 
@@ -94,7 +95,7 @@ class Uploader:
 
     async def until_there_are(self, count):
         """Wait until so many bodies are on disk: what is given up is removed beside the call that did so."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while len(self.blobs()) != count:
                 await asyncio.sleep(0.01)
 
@@ -297,6 +298,6 @@ async def test_what_no_event_named_in_an_hour_is_swept():
 
     past = expire_forever(Sweepable(), Sweepable(), Sweepable(), retention_seconds=1, now_ms=lambda: 0)
     sweeping = asyncio.create_task(past)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await swept.wait()
     sweeping.cancel()

@@ -15,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+from support.patience import PATIENCE
 from support.routers import flow
 
 from flowhook.client import AsyncClient, channel
@@ -172,7 +173,7 @@ class Senders:
 
     async def progress(self, count):
         target = len(self.acknowledged) + count
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while len(self.acknowledged) < target:
                 self._news.clear()
                 await self._news.wait()
@@ -190,7 +191,7 @@ async def going_on(work):
 
 async def all_ended(client, ids):
     """Wait until all executions have ended, and return them by ID."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while True:
             try:
                 executions = {execution.id: execution async for execution in client.executions.list()}
@@ -206,7 +207,7 @@ async def test_a_router_that_is_killed_again_and_again_forgets_nothing(tmp_path)
     router, world = RouterProcess(tmp_path), World()
     await router.start()
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while not Path(tmp_path, "runner.token").exists():
                 await asyncio.sleep(0.02)
         async with AsyncClient(router.target, token=router.token("admin")) as client:

@@ -7,6 +7,7 @@ import asyncio
 import orjson
 import pytest
 from support.effects import CALLER, effects_of
+from support.patience import PATIENCE
 from support.routers import flow, running_router
 from support.runners import attached
 
@@ -138,7 +139,7 @@ async def test_flows_that_start_one_another_by_events_come_to_an_end(client, eff
     deepest = limits.MAX_WORKFLOW_DEPTH - 1
     assert await effects.emit(EVENT | {"type": "sent"}, key=f"{CALLER}:sent", depth=2) == 1
     assert await effects.emit(EVENT, depth=deepest) == 2
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while len(found := await executions(client)) < 2:
             await asyncio.sleep(0.01)
     depths = {item.flow_id: (await client.executions.get(item.id)).event.depth for item in found}

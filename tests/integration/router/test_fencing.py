@@ -128,14 +128,14 @@ async def test_an_outcome_that_is_given_back_is_settled_only_once_that_is_on_rec
 
 async def test_a_lease_outlives_an_outage_of_storage_while_its_runners_words_are_being_stored(tmp_path, monkeypatch):
     monkeypatch.setattr("router.dispatch.durable.RETRY_DELAY", 0.05)
-    async with running_host(tmp_path, lease_seconds=0.2) as shard:
+    async with running_host(tmp_path, lease_seconds=1.0) as shard:
         (seq,) = await shard.append()
         link = shard.attach()
         (delivery,) = await link.next()
         shard.state.away = True
         # who awaits this reads no renewals; storage is away for several leases
         journaling = asyncio.create_task(shard.host.recorder.checkpoint(link, [checkpoint(delivery, 0)]))
-        await asyncio.sleep(0.7)
+        await asyncio.sleep(2.5)
         shard.state.away = False
         await journaling
         assert link.error is None
@@ -147,12 +147,12 @@ async def test_a_lease_outlives_an_outage_of_storage_while_its_runners_words_are
 
 
 async def test_a_router_that_stood_still_takes_no_lease_for_that(tmp_path):
-    async with running_host(tmp_path, lease_seconds=0.1) as shard:
+    async with running_host(tmp_path, lease_seconds=1.0) as shard:
         await shard.append()
         link = shard.attach()
         (delivery,) = await link.next()
         shard.clock.ahead += 100  # nobody read anything for so long
-        await asyncio.sleep(0.15)
+        await asyncio.sleep(1.2)
         shard.host.renew(link)
         assert link.error is None
         assert shard.core.lease_of(delivery.token) is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from support.patience import PATIENCE
 from support.routers import flow, running_router
 
 from flowhook import limits
@@ -20,7 +21,7 @@ async def test_former_revisions_go_when_they_are_past_and_no_execution_is_of_the
             await client.flows.apply([flow("hello") + b"# revision %d\n" % revision])
     # once a router begins, and then once an hour
     async with running_router(tmp_path / "data", retention_seconds=0.001) as router, router.client() as client:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while await _has(client, 3):
                 await asyncio.sleep(0.01)
         assert [revision for revision in range(1, 6) if await _has(client, revision)] == [1, 4, 5]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import grpc
+from support.patience import PATIENCE
 from support.routers import flow, running_router
 from support.runners import attached
 from support.shards import running_host
@@ -48,7 +49,7 @@ async def test_everything_acknowledged_before_a_stop_under_load_is_there_after_i
 
 
 async def test_a_stop_waits_for_what_runners_report_and_hands_out_nothing_more(tmp_path):
-    async with running_router(tmp_path, drain_seconds=10.0) as router, router.client() as client:
+    async with running_router(tmp_path, drain_seconds=3600.0) as router, router.client() as client:
         await client.flows.apply([flow("hello")])
         first = await client.ingest("hello", {})
         async with attached(router, credit=2) as runner:
@@ -64,9 +65,9 @@ async def test_a_stop_waits_for_what_runners_report_and_hands_out_nothing_more(t
 
 
 async def test_a_stop_does_not_wait_for_runners_that_have_nothing_in_hand(tmp_path):
-    async with running_router(tmp_path, drain_seconds=60.0) as router, attached(router, credit=10) as runner:
+    async with running_router(tmp_path, drain_seconds=3600.0) as router, attached(router, credit=10) as runner:
         router.lifecycle.stop.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await runner.next("drain")
             assert await end_of(runner) is grpc.StatusCode.UNAVAILABLE
 
@@ -94,7 +95,7 @@ async def test_a_call_that_is_cancelled_leaves_nothing_that_waits_for_its_runner
     """Or a router would keep what was meant for a dead runner, and never stop."""
     monkeypatch.setattr(outbox, "MAX_UNSENT_BYTES", 1)
     monkeypatch.setattr(loader, "CHUNK", 1)
-    async with asyncio.timeout(10), running_host(tmp_path) as shard:
+    async with asyncio.timeout(PATIENCE), running_host(tmp_path) as shard:
         await shard.append("a", b"1", b"2", b"3")
         shard.forget_payloads()
         service = RunnerService(host=shard.host, lease_seconds=6.0, emit_event=None, start_execution=None, reads=None)

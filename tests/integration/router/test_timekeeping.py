@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from support.patience import PATIENCE
 from support.triggers import NOON, triggers
 
 from flowhook.errors import UnavailableError
@@ -184,7 +185,7 @@ async def test_what_is_stored_of_a_flow_that_is_gone_is_forgotten(tmp_path):
         await time_.shard.state.write([Scheduled("gone", NOON + SECOND)])
     async with triggers(tmp_path) as time_:
         running = asyncio.create_task(time_.timekeeper.run())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while await time_.shard.state.schedules() != [Scheduled("gone", None)]:
                 await asyncio.sleep(0.01)
         running.cancel()
@@ -255,7 +256,7 @@ async def test_it_looks_at_the_clock_by_itself_and_is_told_of_changes(time_):
 
     time_.shard.host.append = told
     running = asyncio.create_task(time_.timekeeper.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await time_.apply("often", "{every: PT1S}", at_ms=NOON - 10 * SECOND)
         assert [await started.get(), await started.get()] == ["often", "often"]
         await time_.apply("missed", "{every: PT1H}", at_ms=NOON - HOUR)

@@ -11,6 +11,7 @@ import orjson
 import pytest
 import structlog
 from aiohttp import web
+from support.patience import PATIENCE
 
 from flowhook import ids
 from flowhook.client.channel import SERVER_OPTIONS
@@ -37,8 +38,6 @@ from runner.components.shared import Shared
 from runner.interpreter.effects import Perform
 from runner.interpreter.errors import Kind, fault
 from runner.outbound import HttpClient
-
-PATIENCE = 15.0
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +83,7 @@ class Router(
         self.settles = True
         self.acknowledges = True
         self.answers_renewals = True
-        self.lease_seconds = 6.0
+        self.lease_seconds = 60.0
         self.takes_bundles = False
         self.bundled = []  # kinds of messages that came as one
         self.reports = []
@@ -113,9 +112,9 @@ class Router(
         await self.server.stop(None)
 
     async def Attach(self, requests, context):  # noqa: N802
-        if self.attach_refusals:
-            await status.abort(context, self.attach_refusals.pop(0))
         first = await anext(aiter(requests))
+        if self.attach_refusals:  # only now: a write that fails makes gRPC say INTERNAL instead, if it is the first to
+            await status.abort(context, self.attach_refusals.pop(0))
         stream = Stream(first.hello, asyncio.Queue())
         self.streams.append(stream)
         kept = list(first.hello.held_leases) if self.kept is None else list(self.kept)
@@ -250,9 +249,9 @@ class Router(
         async with self.changed:
             self.changed.notify_all()
 
-    async def until(self, condition, patience=PATIENCE):
+    async def until(self, condition):
         """Wait until `condition()` is true and return what it returned."""
-        async with asyncio.timeout(patience), self.changed:
+        async with asyncio.timeout(PATIENCE), self.changed:
             await self.changed.wait_for(lambda: bool(condition()))
         return condition()
 
@@ -292,7 +291,7 @@ class Router(
             runner_service_pb2.AttachResponse(assignments=runner_service_pb2.AssignmentBatch(assignments=assignments))
         )
 
-    async def outcome(self, lease, patience=PATIENCE):
+    async def outcome(self, lease):
         """Wait for the outcome of a lease, on whichever stream it comes, or with the end of the process that had it."""
 
         def find():
@@ -300,7 +299,7 @@ class Router(
             found += [exit_.evaluated for exit_ in self.exits]
             return [item for item in found if item.lease == lease]
 
-        return (await self.until(find, patience))[-1]
+        return (await self.until(find))[-1]
 
     async def run(self, stream, flow_id, body=None, **more):
         """Assign one execution and return its outcome."""
@@ -335,7 +334,7 @@ def settings(router, request) -> RunnerSettings:
         expression_seconds=0.5,
         expression_bytes=64 * 1024 * 1024,
         allow_private_addresses=True,
-        http_timeout=2.0,
+        http_timeout=60.0,
         drain_seconds=0.5,
     )
     return usual.model_copy(update=getattr(request, "param", {}))

@@ -7,6 +7,7 @@ import asyncio
 import orjson
 import pytest
 from aiohttp import web
+from support.patience import PATIENCE
 
 
 @pytest.fixture
@@ -89,7 +90,7 @@ async def test_executions_that_wait_for_a_slow_server_do_not_hold_up_others(rout
     stream = await router.attached()
     assignments = [router.assignment("slow") for _ in range(256)]
     router.assign(stream, *assignments)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while len(waiting) < len(assignments):
             await asyncio.sleep(0.01)
     for number in range(20):

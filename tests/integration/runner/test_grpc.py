@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 from support.calls import kind
 from support.certificates import Authority
+from support.patience import PATIENCE
 from support.pets import NAME, PROTO, pets_server
 
 from flowhook.config import RunnerSettings
@@ -144,7 +145,7 @@ async def test_a_server_is_left_alone_for_as_long_as_it_asks(perform, pets, seco
 async def test_a_hanging_server_is_a_timeout_and_learns_that_nobody_waits(call, pets):
     error = await call("grpc", service=pets.service, method="Hang", seconds=0.5)
     assert kind(error) == ("timeout", 408)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await pets.cancelled.wait()
 
 

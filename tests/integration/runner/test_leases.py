@@ -12,12 +12,13 @@ from pathlib import Path
 import orjson
 import pytest
 from support.counting import CountingService, call
+from support.patience import PATIENCE
 from support.routers import running_router
 from support.served import running_runner
 
 from flowhook.model import Status
 
-LEASE = 1.0
+LEASE = 2.0
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ async def stopped(pid):
     """Have a process stand still meanwhile."""
     os.kill(pid, signal.SIGSTOP)
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
                 await asyncio.sleep(0.001)
         yield
@@ -103,7 +104,7 @@ async def test_work_that_is_kept_goes_on_after_a_stream_that_broke_while_the_run
 
 async def child_of(client, name):
     """Wait for a runner's child to report itself, and return its process ID."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         while True:
             for process in await client.cluster.processes():
                 if process.name == name and process.ready:
@@ -124,12 +125,12 @@ async def test_no_more_than_the_call_in_flight_is_made_twice_when_a_runner_stand
             execution_id = await client.ingest("calls", {})
             await outside.until(after)
             async with stopped(pid), running_runner(router, "runner-2"):
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(PATIENCE):
                     while not (await client.executions.get(execution_id)).execution.status.ended:
                         await asyncio.sleep(0.05)
             # what it does now that it goes on is done before what it is asked for next
             another = await client.ingest("calls", {})
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 while not (await client.executions.get(another)).execution.status.ended:
                     await asyncio.sleep(0.05)
         assert (await client.executions.get(execution_id)).execution.status is Status.COMPLETED

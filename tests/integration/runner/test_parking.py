@@ -8,6 +8,7 @@ import time
 import orjson
 import pytest
 from aiohttp import web
+from support.patience import PATIENCE
 
 from flowhook.model import Correlation, EventFilter, JournalEntry, Subscription
 from flowhook.v1 import runner_service_pb2
@@ -81,7 +82,7 @@ async def test_an_event_is_taken_in_while_a_call_of_another_branch_is_under_way(
     assignment = router.assignment("orders", {"order": "A-1"})
     router.assign(stream, assignment)
     [listening] = await router.until(lambda: stream.listening)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await asked.get()
     assert [convert.subscription_from_proto(each).filters for each in listening.subscriptions] == [(FILTER,)]
     hand_over(stream, listening, 7, {"order": "A-1"})
@@ -109,6 +110,7 @@ async def test_what_comes_wins_a_race_against_a_call_that_hangs(router, served, 
     assert orjson.loads((await router.outcome(assignment.lease)).completed.output) == [{"order": "A-1"}]
 
 
+@pytest.mark.parametrize("settings", [{"http_timeout": 3600.0}], indirect=True)
 async def test_a_wait_is_over_in_time_while_a_call_of_another_branch_hangs(router, served, hanging):
     ask, _, _ = hanging
     pause = {"pause": {"wait": {"milliseconds": 400}}}
@@ -118,4 +120,4 @@ async def test_a_wait_is_over_in_time_while_a_call_of_another_branch_hangs(route
     began = time.monotonic()
     outcome = await router.run(stream, "orders", {})
     assert orjson.loads(outcome.completed.output) == {"over": True}
-    assert 0.4 <= time.monotonic() - began < 1.4
+    assert time.monotonic() - began >= 0.4

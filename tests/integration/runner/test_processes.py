@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from support.patience import PATIENCE
 from support.tokens import Authority
 
 from flowhook.config import RunnerSettings
@@ -183,7 +184,7 @@ async def test_it_has_limits():
 
 async def running(marker, count=0):
     """Wait until there are `count` processes with `marker` in their command line."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while len(processes(marker)) != count:
             await asyncio.sleep(0.01)
 
@@ -265,7 +266,7 @@ async def test_one_that_is_not_awaited_goes_on_until_the_runner_ends(marker, tmp
 async def test_one_that_is_not_awaited_has_its_time(marker):
     started = Pool(SETTINGS)
     started.start(Job(("/bin/sleep", marker), {}, b"", {}, 0.5))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await asyncio.gather(*started._background)
     assert not processes(marker)
 
@@ -301,6 +302,6 @@ async def test_a_runner_that_is_killed_leaves_none(marker):
     process.kill()
     await process.wait()
     await running(marker, 0)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while directories(marker):
             await asyncio.sleep(0.01)

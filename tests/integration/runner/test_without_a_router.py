@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from support.patience import PATIENCE
 
 from flowhook.errors import UnauthenticatedError
 from runner.guard import keeper
@@ -31,12 +32,13 @@ async def test_that_no_router_takes_it_is_told_once_until_one_does(refusing, set
     assert told == [refused]
     stream.close()
     await router.attached(2)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while len(told) < 2:
             await asyncio.sleep(0)
     assert told[1][1]["detail"] == "router closed the stream"
 
 
+@pytest.mark.parametrize("settings", [{"drain_seconds": 3600.0}], indirect=True)
 async def test_a_runner_that_is_told_to_stop_says_nothing(served, router, told):
     await router.attached()
     await served.stop()

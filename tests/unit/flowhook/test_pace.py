@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from support.patience import PATIENCE
 
 from flowhook.pace import MAX_SECONDS, SECONDS_EACH, Pace
 
@@ -38,5 +39,5 @@ async def test_a_message_that_waits_for_its_turn_is_sent_when_something_urgent_c
     await asyncio.sleep(0)
     assert not turn.done()
     pace.hurry()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await turn

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from support.patience import PATIENCE
 
 from flowhook.document import canonical, parse
 from flowhook.errors import InternalError, UnavailableError
@@ -105,7 +106,7 @@ do: [{{keep: {{set: {{a: 1}}}}}}]
 
 
 async def until(condition):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0.001)
 

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import aclosing
 
 import pytest
+from support.patience import PATIENCE
 
 from flowhook.errors import ExhaustedError, OutOfRangeError
 from router.registry import RegistryWatch
@@ -117,5 +118,5 @@ async def test_a_change_between_two_looks_wakes_a_watcher_at_once(watch, registr
         waiting = asyncio.ensure_future(anext(news))
         await asyncio.sleep(0)
         await change(registry, "a")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             assert (await waiting)[0] == 1

@@ -6,6 +6,7 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
+from support.patience import PATIENCE
 
 from flowhook.errors import InvalidError
 from flowhook.v1 import runner_service_pb2 as pb
@@ -70,7 +71,7 @@ async def record(box, *messages):
     for message in messages:
         await box.put(message)
     box.end()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await box.record()
 
 
@@ -121,7 +122,7 @@ async def test_no_more_is_read_than_can_be_recorded(host, box, monkeypatch):
     await asyncio.sleep(0)
     assert not reading.done()
     recording = asyncio.create_task(box.record())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await reading
     box.end()
     await recording

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from support.patience import PATIENCE
 
 from flowhook.errors import UnavailableError
 from router.dispatch.link import Delivery
@@ -142,7 +143,7 @@ async def test_nobody_waits_for_room_in_a_stream_that_ends_whatever_is_handed_ov
     box = Outbox("r1")
     box.end()
     box.assign([delivery()])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await box.room()
 
 
@@ -202,6 +203,6 @@ async def test_messages_gather_while_much_is_under_way_and_go_when_one_is_urgent
 
 
 async def until(condition):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0)

@@ -4,6 +4,8 @@ PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 export UV_PYTHON_DOWNLOADS := never
+# or each process would compile all that it imports
+unexport PYTHONDONTWRITEBYTECODE
 
 # Stamps, each written when what it stands for is whole: uv, then the packages that run Flowhook or all for development.
 UV := $(VENV)/.uv

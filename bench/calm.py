@@ -248,10 +248,8 @@ async def start(busy: int, times: int) -> dict[str, Any]:
                 await asyncio.sleep(IDLE_SECONDS)
                 processes += [each for each in processes[0].children(recursive=True) if each not in processes]
                 alive = [process for process in processes if process.is_running()]
-                memory.append(
-                    {" ".join(each.cmdline()[-2:])[-40:]: each.memory_full_info().pss >> 20 for each in alive}
-                )
-    totals = [sum(each.values()) for each in memory]
+                memory.append([(_named(each), each.memory_full_info().pss >> 20) for each in alive])
+    totals = [sum(pss for _, pss in each) for each in memory]
     return {
         "busy": busy,
         "start_median_s": round(statistics.median(seconds), 2),

@@ -59,8 +59,10 @@ class Reporter:
             if self._lifecycle.ready.is_set():
                 await asyncio.sleep(self.INTERVAL)
             else:
+                # not `wait_for`: before Python 3.12 it may lose a cancellation that comes with the event
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._lifecycle.ready.wait(), self.INTERVAL)
+                    async with asyncio.timeout(self.INTERVAL):
+                        await self._lifecycle.ready.wait()
 
     def _request(self) -> cluster_service_pb2.ReportProcessRequest:
         return cluster_service_pb2.ReportProcessRequest(process=describe(self._lifecycle, self._render()))

@@ -114,7 +114,8 @@ class Keeper:
                     delay = FIRST_DELAY
                 self._say(f"{self.name} {how}; starting it again in {delay:g} s")
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), delay)
+                    async with asyncio.timeout(delay):
+                        await self._stopping.wait()
                 delay = min(delay * 2, MAX_DELAY)
         finally:
             self._ended.set()
@@ -125,7 +126,8 @@ class Keeper:
         if self._child is not None:
             self._child.terminate()
         try:
-            await asyncio.wait_for(self._ended.wait(), grace)
+            async with asyncio.timeout(grace):
+                await self._ended.wait()
         except TimeoutError:
             self._say(f"{self.name} did not stop in {grace:g} s; killing it")
             self.kill()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from cli.failures import EXIT_INTERRUPTED
 from cli.options import DataDir, Json, Router
 from flowhook.errors import NotFoundError, UnavailableError
 
@@ -33,6 +36,7 @@ def _tail(
     """Print executions whenever their status changes, until Ctrl-C; those of a flow also if it is applied later."""
     from cli.connection import of_flow, open_client
 
+    signal.signal(signal.SIGINT, _end)
     with open_client(router, data_dir) as client:
         try:
             for _ in of_flow(client, flow, client.executions.list(flow_id=flow, limit=1)):
@@ -54,6 +58,11 @@ def _tail(
                 print(f"flowhook: {error.message}; trying again", file=sys.stderr, flush=True)
             time.sleep(delay)
             delay = min(delay * 2, MAX_DELAY)
+
+
+def _end(_number: int, _frame: object) -> None:
+    """End at once: a KeyboardInterrupt in one of gRPC's callbacks would be printed and forgotten."""
+    os._exit(EXIT_INTERRUPTED)
 
 
 def _show(change: ExecutionChange, *, json: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
@@ -34,7 +35,11 @@ async def apply_flows(
     delay, defects = FIRST_DELAY, 0
     while True:
         webhooks: list[str] = []
-        code = await _run_once(command, settings, webhooks)
+        try:
+            code = await _run_once(command, settings, webhooks)
+        except OSError as error:
+            say(f"what applies the flows can't be started: {os.strerror(error.errno or 0)}")
+            code = ROUTER_AWAY  # as temporary as that
         if code == 0:
             return webhooks
         if code in (REFUSED, WRONG_USAGE):

@@ -36,7 +36,7 @@ class Absences:
     def end(self, runner_id: str, held: Collection[bytes], *, explained: bool, now: float) -> list[int]:
         """Note that a runner is back; returns executions that are known not to have caused their loss.
 
-        What it still holds it has yet to account for, be it a casualty or work that it never stopped.
+        What it still holds it has yet to account for, be it what its process died of or work that it never stopped.
         """
         self.forget(now)
         absence = self._of.get(runner_id)

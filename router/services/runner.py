@@ -106,12 +106,12 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         del context
         _check_runner_id(request.runner_id)
         evaluated = exit_outcome(request.evaluated) if request.HasField("evaluated") else None
-        earlier = next((link for link in self._links if link.runner_id == request.runner_id), None)
-        if earlier is not None:  # what it had sent counts, and is still being recorded
-            with suppress(TimeoutError):
-                async with asyncio.timeout(RECORD_SECONDS + LAST_WORDS_SECONDS):
-                    await earlier.gone.wait()
-        await self._host.exited(request.runner_id, evaluated, explained=request.losses_explained)
+        earlier = [link for link in self._links if link.runner_id == request.runner_id]
+        with suppress(TimeoutError):  # what it had sent counts, and is still being recorded
+            async with asyncio.timeout(RECORD_SECONDS + LAST_WORDS_SECONDS):
+                await asyncio.gather(*(link.gone.wait() for link in earlier))
+        if not earlier or not all(map(self._host.is_superseded, earlier)):  # else the next process has taken over
+            await self._host.exited(request.runner_id, evaluated, explained=request.losses_explained)
         return pb.ReportExitResponse()
 
     @guarded.method
@@ -166,10 +166,13 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         closing = asyncio.create_task(link.closed.wait(), name="wait for the end")
         tasks: tuple[asyncio.Task[Any], ...] = (reading, recording, writing, closing)
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            # what was read counts, and is answered; a runner that does not read gets its last words never
-            inbox.end()
-            await asyncio.wait({recording}, timeout=RECORD_SECONDS)
+            try:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                # what was read counts, also of a runner that is gone, whose call gRPC cancels
+                inbox.end()
+                await asyncio.wait({recording}, timeout=RECORD_SECONDS)
+            # and is answered; a runner that does not read gets its last words never
             link.end()
             await asyncio.wait({writing}, timeout=LAST_WORDS_SECONDS)
             if link.error is not None:

@@ -14,6 +14,7 @@ from flowhook.client import channel
 from flowhook.model import Status
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc
+from router.dispatch.host import ShardHost
 
 ERROR = {"type": "about:blank", "status": 500, "title": "no", "instance": "/do/0/a"}
 
@@ -135,6 +136,26 @@ async def test_a_verdict_counts_over_a_restart_of_the_router(tmp_path):
         await report(guard, faulted(assignment))
         execution = (await client.executions.get(execution_id)).execution
     assert (execution.status, execution.attempts) == (Status.FAULTED, 1)
+
+
+async def test_a_report_that_the_next_process_overtook_leaves_its_leases_alone(
+    router, client, hello, guard, monkeypatch
+):
+    looked, is_superseded = asyncio.Event(), ShardHost.is_superseded
+
+    def note(host, link):
+        looked.set()
+        return is_superseded(host, link)
+
+    async with attached(router):
+        monkeypatch.setattr(ShardHost, "is_superseded", note)
+        reporting = asyncio.create_task(report(guard, explained=False))
+        await looked.wait()  # now it waits for the end of that stream
+        await client.ingest("hello", {})
+        async with attached(router, credit=1) as runner:
+            (assignment,) = await runner.assignments(1)
+            await reporting
+            await runner.complete(assignment)
 
 
 async def test_a_process_that_can_not_say_so_itself_is_vouched_for(tmp_path):

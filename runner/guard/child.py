@@ -10,7 +10,7 @@ from typing import Final, Self
 
 from flowhook.config import RunnerSettings
 from runner.control import Pipe
-from runner.guard.record import Record
+from runner.guard.record import Evaluation, Record
 from runner.guard.starting import Process, Starter
 from runner.guard.usage import GONE, ProcessUsage, State
 from runner.guard.watch import Verdict, Watch
@@ -62,11 +62,16 @@ class Child:
             evaluation = self.record.read()
             self._last = self._usage.sample()
             verdict = watch.look(evaluation, self._last, time.monotonic_ns())
-            if verdict is not None:
+            if verdict is not None and self._is_still_at(evaluation):
                 return verdict
             quiet = quiet + 1 if evaluation.sequence == sequence and not evaluation.started_ns else 0
             sequence = evaluation.sequence
             await asyncio.sleep(POLL_SECONDS if quiet < IDLE_AFTER else IDLE_POLL_SECONDS)
+
+    def _is_still_at(self, evaluation: Evaluation) -> bool:
+        """Whether that was under way during the whole look, so that what the child used is its own."""
+        now = self.record.read()
+        return (now.sequence, now.started_ns) == (evaluation.sequence, evaluation.started_ns)
 
     def lives(self) -> bool:
         """Whether it has made progress since this was asked last, or will as soon as the machine lets it."""

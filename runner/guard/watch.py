@@ -1,9 +1,9 @@
 """Decides from the shared record and from what the child uses whether the child has to die.
 
-What counts is the child's *own time*: the CPU time that it used, and the time that it slept of its own choice. The time
-for which it waited for a processor, or was stopped with everything else, is the machine's: on a busy one an expression
-of 0.2 s may take 20 s. Far behind that stands a limit of wall time, for systems that do not tell a sleeping process
-from a waiting one.
+What counts is the child's *own time*: the CPU time that it used and, for calls and the event loop, the time that it
+slept of its own choice. The time for which it waited for a processor, or was stopped with everything else, is the
+machine's: on a busy one an expression of 0.2 s may take 20 s. Far behind that stands a limit of wall time, for an
+expression that sleeps, and for systems that do not tell a sleeping process from a waiting one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 
 from flowhook.model import WorkflowError
 from runner.guard.record import Evaluation
-from runner.guard.usage import State, Usage
+from runner.guard.usage import GONE, State, Usage
 from runner.interpreter.errors import Kind, error
 
 STALL_SECONDS: Final = 10.0
@@ -81,16 +81,19 @@ class Watch:
         Returns:
             None while all is well.
         """
-        own, wall = self._passed(usage, now_ns)
+        if usage is GONE:
+            return None  # its end is seen otherwise
+        cpu, slept, wall = self._passed(usage, now_ns)
         if not evaluation.started_ns:
-            return self._look_at_loop(evaluation, own)
+            return self._look_at_loop(evaluation, cpu + slept)
         self._beat_ns = 0
         if evaluation.sequence != self._sequence:
             # both count from the first look, at most one interval late: what came before may be others' work
             self._sequence, self._baseline = evaluation.sequence, usage.resident
             self._own_ns = self._wall_ns = 0
             return None
-        self._own_ns += own
+        # an expression computes and never sleeps: what looks like that is waiting for the interpreter's lock
+        self._own_ns += cpu + slept if evaluation.is_step else cpu
         self._wall_ns += wall
         if evaluation.is_step:
             if self._is_over(STALL_SECONDS):
@@ -106,14 +109,15 @@ class Watch:
             return Verdict("an expression holds up others; its flow goes into quarantine", evaluation, None)
         return None
 
-    def _passed(self, usage: Usage, now_ns: int) -> tuple[int, int]:
-        """Return what passed since the last look: of the child's own time, and of wall time."""
+    def _passed(self, usage: Usage, now_ns: int) -> tuple[int, int, int]:
+        """Return what passed since the last look: CPU time, time that the child slept beside that, and wall time."""
         elapsed = min(now_ns - self._looked_ns, int(GAP_SECONDS * _NS)) if self._looked_ns else 0
         used = max(0, usage.cpu_ns - self._cpu_ns)
         self._looked_ns, self._cpu_ns = now_ns, usage.cpu_ns
         if usage.state is State.STOPPED:
-            return used, 0
-        return max(used, elapsed) if usage.state is State.SLEEPING else used, elapsed
+            return used, 0, 0
+        slept = max(0, elapsed - used) if usage.state is State.SLEEPING else 0
+        return used, slept, elapsed
 
     def _look_at_loop(self, evaluation: Evaluation, own: int) -> Verdict | None:
         self._sequence = 0

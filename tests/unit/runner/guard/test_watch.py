@@ -9,7 +9,7 @@ import pytest
 
 from runner.guard import record as module
 from runner.guard.record import MAX_INSTANCE_BYTES, Evaluation, Record
-from runner.guard.usage import State, Usage
+from runner.guard.usage import GONE, State, Usage
 from runner.guard.watch import STALL_SECONDS, WALL_FACTOR, Watch, confessed
 
 S = 1_000_000_000
@@ -72,15 +72,17 @@ def test_an_evaluation_that_waits_for_the_machine_is_not_charged_for_that(child,
         assert child.look(evaluating(), cpu=0, state=state) is None
 
 
-def test_an_evaluation_that_sleeps_is_stuck_too(child):
-    verdict, looks = child.until_killed(evaluating(), cpu=0, state=State.SLEEPING)
-    assert looks == 22
+@pytest.mark.parametrize("state", [State.SLEEPING, State.RUNNABLE])
+def test_an_evaluation_that_sleeps_or_never_gets_a_core_is_ended_by_a_limit_of_wall_time(child, state):
+    verdict, looks = child.until_killed(evaluating(), cpu=0, state=state)
+    assert looks == pytest.approx(WALL_FACTOR * 2.0 / 0.1, abs=3)
     assert verdict.error.type.endswith("/expression")
 
 
-def test_where_no_system_tells_sleep_from_waiting_a_wall_limit_stands_behind(child):
-    _, looks = child.until_killed(evaluating(), cpu=0)
-    assert looks == pytest.approx(WALL_FACTOR * 2.0 / 0.1, abs=3)
+def test_a_sample_that_failed_is_no_burst_of_cpu_time(child):
+    assert child.look(evaluating(), cpu=100) is None  # of earlier work
+    assert child.watch.look(evaluating(), GONE, child.now) is None
+    assert child.look(evaluating()) is None
 
 
 def test_a_child_that_was_stopped_alone_is_not_killed_however_long_that_takes(child):

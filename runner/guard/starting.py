@@ -67,7 +67,13 @@ class Starter(Protocol):
 
 def has_fork_server() -> bool:
     """Whether this system has what the fork server is made of (Linux)."""
-    return sys.platform.startswith("linux") and hasattr(os, "pidfd_open")
+    if not sys.platform.startswith("linux"):
+        return False
+    try:  # kernels before 5.3 and some sandboxes do not have the call
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError:
+        return False
+    return True
 
 
 def new_starter() -> Starter:
@@ -131,6 +137,7 @@ class _Server:
     def __init__(self) -> None:
         self._children: dict[int, _Forked] = {}
         self._answer: asyncio.Future[_Forked] | None = None
+        self._requests = 0
         self._is_read = False
         self.is_over = False
         self._link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -153,8 +160,9 @@ class _Server:
             self._is_read = True
             asyncio.get_running_loop().add_reader(self._link, self._read)
         self._answer = asyncio.get_running_loop().create_future()
+        self._requests += 1
         try:
-            self._send(b"fork", descriptors)
+            self._send(b"fork %d" % self._requests, descriptors)
             return await self._answer
         finally:
             self._answer = None
@@ -173,18 +181,18 @@ class _Server:
             self._end()
             return
         match orjson.loads(packet):
-            case {"started": pid}:
+            case {"started": pid, "request": number}:
                 child = self._children[pid] = _Forked(pid)
-                self._resolve(child)
-            case {"refused": code}:
-                self._resolve(OSError(code, os.strerror(code)))
+                self._resolve(number, child)
+            case {"refused": code, "request": number}:
+                self._resolve(number, OSError(code, os.strerror(code)))
             case {"ended": pid, "code": code}:
                 self._children.pop(pid).end(code)
                 with contextlib.suppress(OSError):
                     self._send(b"reap %d" % pid)
 
-    def _resolve(self, answer: _Forked | OSError) -> None:
-        if self._answer is None or self._answer.done():
+    def _resolve(self, number: int, answer: _Forked | OSError) -> None:
+        if number != self._requests or self._answer is None or self._answer.done():
             return  # whoever asked was cancelled; nobody speaks to the child, which ends by itself
         if isinstance(answer, OSError):
             self._answer.set_exception(answer)
@@ -200,7 +208,7 @@ class _Server:
         children, self._children = self._children, {}
         for child in children.values():
             child.end(-signal.SIGKILL)
-        self._resolve(ConnectionResetError("the fork server died"))
+        self._resolve(self._requests, ConnectionResetError("the fork server died"))
 
     async def close(self) -> None:
         if not self.is_over:

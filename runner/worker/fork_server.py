@@ -4,12 +4,12 @@ A child that has to be replaced is replaced within milliseconds of CPU time, whe
 all children share the memory of what was imported. This process has one thread, opens no connection and evaluates
 nothing, so that to fork it is safe at any time (gRPC, which is imported, is not begun). Linux only.
 
-Over the socket, one message a packet (`guard.fork_server` is the other end)::
+Over the socket, one message a packet (`guard.starting` is the other end)::
 
-    fork, with the control socket and the record of the new child  ─▶
-                                                                   ◀─ {"started": pid}, or {"refused": errno}
-                                                                   ◀─ {"ended": pid, "code": exit code, or -signal}
-    reap pid                                                       ─▶ from here on the kernel may give away its number
+    fork N, with the control socket and the record of a child  ─▶
+                                                 ◀─ {"started": pid, "request": N}, or {"refused": errno, "request": N}
+                                                 ◀─ {"ended": pid, "code": exit code, or -signal}
+    reap pid                                     ─▶ from here on the kernel may give away its number
 
 It ends, and its children with it, when the other end of the socket is closed.
 """
@@ -26,12 +26,18 @@ import traceback
 from typing import Final, NoReturn
 
 import orjson
+import psutil
 
 from flowhook.parent_death import die_with_parent
 from runner.components.registry import components
 from runner.worker import process
 
 MAX_PACKET: Final = 256
+
+THREADS: Final = (
+    "flowhook: a component starts a thread when it is imported; working processes are forked, and will not have it. "
+    "Let it start the thread when it is first called"
+)
 
 
 def main() -> None:
@@ -40,6 +46,8 @@ def main() -> None:
         import uvloop  # noqa: F401, PLC0415 - as the children do; not there on every platform
     components()  # those that others have installed, too
     process.prepare()
+    if psutil.Process().num_threads() > 1:
+        print(THREADS, file=sys.stderr, flush=True)  # noqa: T201 - logs are not set up here
     _Server(socket.socket(fileno=int(sys.argv[1]))).run()
 
 
@@ -65,25 +73,25 @@ class _Server:
         packet, descriptors, _, _ = socket.recv_fds(self._link, MAX_PACKET, 2)
         if not packet:
             return False
-        kind, _, argument = packet.partition(b" ")
+        kind, _, number = packet.partition(b" ")
         if kind == b"fork":
-            self._fork(*descriptors)
+            self._fork(int(number), *descriptors)
         else:
-            os.waitpid(int(argument), 0)
+            os.waitpid(int(number), 0)
         return True
 
-    def _fork(self, control_fd: int, record_fd: int) -> None:
+    def _fork(self, request: int, control_fd: int, record_fd: int) -> None:
         try:
             pid = os.fork()
         except OSError as problem:
-            self._say({"refused": problem.errno})
+            self._say({"refused": problem.errno, "request": request})
         else:
             if not pid:
                 self._become_child(control_fd, record_fd)
             descriptor = os.pidfd_open(pid)
             self._children[descriptor] = pid
             self._poll.register(descriptor, select.POLLIN)
-            self._say({"started": pid})
+            self._say({"started": pid, "request": request})
         finally:
             os.close(control_fd)
             os.close(record_fd)

@@ -9,7 +9,7 @@ import signal
 import socket
 from collections.abc import Callable
 
-from flowhook import open_files
+from flowhook import open_files, timeslice
 from flowhook.parent_death import die_with_parent
 from runner import control
 from runner.guard.record import Record
@@ -27,13 +27,16 @@ def prepare() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.environ.clear()
     open_files.ensure(needed=0)
+    timeslice.shorten()
     die_with_parent()  # also while an expression holds the loop
     gc.collect()
     gc.freeze()  # what is here stays: it is not looked through again, and stays shared with forks
 
 
 def run(control_fd: int, record_fd: int) -> None:
-    """Work until told to stop."""
+    """Work until told to stop. What this process starts gets neither of the two descriptors."""
+    for descriptor in (control_fd, record_fd):
+        os.set_inheritable(descriptor, False)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_work(control_fd, record_fd))
 

@@ -10,7 +10,7 @@ import asyncio
 import base64
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 import orjson
@@ -33,7 +33,7 @@ class Begin:
         token: for the router.
         runner_id: the same for all children of one parent.
         losses_explained: whether nothing that earlier children held is to blame for its loss, or is reported already.
-        quarantined: flows whose expressions are evaluated in quarantine.
+        quarantined: for how many seconds more expressions of flows are evaluated in quarantine, by flow ID.
         kills: children that were killed for what they evaluated, so far; for the metrics.
     """
 
@@ -42,7 +42,7 @@ class Begin:
     runner_id: str
     losses_explained: bool
     kills: int
-    quarantined: tuple[str, ...] = ()
+    quarantined: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,14 @@ class Detached:
     """Child to parent: there is no connection; `detail` for operators."""
 
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """Child to parent: expressions of a flow are evaluated in quarantine for so long, by the next child, too."""
+
+    flow_id: str
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +122,7 @@ class Ended:
     reached: bool = False
 
 
-Message = Begin | Drain | Attached | Detached | Execute | Traced | Replied | Ended
+Message = Begin | Drain | Attached | Detached | Quarantined | Execute | Traced | Replied | Ended
 
 
 class Pipe:
@@ -184,6 +192,8 @@ def _encode(message: Message) -> bytes:
             }
         case Drain(seconds=seconds):
             body = {"seconds": seconds}
+        case Quarantined(flow_id=flow_id, seconds=seconds):
+            body = {"flow_id": flow_id, "seconds": seconds}
         case Detached(detail=detail):
             body = {"detail": detail}
         case Attached(renew_seconds=seconds):
@@ -201,7 +211,7 @@ def _decode(line: bytes) -> Message:
                 runner_id=body["runner_id"],
                 losses_explained=body["losses_explained"],
                 kills=body["kills"],
-                quarantined=tuple(body["quarantined"]),
+                quarantined=body["quarantined"],
             )
         case "Execute":
             return Execute(
@@ -224,6 +234,8 @@ def _decode(line: bytes) -> Message:
             )
         case "Drain":
             return Drain(body["seconds"])
+        case "Quarantined":
+            return Quarantined(body["flow_id"], body["seconds"])
         case "Detached":
             return Detached(body["detail"])
         case "Attached":

@@ -24,6 +24,6 @@ CALLS: Final = Histogram(
 )
 EVALUATION_KILLS: Final = Counter(
     "flowhook_evaluation_kills",
-    "Working processes killed because one expression took too long or too much memory, or a call blocked them.",
+    "Processes killed because one expression took too long or too much memory, or a call blocked them.",
     registry=registry(),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 
 from flowhook.model import WorkflowError
@@ -42,6 +43,8 @@ def conclude(verdict: Verdict | None, evaluation: Evaluation, returncode: int | 
         # a step of a call is none of an expression: it blocks a process apart just as well
         flow_id = "" if its.is_step else its.flow_id
         return Exit(explained=True, lease=its.lease, error=verdict.error, flow_id=flow_id)
+    if verdict is None and drained and returncode == -signal.SIGKILL:
+        return Exit(explained=True)
     if verdict is None and confessed(evaluation, returncode):
         # as good as a confession, but no proof
         flow_id = "" if evaluation.is_step else evaluation.flow_id

@@ -52,10 +52,13 @@ class Keeper:
         self._token = read_token(settings, "runner")
         self._explained = settings.losses_explained
         self._renew_seconds = 0.0
+        self._was_attached = False
+        """Whether the present child ever was."""
         self._quarantined: dict[str, float] = {}
         """When flows leave quarantine, by ID."""
         self._kills = 0
-        self._lack_told = False
+        self._lacks: set[str] = set()
+        """Reasons that were logged since a child was attached."""
         self._starter = starter
 
     async def run(self) -> None:
@@ -83,7 +86,7 @@ class Keeper:
         try:
             child = await Child.spawn(self._starter)
         except OSError as problem:
-            log.error("no child can be started", cause=problem.strerror)  # noqa: TRY400 - an operator's matter
+            log.error("no child can be started", cause=str(problem))  # noqa: TRY400 - an operator's matter
             return None
         try:
             verdict = await self._accompany(child, reports)
@@ -95,7 +98,7 @@ class Keeper:
 
     async def _accompany(self, child: Child, reports: RouterReports) -> Verdict | None:
         """Have a child work until it ends; returns why it was killed, None when it ended by itself."""
-        self._renew_seconds = 0.0
+        self._renew_seconds, self._was_attached = 0.0, False
         child.pipe.send(
             control.Begin(
                 settings=self._settings,
@@ -130,22 +133,24 @@ class Keeper:
             match message:
                 case control.Attached(renew_seconds=seconds):
                     self._renew_seconds = seconds
-                    self._explained = True
-                    self._lack_told = False
+                    self._explained = self._was_attached = True
+                    self._lacks.clear()
                     self._lifecycle.ready.set()
                 case control.Detached(detail=detail):
                     self._renew_seconds = 0.0
-                    self._lifecycle.detail = detail
                     self._lifecycle.ready.clear()
                     self._tell_lack(detail)
+                case control.Quarantined(flow_id=flow_id, seconds=seconds):
+                    self._quarantine(flow_id, seconds)
                 case _:
                     log.warning("unexpected message of the child", kind=type(message).__name__)
 
     def _tell_lack(self, detail: str) -> None:
-        """Say that there is no router, once and not with every attempt; silence would look like want of work."""
-        if not (self._lack_told or self._lifecycle.stop.is_set()):
+        """Say why there is no router; log each reason once, and not with every attempt."""
+        self._lifecycle.detail = detail
+        if detail not in self._lacks and not self._lifecycle.stop.is_set():
             log.warning("not attached; trying again", router=self._settings.router, detail=detail)
-            self._lack_told = True
+            self._lacks.add(detail)
 
     async def _renew(self, child: Child, reports: RouterReports) -> None:
         """Renew the leases of the child while it is attached and its event loop does not get to run."""
@@ -175,17 +180,23 @@ class Keeper:
         elif not (draining and code == 0):
             log.warning("child died", returncode=code, cause=verdict.reason if verdict else "not known")
         if end.flow_id:
-            self._quarantined[end.flow_id] = time.monotonic() + QUARANTINE_SECONDS
+            self._quarantine(end.flow_id, QUARANTINE_SECONDS)
+        if not self._was_attached:  # it had nothing: this is about what those before it had
+            end = exits.Exit(explained=self._explained)
         return end
 
-    def _in_quarantine(self) -> tuple[str, ...]:
+    def _quarantine(self, flow_id: str, seconds: float) -> None:
+        self._quarantined[flow_id] = max(self._quarantined.get(flow_id, 0.0), time.monotonic() + seconds)
+
+    def _in_quarantine(self) -> dict[str, float]:
+        """Return for how many seconds more flows are in quarantine."""
         now = time.monotonic()
         self._quarantined = {flow_id: until for flow_id, until in self._quarantined.items() if until > now}
-        return tuple(self._quarantined)
+        return {flow_id: until - now for flow_id, until in self._quarantined.items()}
 
     async def _report(self, reports: RouterReports, end: exits.Exit) -> None:
         """Have the router know of an end before anything else attaches; at our own end it has little time for that."""
-        reporting = asyncio.create_task(reports.exited(end), name="report the exit")
+        reporting = asyncio.create_task(reports.exited(end, self._tell_lack), name="report the exit")
         stopping = asyncio.create_task(self._lifecycle.stop.wait(), name="wait for stop")
         try:
             await asyncio.wait({reporting, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, Self
 
 import grpc
@@ -13,13 +14,16 @@ from flowhook.client.channel import open_channel
 from flowhook.config import RunnerSettings
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc
-from flowhook.wire import convert
+from flowhook.wire import convert, status
 from runner.guard.exits import Exit
 
 REPORT_SECONDS: Final = 30.0
 """Deadline of one call: the router records first what the child had sent. One that is away is called again."""
-RETRY_SECONDS: Final = 0.25
+RETRY_SECONDS: Final = 0.5
 """Between two of them."""
+
+_POINTLESS: Final = frozenset({grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.INVALID_ARGUMENT})
+"""Answers that another call would get as well."""
 
 RUNNER_DIED: Final = "RUNNER_DIED"
 
@@ -45,18 +49,26 @@ class RouterReports:
     async def __aexit__(self, *_: object) -> None:
         await self._channel.close(None)
 
-    async def exited(self, end: Exit) -> None:
-        """Report the end of a child, for as long as it takes; what it had is assigned again when this returns."""
+    async def exited(self, end: Exit, on_lack: Callable[[str], None]) -> None:
+        """Report the end of a child, for as long as it takes; what it had is assigned again when this returns.
+
+        A router that does not know what that is learns of the loss when its stream has been away for long enough.
+
+        Args:
+            end: to report.
+            on_lack: is called with what stands in the way, as often as it does.
+        """
         request = pb.ReportExitRequest(
             runner_id=self._runner_id, losses_explained=end.explained, evaluated=_evaluated(end)
         )
         while True:
             try:
-                await self._stub.ReportExit(request, timeout=REPORT_SECONDS, wait_for_ready=True)
+                await self._stub.ReportExit(request, timeout=REPORT_SECONDS)
             except grpc.aio.AioRpcError as error:
-                log.debug("exit not reported", code=error.code().name)
-                if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
-                    await asyncio.sleep(RETRY_SECONDS)
+                on_lack(f"router: {status.from_rpc_error(error).reason}")
+                if error.code() in _POINTLESS:
+                    return
+                await asyncio.sleep(RETRY_SECONDS)
             else:
                 return
 

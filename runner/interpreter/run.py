@@ -23,7 +23,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from flowhook import limits
-from flowhook.model import JournalEntry, Subscription
+from flowhook.model import JournalEntry, Subscription, WorkflowError
 from runner.interpreter import data as json
 from runner.interpreter.effects import Came, Completed, Faulted, Perform, Result, Turn
 from runner.interpreter.errors import Exhausted, Kind, TaskFault, fault
@@ -149,6 +149,11 @@ class Run:
         if self._journal.told:
             turn.told = self._journal.take_told()
         return turn
+
+    def fault(self, problem: WorkflowError) -> Turn:
+        """End by an error that nothing may catch, with what was written before; the last turn was broken off."""
+        self._ending = Faulted(problem)
+        return self.go_on()
 
     # --- fibers ---------------------------------------------------------------------------------------------------
     def _run_ready(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import signal
 import socket
 import sys
@@ -13,6 +14,7 @@ from typing import Any, Final, Self, TypeVar
 
 import orjson
 
+from flowhook import limits
 from flowhook.config import RunnerSettings
 from flowhook.model import WorkflowError
 from runner.guard.record import Evaluation
@@ -24,8 +26,15 @@ from runner.quarantine import frames
 
 T = TypeVar("T")
 
+START_SECONDS: Final = 60.0
+"""That a process may take to start: some hundred times what it needs."""
+
 POLL_SECONDS: Final = 0.025
 """Between looks at a process that evaluates."""
+
+
+class EvaluationInterrupted(Exception):  # noqa: N818 - names what happened, which is not this process's error
+    """Somebody else killed the process that evaluated: whether for what it evaluated nobody knows."""
 
 
 class EvaluationEnded(Exception):  # noqa: N818 - names what happened, which is not this process's error
@@ -83,7 +92,24 @@ class IsolatedEvaluator:
             raise
         finally:
             theirs.close()
-        return cls(process, ours, settings)
+        evaluator = cls(process, ours, settings)
+        try:
+            await asyncio.to_thread(evaluator._greet)
+        except BaseException:
+            await evaluator.close()
+            raise
+        return evaluator
+
+    def _greet(self) -> None:
+        """Wait until the process can be asked; what it imports before that is not held against what it evaluates."""
+        self._link.settimeout(START_SECONDS)
+        try:
+            kind, _ = frames.receive(self._link)
+        except EOFError:
+            kind = b""
+        self._link.settimeout(None)
+        if kind != frames.READY:
+            raise OSError(errno.ECONNRESET, "a process for quarantine did not start")
 
     @property
     def is_alive(self) -> bool:
@@ -102,6 +128,7 @@ class IsolatedEvaluator:
 
         Raises:
             EvaluationEnded: the process was killed for what it evaluated, or died of it.
+            EvaluationInterrupted: somebody else killed it, the system for want of memory, for example.
             Exception: what `work` raises.
         """
         working: asyncio.Future[T] = asyncio.get_running_loop().run_in_executor(threads, work)
@@ -114,7 +141,10 @@ class IsolatedEvaluator:
             return await working
         except _ProcessGone:
             verdict = watching.result() if watching.done() else None
-            raise EvaluationEnded(self._explained(verdict, await self._process.wait())) from None
+            code = await self._process.wait()
+            if verdict is None and code == -signal.SIGKILL:
+                raise EvaluationInterrupted from None
+            raise EvaluationEnded(self._explained(verdict, code)) from None
         finally:
             if not working.done():
                 self._kill()
@@ -125,10 +155,12 @@ class IsolatedEvaluator:
     def _explained(self, verdict: Verdict | None, code: int) -> WorkflowError:
         if verdict is not None and verdict.error is not None:
             return verdict.error
-        seconds = self._settings.expression_seconds
         reason = f"the expression ended its process ({_named(code)})"
-        if code == -signal.SIGPROF:  # the limit that it sets for itself
-            reason = f"the expression ran for more than {seconds:g} s"
+        # the limits that it sets for itself: jq aborts where it gets no memory
+        if code == -signal.SIGPROF:
+            reason = f"the expression ran for more than {self._settings.expression_seconds:g} s"
+        elif code == -signal.SIGABRT:
+            reason += f"; it may have taken more than {self._settings.expression_bytes // limits.MIB} MiB of memory"
         return error(Kind.EXPRESSION, reason, status=500, instance=self._evaluation.instance)
 
     async def _watch(self) -> Verdict:
@@ -136,8 +168,9 @@ class IsolatedEvaluator:
             expression_seconds=self._settings.expression_seconds, expression_bytes=self._settings.expression_bytes
         )
         while True:
-            verdict = watch.look(self._evaluation, self._usage.sample(), time.monotonic_ns())
-            if verdict is not None:
+            evaluation = self._evaluation
+            verdict = watch.look(evaluation, self._usage.sample(), time.monotonic_ns())
+            if verdict is not None and evaluation is self._evaluation:
                 return verdict
             await asyncio.sleep(POLL_SECONDS)
 

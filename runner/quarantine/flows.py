@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from flowhook import logs
-from runner.quarantine import QUARANTINE_SECONDS
 
 SLOW_SECONDS: Final = 60.0
 """How long a flow stays in quarantine after an evaluation of it was slow and was not killed."""
@@ -20,12 +20,24 @@ log = logs.get_logger(__name__)
 class QuarantinedFlows:
     """Flows by ID, each with the time at which it leaves quarantine."""
 
-    def __init__(self, clock: Callable[[], float], killed: Iterable[str] = ()) -> None:
-        """Start with flows of which an expression was killed; `clock` gives seconds, monotonic."""
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        known: Mapping[str, float] = MappingProxyType({}),
+        *,
+        on_added: Callable[[str, float], None] = lambda _flow_id, _seconds: None,
+    ) -> None:
+        """Start with those that are known, each for so many seconds.
+
+        Args:
+            clock: gives seconds, monotonic.
+            known: seconds by flow ID.
+            on_added: is called with a flow and how long it stays, when it is to stay for longer than was known.
+        """
         self._clock = clock
-        self._until: dict[str, float] = {}
-        for flow_id in killed:
-            self.add(flow_id, QUARANTINE_SECONDS)
+        self._on_added = on_added
+        now = clock()
+        self._until = {flow_id: now + seconds for flow_id, seconds in known.items()}
 
     def __contains__(self, flow_id: str) -> bool:
         """Whether expressions of a flow are evaluated apart."""
@@ -52,4 +64,6 @@ class QuarantinedFlows:
             log.warning("flow in quarantine", flow=flow_id, seconds=seconds)
             if len(self._until) >= MAX_FLOWS:
                 del self._until[min(self._until, key=self._until.__getitem__)]
-        self._until[flow_id] = until if known is None else max(until, known)
+        if known is None or until > known:
+            self._until[flow_id] = until
+            self._on_added(flow_id, seconds)

@@ -18,6 +18,8 @@ RESULT: Final = b"r"
 """Response: CPU time in ns (u64, big-endian), result."""
 NOTHING: Final = b"n"
 """Response: CPU time, and there is no result."""
+READY: Final = b"1"
+"""First of all, without parts: the process can be asked. Its name is the version of what is said from then on."""
 FAILURE: Final = b"f"
 """Response: CPU time, message."""
 

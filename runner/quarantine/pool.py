@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from flowhook import logs
 from flowhook.config import RunnerSettings
 from runner.quarantine.evaluators import IsolatedEvaluator
 
@@ -17,6 +18,12 @@ SIZE: Final = 2
 
 IDLE_SECONDS: Final = 60.0
 """After which a process that nobody needed is ended."""
+
+
+RETRY_SECONDS: Final = 0.5
+"""Between two tries to start a process."""
+
+log = logs.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -36,22 +43,19 @@ class EvaluatorPool:
         self._places = asyncio.Semaphore(SIZE)
         self._lines: dict[str, _Line] = {}
         self._idle: list[tuple[IsolatedEvaluator, asyncio.TimerHandle]] = []
+        self._is_lacking = False
         self._pending: set[asyncio.Task[Any]] = set()
         """Processes that are being started or ended."""
         self.threads: Executor = ThreadPoolExecutor(SIZE, thread_name_prefix="quarantine")
 
     @asynccontextmanager
     async def evaluator(self, flow_id: str) -> AsyncIterator[IsolatedEvaluator]:
-        """Wait for a process and keep it for a while; flows take turns.
-
-        Raises:
-            OSError: it can't be started.
-        """
+        """Wait for a process and keep it for a while; flows take turns. One that can't be started is tried again."""
         line = self._lines.setdefault(flow_id, _Line())
         line.length += 1
         try:
             async with line.lock, self._places:
-                evaluator = self._take_idle() or await self._start()
+                evaluator = self._take_idle() or await self._start_somehow()
                 try:
                     yield evaluator
                 finally:
@@ -60,6 +64,20 @@ class EvaluatorPool:
             line.length -= 1
             if not line.length:
                 del self._lines[flow_id]
+
+    async def _start_somehow(self) -> IsolatedEvaluator:
+        """Start a process, however often it takes; log once that it can't be done."""
+        while True:
+            try:
+                evaluator = await self._start()
+            except OSError as problem:
+                if not self._is_lacking:
+                    log.error("no process for quarantine; trying again", cause=str(problem))  # noqa: TRY400 - no trace
+                self._is_lacking = True
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                self._is_lacking = False
+                return evaluator
 
     async def _start(self) -> IsolatedEvaluator:
         """Start a process; one whose start is called off is kept for the next who needs one."""

@@ -45,7 +45,11 @@ def main() -> None:
     with contextlib.suppress(OSError, ValueError):
         # twice what it may grow by, with room for what is there already
         resource.setrlimit(resource.RLIMIT_DATA, (2 * memory + 256 * _MIB,) * 2)
-    _serve(socket.socket(fileno=int(sys.argv[1])), seconds + GRACE_SECONDS)
+    link = socket.socket(fileno=int(sys.argv[1]))
+    link.set_inheritable(False)
+    with contextlib.suppress(OSError):
+        frames.send(link, frames.READY)
+        _serve(link, seconds + GRACE_SECONDS)
 
 
 def _serve(link: socket.socket, seconds: float) -> None:

@@ -1,7 +1,8 @@
 """The child: attaches to the router and does the work.
 
-`__main__` is its entry point and `app` its composition root; `attach` keeps the stream, `executions` drives the
-interpreter and calls components, `flows` and `secrets` fetch what executions need, `bridge` speaks protobuf.
+`process` runs it, started by `__main__` or forked by `fork_server`; `app` is its composition root; `attach` keeps the
+stream, `executions` drives the interpreter and calls components, `flows` and `secrets` fetch what executions need,
+`bridge` speaks protobuf.
 
 It may be killed at any moment (the guard does so to runaway expressions), so nothing here may rely on a tidy end.
 """

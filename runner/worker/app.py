@@ -70,7 +70,11 @@ async def _serve(order: control.Begin, pipe: control.Pipe, record: Record) -> No
         capacity=settings.concurrency,
         losses_explained=order.losses_explained,
     )
-    quarantined = QuarantinedFlows(time.monotonic, order.quarantined)
+    quarantined = QuarantinedFlows(
+        time.monotonic,
+        order.quarantined,
+        on_added=lambda flow_id, seconds: pipe.send(control.Quarantined(flow_id, seconds)),
+    )
     evaluator = Evaluator(record, on_slow=quarantined.add)
 
     def attached(renew_seconds: float) -> None:

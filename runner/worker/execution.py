@@ -44,6 +44,7 @@ class Execution:
         workflow: what `run` is made of.
         apart: what drives it in quarantine just now.
         later: what came meanwhile, for it to go on with.
+        turn_ends: when others get their turn while it is driven in quarantine; 0: it is not.
     """
 
     lease: bytes
@@ -66,3 +67,4 @@ class Execution:
     workflow: Workflow | None = field(default=None, repr=False)
     apart: asyncio.Task[None] | None = field(default=None, repr=False)
     later: list[News] = field(default_factory=list, repr=False)
+    turn_ends: float = 0.0

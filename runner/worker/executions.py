@@ -30,7 +30,7 @@ from runner.interpreter.errors import USED_SECRETS, Kind, TaskFault, error
 from runner.interpreter.run import Run
 from runner.interpreter.scope import Workflow
 from runner.quarantine import QUARANTINE_SECONDS
-from runner.quarantine.evaluators import EvaluationEnded
+from runner.quarantine.evaluators import EvaluationEnded, EvaluationInterrupted
 from runner.quarantine.flows import QuarantinedFlows
 from runner.quarantine.pool import EvaluatorPool
 from runner.secret_values import as_data
@@ -49,6 +49,9 @@ takes a good part of a millisecond."""
 ACTIVE: Final = 40
 """Executions that more work is asked for up to, beside those that wait for their calls. With more at a time the whole
 is little faster, and flows with little to do wait longer; with half as many it is slower (docs/performance.md)."""
+
+APART_SECONDS: Final = 0.1
+"""How long one execution of a flow in quarantine may run before others of the flow get their turn."""
 
 LONG_TURN_SECONDS: Final = 0.1
 REST_SECONDS: Final = 0.01
@@ -134,7 +137,7 @@ class Executions:
         """Tell lifecycle events of these types from now on."""
         self._wanted = types
         for execution in self._in_hand.values():
-            if execution.run is not None:
+            if execution.run is not None and execution.apart is None:  # else after its turn
                 execution.run.want(types)
 
     def start(self, assignment: session.Assignment) -> None:
@@ -231,9 +234,6 @@ class Executions:
         if self._link.limit(ACTIVE + (self._calling + self._apart) * 4 // 3):
             self._announce()
 
-    def _overdue(self) -> bool:
-        return time.monotonic() > self._turn_ends
-
     async def _prepare(self, execution: Execution) -> None:
         """Fetch what an execution needs, for as long as its lease lasts."""
         flow_id = execution.event.flow_id
@@ -281,7 +281,7 @@ class Executions:
             started_at_ms=event.receive_time_ms,
             clock=_now_ms,
             secrets=as_data(secrets),
-            overdue=lambda: execution.apart is None and self._overdue(),
+            overdue=lambda: time.monotonic() > (execution.turn_ends or self._turn_ends),
             effect_scope=execution.effect_scope,
             depth=event.depth,
             one_time=one_time_urls(self._public_url, event, flow),
@@ -307,6 +307,7 @@ class Executions:
             self._apart += 1
             driving = self._drive_apart(execution, run, news)
             execution.apart = self._tasks.create_task(driving, name=f"quarantine {execution.event.id}")
+            execution.apart.add_done_callback(self._note_driven)  # also of one that is cancelled before it begins
             return
         self._record.assign(execution.lease, execution.event.flow_id)
         self._note_return(execution, news)
@@ -318,41 +319,44 @@ class Executions:
 
     async def _drive_apart(self, execution: Execution, run: Run, news: News) -> None:
         """Drive an execution in a thread, whose expressions are evaluated in a process apart."""
-        try:
-            turn = await self._turn_apart(execution, run, news)
-        finally:
-            self._apart -= 1
-            execution.apart = None
-        if turn is None:
-            await asyncio.sleep(RETRY_SECONDS)
-            self._queue(execution, news)
-        elif self._in_hand.get(execution.lease) is execution:
-            self._take_turn(execution, turn)
+        wanted = self._wanted
+        turn = await self._turn_apart(execution, run, news)
+        execution.apart = None
+        if self._wanted is not wanted:
+            run.want(self._wanted)
+        if self._in_hand.get(execution.lease) is execution:
+            if turn is None:
+                self._end(execution, session.Released("EVALUATOR_DIED", charged=True), "released")
+            else:
+                self._take_turn(execution, turn)
         later, execution.later = execution.later, []
         for each in later:
             self._queue(execution, each)
 
+    def _note_driven(self, _driving: asyncio.Task[None]) -> None:
+        self._apart -= 1
+
     async def _turn_apart(self, execution: Execution, run: Run, news: News) -> effects.Turn | None:
-        """Return what comes of one turn; None when no process can be started, so that it did not begin."""
+        """Return what comes of one turn; None when the process was killed and nobody knows whether for that."""
         flow_id, workflow = execution.event.flow_id, execution.workflow
         assert workflow is not None  # noqa: S101 - for the type checker: it was made with the run
         try:
             async with self._isolated.evaluator(flow_id) as evaluator:
                 self._note_return(execution, news)
-                workflow.elsewhere = evaluator
+                workflow.elsewhere, execution.turn_ends = evaluator, time.monotonic() + APART_SECONDS
                 try:
                     return await evaluator.run(lambda: _next_turn(run, news), self._isolated.threads)
                 finally:
-                    workflow.elsewhere = None
+                    workflow.elsewhere, execution.turn_ends = None, 0.0
                     if evaluator.take_slowest() > SLOW_NS:
                         self._quarantined.add(flow_id)
         except EvaluationEnded as end:
             self._quarantined.add(flow_id, QUARANTINE_SECONDS)
             metrics.EVALUATION_KILLS.inc()
             log.warning("evaluation killed", flow=flow_id, task=end.error.instance, cause=end.error.detail)
-            return effects.Turn(effects.Faulted(end.error))
-        except OSError as problem:
-            log.error("no process for quarantine", cause=problem.strerror)  # noqa: TRY400 - an operator's matter
+            return run.fault(end.error)
+        except EvaluationInterrupted:
+            log.warning("evaluation interrupted", flow=flow_id, execution=execution.event.id)
             return None
         except Exception as problem:  # noqa: BLE001 - the same
             return effects.Turn(effects.Faulted(_defect(execution, problem)))

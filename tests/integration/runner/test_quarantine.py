@@ -9,13 +9,16 @@ import signal
 import orjson
 import psutil
 import pytest
+from aiohttp import web
 
 from flowhook.config import RunnerSettings
+from flowhook.v1 import runner_service_pb2
 from runner.evaluator import Evaluator
 from runner.guard import record, starting
 from runner.interpreter.errors import ExpressionFailed, SchemaViolated
 from runner.interpreter.scope import Scope, Workflow
-from runner.quarantine.evaluators import EvaluationEnded
+from runner.quarantine import pool as module
+from runner.quarantine.evaluators import EvaluationEnded, EvaluationInterrupted, IsolatedEvaluator
 from runner.quarantine.pool import SIZE, EvaluatorPool
 
 ENDLESS = "last(range(1e15))"
@@ -146,6 +149,38 @@ async def test_a_process_that_died_idle_is_replaced(pool):
     assert await evaluate(pool, ". + 1", 1) == 2
 
 
+async def test_one_that_somebody_else_killed_says_nothing_of_what_it_evaluated(pool):
+    async with pool.evaluator("f") as evaluator:
+        process = evaluator._process
+    # nobody has noticed when it is asked
+    os.kill(process.pid, signal.SIGKILL)
+    with pytest.raises(EvaluationInterrupted):
+        await evaluate(pool, ". + 1", 1)
+    assert await evaluate(pool, ". + 1", 1) == 2
+
+
+async def test_one_that_does_not_start_is_tried_again_and_told_once(pool, monkeypatch):
+    start, errors = IsolatedEvaluator.start, []
+    failures = iter([OSError(12, "Cannot allocate memory")] * 3)
+
+    async def fail(settings):
+        for failure in failures:
+            raise failure
+        return await start(settings)
+
+    monkeypatch.setattr(IsolatedEvaluator, "start", fail)
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(module.log, "error", lambda event, **fields: errors.append((event, fields)))
+    assert await evaluate(pool, ". + 1", 1) == 2
+    assert errors == [("no process for quarantine; trying again", {"cause": "[Errno 12] Cannot allocate memory"})]
+
+
+async def test_what_a_process_imports_is_not_held_against_what_it_evaluates(monkeypatch):
+    pool = EvaluatorPool(RunnerSettings(expression_seconds=0.02, expression_bytes=4 * 1024 * 1024))
+    assert await evaluate(pool, ". + 1", 1) == 2
+    await pool.aclose()
+
+
 def heavy(loops):
     """An expression of some tenths of a second."""
     return f"(last(range({loops})) | 1)"
@@ -186,6 +221,63 @@ async def test_an_endless_expression_is_moved_then_faulted_and_the_next_of_its_f
         assert outcome.faulted.instance == "/do/0/run"
     assert len(router.exits) == 1
     assert len(router.streams) == 2
+
+
+@pytest.mark.parametrize("settings", [{"expression_seconds": 1.0}], indirect=True)
+async def test_what_was_journaled_before_a_kill_in_quarantine_stays_journaled(router, served, http_server):
+    async def answer(_request):
+        return web.json_response({"hang": True})
+
+    base = await http_server(answer)
+    tasks = [
+        {"slow": {"set": {"x": f"${{ {heavy(300_000)} }}"}}},
+        {"ask": {"call": "http", "with": {"method": "get", "endpoint": base}}},
+        {"hang": {"set": {"x": f"${{ if .hang then {ENDLESS} else 1 end }}"}}},
+    ]
+    router.define("bad", tasks)
+    stream = await router.attached()
+    outcome = await router.run(stream, "bad")
+    assert outcome.faulted.instance == "/do/2/hang"
+    entries = [each.entry.key for each in (*stream.checkpoints, *outcome.checkpoints) if each.HasField("entry")]
+    assert "/do/1/ask#0" in entries
+
+
+@pytest.mark.parametrize("settings", [{"expression_seconds": 20.0}], indirect=True)
+async def test_an_execution_that_is_revoked_while_it_is_evaluated_apart_leaves_its_place_to_the_next(router, served):
+    router.define("slow", [{"run": {"set": {"x": f"${{ if .body.n == 2 then {ENDLESS} else {heavy(300_000)} end }}"}}}])
+    stream = await router.attached()
+    await router.run(stream, "slow", {"n": 0})
+    hanging, following = router.assignment("slow", {"n": 2}), router.assignment("slow", {"n": 1})
+    router.assign(stream, hanging, following)
+    stream.responses.put_nowait(
+        runner_service_pb2.AttachResponse(
+            revocation=runner_service_pb2.Revocation(leases=[hanging.lease], reason="EXECUTION_CANCELLED")
+        )
+    )
+    assert (await router.outcome(following.lease)).HasField("completed")
+    assert [outcome.lease for each in router.streams for outcome in each.outcomes].count(hanging.lease) == 0
+    assert len(router.streams) == 1
+
+
+@pytest.mark.parametrize("settings", [{"expression_seconds": 2.0}], indirect=True)
+async def test_results_that_come_while_an_execution_is_evaluated_apart_are_taken_in_after_that(
+    router, served, http_server
+):
+    async def answer(_request):
+        return web.json_response({"ok": True})
+
+    base = await http_server(answer)
+    branches = [{f"b{n}": {"call": "http", "with": {"method": "get", "endpoint": base}}} for n in range(5)]
+    tasks = [
+        {"all": {"fork": {"branches": branches}, "output": {"as": f"{{n: length, x: {heavy(200_000)}}}"}}},
+        {"after": {"set": {"n": "${ .n }", "x": f"${{ {heavy(200_000)} }}"}}},
+    ]
+    router.define("slow", tasks)
+    stream = await router.attached()
+    for _ in range(2):
+        outcome = await router.run(stream, "slow")
+        assert orjson.loads(outcome.completed.output) == {"n": 5, "x": 1}
+    assert len(router.streams) == 1
 
 
 @pytest.fixture

@@ -48,6 +48,11 @@ def test_a_loop_that_is_stuck_explains_nothing():
     assert conclude(Verdict("", None, None), IDLE, KILL, drained=True) == Exit(explained=False)
 
 
-def test_a_child_that_did_not_drain_in_time_is_nobody_s_fault():
-    assert conclude(None, IDLE, KILL, drained=True) == Exit(explained=True)
-    assert conclude(None, STEP, KILL, drained=True) == Exit(explained=True)
+@pytest.mark.parametrize("evaluation", [IDLE, STEP, EVALUATING])
+def test_a_child_that_did_not_drain_in_time_is_nobody_s_fault(evaluation):
+    assert conclude(None, evaluation, KILL, drained=True) == Exit(explained=True)
+
+
+def test_a_child_that_crashes_while_it_drains_is_held_to_account():
+    end = conclude(None, EVALUATING, -signal.SIGSEGV, drained=True)
+    assert end == Exit(explained=True, lease=b"lease", charged=True, flow_id="f")

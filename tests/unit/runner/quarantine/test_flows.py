@@ -36,14 +36,25 @@ def test_a_flow_is_in_quarantine_for_a_while_after_it_was_slow(clock):
 
 
 def test_one_of_which_something_was_killed_stays_for_longer_however_quick_it_is_then(clock):
-    flows = QuarantinedFlows(clock, ["killed"])
+    told = []
+    flows = QuarantinedFlows(clock, on_added=lambda *added: told.append(added))
+    flows.add("killed", QUARANTINE_SECONDS)
     flows.add("killed")
     clock.now = QUARANTINE_SECONDS - 1
     assert "killed" in flows
+    assert told == [("killed", QUARANTINE_SECONDS)]
+
+
+def test_what_is_known_from_before_stays_for_as_long_as_it_had_left(clock):
+    flows = QuarantinedFlows(clock, {"known": 5.0})
+    clock.now = 4.9
+    assert "known" in flows
+    clock.now = 5.0
+    assert "known" not in flows
 
 
 def test_there_are_so_many_at_a_time_and_the_first_to_leave_gives_way(clock):
-    flows = QuarantinedFlows(clock, ["killed"])
+    flows = QuarantinedFlows(clock, {"killed": QUARANTINE_SECONDS})
     for number in range(MAX_FLOWS):
         clock.now += 0.001
         flows.add(f"slow-{number}")

@@ -27,8 +27,8 @@ fail at once; together the two are shorter than the time that a restarted router
 WELCOME_SECONDS: Final = 30.0
 """How long the router may take to answer hello. It is there by then, and busy: that it is not gRPC notices in 15 s."""
 
-FAILED_WRITE: Final = "Failed"
-"""How gRPC's own description begins of a write that failed ("Failed grpc_call_start_batch", "Failed execute_batch")."""
+FAILED_WRITE: Final = "Internal error from Core"
+"""What gRPC gives as the cause when a message could not be written. Source: grpcio, `call.pyx.pxi`, set_internal_error."""
 
 MAX_BUNDLE_BYTES: Final = limits.MAX_MESSAGE_BYTES // 4
 """Messages that are larger together are sent one by one."""
@@ -92,7 +92,7 @@ class Attachment:
             await self._read(call, executions)
         except grpc.aio.AioRpcError as error:
             # a write that finds the stream over hides what ended it, which another attempt will tell
-            return None if _is_of_failed_write(error) else status.from_rpc_error(error)
+            return None if is_of_failed_write(error) else status.from_rpc_error(error)
         except TimeoutError:
             return UnavailableError("the router does not answer", reason="ROUTER_SILENT")
         except InvalidError as error:
@@ -162,9 +162,9 @@ class Attachment:
             self._timer = None
 
 
-def _is_of_failed_write(error: grpc.aio.AioRpcError) -> bool:
+def is_of_failed_write(error: grpc.aio.AioRpcError) -> bool:
     """Whether gRPC made up this status because a message could not be written, before the real one was read."""
-    return error.code() is grpc.StatusCode.INTERNAL and (error.details() or "").startswith(FAILED_WRITE)
+    return error.code() is grpc.StatusCode.INTERNAL and error.details() == FAILED_WRITE
 
 
 def _size(messages: Sequence[pb.AttachRequest]) -> int:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
+import grpc.aio
 import pytest
 from support.patience import PATIENCE
 
 from flowhook.errors import UnauthenticatedError
 from runner.guard import keeper
+from runner.worker import attach
 
 
 @pytest.fixture
@@ -43,3 +46,42 @@ async def test_a_runner_that_is_told_to_stop_says_nothing(served, router, told):
     await router.attached()
     await served.stop()
     assert told == []
+
+
+async def test_what_grpc_makes_up_for_a_failed_write_is_known_for_that():
+    async def end_at_once(requests, _context):
+        async for _ in requests:
+            return
+
+    server = grpc.aio.server()
+    handler = grpc.stream_stream_rpc_method_handler(end_at_once)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test", {"end": handler}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        async with asyncio.timeout(PATIENCE):
+            while (error := await failed_write(channel.stream_stream("/test/end")())) is None:
+                pass
+    await server.stop(None)
+    assert attach.is_of_failed_write(error)
+    assert not attach.is_of_failed_write(grpc.aio.AioRpcError(grpc.StatusCode.INTERNAL, (), (), "a defect"))
+
+
+async def failed_write(call):
+    """Write until the stream is over; return the error that it ends with, None when the end was read first."""
+
+    async def write():
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            while True:
+                await call.write(b"x" * 1000)
+
+    writing = asyncio.create_task(write())
+    try:
+        await call.read()
+    except grpc.aio.AioRpcError as error:
+        return error
+    finally:
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+        call.cancel()
+    return None

@@ -28,7 +28,7 @@ WELCOME_SECONDS: Final = 30.0
 """How long the router may take to answer hello. It is there by then, and busy: that it is not gRPC notices in 15 s."""
 
 FAILED_WRITE: Final = "Internal error from Core"
-"""What gRPC gives as the cause when a message could not be written. Source: grpcio, `call.pyx.pxi`, set_internal_error."""
+"""What gRPC gives as the cause when a message could not be written (grpcio, `set_internal_error`)."""
 
 MAX_BUNDLE_BYTES: Final = limits.MAX_MESSAGE_BYTES // 4
 """Messages that are larger together are sent one by one."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from pathlib import Path
 
+import psutil
 import pytest
 import pytest_asyncio
 from support.systems import document, running_system, until
@@ -52,8 +52,7 @@ async def gate():
 
 
 def descendants_of(pid):
-    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return [*children, *(each for child in children for each in descendants_of(child))]
+    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
 
 
 def kill_runner(cluster, *, guard, worker):

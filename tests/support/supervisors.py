@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parent.parent / "integration" / "cli"
 def alive(pid):
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # also between opening and reading
         return False
     return state != "Z"
 

@@ -14,14 +14,15 @@ EXIT_ORPHANED: Final = 1
 _PR_SET_PDEATHSIG: Final = 1
 
 
-def die_with_parent() -> None:
+def die_with_parent(parent: int | None = None) -> None:
     """Have the kernel kill this process with its parent (Linux): also when its loop is stuck. Source: prctl(2).
 
-    Elsewhere it does nothing.
+    Elsewhere it does nothing. `parent` is its process ID, where that is known from before: a parent that is gone
+    already is noticed then.
     """
     if not sys.platform.startswith("linux"):
         return
-    parent = os.getppid()
+    parent = os.getppid() if parent is None else parent
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(EXIT_ORPHANED)

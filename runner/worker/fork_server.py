@@ -81,13 +81,14 @@ class _Server:
         return True
 
     def _fork(self, request: int, control_fd: int, record_fd: int) -> None:
+        server = os.getpid()
         try:
             pid = os.fork()
         except OSError as problem:
             self._say({"refused": problem.errno, "request": request})
         else:
             if not pid:
-                self._become_child(control_fd, record_fd)
+                self._become_child(server, control_fd, record_fd)
             descriptor = os.pidfd_open(pid)
             self._children[descriptor] = pid
             self._poll.register(descriptor, select.POLLIN)
@@ -96,10 +97,10 @@ class _Server:
             os.close(control_fd)
             os.close(record_fd)
 
-    def _become_child(self, control_fd: int, record_fd: int) -> NoReturn:
+    def _become_child(self, server: int, control_fd: int, record_fd: int) -> NoReturn:
         code = 1
         try:
-            die_with_parent()
+            die_with_parent(server)
             self._link.close()
             for descriptor in self._children:
                 os.close(descriptor)

@@ -238,3 +238,11 @@ async def test_reports_go_on_when_the_router_was_away(monkeypatch):
         reporting.cancel()
         await asyncio.gather(reporting, return_exceptions=True)
     await server.stop(0)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="prctl is Linux's")
+@pytest.mark.parametrize(("parent", "lives"), [("os.getppid()", True), ("os.getppid() + 1", False)])
+def test_a_process_whose_parent_was_gone_before_it_asked_to_end_with_it_ends_at_once(parent, lives):
+    script = f"import os; from flowhook.parent_death import die_with_parent; die_with_parent({parent}); print('lives')"
+    done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == ((0, "lives\n") if lives else (1, ""))

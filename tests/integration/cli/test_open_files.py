@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 
@@ -20,10 +19,11 @@ SHOW = (
 
 
 def run(*arguments, soft, hard):
+    # a shell sets the limits: what is run between fork and exec here would be beside the threads of gRPC
+    limited = f'ulimit -Sn {soft} && ulimit -Hn {hard} && exec "$@"'
     return subprocess.run(
-        [sys.executable, "-P", *map(str, arguments)],
+        ["sh", "-c", limited, "sh", sys.executable, "-P", *map(str, arguments)],
         env=clean_environment(),
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard)),
         capture_output=True,
         text=True,
         timeout=PATIENCE,

@@ -96,9 +96,15 @@ async def test_work_is_finished_even_when_new_events_fill_the_last_page_in_the_s
     state = await storage.own(0)
     seqs = [appended.seq for appended in await storage.log(0).append([new_event() for _ in range(10)])]
     with stall():
+        # the writer takes what waits as soon as it gets to run: it shall have something else, and wait for the lock
+        first = asyncio.ensure_future(state.write([Started(seqs[0], 1)]))
+        await asyncio.sleep(0)
+        while storage._writer._waiting:
+            await asyncio.sleep(0)
         too_much = [asyncio.ensure_future(storage.log(0).append([new_event(b"x" * 500_000)])) for _ in range(6)]
         ends = asyncio.ensure_future(state.write([Ended(seq, Status.COMPLETED, 1, 1) for seq in seqs]))
         await asyncio.sleep(0)
+    await first
     await ends
     results = await asyncio.gather(*too_much, return_exceptions=True)
     assert {getattr(result, "reason", "stored") for result in results} == {"STORAGE_FULL"}

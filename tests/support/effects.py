@@ -6,11 +6,10 @@ from contextlib import asynccontextmanager
 
 import grpc.aio
 import orjson
+from support.runners import runner_stub
 
 from flowhook import ids
-from flowhook.client import channel
 from flowhook.v1 import runner_service_pb2 as pb
-from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import status
 
 CALLER = ids.mint(0, now_ms=1_795_521_600_000)
@@ -43,6 +42,5 @@ class Effects:
 
 @asynccontextmanager
 async def effects_of(router):
-    connection = channel.connect(router.target, router.token("runner"))
-    yield Effects(runner_service_pb2_grpc.RunnerServiceStub(connection))
-    await connection.close(None)
+    async with runner_stub(router) as stub:
+        yield Effects(stub)

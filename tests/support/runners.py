@@ -80,6 +80,14 @@ def _narrow(target, token):
 
 
 @asynccontextmanager
+async def runner_stub(router):
+    """Connect to RunnerService with a runner's token."""
+    connection = channel.connect(router.target, router.token("runner"))
+    yield runner_service_pb2_grpc.RunnerServiceStub(connection)
+    await connection.close(None)
+
+
+@asynccontextmanager
 async def attached(router, runner_id="r1", *, held=(), explained=True, credit=0, narrow=False):
     """Attach; a `narrow` stream holds 64 KiB that nobody read, another one what gRPC makes of the traffic it sees."""
     connection = (_narrow if narrow else channel.connect)(router.target, router.token("runner"))

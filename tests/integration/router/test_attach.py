@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grpc
 import pytest
+from support.ends import ended
 from support.routers import flow, running_router
 from support.runners import attached
 
@@ -118,15 +119,6 @@ async def test_an_execution_that_breaks_its_runner_is_faulted_after_five_attempt
         execution = await ended(client, execution_id)
     assert (execution.status, execution.attempts) == (Status.FAULTED, 5)
     assert execution.error.status == 500
-
-
-async def ended(client, execution_id):
-    async for change in client.executions.watch():
-        execution = (await client.executions.get(execution_id)).execution
-        if execution.status.ended:
-            return execution
-        del change
-    raise AssertionError
 
 
 async def test_cancelling_revokes_the_lease(router, client, hello):

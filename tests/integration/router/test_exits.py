@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 
 import grpc
 import pytest
+from support.ends import ended
 from support.routers import flow, running_router
-from support.runners import attached
+from support.runners import attached, runner_stub
 
-from flowhook.client import channel
 from flowhook.model import Status
 from flowhook.v1 import runner_service_pb2 as pb
-from flowhook.v1 import runner_service_pb2_grpc
 from router.dispatch.host import ShardHost
 
 ERROR = {"type": "about:blank", "status": 500, "title": "no", "instance": "/do/0/a"}
@@ -27,15 +25,8 @@ async def hello(client):
 @pytest.fixture
 async def guard(router):
     """What a process says that watches a runner's."""
-    async with guarding(router) as stub:
+    async with runner_stub(router) as stub:
         yield stub
-
-
-@asynccontextmanager
-async def guarding(router):
-    connection = channel.connect(router.target, router.token("runner"))
-    yield runner_service_pb2_grpc.RunnerServiceStub(connection)
-    await connection.close(None)
 
 
 def faulted(assignment):
@@ -49,15 +40,6 @@ def released(assignment, *, charged):
 async def report(stub, evaluated=None, *, explained=True, runner_id="r1"):
     request = pb.ReportExitRequest(runner_id=runner_id, losses_explained=explained, evaluated=evaluated)
     await stub.ReportExit(request, timeout=30)
-
-
-async def ended(client, execution_id):
-    async with asyncio.timeout(60):
-        async for _ in client.executions.watch():
-            execution = (await client.executions.get(execution_id)).execution
-            if execution.status.ended:
-                return execution
-    raise AssertionError
 
 
 async def test_a_verdict_ends_its_execution_and_the_others_are_assigned_again_uncharged(router, client, hello, guard):
@@ -132,7 +114,7 @@ async def test_a_verdict_counts_over_a_restart_of_the_router(tmp_path):
         execution_id = await client.ingest("hello", {})
         async with attached(router, credit=1) as runner:
             (assignment,) = await runner.assignments(1)
-    async with running_router(tmp_path) as router, router.client() as client, guarding(router) as guard:
+    async with running_router(tmp_path) as router, router.client() as client, runner_stub(router) as guard:
         await report(guard, faulted(assignment))
         execution = (await client.executions.get(execution_id)).execution
     assert (execution.status, execution.attempts) == (Status.FAULTED, 1)
@@ -162,7 +144,7 @@ async def test_a_process_that_can_not_say_so_itself_is_vouched_for(tmp_path):
     async with (
         running_router(tmp_path, lease_seconds=1.0) as router,
         router.client() as client,
-        guarding(router) as guard,
+        runner_stub(router) as guard,
     ):
         await client.flows.apply([flow("hello")])
         await client.ingest("hello", {})

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from aiohttp import web
+from support.ends import ended
 from support.routers import running_router
 from support.served import running_runner
 
@@ -28,15 +29,6 @@ async def client(tmp_path):
         router.client() as client,
     ):
         yield client
-
-
-async def ended(client, execution_id):
-    async with asyncio.timeout(60):
-        while True:
-            execution = (await client.executions.get(execution_id)).execution
-            if execution.status.ended:
-                return execution
-            await asyncio.sleep(0.1)
 
 
 async def test_an_expression_that_crashes_faults_the_second_time_and_no_neighbour_is_charged(client, http_server):

@@ -2,15 +2,9 @@ from __future__ import annotations
 
 import pytest
 import structlog
+from support.clocks import Clock
 
 from edge.refusals import BURST, FLOW_BURST, MAX_FLOWS, LimitedLog
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture

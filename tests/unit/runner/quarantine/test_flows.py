@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from support.clocks import Clock
 
 from runner.quarantine import QUARANTINE_SECONDS
 from runner.quarantine.flows import MAX_FLOWS, SLOW_SECONDS, QuarantinedFlows
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from cli import roles, settings
 from flowhook.parent import receive_settings
+from flowhook.parent_death import EXIT_ORPHANED
 
-EXIT_ORPHANED: Final = 1
 EXIT_WRONG_USAGE: Final = 2
 
 ROLES: Final[dict[str, roles.Role[Any]]] = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import socket
 from typing import Any, Final
 
@@ -24,7 +23,7 @@ from edge.replies import Replies
 from edge.router import GrpcRouter
 from edge.server import Server
 from edge.streaming import BodyUploads
-from flowhook import logs, metrics
+from flowhook import logs, metrics, open_files
 from flowhook.client.channel import open_channel
 from flowhook.config import EdgeSettings
 from flowhook.errors import UnavailableError
@@ -153,9 +152,5 @@ def _listen(host: str, port: int, *, reuse_port: bool) -> list[socket.socket]:
 
 def _file_limit(connections: int) -> int:
     """Raise this process's limit of open files for so many connections; return how many there can be."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + SPARE_FILES
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return connections if soft == resource.RLIM_INFINITY else min(connections, max(1, soft - SPARE_FILES))
+    soft = open_files.raise_towards(connections + SPARE_FILES)
+    return connections if soft is None else min(connections, max(1, soft - SPARE_FILES))

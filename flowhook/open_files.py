@@ -1,4 +1,4 @@
-"""How many files a process may open: sockets, the database, and whatever gRPC needs for itself.
+"""Checks and raises the limit of open files: sockets, the database, and whatever gRPC needs for itself.
 
 A process that comes to its limit fails where it happens to be; gRPC takes the whole process with it. So the limit is
 looked at before anything is opened.
@@ -19,6 +19,21 @@ NEEDED: Final = 256
 request that a flow sends takes some more."""
 
 
+def raise_towards(wanted: int) -> int | None:
+    """Raise the soft limit of open files to `wanted`, or as far as the hard one lets it; never lower it.
+
+    Returns:
+        The soft limit; None: there is none.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return None
+    if soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return soft
+
+
 def ensure(needed: int = NEEDED) -> None:
     """Raise the limit of open files of this process, and of what it starts, towards `WANTED`.
 
@@ -27,11 +42,8 @@ def ensure(needed: int = NEEDED) -> None:
 
     Source: getrlimit(2).
     """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < WANTED:
-        soft = WANTED if hard == resource.RLIM_INFINITY else min(WANTED, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    if soft != resource.RLIM_INFINITY and soft < needed:
+    soft = raise_towards(WANTED)
+    if soft is not None and soft < needed:
         raise InvalidError(
             f"this process may open {soft} files, and needs {needed}: "
             f"run `ulimit -n {WANTED}` before it, or set LimitNOFILE={WANTED} in its systemd unit",

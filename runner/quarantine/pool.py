@@ -19,7 +19,6 @@ SIZE: Final = 2
 IDLE_SECONDS: Final = 60.0
 """After which a process that nobody needed is ended."""
 
-
 RETRY_SECONDS: Final = 0.5
 """Between two tries to start a process."""
 

@@ -30,6 +30,7 @@ from runner.worker.bodies import Bodies
 from runner.worker.cluster import cluster_functions
 from runner.worker.executions import Executions
 from runner.worker.flows import Flows
+from runner.worker.quarantine import Quarantine
 from runner.worker.secrets import Secrets
 
 BEAT_SECONDS: Final = 0.5
@@ -105,8 +106,7 @@ async def _serve(order: control.Begin, pipe: control.Pipe, record: Record) -> No
             tasks=tasks,
             announce=attachment.announce,
             evaluator=evaluator,
-            quarantined=quarantined,
-            isolated=isolated,
+            quarantine=Quarantine(quarantined, isolated),
             public_url=settings.public_url,
         )
         service = [

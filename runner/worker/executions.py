@@ -23,21 +23,18 @@ from flowhook.wire import convert
 from runner import metrics, session
 from runner.attachments import EventAttachments
 from runner.calls import Caller, place_of
-from runner.evaluator import SLOW_NS, Evaluator
+from runner.evaluator import Evaluator
 from runner.guard.record import Record
 from runner.interpreter import effects
 from runner.interpreter.errors import USED_SECRETS, Kind, TaskFault, error
 from runner.interpreter.run import Run
 from runner.interpreter.scope import Workflow
-from runner.quarantine import QUARANTINE_SECONDS
-from runner.quarantine.evaluators import EvaluationEnded, EvaluationInterrupted
-from runner.quarantine.flows import QuarantinedFlows
-from runner.quarantine.pool import EvaluatorPool
 from runner.secret_values import as_data
 from runner.worker.bodies import Bodies
 from runner.worker.callbacks import one_time_urls
 from runner.worker.execution import Execution, Launch, News
 from runner.worker.flows import Flows, LoadedFlow
+from runner.worker.quarantine import Quarantine
 from runner.worker.secrets import Secrets
 from runner.worker.turns import Turns
 from runner.worker.watched import Watched
@@ -49,9 +46,6 @@ takes a good part of a millisecond."""
 ACTIVE: Final = 40
 """Executions that more work is asked for up to, beside those that wait for their calls. With more at a time the whole
 is little faster, and flows with little to do wait longer; with half as many it is slower (docs/performance.md)."""
-
-APART_SECONDS: Final = 0.1
-"""How long one execution of a flow in quarantine may run before others of the flow get their turn."""
 
 LONG_TURN_SECONDS: Final = 0.1
 REST_SECONDS: Final = 0.01
@@ -89,8 +83,7 @@ class Executions:
         tasks: asyncio.TaskGroup,
         announce: Announce,
         evaluator: Evaluator,
-        quarantined: QuarantinedFlows,
-        isolated: EvaluatorPool,
+        quarantine: Quarantine,
         public_url: str = "",
     ) -> None:
         """Start with none.
@@ -105,8 +98,7 @@ class Executions:
             tasks: whatever runs beside the pump runs in it.
             announce: called when `link` has something to say.
             evaluator: evaluates expressions of the others.
-            quarantined: flows whose expressions are evaluated apart.
-            isolated: where these are.
+            quarantine: drives executions whose expressions are evaluated apart.
             public_url: scheme and host of the one-time URLs.
         """
         self._link = link
@@ -118,8 +110,7 @@ class Executions:
         self._tasks = tasks
         self._announce = announce
         self._evaluator = evaluator
-        self._quarantined = quarantined
-        self._isolated = isolated
+        self._quarantine = quarantine
         self._apart = 0
         self._public_url = public_url
         self._in_hand: dict[bytes, Execution] = {}
@@ -303,24 +294,26 @@ class Executions:
         if execution.timer is not None:
             execution.timer.cancel()
             execution.timer = None
-        if execution.event.flow_id in self._quarantined:
+        self._note_return(execution, news)
+        if execution.event.flow_id in self._quarantine:
             self._apart += 1
-            driving = self._drive_apart(execution, run, news)
+            driving = self._drive_apart(execution, run, news, self._wanted)
             execution.apart = self._tasks.create_task(driving, name=f"quarantine {execution.event.id}")
             execution.apart.add_done_callback(self._note_driven)  # also of one that is cancelled before it begins
             return
         self._record.assign(execution.lease, execution.event.flow_id)
-        self._note_return(execution, news)
         try:
             turn = _next_turn(run, news)
         except Exception as problem:  # noqa: BLE001 - the same
             turn = effects.Turn(effects.Faulted(_defect(execution, problem)))
         self._take_turn(execution, turn)
 
-    async def _drive_apart(self, execution: Execution, run: Run, news: News) -> None:
-        """Drive an execution in a thread, whose expressions are evaluated in a process apart."""
-        wanted = self._wanted
-        turn = await self._turn_apart(execution, run, news)
+    async def _drive_apart(self, execution: Execution, run: Run, news: News, wanted: frozenset[str]) -> None:
+        """Drive an execution of a flow in quarantine beside the others; `wanted` is what `run` was told last."""
+        try:
+            turn = await self._quarantine.turn(execution, run, lambda: _next_turn(run, news))
+        except Exception as problem:  # noqa: BLE001 - the same
+            turn = effects.Turn(effects.Faulted(_defect(execution, problem)))
         execution.apart = None
         if self._wanted is not wanted:
             run.want(self._wanted)
@@ -335,31 +328,6 @@ class Executions:
 
     def _note_driven(self, _driving: asyncio.Task[None]) -> None:
         self._apart -= 1
-
-    async def _turn_apart(self, execution: Execution, run: Run, news: News) -> effects.Turn | None:
-        """Return what comes of one turn; None when the process was killed and nobody knows whether for that."""
-        flow_id, workflow = execution.event.flow_id, execution.workflow
-        assert workflow is not None  # noqa: S101 - for the type checker: it was made with the run
-        try:
-            async with self._isolated.evaluator(flow_id) as evaluator:
-                self._note_return(execution, news)
-                workflow.elsewhere, execution.turn_ends = evaluator, time.monotonic() + APART_SECONDS
-                try:
-                    return await evaluator.run(lambda: _next_turn(run, news), self._isolated.threads)
-                finally:
-                    workflow.elsewhere, execution.turn_ends = None, 0.0
-                    if evaluator.take_slowest() > SLOW_NS:
-                        self._quarantined.add(flow_id)
-        except EvaluationEnded as end:
-            self._quarantined.add(flow_id, QUARANTINE_SECONDS)
-            metrics.EVALUATION_KILLS.inc()
-            log.warning("evaluation killed", flow=flow_id, task=end.error.instance, cause=end.error.detail)
-            return run.fault(end.error)
-        except EvaluationInterrupted:
-            log.warning("evaluation interrupted", flow=flow_id, execution=execution.event.id)
-            return None
-        except Exception as problem:  # noqa: BLE001 - the same
-            return effects.Turn(effects.Faulted(_defect(execution, problem)))
 
     def _take_turn(self, execution: Execution, turn: effects.Turn) -> None:
         if turn.writes:

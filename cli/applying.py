@@ -1,4 +1,4 @@
-"""Entry point of what applies the flows of `flowhook up`: `python -m cli.applying [FILE_OR_DIR]`.
+"""Applies the flows of `flowhook up`, in a process of its own: `python -m cli.applying [FILE_OR_DIR]`.
 
 A process of its own, that the supervisor starts and that ends when it is done. The files were checked before; the
 router checks them again. On the socket to the supervisor it tells which flows have a webhook.

@@ -1,4 +1,4 @@
-"""What is printed of an exception that ends a command, and its exit code."""
+"""Turns an exception that ends a command into one line on stderr and an exit code."""
 
 from __future__ import annotations
 

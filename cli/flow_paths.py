@@ -1,4 +1,4 @@
-"""Where flow files are, and what they are called in messages; apart from `flow_files`, which knows what is in them."""
+"""Finds flow files and names them in messages. Their contents are read by `flow_files`."""
 
 from __future__ import annotations
 

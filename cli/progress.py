@@ -1,4 +1,4 @@
-"""Lines of progress on stdout, which somebody may have stopped reading."""
+"""Prints progress on stdout, and goes on when nobody reads it any more."""
 
 from __future__ import annotations
 

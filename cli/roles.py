@@ -1,4 +1,4 @@
-"""The four processes: what each is set with, and its code, which is imported when it is asked for."""
+"""Maps each role (edge, router, runner, admin) to its settings and to the code that runs it, imported on demand."""
 
 from __future__ import annotations
 

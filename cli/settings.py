@@ -1,4 +1,4 @@
-"""How settings are called: as options and as variables; and what is wrong with them, in these words."""
+"""Names settings as command-line options and environment variables, and explains invalid ones in these terms."""
 
 from __future__ import annotations
 

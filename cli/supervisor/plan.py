@@ -1,4 +1,4 @@
-"""What a local cluster consists of, and what each of its processes is told.
+"""Describes a local cluster: its processes, their commands and the settings that each is given.
 
 Plain values, which travel as JSON to the process that supervises: it lives long, and what reads settings is large.
 """

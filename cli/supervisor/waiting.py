@@ -1,4 +1,4 @@
-"""Says what is waited for. Nothing here gives up: how long a start takes is the machine's affair."""
+"""Reports what a start waits for, ever less often. It never gives up: how long that takes depends on the machine."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ import orjson
 from flowhook import limits
 from flowhook.config import RunnerSettings
 from flowhook.model import WorkflowError
+from flowhook.offload.frames import READY, receive, send
 from runner.guard.record import Evaluation
 from runner.guard.usage import ProcessUsage
 from runner.guard.watch import Verdict, Watch
@@ -104,11 +105,11 @@ class IsolatedEvaluator:
         """Wait until the process can be asked; what it imports before that is not held against what it evaluates."""
         self._link.settimeout(START_SECONDS)
         try:
-            kind, _ = frames.receive(self._link)
+            kind, _ = receive(self._link)
         except EOFError:
             kind = b""
         self._link.settimeout(None)
-        if kind != frames.READY:
+        if kind != READY:
             raise OSError(errno.ECONNRESET, "a process for quarantine did not start")
 
     @property
@@ -199,8 +200,8 @@ class IsolatedEvaluator:
         number = self._evaluation.sequence + 1
         self._evaluation = Evaluation(number, time.monotonic_ns(), 0, b"", instance)
         try:
-            frames.send(self._link, kind, *parts)
-            answer, (used, *result) = frames.receive(self._link)
+            send(self._link, kind, *parts)
+            answer, (used, *result) = receive(self._link)
         except (OSError, EOFError):
             raise _ProcessGone from None
         self._evaluation = Evaluation(number, 0, 0, b"", instance)

@@ -18,6 +18,7 @@ from typing import Final
 
 import orjson
 
+from flowhook.offload.frames import READY, receive, send
 from flowhook.parent_death import die_with_parent
 from runner.programs import Programs, Schema
 from runner.quarantine import frames
@@ -48,7 +49,7 @@ def main() -> None:
     link = socket.socket(fileno=int(sys.argv[1]))
     link.set_inheritable(False)
     with contextlib.suppress(OSError):
-        frames.send(link, frames.READY)
+        send(link, READY)
         _serve(link, seconds + GRACE_SECONDS)
 
 
@@ -57,7 +58,7 @@ def _serve(link: socket.socket, seconds: float) -> None:
     schemas: OrderedDict[bytes, Schema] = OrderedDict()
     while True:
         try:
-            kind, (first, second) = frames.receive(link)
+            kind, (first, second) = receive(link)
         except EOFError:
             return
         began = time.process_time_ns()
@@ -75,7 +76,7 @@ def _serve(link: socket.socket, seconds: float) -> None:
             signal.setitimer(signal.ITIMER_PROF, 0)
         used = frames.CPU.pack(time.process_time_ns() - began)
         try:
-            frames.send(link, answer[0], used, *answer[1:])
+            send(link, answer[0], used, *answer[1:])
         except OSError:
             return
 

@@ -12,14 +12,15 @@ import pytest
 from aiohttp import web
 
 from flowhook.config import RunnerSettings
+from flowhook.offload import pool as module
+from flowhook.offload.pool import SIZE
 from flowhook.v1 import runner_service_pb2
 from runner.evaluator import Evaluator
 from runner.guard import record, starting
 from runner.interpreter.errors import ExpressionFailed, SchemaViolated
 from runner.interpreter.scope import Scope, Workflow
-from runner.quarantine import pool as module
 from runner.quarantine.evaluators import EvaluationEnded, EvaluationInterrupted, IsolatedEvaluator
-from runner.quarantine.pool import SIZE, EvaluatorPool
+from runner.quarantine.pool import EvaluatorPool
 
 ENDLESS = "last(range(1e15))"
 GREEDY = 'reduce range(1e9) as $i ("xxxxxxxx"; . + .) | length'
@@ -172,7 +173,9 @@ async def test_one_that_does_not_start_is_tried_again_and_told_once(pool, monkey
     monkeypatch.setattr(module, "RETRY_SECONDS", 0.0)
     monkeypatch.setattr(module.log, "error", lambda event, **fields: errors.append((event, fields)))
     assert await evaluate(pool, ". + 1", 1) == 2
-    assert errors == [("no process for quarantine; trying again", {"cause": "[Errno 12] Cannot allocate memory"})]
+    [(event, fields)] = errors
+    assert event == "a process can't be started; trying again"
+    assert fields == {"purpose": "quarantine", "cause": "[Errno 12] Cannot allocate memory"}
 
 
 async def test_what_a_process_imports_is_not_held_against_what_it_evaluates(monkeypatch):

@@ -1,0 +1,80 @@
+"""Frames on a stream of bytes: a kind and parts, so that whole documents pass without being encoded a second time.
+
+A frame is the length of what follows (u32, big-endian), then a kind (one byte), then parts, each with its length in
+front of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from typing import Final
+
+READY: Final = b"1"
+"""First of all, without parts: the process can be asked. Its name is the version of what is said from then on."""
+
+LENGTH: Final = struct.Struct(">I")
+
+
+def encode(kind: bytes, *parts: bytes) -> bytes:
+    """Return a frame."""
+    body = [kind]
+    for part in parts:
+        body += (LENGTH.pack(len(part)), part)
+    return b"".join((LENGTH.pack(sum(map(len, body))), *body))
+
+
+def decode(body: bytes | bytearray) -> tuple[bytes, list[bytes]]:
+    """Return the kind and the parts of a frame, given what follows its length."""
+    view = memoryview(body)
+    parts, position = [], 1
+    while position < len(view):
+        (size,) = LENGTH.unpack_from(view, position)
+        position += LENGTH.size
+        parts.append(bytes(view[position : position + size]))
+        position += size
+    return bytes(view[:1]), parts
+
+
+def send(link: socket.socket, kind: bytes, *parts: bytes) -> None:
+    """Send a frame. Blocking.
+
+    Raises:
+        OSError: the other end is gone.
+    """
+    link.sendall(encode(kind, *parts))
+
+
+def receive(link: socket.socket) -> tuple[bytes, list[bytes]]:
+    """Return the kind and the parts of the next frame. Blocking.
+
+    Raises:
+        EOFError: the other end is gone.
+    """
+    (length,) = LENGTH.unpack(_exactly(link, LENGTH.size))
+    return decode(_exactly(link, length))
+
+
+async def read(reader: asyncio.StreamReader) -> tuple[bytes, list[bytes]]:
+    """Return the kind and the parts of the next frame.
+
+    Raises:
+        EOFError, OSError: the other end is gone.
+    """
+    (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
+    return decode(await reader.readexactly(length))
+
+
+def _exactly(link: socket.socket, size: int) -> bytearray:
+    data = bytearray(size)
+    view, done = memoryview(data), 0
+    while done < size:
+        try:
+            count = link.recv_into(view[done:])
+        except OSError:
+            count = 0
+        if not count:
+            raise EOFError("the other end is gone")
+        done += count
+    return data

@@ -1,0 +1,147 @@
+"""As many processes as there may be, of which no single key (a flow, say) gets all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from flowhook import logs
+
+SIZE: Final = 2
+"""Processes at a time; each key gets at most one of them."""
+
+IDLE_SECONDS: Final = 60.0
+"""After which a process that nobody needed is ended."""
+
+RETRY_SECONDS: Final = 0.5
+"""Between two tries to start a process."""
+
+log = logs.get_logger(__name__)
+
+
+class PooledProcess(Protocol):
+    """A process that can be kept for the next who needs one."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can be used again."""
+
+    async def close(self) -> None:
+        """End it."""
+
+
+P = TypeVar("P", bound=PooledProcess)
+
+
+@dataclass(slots=True)
+class _Line:
+    """Those of one key that want a process: one after another."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    length: int = 0
+
+
+class ProcessPool(Generic[P]):
+    """The processes; they are started when they are needed."""
+
+    def __init__(self, start: Callable[[], Awaitable[P]], name: str) -> None:
+        """Start them by `start`, which raises `OSError` when it can't; `name` says in logs what they are for."""
+        self._start_one = start
+        self._name = name
+        self._places = asyncio.Semaphore(SIZE)
+        self._lines: dict[str, _Line] = {}
+        self._idle: list[tuple[P, asyncio.TimerHandle]] = []
+        self._is_lacking = False
+        self._pending: set[asyncio.Future[Any]] = set()
+        """Processes that are being started or ended."""
+
+    @asynccontextmanager
+    async def process(self, key: str) -> AsyncIterator[P]:
+        """Wait for a process and keep it for a while; keys take turns. One that can't be started is tried again."""
+        line = self._lines.setdefault(key, _Line())
+        line.length += 1
+        try:
+            async with line.lock, self._places:
+                process = self._take_idle() or await self._start_somehow()
+                try:
+                    yield process
+                finally:
+                    self._put_back(process)
+        finally:
+            line.length -= 1
+            if not line.length:
+                del self._lines[key]
+
+    def waiting(self, key: str) -> int:
+        """Return how many of a key have a process or wait for one."""
+        line = self._lines.get(key)
+        return 0 if line is None else line.length
+
+    async def _start_somehow(self) -> P:
+        """Start a process, however often it takes; log once that it can't be done."""
+        while True:
+            try:
+                process = await self._start()
+            except OSError as problem:
+                if not self._is_lacking:
+                    log.error(  # noqa: TRY400 - no trace
+                        "a process can't be started; trying again", purpose=self._name, cause=str(problem)
+                    )
+                self._is_lacking = True
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                self._is_lacking = False
+                return process
+
+    async def _start(self) -> P:
+        """Start a process; one whose start is called off is kept for the next who needs one."""
+        starting = asyncio.ensure_future(self._start_one())
+        self._pending.add(starting)
+        starting.add_done_callback(self._pending.discard)
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            starting.add_done_callback(self._keep)
+            raise
+
+    def _keep(self, starting: asyncio.Future[P]) -> None:
+        if not starting.cancelled() and starting.exception() is None:
+            self._put_back(starting.result())
+
+    def _take_idle(self) -> P | None:
+        while self._idle:
+            process, timer = self._idle.pop()
+            timer.cancel()
+            if process.is_alive:
+                return process
+            self._end(process)
+        return None
+
+    def _put_back(self, process: P) -> None:
+        if not process.is_alive:
+            self._end(process)
+            return
+        timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end_idle, process)
+        self._idle.append((process, timer))
+
+    def _end_idle(self, process: P) -> None:
+        self._idle = [each for each in self._idle if each[0] is not process]
+        self._end(process)
+
+    def _end(self, process: P) -> None:
+        task = asyncio.create_task(process.close(), name=f"close process for {self._name}")
+        self._pending.add(task)
+        task.add_done_callback(self._pending.discard)
+
+    async def aclose(self) -> None:
+        """End all processes, once `process` is left by everybody."""
+        while self._pending or self._idle:
+            await asyncio.gather(*self._pending, return_exceptions=True)
+            await asyncio.sleep(0)  # for what is done with those that were started
+            while self._idle:
+                process, timer = self._idle.pop()
+                timer.cancel()
+                self._end(process)

@@ -1,0 +1,126 @@
+"""Work in processes apart: what it may take, and what becomes of the next one."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from pathlib import Path
+
+import psutil
+import pytest
+from support.offloaded import be_killed, crash, devour, environment, fail, hang, process_id, refuse, reverse
+from support.patience import PATIENCE
+
+from flowhook.errors import ExhaustedError, InternalError, InvalidError
+from flowhook.offload import offload as module
+from flowhook.offload import worker
+from flowhook.offload.offload import Offload
+from flowhook.offload.worker import TooCostlyError
+
+MIB = 1024 * 1024
+TESTS = Path(__file__).parents[2]
+
+
+@pytest.fixture
+async def offload(monkeypatch):
+    import_from = f"import sys; sys.path.insert(0, {str(TESTS)!r}); "
+    monkeypatch.setattr(
+        worker, "COMMAND", ("-I", "-c", import_from + "from flowhook.offload.process import main; main()")
+    )
+    offload = Offload("tests", seconds=0.5, memory=256 * MIB)
+    yield offload
+    await offload.aclose()
+
+
+async def test_a_function_is_run_with_bytes_of_any_size(offload):
+    large = os.urandom(8 * MIB)
+    assert await offload.run("f", reverse, large, b"", b"abc") == [b"cba", b"", large[::-1]]
+
+
+async def test_it_sees_no_environment(offload):
+    assert await offload.run("f", environment) == []
+
+
+async def test_a_process_is_used_again(offload):
+    assert await offload.run("f", process_id) == await offload.run("g", process_id)
+
+
+async def test_what_it_refuses_is_said_as_here(offload):
+    with pytest.raises(InvalidError, match="no such thing") as refusal:
+        await offload.run("f", refuse, b"no such thing")
+    assert refusal.value.reason == "BODY_INVALID"
+
+
+async def test_a_defect_is_told_and_harms_nobody(offload):
+    before = await offload.run("f", process_id)
+    with pytest.raises(InternalError, match="ZeroDivisionError"):
+        await offload.run("f", fail)
+    assert await offload.run("f", process_id) == before
+
+
+@pytest.mark.parametrize(
+    ("function", "cause"),
+    [
+        (hang, r"more than 0\.5 s of CPU time"),
+        (devour, "more than 256 MiB of memory"),
+        (crash, "more than 256 MiB of memory"),
+        (be_killed, "killed twice"),
+    ],
+)
+async def test_what_takes_too_much_is_ended_and_the_next_one_is_done(offload, function, cause):
+    with pytest.raises(TooCostlyError, match=cause):
+        await offload.run("f", function)
+    assert await offload.run("f", reverse, b"ab") == [b"ba"]
+
+
+async def test_the_loop_goes_on_meanwhile(offload):
+    turns = 0
+
+    async def count():
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    counting = asyncio.create_task(count())
+    with pytest.raises(TooCostlyError):
+        await offload.run("f", hang)
+    counting.cancel()
+    assert turns > 100
+
+
+async def test_no_key_gets_all_processes(offload):
+    hanging = [asyncio.create_task(offload.run("greedy", hang)) for _ in range(4)]
+    done = await offload.run("modest", reverse, b"ab")
+    assert done == [b"ba"]
+    assert not hanging[-1].done()
+    for task in hanging:
+        task.cancel()
+    await asyncio.gather(*hanging, return_exceptions=True)
+
+
+async def test_what_would_wait_too_long_is_refused(offload, monkeypatch):
+    monkeypatch.setattr(module, "MAX_WAITING", 2)
+    hanging = [asyncio.create_task(offload.run("greedy", hang)) for _ in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(ExhaustedError) as refusal:
+        await offload.run("greedy", reverse, b"ab")
+    assert refusal.value.reason == "OVERLOADED"
+    assert await offload.run("modest", reverse, b"ab") == [b"ba"]
+    for task in hanging:
+        task.cancel()
+    await asyncio.gather(*hanging, return_exceptions=True)
+
+
+async def test_one_that_is_called_off_leaves_no_process(offload):
+    await offload.run("f", process_id)  # so that it hangs at once
+    running = asyncio.create_task(offload.run("f", hang))
+    while not (children := psutil.Process().children()):
+        await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.wait([running])
+    async with asyncio.timeout(PATIENCE):
+        await offload.aclose()
+    gc.collect()
+    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)

@@ -1,0 +1,60 @@
+"""Work of every kind, for the processes that work is offloaded to."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from flowhook.errors import InvalidError
+
+MIB = 1024 * 1024
+
+
+def reverse(*parts):
+    """Yield the parts the other way round."""
+    for part in reversed(parts):
+        yield part[::-1]
+
+
+def process_id():
+    """Yield the number of the process."""
+    yield str(os.getpid()).encode()
+
+
+def environment():
+    """Yield the names of what there is in the environment."""
+    yield from map(str.encode, os.environ)
+
+
+def refuse(text):
+    """Say no."""
+    raise InvalidError(text.decode(), reason="BODY_INVALID")
+
+
+def fail():
+    """Have a defect."""
+    raise ZeroDivisionError
+
+
+def hang():
+    """Never end, and let go of nothing."""
+    return [b"" for _ in iter(int, 1)]
+
+
+def devour():
+    """Take all the memory there is."""
+    kept = []
+    while True:
+        kept.append(bytearray(16 * MIB))
+
+
+def crash():
+    """Die as a library in C dies."""
+    os.kill(os.getpid(), signal.SIGSEGV)
+    yield b""
+
+
+def be_killed():
+    """Die of somebody else's hand."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    yield b""

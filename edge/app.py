@@ -10,6 +10,7 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry
 
 from edge import tls
+from edge.contents import Contents
 from edge.directory import Directory
 from edge.gateway import Gateway
 from edge.ingest import Ingest
@@ -27,6 +28,7 @@ from flowhook import logs, metrics, open_files
 from flowhook.client.channel import open_channel
 from flowhook.config import EdgeSettings
 from flowhook.errors import UnavailableError
+from flowhook.offload.offload import Offload
 from flowhook.process import Lifecycle
 from flowhook.process_reports import Reporter
 
@@ -76,6 +78,7 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any, reg
     rejections = Rejections(router, directory, Allowances(loop.time), counts)
     outbound = Outbound(allow_private_addresses=settings.allow_private_addresses)
     keys = Keys(outbound, refusals, loop.time)
+    offload = Offload("parsing large bodies")
     uploads = BodyUploads(router, counts, timeout=settings.router_timeout)
     gateway = Gateway(
         directory,
@@ -85,6 +88,7 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any, reg
         rejections,
         keys=keys,
         outbound=outbound,
+        contents=Contents(offload),
         uploads=uploads,
         proxies=proxies,
         public_url=settings.public_url,
@@ -125,6 +129,7 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any, reg
     finally:
         server.stop()
         await outbound.close()
+        await offload.aclose()
         registry.unregister(counts)
 
 

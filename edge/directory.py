@@ -251,7 +251,8 @@ class Directory:
     async def _fetch(self, flow_id: str) -> FlowEndpoints | None:
         try:
             found = await self._router.get_flow(flow_id, self._lookup_seconds)
-            raw = orjson.loads(found.definition).get("webhook")
+            definition = orjson.loads(found.definition)
+            raw = definition.get("webhook")
             if raw is None:
                 return None
             webhook = Webhook.model_validate(raw)
@@ -267,7 +268,8 @@ class Directory:
         except ValidationError:
             log.error("a stored flow can't be read", flow=flow_id)  # noqa: TRY400 - it says which flow; the rest is its author's
             raise InternalError("the flow can't be read", reason="FLOW_UNREADABLE") from None
-        return FlowEndpoints(flow_id, webhook, secrets, revision)
+        order_by = (definition.get("execution") or {}).get("order_by")
+        return FlowEndpoints(flow_id, webhook, secrets, revision, order_by=order_by)
 
     def _remember(self, flow_id: str, endpoints: FlowEndpoints | None) -> None:
         if endpoints is None:

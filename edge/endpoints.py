@@ -23,9 +23,11 @@ from flowhook import limits
 from flowhook.document.auth import MtlsAuth
 from flowhook.document.webhook import Callback, Webhook
 from flowhook.errors import InvalidError
-from flowhook.expressions.paths import Accessor, compile_accessor, strip
+from flowhook.expressions.paths import Accessor, Step, compile_accessor, paths_in, strip
 from flowhook.ids import slot_of
-from flowhook.payloads import event_identity, is_parsed, parse_content_type
+from flowhook.order_key import OrderKey
+from flowhook.payloads import Selection, event_identity, is_parsed, parse_content_type, selection_of
+from flowhook.payloads.parsing import IDENTITY
 from flowhook.signatures import KeyedVerifier, Match, RequestView, Verifier, build_verifiers, can_stream
 
 HOP_BY_HOP: Final = frozenset(
@@ -81,6 +83,8 @@ class Endpoint:
         max_parsed: bytes that a body may have that is parsed, as it is and decompressed.
         handshakes: those of its providers; None when they have none.
         flow: the answers of the flow itself, when senders wait for those.
+        order_key: the flow's order of events; None when it has none, and for callbacks.
+        selection: JSON of the `Selection` of a body that anything here looks at.
         dropped_query: names of query parameters that are not kept.
     """
 
@@ -109,9 +113,11 @@ class Endpoint:
         "needs_view",
         "not_allowed",
         "one_time",
+        "order_key",
         "raw",
         "response",
         "schemes",
+        "selection",
         "senders",
         "slot",
         "streaming",
@@ -126,6 +132,7 @@ class Endpoint:
         *,
         callback: str = "",
         one_time: bool = False,
+        order_by: str | None = None,
     ) -> None:
         self.flow_id = flow_id
         self.slot = slot_of(flow_id)
@@ -168,7 +175,21 @@ class Endpoint:
         self.handshakes = None if one_time else Handshakes(webhook.auth, secrets) or None
         self.response = ConfiguredResponse(webhook.respond)
         self.flow = FlowResponse(webhook.respond) if webhook.respond.mode == "reply" else None
-        self.needs_view = self._dedupe is not None or self.response.needs_view
+        self.order_key = None if order_by is None else OrderKey(order_by)
+        self.needs_view = self._dedupe is not None or self.order_key is not None or self.response.needs_view
+        self.selection = orjson.dumps(self._selection(None if self._dedupe is None else dedupe.key))
+
+    def _selection(self, dedupe_key: str | None) -> Selection:
+        """Return what anything here looks at in a body."""
+        paths = [*self.response.paths, *(() if self.order_key is None else self.order_key.paths)]
+        if dedupe_key is not None:
+            paths += paths_in(strip(dedupe_key))
+        looked_at: list[Sequence[Step]] = [path[1:] for path in paths if path[:1] in ((), ("body",))]
+        if self.delivery_ids:
+            looked_at += IDENTITY
+        if self.handshakes is not None:
+            looked_at += self.handshakes.paths
+        return selection_of(looked_at)
 
     def admits(self, address: IPv4Address | IPv6Address) -> bool:
         """Whether `allow_from` lets requests from this address in."""
@@ -260,11 +281,19 @@ class FlowEndpoints:
 
     __slots__ = ("_callbacks", "_one_time", "_subpaths", "flow_id", "own", "revision", "secret_names")
 
-    def __init__(self, flow_id: str, webhook: Webhook, secrets: Mapping[str, bytes], revision: int) -> None:
+    def __init__(
+        self,
+        flow_id: str,
+        webhook: Webhook,
+        secrets: Mapping[str, bytes],
+        revision: int,
+        *,
+        order_by: str | None = None,
+    ) -> None:
         self.flow_id = flow_id
         self.revision = revision
         self.secret_names = webhook.secret_names()
-        self.own = Endpoint(flow_id, webhook, secrets)
+        self.own = Endpoint(flow_id, webhook, secrets, order_by=order_by)
         self._subpaths = webhook.subpaths
         self._callbacks = {
             name: Endpoint(flow_id, callback, secrets, callback=name) for name, callback in webhook.callbacks.items()

@@ -8,7 +8,6 @@ Source: DESIGN, "HTTP" is the contract; RFC 9110 for the statuses.
 
 from __future__ import annotations
 
-import asyncio
 import math
 import re
 import time
@@ -21,6 +20,7 @@ import orjson
 from edge import answers
 from edge.answers import Answer
 from edge.body_stream import BodyStream, BodyTooLargeError
+from edge.contents import Contents
 from edge.directory import Directory
 from edge.endpoints import Endpoint
 from edge.handshakes import DONE, Visit
@@ -40,7 +40,7 @@ from flowhook import ids, limits
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError
 from flowhook.event_input import webhook_view
 from flowhook.model import Event, Principal
-from flowhook.payloads import parse
+from flowhook.offload import INLINE_BYTES
 from flowhook.signatures import Match, RequestView, SignatureError, Verifier, strip_query
 from flowhook.v1.failure_pb2 import DISPOSITION_RETRYABLE, Failure
 from flowhook.wire.convert import event_to_proto
@@ -51,13 +51,6 @@ PREFIX: Final = "/hook/"
 MAX_GROWTH: Final = 3
 """How much longer than the head what is made of it may be: Content-Type and traceparent stand in an event twice, the
 second time in UTF-8, which takes two bytes for each that is not ASCII."""
-
-PARSED_AT_ONCE: Final = 64 * limits.KIB
-"""Bodies up to this size take a few milliseconds at the most; others, and compressed ones, which may be of any size
-inside, are parsed in a thread, so that they don't keep other senders waiting."""
-
-BODYLESS_METHODS: Final = frozenset({"GET", "DELETE"})
-"""Requests of these methods are complete without a body, whatever their Content-Type says."""
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_.~-]{1,128}")
 """What a token of a one-time URL may look like; only the router can say whether it is one."""
@@ -96,6 +89,7 @@ class Gateway:
         *,
         keys: Keys,
         outbound: Outbound,
+        contents: Contents,
         uploads: BodyUploads,
         proxies: Proxies | None = None,
         public_url: str = "",
@@ -110,6 +104,7 @@ class Gateway:
             rejections: takes down refused requests.
             keys: fetches what signatures are verified by, where a flow has it elsewhere.
             outbound: visits what a handshake has us visit.
+            contents: parses bodies.
             uploads: takes bodies that are too large to be held.
             proxies: those that may say who is behind them.
             public_url: scheme and host as senders see them.
@@ -121,6 +116,7 @@ class Gateway:
         self._rejections = rejections
         self._keys = keys
         self._outbound = outbound
+        self._contents = contents
         self._uploads = uploads
         self._proxies = proxies or None
         self._public_url = public_url.rstrip("/")
@@ -168,9 +164,9 @@ class Gateway:
         if streamed is not None:
             return await self._store(endpoint, request, seen, verified, streamed.content, streamed=streamed)
         _check_rate(endpoint, verified[1], address, seen)
-        content = await _content(endpoint, head, seen)
+        content = await self._content(endpoint, head, seen)
         if handshakes is not None:
-            asked = content if content is not None or not seen.body else _json_of(seen.body)
+            asked = content if content is not None else _json_of(seen.body)
             handshake = handshakes.late(verified[1], seen, asked)
             if handshake is not None:
                 return await self._visited(handshake) if isinstance(handshake, Visit) else handshake
@@ -274,6 +270,17 @@ class Gateway:
             raise _Refused(answers.CALLBACK_NOT_FOUND)
         return endpoint
 
+    async def _content(self, endpoint: Endpoint, head: Head, seen: RequestView) -> Any:
+        """Return what the body says, attachments aside."""
+        try:
+            return await self._contents.of(endpoint, head, seen.body)
+        except InvalidError as error:
+            too_large = error.reason == "BODY_TOO_LARGE"
+            refusal = answers.BODY_TOO_LARGE if too_large else answers.body_invalid(error.message)
+            raise _Refused(refusal, seen=seen) from None
+        except ExhaustedError:
+            raise Overloaded from None
+
     def _unauthenticated(
         self, endpoint: Endpoint, address: Address, seen: RequestView, *outcomes: _Outcome | None
     ) -> _Refused:
@@ -334,6 +341,8 @@ class Gateway:
         message = event_to_proto(event)
         if key:
             message.dedupe_key = key
+        # also when it is empty: the router need not look whether there is one
+        message.order_key = "" if endpoint.order_key is None else endpoint.order_key.of_view(shown)
         if endpoint.flow is not None:
             try:
                 return await request.hold(self._replies.hold(message, endpoint.flow))
@@ -387,26 +396,10 @@ def _check_rate(endpoint: Endpoint, match: Match, address: Address, seen: Reques
         raise _Refused(answers.sender_limited(math.ceil(wait)), seen=seen)
 
 
-async def _content(endpoint: Endpoint, head: Head, seen: RequestView) -> Any:
-    """Return what the body says, attachments aside."""
-    body = seen.body
-    if endpoint.raw or not (body or head.method not in BODYLESS_METHODS):
-        return None
-    try:
-        if len(body) <= PARSED_AT_ONCE and not head.compressed:
-            return parse(head.content_type, body, head.headers, limit=endpoint.max_parsed).body
-        content = await asyncio.to_thread(parse, head.content_type, body, head.headers, limit=endpoint.max_parsed)
-    except InvalidError as error:
-        too_large = error.reason == "BODY_TOO_LARGE"
-        refusal = answers.BODY_TOO_LARGE if too_large else answers.body_invalid(error.message)
-        raise _Refused(refusal, seen=seen) from None
-    return content.body
-
-
 def _json_of(body: bytes) -> Any:
-    """Return a body that is not parsed, read as JSON for once; None when it is none."""
+    """Return a body that is not parsed, read as JSON for once; None when it is none, or too large for a handshake."""
     try:
-        return orjson.loads(body)
+        return orjson.loads(body) if len(body) <= INLINE_BYTES else None
     except orjson.JSONDecodeError:
         return None
 

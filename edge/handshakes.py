@@ -61,6 +61,11 @@ class Handshakes:
         names = {name for kind in kinds for name in (*kind.secret_names, *kind.other_secret_names)}
         self._secrets = {name: secrets[name] for name in names if secrets.get(name)}
 
+    @property
+    def paths(self) -> Sequence[tuple[str, ...]]:
+        """Where `late` looks in what a body says."""
+        return _LOOKED_AT if self._late else ()
+
     def __bool__(self) -> bool:
         """Whether there are any."""
         return bool(self._early or self._late)
@@ -187,6 +192,8 @@ def _aws_sns(_secret: bytes, request: RequestView, _content: Mapping[str, Any]) 
     url = message["SubscribeURL"]
     return Visit(url) if SUBSCRIBE_URL.fullmatch(url) else answers.BODY_INVALID
 
+
+_LOOKED_AT: Final = (("challenge",), ("event",), ("payload", "plainToken"), ("type",))
 
 _EARLY: Final[Mapping[str, Early]] = {
     "asana": _asana,

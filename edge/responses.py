@@ -14,7 +14,7 @@ from flowhook import limits
 from flowhook.document.fields import FIELD_NAME, RESERVED_HEADERS
 from flowhook.document.webhook import BODYLESS_STATUSES, OnFault, Respond
 from flowhook.errors import InvalidError
-from flowhook.expressions.paths import compile_accessor, is_expression, strip
+from flowhook.expressions.paths import compile_accessor, is_expression, paths_in, strip
 from flowhook.ids import LENGTH
 
 Template = Callable[[Any], Any]
@@ -35,9 +35,10 @@ class ConfiguredResponse:
 
     Attributes:
         needs_view: whether expressions look at more than the event's ID, so that `render` needs the request.
+        paths: where in `.` they look.
     """
 
-    __slots__ = ("_after", "_before", "_body", "_fixed", "_head", "_headers", "_status", "needs_view")
+    __slots__ = ("_after", "_before", "_body", "_fixed", "_head", "_headers", "_status", "needs_view", "paths")
 
     def __init__(self, respond: Respond | OnFault) -> None:
         self._status = respond.status
@@ -52,6 +53,7 @@ class ConfiguredResponse:
         self._head, self._before, self._after = b"", b"", b""
         expressions = set(_expressions([*respond.headers.values(), respond.body]))
         self.needs_view = bool(expressions - {strip(_ID)})
+        self.paths = [path for expression in expressions for path in paths_in(expression)]
         if not expressions:
             self._fixed = self._render({})
         elif expressions == {strip(_ID)} and not any(is_expression(value) for _, value in fields.values()):

@@ -1,46 +1,54 @@
 """The order key of an event: what `execution.order_by` yields for it.
 
-Whoever accepts an event makes it, once; it is stored with the event. The expression sees what is the workflow's input,
-but for attachments. A string is the key as it is, any other value is written as JSON. An event for which the expression
-yields null, or what can't be written, or fails, has no key and runs whenever it can.
+Whoever accepts an event makes it, once; it is stored with the event. An edge makes it of what it parsed anyway; the
+router does it for what comes to it otherwise. The expression sees what is the workflow's input, but for attachments. A
+string is the key as it is, any other value is written as JSON. An event for which the expression yields null, or what
+can't be written, or fails, has no key and runs whenever it can.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 
 import orjson
 
 from flowhook import limits
 from flowhook.event_input import content_of, webhook_view
 from flowhook.expressions import ExpressionTypeError, strip
-from flowhook.expressions.paths import compile_accessor
+from flowhook.expressions.paths import compile_accessor, paths_in
 from flowhook.model import Event, Origin
 
-OrderKey = Callable[[Event], str]
-"""Gives the order key of an event, empty for none; at most `limits.MAX_ORDER_KEY_BYTES` of UTF-8."""
 
+class OrderKey:
+    """The `order_by` of a flow, compiled. What it gives is empty for none; at most `limits.MAX_ORDER_KEY_BYTES`.
 
-def compile_order_key(expression: str) -> OrderKey:
-    """Compile the `order_by` of a flow.
-
-    Args:
-        expression: in `${ }`; checked when the flow was applied.
-
-    Raises:
-        InvalidExpression: it is not one that runs outside the runner.
+    Attributes:
+        expression: as written.
+        paths: where in `.` it looks.
     """
-    accessor = compile_accessor(strip(expression), variables=())
 
-    def order_key(event: Event) -> str:
+    __slots__ = ("_accessor", "expression", "paths")
+
+    def __init__(self, expression: str) -> None:
+        """Compile an expression in `${ }`, which was checked when the flow was applied.
+
+        Raises:
+            InvalidExpression: it is not one that runs outside the runner.
+        """
+        self.expression = expression
+        self._accessor = compile_accessor(strip(expression), variables=())
+        self.paths = paths_in(strip(expression))
+
+    def of_view(self, view: object) -> str:
+        """Return the key of an event, given what `.` is."""
         try:
-            value = accessor(_view(event))
+            return _text(self._accessor(view))
         except ExpressionTypeError:
             return ""
-        return _text(value)
 
-    return order_key
+    def of_event(self, event: Event) -> str:
+        """Return the key of an event. Blocking: it parses the body."""
+        return self.of_view(_view(event))
 
 
 def _view(event: Event) -> object:

@@ -11,11 +11,13 @@ import orjson
 
 from flowhook import ids, limits
 from flowhook.errors import ExhaustedError, InvalidError, NotFoundError, UnavailableError
+from flowhook.model import Event
 from flowhook.token_bucket import TokenBucket
 from flowhook.v1 import envelope_pb2
 from flowhook.wire import convert
 from router.dispatch.host import ShardHost
 from router.flows import FlowEntry, FlowTable
+from router.parsing import Reader
 
 MAX_ENVELOPE_BYTES: Final = 4 * limits.MAX_HEADER_BYTES
 """An event but for its body: what fits into an HTTP request's headers, and what serializing adds."""
@@ -30,8 +32,17 @@ _HASH_BYTES: Final = 32
 class Acceptance:
     """Decides whether an event may be stored; shared by all that start executions."""
 
-    def __init__(self, *, host: ShardHost, flows: FlowTable, total_backlog: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        *,
+        host: ShardHost,
+        flows: FlowTable,
+        reader: Reader,
+        total_backlog: int,
+        clock: Callable[[], float],
+    ) -> None:
         self._host = host
+        self._reader = reader
         self._flows = flows
         self._total_backlog = total_backlog
         self._clock = clock
@@ -87,18 +98,27 @@ class Acceptance:
         if wait:
             raise ExhaustedError("the rate limit of this flow", reason="RATE_LIMITED", retry_after=math.ceil(wait))
 
-    def order_key(self, entry: FlowEntry, event: envelope_pb2.Event) -> str:
+    async def order_key(self, entry: FlowEntry, event: envelope_pb2.Event) -> str:
         """Return the key that an event came with, or what its flow's `order_by` makes of it; empty: no order.
 
         Raises:
             InvalidError: the key is too long (`ORDER_KEY_INVALID`).
+            ExhaustedError: too many bodies of the flow wait to be read (`OVERLOADED`).
         """
+        if not event.HasField("order_key"):
+            return await self.order_key_of(entry, convert.event_from_proto(event)) if entry.order_key else ""
         key: str = event.order_key
-        if not key and entry.order_key is not None:
-            return entry.order_key(convert.event_from_proto(event))
         if key and len(key.encode()) > limits.MAX_ORDER_KEY_BYTES:
             raise InvalidError("the order key is too long", reason="ORDER_KEY_INVALID")
         return key
+
+    async def order_key_of(self, entry: FlowEntry, event: Event) -> str:
+        """Return what a flow's `order_by` makes of an event; empty: no order.
+
+        Raises:
+            ExhaustedError: too many bodies of the flow wait to be read (`OVERLOADED`).
+        """
+        return "" if entry.order_key is None else await self._reader.order_key(entry.order_key, event)
 
     def check_backlog(self, flow_id: str, max_backlog: int, more: int = 0, more_of_flow: int = 0) -> None:
         """Check all limits but the rate: that is for senders, and not for operators who replay.

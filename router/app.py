@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import time
@@ -46,6 +47,7 @@ from router.callback_keys import CallbackKeys
 from router.dispatch.host import ShardHost
 from router.flows import FlowTable
 from router.metrics import RouterMetrics
+from router.parsing import Reader
 from router.registry import RegistryWatch
 from router.reply_tokens import ReplyTokens
 from router.retention import expire_forever
@@ -112,13 +114,20 @@ async def serve(settings: RouterSettings, lifecycle: Lifecycle, *, registry: Col
     key = load_key(settings.data_dir, settings.secrets_key)
     storage = await _open_storage(settings)
     try:
-        await _serve(settings, lifecycle, storage, key, registry or metrics.registry())
+        async with contextlib.aclosing(Reader()) as reader:
+            await _serve(settings, lifecycle, storage, key=key, reader=reader, registry=registry or metrics.registry())
     finally:
         await storage.close()
 
 
 async def _serve(
-    settings: RouterSettings, lifecycle: Lifecycle, storage: Storage, key: bytes, registry: CollectorRegistry
+    settings: RouterSettings,
+    lifecycle: Lifecycle,
+    storage: Storage,
+    *,
+    key: bytes,
+    reader: Reader,
+    registry: CollectorRegistry,
 ) -> None:
     sealer, tokens, callback_keys = Sealer(key), ReplyTokens(key), CallbackKeys(key)
     state = await storage.own(0)
@@ -139,7 +148,9 @@ async def _serve(
         keep_seconds=settings.callback_seconds,
     )
     flows = FlowTable(storage.registry, policies=host, clock=time.monotonic)
-    acceptance = Acceptance(host=host, flows=flows, total_backlog=settings.total_backlog, clock=time.monotonic)
+    acceptance = Acceptance(
+        host=host, flows=flows, reader=reader, total_backlog=settings.total_backlog, clock=time.monotonic
+    )
     starter = Starter(host=host, state=state, acceptance=acceptance, now_ms=_now_ms)
     timekeeper = Timekeeper(host=host, state=state, starter=starter, metrics=router_metrics, now_ms=_now_ms)
     gatherer = Gatherer(arrivals=host.arrivals, state=state, starter=starter)
@@ -188,7 +199,12 @@ async def _serve(
             state=state,
             acceptance=acceptance,
             callbacks=Callbacks(
-                acceptance=acceptance, arrivals=host.arrivals, state=state, keys=callback_keys, now_ms=_now_ms
+                acceptance=acceptance,
+                arrivals=host.arrivals,
+                state=state,
+                keys=callback_keys,
+                reader=reader,
+                now_ms=_now_ms,
             ),
             tokens=tokens,
             metrics=router_metrics,
@@ -201,6 +217,7 @@ async def _serve(
         FlowService(
             registry=storage.registry,
             flows=flows,
+            reader=reader,
             watch=RegistryWatch(storage.registry),
             functions=runners.components,
             callback_keys=callback_keys,

@@ -22,7 +22,7 @@ from flowhook.document import FlowDocument, load_definition
 from flowhook.document.webhook import Callback, RateLimit
 from flowhook.errors import InternalError, InvalidError, OutOfRangeError, UnavailableError
 from flowhook.model import Flow
-from flowhook.order_key import OrderKey, compile_order_key
+from flowhook.order_key import OrderKey
 from flowhook.token_bucket import TokenBucket
 from router.reactions.definition import Reactions, reactions_of
 from router.scheduling.queues import DEFAULT_POLICY, FlowPolicy
@@ -274,7 +274,7 @@ class FlowTable:
             max_backlog=min(document.execution.max_backlog, limits.DEFAULT_TOTAL_BACKLOG),
             dedupe_seconds=DEFAULT_DEDUPE_SECONDS if dedupe is None else dedupe.window,
             bucket=bucket,
-            order_key=None if order_by is None else compile_order_key(order_by),
+            order_key=None if order_by is None else OrderKey(order_by),
             callbacks=callbacks,
             versions={document.workflow.document.version: flow.revision},
         )

@@ -1,4 +1,4 @@
-"""The static check of jq programs. Compiles them, which always ends; never runs one of a flow.
+"""The static check of jq programs: compiles them, never runs one of a flow.
 
 jq itself decides what a name refers to: the program is compiled below definitions that shadow each forbidden function
 with a body that does not compile, and jq drops definitions that nothing refers to. So `.env`, `{env: 1}` and
@@ -70,7 +70,8 @@ _MODULE_KEYWORD: Final = re.compile(r"unexpected (import|include|module)\b")
 def check_program(source: str, variables: Collection[str]) -> None:
     """Check a jq program, without `${ }`.
 
-    Takes about a millisecond, or a hundredth of one for a path; at worst a fifth of a second. Blocks.
+    Takes about a millisecond, or a hundredth of one for a path. Blocks. jq computes constants while it compiles,
+    however large they are: a program of somebody else is checked in a process apart (`flowhook.offload`).
 
     Args:
         source: at most `MAX_PROGRAM_LENGTH` characters.

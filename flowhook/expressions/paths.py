@@ -25,7 +25,7 @@ from typing import Any, Final, Protocol
 from flowhook.expressions.errors import ExpressionTypeError, InvalidExpression
 from flowhook.expressions.strict import is_expression, strip
 
-__all__ = ["MAX_PROGRAM_LENGTH", "Accessor", "compile_accessor", "is_expression", "strip"]
+__all__ = ["MAX_PROGRAM_LENGTH", "Accessor", "Step", "compile_accessor", "is_expression", "paths_in", "strip"]
 
 MAX_PROGRAM_LENGTH: Final = 8192
 """Characters of one expression, here and in `jq`."""
@@ -75,9 +75,17 @@ def compile_accessor(source: str, *, variables: Collection[str] | None = None) -
     return _Parser(source, variables).parse()
 
 
+def paths_in(source: str) -> list[tuple[Step, ...]]:
+    """Return the paths from `.` in an expression that `compile_accessor` takes; those from variables are left out."""
+    parser = _Parser(source, None)
+    parser.parse()
+    return parser.paths
+
+
 class _Parser:
     def __init__(self, source: str, variables: Collection[str] | None) -> None:
         self.source = source
+        self.paths: list[tuple[Step, ...]] = []
         self.variables = variables
         self.position = 0
 
@@ -120,7 +128,9 @@ class _Parser:
                 raise InvalidExpression(f"unknown variable ${name}; here there are {known}")
             return _variable(name, self.steps())
         if self.at("."):
-            return _path(self.first_step() + self.steps())
+            steps = self.first_step() + self.steps()
+            self.paths.append(tuple(steps))
+            return _path(steps)
         literal = self.match(_LITERAL)
         if literal is not None:
             return _constant(_CONSTANTS[literal])

@@ -12,17 +12,23 @@ data or an attachment: nothing is accepted and then empty.
 from flowhook.payloads.cloud_event import with_attributes
 from flowhook.payloads.content_type import ContentType, is_json, parse_content_type
 from flowhook.payloads.form_data import StreamedParts
-from flowhook.payloads.parsing import Attachment, Content, event_identity, is_parsed, parse
+from flowhook.payloads.parsing import Attachment, Content, event_identity, is_left_whole, is_parsed, parse
+from flowhook.payloads.selection import Selection, encoded_headers, parse_selected, selection_of
 
 __all__ = [
     "Attachment",
     "Content",
     "ContentType",
+    "Selection",
     "StreamedParts",
+    "encoded_headers",
     "event_identity",
     "is_json",
+    "is_left_whole",
     "is_parsed",
     "parse",
     "parse_content_type",
+    "parse_selected",
+    "selection_of",
     "with_attributes",
 ]

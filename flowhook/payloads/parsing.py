@@ -104,6 +104,10 @@ def parse(
     return content._replace(body=with_attributes(content_type, headers, content.body))
 
 
+IDENTITY: Final = (("specversion",), ("source",), ("id",))
+"""Where `event_identity` looks."""
+
+
 def event_identity(body: Any) -> str | None:
     """Return what tells a CloudEvent from all others, its source and ID, or None for what is no CloudEvent.
 
@@ -119,6 +123,11 @@ def is_parsed(content_type: str) -> bool:
     """Whether a body of this media type is parsed in one piece; others, multipart among them, may be streamed."""
     essence = parse_content_type(content_type).essence
     return _is_json(essence) or _is_xml(essence) or essence in _WHOLE_TYPES or essence.startswith("text/")
+
+
+def is_left_whole(content_type: str) -> bool:
+    """Whether a body of this media type is one attachment, whatever it holds."""
+    return not is_parsed(content_type) and not parse_content_type(content_type).essence.startswith("multipart/")
 
 
 def _decompressed(body: bytes, headers: Sequence[tuple[str, bytes]], limit: int) -> bytes:

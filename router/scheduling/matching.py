@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from flowhook import cloud_events
+from flowhook import cloud_events, limits
 from flowhook.expressions import ExpressionTypeError
 from flowhook.expressions.paths import Accessor, compile_accessor
 from flowhook.lifecycle import is_lifecycle
@@ -38,6 +38,9 @@ class Shape(NamedTuple):
     attributes: tuple[str, ...]
     paths: tuple[str, ...]
 
+
+MAX_COMPARED_BYTES: Final = 16 * limits.KIB
+"""JSON of a value that events are told apart by: to compare it takes time, and a sender chooses how large it is."""
 
 ANYTHING: Final = Shape((), ())
 """The shape of a filter that asks for no value."""
@@ -77,10 +80,10 @@ class IncomingEvent:
         content = self._content
         try:
             attributes = [cloud_events.attribute(content, name) for name in shape.attributes]
-            found = [cloud_events.canonical(_accessor(path)(content)) for path in shape.paths]
-        except (ExpressionTypeError, RecursionError):
+            found = [_compared(_accessor(path)(content)) for path in shape.paths]
+        except (ExpressionTypeError, RecursionError, orjson.JSONEncodeError):
             return None
-        return _condensed([*attributes, *found])
+        return None if None in found else _condensed([*attributes, *found])
 
 
 def wanted(filter_: EventFilter) -> tuple[Shape, bytes]:
@@ -88,7 +91,7 @@ def wanted(filter_: EventFilter) -> tuple[Shape, bytes]:
 
     Raises:
         InvalidExpression: a path is none.
-        ValueError: an expected value is not JSON.
+        ValueError: an expected value is not JSON; one above `MAX_COMPARED_BYTES` is never found.
     """
     if not filter_.attributes and not filter_.correlations:
         return ANYTHING, b""
@@ -103,6 +106,11 @@ def wanted(filter_: EventFilter) -> tuple[Shape, bytes]:
 @lru_cache(maxsize=4096)
 def _accessor(path: str) -> Accessor:
     return compile_accessor(path, variables=())
+
+
+def _compared(value: Any) -> bytes | None:
+    """Return what a value is compared by; None for one that is too large, which passes no filter."""
+    return cloud_events.canonical(value) if len(orjson.dumps(value)) <= MAX_COMPARED_BYTES else None
 
 
 def _condensed(values: list[str | bytes | None]) -> bytes:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from flowhook import callback_tokens, cloud_events, limits
+from flowhook import callback_tokens, limits
 from flowhook.errors import ConflictError, InvalidError, NotFoundError
 from flowhook.v1 import envelope_pb2
 from flowhook.wire import convert
 from router.acceptance import Acceptance, checked
 from router.callback_keys import CallbackKeys
 from router.dispatch.arrivals import Arrivals
+from router.parsing import Reader
 from router.storage.arrivals import NewArrival
 from router.storage.interface import ShardState
 
@@ -28,12 +29,14 @@ class Callbacks:
         arrivals: Arrivals,
         state: ShardState,
         keys: CallbackKeys,
+        reader: Reader,
         now_ms: Callable[[], int],
     ) -> None:
         self._acceptance = acceptance
         self._arrivals = arrivals
         self._state = state
         self._keys = keys
+        self._reader = reader
         self._now_ms = now_ms
 
     async def receive(self, message: envelope_pb2.Event) -> str:
@@ -73,7 +76,7 @@ class Callbacks:
             callback=True,
             type=event.callback,
             receive_time_ms=now_ms,
-            payload=cloud_events.of_callback(event, raw=callback.raw),
+            payload=await self._reader.callback_event(event, raw=callback.raw),
             dedupe_key=event.dedupe_key,
             dedupe_until_ms=now_ms + int(callback.dedupe_seconds * 1000),
             execution_id=execution_id,

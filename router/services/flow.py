@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection
 from contextlib import aclosing
 from dataclasses import replace
@@ -11,7 +10,7 @@ from typing import Final
 import orjson
 
 from flowhook import limits
-from flowhook.document import FlowDocument, canonical, parse, warnings
+from flowhook.document import FlowDocument, canonical, warnings
 from flowhook.errors import Fault, InvalidError, InvalidFlowError, NotFoundError
 from flowhook.model import Change, Flow
 from flowhook.tokens import Scope
@@ -20,6 +19,7 @@ from flowhook.v1 import flow_service_pb2_grpc
 from flowhook.wire import convert
 from router.callback_keys import CallbackKeys
 from router.flows import FlowTable
+from router.parsing import Reader
 from router.reactions.definition import reactions_of
 from router.registry import RegistryWatch
 from router.services import guarded
@@ -40,6 +40,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         *,
         registry: Registry,
         flows: FlowTable,
+        reader: Reader,
         watch: RegistryWatch,
         functions: Callable[[], Collection[str] | None],
         callback_keys: CallbackKeys,
@@ -51,6 +52,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         Args:
             registry: where they are.
             flows: what has changes of them put in force.
+            reader: reads their documents.
             watch: what tells of changes.
             functions: tells what attached runners can call, None when none is attached.
             callback_keys: keys of their one-time URLs.
@@ -59,6 +61,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         """
         self._registry = registry
         self._flows = flows
+        self._reader = reader
         self._watch = watch
         self._functions = functions
         self._callback_keys = callback_keys
@@ -73,7 +76,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         del context
         if not 0 < len(request.documents) <= MAX_DOCUMENTS:
             raise InvalidError(f"1 to {MAX_DOCUMENTS} documents are applied at a time", reason="BATCH_INVALID")
-        documents = await asyncio.to_thread(_parse_all, list(request.documents), self._functions())
+        documents = await self._parsed(list(request.documents))
         drafts = [
             FlowDraft(
                 document.id,
@@ -99,6 +102,26 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
                 for (flow, change), document in zip(applied, documents, strict=True)
             ]
         )
+
+    async def _parsed(self, sources: list[bytes]) -> list[FlowDocument]:
+        """Parse documents; faults carry the document's index as their file."""
+        functions = self._functions()
+        documents: list[FlowDocument] = []
+        faults: list[Fault] = []
+        seen: dict[str, int] = {}
+        for index, source in enumerate(sources):
+            try:
+                document = await self._reader.document(source, file=str(index), functions=functions)
+            except InvalidFlowError as error:
+                faults += error.faults
+                continue
+            earlier = seen.setdefault(document.id, index)
+            if earlier != index:
+                faults.append(Fault(str(index), 0, "document.name", f"the flow {document.id} is given twice"))
+            documents.append(document)
+        if faults:
+            raise InvalidFlowError(faults)
+        return documents
 
     @guarded.method
     async def GetFlow(self, request: pb.GetFlowRequest, context: guarded.Context) -> pb.GetFlowResponse:  # noqa: N802
@@ -206,26 +229,6 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
             f"secret {name} is not set yet: flowhook secrets set {name}"
             for name in sorted((verifying | used) - set(there))
         ]
-
-
-def _parse_all(sources: list[bytes], functions: Collection[str] | None) -> list[FlowDocument]:
-    """Parse documents; faults carry the document's index as their file. Blocking."""
-    documents: list[FlowDocument] = []
-    faults: list[Fault] = []
-    seen: dict[str, int] = {}
-    for index, source in enumerate(sources):
-        try:
-            document = parse(source, file=str(index), functions=functions)
-        except InvalidFlowError as error:
-            faults += error.faults
-            continue
-        earlier = seen.setdefault(document.id, index)
-        if earlier != index:
-            faults.append(Fault(str(index), 0, "document.name", f"the flow {document.id} is given twice"))
-        documents.append(document)
-    if faults:
-        raise InvalidFlowError(faults)
-    return documents
 
 
 def _has_callbacks(flow: Flow) -> bool:

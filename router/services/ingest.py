@@ -232,7 +232,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         """Check an event and count it as being stored; `_forget` uncounts it."""
         entry = self._acceptance.known(message.flow_id) or await self._acceptance.flow(message.flow_id)
         payload = checked(message)
-        order_key = self._acceptance.order_key(entry, message)
+        order_key = await self._acceptance.order_key(entry, message)
         self._acceptance.admit(entry, self._storing, self._storing_by_flow.get(entry.id, 0))
         self._storing += 1
         self._storing_by_flow[entry.id] = self._storing_by_flow.get(entry.id, 0) + 1

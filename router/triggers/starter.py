@@ -113,7 +113,7 @@ class Starter:
             start.revision or entry.revision,
             now_ms,
             convert.event_to_proto(event).SerializeToString(),
-            order_key="" if entry.order_key is None else entry.order_key(event),
+            order_key=await self._acceptance.order_key_of(entry, event),
             quiet=start.quiet,
         )
 

@@ -16,6 +16,7 @@ from flowhook.wire import convert
 from router.acceptance import Acceptance
 from router.flows import FlowTable
 from router.metrics import RouterMetrics
+from router.parsing import Reader
 from router.reactions.definition import reactions_of
 from router.storage.model import FlowDraft
 from router.triggers.effects import Effect
@@ -97,7 +98,8 @@ async def triggers(path, *, at_ms=NOON, total_backlog=1000):
     async with running_host(path, ahead=at_ms / 1000 - time.time()) as shard:
         host = shard.host
         flows = FlowTable(shard.storage.registry, policies=host, clock=shard.clock)
-        acceptance = Acceptance(host=host, flows=flows, total_backlog=total_backlog, clock=shard.clock)
+        reader = Reader()  # starts no process for bodies that are small
+        acceptance = Acceptance(host=host, flows=flows, reader=reader, total_backlog=total_backlog, clock=shard.clock)
         now_ms = host._now_ms
         starter = Starter(host=host, state=shard.state, acceptance=acceptance, now_ms=now_ms)
         timekeeper = Timekeeper(

@@ -119,8 +119,9 @@ class MemoryRouter(
             await self._server.stop(None)
             self._server = None
 
-    def put_flow(self, flow_id, **webhook):
-        self.flows[flow_id] = orjson.dumps({"webhook": {"auth": "none", **webhook}})
+    def put_flow(self, flow_id, *, order_by=None, **webhook):
+        execution = {} if order_by is None else {"order_by": order_by}
+        self.flows[flow_id] = orjson.dumps({"webhook": {"auth": "none", **webhook}, "execution": execution})
         self._tell(flow_id=flow_id)
 
     def delete_flow(self, flow_id):

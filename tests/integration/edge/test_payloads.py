@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import threading
 
 import brotli
+import orjson
+import psutil
 import pytest
 from support.patience import PATIENCE
-
-from edge import gateway
 
 JSON = "application/json"
 XML = "application/xml"
@@ -117,20 +116,54 @@ async def test_a_configured_response_and_a_dedupe_key_see_any_body_as_data(edge,
 
 
 @pytest.mark.parametrize("fields", [[("Content-Type", XML)], [("Content-Type", XML), ("Content-Encoding", "gzip")]])
-async def test_a_body_that_takes_long_to_parse_keeps_nobody_else_waiting(edge, monkeypatch, fields):
-    parse, others = gateway.parse, threading.Event()
-
-    def parse_when_others_were_served(kind, *rest, **options):
-        assert kind != XML or others.wait(10)
-        return parse(kind, *rest, **options)
-
-    monkeypatch.setattr(gateway, "parse", parse_when_others_were_served)
+async def test_a_body_that_takes_long_to_parse_keeps_nobody_else_waiting(edge, fields):
     body = b"<a>" + b"<b/>" * 20_000 + b"</a>"
-    long = asyncio.create_task(edge.post("/hook/open", gzip.compress(body) if fields[1:] else body, fields))
-    assert (await edge.post("/hook/open")).status == 202
-    assert not long.done()
-    others.set()
+    body = gzip.compress(body) if fields[1:] else body
+    assert (await edge.post("/hook/open", body, fields)).status == 202
+    [parser] = [each for each in psutil.Process().children() if "flowhook.offload.process" in each.cmdline()]
+    parser.suspend()  # it takes as long as it likes
+    try:
+        long = asyncio.create_task(edge.post("/hook/open", body, fields))
+        assert (await edge.post("/hook/open")).status == 202
+        assert not long.done()
+    finally:
+        parser.resume()
     assert (await long).status == 202
+
+
+@pytest.mark.parametrize("content_type", [XML, "application/json"])
+async def test_a_large_body_that_is_not_what_it_says_is_refused(edge, content_type):
+    answer = await edge.post("/hook/open", b"<" * 100_000, [("Content-Type", content_type)])
+    assert (answer.status, answer.json()["reason"]) == (400, "BODY_INVALID")
+
+
+async def test_of_a_large_body_expressions_see_what_they_look_at(edge, router):
+    router.put_flow(
+        "order",
+        respond={
+            "status": 200,
+            "headers": {"X-First": "${ .body.lines[0].id }"},
+            "body": {"order": "${ .body.order.id }"},
+        },
+        dedupe={"key": "${ .body.order.id }"},
+        order_by="${ .body.order.account }",
+    )
+    body = orjson.dumps({"order": {"id": "7", "account": "a"}, "lines": [{"id": "1"}] * 20_000})
+    for _ in range(2):
+        answer = await edge.post("/hook/order", body, [("Content-Type", "application/json")])
+        assert (answer.status, answer.headers["x-first"], answer.json()) == (200, "1", {"order": "7"})
+    [event] = edge.events()
+    assert (event.order_key, event.body) == ("a", body)
+
+
+async def test_the_edge_makes_the_order_key_also_when_there_is_none(edge, router):
+    router.put_flow("ordered", order_by="${ .body.account }")
+    for body in (b'{"account": "a"}', b"{}"):
+        await edge.post("/hook/ordered", body, [("Content-Type", "application/json")])
+    await edge.post("/hook/open")
+    events = edge.events()
+    assert [event.HasField("order_key") for event in events] == [True] * 3
+    assert [event.order_key for event in events] == ["a", "", ""]
 
 
 class TestRatesOfSenders:

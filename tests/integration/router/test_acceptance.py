@@ -24,6 +24,7 @@ from router.callback_keys import CallbackKeys
 from router.dispatch.observers import EndWaiters
 from router.flows import FlowTable
 from router.metrics import RouterMetrics
+from router.parsing import Reader
 from router.reply_tokens import ReplyTokens
 from router.sealing import KEY_BYTES
 from router.services import guarded
@@ -43,13 +44,17 @@ class Service:
     def __init__(self, shard, total_backlog):
         self.shard = shard
         self.flows = FlowTable(shard.storage.registry, policies=shard.host, clock=shard.clock)
-        acceptance = Acceptance(host=shard.host, flows=self.flows, total_backlog=total_backlog, clock=shard.clock)
+        reader = Reader()  # starts no process for bodies that are small
+        acceptance = Acceptance(
+            host=shard.host, flows=self.flows, reader=reader, total_backlog=total_backlog, clock=shard.clock
+        )
         self._service = IngestService(
             host=shard.host,
             state=shard.state,
             acceptance=acceptance,
             callbacks=Callbacks(
                 acceptance=acceptance,
+                reader=reader,
                 arrivals=shard.host.arrivals,
                 state=shard.state,
                 keys=CallbackKeys(bytes(KEY_BYTES)),

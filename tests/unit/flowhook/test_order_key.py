@@ -7,7 +7,7 @@ import pytest
 
 from flowhook import limits
 from flowhook.model import Event, Origin
-from flowhook.order_key import compile_order_key
+from flowhook.order_key import OrderKey
 
 
 def event(body=None, content_type="application/json", raw=None, headers=(), **fields):
@@ -43,34 +43,36 @@ def event(body=None, content_type="application/json", raw=None, headers=(), **fi
     ],
 )
 def test_a_string_is_the_key_and_any_other_value_is_written_as_json(value, key):
-    assert compile_order_key("${ .body.account }")(event({"account": value})) == key
+    assert OrderKey("${ .body.account }").of_event(event({"account": value})) == key
 
 
 @pytest.mark.parametrize(
     "body", [event([1]), event("text"), event(raw=b"{"), event(raw=b""), event({}), event({"account": 1}, "text/plain")]
 )
 def test_an_event_that_the_path_does_not_fit_has_no_key(body):
-    assert compile_order_key("${ .body.account }")(body) == ""
+    assert OrderKey("${ .body.account }").of_event(body) == ""
 
 
 def test_the_key_may_be_made_of_everything_that_expressions_under_webhook_see():
-    order_key = compile_order_key('${ "\\(.headers["x-shop"])/\\(.query.a)" }')
-    assert order_key(event({}, headers=(("x-shop", b"north"),))) == "north/1"
+    order_key = OrderKey('${ "\\(.headers["x-shop"])/\\(.query.a)" }')
+    assert order_key.of_event(event({}, headers=(("x-shop", b"north"),))) == "north/1"
 
 
 def test_the_key_of_what_no_request_started_is_made_of_its_input():
-    assert compile_order_key("${ .account }")(event({"account": "a"}, origin=Origin.WORKFLOW)) == "a"
-    assert compile_order_key("${ .[0].data.account }")(event([{"data": {"account": 7}}], origin=Origin.EVENTS)) == "7"
-    assert compile_order_key("${ .body.account }")(event({}, origin=Origin.SCHEDULE)) == ""
+    assert OrderKey("${ .account }").of_event(event({"account": "a"}, origin=Origin.WORKFLOW)) == "a"
+    assert OrderKey("${ .[0].data.account }").of_event(event([{"data": {"account": 7}}], origin=Origin.EVENTS)) == "7"
+    assert OrderKey("${ .body.account }").of_event(event({}, origin=Origin.SCHEDULE)) == ""
 
 
 def test_a_value_that_nests_deeper_than_can_be_written_is_no_key():
     deep = event(raw=b'{"account":' * 300 + b"1" + b"}" * 300)
-    assert compile_order_key("${ .body.account }")(deep) == ""
+    assert OrderKey("${ .body.account }").of_event(deep) == ""
 
 
 def test_a_long_value_becomes_a_key_of_bounded_length_and_stays_distinct():
-    order_key = compile_order_key("${ .body }")
-    keys = {order_key(event("x" * length)) for length in (256, 257, 10_000)} | {order_key(event("é" * 129))}
+    order_key = OrderKey("${ .body }")
+    keys = {order_key.of_event(event("x" * length)) for length in (256, 257, 10_000)} | {
+        order_key.of_event(event("é" * 129))
+    }
     assert len(keys) == 4
     assert max(len(key.encode()) for key in keys) <= limits.MAX_ORDER_KEY_BYTES

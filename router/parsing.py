@@ -1,0 +1,126 @@
+"""The little that the router reads of what others sent: never on its loop, unless it is small.
+
+What comes from edges needs no reading: they parsed it, and made the order key. What internal services hand in, what
+flows emit, and what comes to callbacks is read here: inline up to `INLINE_BYTES`, else in a process apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Final
+
+import orjson
+
+from flowhook import cloud_events, limits
+from flowhook.document import FlowDocument, load_definition, parse
+from flowhook.errors import Fault, InvalidFlowError
+from flowhook.model import Event
+from flowhook.offload import INLINE_BYTES
+from flowhook.offload.offload import Offload
+from flowhook.offload.worker import TooCostlyError
+from flowhook.order_key import OrderKey
+from flowhook.v1 import envelope_pb2
+from flowhook.wire import convert
+
+DOCUMENT_SECONDS: Final = 5.0
+DOCUMENT_MEMORY: Final = 192 * limits.MIB
+"""What checking one flow file may take; a runner that compiles its programs has no more for each."""
+
+
+class Reader:
+    """Reads bodies and documents."""
+
+    def __init__(self) -> None:
+        """Start processes when they are needed; close it."""
+        self._offload = Offload("reading bodies")
+        self._documents = Offload("checking flows", seconds=DOCUMENT_SECONDS, memory=DOCUMENT_MEMORY)
+
+    async def aclose(self) -> None:
+        """End the processes."""
+        await self._offload.aclose()
+        await self._documents.aclose()
+
+    async def order_key(self, order_key: OrderKey, event: Event) -> str:
+        """Return the order key of an event; empty where its body takes too much to be read.
+
+        Raises:
+            ExhaustedError: too many bodies of the flow wait to be read (`OVERLOADED`).
+        """
+        if _is_small(event):
+            return order_key.of_event(event)
+        serialized = convert.event_to_proto(event).SerializeToString()
+        try:
+            (key,) = await self._offload.run(event.flow_id, read_order_key, order_key.expression.encode(), serialized)
+        except TooCostlyError:
+            return ""
+        return key.decode()
+
+    async def callback_event(self, event: Event, *, raw: bool) -> bytes:
+        """Return the CloudEvent of a request that came to a callback; see `cloud_events.of_callback`.
+
+        Raises:
+            InvalidError: it is too large (`CALLBACK_TOO_LARGE`), or takes too much to be read (`TOO_COSTLY`).
+            ExhaustedError: too many bodies of the flow wait to be read (`OVERLOADED`).
+        """
+        if _is_small(event):
+            return cloud_events.of_callback(event, raw=raw)
+        serialized = convert.event_to_proto(event).SerializeToString()
+        (payload,) = await self._offload.run(event.flow_id, read_callback_event, b"raw" if raw else b"", serialized)
+        return payload
+
+    async def document(self, source: bytes, *, file: str, functions: Collection[str] | None) -> FlowDocument:
+        """Read and check a flow file; see `flowhook.document.parse`.
+
+        Its programs are compiled, for which jq computes their constants, however large they are.
+
+        Raises:
+            InvalidFlowError: something is wrong with it.
+            ExhaustedError: too many documents wait to be read (`OVERLOADED`).
+        """
+        known = orjson.dumps(None if functions is None else sorted(functions))
+        try:
+            kind, result = await self._documents.run("", read_document, file.encode(), known, source)
+        except TooCostlyError as error:
+            cause = f"it can't be checked: {error.message}; an expression may compute a large constant"
+            raise InvalidFlowError([Fault(file, 0, "", cause)]) from None
+        if kind == _FAULTS:
+            raise InvalidFlowError([Fault(*each) for each in orjson.loads(result)])
+        return load_definition(result)
+
+
+def _is_small(event: Event) -> bool:
+    if len(event.body) + len(event.form) > INLINE_BYTES:
+        return False
+    return not any(name == "content-encoding" for name, _ in event.headers)
+
+
+# --- in the process apart ---------------------------------------------------------------------------------------------
+
+_DEFINITION = b"definition"
+_FAULTS = b"faults"
+
+
+def read_order_key(expression: bytes, event: bytes) -> Iterator[bytes]:
+    """Yield the order key of a serialized event."""
+    yield OrderKey(expression.decode()).of_event(_event(event)).encode()
+
+
+def read_callback_event(raw: bytes, event: bytes) -> Iterator[bytes]:
+    """Yield the CloudEvent of a serialized event."""
+    yield cloud_events.of_callback(_event(event), raw=bool(raw))
+
+
+def read_document(file: bytes, functions: bytes, source: bytes) -> Iterator[bytes]:
+    """Yield the definition of a flow file, or what is wrong with it."""
+    try:
+        document = parse(source, file=file.decode(), functions=orjson.loads(functions))
+    except InvalidFlowError as error:
+        yield _FAULTS
+        yield orjson.dumps([(each.file, each.line, each.key, each.cause) for each in error.faults])
+    else:
+        yield _DEFINITION
+        yield orjson.dumps(document.definition)
+
+
+def _event(serialized: bytes) -> Event:
+    return convert.event_from_proto(envelope_pb2.Event.FromString(serialized))

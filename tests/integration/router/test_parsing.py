@@ -1,0 +1,108 @@
+"""What the router reads of what others sent: large bodies and documents cost its loop nothing to speak of."""
+
+from __future__ import annotations
+
+import gzip
+import time
+
+import orjson
+import pytest
+
+from flowhook import ids, limits
+from flowhook.errors import InvalidError, InvalidFlowError
+from flowhook.model import Event
+from flowhook.order_key import OrderKey
+from router.parsing import Reader
+
+BOUND = 0.1
+"""CPU seconds of the loop's thread for a body of a few MiB, which take ten times that to be parsed."""
+
+XML = b"<order><account>a</account>" + b"<line n='1'/>" * 80_000 + b"</order>"
+
+
+@pytest.fixture
+async def reader():
+    reader = Reader()
+    yield reader
+    await reader.aclose()
+
+
+def event(body, content_type="application/json", headers=(), callback=""):
+    return Event(
+        ids.mint(ids.slot_of("f")),
+        "f",
+        0,
+        None,
+        "",
+        "POST",
+        "/hook/f",
+        "",
+        content_type,
+        headers,
+        body,
+        callback=callback,
+    )
+
+
+@pytest.mark.parametrize(
+    ("message", "path"),
+    [
+        (event(b'{"account": "a"}'), ".body.account"),
+        (event(orjson.dumps({"account": "a", "lines": [1] * 400_000})), ".body.account"),
+        (event(XML, "application/xml"), ".body.order.account"),
+        (event(gzip.compress(XML), "text/xml", (("content-encoding", b"gzip"),)), ".body.order.account"),
+    ],
+)
+async def test_the_order_key_of_a_large_body_is_made_elsewhere(reader, message, path):
+    order_key = OrderKey(f"${{ {path} }}")
+    began = time.thread_time()
+    assert await reader.order_key(order_key, message) == "a"
+    assert time.thread_time() - began < BOUND
+
+
+async def test_the_event_of_a_callback_is_made_elsewhere_when_it_is_large(reader):
+    small = event(b"<a>1</a>", "application/xml", callback="done")
+    large = event(b"<a>" + b"<b/>" * 30_000 + b"</a>", "application/xml", callback="done")
+    assert orjson.loads(await reader.callback_event(small, raw=False))["data"]["body"] == {"a": "1"}
+    began = time.thread_time()
+    data = orjson.loads(await reader.callback_event(large, raw=False))["data"]
+    assert time.thread_time() - began < BOUND
+    assert len(data["body"]["a"]["b"]) == 30_000
+
+
+async def test_one_that_is_too_large_for_an_event_is_refused_as_it_is_here(reader):
+    large = event(b"x" * limits.MAX_RESULT_BYTES, "text/plain", callback="done")
+    with pytest.raises(InvalidError) as refusal:
+        await reader.callback_event(large, raw=False)
+    assert refusal.value.reason == "CALLBACK_TOO_LARGE"
+
+
+def document(expression):
+    return f"""
+document: {{dsl: 1.0.3, namespace: default, name: f, version: 1.0.0}}
+do:
+  - a: {{set: {{x: '${{ {expression} }}'}}}}
+""".encode()
+
+
+async def test_a_document_is_read(reader):
+    flow = await reader.document(document(".a + 1"), file="0", functions=None)
+    assert (flow.id, flow.definition["do"][0]["a"]["set"]["x"]) == ("f", "${ .a + 1 }")
+
+
+async def test_what_is_wrong_with_it_is_said(reader):
+    with pytest.raises(InvalidFlowError) as refusal:
+        await reader.document(document("env"), file="0", functions=None)
+    [fault] = refusal.value.faults
+    assert (fault.file, fault.line) == ("0", 4)
+    assert "no environment" in fault.cause
+
+
+@pytest.mark.parametrize("expression", ['"a" * 1e9', '"a" * 3e8 | length', '[limit(9; "a" * 4e8)]'])
+async def test_constants_that_jq_computes_while_it_compiles_are_limited(reader, expression):
+    began = time.thread_time()
+    with pytest.raises(InvalidFlowError) as refusal:
+        await reader.document(document(expression), file="0", functions=None)
+    assert time.thread_time() - began < BOUND
+    assert "large constant" in refusal.value.faults[0].cause
+    assert (await reader.document(document(".a"), file="0", functions=None)).id == "f"

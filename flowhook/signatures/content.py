@@ -59,7 +59,7 @@ def _compile_part(part: ContentPart) -> PieceReader:
         case "header":
             return lambda request, _timestamp, _id: _header(request, name)
         case "field":
-            return lambda request, _timestamp, _id: json_field(request.body, name) or b""
+            return lambda request, _timestamp, _id: json_field(request, name) or b""
     return _READERS[part.source]
 
 

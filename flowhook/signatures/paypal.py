@@ -39,6 +39,7 @@ class PaypalVerifier:
 
     scheme = PaypalAuth.kind
     needs_body = True
+    signs_body = True
     required_headers = frozenset({_SIGNATURE})
     credential_headers = frozenset({_SIGNATURE})
     credential_query: frozenset[str] = frozenset()

@@ -26,7 +26,16 @@ from flowhook.errors import InvalidError
 from flowhook.expressions.paths import Accessor, compile_accessor, strip
 from flowhook.ids import slot_of
 from flowhook.payloads import event_identity, is_parsed, parse_content_type
-from flowhook.signatures import KeyedVerifier, Match, RequestView, Verifier, build_verifiers, can_stream
+from flowhook.signatures import (
+    MAX_JSON_BYTES,
+    KeyedVerifier,
+    Match,
+    RequestView,
+    Verifier,
+    build_verifiers,
+    can_stream,
+    reads_json,
+)
 
 HOP_BY_HOP: Final = frozenset(
     {
@@ -79,6 +88,9 @@ class Endpoint:
         keeps_rejected: whether operators want to see the bodies of refused requests.
         streaming: those of `late` that take bodies as they come.
         max_parsed: bytes that a body may have that is parsed, as it is and decompressed.
+        reads_json: whether one of `late` reads bodies as JSON.
+        max_unproven_json: bytes of a body that is read so for them.
+        rereads: whether bodies that were verified are read so, besides being parsed.
         handshakes: those of its providers; None when they have none.
         flow: the answers of the flow itself, when senders wait for those.
         dropped_query: names of query parameters that are not kept.
@@ -105,11 +117,14 @@ class Endpoint:
         "log_fields",
         "max_body",
         "max_parsed",
+        "max_unproven_json",
         "methods",
         "needs_view",
         "not_allowed",
         "one_time",
         "raw",
+        "reads_json",
+        "rereads",
         "response",
         "schemes",
         "senders",
@@ -148,6 +163,9 @@ class Endpoint:
         self._namespaces = _namespaces(verifiers)
         self.early = [verifier for verifier in verifiers if not verifier.needs_body]
         self.late = [verifier for verifier in verifiers if verifier.needs_body]
+        self.reads_json = any(reads_json(verifier) for verifier in self.late)
+        is_said = "max_body" in webhook.model_fields_set
+        self.max_unproven_json = self.max_parsed if is_said else min(self.max_parsed, MAX_JSON_BYTES)
         self.streaming = [verifier for verifier in self.late if can_stream(verifier)]
         self.early_keyed = [verifier for verifier in self.early if isinstance(verifier, KeyedVerifier)]
         self.late_keyed = [verifier for verifier in self.late if isinstance(verifier, KeyedVerifier)]
@@ -166,6 +184,9 @@ class Endpoint:
         self.senders = None if webhook.sender_rate_limit is None else SenderRates(webhook.sender_rate_limit)
         self.keeps_rejected = webhook.keep_rejected_bodies
         self.handshakes = None if one_time else Handshakes(webhook.auth, secrets) or None
+        self.rereads = self.handshakes is not None or (
+            self.delivery_ids and any(getattr(verifier, "delivery_in_json", False) for verifier in verifiers)
+        )
         self.response = ConfiguredResponse(webhook.respond)
         self.flow = FlowResponse(webhook.respond) if webhook.respond.mode == "reply" else None
         self.needs_view = self._dedupe is not None or self.response.needs_view
@@ -206,8 +227,14 @@ class Endpoint:
         return multipart and not self.raw and not head.compressed
 
     def most(self, *, verified: bool) -> int:
-        """Return how large a body may be at all: what nobody can verify as it comes has to fit into memory."""
-        return self.max_body if verified or self.streaming else self.max_parsed
+        """Return how large a body may be at all.
+
+        What nobody can verify as it comes has to fit into memory, and what can only be verified when it was read has to
+        be read quickly.
+        """
+        if verified or self.streaming:
+            return self.max_body
+        return self.max_unproven_json if all(reads_json(verifier) for verifier in self.late) else self.max_parsed
 
     def dedupe_key(
         self,

@@ -16,8 +16,6 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
-import orjson
-
 from edge import answers
 from edge.answers import Answer
 from edge.body_stream import BodyStream, BodyTooLargeError
@@ -40,8 +38,8 @@ from flowhook import ids, limits
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError
 from flowhook.event_input import webhook_view
 from flowhook.model import Event, Principal
-from flowhook.payloads import parse
-from flowhook.signatures import Match, RequestView, SignatureError, Verifier, strip_query
+from flowhook.payloads import is_json, parse, with_attributes
+from flowhook.signatures import JsonBody, Match, RequestView, SignatureError, Verifier, json_of, strip_query
 from flowhook.v1.failure_pb2 import DISPOSITION_RETRYABLE, Failure
 from flowhook.wire.convert import event_to_proto
 from flowhook.wire.failures import THROTTLED, failure_to_proto
@@ -54,7 +52,7 @@ second time in UTF-8, which takes two bytes for each that is not ASCII."""
 
 PARSED_AT_ONCE: Final = 64 * limits.KIB
 """Bodies up to this size take a few milliseconds at the most; others, and compressed ones, which may be of any size
-inside, are parsed in a thread, so that they don't keep other senders waiting."""
+inside, are verified and parsed in a thread, so that they don't keep other senders waiting."""
 
 BODYLESS_METHODS: Final = frozenset({"GET", "DELETE"})
 """Requests of these methods are complete without a body, whatever their Content-Type says."""
@@ -168,9 +166,11 @@ class Gateway:
         if streamed is not None:
             return await self._store(endpoint, request, seen, verified, streamed.content, streamed=streamed)
         _check_rate(endpoint, verified[1], address, seen)
+        if endpoint.rereads and (seen.json is None or len(seen.body) > endpoint.max_unproven_json):
+            seen = await _with_json(seen, endpoint.max_parsed)
         content = await _content(endpoint, head, seen)
         if handshakes is not None:
-            asked = content if content is not None or not seen.body else _json_of(seen.body)
+            asked = content if content is not None or not seen.body else json_of(seen)
             handshake = handshakes.late(verified[1], seen, asked)
             if handshake is not None:
                 return await self._visited(handshake) if isinstance(handshake, Visit) else handshake
@@ -209,12 +209,21 @@ class Gateway:
         if body:
             seen = seen._replace(body=body)
         if verified is None or isinstance(verified, SignatureError):
-            if endpoint.late_keyed:
-                seen = await self._keys.add(seen, endpoint.late_keyed)
-            earlier, verified = verified, _check(endpoint.late, seen)
+            earlier = verified
+            seen, verified = await self._proved(endpoint, seen)
             if isinstance(verified, SignatureError):
                 raise self._unauthenticated(endpoint, address, seen, earlier, verified)
         return seen, verified, None
+
+    async def _proved(self, endpoint: Endpoint, seen: RequestView) -> tuple[RequestView, _Outcome]:
+        """Return a request with what was made of its body, and what those found that verify it by that."""
+        if endpoint.reads_json:
+            seen = await _with_json(seen, endpoint.max_unproven_json)
+        if endpoint.late_keyed:
+            seen = await self._keys.add(seen, endpoint.late_keyed)
+        if len(seen.body) <= PARSED_AT_ONCE:
+            return seen, _check(endpoint.late, seen)
+        return seen, await asyncio.to_thread(_check, endpoint.late, seen)
 
     async def _stream(
         self,
@@ -392,6 +401,10 @@ async def _content(endpoint: Endpoint, head: Head, seen: RequestView) -> Any:
     body = seen.body
     if endpoint.raw or not (body or head.method not in BODYLESS_METHODS):
         return None
+    if seen.json is not None and not head.compressed and is_json(head.content_type):
+        value = seen.json.of(body)
+        if value is not None:
+            return with_attributes(head.content_type, head.headers, value)
     try:
         if len(body) <= PARSED_AT_ONCE and not head.compressed:
             return parse(head.content_type, body, head.headers, limit=endpoint.max_parsed).body
@@ -403,12 +416,12 @@ async def _content(endpoint: Endpoint, head: Head, seen: RequestView) -> Any:
     return content.body
 
 
-def _json_of(body: bytes) -> Any:
-    """Return a body that is not parsed, read as JSON for once; None when it is none."""
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
+async def _with_json(seen: RequestView, max_bytes: int) -> RequestView:
+    """Return a request whose body is read as JSON once, whoever looks at it: in a thread, where that takes long."""
+    body = JsonBody(max_bytes)
+    if len(seen.body) > PARSED_AT_ONCE:
+        await asyncio.to_thread(body.of, seen.body)
+    return seen._replace(json=body)
 
 
 def _check(verifiers: Sequence[Verifier], seen: RequestView) -> _Outcome:

@@ -38,7 +38,7 @@ READING: Final = 32
 """How many times as long it takes to read JSON as to hash it."""
 
 MAX_HOSTS: Final = 4
-"""Hosts that a URL is tried with, its own among them: senders repeat the headers that name them as often as they like."""
+"""Hosts that a URL is tried with, its own among them: senders repeat the headers that name them as they like."""
 
 MAX_BODY_BYTES: Final = 256 * limits.KIB
 """Largest body that is tried in other ways."""

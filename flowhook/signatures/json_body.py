@@ -1,4 +1,4 @@
-"""Bodies that are read as JSON before it is known whose they are: where a signature, or what belongs to it, stands in them.
+"""Bodies that are read as JSON before it is known whose they are: the signature, or what belongs to it, stands there.
 
 What it takes to read one is the sender's to choose, and nothing else runs meanwhile: not even other threads. So a body
 is read once for all that look at it (`RequestView.json`), one that is larger than `MAX_JSON_BYTES` only where a flow

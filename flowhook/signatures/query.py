@@ -6,11 +6,23 @@ Source: https://url.spec.whatwg.org/#application/x-www-form-urlencoded, which is
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Final
 from urllib.parse import unquote_to_bytes
+
+from flowhook.signatures.types import SignatureError
+
+MAX_PARAMETERS: Final = 1000
+"""Of a query string in which credentials are looked for."""
 
 
 def parameter_values(query: str, name: str) -> list[tuple[bytes, ...]]:
-    """Return the values of a parameter, in order, each in its possible readings: `+` as a space, and as itself."""
+    """Return the values of a parameter, in order, each in its possible readings: `+` as a space, and as itself.
+
+    Raises:
+        SignatureError: there are too many others (`SIGNATURE_MALFORMED`).
+    """
+    if query.count("&") >= MAX_PARAMETERS:
+        raise SignatureError(f"the query has more than {MAX_PARAMETERS} parameters", reason="SIGNATURE_MALFORMED")
     values: list[tuple[bytes, ...]] = []
     for field in query.split("&"):
         if name_of(field) == name:

@@ -39,7 +39,17 @@ from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoun
 from flowhook.event_input import webhook_view
 from flowhook.model import Event, Principal
 from flowhook.payloads import is_json, parse, with_attributes
-from flowhook.signatures import JsonBody, Match, RequestView, SignatureError, Verifier, json_of, strip_query
+from flowhook.signatures import (
+    JsonBody,
+    Match,
+    RequestView,
+    SignatureError,
+    Verifier,
+    credentials_of,
+    json_of,
+    repeats,
+    strip_query,
+)
 from flowhook.v1.failure_pb2 import DISPOSITION_RETRYABLE, Failure
 from flowhook.wire.convert import event_to_proto
 from flowhook.wire.failures import THROTTLED, failure_to_proto
@@ -319,7 +329,11 @@ class Gateway:
         if head.connection_options:
             dropped = dropped | head.connection_options
         headers = tuple([field for field in head.headers if field[0] not in dropped])
-        query = strip_query(head.query, endpoint.dropped_query) if endpoint.dropped_query else head.query
+        query = head.query
+        if endpoint.dropped_query:
+            query = strip_query(query, endpoint.dropped_query)
+            sent = credentials_of(head.query, endpoint.dropped_query)
+            headers = tuple([field for field in headers if not repeats(field[1], sent)]) if sent else headers
         event = Event(
             event_id,
             endpoint.flow_id,
@@ -382,8 +396,10 @@ def _mid_flow(event: Event, endpoint: Endpoint) -> Event:
     if not endpoint.one_time:
         return event._replace(callback=endpoint.callback)
     path, _, token = event.path.rpartition("/")
-    sent = token.encode()
-    headers = tuple([field for field in event.headers if sent not in field[1]])  # `URLS` can't name all there are
+    sent = [token.encode()]
+    headers = tuple(
+        [field for field in event.headers if not repeats(field[1], sent)]
+    )  # `URLS` can't name all there are
     return event._replace(callback=endpoint.callback, callback_token=token, path=path, headers=headers)
 
 

@@ -24,7 +24,7 @@ from edge.refusals import Allowances
 from edge.router import Router
 from flowhook import ids, limits
 from flowhook.errors import FlowhookError
-from flowhook.signatures import RequestView, SignatureError
+from flowhook.signatures import RequestView, SignatureError, credentials_of, repeats
 from flowhook.signatures.diagnosis import MAX_OTHERS, Named, diagnose
 from flowhook.v1.rejection_service_pb2 import Rejection
 from flowhook.wire.convert import headers_to_proto, timestamp
@@ -137,7 +137,7 @@ class Rejections:
             method=head.method,
             path=_printable(path),
             query=_printable(_names_of(head.query)),
-            headers=headers_to_proto(_shown(head.headers)),
+            headers=headers_to_proto(_shown(head.headers, _credentials(endpoint, head))),
             body_size=len(body) if body else head.length,
             body=body[:MAX_BODY_BYTES] if endpoint.keeps_rejected else b"",
             suppressed=self._allowances.kept_back(endpoint.flow_id),
@@ -195,9 +195,20 @@ class Rejections:
                 self._counts.unreported += len(batch)
 
 
-def _shown(headers: Sequence[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+def _credentials(endpoint: Endpoint, head: Head) -> list[bytes]:
+    """Return what was sent as a credential in the URL."""
+    token = [head.path.rpartition("/")[2].encode()] if endpoint.one_time else []
+    return token + credentials_of(head.query, endpoint.dropped_query)
+
+
+def _shown(headers: Sequence[tuple[str, bytes]], credentials: Sequence[bytes]) -> list[tuple[str, bytes]]:
     return [
-        (name, value[:MAX_VALUE_BYTES] if name in HARMLESS else b"[%d bytes]" % len(value))
+        (
+            name,
+            value[:MAX_VALUE_BYTES]
+            if name in HARMLESS and not repeats(value, credentials)
+            else b"[%d bytes]" % len(value),
+        )
         for name, value in headers[:MAX_FIELDS]
     ]
 

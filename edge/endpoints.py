@@ -28,7 +28,16 @@ from flowhook.ids import slot_of
 from flowhook.order_key import OrderKey
 from flowhook.payloads import Selection, event_identity, is_parsed, parse_content_type, selection_of
 from flowhook.payloads.parsing import IDENTITY
-from flowhook.signatures import KeyedVerifier, Match, RequestView, Verifier, build_verifiers, can_stream
+from flowhook.signatures import (
+    MAX_JSON_BYTES,
+    KeyedVerifier,
+    Match,
+    RequestView,
+    Verifier,
+    build_verifiers,
+    can_stream,
+    reads_json,
+)
 
 HOP_BY_HOP: Final = frozenset(
     {
@@ -81,6 +90,9 @@ class Endpoint:
         keeps_rejected: whether operators want to see the bodies of refused requests.
         streaming: those of `late` that take bodies as they come.
         max_parsed: bytes that a body may have that is parsed, as it is and decompressed.
+        reads_json: whether one of `late` reads bodies as JSON.
+        max_unproven_json: bytes of a body that is read so for them.
+        rereads: whether bodies that were verified are read so, besides being parsed.
         handshakes: those of its providers; None when they have none.
         flow: the answers of the flow itself, when senders wait for those.
         order_key: the flow's order of events; None when it has none, and for callbacks.
@@ -109,12 +121,15 @@ class Endpoint:
         "log_fields",
         "max_body",
         "max_parsed",
+        "max_unproven_json",
         "methods",
         "needs_view",
         "not_allowed",
         "one_time",
         "order_key",
         "raw",
+        "reads_json",
+        "rereads",
         "response",
         "schemes",
         "selection",
@@ -155,6 +170,9 @@ class Endpoint:
         self._namespaces = _namespaces(verifiers)
         self.early = [verifier for verifier in verifiers if not verifier.needs_body]
         self.late = [verifier for verifier in verifiers if verifier.needs_body]
+        self.reads_json = any(reads_json(verifier) for verifier in self.late)
+        is_said = "max_body" in webhook.model_fields_set
+        self.max_unproven_json = self.max_parsed if is_said else min(self.max_parsed, MAX_JSON_BYTES)
         self.streaming = [verifier for verifier in self.late if can_stream(verifier)]
         self.early_keyed = [verifier for verifier in self.early if isinstance(verifier, KeyedVerifier)]
         self.late_keyed = [verifier for verifier in self.late if isinstance(verifier, KeyedVerifier)]
@@ -173,6 +191,9 @@ class Endpoint:
         self.senders = None if webhook.sender_rate_limit is None else SenderRates(webhook.sender_rate_limit)
         self.keeps_rejected = webhook.keep_rejected_bodies
         self.handshakes = None if one_time else Handshakes(webhook.auth, secrets) or None
+        self.rereads = self.handshakes is not None or (
+            self.delivery_ids and any(getattr(verifier, "delivery_in_json", False) for verifier in verifiers)
+        )
         self.response = ConfiguredResponse(webhook.respond)
         self.flow = FlowResponse(webhook.respond) if webhook.respond.mode == "reply" else None
         self.order_key = None if order_by is None else OrderKey(order_by)
@@ -227,8 +248,14 @@ class Endpoint:
         return multipart and not self.raw and not head.compressed
 
     def most(self, *, verified: bool) -> int:
-        """Return how large a body may be at all: what nobody can verify as it comes has to fit into memory."""
-        return self.max_body if verified or self.streaming else self.max_parsed
+        """Return how large a body may be at all.
+
+        What nobody can verify as it comes has to fit into memory, and what can only be verified when it was read has to
+        be read quickly.
+        """
+        if verified or self.streaming:
+            return self.max_body
+        return self.max_unproven_json if all(reads_json(verifier) for verifier in self.late) else self.max_parsed
 
     def dedupe_key(
         self,

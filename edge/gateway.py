@@ -8,14 +8,13 @@ Source: DESIGN, "HTTP" is the contract; RFC 9110 for the statuses.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 import time
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Final
-
-import orjson
 
 from edge import answers
 from edge.answers import Answer
@@ -41,7 +40,17 @@ from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoun
 from flowhook.event_input import webhook_view
 from flowhook.model import Event, Principal
 from flowhook.offload import INLINE_BYTES
-from flowhook.signatures import Match, RequestView, SignatureError, Verifier, strip_query
+from flowhook.signatures import (
+    JsonBody,
+    Match,
+    RequestView,
+    SignatureError,
+    Verifier,
+    credentials_of,
+    json_of,
+    repeats,
+    strip_query,
+)
 from flowhook.v1.failure_pb2 import DISPOSITION_RETRYABLE, Failure
 from flowhook.wire.convert import event_to_proto
 from flowhook.wire.failures import THROTTLED, failure_to_proto
@@ -164,9 +173,11 @@ class Gateway:
         if streamed is not None:
             return await self._store(endpoint, request, seen, verified, streamed.content, streamed=streamed)
         _check_rate(endpoint, verified[1], address, seen)
+        if endpoint.rereads and (seen.json is None or len(seen.body) > endpoint.max_unproven_json):
+            seen = await _with_json(seen, endpoint.max_parsed)
         content = await self._content(endpoint, head, seen)
         if handshakes is not None:
-            asked = content if content is not None else _json_of(seen.body)
+            asked = content if content is not None or not seen.body else json_of(seen)
             handshake = handshakes.late(verified[1], seen, asked)
             if handshake is not None:
                 return await self._visited(handshake) if isinstance(handshake, Visit) else handshake
@@ -205,12 +216,21 @@ class Gateway:
         if body:
             seen = seen._replace(body=body)
         if verified is None or isinstance(verified, SignatureError):
-            if endpoint.late_keyed:
-                seen = await self._keys.add(seen, endpoint.late_keyed)
-            earlier, verified = verified, _check(endpoint.late, seen)
+            earlier = verified
+            seen, verified = await self._proved(endpoint, seen)
             if isinstance(verified, SignatureError):
                 raise self._unauthenticated(endpoint, address, seen, earlier, verified)
         return seen, verified, None
+
+    async def _proved(self, endpoint: Endpoint, seen: RequestView) -> tuple[RequestView, _Outcome]:
+        """Return a request with what was made of its body, and what those found that verify it by that."""
+        if endpoint.reads_json:
+            seen = await _with_json(seen, endpoint.max_unproven_json)
+        if endpoint.late_keyed:
+            seen = await self._keys.add(seen, endpoint.late_keyed)
+        if len(seen.body) <= INLINE_BYTES:
+            return seen, _check(endpoint.late, seen)
+        return seen, await asyncio.to_thread(_check, endpoint.late, seen)
 
     async def _stream(
         self,
@@ -273,7 +293,7 @@ class Gateway:
     async def _content(self, endpoint: Endpoint, head: Head, seen: RequestView) -> Any:
         """Return what the body says, attachments aside."""
         try:
-            return await self._contents.of(endpoint, head, seen.body)
+            return await self._contents.of(endpoint, head, seen)
         except InvalidError as error:
             too_large = error.reason == "BODY_TOO_LARGE"
             refusal = answers.BODY_TOO_LARGE if too_large else answers.body_invalid(error.message)
@@ -317,7 +337,11 @@ class Gateway:
         if head.connection_options:
             dropped = dropped | head.connection_options
         headers = tuple([field for field in head.headers if field[0] not in dropped])
-        query = strip_query(head.query, endpoint.dropped_query) if endpoint.dropped_query else head.query
+        query = head.query
+        if endpoint.dropped_query:
+            query = strip_query(query, endpoint.dropped_query)
+            sent = credentials_of(head.query, endpoint.dropped_query)
+            headers = tuple([field for field in headers if not repeats(field[1], sent)]) if sent else headers
         event = Event(
             event_id,
             endpoint.flow_id,
@@ -382,8 +406,10 @@ def _mid_flow(event: Event, endpoint: Endpoint) -> Event:
     if not endpoint.one_time:
         return event._replace(callback=endpoint.callback)
     path, _, token = event.path.rpartition("/")
-    sent = token.encode()
-    headers = tuple([field for field in event.headers if sent not in field[1]])  # `URLS` can't name all there are
+    sent = [token.encode()]
+    headers = tuple(
+        [field for field in event.headers if not repeats(field[1], sent)]
+    )  # `URLS` can't name all there are
     return event._replace(callback=endpoint.callback, callback_token=token, path=path, headers=headers)
 
 
@@ -396,12 +422,12 @@ def _check_rate(endpoint: Endpoint, match: Match, address: Address, seen: Reques
         raise _Refused(answers.sender_limited(math.ceil(wait)), seen=seen)
 
 
-def _json_of(body: bytes) -> Any:
-    """Return a body that is not parsed, read as JSON for once; None when it is none, or too large for a handshake."""
-    try:
-        return orjson.loads(body) if len(body) <= INLINE_BYTES else None
-    except orjson.JSONDecodeError:
-        return None
+async def _with_json(seen: RequestView, max_bytes: int) -> RequestView:
+    """Return a request whose body is read as JSON once, whoever looks at it: in a thread, where that takes long."""
+    body = JsonBody(max_bytes)
+    if len(seen.body) > INLINE_BYTES:
+        await asyncio.to_thread(body.of, seen.body)
+    return seen._replace(json=body)
 
 
 def _check(verifiers: Sequence[Verifier], seen: RequestView) -> _Outcome:

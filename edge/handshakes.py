@@ -21,7 +21,7 @@ import orjson
 from edge import answers
 from edge.answers import Answer
 from flowhook.document.auth import AuthKind
-from flowhook.signatures import Match, RequestView
+from flowhook.signatures import Match, RequestView, json_of
 from flowhook.signatures.providers import AWS_SNS_HOST
 
 MAX_ECHO: Final = 2048
@@ -186,7 +186,7 @@ def _aws_sns(_secret: bytes, request: RequestView, _content: Mapping[str, Any]) 
 
     Source: https://docs.aws.amazon.com/sns/latest/dg/http-subscription-confirmation-json.html
     """
-    message = orjson.loads(request.body)  # it was verified, so it is an object
+    message = json_of(request)  # it was verified, so it is an object
     if message["Type"] != "SubscriptionConfirmation":
         return DONE if message["Type"] == "UnsubscribeConfirmation" else None
     url = message["SubscribeURL"]

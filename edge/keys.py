@@ -1,7 +1,9 @@
 """Public keys that stand elsewhere, fetched before verification asks for them; see `flowhook.signatures.fetched`.
 
-Whose key is fetched is up to a sender who has proved nothing. So documents of one publisher are fetched at a bounded
-pace, however many are named; what is known is kept apart from that, and a document without keys is not kept at all.
+Whose key is fetched is up to a sender who has proved nothing. So what is known, because it was there and had keys, is
+kept apart from what is merely named: made-up names neither take its place nor use up the pace at which documents of its
+publisher are fetched again. What is named for the first time is fetched at a bounded pace of its own.
+
 One that is known is fetched again now and then, so that keys that are withdrawn die, and at once for a key ID that it
 doesn't have, for issuers rotate theirs; but not more often than every `AGAIN_SECONDS`. Where nobody answers, what is
 known stays good for a while: an issuer's outage isn't ours.
@@ -12,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from edge.outbound import FetchError, Outbound
 from edge.refusals import LimitedLog
@@ -31,9 +33,21 @@ WAIT_SECONDS: Final = 6.0
 """For which a request waits for its key."""
 
 MAX_DOCUMENTS: Final = 1000
+"""That are known."""
+
+MAX_NAMED: Final = 1000
+"""Documents that were named lately and aren't known: those named last."""
+
 MAX_PUBLISHERS: Final = 1000
 FETCHES_PER_MINUTE: Final = 30
-"""Of the documents of one publisher."""
+"""Of the documents of one publisher that are known, and as many of those that are not."""
+
+
+_Name = tuple[str, bytes]
+"""Of a document: its URL, and what is posted there."""
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class _Document:
@@ -64,8 +78,9 @@ class Keys:
         self._outbound = outbound
         self._log = log
         self._now = now
-        self._documents: OrderedDict[tuple[str, bytes], _Document] = OrderedDict()
-        self._paces: OrderedDict[str, deque[float]] = OrderedDict()
+        self._known: OrderedDict[_Name, _Document] = OrderedDict()
+        self._named: OrderedDict[_Name, _Document] = OrderedDict()
+        self._paces: OrderedDict[tuple[str, bool], deque[float]] = OrderedDict()
 
     async def add(self, seen: RequestView, verifiers: Sequence[KeyedVerifier]) -> RequestView:
         """Return a request with the keys that verifiers want for it, as far as they can be had.
@@ -92,13 +107,11 @@ class Keys:
             TimeoutError: nobody could in time.
         """
         name = (wanted.url, wanted.body)
-        document = self._documents.get(name)
+        document = self._known.get(name)
         if document is None:
-            document = self._documents[name] = _Document()
-            if len(self._documents) > MAX_DOCUMENTS:
-                self._documents.popitem(last=False)
+            document = self._named.get(name) or _Document()
         else:
-            self._documents.move_to_end(name)
+            self._known.move_to_end(name)
         if self._is_due(document, wanted.key_id):
             async with asyncio.timeout(WAIT_SECONDS), document.lock:
                 if self._is_due(document, wanted.key_id):  # nobody has fetched it meanwhile
@@ -115,8 +128,11 @@ class Keys:
         return now - document.tried_at >= AGAIN_SECONDS
 
     async def _fetch(self, wanted: KeyRequest[object], document: _Document) -> None:
+        name = (wanted.url, wanted.body)
         try:
-            self._pace(wanted.publisher)
+            self._pace(wanted.publisher, known=name in self._known)
+            if name not in self._known:
+                _put(self._named, name, document, MAX_NAMED)
             content = await self._outbound.fetch(wanted.url, wanted.body)
             keys = {} if content is None else wanted.read(content)
         except (FetchError, ValueError) as error:
@@ -128,15 +144,24 @@ class Keys:
         finally:
             document.tried_at, document.is_awaited = self._now(), False
         document.keys, document.fetched_at = keys, self._now()
-        if not keys:
-            self._documents.pop((wanted.url, wanted.body), None)
+        if keys:
+            self._named.pop(name, None)
+            _put(self._known, name, document, MAX_DOCUMENTS)
+        else:
+            self._known.pop(name, None)
 
-    def _pace(self, publisher: str) -> None:
-        times = self._paces.setdefault(publisher, deque(maxlen=FETCHES_PER_MINUTE))
-        self._paces.move_to_end(publisher)
-        if len(self._paces) > MAX_PUBLISHERS:
-            self._paces.popitem(last=False)
+    def _pace(self, publisher: str, *, known: bool) -> None:
+        times = self._paces.get((publisher, known)) or deque(maxlen=FETCHES_PER_MINUTE)
+        _put(self._paces, (publisher, known), times, MAX_PUBLISHERS)
         now = self._now()
         if len(times) == FETCHES_PER_MINUTE and now - times[0] < 60:  # noqa: PLR2004 - a minute
             raise FetchError("too many documents of this publisher were fetched lately")
         times.append(now)
+
+
+def _put(table: OrderedDict[K, V], key: K, value: V, most: int) -> None:
+    """Put an entry last, and drop the first of too many."""
+    table[key] = value
+    table.move_to_end(key)
+    if len(table) > most:
+        table.popitem(last=False)

@@ -5,18 +5,21 @@ Lives here: one `Verifier` per kind of `auth` (`flowhook.document.auth`), the ta
 
 Invariants: the raw bytes are verified, before anyone parses them. `verify` raises `SignatureError` and nothing else,
 whatever was sent, and never returns a boolean. Values are compared in constant time. The work is bounded by the size
-of the body times the number of secrets. No error, repr or log holds a secret's value. A secret that is not set keeps
-its flow closed.
+of the body times the number of secrets; what is read of a body before it is verified is bounded apart (`json_body`).
+No error, repr or log holds a secret's value. A secret that is not set keeps its flow closed.
 """
 
 from flowhook.signatures.build import build_verifiers, sign, sign_url
 from flowhook.signatures.fetched import KeyRequest
-from flowhook.signatures.query import strip_query
+from flowhook.signatures.json_body import MAX_JSON_BYTES, JsonBody, json_of, reads_json
+from flowhook.signatures.query import credentials_of, repeats, strip_query
 from flowhook.signatures.streaming import BodyProofs, StreamingVerifier, can_stream
 from flowhook.signatures.types import KeyedVerifier, Match, RequestView, SignatureError, Verifier, verify_any
 
 __all__ = [
+    "MAX_JSON_BYTES",
     "BodyProofs",
+    "JsonBody",
     "KeyRequest",
     "KeyedVerifier",
     "Match",
@@ -26,6 +29,10 @@ __all__ = [
     "Verifier",
     "build_verifiers",
     "can_stream",
+    "credentials_of",
+    "json_of",
+    "reads_json",
+    "repeats",
     "sign",
     "sign_url",
     "strip_query",

@@ -26,7 +26,7 @@ class ApiKeyVerifier:
         self._header = kind.header.lower() if kind.header else None
         self._query = kind.query or ""
         self._field = kind.field or ""
-        self.needs_body = kind.field is not None
+        self.needs_body = self.reads_json = kind.field is not None
         self.required_headers = self.credential_headers = frozenset([self._header] if self._header else [])
         self.credential_query = frozenset([self._query] if self._query else [])
         self._keyring = make_keyring(kind, secrets, digest_of)
@@ -55,7 +55,7 @@ class ApiKeyVerifier:
                 raise SignatureError(f"header {self._header} is missing", reason="CREDENTIALS_MISSING")
             return (sent,)
         if self._field:
-            value = json_field(request.body, self._field)
+            value = json_field(request, self._field)
             if value is None:
                 raise SignatureError("the field with the API key is missing", reason="CREDENTIALS_MISSING")
             return (value,)

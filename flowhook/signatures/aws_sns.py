@@ -12,13 +12,13 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-import orjson
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509 import Certificate
 
 from flowhook.document.auth.providers import AwsSnsAuth
 from flowhook.signatures.certificates import check_signature, read_certificate
 from flowhook.signatures.fetched import KeyRequest, fetched_key
+from flowhook.signatures.json_body import json_of
 from flowhook.signatures.providers import AWS_SNS_HOST
 from flowhook.signatures.types import Match, RequestView, SignatureError
 
@@ -41,6 +41,7 @@ class AwsSnsVerifier:
 
     scheme = AwsSnsAuth.kind
     needs_body = True
+    reads_json = True
     required_headers: frozenset[str] = frozenset()
     credential_headers: frozenset[str] = frozenset()
     credential_query: frozenset[str] = frozenset()
@@ -77,10 +78,7 @@ class AwsSnsVerifier:
 
     def _message(self, request: RequestView) -> dict[str, Any]:
         """Return a message of our topic; nothing of it is proved."""
-        try:
-            message = orjson.loads(request.body)
-        except orjson.JSONDecodeError:
-            message = None
+        message = json_of(request)
         if not isinstance(message, dict) or "Signature" not in message:
             raise SignatureError("the body has no field Signature", reason="SIGNATURE_MISSING")
         if _text(message, "Type") not in SIGNED:

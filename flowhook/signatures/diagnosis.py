@@ -2,10 +2,12 @@
 
 A request that was refused is tried again with what usually differs between what was signed and what arrived: the URL
 behind a proxy, a body that something on the way parsed and wrote anew, a secret that is another one's. Whatever
-passes then is the reason. Costs some twenty hashes of the body; callers bound how often.
+passes then is the reason.
 
-Whoever sends a wrong signature chooses the body that is tried. So what is made of it is bounded, too: indentation, for
-one, grows with the square of the size where arrays nest.
+Whoever sends a wrong signature chooses what is tried: the body, and the headers that say what its URL may have been. So
+one budget, of bytes that are hashed, is spent on all that is tried; and what is made of a body is bounded, too:
+indentation, for one, grows with the square of the size where arrays nest. It is still more than an event loop has time
+for: call it in a thread, and bound how many are under way.
 """
 
 from __future__ import annotations
@@ -13,16 +15,32 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 
+from flowhook import limits
 from flowhook.errors import InvalidError
 from flowhook.payloads.content_encoding import decompress
+from flowhook.signatures.anyone import AnyoneVerifier
+from flowhook.signatures.json_body import reads_json
 from flowhook.signatures.types import RequestView, SignatureError, Verifier
 
-MAX_BODY_BYTES: Final = 256 * 1024
+MAX_HASHED_BYTES: Final = 16 * limits.MIB
+"""Of content that one diagnosis hashes, whatever it tries: some 40 ms of work."""
+
+TRIAL_BYTES: Final = 16 * limits.KIB
+"""What each comparison of a signature is counted as beside the bytes that it hashes: about as much work."""
+
+READING: Final = 32
+"""How many times as long it takes to read JSON as to hash it."""
+
+MAX_HOSTS: Final = 4
+"""Hosts that a URL is tried with, its own among them: senders repeat the headers that name them as they like."""
+
+MAX_BODY_BYTES: Final = 256 * limits.KIB
 """Largest body that is tried in other ways."""
 
 MAX_REWRITTEN_BYTES: Final = 16 * 1024
@@ -38,6 +56,43 @@ Named = tuple[str, Sequence[Verifier]]
 """What operators know a URL by, and its verifiers."""
 
 
+class _Spent(Exception):  # noqa: N818 - an end, not an error
+    """The budget is used up."""
+
+
+class _Trials:
+    """Tries requests as long as there is budget for it."""
+
+    def __init__(self, now: float) -> None:
+        self._now = now
+        self._left = MAX_HASHED_BYTES
+
+    def passes(self, verifiers: Sequence[Verifier], request: RequestView) -> bool:
+        """Whether one of the verifiers lets a request in.
+
+        Raises:
+            _Spent: nobody can say within the budget.
+        """
+        for verifier in verifiers:
+            if verifier.scheme == AnyoneVerifier.scheme:
+                continue
+            self._left -= _effort(verifier, request)
+            if self._left < 0:
+                raise _Spent
+            with suppress(SignatureError):
+                verifier.verify(request, self._now)
+                return True
+        return False
+
+
+def _effort(verifier: Verifier, request: RequestView) -> int:
+    """Return what it takes at the most to verify a request, in bytes that are hashed."""
+    keys: int = getattr(verifier, "keys", 1)
+    comparisons: int = getattr(verifier, "comparisons", 1)
+    readings = READING if reads_json(verifier) else 0
+    return (keys + readings) * len(request.body) + keys * comparisons * TRIAL_BYTES
+
+
 def diagnose(verifiers: Sequence[Verifier], request: RequestView, now: float, others: Iterable[Named] = ()) -> str:
     """Return what would have made the request pass, in words; empty when nothing is found.
 
@@ -47,29 +102,26 @@ def diagnose(verifiers: Sequence[Verifier], request: RequestView, now: float, ot
         now: Unix time in seconds.
         others: further URLs, the flow's own first, whose secrets the sender may have used.
     """
-    for hint, variant in _urls(request):
-        if _passes(verifiers, variant, now):
+    try:
+        return _reason(_Trials(now), verifiers, request, others)
+    except _Spent:
+        return ""
+
+
+def _reason(trials: _Trials, verifiers: Sequence[Verifier], request: RequestView, others: Iterable[Named]) -> str:
+    of_url = [verifier for verifier in verifiers if getattr(verifier, "signs_url", False)]
+    for hint, variant in _urls(request) if of_url else ():
+        if trials.passes(of_url, variant):
             return hint
-    if len(request.body) <= MAX_BODY_BYTES:
+    of_body = [verifier for verifier in verifiers if getattr(verifier, "signs_body", False)]
+    if of_body and len(request.body) <= MAX_BODY_BYTES:
         for hint, body in _bodies(request):
-            if body != request.body and _passes(verifiers, request._replace(body=body), now):
+            if body != request.body and trials.passes(of_body, request._replace(body=body)):
                 return hint
-    for index, (name, those) in enumerate(others):
-        if index >= MAX_OTHERS:
-            break
-        if _passes(those, request, now):
+    for name, those in islice(others, MAX_OTHERS):
+        if trials.passes(those, request):
             return f"it passes with the credentials of {name}: the sender has the wrong secret, or calls the wrong URL"
     return ""
-
-
-def _passes(verifiers: Sequence[Verifier], request: RequestView, now: float) -> bool:
-    for verifier in verifiers:
-        try:
-            verifier.verify(request, now)
-        except SignatureError:
-            continue
-        return verifier.scheme != "none"
-    return False
 
 
 def _urls(request: RequestView) -> Iterator[tuple[str, RequestView]]:
@@ -83,7 +135,7 @@ def _urls(request: RequestView) -> Iterator[tuple[str, RequestView]]:
     if port is not None and url.hostname:
         hosts.setdefault(url.hostname, ", without the port")
     for name, value in request.headers:
-        if name in ("x-forwarded-host", "x-original-host"):
+        if name in ("x-forwarded-host", "x-original-host") and len(hosts) < MAX_HOSTS:
             hosts.setdefault(value.decode("latin-1").split(",")[0].strip(), ", at the host that a proxy names")
     paths = {url.path: ""}
     paths.setdefault(url.path.rstrip("/"), ", without the slash at its end")

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-import orjson
-
 from flowhook.document.auth import AuthKind
 from flowhook.document.signed_content import parse_content
+from flowhook.signatures.json_body import JsonBody, json_of
 from flowhook.signatures.scheme import KeyFormat, Method, Place, Places, Scheme
 from flowhook.signatures.types import Match, RequestView, SignatureError
 from flowhook.signatures.verification import SignatureVerifier
@@ -51,6 +50,8 @@ class ItemsVerifier:
     """Verifies each item of an array in the body by a scheme of its own. All have to match the same secret."""
 
     needs_body = True
+    reads_json = True
+    comparisons = MAX_ITEMS
     required_headers: frozenset[str] = frozenset()
     credential_headers: frozenset[str] = frozenset()
     credential_query: frozenset[str] = frozenset()
@@ -61,10 +62,14 @@ class ItemsVerifier:
         self.scheme = scheme.name
         self._field = field
         self._each = SignatureVerifier(scheme, kind, secrets)
+        self.keys = self._each.keys
 
     def verify(self, request: RequestView, now: float) -> Match:
         """See `Verifier.verify`."""
-        matches = {self._each.verify(request._replace(body=item), now) for item in self._items(request.body)}
+        body = request.body
+        matches = {
+            self._each.verify(request._replace(json=JsonBody.known(body, item)), now) for item in self._items(request)
+        }
         if len(matches) != 1:
             raise SignatureError("the items are signed by different secrets", reason="SIGNATURE_MISMATCH")
         return matches.pop()
@@ -73,15 +78,9 @@ class ItemsVerifier:
         """See `Verifier.delivery_id`."""
         return None
 
-    def _items(self, body: bytes) -> list[bytes]:
-        try:
-            document: Any = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            document = None
+    def _items(self, request: RequestView) -> list[Any]:
+        document = json_of(request)
         items = document.get(self._field) if isinstance(document, dict) else None
         if not isinstance(items, list) or not 1 <= len(items) <= MAX_ITEMS:
             raise SignatureError(f"the body has no 1 to {MAX_ITEMS} items in {self._field}", reason="SIGNATURE_MISSING")
-        try:
-            return [orjson.dumps(item) for item in items]
-        except orjson.JSONEncodeError:
-            raise SignatureError("the items are nested too deeply", reason="SIGNATURE_MALFORMED") from None
+        return items

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-import orjson
-
 from flowhook.signatures.headers import single_header
+from flowhook.signatures.json_body import json_of
 from flowhook.signatures.query import parameter_values
 from flowhook.signatures.scheme import Place
 from flowhook.signatures.types import RequestView, SignatureError
@@ -41,19 +40,16 @@ def locate(request: RequestView, place: Place) -> list[bytes]:
                 f"query parameter {place.name} is there {len(values)} times", reason="SIGNATURE_MALFORMED"
             )
         return list(values[0]) if values else []
-    value = json_field(request.body, place.name)
+    value = json_field(request, place.name)
     return [] if value is None else [value]
 
 
-def json_field(body: bytes, path: str) -> bytes | None:
-    """Return a string or a whole number in a JSON body as text, or None when there is none. Never raises.
+def json_field(request: RequestView, path: str) -> bytes | None:
+    """Return a string or a whole number in a request's JSON body as text, or None when there is none. Never raises.
 
     `path` has names joined by dots; one that is all digits is an index where there is an array.
     """
-    try:
-        value: Any = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
+    value: Any = json_of(request)
     for name in path.split("."):
         if isinstance(value, Mapping):
             value = value.get(name)

@@ -32,6 +32,7 @@ class PlaidVerifier:
 
     scheme = PlaidAuth.kind
     needs_body = True
+    signs_body = True
     required_headers = frozenset({_HEADER})
     credential_headers = frozenset({_HEADER})
     credential_query: frozenset[str] = frozenset()

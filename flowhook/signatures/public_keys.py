@@ -22,6 +22,12 @@ from flowhook.signatures.streaming import Hashing
 MAX_SIGNATURE_BYTES: Final = 1024
 """Longest signature by a public key: RSA with 8192 bits."""
 
+MAX_ED25519_SIGNATURES: Final = 4
+"""Of one request that are tried: each takes a hash of the whole content, for the signature is part of what is hashed.
+
+Source: RFC 8032, section 5.1.7.
+"""
+
 _MIN_RSA_BITS: Final = 1024
 _RAW_KEY_BYTES: Final = 32
 _RAW_ECDSA_BYTES: Final = 64
@@ -81,7 +87,7 @@ class PublicKeyProver:
         key = self._key
         if isinstance(key, ed25519.Ed25519PublicKey):
             content = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-            return any(_holds(key.verify, signature, content) for signature in signatures)
+            return any(_holds(key.verify, signature, content) for signature in signatures[:MAX_ED25519_SIGNATURES])
         state = hashes.Hash(self._algorithm)
         for chunk in chunks:
             state.update(chunk)

@@ -1,4 +1,4 @@
-"""Query strings: finding a parameter and removing it, whatever its percent-encoding.
+"""Query strings: finding a parameter and removing it, whatever its percent-encoding, from wherever it is repeated.
 
 Source: https://url.spec.whatwg.org/#application/x-www-form-urlencoded, which is how senders and flows read them.
 """
@@ -6,11 +6,32 @@ Source: https://url.spec.whatwg.org/#application/x-www-form-urlencoded, which is
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Final
 from urllib.parse import unquote_to_bytes
+
+from flowhook.signatures.types import SignatureError
+
+MAX_PARAMETERS: Final = 1000
+"""Of a query string in which credentials are looked for."""
+
+MAX_CREDENTIALS: Final = 16
+"""Values that are looked for in headers; one that is sent twice lets nobody in."""
+
+MIN_CREDENTIAL_BYTES: Final = 4
+"""A shorter one is no credential, and nearly every header would have it."""
+
+MAX_ENCODINGS: Final = 2
+"""Percent-encodings over one another that are undone."""
 
 
 def parameter_values(query: str, name: str) -> list[tuple[bytes, ...]]:
-    """Return the values of a parameter, in order, each in its possible readings: `+` as a space, and as itself."""
+    """Return the values of a parameter, in order, each in its possible readings: `+` as a space, and as itself.
+
+    Raises:
+        SignatureError: there are too many others (`SIGNATURE_MALFORMED`).
+    """
+    if query.count("&") >= MAX_PARAMETERS:
+        raise SignatureError(f"the query has more than {MAX_PARAMETERS} parameters", reason="SIGNATURE_MALFORMED")
     values: list[tuple[bytes, ...]] = []
     for field in query.split("&"):
         if name_of(field) == name:
@@ -19,6 +40,41 @@ def parameter_values(query: str, name: str) -> list[tuple[bytes, ...]]:
                 (unquote_to_bytes(raw.replace(b"+", b" ")), *([unquote_to_bytes(raw)] if b"+" in raw else []))
             )
     return values
+
+
+def credentials_of(query: str, names: Collection[str]) -> list[bytes]:
+    """Return the values of parameters that may be credentials, the first few of them, decoded.
+
+    Args:
+        query: without `?`, percent-encoding kept.
+        names: decoded names, as in `Verifier.credential_query`.
+    """
+    found: list[bytes] = []
+    for field in query.split("&") if names and query else ():
+        for part in (field, *field.split(";")) if ";" in field else (field,):
+            found += [unquote_to_bytes(_encode(part.partition("=")[2]))] if name_of(part) in names else []
+        if len(found) >= MAX_CREDENTIALS:
+            break
+    return [value for value in found if len(value) >= MIN_CREDENTIAL_BYTES]
+
+
+def repeats(value: bytes, credentials: Collection[bytes]) -> bool:
+    """Whether the value of a header has one of these in it: as it is, or percent-encoded, once or twice."""
+    wanted = [_spaced(credential) for credential in credentials]
+    for level in range(MAX_ENCODINGS + 1):
+        if level:
+            if b"%" not in value:
+                return False
+            value = unquote_to_bytes(value)
+        spaced = _spaced(value)
+        if any(credential in spaced for credential in wanted):
+            return True
+    return False
+
+
+def _spaced(text: bytes) -> bytes:
+    """Return a text as if every `+` in it stood for a space, for that is how some write one, and others both."""
+    return text.replace(b"+", b" ")
 
 
 def name_of(field: str) -> str:

@@ -10,6 +10,7 @@ from flowhook.errors import UnauthenticatedError
 
 if TYPE_CHECKING:
     from flowhook.signatures.fetched import KeyRequest
+    from flowhook.signatures.json_body import JsonBody
 
 
 class RequestView(NamedTuple):
@@ -26,6 +27,7 @@ class RequestView(NamedTuple):
         body: the bytes as received; empty where verification runs before the body is read.
         client_names: in the certificate that the sender showed and TLS verified.
         keys: what was fetched of what verifiers want, None for what isn't there; see `KeyedVerifier`.
+        json: what `body` says as JSON, for all that look at it; None: each of them reads it anew.
     """
 
     method: str
@@ -36,6 +38,7 @@ class RequestView(NamedTuple):
     body: bytes
     client_names: tuple[str, ...] = ()
     keys: Mapping[KeyRequest[object], object] = MappingProxyType({})
+    json: JsonBody | None = None
 
 
 class Match(NamedTuple):

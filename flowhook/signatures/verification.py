@@ -37,7 +37,15 @@ class _Claim(NamedTuple):
 
 
 class SignatureVerifier:
-    """Verifies one `Scheme`. Costs one hash of the content per key, whatever the request holds."""
+    """Verifies one `Scheme`. Costs one hash of the content per key, whatever the request holds.
+
+    Attributes:
+        keys: how many there are.
+        delivery_in_json: whether deliveries are named in the body.
+        reads_json: see `json_body.reads_json`.
+        signs_body: whether the body is signed as a whole, rather than fields of it.
+        signs_url: whether the URL is signed.
+    """
 
     challenge = None
 
@@ -64,8 +72,14 @@ class SignatureVerifier:
         self._takes_pieces = around is not None
         self._before, self._after = around or (self._read_content, compile_content(()))
         self.needs_body = in_body or not is_token
+        self.reads_json = in_body or any(part.source == "field" for part in content)
+        self.signs_body = any(part.is_of_body and part.source != "field" for part in content) and not is_token
+        self.signs_url = any(part.source in ("url", "decoded_url") for part in content)
+        named = scheme.delivery or [places.id for places in self._places if places.id is not None]
+        self.delivery_in_json = any(place.kind == "field" for place in named)
         self._delivery = tuple(_lower_place(place) for place in scheme.delivery)
         self._keyring = make_keyring(kind, secrets, lambda key: make_prover(scheme, key))
+        self.keys = len(self._keyring.entries)
 
     def verify(self, request: RequestView, now: float) -> Match:
         """See `Verifier.verify`."""

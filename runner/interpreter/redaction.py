@@ -1,13 +1,15 @@
 """Takes the values of secrets out of texts that people get to see: errors and what is stored of them.
 
 Authors are free to use a secret in an expression, and servers are free to repeat what they were sent; neither may
-bring it into an error, and with it into storage, logs and terminals.
+bring it into an error, and with it into storage, logs and terminals. An encoding of it is as good as the secret.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import re
+from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 from urllib.parse import quote
@@ -20,41 +22,102 @@ MIN_LENGTH: Final = 4
 """Characters of a text that is taken out: a shorter one is no secret, and messages without it would be riddles."""
 
 
+MIN_ENCODED_BYTES: Final = 8
+"""Bytes of a text whose base64 is taken out: that of a shorter one may be part of anything."""
+
+_SAFE: Final = ("", "/", "!*'()", "!$&'()*+,;=:@", "!$&'()*+,;=:@/", "!$&'()*+,;=:@/?")
+"""Characters that are left as they are where a text is written into a URL: whoever does so has another opinion."""
+
+_ESCAPE: Final = re.compile(r"%[0-9A-F]{2}")
+_BEFORE: Final = "[A-Za-z0-9+/_-]?"
+_AFTER: Final = "[A-Za-z0-9+/_-]?(?:=|%3[Dd])*"
+
+
 def redact(text: str, secrets: Any) -> str:
-    """Return `text` without the texts in `secrets` (JSON): as they are, as JSON writes them, or as a URL does."""
-    for value in sorted(_spellings(secrets), key=len, reverse=True):
-        text = text.replace(value, MASK)
-    return text
+    """Return `text` without the texts in `secrets` (JSON).
+
+    They are found as they are, as JSON or a URL has them, and in base64, also of something that has them within.
+    """
+    return _Redactor(secrets).redact(text)
 
 
 def redact_error(error: WorkflowError, secrets: Any) -> WorkflowError:
     """Return `error` without the texts in `secrets`; see `redact`."""
     if not secrets:
         return error
-    type_, title, detail = (redact(text, secrets) for text in (error.type, error.title, error.detail))
+    redactor = _Redactor(secrets)
+    type_, title, detail = (redactor.redact(text) for text in (error.type, error.title, error.detail))
     return dataclasses.replace(error, type=type_, title=title, detail=detail)
 
 
 def redact_values(value: Any, secrets: Any) -> Any:
     """Return JSON without the texts in `secrets`; see `redact`."""
-    if not secrets:
+    return _Redactor(secrets).redact_values(value) if secrets else value
+
+
+class _Redactor:
+    """Knows all spellings of some texts."""
+
+    def __init__(self, secrets: Any) -> None:
+        texts = {text for value in _texts(secrets) for text in (value, value.strip()) if len(text) >= MIN_LENGTH}
+        self._plain = sorted({spelling for text in texts for spelling in _spellings(text)}, key=len, reverse=True)
+        self._encoded = {found: around for text in texts for found, around in _encodings(text)}
+
+    def redact(self, text: str) -> str:
+        for spelling in self._plain:
+            text = text.replace(spelling, MASK)
+        for found, (before, after) in self._encoded.items():
+            if found in text:
+                text = re.sub(f"{before}{re.escape(found)}{after}", MASK, text)
+        return text
+
+    def redact_values(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.redact(value)
+        if isinstance(value, list):
+            return [self.redact_values(item) for item in value]
+        if isinstance(value, dict):
+            return {self.redact(key): self.redact_values(item) for key, item in value.items()}
         return value
-    if isinstance(value, str):
-        return redact(value, secrets)
-    if isinstance(value, list):
-        return [redact_values(item, secrets) for item in value]
-    if isinstance(value, dict):
-        return {redact(key, secrets): redact_values(item, secrets) for key, item in value.items()}
-    return value
 
 
-def _spellings(secrets: Any) -> set[str]:
-    return {
-        spelling
-        for value in _texts(secrets)
-        if len(value) >= MIN_LENGTH
-        for spelling in (value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], quote(value, ""))
-    }
+def _spellings(text: str) -> Iterator[str]:
+    """Yield a text as it is, as JSON writes it, and as it may stand in a URL."""
+    yield text
+    for ascii_only in (True, False):
+        written = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
+        yield written
+        yield written.replace("/", "\\/")
+    for safe in _SAFE:
+        escaped = quote(text, safe, errors="replace")
+        for spelling in {escaped, escaped.replace("%20", "+")}:
+            yield spelling
+            yield _ESCAPE.sub(lambda escape: escape[0].lower(), spelling)
+
+
+def _encodings(text: str) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Yield what is always the same where a text is written in base64, and patterns for what belongs to it around that.
+
+    Three bytes make four characters: it depends on how many bytes precede the text which ones are its own, and the
+    first and the last one may be so in part.
+
+    Source: RFC 4648, sections 4 and 5.
+    """
+    data = text.encode("utf-8", "replace")
+    if len(data) < MIN_ENCODED_BYTES:
+        return
+    for preceding, shared in ((0, 0), (1, 2), (2, 3)):
+        bits = 8 * (preceding + len(data))
+        own = b64encode(bytes(preceding) + data).decode()[shared : bits // 6]
+        around = (_BEFORE if shared else "", _AFTER if bits % 6 else "")
+        escaped = quote(own, "")
+        for spelling in {
+            own,
+            own.translate({43: "-", 47: "_"}),
+            escaped,
+            escaped.replace("%2B", "%2b").replace("%2F", "%2f"),
+        }:
+            yield spelling, around
 
 
 def _texts(value: Any) -> Iterator[str]:

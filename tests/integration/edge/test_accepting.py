@@ -111,6 +111,39 @@ async def test_an_api_key_in_the_query_is_removed(edge):
 
 
 @pytest.mark.parametrize(
+    "repeated",
+    [
+        "/hook/orders?api_key=pass%2Fw%C3%B6rd+%2B1%25",
+        "/hook/orders?api_key=pass/w%c3%b6rd%20%2b1%25",
+        "http://h/?to=%2Fhook%2Forders%3Fapi_key%3Dpass%252fw%25c3%25b6rd%2B%252B1%2525",
+        "x pass/wörd +1% y",
+    ],
+)
+async def test_what_repeats_an_api_key_of_the_query_is_removed_whatever_the_header(edge, repeated):
+    key = "pass/wörd +1%".encode()
+    edge.router.put_secret("password", key)
+    edge.router.put_flow("orders", auth={"api_key": {"query": "api_key", "secret": "password"}}, methods=["GET"])
+    repeated = repeated.encode().decode("latin-1")
+    headers = [("X-Forwarded-Url", repeated), ("User-Agent", repeated), ("X-Kept", "/hook/orders?api_key=")]
+    target = "/hook/orders?api%5fkey=pass%2Fw%C3%B6rd+%2B1%25"
+    sender = await edge.connect()
+    lines = [f"GET {target} HTTP/1.1", "Host: h", *(f"{name}: {value}" for name, value in headers), "\r\n"]
+    sender.write("\r\n".join(lines).encode("latin-1"))
+    assert (await sender.response()).status == 202
+    (event,) = edge.events()
+    assert {header.name for header in event.headers} == {"host", "x-kept"}
+
+
+async def test_what_repeats_a_signature_of_the_query_is_removed_too(edge):
+    edge.router.put_flow("orders", auth={"hmac": {"query": "sig", "secret": "key", "content": "{body}"}})
+    signature = hmac.digest(edge.router.secrets["key"], b"{}", "sha256").hex()
+    target = f"/hook/orders?sig={signature}"
+    assert (await edge.post(target, b"{}", [("X-Forwarded-Url", target)])).status == 202
+    (event,) = edge.events()
+    assert signature.encode() not in event.SerializeToString()
+
+
+@pytest.mark.parametrize(
     ("content_type", "body"),
     [
         ("text/plain", b"anything \xff"),

@@ -70,6 +70,7 @@ async def test_the_token_is_nowhere_but_where_the_router_looks_for_it(edge, orde
         ("X-Original-URL", ONE_TIME),
         ("X-Forwarded-Uri", ONE_TIME),
         ("X-Made-Up-By-A-Proxy", f"<{url}>"),
+        ("X-Encoded", "".join(f"%{byte:02x}" for byte in url.encode())),
         ("X-Kept", "1"),
     ]
     answer = await edge.post(ONE_TIME, b"{}", headers)

@@ -64,6 +64,21 @@ async def test_what_is_refused_for_other_reasons_is_told_too(edge):
     assert not any(b"wrong-key" in each.SerializeToString() or each.body for each in edge.router.rejections)
 
 
+async def test_what_repeats_a_wrong_key_is_not_told(edge):
+    edge.router.put_flow("keyed", auth={"api_key": {"query": "key", "secret": "key"}})
+    target = "/hook/keyed?key=guess%2Dkey"
+    headers = [("User-Agent", "x?key=guess-key"), ("X-Forwarded-Host", "h/%3Fkey%3Dguess%252Dkey"), ("Accept", "*/*")]
+    assert (await edge.post(target, b"{}", headers)).status == 401
+    (found,) = await told(edge, 1)
+    fields = {field.name: field.value for field in found.headers}
+    assert (fields["user-agent"], fields["x-forwarded-host"], fields["accept"]) == (
+        b"[15 bytes]",
+        b"[24 bytes]",
+        b"*/*",
+    )
+    assert b"guess" not in found.SerializeToString()
+
+
 async def test_a_flood_is_told_in_part_and_counted(edge):
     edge.router.put_flow("open")
     sender = await edge.connect()

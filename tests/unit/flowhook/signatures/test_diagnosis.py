@@ -11,8 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowhook.document.auth import parse_auth
-from flowhook.signatures import RequestView, build_verifiers, sign
-from flowhook.signatures.diagnosis import MAX_BODY_BYTES, MAX_REWRITTEN_BYTES, MAX_REWRITTEN_DEPTH, _bodies, diagnose
+from flowhook.signatures import RequestView, SignatureError, build_verifiers, sign
+from flowhook.signatures.diagnosis import (
+    MAX_BODY_BYTES,
+    MAX_HASHED_BYTES,
+    MAX_REWRITTEN_BYTES,
+    MAX_REWRITTEN_DEPTH,
+    TRIAL_BYTES,
+    _bodies,
+    diagnose,
+)
 
 NOW = 1_700_000_000.0
 URL = "https://hooks.example.com/hook/f"
@@ -104,3 +112,52 @@ def test_whatever_was_sent_nothing_breaks(body, url, coding):
         "POST", url, "/", "", [("x-hub-signature-256", b"sha256=00"), ("content-encoding", coding)], body
     )
     assert isinstance(told(request), str)
+
+
+class Counting:
+    """A verifier that lets nobody in, and counts what it would hash."""
+
+    scheme = "counting"
+    needs_body = True
+    signs_body = True
+
+    def __init__(self, *, signs_url=True, keys=1):
+        self.signs_url = signs_url
+        self.keys = keys
+        self.calls = 0
+        self.hashed = 0
+
+    def verify(self, request, now):
+        self.calls += 1
+        self.hashed += self.keys * len(request.body)
+        raise SignatureError("no", reason="SIGNATURE_MISMATCH")
+
+
+HOSTS = [(name, b"h%d.example" % n) for n in range(120) for name in ("x-forwarded-host", "x-original-host")]
+
+
+@pytest.mark.parametrize("keys", [1, 8])
+@pytest.mark.parametrize("size", [0, 100, 200_000, 10_000_000])
+def test_no_sender_chooses_how_much_is_hashed(size, keys):
+    mine, theirs = Counting(keys=keys), Counting(keys=keys)
+    body = b"\r\n" * (size // 2)
+    diagnose([mine], RequestView("POST", URL, "/hook/f", "", HOSTS, body), NOW, [("flow g", [theirs])] * 1000)
+    assert mine.hashed + theirs.hashed <= MAX_HASHED_BYTES
+    assert mine.calls + theirs.calls <= MAX_HASHED_BYTES // TRIAL_BYTES
+    assert mine.calls <= 50
+
+
+def test_another_url_is_not_tried_where_none_is_signed():
+    verifier = Counting(signs_url=False)
+    diagnose([verifier], RequestView("POST", URL, "/hook/f", "", HOSTS, b"x" * (MAX_BODY_BYTES + 1)), NOW)
+    assert verifier.calls == 0
+
+
+def test_the_host_of_a_proxy_is_tried_among_the_first_that_are_named():
+    request = sent(
+        auth=SQUARE, url="https://h2.example/hook/f", headers=[("X-Forwarded-Host", "h2.example"), *HOSTS_SENT]
+    )
+    assert "host that a proxy names" in told(request._replace(url="http://10.0.0.1:8080/hook/f"), SQUARE)
+
+
+HOSTS_SENT = [(name, value.decode()) for name, value in HOSTS]

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowhook.signatures import strip_query
+from flowhook.signatures import SignatureError, strip_query
+from flowhook.signatures.query import MAX_PARAMETERS, parameter_values
 
 
 @pytest.mark.parametrize(
@@ -38,3 +39,11 @@ def test_what_a_flow_would_read_as_the_parameter_is_gone(fields):
     before = parse_qsl(query, keep_blank_values=True)
     after = parse_qsl(strip_query(query, {"k"}), keep_blank_values=True)
     assert after == [(name, value) for name, value in before if name != "k"]
+
+
+def test_a_query_of_very_many_parameters_is_not_looked_through():
+    names = "&".join(["%61"] * MAX_PARAMETERS)
+    assert parameter_values(names, "a") == [(b"",)] * MAX_PARAMETERS
+    with pytest.raises(SignatureError) as refusal:
+        parameter_values(names + "&a=1", "a")
+    assert refusal.value.reason == "SIGNATURE_MALFORMED"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import time
+from urllib.parse import quote
+
 import pytest
 
 from runner.interpreter.effects import Result
 from runner.interpreter.errors import Kind, error
-from runner.interpreter.redaction import redact
+from runner.interpreter.redaction import redact, redact_values
 
 SECRETS = {"bank": {"user": "u", "password": 'pa"55/wörd'}, "token": "t0ken-0f-mine"}
 
@@ -27,6 +31,50 @@ def test_a_value_is_taken_out_in_each_of_its_spellings_and_the_rest_is_kept(text
     assert "…" in told
     assert not {"pa", "0f", "rd"} & set(told.replace("%", " ").replace("\\", " ").split())
     assert (told.startswith("refused "), told.endswith(" just now")) == (True, True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pa%2255%2fw%c3%b6rd",
+        "pa%2255/w%C3%B6rd",
+        'pa\\"55\\/wörd',
+        base64.b64encode('pa"55/wörd'.encode()).decode(),
+        base64.urlsafe_b64encode('pa"55/wörd'.encode()).decode(),
+        base64.b64encode(b"t0ken-0f-mine").decode().rstrip("="),
+        quote(base64.b64encode(b"t0ken-0f-mine").decode(), ""),
+    ],
+)
+def test_a_value_is_taken_out_in_the_encodings_of_urls_and_in_base64(text):
+    assert redact(f"refused {text} just now", SECRETS) == "refused … just now"
+
+
+@pytest.mark.parametrize("secret", ["12345678", "t0ken-0f-mine", "ÿþ?>~~ÿÿ>?ü"])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+def test_base64_is_taken_out_wherever_the_value_stands_in_what_was_encoded(secret, encode):
+    for before in range(7):
+        for after in range(7):
+            encoded = encode(b"u" * before + secret.encode() + b"v" * after).decode()
+            left = redact(encoded, {"s": secret})
+            known = encode(b"u" * before).decode()[: before * 8 // 6]
+            assert left.startswith(known + "…")
+            assert len(left) <= len(known) + len("…") + 4 * (after + 3) // 3
+
+
+def test_the_base64_of_what_is_short_is_left_in():
+    assert redact("bWluZQ==", {"s": "mine"}) == "bWluZQ=="
+
+
+def test_spaces_are_found_as_plus():
+    assert redact("?q=a+b+c+d%2Bd", {"s": "a b c d+d"}) == "?q=…"
+
+
+def test_large_values_are_redacted_quickly():
+    secrets = {str(number): f"{number:02}" * 32_768 for number in range(10, 40)}
+    value = [{"a": "x" * 100, "b": ["y"] * 10}] * 100
+    began = time.thread_time()
+    assert redact_values(value, secrets) == value
+    assert time.thread_time() - began < 1.0
 
 
 def test_what_is_too_short_to_be_a_secret_is_left_in():

@@ -1,0 +1,93 @@
+"""What refused requests cost: nothing before their senders are answered, and little afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+from ipaddress import ip_address
+
+import pytest
+from support.patience import PATIENCE
+
+from edge import answers, rejections
+from edge.endpoints import Endpoint
+from edge.http1 import parse_head
+from edge.refusals import Allowances
+from edge.rejections import MAX_DIAGNOSED_BYTES, MAX_DIAGNOSES, Rejections
+from flowhook.document.webhook import Webhook
+from flowhook.signatures import RequestView, SignatureError
+
+NOW = 1_700_000_000.0
+WRONG = SignatureError("the signature does not match", reason="SIGNATURE_MISMATCH")
+
+
+class Told:
+    """A router that is told, and a directory that knows nothing."""
+
+    def __init__(self):
+        self.rejections = []
+        self.all = asyncio.Event()
+        self.expected = 0
+
+    async def report(self, batch):
+        self.rejections.extend(batch)
+        if len(self.rejections) >= self.expected:
+            self.all.set()
+
+    def known(self, first, limit):
+        return []
+
+
+@pytest.fixture
+async def router():
+    return Told()
+
+
+@pytest.fixture
+def diagnosed(monkeypatch):
+    """Count the requests that are diagnosed, and explain each."""
+    found = []
+
+    def diagnose(verifiers, request, now, others):
+        found.append(request)
+        return "because"
+
+    monkeypatch.setattr(rejections, "diagnose", diagnose)
+    monkeypatch.setattr(rejections, "FLUSH_SECONDS", 0.0)
+    return found
+
+
+@pytest.fixture
+async def noting(router, counts, running):
+    noted = Rejections(router, router, Allowances(iter(range(0, 10**6, 100)).__next__), counts)
+    endpoint = Endpoint("f", Webhook.model_validate({"auth": {"github": {"secret": "k"}}}), {"k": b"sesame"})
+    head = parse_head(b"POST /hook/f HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n")
+
+    def note(body):
+        seen = RequestView("POST", "http://h/hook/f", "/hook/f", "", head.headers, body)
+        noted.note(endpoint, head, ip_address("192.0.2.1"), answers.UNAUTHENTICATED, error=WRONG, seen=seen, now=NOW)
+
+    async def told(count):
+        router.expected = count
+        running(noted.run())
+        await asyncio.wait_for(router.all.wait(), PATIENCE)
+        return router.rejections
+
+    note.told = told
+    return note
+
+
+async def test_a_request_is_diagnosed_after_its_sender_was_answered(noting, diagnosed):
+    noting(b"{}")
+    assert diagnosed == []
+    (found,) = await noting.told(1)
+    assert found.detail == "the signature does not match; because"
+    assert len(diagnosed) == 1
+
+
+@pytest.mark.parametrize(("count", "size"), [(2 * MAX_DIAGNOSES, 10), (6, MAX_DIAGNOSED_BYTES // 4)])
+async def test_what_waits_to_be_diagnosed_is_bounded_and_all_of_it_is_told(noting, diagnosed, count, size):
+    body = b"x" * size
+    for _ in range(count):
+        noting(body)
+    assert len(await noting.told(count)) == count
+    assert len(diagnosed) == min(MAX_DIAGNOSES, MAX_DIAGNOSED_BYTES // size)

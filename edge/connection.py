@@ -126,7 +126,10 @@ class Connection:
         """Serve requests until the connection ends. Raises nothing; closes the stream."""
         try:
             while await self._serve_one():
-                pass
+                if self._stream.writing():
+                    await self._flush()
+                if self._buffer:
+                    await asyncio.sleep(0)  # a pipeline of refused requests must not keep the loop
         except StreamClosedError:
             pass
         except Exception:
@@ -202,10 +205,6 @@ class Connection:
             self._send(answer, head, keep_alive=True)
         else:
             self._stream.write(answer.head + host.keep_tail + answer.body)
-        if self._stream.writing():
-            await self._flush()
-        if self._buffer:
-            await asyncio.sleep(0)  # a pipeline of refused requests must not keep the loop
         return True
 
     async def _read_head(self) -> bytes:
@@ -360,9 +359,10 @@ class Connection:
         """Read a chunked body to its end; false as soon as there is more of it."""
         data, self._buffer = self._buffer, b""
         while True:
-            if data:
+            if data or chunks.more:
                 before = len(chunks.content)
                 chunks.feed(data)
+                data = b""
                 if chunks.done:
                     self._unread = 0
                     self._buffer = chunks.rest
@@ -370,7 +370,8 @@ class Connection:
                 if len(chunks.content) > most:
                     return False
                 self._hold(len(chunks.content) - before)
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # a fast sender, or one of tiny chunks, must not keep the loop
+                continue
             data = await self._stream.read(READ_BYTES)
 
     def _hold(self, size: int) -> None:

@@ -102,14 +102,12 @@ class Head:
         http10: whether it is a HTTP/1.0 request.
         expects_continue: whether the sender waits for `100 Continue` before it sends the body.
         compressed: whether there is a Content-Encoding.
-        connection_options: lower-case tokens of Connection.
         traceparent: value of the W3C header, or empty.
         size: bytes of all this.
     """
 
     __slots__ = (
         "compressed",
-        "connection_options",
         "content_type",
         "expects_continue",
         "headers",
@@ -139,7 +137,6 @@ class Head:
         self.length = 0
         self.expects_continue = False
         self.compressed = False
-        self.connection_options: frozenset[str] = frozenset()
 
 
 def without_empty_lines(data: bytes) -> bytes:
@@ -225,7 +222,7 @@ def _interpret(head: Head, fields: Mapping[str, Sequence[bytes]]) -> None:
     if "traceparent" in fields:
         head.traceparent = fields["traceparent"][0].decode("latin-1")
     if "connection" in fields:
-        options = head.connection_options = _options(b",".join(fields["connection"]))
+        options = _options(b",".join(fields["connection"]))
         head.keep_alive = "close" not in options and ("keep-alive" in options or not head.http10)
     if "expect" in fields:
         if [value.lower() for value in fields["expect"]] != [b"100-continue"]:

@@ -94,6 +94,7 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any, reg
         gateway.handle,
         counts,
         max_connections=_file_limit(settings.max_connections),
+        shared=proxies.trusts,
         certificates=tls.load(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file),
     )
     counts.gauge("flowhook_edge_connections", "Open connections.", lambda: server.connections)

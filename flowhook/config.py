@@ -111,7 +111,9 @@ class EdgeSettings(CommonSettings):
     idle_timeout: Seconds = 75.0
     """After which a connection without a request is closed."""
     max_connections: Count = 10_000
-    """Connections at a time; beyond it new ones are closed at once."""
+    """Connections at a time; beyond it the one that has been idle longest is closed or, when none is, the new one."""
+    max_connections_per_address: Count = 1000
+    """The same for those of one address, or of one /64 of IPv6; not for those of trusted proxies."""
     flow_cache_size: Count = 10_000
     """Flows, known and unknown, that an edge remembers."""
     max_pending_events: Count = 10_000

@@ -67,7 +67,9 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any, reg
             lifecycle.ready.set()
 
     refusals = LimitedLog(logs.get_logger("edge.gateway"), loop.time)
-    directory = Directory(router, counts, size=settings.flow_cache_size, on_state=on_state)
+    directory = Directory(
+        router, counts, size=settings.flow_cache_size, lookup_seconds=settings.router_timeout, on_state=on_state
+    )
     ingest = Ingest(router, counts, refusals, timeout=settings.router_timeout, max_pending=settings.max_pending_events)
     replies = Replies(
         router, directory, counts, max_held=settings.max_held_requests, router_timeout=settings.router_timeout

@@ -120,7 +120,7 @@ class EdgeSettings(CommonSettings):
     """Requests that may wait for the router; beyond it the edge answers 503."""
     max_held_requests: Count = 1000
     """Requests that may wait for the answer of their flow; beyond it the edge answers 503."""
-    router_timeout: Seconds = 10.0
+    router_timeout: Seconds = 15.0
     """How long a request may wait for the router before the edge answers 503."""
     drain_seconds: Grace = 10.0
     """How long what is under way may take after the process was told to stop."""

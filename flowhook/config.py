@@ -7,6 +7,7 @@ seconds, sizes bytes.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -52,6 +53,17 @@ def _check_public_url(value: str) -> str:
 
 PublicUrl = Annotated[str, AfterValidator(_check_public_url)]
 """Scheme and host, with a port where it takes one; or empty. A `/` at the end is dropped."""
+
+
+def _check_host_names(value: str) -> str:
+    for name in filter(None, (each.strip() for each in value.split(","))):
+        if not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+", name):
+            raise ValueError("expected host names without scheme and port, such as admin.example.com,10.0.0.7")
+    return value
+
+
+HostNames = Annotated[str, AfterValidator(_check_host_names)]
+"""Names or addresses of hosts, with commas between them."""
 
 
 class CommonSettings(BaseSettings):
@@ -198,6 +210,14 @@ class AdminSettings(CommonSettings):
     """Address that operators reach."""
     admin_port: Port = 8081
     """Port that operators reach; 0 lets the system choose."""
+    admin_hosts: HostNames = ""
+    """Names, separated by commas, by which operators call it, without ports; `host`, `localhost`, loopback addresses
+    and the address that a connection came in on may be used anyway."""
+
+    def names(self) -> frozenset[str]:
+        """Return the names that Host may have, lower-case."""
+        names = (*self.admin_hosts.split(","), self.host)
+        return frozenset(name for each in names if (name := each.strip().lower().removesuffix(".")))
 
 
 def read_token(settings: CommonSettings, role: str) -> str:

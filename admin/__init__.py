@@ -2,6 +2,7 @@
 
 - `app`: wires and serves.
 - `health`: what is asked of the router, and whether the cluster is ready; pure.
+- `hosts`: by which names it may be called; pure.
 - `exposition`: the metrics of all processes as one Prometheus text.
 - `handlers`: the HTTP side; `overview.html` is its page.
 

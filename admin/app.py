@@ -43,7 +43,9 @@ async def serve(settings: AdminSettings, lifecycle: Lifecycle) -> None:
     async with client, open_channel(settings, "admin") as channel:
         listener = _listen(settings.host, settings.admin_port)
         server = tornado.httpserver.HTTPServer(
-            handlers.application(client), idle_connection_timeout=IDLE_SECONDS, max_header_size=MAX_HEADER_BYTES
+            handlers.application(client, settings.names()),
+            idle_connection_timeout=IDLE_SECONDS,
+            max_header_size=MAX_HEADER_BYTES,
         )
         server.add_socket(listener)
         lifecycle.announce("http", settings.host, listener.getsockname()[1])

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import http
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
 import tornado.web
 
 import flowhook
-from admin import exposition, health
+from admin import exposition, health, hosts
 from flowhook.client import AsyncClient, ProcessInfo
 from flowhook.errors import FlowhookError
+
+if TYPE_CHECKING:
+    from tornado.http1connection import HTTP1Connection
 
 FOLDER: Final = Path(__file__).parent
 
 
-def application(client: AsyncClient) -> tornado.web.Application:
-    """Return the application; it asks `client`, which stays the caller's."""
-    context = {"client": client}
+def application(client: AsyncClient, names: Collection[str]) -> tornado.web.Application:
+    """Return the application; it asks `client`, which stays the caller's, and is called by `names` (see `hosts`)."""
+    context = {"client": client, "names": names}
     return tornado.web.Application(
         [
             ("/", Overview, context),
@@ -40,9 +44,24 @@ class Base(tornado.web.RequestHandler):
 
     SUPPORTED_METHODS = ("GET", "HEAD")
 
-    def initialize(self, client: AsyncClient) -> None:
+    def initialize(self, client: AsyncClient, names: Collection[str]) -> None:
         """Take what the application hands over."""
         self.client = client
+        self._names = names
+
+    def prepare(self) -> None:
+        """Refuse a request that is meant for somebody else (see `hosts`)."""
+        connection = cast("HTTP1Connection", self.request.connection)
+        own_address = connection.stream.socket.getsockname()[0]
+        if not hosts.is_expected(self.request.headers.get("Host"), own_address, self._names):
+            self.set_status(http.HTTPStatus.MISDIRECTED_REQUEST)
+            problem = {
+                "status": http.HTTPStatus.MISDIRECTED_REQUEST,
+                "title": http.HTTPStatus.MISDIRECTED_REQUEST.phrase,
+                "reason": "HOST_UNKNOWN",
+                "detail": "This process is not called by this name: FLOWHOOK_ADMIN_HOSTS lists those it is called by.",
+            }
+            self.finish_json(problem, content_type="application/problem+json")
 
     def set_default_headers(self) -> None:
         """Set the headers of every answer. Source: OWASP, "HTTP Headers Cheat Sheet"."""

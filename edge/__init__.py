@@ -3,6 +3,7 @@
 - `http1`: HTTP/1.1 requests, pure, sans-I/O.
 - `request`: what a request is to those who answer it.
 - `connection`, `server`: requests and answers over Tornado's streams; timeouts, limits, draining.
+- `open_connections`: which of them gives way when there are too many.
 - `answers`: what senders get, as bytes.
 - `gateway`: what a request must pass, in order, before it is accepted.
 - `endpoints`, `directory`: flows compiled for the gateway, and the cache of them.

@@ -69,7 +69,9 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any, reg
             lifecycle.ready.set()
 
     refusals = LimitedLog(logs.get_logger("edge.gateway"), loop.time)
-    directory = Directory(router, counts, size=settings.flow_cache_size, on_state=on_state)
+    directory = Directory(
+        router, counts, size=settings.flow_cache_size, lookup_seconds=settings.router_timeout, on_state=on_state
+    )
     ingest = Ingest(router, counts, refusals, timeout=settings.router_timeout, max_pending=settings.max_pending_events)
     replies = Replies(
         router, directory, counts, max_held=settings.max_held_requests, router_timeout=settings.router_timeout
@@ -98,6 +100,7 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any, reg
         gateway.handle,
         counts,
         max_connections=_file_limit(settings.max_connections),
+        shared=proxies.trusts,
         certificates=tls.load(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file),
     )
     counts.gauge("flowhook_edge_connections", "Open connections.", lambda: server.connections)

@@ -95,16 +95,21 @@ class BodyStream:
         return self._chunks.done if self._chunks is not None else not self._missing
 
     async def _more(self) -> None:
+        chunks = self._chunks
+        data = b"" if chunks is not None and chunks.more else await self._take()
+        if chunks is not None:
+            chunks.feed(data)
+        else:
+            self._ready += data
+            self._missing -= len(data)
+        if self._ended:
+            self._source.complete(b"" if chunks is None else chunks.rest)
+        await asyncio.sleep(0)  # a fast sender must not keep the loop
+
+    async def _take(self) -> bytes:
         began = self._source.now()
         most = READ_BYTES if self._chunks is not None else min(READ_BYTES, self._missing)
         data = await self._source.take(most, self._left)
         earned = len(data) / MIN_BYTES_PER_SECOND
         self._left = min(self._patience, self._left - (self._source.now() - began) + earned)
-        if self._chunks is not None:
-            self._chunks.feed(data)
-        else:
-            self._ready += data
-            self._missing -= len(data)
-        if self._ended:
-            self._source.complete(b"" if self._chunks is None else self._chunks.rest)
-        await asyncio.sleep(0)  # a fast sender must not keep the loop
+        return data

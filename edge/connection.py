@@ -24,8 +24,8 @@ from edge.request import Handler, Overloaded
 from edge.stream import Stream
 from flowhook import limits, logs
 
-DRAIN_SECONDS: Final = 1.0
-"""How long what a refused sender still sends is read and dropped."""
+LINGER_SECONDS: Final = 1.0
+"""How long what a sender still sends is read and dropped, after it was told that this is the end."""
 
 DISCARDED_BYTES: Final = 64 * limits.KIB
 """Unread bodies up to this size are read and dropped, and the connection lives on; above it, it is closed."""
@@ -77,6 +77,7 @@ class Connection:
     Attributes:
         deadline: loop time after which `expire` is called.
         idle: whether no request has begun.
+        waiting_since: loop time from which the head of a request is waited for; `NEVER` while there is one.
     """
 
     __slots__ = (
@@ -85,6 +86,7 @@ class Connection:
         "_handler",
         "_held",
         "_host",
+        "_leaving",
         "_peer",
         "_served",
         "_stream",
@@ -93,6 +95,7 @@ class Connection:
         "deadline",
         "head",
         "idle",
+        "waiting_since",
     )
 
     head: Head
@@ -107,10 +110,12 @@ class Connection:
         self._continued = False  # whether the sender was told to go on with the body
         self._unread = 0  # bytes of the body that were not read yet; -1: chunked, not begun
         self._served = False
+        self._leaving = False  # whether nothing can be answered any more
         self._held = 0  # bytes of the head or the body that count in the host's `received`
         self.address = peer_address(peer)
         self.deadline = NEVER
         self.idle = True
+        self.waiting_since = host.now()
 
     @property
     def scheme(self) -> str:
@@ -125,8 +130,11 @@ class Connection:
     async def serve(self) -> None:
         """Serve requests until the connection ends. Raises nothing; closes the stream."""
         try:
-            while await self._serve_one():
-                pass
+            while not self._leaving and await self._serve_one():
+                if self._stream.writing():
+                    await self._flush()
+                if self._buffer:
+                    await asyncio.sleep(0)  # a pipeline of refused requests must not keep the loop
         except StreamClosedError:
             pass
         except Exception:
@@ -142,9 +150,16 @@ class Connection:
             self._host.answered(answers.REQUEST_TIMEOUT)
         self.abort()
 
-    def close_if_idle(self) -> None:
-        """End the connection unless a request is under way."""
-        if self.idle:
+    def retire(self) -> None:
+        """End the connection, which is idle: say so, and give the sender a moment to end its side.
+
+        A request that crosses what is said gets no answer, but no reset either, which may take with it an answer that
+        the sender has not read yet. It is dropped, so that it can be sent again.
+        """
+        self._leaving = True
+        self.waiting_since = NEVER
+        self.deadline = self._host.now() + LINGER_SECONDS
+        if not self._stream.shut_write_side():
             self._stream.close()
 
     async def reject(self, answer: Answer, *, linger: bool) -> None:
@@ -194,7 +209,7 @@ class Connection:
             return False
 
         self._release()
-        if answer.close or not head.keep_alive or host.draining or self._unread:
+        if answer.close or not head.keep_alive or self._unread or (host.draining and self._is_last()):
             return await self._finish_unread(answer)
         host.answered(answer)
         self._served = True
@@ -202,10 +217,6 @@ class Connection:
             self._send(answer, head, keep_alive=True)
         else:
             self._stream.write(answer.head + host.keep_tail + answer.body)
-        if self._stream.writing():
-            await self._flush()
-        if self._buffer:
-            await asyncio.sleep(0)  # a pipeline of refused requests must not keep the loop
         return True
 
     async def _read_head(self) -> bytes:
@@ -213,8 +224,9 @@ class Connection:
         host = self._host
         buffer = self._buffer
         self.idle = not buffer
+        self.waiting_since = now = host.now()
         # a new connection has no more time for its first request than a request has
-        self.deadline = host.now() + (host.idle_timeout if self.idle and self._served else host.header_timeout)
+        self.deadline = now + (host.idle_timeout if self.idle and self._served else host.header_timeout)
         searched = 0
         while True:
             if buffer.startswith((b"\r", b"\n")):
@@ -226,11 +238,13 @@ class Connection:
             self._hold(len(buffer) - self._held)
             searched = max(0, len(buffer) - 3)
             data = await self._stream.read(READ_BYTES)
+            if self._leaving:
+                continue
             if self.idle:
                 self.idle = False
                 self.deadline = host.now() + host.header_timeout
             buffer = buffer + data if buffer else data
-        self.deadline = NEVER
+        self.deadline = self.waiting_since = NEVER
         self._release()
         if not 0 <= end <= limits.MAX_HEADER_BYTES:
             raise MalformedRequestError(431, "HEADER_TOO_LARGE", "the head is too large")
@@ -360,9 +374,10 @@ class Connection:
         """Read a chunked body to its end; false as soon as there is more of it."""
         data, self._buffer = self._buffer, b""
         while True:
-            if data:
+            if data or chunks.more:
                 before = len(chunks.content)
                 chunks.feed(data)
+                data = b""
                 if chunks.done:
                     self._unread = 0
                     self._buffer = chunks.rest
@@ -370,7 +385,8 @@ class Connection:
                 if len(chunks.content) > most:
                     return False
                 self._hold(len(chunks.content) - before)
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # a fast sender, or one of tiny chunks, must not keep the loop
+                continue
             data = await self._stream.read(READ_BYTES)
 
     def _hold(self, size: int) -> None:
@@ -403,17 +419,28 @@ class Connection:
             self.deadline = host.now() + host.body_timeout
             self._send(answer, head, keep_alive=False)
             await self._flush()
+            if head.keep_alive:  # it does not expect the end
+                await self._linger()
         return False
 
+    def _is_last(self) -> bool:
+        """Whether nothing has come of another request."""
+        return not (self._buffer or self._stream.read_ahead())
+
     async def _refuse(self, answer: Answer, head: Head | None) -> None:
-        """Send an answer, then drop what still comes for at most `DRAIN_SECONDS`; the connection ends."""
+        """Send an answer, then drop what still comes for at most `LINGER_SECONDS`; the connection ends."""
         self._host.answered(answer)
         self.deadline = NEVER
         self._buffer = b""
         self._release()
         self._send(answer, head, keep_alive=False)
+        await self._linger()
+
+    async def _linger(self) -> None:
+        """Say that nothing more comes, and drop what still does, so that what was said last is not lost by a reset."""
+        self.deadline = NEVER
         try:
-            async with asyncio.timeout(DRAIN_SECONDS):
+            async with asyncio.timeout(LINGER_SECONDS):
                 await self._flush()
                 self._stream.shut_write_side()
                 while True:

@@ -29,9 +29,6 @@ from flowhook.errors import FlowhookError, InternalError, NotFoundError, OutOfRa
 MAX_LOOKUPS: Final = 64
 """Lookups at the router at a time; further ones wait for their turn."""
 
-LOOKUP_SECONDS: Final = 3.0
-"""A request that waits for a lookup longer than this is answered 503."""
-
 RECHECK_SECONDS: Final = 0.01
 RECONNECT_SECONDS: Final = 0.2
 
@@ -39,6 +36,13 @@ _NAME: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _FLOW_ID: Final = re.compile(rf"{_NAME}(?:\.{_NAME})?")
 
 log = logs.get_logger(__name__)
+
+
+class _LookupTimedOutError(UnavailableError):
+    """The router did not say in time what a flow is."""
+
+    def __init__(self) -> None:
+        super().__init__("the lookup of a flow took too long")
 
 
 class _Lookup:
@@ -61,11 +65,13 @@ class Directory:
         counts: Counts,
         *,
         size: int,
-        lookup_seconds: float = LOOKUP_SECONDS,
+        lookup_seconds: float,
         silence_seconds: float = limits.WATCH_SILENCE_SECONDS,
         on_state: Callable[[str], None] = lambda _lack: None,
     ) -> None:
         """Cache up to `size` flows, and as many IDs that name none.
+
+        A request may wait `lookup_seconds` for the router, whoever else waits for the same.
 
         `on_state` is told what the cache lacks when it can't be used any more, and an empty string when it can.
         """
@@ -196,6 +202,17 @@ class Directory:
             lookup.doubtful = True
 
     async def _join_lookup(self, flow_id: str) -> FlowEndpoints | None:
+        try:
+            async with asyncio.timeout(self._lookup_seconds):
+                while True:
+                    try:
+                        return await asyncio.shield(self._lookup(flow_id).result)
+                    except _LookupTimedOutError:  # it began before this request came, which has time left
+                        continue
+        except TimeoutError:
+            raise _LookupTimedOutError from None
+
+    def _lookup(self, flow_id: str) -> _Lookup:
         lookup = self._lookups.get(flow_id)
         if lookup is None:
             if self._tasks is None:
@@ -203,7 +220,7 @@ class Directory:
             lookup = _Lookup(asyncio.get_running_loop().create_future())
             self._lookups[flow_id] = lookup
             self._tasks.create_task(self._look_up(flow_id, lookup), name=f"look up {flow_id}")
-        return await asyncio.shield(lookup.result)
+        return lookup
 
     async def _look_up(self, flow_id: str, lookup: _Lookup) -> None:
         try:
@@ -212,7 +229,7 @@ class Directory:
         except FlowhookError as error:
             lookup.result.set_exception(error)
         except TimeoutError:
-            lookup.result.set_exception(UnavailableError("the lookup of a flow took too long"))
+            lookup.result.set_exception(_LookupTimedOutError())
         except Exception:
             log.exception("lookup of a flow failed", flow=flow_id)
             lookup.result.set_exception(UnavailableError("the lookup of a flow failed"))

@@ -333,9 +333,9 @@ class Gateway:
         head = request.head
         now_ms = time.time_ns() // 1_000_000
         event_id = ids.mint(endpoint.slot, now_ms=now_ms)
+        # What `Connection` names stays: to remove it is for intermediaries (RFC 9110, section 7.6.1). Here it would let
+        # whoever repeats a signed request hide the field by which it is known again.
         dropped = endpoint.dropped_headers
-        if head.connection_options:
-            dropped = dropped | head.connection_options
         headers = tuple([field for field in head.headers if field[0] not in dropped])
         query = head.query
         if endpoint.dropped_query:

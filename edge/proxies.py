@@ -23,6 +23,9 @@ from flowhook.errors import InvalidError
 MAX_HOPS: Final = 32
 """Proxies in a row that are looked at."""
 
+MAX_PAIRS: Final = 256
+"""Parameters of `Forwarded`; one with more of them can't be read."""
+
 UNKNOWN: Final = IPv4Address("0.0.0.0")  # noqa: S104 - bound to by nobody
 """Of a sender about whom the fields contradict themselves."""
 
@@ -109,10 +112,17 @@ def _joined(headers: Sequence[tuple[str, bytes]], name: str) -> str:
     return ",".join(value.decode("latin-1") for key, value in headers if key == name)
 
 
+def _last_of(text: str) -> list[str]:
+    """Return the last `MAX_HOPS` parts: what lies further left is looked at by nobody, whatever there is of it."""
+    return text.rsplit(",", MAX_HOPS)[-MAX_HOPS:]
+
+
 def _forwarded(text: str) -> list[dict[str, str]] | None:
     """Return the elements of Forwarded; None when it can't be read."""
     hops: list[dict[str, str]] = [{}]
     position = 0
+    if text.count("=") > MAX_PAIRS:
+        return None
     while position < len(text):
         pair = _PAIR.match(text, position)
         if pair is None:
@@ -131,8 +141,7 @@ def _forwarded(text: str) -> list[dict[str, str]] | None:
 
 def _x_forwarded(headers: Sequence[tuple[str, bytes]]) -> list[dict[str, str]]:
     """Return the same of `X-Forwarded-…`; a proxy may keep a list of addresses and set the others anew."""
-    senders = _joined(headers, "x-forwarded-for").split(",")
-    protos, hosts = (_joined(headers, f"x-forwarded-{name}").split(",") for name in ("proto", "host"))
+    senders, protos, hosts = (_last_of(_joined(headers, f"x-forwarded-{name}")) for name in ("for", "proto", "host"))
 
     def at(values: list[str], index: int) -> str:
         return values[index if len(values) == len(senders) else -1].strip()

@@ -24,8 +24,11 @@ _SITE_BITS: Final = 64
 
 def sender_of(match: Match, address: IPv4Address | IPv6Address, *, asked: bool) -> str:
     """Return what tells a sender from the others of a URL; `asked`: whether it had to show credentials."""
-    if asked:
-        return f"{match.scheme} {match.secret}"
+    return f"{match.scheme} {match.secret}" if asked else site_of(address)
+
+
+def site_of(address: IPv4Address | IPv6Address) -> str:
+    """Return what tells an address from those of others: itself or, of an IPv6 address, its network."""
     return str(int(address) >> _SITE_BITS) if isinstance(address, IPv6Address) else str(address)
 
 

@@ -6,8 +6,11 @@ import asyncio
 import contextlib
 import socket
 import time
+from collections import Counter
+from collections.abc import Callable, Iterable
 from email.utils import formatdate
 from functools import partial
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Final
 
 from tornado.iostream import IOStream
@@ -15,10 +18,12 @@ from tornado.tcpserver import TCPServer
 
 from edge import answers
 from edge.answers import Answer
-from edge.connection import Connection
+from edge.connection import Connection, peer_address
 from edge.metrics import Counts
+from edge.open_connections import OpenConnections
 from edge.proxy_protocol import ProxyProtocolError, read_header
 from edge.request import Handler
+from edge.senders import site_of
 from edge.stream import Stream
 from edge.tls import HANDSHAKE_SECONDS, Certificates
 from flowhook import limits
@@ -33,6 +38,16 @@ MAX_RECEIVED_BYTES: Final = 512 * limits.MIB
 MAX_TURNED_AWAY: Final = 128
 """Connections that were one too many and may linger, so that their senders see the 503; others may see a reset."""
 
+MAX_GIVING_WAY: Final = 64
+"""Connections that gave way to others and may linger; others may see a reset."""
+
+ANNOUNCE_SECONDS: Final = 1.0
+"""For which an edge that stops goes on to answer on the connections there are, and says that these answers are the last
+ones, before it ends those that are idle: a sender that sees the end coming sends nothing into it."""
+
+MAX_ACCEPTED_LATE: Final = 1024
+"""Connections of each socket that an edge that stops takes from the kernel, which would reset them."""
+
 
 class Server(TCPServer):
     """The HTTP server. Give it sockets (`add_sockets`), keep `sweep` running, and `drain` it in the end."""
@@ -44,8 +59,19 @@ class Server(TCPServer):
         counts: Counts,
         *,
         max_connections: int,
+        shared: Callable[[IPv4Address | IPv6Address], bool] = lambda _: False,
         certificates: Certificates | None = None,
     ) -> None:
+        """Serve with `handler`.
+
+        Args:
+            settings: timeouts, and limits that are not here.
+            handler: answers requests.
+            counts: of what happens.
+            max_connections: at a time.
+            shared: whether many senders are behind an address.
+            certificates: for TLS; None: there is none.
+        """
         super().__init__()
         self._certificates = certificates
         self._proxy_protocol = settings.proxy_protocol
@@ -61,10 +87,18 @@ class Server(TCPServer):
         self._max_connections = max_connections
         self._handler = handler
         self._counts = counts
-        self._connections: set[Connection] = set()
+        self._shared = shared
+        self._max_of_one = settings.max_connections_per_address
+        self._connections = OpenConnections[Connection](
+            most=max_connections, most_of_one=self._max_of_one, shared=shared, now=self.now
+        )
         self._turned_away: set[Connection] = set()
+        self._giving_way: set[Connection] = set()
         self._beginning = 0
-        self._empty = asyncio.Event()
+        self._beginning_by_site: Counter[str] = Counter()
+        self._listening: list[socket.socket] = []
+        self._accepted_late: set[asyncio.Task[None]] = set()
+        self._one_less = asyncio.Event()
         self._date = 0
         self._tick()
 
@@ -73,6 +107,11 @@ class Server(TCPServer):
         """How many connections are open."""
         return len(self._connections)
 
+    def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
+        """Accept connections on listening sockets."""
+        self._listening = list(sockets)
+        super().add_sockets(self._listening)
+
     async def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         """Serve a new connection to its end."""
         peer = str(address[0])
@@ -80,7 +119,7 @@ class Server(TCPServer):
         if own is None:
             return
         connection = Connection(own, peer, self, self._handler)
-        if len(self._connections) >= self._max_connections:
+        if not self._make_room(connection.address):
             await self._turn_away(connection)
             return
         self._connections.add(connection)
@@ -88,7 +127,23 @@ class Server(TCPServer):
             await connection.serve()
         finally:
             self._connections.discard(connection)
-            self._tell_if_empty()
+            self._giving_way.discard(connection)
+            self._one_less.set()
+
+    def _make_room(self, address: IPv4Address | IPv6Address) -> bool:
+        """See to it that there is room for one more connection of an address; false: there is none to be had."""
+        while True:
+            room, other = self._connections.gives_way(address)
+            if room or other is None:
+                return room
+            self._connections.discard(other)
+            if not other.idle:
+                other.expire()
+            elif len(self._giving_way) < MAX_GIVING_WAY:
+                self._giving_way.add(other)
+                other.retire()
+            else:
+                other.abort()
 
     async def _begin(self, sock: socket.socket, peer: str) -> tuple[Stream | None, str]:
         """Take what comes before HTTP: who is behind a balancer, and the handshake of TLS; None: it did not go well."""
@@ -96,10 +151,18 @@ class Server(TCPServer):
             sock.close()
             return None, peer
         self._beginning += 1
+        site = ""  # that it counts for
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
                 if self._proxy_protocol:
                     peer = str(await read_header(partial(_read_exactly, sock)) or peer)
+                address = peer_address(peer)
+                if not self._shared(address):
+                    site = site_of(address)
+                    self._beginning_by_site[site] += 1
+                    if self._beginning_by_site[site] > self._max_of_one:
+                        sock.close()
+                        return None, peer
                 stream = Stream(self)
                 # of a connection over TLS uvloop returns a protocol of its own, not ours
                 await asyncio.get_running_loop().connect_accepted_socket(
@@ -112,6 +175,11 @@ class Server(TCPServer):
             return None, peer
         finally:
             self._beginning -= 1
+            if site:
+                self._beginning_by_site[site] -= 1
+                if not self._beginning_by_site[site]:
+                    del self._beginning_by_site[site]
+            self._one_less.set()
 
     async def _turn_away(self, connection: Connection) -> None:
         linger = len(self._turned_away) < MAX_TURNED_AWAY
@@ -120,11 +188,12 @@ class Server(TCPServer):
             await connection.reject(answers.TOO_MANY_CONNECTIONS, linger=linger)
         finally:
             self._turned_away.discard(connection)
-            self._tell_if_empty()
+            self._one_less.set()
 
-    def _tell_if_empty(self) -> None:
-        if not self._connections and not self._turned_away:
-            self._empty.set()
+    def _is_empty(self) -> bool:
+        return not (
+            self._connections or self._turned_away or self._giving_way or self._beginning or self._accepted_late
+        )
 
     def answered(self, answer: Answer) -> None:
         """Count an answer."""
@@ -142,28 +211,61 @@ class Server(TCPServer):
             if self._certificates is not None:
                 self._certificates.refresh()
             now = self.now()
-            for connection in [each for each in self._connections if each.deadline < now]:
+            for connection in [each for each in (*self._connections, *self._giving_way) if each.deadline < now]:
                 connection.expire()
 
     async def drain(self, seconds: float) -> None:
-        """Stop accepting, and let requests that are under way finish for at most `seconds`."""
-        self.stop()
+        """Stop accepting, and let requests that are under way, or come at once, finish for at most `seconds`.
+
+        Source: RFC 9112, section 9.6: who ends a connection says so in the last answer, and reads on for a while.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
         self.draining = True
-        self._empty.clear()
-        for connection in tuple(self._connections):
-            connection.close_if_idle()
-        if self._connections or self._turned_away:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._empty.wait()
+        self._accept_late()
+        self.stop()
+        await asyncio.sleep(0)  # what was accepted just before has begun then
+        if await self._emptied(min(ANNOUNCE_SECONDS, seconds / 2)):
+            return
+        for connection in self._connections:
+            await asyncio.sleep(0)  # whatever has come is noticed
+            if connection.idle:
+                connection.retire()
+        await self._emptied(end - loop.time())
+
+    def _accept_late(self) -> None:
+        """Take the connections that the kernel has for us."""
+        for sock in self._listening:
+            for _ in range(MAX_ACCEPTED_LATE):
+                try:
+                    connection, address = sock.accept()
+                except OSError:  # none is left; or the process has no file for it
+                    break
+                connection.setblocking(False)
+                task = asyncio.ensure_future(self.handle_stream(IOStream(connection), address))
+                self._accepted_late.add(task)
+                task.add_done_callback(self._end_late)
+
+    def _end_late(self, task: asyncio.Task[None]) -> None:
+        self._accepted_late.discard(task)
+        self._one_less.set()
+
+    async def _emptied(self, seconds: float) -> bool:
+        """Wait until no connection is left, for so long at most; return whether none is."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self._is_empty():
+                    self._one_less.clear()
+                    await self._one_less.wait()
+        return self._is_empty()
 
     async def ended(self) -> None:
         """Wait until no connection is left; call it when nothing is to be waited for any more."""
-        for connection in (*self._connections, *self._turned_away):
+        for connection in (*self._connections, *self._turned_away, *self._giving_way):
             connection.abort()
-        while self._connections or self._turned_away:
-            self._empty.clear()
-            await self._empty.wait()
+        while self._connections or self._turned_away or self._giving_way:
+            self._one_less.clear()
+            await self._one_less.wait()
 
     def _tick(self) -> None:
         now = int(time.time())

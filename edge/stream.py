@@ -119,10 +119,16 @@ class Stream(asyncio.Protocol):
             raise StreamClosedError
         return self._ended and not self._ahead
 
-    def shut_write_side(self) -> None:
-        """Tell the peer that nothing more comes; what it sends can still be read. TLS has no such thing."""
-        if self._transport is not None and self._transport.can_write_eof():
-            self._transport.write_eof()
+    def shut_write_side(self) -> bool:
+        """Tell the peer that nothing more comes; what it sends can still be read. False: TLS has no such thing."""
+        if self._transport is None or not self._transport.can_write_eof():
+            return False
+        self._transport.write_eof()
+        return True
+
+    def read_ahead(self) -> bool:
+        """Whether something has come that was not read yet."""
+        return bool(self._ahead)
 
     # What asyncio calls
 

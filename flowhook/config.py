@@ -7,6 +7,7 @@ seconds, sizes bytes.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -52,6 +53,17 @@ def _check_public_url(value: str) -> str:
 
 PublicUrl = Annotated[str, AfterValidator(_check_public_url)]
 """Scheme and host, with a port where it takes one; or empty. A `/` at the end is dropped."""
+
+
+def _check_host_names(value: str) -> str:
+    for name in filter(None, (each.strip() for each in value.split(","))):
+        if not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+", name):
+            raise ValueError("expected host names without scheme and port, such as admin.example.com,10.0.0.7")
+    return value
+
+
+HostNames = Annotated[str, AfterValidator(_check_host_names)]
+"""Names or addresses of hosts, with commas between them."""
 
 
 class CommonSettings(BaseSettings):
@@ -111,14 +123,16 @@ class EdgeSettings(CommonSettings):
     idle_timeout: Seconds = 75.0
     """After which a connection without a request is closed."""
     max_connections: Count = 10_000
-    """Connections at a time; beyond it new ones are closed at once."""
+    """Connections at a time; beyond it the one that has been idle longest is closed or, when none is, the new one."""
+    max_connections_per_address: Count = 1000
+    """The same for those of one address, or of one /64 of IPv6; not for those of trusted proxies."""
     flow_cache_size: Count = 10_000
     """Flows, known and unknown, that an edge remembers."""
     max_pending_events: Count = 10_000
     """Requests that may wait for the router; beyond it the edge answers 503."""
     max_held_requests: Count = 1000
     """Requests that may wait for the answer of their flow; beyond it the edge answers 503."""
-    router_timeout: Seconds = 10.0
+    router_timeout: Seconds = 15.0
     """How long a request may wait for the router before the edge answers 503."""
     drain_seconds: Grace = 10.0
     """How long what is under way may take after the process was told to stop."""
@@ -196,6 +210,14 @@ class AdminSettings(CommonSettings):
     """Address that operators reach."""
     admin_port: Port = 8081
     """Port that operators reach; 0 lets the system choose."""
+    admin_hosts: HostNames = ""
+    """Names, separated by commas, by which operators call it, without ports; `host`, `localhost`, loopback addresses
+    and the address that a connection came in on may be used anyway."""
+
+    def names(self) -> frozenset[str]:
+        """Return the names that Host may have, lower-case."""
+        names = (*self.admin_hosts.split(","), self.host)
+        return frozenset(name for each in names if (name := each.strip().lower().removesuffix(".")))
 
 
 def read_token(settings: CommonSettings, role: str) -> str:

@@ -63,18 +63,22 @@ async def router():
 async def admin(router, tmp_path):
     """An HTTP client of the admin process: `await admin("GET", "/readyz")` gives status, headers and text."""
     (tmp_path / "admin.token").write_text("fhk_t\n")
-    settings = AdminSettings(data_dir=tmp_path, router=router.target, admin_port=0)
+    settings = AdminSettings(
+        data_dir=tmp_path, router=router.target, admin_port=0, admin_hosts="Admin.example.com, 192.0.2.7"
+    )
     lifecycle = Lifecycle(name="admin-1", role="admin")
     serving = asyncio.create_task(app.serve(settings, lifecycle))
     await lifecycle.ready.wait()
 
     async with aiohttp.ClientSession(f"http://{lifecycle.addresses['http']}") as session:
 
-        async def ask(method, path):
-            async with session.request(method, path) as response:
+        async def ask(method, path, host=None):
+            headers = None if host is None else {"Host": host}
+            async with session.request(method, path, headers=headers) as response:
                 return response.status, response.headers, await response.text()
 
         ask.router = router
+        ask.address = lifecycle.addresses["http"]
         yield ask
     lifecycle.stop.set()
     await serving

@@ -129,6 +129,30 @@ async def test_what_there_is_not_is_a_problem_without_internals(admin, method, p
         assert headers["Allow"] == "GET, HEAD"
 
 
+class TestHost:
+    """Any page in an operator's browser may have a name of its own resolve to this process."""
+
+    @pytest.mark.parametrize("path", [*PATHS, "/nope"])
+    @pytest.mark.parametrize(
+        "host", ["attacker.example", "localhost.attacker.example", "192.0.2.8", "127.0.0.1.nip.example:8081"]
+    )
+    async def test_a_name_that_is_not_its_own_is_refused_on_every_path(self, admin, cluster, path, host):
+        status, headers, text = await admin("GET", path, host)
+        assert (status, headers["Content-Type"]) == (421, "application/problem+json")
+        assert json.loads(text)["reason"] == "HOST_UNKNOWN"
+        assert "edge-1" not in text
+
+    @pytest.mark.parametrize("host", ["localhost:8081", "admin.example.com", "ADMIN.example.com.:80", "192.0.2.7:9"])
+    async def test_its_own_names_are_answered(self, admin, cluster, host):
+        assert (await admin("GET", "/readyz", host))[0] == 200
+
+    async def test_a_request_of_http_1_0_has_no_name(self, admin, cluster):
+        reader, writer = await asyncio.open_connection(*admin.address.split(":"))
+        writer.write(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert (await asyncio.wait_for(reader.read(), PATIENCE)).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+
+
 async def test_it_reports_itself_to_the_router(admin, router):
     async with asyncio.timeout(PATIENCE):
         await router.reported.wait()

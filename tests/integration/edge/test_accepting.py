@@ -89,6 +89,7 @@ async def test_the_request_is_kept_as_it_came_but_for_credentials_and_hop_by_hop
         ("x-b", b"1"),
         ("x-a", b"2"),
         ("x-b", b"3"),
+        ("x-private", b"4"),
         ("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
         ("content-length", b"9"),
     ]
@@ -277,6 +278,20 @@ async def test_a_repeated_delivery_is_answered_with_the_first_ones_id(edge):
 
     assert first.json() == again.json() != other.json()
     assert [event.dedupe_key for event in edge.events()] == ["none:d-1", "none:d-2"]
+
+
+@pytest.mark.parametrize(
+    "options", [[], ["X-Delivery"], ["close, x-signature,x-delivery"], ["content-type", "X-Delivery"]]
+)
+async def test_connection_options_hide_nothing_by_which_a_delivery_is_known_again(edge, sign, hmac_auth, options):
+    edge.router.put_flow("orders", auth=hmac_auth, dedupe={"key": '${ .headers["x-delivery"] }'})
+    body = b'{"n": 1}'
+    headers = [*sign(body), ("X-Delivery", "d-1")]
+    first = await edge.post("/hook/orders", body, headers)
+    again = await edge.post("/hook/orders", body, [*(("Connection", option) for option in options), *headers])
+    assert (first.status, again.status) == (202, 202)
+    assert again.json() == first.json()
+    assert len(edge.events()) == 1
 
 
 async def test_basic_credentials_are_checked_and_not_kept(edge):

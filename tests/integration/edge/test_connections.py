@@ -12,6 +12,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 from support.patience import PATIENCE
 
+from edge.http1 import LINES_AT_ONCE
+
 POST = b"POST /hook/open HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n%02d"
 
 
@@ -34,7 +36,62 @@ async def test_pipelined_refusals_do_not_keep_others_waiting(edge):
         assert (await flooder.response()).status == 404
 
 
-async def test_a_sender_that_reads_nothing_piles_nothing_up(start_edge):
+UNREAD = b"POST /hook/nope HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"
+
+
+class LoopTurns:
+    """Counts the turns of the loop while something is done."""
+
+    def __init__(self):
+        self.count = 0
+
+    async def _turn(self):
+        while True:
+            await asyncio.sleep(0)
+            self.count += 1
+
+    async def __aenter__(self):
+        self._task = asyncio.create_task(self._turn())
+        return self
+
+    async def __aexit__(self, *_):
+        self._task.cancel()
+
+
+async def test_pipelined_refusals_of_requests_with_bodies_do_not_keep_others_waiting(edge):
+    flooder = await edge.connect()
+    async with LoopTurns() as turns:
+        flooder.write(UNREAD * 1000)
+        for _ in range(1000):
+            assert (await flooder.response()).status == 404
+    assert turns.count >= 1000
+
+
+@pytest.mark.parametrize("target", [b"/hook/open", b"/hook/raw"])
+async def test_tiny_chunks_do_not_keep_others_waiting(edge, target):
+    edge.router.put_flow("raw", parse="raw", max_body="2MiB")
+    sender = await edge.connect()
+    async with LoopTurns() as turns:
+        sender.write(b"POST " + target + b" HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        sender.write(b"1\r\nx\r\n" * 30_000 + b"0\r\n\r\n" + POST % 7)
+        assert (await sender.response()).status == 202
+    assert turns.count >= 30_000 / LINES_AT_ONCE
+    assert (await sender.response()).status == 202
+    assert [event.body for event in edge.events()] == [b"x" * 30_000, b"07"]
+
+
+async def test_a_large_body_of_tiny_chunks_comes_through(edge):
+    edge.router.put_flow("raw", parse="raw", max_body="2MiB")
+    sender = await edge.connect()
+    sender.write(b"POST /hook/raw HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+    sender.write(b"10\r\n0123456789abcdef\r\n" * 80_000 + b"0\r\n\r\n" + POST % 7)
+    assert (await sender.response()).status == 202
+    assert (await sender.response()).status == 202
+    assert list(edge.router.bodies.values()) == [b"0123456789abcdef" * 80_000]
+
+
+@pytest.mark.parametrize("request_", [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", UNREAD])
+async def test_a_sender_that_reads_nothing_piles_nothing_up(start_edge, request_):
     edge = await start_edge(body_timeout=0.3)
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -44,7 +101,7 @@ async def test_a_sender_that_reads_nothing_piles_nothing_up(start_edge):
 
     async def flood():
         while True:
-            await loop.sock_sendall(sock, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 1000)
+            await loop.sock_sendall(sock, request_ * 1000)
 
     try:
         with pytest.raises(ConnectionError):  # it is cut off

@@ -425,6 +425,20 @@ async def test_a_router_that_says_nothing_in_time_is_503(start_edge, router):
     assert answer.headers["retry-after"] == "1"
 
 
+async def test_a_router_that_is_away_for_longer_than_what_is_cached_may_be_used_is_waited_for(start_edge, router):
+    edge = await start_edge()
+    assert (await edge.post("/hook/open")).status == 202
+    await router.stop()
+    async with asyncio.timeout(PATIENCE):
+        while edge.lifecycle.ready.is_set():
+            await asyncio.sleep(0.05)
+    waiting = asyncio.create_task(edge.post("/hook/open"))
+    await asyncio.wait({waiting}, timeout=3.5)
+    assert not waiting.done()
+    await router.start()
+    assert (await waiting).status == 202
+
+
 async def test_more_requests_than_may_wait_are_503(start_edge, router):
     edge = await start_edge(max_pending_events=1)
     router.gate.clear()
@@ -435,10 +449,9 @@ async def test_more_requests_than_may_wait_are_503(start_edge, router):
     assert (await waiting).status == 202
 
 
-async def test_without_a_router_an_unknown_flow_is_503_and_not_404(start_edge, router, monkeypatch):
-    monkeypatch.setattr("edge.directory.LOOKUP_SECONDS", 0.2)
+async def test_without_a_router_an_unknown_flow_is_503_and_not_404(start_edge, router):
     await router.stop()
-    edge = await start_edge(wait_ready=False)
+    edge = await start_edge(wait_ready=False, router_timeout=0.2)
     answer = await edge.post("/hook/open")
     assert refusal(answer) == (503, "ROUTER_UNAVAILABLE")
     assert not edge.lifecycle.ready.is_set()

@@ -118,6 +118,12 @@ def test_every_setting_of_every_process_has_an_option_and_is_explained(model):
 @pytest.mark.parametrize(
     ("model", "given", "told"),
     [
+        (
+            AdminSettings,
+            {"admin_hosts": "https://admin.example.com"},
+            "--admin-hosts: expected host names without scheme",
+        ),
+        (AdminSettings, {"admin_hosts": "admin.example.com:80, b"}, "--admin-hosts: expected host names without"),
         (EdgeSettings, {"public_url": "hooks.example.com"}, "--public-url: expected scheme and host alone"),
         (RunnerSettings, {"public_url": "https://hooks.example.com/in"}, "--public-url: expected scheme and host"),
         (EdgeSettings, {"header_timeout": "0"}, "--header-timeout: input should be greater than 0"),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from support.patience import PATIENCE
 
 from edge.directory import Directory
 from flowhook.errors import InternalError, OutOfRangeError, UnavailableError
@@ -15,7 +16,7 @@ GITHUB = {"auth": {"github": {"secret": "key"}}}
 async def directory(router, counts, running, settled):
     router.flows = {"a": OPEN, "b": OPEN, "g": GITHUB}
     states = []
-    made = Directory(router, counts, size=3, on_state=states.append)
+    made = Directory(router, counts, size=3, lookup_seconds=PATIENCE, on_state=states.append)
     made.states = states
     running(made.run())
     router.progress()
@@ -143,7 +144,7 @@ async def test_the_flow_used_longest_ago_goes_first(directory, router):
 async def test_nothing_cached_is_used_while_the_watch_is_silent(router, counts, running, settled):
     router.flows["a"] = OPEN
     states = []
-    directory = Directory(router, counts, size=3, silence_seconds=0.05, on_state=states.append)
+    directory = Directory(router, counts, size=3, lookup_seconds=PATIENCE, silence_seconds=0.05, on_state=states.append)
     running(directory.run())
     router.progress()
     await settled()
@@ -167,7 +168,7 @@ async def test_nothing_cached_is_used_while_the_watch_is_silent(router, counts, 
 
 async def test_a_watch_that_catches_up_is_not_trusted_before_it_has(router, counts, running, settled):
     router.flows["a"] = OPEN
-    directory = Directory(router, counts, size=3)
+    directory = Directory(router, counts, size=3, lookup_seconds=PATIENCE)
     running(directory.run())
     router.tell(flow_id="b")
     await settled()
@@ -208,7 +209,7 @@ async def test_an_answer_from_before_everything_was_forgotten_is_not_used(direct
 
 async def test_what_was_looked_up_before_the_first_word_of_the_watch_is_not_used(router, counts, running, settled):
     router.flows["g"] = GITHUB
-    directory = Directory(router, counts, size=3)
+    directory = Directory(router, counts, size=3, lookup_seconds=PATIENCE)
     running(directory.run())
     await settled()
     await directory.find("g")
@@ -260,6 +261,22 @@ async def test_a_lookup_that_takes_too_long_is_given_up(router, counts, running,
         await directory.find("a")
 
 
+async def test_a_request_that_joins_a_lookup_late_has_its_own_time(router, counts, running, settled):
+    directory = Directory(router, counts, size=3, lookup_seconds=0.02)
+    running(directory.run())
+    router.progress()
+    await settled()
+    router.flows["a"] = UnavailableError("restarting")
+    early = asyncio.create_task(directory.find("a"))
+    await settled()
+    directory._lookup_seconds = PATIENCE
+    late = asyncio.create_task(directory.find("a"))
+    with pytest.raises(UnavailableError):
+        await early
+    router.flows["a"] = OPEN
+    assert (await late).flow_id == "a"
+
+
 async def test_a_flow_that_can_not_be_read_is_no_missing_one(directory, router):
     router.flows["bad"] = {"auth": "nonsense"}
     with pytest.raises(InternalError):
@@ -268,4 +285,4 @@ async def test_a_flow_that_can_not_be_read_is_no_missing_one(directory, router):
 
 async def test_before_the_watch_runs_nobody_can_say(router, counts):
     with pytest.raises(UnavailableError):
-        await Directory(router, counts, size=3).find("a")
+        await Directory(router, counts, size=3, lookup_seconds=PATIENCE).find("a")

@@ -2,13 +2,23 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import time
 import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.http1 import MAX_FIELDS, MAX_NAME_BYTES, MAX_TRAILER_BYTES, ChunkedBody, MalformedRequestError, parse_head
+from edge.http1 import (
+    LINES_AT_ONCE,
+    MAX_EXCESS_BYTES,
+    MAX_FIELDS,
+    MAX_NAME_BYTES,
+    MAX_TRAILER_BYTES,
+    ChunkedBody,
+    MalformedRequestError,
+    parse_head,
+)
 
 
 def head_of(*lines, start=b"POST /hook/a?x=1 HTTP/1.1", host=b"Host: a.test"):
@@ -180,6 +190,13 @@ def chunked(*chunks, trailer=b""):
     return b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n" + trailer + b"\r\n"
 
 
+def feed_all(body, pieces):
+    for piece in pieces:
+        body.feed(piece)
+        while body.more:
+            body.feed()
+
+
 @given(
     st.lists(st.binary(min_size=1, max_size=40), max_size=6),
     st.binary(max_size=10),
@@ -194,7 +211,7 @@ def test_a_chunked_body_is_the_same_however_it_arrives(chunks, rest, cuts):
         if body.done:
             received_after += data[start:end]
         else:
-            body.feed(data[start:end])
+            feed_all(body, [data[start:end]])
 
     assert body.done
     assert bytes(body.content) == b"".join(chunks)
@@ -236,7 +253,7 @@ def test_a_trailer_section_without_end_is_refused():
     body = ChunkedBody()
     body.feed(b"0\r\n" + b"A: b\r\n" * (MAX_TRAILER_BYTES // 6))
     with pytest.raises(MalformedRequestError) as caught:
-        body.feed(b"A: b\r\n")
+        feed_all(body, [b"A: b\r\n"] * 100)
     assert caught.value.status == 431
 
 
@@ -260,3 +277,67 @@ def test_what_senders_choose_is_not_remembered_without_bound():
         assert tracemalloc.get_traced_memory()[0] < 1_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_tiny_chunks_are_looked_at_a_few_at_a_time():
+    body = ChunkedBody()
+    body.feed(chunked(*[b"x"] * 10_000) + b"GET")
+    assert 0 < len(body.content) <= LINES_AT_ONCE
+
+    while body.more:
+        before = len(body.content)
+        body.feed()
+        assert len(body.content) - before <= LINES_AT_ONCE
+
+    assert body.done
+    assert body.content == b"x" * 10_000
+    assert body.rest == b"GET"
+
+
+def test_a_trailer_section_is_looked_at_a_few_lines_at_a_time():
+    body = ChunkedBody()
+    body.feed(b"0\r\n" + b"A:\r\n" * 2 * LINES_AT_ONCE + b"\r\n")
+    turns = 1
+    while body.more:
+        body.feed()
+        turns += 1
+    assert body.done
+    assert turns == 3
+
+
+@pytest.mark.parametrize(("size", "extension"), [(1, b";" + b"e" * 200), (8, b" " * 200)])
+def test_chunks_that_are_next_to_nothing_but_extensions_are_refused(size, extension):
+    chunk = b"%x%b\r\n%b\r\n" % (size, extension, b"x" * size)
+    body = ChunkedBody()
+    with pytest.raises(MalformedRequestError) as caught:
+        feed_all(body, [chunk] * 10_000)
+    assert (caught.value.status, caught.value.reason) == (400, "FRAMING_INVALID")
+    assert len(body.content) <= size * MAX_EXCESS_BYTES // 150
+
+
+def test_chunks_with_signatures_in_their_extensions_are_taken():
+    signature = b";chunk-signature=" + b"0" * 64
+    body = ChunkedBody()
+    for _ in range(1000):
+        body.feed(b"40%b\r\n%b\r\n" % (signature, b"x" * 64))
+    assert len(body.content) == 64_000
+
+
+def cost_of(head):
+    """Return the CPU time that a head takes, the least of several times, whatever comes of it."""
+    times = []
+    for _ in range(9):
+        before = time.thread_time()
+        with contextlib.suppress(MalformedRequestError):
+            parse_head(head)
+        times.append(time.thread_time() - before)
+    return min(times)
+
+
+@pytest.mark.parametrize("line", [b"a:\r\n" * 15_000, b"Connection: " + b"a," * 30_000 + b"\r\n"])
+def test_a_head_of_many_tiny_things_costs_no_more_than_a_large_one_that_is_taken(line):
+    most = head_of(*[b"x-%d: %b" % (number, b"y" * 200) for number in range(MAX_FIELDS - 1)])
+    assert cost_of(head_of() + line) < 3 * cost_of(most)
+    with pytest.raises(MalformedRequestError) as caught:
+        parse_head(head_of() + line)
+    assert caught.value.status == 431

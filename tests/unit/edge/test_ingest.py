@@ -89,6 +89,26 @@ async def test_an_event_whose_fate_is_unknown_at_its_deadline_is_unavailable(mak
     router.gate.set()
 
 
+async def test_a_router_that_is_away_is_waited_for_until_the_deadline_of_each_event(make, router):
+    """Each is given up for its own deadline, be its batch asked for again or queued behind others."""
+    ingest = make(timeout=0.3)
+    loop = asyncio.get_running_loop()
+    router.answers = [UnavailableError("away")] * 1000
+
+    async def wait(event):
+        began = loop.time()
+        (outcome,) = await outcomes(submit(ingest, event))
+        return outcome, loop.time() - began
+
+    waiting = []
+    for number in range(6):
+        waiting.append(asyncio.create_task(wait(f"{number}")))
+        await asyncio.sleep(0.02)
+    for outcome, seconds in await asyncio.gather(*waiting):
+        assert isinstance(outcome, IngestUnavailableError)
+        assert seconds >= 0.3
+
+
 async def test_an_event_still_queued_at_its_deadline_is_never_sent(make, router, settled):
     ingest = make(timeout=0.01)
     router.gate.clear()

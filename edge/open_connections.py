@@ -1,0 +1,113 @@
+"""Which connections are open, how many each address has, and which one gives way when there is no room for another.
+
+Whoever opens connections and leaves them idle must not keep others out: at either limit the one goes that has waited
+longest for a request. An address that many senders share, such as a proxy's, has no limit of its own.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Collection, Iterator
+from ipaddress import IPv4Address, IPv6Address
+from typing import Final, Generic, Protocol, TypeVar
+
+from edge.senders import site_of
+
+MAX_CANDIDATES: Final = 256
+"""Connections that one look at all of them finds for those to come."""
+
+LOOK_SECONDS: Final = 0.000_01
+"""Between two looks at all connections, for each of them: 0.1 s between looks at 10,000, which take 3 ms. So a flood of
+new ones can't make a look of each."""
+
+NEVER: Final = float("inf")
+
+
+class Waiting(Protocol):
+    """A connection, as far as it may give way.
+
+    Attributes:
+        address: of the sender's side.
+        idle: whether no request has begun.
+        waiting_since: loop time from which the head of a request was waited for; `NEVER` while there is one.
+    """
+
+    address: IPv4Address | IPv6Address
+    idle: bool
+    waiting_since: float
+
+
+C = TypeVar("C", bound=Waiting)
+
+
+class OpenConnections(Generic[C]):
+    """All connections."""
+
+    def __init__(
+        self,
+        *,
+        most: int,
+        most_of_one: int,
+        shared: Callable[[IPv4Address | IPv6Address], bool],
+        now: Callable[[], float],
+    ) -> None:
+        """Let there be `most` at a time, and `most_of_one` of each address that is not `shared`."""
+        self._most = most
+        self._most_of_one = most_of_one
+        self._shared = shared
+        self._now = now
+        self._all: set[C] = set()
+        self._by_site: dict[str, set[C]] = {}
+        self._candidates: list[tuple[float, C]] = []
+        self._looked = -NEVER
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __iter__(self) -> Iterator[C]:
+        return iter(tuple(self._all))
+
+    def add(self, connection: C) -> None:
+        """Add one, whether there is room or not."""
+        self._all.add(connection)
+        self._by_site.setdefault(site_of(connection.address), set()).add(connection)
+
+    def discard(self, connection: C) -> None:
+        """Take one out; without effect if it is not there."""
+        if connection in self._all:
+            self._all.discard(connection)
+            site = site_of(connection.address)
+            others = self._by_site[site]
+            others.discard(connection)
+            if not others:
+                del self._by_site[site]
+
+    def gives_way(self, address: IPv4Address | IPv6Address) -> tuple[bool, C | None]:
+        """Return whether there is room for one more of an address; if not, which one would make it (None: none)."""
+        others = self._by_site.get(site_of(address), ())
+        if len(others) >= self._most_of_one and not self._shared(address):
+            return False, next((connection for _, connection in _longest_waiting(others, 1)), None)
+        if len(self._all) < self._most:
+            return True, None
+        return False, self._candidate()
+
+    def _candidate(self) -> C | None:
+        """Return one of all; of those that an earlier look found, as long as there are any."""
+        while True:
+            while self._candidates:
+                since, connection = self._candidates.pop()
+                if connection.waiting_since == since and connection in self._all:
+                    return connection
+            if self._now() - self._looked < LOOK_SECONDS * len(self._all):
+                return None
+            self._looked = self._now()
+            self._candidates = _longest_waiting(self._all, MAX_CANDIDATES)[::-1]
+            if not self._candidates:
+                return None
+
+
+def _longest_waiting(connections: Collection[C], count: int) -> list[tuple[float, C]]:
+    """Return those that wait for a request, idle ones first, and of these the one that has waited longest."""
+    waiting = [each for each in connections if each.waiting_since != NEVER]
+    chosen = heapq.nsmallest(count, waiting, key=lambda each: (not each.idle, each.waiting_since))
+    return [(each.waiting_since, each) for each in chosen]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http
 from collections.abc import Collection
 from pathlib import Path
@@ -91,10 +92,10 @@ class Base(tornado.web.RequestHandler):
         self.set_header("Content-Type", content_type)
         self.finish(orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n")
 
-    async def processes(self) -> tuple[list[ProcessInfo], list[str]]:
+    async def processes(self, *, metrics: bool = False) -> tuple[list[ProcessInfo], list[str]]:
         """Return the processes there are and why the cluster is not ready; none when the router does not answer."""
         try:
-            found = list(await self.client.cluster.processes())
+            found = list(await self.client.cluster.processes(metrics=metrics))
         except FlowhookError as error:
             return [], [error.message]
         return found, health.reasons(found)
@@ -137,11 +138,12 @@ class Metrics(Base):
 
     async def get(self) -> None:
         """Answer 200, or 503 when the router, who knows them, does not answer."""
-        processes, reasons = await self.processes()
+        processes, reasons = await self.processes(metrics=True)
         if not processes and reasons:
             raise tornado.web.HTTPError(http.HTTPStatus.SERVICE_UNAVAILABLE)
         self.set_header("Content-Type", exposition.CONTENT_TYPE)
-        self.finish(exposition.merge(processes))
+        # there may be megabytes to read, and health is asked for meanwhile
+        self.finish(await asyncio.to_thread(exposition.merge, processes))
 
 
 class Overview(Base):

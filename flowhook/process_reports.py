@@ -12,26 +12,47 @@ from typing import Final
 import grpc
 
 import flowhook
-from flowhook import logs, metrics
+from flowhook import limits, logs, metrics
 from flowhook.process import Lifecycle
 from flowhook.v1 import cluster_service_pb2, cluster_service_pb2_grpc
+
+MAX_NAME: Final = 63
+MAX_BUILD: Final = 64
+MAX_HOST: Final = 255
+MAX_DETAIL: Final = 512
+"""Characters of what a process says of itself."""
+
+MAX_METRICS_BYTES: Final = 512 * limits.KIB
+MAX_METRICS_LINES: Final = 5000
+"""Metrics of one process in the Prometheus text format, of which each series is a line."""
 
 log = logs.get_logger(__name__)
 
 
+def fits(rendered: bytes) -> bool:
+    """Return whether the metrics of one process are as few as may be reported."""
+    return len(rendered) <= MAX_METRICS_BYTES and rendered.count(b"\n") <= MAX_METRICS_LINES
+
+
 def describe(lifecycle: Lifecycle, rendered: bytes) -> cluster_service_pb2.Process:
-    """Return what a process reports of itself; `rendered` are its metrics in the Prometheus text format."""
+    """Return what a process reports of itself, within the bounds of a report.
+
+    Args:
+        lifecycle: of the process.
+        rendered: its metrics in the Prometheus text format; too many are left out, so that its health is known.
+    """
     stopping = lifecycle.stop.is_set()
     ready = lifecycle.ready.is_set() and not stopping
+    detail = "" if ready else "draining" if stopping else lifecycle.detail or "not ready"
     return cluster_service_pb2.Process(
         name=lifecycle.name,
         role=lifecycle.role,
-        build=flowhook.__version__,
+        build=flowhook.__version__[:MAX_BUILD],
         pid=os.getpid(),
-        host=socket.gethostname(),
+        host=socket.gethostname()[:MAX_HOST],
         ready=ready,
-        detail="" if ready else "draining" if stopping else lifecycle.detail or "not ready",
-        metrics=rendered,
+        detail="".join(character if character.isprintable() else " " for character in detail[:MAX_DETAIL]),
+        metrics=rendered if fits(rendered) else b"",
     )
 
 
@@ -44,16 +65,17 @@ class Reporter:
     def __init__(
         self, channel: grpc.aio.Channel, lifecycle: Lifecycle, *, render: Callable[[], bytes] = metrics.render
     ) -> None:
-        """Report on `lifecycle` over `channel`, which stays the caller's; `render` gives at most 1 MiB."""
+        """Report on `lifecycle` over `channel`, which stays the caller's; `render` gives the metrics."""
         self._stub = cluster_service_pb2_grpc.ClusterServiceStub(channel)
         self._lifecycle = lifecycle
         self._render = render
+        self._complete = True
 
     async def run(self) -> None:
         """Report until cancelled: at once, as soon as the process is ready, then every `INTERVAL`."""
         while True:
             try:
-                await self._stub.ReportProcess(self._request(), timeout=self.INTERVAL)
+                await self._report()
             except grpc.aio.AioRpcError as error:
                 log.debug("report not delivered", code=error.code().name)
             if self._lifecycle.ready.is_set():
@@ -64,5 +86,12 @@ class Reporter:
                     async with asyncio.timeout(self.INTERVAL):
                         await self._lifecycle.ready.wait()
 
-    def _request(self) -> cluster_service_pb2.ReportProcessRequest:
-        return cluster_service_pb2.ReportProcessRequest(process=describe(self._lifecycle, self._render()))
+    async def _report(self) -> None:
+        rendered = self._render()
+        process = describe(self._lifecycle, rendered)
+        request = cluster_service_pb2.ReportProcessRequest(process=process)
+        response = await self._stub.ReportProcess(request, timeout=self.INTERVAL)
+        complete = fits(rendered) and not response.metrics_dropped
+        if self._complete and not complete:  # said once, not every 2 s
+            log.warning("metrics not shown: too many", bytes=len(rendered), series=rendered.count(b"\n"))
+        self._complete = complete

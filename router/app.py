@@ -226,7 +226,9 @@ async def _serve(
         ),
         server,
     )
-    rejection_service_pb2_grpc.add_RejectionServiceServicer_to_server(RejectionService(storage.rejections), server)
+    rejection_service_pb2_grpc.add_RejectionServiceServicer_to_server(
+        RejectionService(storage.rejections, now_ms=_now_ms), server
+    )
     secret_service_pb2_grpc.add_SecretServiceServicer_to_server(
         SecretService(registry=storage.registry, sealer=sealer, now_ms=_now_ms), server
     )
@@ -234,7 +236,7 @@ async def _serve(
         ExecutionService(host=host, state=state, acceptance=acceptance, reads=reads, now_ms=_now_ms), server
     )
     runner_service_pb2_grpc.add_RunnerServiceServicer_to_server(runners, server)
-    cluster = ClusterService(lambda: describe(lifecycle, metrics.render(registry)))
+    cluster = ClusterService(partial(describe, lifecycle), partial(metrics.render, registry))
     cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(cluster, server)
     health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
     reflection.enable_server_reflection([*_SERVICES, HEALTH_SERVICE, reflection.SERVICE_NAME], server)

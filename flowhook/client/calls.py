@@ -425,8 +425,8 @@ def _execution(response: Any) -> Execution:
 # --- cluster
 
 
-def get_cluster() -> Call[list[ProcessInfo]]:
-    """Read what is known of all processes."""
+def get_cluster(*, metrics: bool) -> Call[list[ProcessInfo]]:
+    """Read what is known of all processes, with or without their metrics."""
 
     def processes(response: cluster_service_pb2.GetClusterResponse) -> list[ProcessInfo]:
         return [
@@ -444,5 +444,5 @@ def get_cluster() -> Call[list[ProcessInfo]]:
             for process in response.processes
         ]
 
-    request = cluster_service_pb2.GetClusterRequest()
+    request = cluster_service_pb2.GetClusterRequest(without_metrics=not metrics)
     return Call(cluster_service_pb2_grpc.ClusterServiceStub, "GetCluster", request, processes)

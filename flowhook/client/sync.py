@@ -416,6 +416,6 @@ class _Cluster:
     def __init__(self, transport: _Transport) -> None:
         self._transport = transport
 
-    def processes(self) -> Sequence[ProcessInfo]:
-        """Return the router and every process that reported in the last 60 s, by name."""
-        return self._transport.call(calls.get_cluster())
+    def processes(self, *, metrics: bool = True) -> Sequence[ProcessInfo]:
+        """Return the router and every process that reported in the last 60 s, by name; `metrics`: with theirs."""
+        return self._transport.call(calls.get_cluster(metrics=metrics))

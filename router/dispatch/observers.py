@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Final, NamedTuple
 
-from flowhook import logs
+from flowhook import limits, logs
 from flowhook.errors import ExhaustedError, FlowhookError
 from router.storage.interface import DEFAULT_PAGE
 from router.storage.model import Ended, ExecutionRecord, Replied
 
 MAX_WAITERS: Final = 10_000
+MAX_WAITING_BYTES: Final = 256 * limits.MIB
+"""Requests of callers that wait: each stays in memory until it is answered."""
 MAX_WATCHERS: Final = 100
 WATCH_QUEUE: Final = 1000
 """Changes that a slow watcher may lag behind before it misses some."""
@@ -55,26 +57,33 @@ class Waiter:
 class EndWaiters:
     """Callers that wait for executions to answer, or to end without an answer."""
 
-    def __init__(self, limit: int = MAX_WAITERS) -> None:
+    def __init__(self, limit: int = MAX_WAITERS, max_bytes: int = MAX_WAITING_BYTES) -> None:
         self._limit = limit
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._waiters: dict[int, list[asyncio.Future[Answer]]] = {}
         self._count = 0
 
     @contextmanager
-    def place(self) -> Iterator[Waiter]:
+    def place(self, size: int = 0) -> Iterator[Waiter]:
         """Take a place, before anything is done that can't be undone; it is free again when the block is left.
 
+        Args:
+            size: bytes of the caller's request.
+
         Raises:
-            ExhaustedError: too many callers wait already (`TOO_MANY_WAITERS`).
+            ExhaustedError: too many callers, or too large requests, wait already (`TOO_MANY_WAITERS`).
         """
-        if self._count >= self._limit:
+        if self._count >= self._limit or self._bytes + size > self._max_bytes:
             raise ExhaustedError("too many callers wait for replies", reason="TOO_MANY_WAITERS")
         waiter = Waiter(self._waiters)
         self._count += 1
+        self._bytes += size
         try:
             yield waiter
         finally:
             self._count -= 1
+            self._bytes -= size
             waiter.leave()
 
     def ended(self, end: Ended) -> None:

@@ -33,8 +33,8 @@ _METHODS: Final[Mapping[str, frozenset[Scope]]] = {
     "/flowhook.v1.FlowService/GetFlow": frozenset({Scope.ADMIN, Scope.VERIFY, Scope.RUN}),
     "/flowhook.v1.FlowService/WatchFlows": frozenset({Scope.ADMIN, Scope.VERIFY, Scope.RUN}),
     "/flowhook.v1.SecretService/ResolveSecrets": frozenset({Scope.VERIFY, Scope.RUN}),
-    "/flowhook.v1.ClusterService/ReportProcess": _ANY,
-    "/flowhook.v1.RejectionService/ReportRejections": frozenset({Scope.INGEST}),
+    "/flowhook.v1.ClusterService/ReportProcess": frozenset({Scope.VERIFY, Scope.RUN, Scope.ADMIN}),
+    "/flowhook.v1.RejectionService/ReportRejections": frozenset({Scope.VERIFY}),
 }
 
 caller_scopes: ContextVar[frozenset[Scope]] = ContextVar("caller_scopes", default=frozenset())

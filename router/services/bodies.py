@@ -13,6 +13,7 @@ from flowhook.errors import ExhaustedError, InvalidError, NotFoundError, Unavail
 from flowhook.v1 import envelope_pb2
 from flowhook.v1 import ingest_service_pb2 as pb
 from router.acceptance import Acceptance
+from router.services import guarded
 from router.storage.bodies import Bodies, BodyReader, StoredBody
 from router.storage.interface import ShardState
 
@@ -154,6 +155,7 @@ async def _copy(reader: BodyReader, write: Write, offset: int, size: int) -> Non
 async def _start(requests: AsyncIterator[pb.UploadBodyRequest]) -> pb.UploadStart:
     request = await _next(requests, START_SECONDS)
     start = request.start
+    guarded.check_held(request)
     if request.WhichOneof("message") != "start":
         raise _upload_invalid("the first message says what is uploaded")
     if start.HasField("size") and not 0 < start.size <= limits.MAX_STREAMED_BODY_BYTES:

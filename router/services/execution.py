@@ -94,6 +94,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         self, request: pb.WatchExecutionsRequest, context: guarded.Context
     ) -> None:
         """Stream executions as their status changes."""
+        guarded.check_held(request)
         with self._host.watchers.watch(request.flow_id) as watcher:
             await context.write(pb.WatchExecutionsResponse())
             while True:
@@ -153,6 +154,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         self, request: pb.ReadBodyRequest, context: guarded.Context
     ) -> None:
         """Stream the body of the request that started an execution."""
+        guarded.check_held(request)
 
         async def write(chunk: bytes) -> None:
             await context.write(pb.ReadBodyResponse(chunk=chunk))

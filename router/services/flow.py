@@ -187,6 +187,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         self, request: pb.WatchFlowsRequest, context: guarded.Context
     ) -> None:
         """Stream changes of flows and secrets."""
+        guarded.check_held(request)
         async with aclosing(self._watch.follow(request.start_revision, limits.WATCH_PROGRESS_SECONDS)) as news:
             async for revision, changes in news:
                 for change in changes:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import grpc
 import grpc.aio
+from google.protobuf.message import Message
 
-from flowhook import logs
-from flowhook.errors import FlowhookError, InternalError
+from flowhook import limits, logs
+from flowhook.errors import FlowhookError, InternalError, InvalidError
 from flowhook.wire import status
 
 Servicer = TypeVar("Servicer")
@@ -18,7 +19,22 @@ Request = TypeVar("Request")
 Response = TypeVar("Response")
 Context = grpc.aio.ServicerContext[Any, Any]
 
+MAX_HELD_BYTES: Final = limits.KIB
+"""A request that stays in memory for as long as its stream is open, serialized; what it asks for is an ID."""
+
 log = logs.get_logger(__name__)
+
+
+def check_held(request: Message) -> None:
+    """Refuse a request that opens a stream, and is larger than one that asks for something.
+
+    Raises:
+        InvalidError: it is (`REQUEST_TOO_LARGE`).
+    """
+    if request.ByteSize() > MAX_HELD_BYTES:
+        raise InvalidError(
+            f"a request that opens a stream has at most {MAX_HELD_BYTES} bytes", reason="REQUEST_TOO_LARGE"
+        )
 
 
 def method(

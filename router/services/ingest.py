@@ -168,7 +168,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         if request.event.callback:
             raise InvalidError("a callback is handed in with IngestEvents", reason="CALLBACK_NOT_INVOKABLE")
         # the place comes first: who gets none must not find out after its event was stored
-        with self._host.waiters.place() as place:
+        with self._host.waiters.place(request.ByteSize()) as place:
             seq, execution_id, earlier = await self._stored(request.event)
             answered = place.wait_for(seq)
             # one that was here before may have answered before we began to wait

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from typing import Final
 
+from flowhook import limits
 from flowhook.errors import InvalidError, NotFoundError
 from flowhook.v1 import rejection_service_pb2 as pb
 from flowhook.v1 import rejection_service_pb2_grpc
@@ -17,20 +19,33 @@ from router.storage.model import StoredRejection
 MAX_REPORTED: Final = 100
 """Rejections in one report."""
 
-MAX_BYTES: Final = 128 * 1024
-"""One rejection, serialized."""
+MAX_BYTES: Final = 128 * limits.KIB
+"""One rejection, serialized. Of one that has more, the headers are left out, and then the body."""
+
+MAX_BODY_BYTES: Final = 64 * limits.KIB
+
+MAX_TEXTS: Final[Mapping[str, int]] = {
+    "callback": 127,
+    "reason": 63,
+    "detail": 1024,
+    "address": 64,
+    "method": 32,
+    "path": 2048,
+    "query": 2048,
+}
+"""Characters that are kept of a field: what a sender chose is no reason to refuse the report of others."""
 
 DEFAULT_PAGE: Final = 100
 
 _ID: Final = re.compile(r"rej_[0-9a-z]{26}")
-_MAX_FLOW_ID: Final = 127
 
 
 class RejectionService(rejection_service_pb2_grpc.RejectionServiceServicer):
     """See protos/flowhook/v1/rejection_service.proto."""
 
-    def __init__(self, rejections: Rejections) -> None:
+    def __init__(self, rejections: Rejections, *, now_ms: Callable[[], int]) -> None:
         self._rejections = rejections
+        self._now_ms = now_ms
 
     @guarded.method
     async def ReportRejections(  # noqa: N802 - the name of the RPC
@@ -40,7 +55,8 @@ class RejectionService(rejection_service_pb2_grpc.RejectionServiceServicer):
         del context
         if not 0 < len(request.rejections) <= MAX_REPORTED:
             raise InvalidError(f"a report has 1 to {MAX_REPORTED} rejections", reason="REPORT_INVALID")
-        await self._rejections.add([_stored(each) for each in request.rejections])
+        now_ms = self._now_ms()
+        await self._rejections.add([_stored(each, now_ms) for each in request.rejections])
         return pb.ReportRejectionsResponse()
 
     @guarded.method
@@ -70,8 +86,18 @@ class RejectionService(rejection_service_pb2_grpc.RejectionServiceServicer):
         return pb.GetRejectionResponse(rejection=pb.Rejection.FromString(found.content))
 
 
-def _stored(message: pb.Rejection) -> StoredRejection:
-    content = message.SerializeToString()
-    if not _ID.fullmatch(message.id) or not 0 < len(message.flow_id) <= _MAX_FLOW_ID or len(content) > MAX_BYTES:
-        raise InvalidError("a rejection has an ID, a flow, and at most 128 KiB", reason="REPORT_INVALID")
-    return StoredRejection(0, message.id, message.flow_id, convert.milliseconds(message.time), content)
+def _stored(message: pb.Rejection, now_ms: int) -> StoredRejection:
+    """Return what is kept of a rejection, within the bounds of each of its fields."""
+    if not _ID.fullmatch(message.id) or not 0 < len(message.flow_id) <= limits.MAX_FLOW_ID_LENGTH:
+        raise InvalidError("a rejection has an ID, and a flow", reason="REPORT_INVALID")
+    # those that nobody knows are of any length
+    message.DiscardUnknownFields()
+    for name, limit in MAX_TEXTS.items():
+        setattr(message, name, getattr(message, name)[:limit])
+    message.body = message.body[:MAX_BODY_BYTES]
+    for name in ("headers", "body"):
+        if message.ByteSize() > MAX_BYTES:
+            message.ClearField(name)
+    # one from the future would have all that is older than a week before it forgotten
+    time_ms = min(max(convert.milliseconds(message.time), 0), now_ms)
+    return StoredRejection(0, message.id, message.flow_id, time_ms, message.SerializeToString())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import orjson
@@ -24,6 +25,18 @@ MAX_KEY_BYTES: Final = 64 * limits.KIB
 MAX_WAIT_BYTES: Final = limits.MIB
 """All that one execution waits for, serialized; values that events must have are the flow's data."""
 
+MAX_RUNNER_ID: Final = 63
+MAX_COMPONENTS: Final = 1000
+MAX_COMPONENT_NAME: Final = 255
+"""Characters of the name of a function."""
+
+MAX_HELD_LEASES: Final = 64 * 1024
+MAX_LEASE_BYTES: Final = 64
+"""Leases that a runner says it holds; it works on a few thousand executions at the most."""
+
+MAX_ERROR_TEXT: Final = limits.MAX_ERROR_DETAIL_BYTES
+"""Characters that are kept of each text of an error."""
+
 MAX_EXECUTION_ID: Final = 64
 MAX_EVENT_KEY: Final = 64
 
@@ -31,6 +44,31 @@ MAX_EVENT_KEY: Final = 64
 def violation(message: str) -> InvalidError:
     """Return the error that ends the stream of a runner which does not keep to the protocol."""
     return InvalidError(message, reason="ATTACH_PROTOCOL_VIOLATION")
+
+
+def check_runner_id(runner_id: str) -> None:
+    """Refuse what is no ID of a runner.
+
+    Raises:
+        InvalidError: see `violation`.
+    """
+    if not 0 < len(runner_id) <= MAX_RUNNER_ID:
+        raise violation(f"a runner ID has 1 to {MAX_RUNNER_ID} characters")
+
+
+def check_hello(hello: pb.Hello) -> None:
+    """Refuse a hello that says more than any runner has to say.
+
+    Raises:
+        InvalidError: see `violation`.
+    """
+    check_runner_id(hello.runner_id)
+    if len(hello.components) > MAX_COMPONENTS or any(len(name) > MAX_COMPONENT_NAME for name in hello.components):
+        raise violation(
+            f"a runner calls at most {MAX_COMPONENTS} functions, with names of at most {MAX_COMPONENT_NAME} characters"
+        )
+    if len(hello.held_leases) > MAX_HELD_LEASES or any(len(token) > MAX_LEASE_BYTES for token in hello.held_leases):
+        raise violation(f"a runner holds at most {MAX_HELD_LEASES} leases, of at most {MAX_LEASE_BYTES} bytes")
 
 
 def checkpoint(message: pb.Checkpoint) -> Checkpoint:
@@ -102,10 +140,21 @@ def _result(message: pb.Outcome) -> Completed | WorkflowError | Parked | Release
         reply = completed.reply.SerializeToString() if completed.HasField("reply") else None
         return Completed(completed.output, reply)
     if kind == "faulted":
-        return convert.error_from_proto(message.faulted)
+        return _bounded(convert.error_from_proto(message.faulted))
     if kind == "parked":
         return _parked(message.parked)
     return Released(message.released.reason, message.released.charged)
+
+
+def _bounded(error: WorkflowError) -> WorkflowError:
+    """Return an error whose texts are cut to what is kept of them: a flow may give them any length."""
+    return replace(
+        error,
+        type=error.type[:MAX_ERROR_TEXT],
+        title=error.title[:MAX_ERROR_TEXT],
+        instance=error.instance[:MAX_ERROR_TEXT],
+        detail=error.detail[:MAX_ERROR_TEXT],
+    )
 
 
 def _parked(message: pb.Parked) -> Parked | WorkflowError:

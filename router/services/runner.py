@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from flowhook import logs
-from flowhook.errors import UnavailableError
+from flowhook.errors import ExhaustedError, UnavailableError
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import convert
@@ -20,12 +20,13 @@ from router.services import guarded
 from router.services.bodies import BodyReads
 from router.services.inbox import Inbox
 from router.services.outbox import Outbox
-from router.services.reports import exit_outcome, violation
+from router.services.reports import check_hello, check_runner_id, exit_outcome, violation
 
 MAX_CREDIT: Final = 1024
 """Assignments that one message may permit."""
 
-MAX_RUNNER_ID: Final = 63
+MAX_RUNNERS: Final = 1000
+"""Runners that are attached at a time."""
 
 HELLO_SECONDS: Final = 30.0
 """How long a runner may take to say hello, on a machine that gives it a tenth of a core."""
@@ -104,7 +105,7 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
     ) -> pb.ReportExitResponse:
         """Assign again what a runner had whose process has ended."""
         del context
-        _check_runner_id(request.runner_id)
+        check_runner_id(request.runner_id)
         evaluated = exit_outcome(request.evaluated) if request.HasField("evaluated") else None
         earlier = [link for link in self._links if link.runner_id == request.runner_id]
         with suppress(TimeoutError):  # what it had sent counts, and is still being recorded
@@ -120,7 +121,7 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
     ) -> pb.RenewLeasesResponse:
         """Renew the leases of a runner that does not get to say that it lives."""
         del context
-        _check_runner_id(request.runner_id)
+        check_runner_id(request.runner_id)
         self._host.vouch(request.runner_id)
         return pb.RenewLeasesResponse()
 
@@ -145,6 +146,7 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         self, request: pb.ReadAttachmentRequest, context: guarded.Context
     ) -> None:
         """Stream a slice of the body that started an execution."""
+        guarded.check_held(request)
 
         async def write(chunk: bytes) -> None:
             await context.write(pb.ReadAttachmentResponse(chunk=chunk))
@@ -189,13 +191,17 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         hello = request.hello
         if request.WhichOneof("message") != "hello":
             raise violation("the first message of a stream is a hello")
-        _check_runner_id(hello.runner_id)
+        check_hello(hello)
         if self._closing:
             raise UnavailableError("the router stops", reason="ROUTER_STOPPED")
+        runner_id = hello.runner_id
+        if len(self._links) >= MAX_RUNNERS and not any(link.runner_id == runner_id for link in self._links):
+            raise ExhaustedError("too many runners are attached", reason="TOO_MANY_RUNNERS", retry_after=5)
+        # of the message nothing stays: what nobody knows of it is of any length
         link = Outbox(
-            hello.runner_id,
+            runner_id,
             self._host.wake,
-            under_way=lambda: self._host.core.held_by(hello.runner_id),
+            under_way=lambda: self._host.core.held_by(runner_id),
             bundles=hello.takes_bundles,
         )
         kept = self._host.attach(link, hello.held_leases, explained=hello.losses_explained)
@@ -229,11 +235,6 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
     def _renew(self, link: Outbox, stamp: int) -> None:
         if self._host.renew(link):  # else its leases are lost, and the stream is about to end
             link.renewed(stamp)
-
-
-def _check_runner_id(runner_id: str) -> None:
-    if not 0 < len(runner_id) <= MAX_RUNNER_ID:
-        raise violation(f"a runner ID has 1 to {MAX_RUNNER_ID} characters")
 
 
 async def _first(requests: AsyncIterator[pb.AttachRequest]) -> pb.AttachRequest:

@@ -225,6 +225,18 @@ async def test_reports_follow_readiness(cluster, monkeypatch):
         await asyncio.gather(reporting, return_exceptions=True)
 
 
+async def test_metrics_that_are_too_many_are_left_out_of_a_report(cluster):
+    lifecycle = Lifecycle(name="edge-1", role="edge")
+    lifecycle.detail = "no\nrouter" + "x" * 1000
+    async with channel.connect(cluster.target, "t") as connection, asyncio.timeout(PATIENCE):
+        reporting = asyncio.create_task(Reporter(connection, lifecycle, render=lambda: b"m 1\n" * 5001).run())
+        report = await cluster.reports.get()
+        assert (report.name, report.metrics) == ("edge-1", b"")
+        assert (report.detail[:9], len(report.detail)) == ("no router", 512)
+        reporting.cancel()
+        await asyncio.gather(reporting, return_exceptions=True)
+
+
 async def test_reports_go_on_when_the_router_was_away(monkeypatch):
     monkeypatch.setattr(Reporter, "INTERVAL", 0.05)
     server, port = await _serve(Cluster())

@@ -73,6 +73,18 @@ async def test_a_place_is_free_again_and_nothing_is_kept_when_a_caller_left():
     assert waiters._waiters == {}
 
 
+async def test_callers_wait_with_as_many_bytes_as_there_may_be():
+    waiters = EndWaiters(max_bytes=10)
+    with waiters.place(6):
+        with pytest.raises(ExhaustedError) as caught, waiters.place(5):
+            pass
+        assert caught.value.reason == "TOO_MANY_WAITERS"
+        with waiters.place(4):
+            pass
+    with waiters.place(10):
+        pass
+
+
 async def test_one_who_left_does_not_keep_others_from_learning():
     waiters = EndWaiters()
     with waiters.place() as stays:

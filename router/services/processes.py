@@ -1,0 +1,114 @@
+"""What processes report of themselves, within bounds: of each field, of one report, and of all those of a role.
+
+Roles share no room: whoever may report for one, and fills up its share, keeps nobody of another from being known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Final, NamedTuple
+
+from flowhook import limits
+from flowhook.errors import ExhaustedError, InvalidError, PermissionDeniedError
+from flowhook.process_reports import MAX_BUILD, MAX_DETAIL, MAX_HOST, MAX_NAME, fits
+from flowhook.tokens import Scope
+from flowhook.v1 import cluster_service_pb2 as pb
+
+FORGET_SECONDS: Final = 60.0
+
+MAX_PROCESSES: Final = 500
+"""Processes of one role."""
+
+MAX_METRICS_BYTES: Final = 6 * limits.MIB
+"""Metrics of all processes of one role: those of all roles fit into one answer."""
+
+REPORTERS: Final[Mapping[str, frozenset[Scope]]] = {
+    "edge": frozenset({Scope.VERIFY, Scope.ADMIN}),
+    "runner": frozenset({Scope.RUN, Scope.ADMIN}),
+    "admin": frozenset({Scope.ADMIN}),
+    "router": frozenset({Scope.ADMIN}),
+}
+"""Roles, and the scopes of which a token needs one to report for them."""
+
+
+class Report(NamedTuple):
+    """What a process said, its metrics apart; and when (s)."""
+
+    process: pb.Process
+    metrics: bytes
+    seen: float
+
+
+class Processes:
+    """The processes that reported lately."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """Keep none yet; `clock` gives seconds."""
+        self._clock = clock
+        self._by_role: dict[str, dict[str, Report]] = {role: {} for role in REPORTERS}
+
+    def keep(self, process: pb.Process, scopes: Collection[Scope]) -> bool:
+        """Keep what a process reports, in place of what it reported before; false when its metrics had no room.
+
+        Args:
+            process: of which only the fields of a report are kept.
+            scopes: of who reports.
+
+        Raises:
+            InvalidError: a field is not within its bounds (`PROCESS_INVALID`).
+            PermissionDeniedError: the role is not one that these scopes report for (`SCOPE_MISSING`).
+            ExhaustedError: too many of the role report already (`TOO_MANY_PROCESSES`).
+        """
+        kept = _checked(process)
+        if not REPORTERS[kept.role].intersection(scopes):
+            raise PermissionDeniedError(f"this token does not report for a {kept.role}", reason="SCOPE_MISSING")
+        now = self._clock()
+        self._forget(now)
+        others = self._by_role[kept.role]
+        others.pop(kept.name, None)
+        if len(others) >= MAX_PROCESSES:
+            raise ExhaustedError("too many processes of this role report", reason="TOO_MANY_PROCESSES")
+        metrics = process.metrics
+        has_room = sum(len(report.metrics) for report in others.values()) + len(metrics) <= MAX_METRICS_BYTES
+        others[kept.name] = Report(kept, metrics if has_room else b"", now)
+        return has_room
+
+    def all(self) -> list[Report]:
+        """Return what is known of all processes."""
+        self._forget(self._clock())
+        return [report for reports in self._by_role.values() for report in reports.values()]
+
+    def _forget(self, now: float) -> None:
+        for role, reports in self._by_role.items():
+            self._by_role[role] = {
+                name: report for name, report in reports.items() if report.seen > now - FORGET_SECONDS
+            }
+
+
+def _checked(process: pb.Process) -> pb.Process:
+    """Return a copy without the metrics, and with nothing but what was checked: unknown fields are of any length."""
+    texts = (
+        (process.name, MAX_NAME),
+        (process.build, MAX_BUILD),
+        (process.host, MAX_HOST),
+        (process.detail, MAX_DETAIL),
+    )
+    if not process.name or any(len(text) > limit or not text.isprintable() for text, limit in texts):
+        raise _invalid("a process has a name, and texts that are printable and as short as the API says")
+    if process.role not in REPORTERS or process.pid < 0:
+        raise _invalid("a process is an edge, router, runner or admin, and has a process ID")
+    if not fits(process.metrics):
+        raise _invalid("the metrics of a process have at most 512 KiB and 5000 lines")
+    return pb.Process(
+        name=process.name,
+        role=process.role,
+        build=process.build,
+        pid=process.pid,
+        host=process.host,
+        ready=process.ready,
+        detail=process.detail,
+    )
+
+
+def _invalid(what: str) -> InvalidError:
+    return InvalidError(what, reason="PROCESS_INVALID")

@@ -1,0 +1,72 @@
+"""Who reports, what of it is kept, and that nobody who may report keeps the cluster's health from being known."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+
+from flowhook.client import channel
+from flowhook.errors import PermissionDeniedError
+from flowhook.tokens import Scope, create_token
+from flowhook.v1 import cluster_service_pb2 as pb
+from flowhook.v1 import cluster_service_pb2_grpc, rejection_service_pb2, rejection_service_pb2_grpc
+from flowhook.wire import status
+from router.services.processes import MAX_PROCESSES
+
+
+async def report(router, token, *processes):
+    """Report processes and return the reasons why that is refused."""
+    async with channel.connect(router.target, token) as connection:
+        stub = cluster_service_pb2_grpc.ClusterServiceStub(connection)
+        reasons = set()
+        for process in processes:
+            try:
+                await stub.ReportProcess(pb.ReportProcessRequest(process=process))
+            except grpc.aio.AioRpcError as error:
+                reasons.add(status.from_rpc_error(error).reason)
+        return reasons
+
+
+async def test_a_service_that_hands_in_events_reports_no_process(router):
+    token = create_token(router.settings.data_dir, "billing", [Scope.INGEST])
+    for role in ("edge", "runner", "router", "admin"):
+        assert await report(router, token, pb.Process(name=f"{role}-1", role=role)) == {"SCOPE_MISSING"}
+
+
+async def test_a_runner_reports_for_no_other_role(router):
+    token = router.token("runner")
+    assert await report(router, token, pb.Process(name="edge-1", role="edge")) == {"SCOPE_MISSING"}
+    assert await report(router, token, pb.Process(name="runner-1", role="runner")) == set()
+
+
+async def test_whoever_reports_as_much_as_goes_leaves_the_health_of_all_known(router, client):
+    metrics = b"m 1\n" * 5000
+    many = [pb.Process(name=f"runner-{n:04}", role="runner", metrics=metrics) for n in range(MAX_PROCESSES)]
+    assert await report(router, router.token("runner"), *many) == set()
+    huge = pb.Process(name="huge", role="runner", detail="x" * (30 << 20))
+    assert await report(router, router.token("runner"), huge) == {"PROCESS_INVALID"}
+    assert await report(router, router.token("runner"), pb.Process(name="more", role="runner")) == {
+        "TOO_MANY_PROCESSES"
+    }
+
+    edge = pb.Process(name="edge-1", role="edge", ready=True, metrics=b"e 1\n")
+    assert await report(router, router.token("edge"), edge) == set()
+
+    known = {process.name: process for process in await client.cluster.processes()}
+    assert len(known) == MAX_PROCESSES + 2
+    assert (known["edge-1"].ready, known["edge-1"].metrics) == (True, b"e 1\n")
+
+
+async def test_health_is_asked_for_without_metrics(router, client):
+    await report(router, router.token("edge"), pb.Process(name="edge-1", role="edge", metrics=b"e 1\n"))
+    assert all(process.metrics for process in await client.cluster.processes())
+    assert not any(process.metrics for process in await client.cluster.processes(metrics=False))
+
+
+async def test_a_service_that_hands_in_events_reports_no_refused_requests(router):
+    token = create_token(router.settings.data_dir, "billing", [Scope.INGEST])
+    async with channel.connect(router.target, token) as connection:
+        stub = rejection_service_pb2_grpc.RejectionServiceStub(connection)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.ReportRejections(rejection_service_pb2.ReportRejectionsRequest())
+    assert isinstance(status.from_rpc_error(caught.value), PermissionDeniedError)

@@ -100,7 +100,9 @@ async def test_an_event_is_read_there_as_it_is_here(pool, content_type, body):
 
 async def test_contents_of_attachments_are_read_there_too(pool):
     parts = (Part(0, 3, "text/plain", "a.txt", "a", b"1" * 32), Part(9, 2, "", "b", "b", b"2" * 32))
-    event = request("multipart/form-data", b"")._replace(body_blob=Blob("blob", 99, b"3" * 32), parts=parts, form=b'{"f":1}')
+    event = request("multipart/form-data", b"")._replace(
+        body_blob=Blob("blob", 99, b"3" * 32), parts=parts, form=b'{"f":1}'
+    )
     contents = {0: b"abc", 1: b"\xff\xfe"}
     assert await read(pool, event, contents=contents) == workflow_input(event, contents=contents)
 

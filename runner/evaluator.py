@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 
@@ -30,6 +30,8 @@ from runner.interpreter.ports import Template, Validator
 from runner.interpreter.redaction import MASK, redact
 from runner.interpreter.scope import Scope
 from runner.programs import PROGRAM_CACHE, Programs, Schema
+
+Result = TypeVar("Result")
 
 SLOW_NS: Final = 50_000_000
 """CPU time of one evaluation from which its flow is evaluated elsewhere: nothing else in its process goes on then."""
@@ -111,24 +113,22 @@ class Evaluator:
         looks = calls_now(source)
         if looks:
             bound[_NOW] = scope.now_ms / 1000
-        try:
-            text = json.encode([data, bound] if bound else [data]).decode()
-        except TaskFault as problem:
-            raise ExpressionFailed(str(problem)) from None
+        given = [data, bound] if bound else [data]
         program = _wrapped(source, variables, looks=looks)
         elsewhere = scope.workflow.elsewhere
         try:
             if elsewhere is not None:
-                result = elsewhere.first(program, text, scope.instance)
-            else:
-                result = self._guarded(scope, lambda: self._programs.first(program, text))
-            return None if result is None else orjson.loads(result)
+                return _loaded(elsewhere.first(program, _text(given), scope.instance))
+            # input and result may be large: what is done with them counts, too
+            return self._guarded(scope, lambda: _loaded(self._programs.first(program, _text(given))))
+        except TaskFault as problem:
+            raise ExpressionFailed(str(problem)) from None
         except orjson.JSONDecodeError:
             raise ExpressionFailed("the result is nested too deeply") from None
         except ValueError as problem:
             raise ExpressionFailed(_safe(str(problem), scope.workflow.secrets)) from None
 
-    def _guarded(self, scope: Scope, evaluate: Callable[[], str | None]) -> str | None:
+    def _guarded(self, scope: Scope, evaluate: Callable[[], Result]) -> Result:
         record = self._record
         if record is None:
             return evaluate()
@@ -140,6 +140,14 @@ class Evaluator:
             # wall time first, for it costs next to nothing; on a busy machine it says little
             if time.monotonic_ns() - began > SLOW_NS and time.thread_time_ns() - self._turn_cpu_ns > SLOW_NS:
                 self._on_slow(scope.workflow.flow_id)
+
+
+def _text(given: list[Any]) -> str:
+    return json.encode(given).decode()
+
+
+def _loaded(result: str | None) -> Any:
+    return None if result is None else orjson.loads(result)
 
 
 def _wrapped(source: str, names: tuple[str, ...], *, looks: bool) -> str:

@@ -33,6 +33,7 @@ from runner.addresses import lookup, numeric_host, refused_status
 from runner.authentication import digest
 from runner.authentication.policy import Basic, Digest, Policy
 from runner.authentication.tokens import Tokens
+from runner.http_answers import MAX_INTERIM_ANSWERS, Connector, TooManyAnswersError
 from runner.interpreter.data import encode
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.request_bodies import StreamedBody
@@ -80,7 +81,7 @@ class HttpClient:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(
+        connector = Connector(
             limit=MAX_CONNECTIONS,
             limit_per_host=MAX_CONNECTIONS_PER_HOST,
             resolver=_Resolver(),
@@ -411,6 +412,7 @@ _CAUSES: Final[tuple[tuple[type[Exception], str], ...]] = (
     (aiohttp.ClientConnectorCertificateError, "the certificate is not valid"),
     (aiohttp.ClientConnectorSSLError, "TLS failed"),
     (aiohttp.ClientConnectorError, "can't connect"),
+    (TooManyAnswersError, f"the server sent more than {MAX_INTERIM_ANSWERS} interim answers"),
     (aiohttp.ServerDisconnectedError, "the server closed the connection"),
     (aiohttp.ClientPayloadError, "the answer ended early"),
     (aiohttp.ClientResponseError, "the answer is not HTTP"),

@@ -1,14 +1,14 @@
 """The shared record: what the child is at right now, readable while the child is frozen in it.
 
 A few fields in shared memory (a file without a name: a memfd on Linux, a temporary one elsewhere), written by the child
-around each evaluation of an expression, and each step that a call takes between two awaits, and read by the parent
-every few milliseconds. Layout, native byte order::
+around each evaluation of an expression, each step that a call takes between two awaits, and each body that is read, and
+looked at by the parent every few milliseconds. Layout, native byte order::
 
-    0   u64  sequence     evaluations and steps begun so far
+    0   u64  sequence     activities begun so far
     8   u64  started      CLOCK_MONOTONIC in ns when the latest one began; 0: none is under way
     16  u64  beat         CLOCK_MONOTONIC in ns when the child's event loop last ran
     24  u8   length of lease, then 64 bytes of lease
-    90  u8   1 for a step of a call, 0 for an evaluation
+    90  u8   which `Activity` it is
     96  u16  length of instance, then at most 414 bytes of JSON Pointer
     512 u8   length of flow ID, then at most 127 bytes of it
 
@@ -23,6 +23,7 @@ import os
 import struct
 import tempfile
 import time
+from enum import IntEnum
 from typing import Final, NamedTuple
 
 from flowhook import limits
@@ -32,19 +33,33 @@ MAX_LEASE_BYTES: Final = 64
 MAX_INSTANCE_BYTES: Final = 414
 _NUMBERS: Final = struct.Struct("=QQQ")
 _U64: Final = struct.Struct("=Q")
-_SEQUENCE, _STARTED, _BEAT, _LEASE, _STEP, _INSTANCE, _FLOW = 0, 8, 16, 24, 90, 96, 512
+_SEQUENCE, _STARTED, _BEAT, _LEASE, _ACTIVITY, _INSTANCE, _FLOW = 0, 8, 16, 24, 90, 96, 512
+
+
+class Activity(IntEnum):
+    """What a child may be at."""
+
+    EXPRESSION = 0
+    """The evaluation of an expression, or of a schema."""
+    STEP = 1
+    """A step of a call."""
+    BODY = 2
+    """The body of an event is read: parsed, hashed, encoded."""
+
+
+_ACTIVITIES: Final = {int(each): each for each in Activity}
 
 
 class Evaluation(NamedTuple):
     """What the record said at one moment.
 
     Attributes:
-        sequence: number of the evaluation; grows by one with each.
-        started_ns: when it began (CLOCK_MONOTONIC); 0 when none is under way.
+        sequence: number of what it is at; grows by one with each.
+        started_ns: when it began (CLOCK_MONOTONIC); 0 when nothing is under way.
         beat_ns: when the child's event loop last ran; 0 before it ever did.
         lease: on whose behalf; empty outside of a lease.
-        instance: JSON Pointer of the task.
-        is_step: whether it is a step of a call, and no expression.
+        instance: JSON Pointer of the task, or of what of the flow it is for.
+        activity: what kind it is of.
         flow_id: ID of the flow; empty outside of a lease.
     """
 
@@ -53,8 +68,13 @@ class Evaluation(NamedTuple):
     beat_ns: int
     lease: bytes
     instance: str
-    is_step: bool = False
+    activity: Activity = Activity.EXPRESSION
     flow_id: str = ""
+
+    @property
+    def is_step(self) -> bool:
+        """Whether it is a step of a call."""
+        return self.activity is Activity.STEP
 
 
 class Record:
@@ -73,12 +93,12 @@ class Record:
         memory[_LEASE + 1 : _LEASE + 1 + len(lease)] = lease
         memory[_FLOW : _FLOW + 1 + len(flow)] = len(flow).to_bytes(1, "little") + flow
 
-    def begin(self, instance: str, *, is_step: bool = False) -> int:
-        """Say that an evaluation begins, or a step of a call, for the task at `instance`; returns when (child)."""
+    def begin(self, instance: str, activity: Activity = Activity.EXPRESSION) -> int:
+        """Say that something begins for the task at `instance`; returns when (child)."""
         memory = self._memory
         text = instance.encode()[:MAX_INSTANCE_BYTES]
         self._sequence += 1
-        memory[_STEP] = is_step
+        memory[_ACTIVITY] = activity
         memory[_INSTANCE : _INSTANCE + 2 + len(text)] = len(text).to_bytes(2, "little") + text
         _U64.pack_into(memory, _SEQUENCE, self._sequence)
         began = time.monotonic_ns()
@@ -103,7 +123,7 @@ class Record:
         instance = memory[_INSTANCE + 2 : _INSTANCE + 2 + length].decode(errors="ignore")
         length = min(memory[_FLOW], limits.MAX_FLOW_ID_LENGTH)
         flow_id = memory[_FLOW + 1 : _FLOW + 1 + length].decode(errors="ignore")
-        return Evaluation(sequence, started, beat, lease, instance, bool(memory[_STEP]), flow_id)
+        return Evaluation(sequence, started, beat, lease, instance, _ACTIVITIES[memory[_ACTIVITY]], flow_id)
 
     def close(self) -> None:
         """Let go of the memory."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from flowhook.model import WorkflowError
-from runner.guard.record import Evaluation
+from runner.guard.record import Activity, Evaluation
 from runner.guard.usage import GONE, State, Usage
 from runner.interpreter.errors import Kind, error
 
@@ -30,6 +30,13 @@ WALL_FACTOR: Final = 30
 GAP_SECONDS: Final = 0.5
 """Several times the interval between looks. Whoever does not look for so long was stopped, and the child most probably
 with it (a frozen container, a suspended laptop): of a longer gap no more than this counts."""
+
+SUBJECTS: Final = {
+    Activity.EXPRESSION: "the expression",
+    Activity.STEP: "the call",
+    Activity.BODY: "reading the event's body",
+}
+"""What an activity is called in errors."""
 
 _NS: Final = 1_000_000_000
 _MIB: Final = 1024 * 1024
@@ -99,14 +106,13 @@ class Watch:
             if self._is_over(STALL_SECONDS):
                 return _guilty(Kind.RUNTIME, evaluation, f"the call blocked its runner for {STALL_SECONDS:g} s")
             return None
+        subject = SUBJECTS[evaluation.activity]
         if self._is_over(self._seconds):
-            return _guilty(Kind.EXPRESSION, evaluation, f"the expression ran for more than {self._seconds:g} s")
+            return _guilty(Kind.EXPRESSION, evaluation, over_time(evaluation.activity, self._seconds))
         if usage.resident - self._baseline > self._bytes:
-            return _guilty(
-                Kind.EXPRESSION, evaluation, f"the expression took more than {self._bytes // _MIB} MiB of memory"
-            )
+            return _guilty(Kind.EXPRESSION, evaluation, f"{subject} took more than {self._bytes // _MIB} MiB of memory")
         if self._shared_seconds is not None and self._own_ns > self._shared_seconds * _NS:
-            return Verdict("an expression holds up others; its flow goes into quarantine", evaluation, None)
+            return Verdict(f"{subject} holds up others; its flow goes into quarantine", evaluation, None)
         return None
 
     def _passed(self, usage: Usage, now_ns: int) -> tuple[int, int, int]:
@@ -133,11 +139,17 @@ class Watch:
         return self._own_ns > seconds * _NS or self._wall_ns > WALL_FACTOR * seconds * _NS
 
 
+def over_time(activity: Activity, seconds: float) -> str:
+    """Return what errors say of something that used more than `seconds` of CPU time."""
+    verb = "ran for" if activity is Activity.EXPRESSION else "took"
+    return f"{SUBJECTS[activity]} {verb} more than {seconds:g} s"
+
+
 def confessed(evaluation: Evaluation, returncode: int | None) -> bool:
     """Whether a child that was not killed by its guard died of what its record says: likely enough to be charged.
 
     A step of a call can't send a SIGKILL: whoever did has his reasons, and they need not be this call. While an
-    expression is evaluated it may be the kernel, for the memory that it takes.
+    expression is evaluated, or a body read, it may be the kernel, for the memory that it takes.
     """
     if not evaluation.started_ns or not evaluation.lease:
         return False

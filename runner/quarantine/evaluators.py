@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from typing import Any, Final, Self, TypeVar
 
@@ -16,14 +16,15 @@ import orjson
 
 from flowhook import limits
 from flowhook.config import RunnerSettings
-from flowhook.model import WorkflowError
+from flowhook.model import Event, WorkflowError
 from flowhook.offload.frames import READY, receive, send
-from runner.guard.record import Evaluation
+from flowhook.wire import convert
+from runner.guard.record import Activity, Evaluation
 from runner.guard.usage import ProcessUsage
-from runner.guard.watch import Verdict, Watch
+from runner.guard.watch import SUBJECTS, Verdict, Watch, over_time
 from runner.interpreter import data as json
 from runner.interpreter.errors import Kind, error
-from runner.quarantine import frames
+from runner.quarantine import INPUT, frames
 
 T = TypeVar("T")
 
@@ -156,10 +157,11 @@ class IsolatedEvaluator:
     def _explained(self, verdict: Verdict | None, code: int) -> WorkflowError:
         if verdict is not None and verdict.error is not None:
             return verdict.error
-        reason = f"the expression ended its process ({_named(code)})"
+        activity = self._evaluation.activity
+        reason = f"{SUBJECTS[activity]} ended its process ({_named(code)})"
         # the limits that it sets for itself: jq aborts where it gets no memory
         if code == -signal.SIGPROF:
-            reason = f"the expression ran for more than {self._settings.expression_seconds:g} s"
+            reason = over_time(activity, self._settings.expression_seconds)
         elif code == -signal.SIGABRT:
             reason += f"; it may have taken more than {self._settings.expression_bytes // limits.MIB} MiB of memory"
         return error(Kind.EXPRESSION, reason, status=500, instance=self._evaluation.instance)
@@ -196,9 +198,20 @@ class IsolatedEvaluator:
         """See `Elsewhere.violation`; raises what `run` turns into `EvaluationEnded`, too."""
         return self._ask(instance, frames.SCHEMA, orjson.dumps(schema), json.encode(data))
 
-    def _ask(self, instance: str, kind: bytes, *parts: bytes) -> str | None:
+    def event_input(self, event: Event, *, raw: bool, owner: str, contents: Mapping[int, bytes]) -> Any:
+        """See `flowhook.event_input.workflow_input`.
+
+        Raises:
+            ValueError: it can't be done.
+        """
+        options = orjson.dumps([raw, owner, list(contents)])
+        parts = (convert.event_to_bytes(event), options, *contents.values())
+        text = self._ask(INPUT, frames.EVENT, *parts, activity=Activity.BODY)
+        return None if text is None else orjson.loads(text)
+
+    def _ask(self, instance: str, kind: bytes, *parts: bytes, activity: Activity = Activity.EXPRESSION) -> str | None:
         number = self._evaluation.sequence + 1
-        self._evaluation = Evaluation(number, time.monotonic_ns(), 0, b"", instance)
+        self._evaluation = Evaluation(number, time.monotonic_ns(), 0, b"", instance, activity)
         try:
             send(self._link, kind, *parts)
             answer, (used, *result) = receive(self._link)

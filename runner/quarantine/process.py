@@ -1,4 +1,4 @@
-"""Evaluates expressions of flows in quarantine: `python -I -m runner.quarantine.process FD SECONDS BYTES`.
+"""Evaluates for flows in quarantine, and reads events: `python -I -m runner.quarantine.process FD SECONDS BYTES`.
 
 It has one thread and holds nothing, so that it may be killed at any moment. Whoever started it watches it; the limits
 that it sets for itself are a second line, for when nobody gets to look: the kernel ends it then.
@@ -18,8 +18,12 @@ from typing import Final
 
 import orjson
 
+from flowhook.event_input import workflow_input
 from flowhook.offload.frames import READY, receive, send
 from flowhook.parent_death import die_with_parent
+from flowhook.wire import convert
+from runner.interpreter import data as json
+from runner.interpreter.errors import TaskFault
 from runner.programs import Programs, Schema
 from runner.quarantine import frames
 
@@ -58,7 +62,7 @@ def _serve(link: socket.socket, seconds: float) -> None:
     schemas: OrderedDict[bytes, Schema] = OrderedDict()
     while True:
         try:
-            kind, (first, second) = receive(link)
+            kind, (first, second, *more) = receive(link)
         except EOFError:
             return
         began = time.process_time_ns()
@@ -67,6 +71,8 @@ def _serve(link: socket.socket, seconds: float) -> None:
         try:
             if kind == frames.PROGRAM:
                 result = programs.first(first.decode(), second.decode())
+            elif kind == frames.EVENT:
+                result = _event_input(first, second, more)
             else:
                 result = _schema(schemas, first).violation(orjson.loads(second))
             answer = (frames.NOTHING,) if result is None else (frames.RESULT, result.encode())
@@ -79,6 +85,18 @@ def _serve(link: socket.socket, seconds: float) -> None:
             send(link, answer[0], used, *answer[1:])
         except OSError:
             return
+
+
+def _event_input(event: bytes, options: bytes, contents: list[bytes]) -> str:
+    """Return `workflow_input` as JSON; see `evaluators`."""
+    raw, owner, indexes = orjson.loads(options)
+    data = workflow_input(
+        convert.event_from_bytes(event), raw=raw, owner=owner, contents=dict(zip(indexes, contents, strict=True))
+    )
+    try:
+        return json.encode(data).decode()
+    except TaskFault as problem:
+        raise ValueError(str(problem)) from None
 
 
 def _schema(schemas: OrderedDict[bytes, Schema], document: bytes) -> Schema:

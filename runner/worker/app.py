@@ -30,6 +30,7 @@ from runner.worker.bodies import Bodies
 from runner.worker.cluster import cluster_functions
 from runner.worker.executions import Executions
 from runner.worker.flows import Flows
+from runner.worker.preparing import Preparer
 from runner.worker.quarantine import Quarantine
 from runner.worker.secrets import Secrets
 
@@ -96,17 +97,24 @@ async def _serve(order: control.Begin, pipe: control.Pipe, record: Record) -> No
     ):
         attachment = Attachment(channel, link, time.monotonic)
         attachment.on_attached, attachment.on_detached = attached, detached
+        secrets, quarantine = Secrets(channel, loop.time), Quarantine(quarantined, isolated)
         executions = Executions(
             link=link,
-            flows=Flows(channel, evaluator),
-            secrets=Secrets(channel, loop.time),
+            preparer=Preparer(
+                flows=Flows(channel, evaluator),
+                secrets=secrets,
+                bodies=Bodies(channel),
+                record=record,
+                quarantine=quarantine,
+                on_slow=quarantined.add,
+            ),
+            secrets=secrets,
             caller=Caller({**components(), **cluster_functions(channel)}, http, settings, shared),
-            bodies=Bodies(channel),
             record=record,
             tasks=tasks,
             announce=attachment.announce,
             evaluator=evaluator,
-            quarantine=Quarantine(quarantined, isolated),
+            quarantine=quarantine,
             public_url=settings.public_url,
         )
         service = [

@@ -7,12 +7,17 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
 
+from flowhook import logs
 from flowhook.lifecycle import LifecycleEvent
-from flowhook.model import Event, JournalEntry
+from flowhook.model import Event, JournalEntry, WorkflowError
 from runner.attachments import NO_ATTACHMENTS, Attachments
+from runner.calls import place_of
 from runner.interpreter import effects
+from runner.interpreter.errors import Kind, error
 from runner.interpreter.run import Run
 from runner.interpreter.scope import Workflow
+
+log = logs.get_logger(__name__)
 
 News = tuple[effects.Perform, effects.Result] | effects.Came | None
 """What an execution goes on with: the result of an effect, something that it waits for, or that time has passed."""
@@ -68,3 +73,10 @@ class Execution:
     apart: asyncio.Task[None] | None = field(default=None, repr=False)
     later: list[News] = field(default_factory=list, repr=False)
     turn_ends: float = 0.0
+
+
+def defect(execution: Execution, problem: Exception) -> WorkflowError:
+    """Log an exception that nobody reckoned with, and return the error that ends the execution."""
+    cause = type(problem).__name__
+    log.error("interpreter failed", execution=execution.event.id, cause=cause, place=place_of(problem))
+    return error(Kind.RUNTIME, f"the interpreter failed ({cause}); this is a defect of Flowhook")

@@ -15,25 +15,22 @@ from typing import Final, Protocol
 from google.protobuf.message import DecodeError
 
 from flowhook import logs
-from flowhook.errors import FlowhookError, UnavailableError
-from flowhook.event_input import wants_raw, workflow_input
-from flowhook.model import JournalEntry, Subscription, WorkflowError
+from flowhook.errors import UnavailableError
+from flowhook.model import JournalEntry, Subscription
 from flowhook.pace import QUIET
 from flowhook.wire import convert
 from runner import metrics, session
-from runner.attachments import EventAttachments
-from runner.calls import Caller, place_of
+from runner.calls import Caller
 from runner.evaluator import Evaluator
 from runner.guard.record import Record
 from runner.interpreter import effects
-from runner.interpreter.errors import USED_SECRETS, Kind, TaskFault, error
+from runner.interpreter.errors import Kind, error
 from runner.interpreter.run import Run
 from runner.interpreter.scope import Workflow
 from runner.secret_values import as_data
-from runner.worker.bodies import Bodies
 from runner.worker.callbacks import one_time_urls
-from runner.worker.execution import Execution, Launch, News
-from runner.worker.flows import Flows, LoadedFlow
+from runner.worker.execution import Execution, Launch, News, defect
+from runner.worker.preparing import RETRY_SECONDS, Prepared, Preparer
 from runner.worker.quarantine import Quarantine
 from runner.worker.secrets import Secrets
 from runner.worker.turns import Turns
@@ -54,9 +51,6 @@ REST_SECONDS: Final = 0.01
 HOLD_SECONDS: Final = 0.25
 """Waits up to this are waited for here: parking would take about as long."""
 
-RETRY_SECONDS: Final = 0.5
-"""Pause before the router is asked again for what an execution needs."""
-
 log = logs.get_logger(__name__)
 
 
@@ -75,10 +69,9 @@ class Executions:
         self,
         *,
         link: session.Session,
-        flows: Flows,
+        preparer: Preparer,
         secrets: Secrets,
         caller: Caller,
-        bodies: Bodies,
         record: Record,
         tasks: asyncio.TaskGroup,
         announce: Announce,
@@ -90,10 +83,9 @@ class Executions:
 
         Args:
             link: takes checkpoints and outcomes.
-            flows: programs.
-            secrets: values that flows and components name.
+            preparer: fetches what they need, and reads their events.
+            secrets: values that components name.
             caller: performs effects.
-            bodies: those that events name.
             record: is told whose expressions are evaluated.
             tasks: whatever runs beside the pump runs in it.
             announce: called when `link` has something to say.
@@ -102,10 +94,9 @@ class Executions:
             public_url: scheme and host of the one-time URLs.
         """
         self._link = link
-        self._flows = flows
+        self._preparer = preparer
         self._secrets = secrets
         self._caller = caller
-        self._bodies = bodies
         self._record = record
         self._tasks = tasks
         self._announce = announce
@@ -156,9 +147,9 @@ class Executions:
         self._in_hand[assignment.lease] = execution
         self._by_flow[event.flow_id] += 1
         metrics.RUNNING.set(len(self._in_hand))
-        flow = self._flows.cached(event.flow_id, assignment.flow_revision)
-        if flow is not None and not flow.program.secrets and event.body_blob is None:
-            self._begin(execution, flow, {}, {})
+        prepared = self._preparer.at_once(execution)
+        if prepared is not None:
+            self._begin(execution, prepared)
         else:
             execution.preparing = self._tasks.create_task(self._prepare(execution), name=f"prepare {event.id}")
 
@@ -227,47 +218,18 @@ class Executions:
 
     async def _prepare(self, execution: Execution) -> None:
         """Fetch what an execution needs, for as long as its lease lasts."""
-        flow_id = execution.event.flow_id
-        while True:
-            try:
-                flow = await self._flows.load(flow_id, execution.revision)
-                names = flow.program.secrets
-                values = await self._secrets.resolve(names, flow_id) if names else {}
-                contents = await self._bodies.contents(execution.event, raw=wants_raw(flow.program.definition))
-            except UnavailableError as problem:
-                log.debug("router not available", reason=problem.reason)
-                await asyncio.sleep(RETRY_SECONDS)
-            except FlowhookError as problem:
-                detail = f"{flow_id} can't be run: {problem.message}"
-                self._end(execution, session.Faulted(error(Kind.CONFIGURATION, detail)), "faulted")
-                return
-            except TaskFault as problem:
-                self._end(execution, session.Faulted(problem.at(USED_SECRETS).error), "faulted")
-                return
-            except Exception as problem:  # noqa: BLE001 - it ends this execution, not the process with all the others
-                self._end(execution, session.Faulted(_defect(execution, problem)), "faulted")
-                return
-            else:
-                execution.preparing = None
-                self._begin(execution, flow, values, contents)
-                return
+        prepared = await self._preparer.prepare(execution)
+        execution.preparing = None
+        self._begin(execution, prepared)
 
-    def _begin(
-        self, execution: Execution, flow: LoadedFlow, secrets: dict[str, bytes], contents: dict[int, bytes]
-    ) -> None:
-        event, program, owner = execution.event, flow.program, execution.effect_scope
-        raw = wants_raw(program.definition)
-        execution.attachments = EventAttachments(
-            event, owner, raw=raw, slices=lambda offset, size: self._bodies.read(event.id, offset, size)
-        )
-        try:
-            data = workflow_input(event, raw=raw, owner=owner, contents=contents)
-        except Exception as problem:  # noqa: BLE001 - the same
-            self._end(execution, session.Faulted(_defect(execution, problem)), "faulted")
+    def _begin(self, execution: Execution, prepared: Prepared | session.Ending) -> None:
+        if not isinstance(prepared, Prepared):
+            self._end(execution, prepared, "released" if isinstance(prepared, session.Released) else "faulted")
             return
+        event, (flow, secrets, data) = execution.event, prepared
         workflow = execution.workflow = Workflow(
             id=event.id,
-            definition=program.definition,
+            definition=flow.program.definition,
             raw_input=data,
             started_at_ms=event.receive_time_ms,
             clock=_now_ms,
@@ -277,7 +239,7 @@ class Executions:
             depth=event.depth,
             one_time=one_time_urls(self._public_url, event, flow),
         )
-        execution.run = Run(program, workflow, execution.journal, wanted=self._wanted)
+        execution.run = Run(flow.program, workflow, execution.journal, wanted=self._wanted)
         self._queue(execution)
 
     def _queue(self, execution: Execution, news: News | Launch = None) -> None:
@@ -305,7 +267,7 @@ class Executions:
         try:
             turn = _next_turn(run, news)
         except Exception as problem:  # noqa: BLE001 - the same
-            turn = effects.Turn(effects.Faulted(_defect(execution, problem)))
+            turn = effects.Turn(effects.Faulted(defect(execution, problem)))
         self._take_turn(execution, turn)
 
     async def _drive_apart(self, execution: Execution, run: Run, news: News, wanted: frozenset[str]) -> None:
@@ -313,7 +275,7 @@ class Executions:
         try:
             turn = await self._quarantine.turn(execution, run, lambda: _next_turn(run, news))
         except Exception as problem:  # noqa: BLE001 - the same
-            turn = effects.Turn(effects.Faulted(_defect(execution, problem)))
+            turn = effects.Turn(effects.Faulted(defect(execution, problem)))
         execution.apart = None
         if self._wanted is not wanted:
             run.want(self._wanted)
@@ -509,12 +471,6 @@ def perform_all(effects_: Collection[session.Effect], executions: Executions) ->
                 executions.want(types)
             case _:
                 pass
-
-
-def _defect(execution: Execution, problem: Exception) -> WorkflowError:
-    cause = type(problem).__name__
-    log.error("interpreter failed", execution=execution.event.id, cause=cause, place=place_of(problem))
-    return error(Kind.RUNTIME, f"the interpreter failed ({cause}); this is a defect of Flowhook")
 
 
 def _now_ms() -> int:

@@ -1,18 +1,20 @@
-"""Drives executions of flows in quarantine: in threads, with their expressions evaluated in processes apart."""
+"""Drives executions of flows in quarantine: in threads, with what may take long done in processes apart."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
 
 from flowhook import logs
+from flowhook.model import Event
 from runner import metrics
 from runner.evaluator import SLOW_NS
 from runner.interpreter.effects import Turn
 from runner.interpreter.run import Run
 from runner.quarantine import QUARANTINE_SECONDS
-from runner.quarantine.evaluators import EvaluationEnded, EvaluationInterrupted
+from runner.quarantine.evaluators import EvaluationEnded, EvaluationInterrupted, IsolatedEvaluator
 from runner.quarantine.flows import QuarantinedFlows
 from runner.quarantine.pool import EvaluatorPool
 from runner.worker.execution import Execution
@@ -50,22 +52,49 @@ class Quarantine:
         Raises:
             Exception: what `step` raises.
         """
-        flow_id, workflow = execution.event.flow_id, execution.workflow
+        workflow = execution.workflow
         assert workflow is not None  # noqa: S101 - for the type checker: it was made with the run
         try:
-            async with self._pool.evaluator(flow_id) as evaluator:
+            async with self._evaluator(execution.event) as evaluator:
                 workflow.elsewhere, execution.turn_ends = evaluator, time.monotonic() + TURN_SECONDS
                 try:
                     return await evaluator.run(step, self._pool.threads)
                 finally:
                     workflow.elsewhere, execution.turn_ends = None, 0.0
+        except EvaluationEnded as end:
+            return run.fault(end.error)
+        except EvaluationInterrupted:
+            return None
+
+    async def event_input(self, event: Event, *, raw: bool, owner: str, contents: Mapping[int, bytes]) -> Any:
+        """Wait for a process and have it read an event; see `flowhook.event_input.workflow_input`.
+
+        Raises:
+            EvaluationEnded: the process had to be ended for that, or died of it.
+            EvaluationInterrupted: somebody else killed it, and nobody knows whether for that.
+            ValueError: it can't be done.
+        """
+        async with self._evaluator(event) as evaluator:
+            return await evaluator.run(
+                lambda: evaluator.event_input(event, raw=raw, owner=owner, contents=contents), self._pool.threads
+            )
+
+    @asynccontextmanager
+    async def _evaluator(self, event: Event) -> AsyncIterator[IsolatedEvaluator]:
+        """Wait for a process for the flow of an event; what is learned of the flow by the way is noted."""
+        flow_id = event.flow_id
+        try:
+            async with self._pool.evaluator(flow_id) as evaluator:
+                try:
+                    yield evaluator
+                finally:
                     if evaluator.take_slowest() > SLOW_NS:
                         self._flows.add(flow_id)
         except EvaluationEnded as end:
             self._flows.add(flow_id, QUARANTINE_SECONDS)
             metrics.EVALUATION_KILLS.inc()
             log.warning("evaluation killed", flow=flow_id, task=end.error.instance, cause=end.error.detail)
-            return run.fault(end.error)
+            raise
         except EvaluationInterrupted:
-            log.warning("evaluation interrupted", flow=flow_id, execution=execution.event.id)
-            return None
+            log.warning("evaluation interrupted", flow=flow_id, execution=event.id)
+            raise

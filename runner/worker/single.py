@@ -22,7 +22,7 @@ from runner.components.base import Context, component
 from runner.components.registry import components
 from runner.components.shared import Shared
 from runner.evaluator import Evaluator
-from runner.guard.record import Record
+from runner.guard.record import Activity, Record
 from runner.interpreter import effects
 from runner.interpreter.errors import USED_SECRETS, Kind, TaskFault, error, fault
 from runner.interpreter.journal import place
@@ -30,6 +30,7 @@ from runner.interpreter.program import compile_program
 from runner.interpreter.run import Run
 from runner.interpreter.scope import Workflow
 from runner.outbound import HttpClient
+from runner.quarantine import INPUT
 from runner.secret_values import as_data
 from runner.sink import send
 from runner.worker.tracing import ReachedError, Tracer
@@ -48,10 +49,13 @@ async def execute(order: control.Execute, record: Record, pipe: control.Pipe) ->
         secrets = as_data({name: _secret(order.secrets, name) for name in program.secrets})
     except TaskFault as problem:
         return control.Ended(None, problem.at(USED_SECRETS).error)
+    record.begin(INPUT, Activity.BODY)
+    data = workflow_input(event)
+    record.end()
     workflow = Workflow(
         id=event.id,
         definition=program.definition,
-        raw_input=workflow_input(event),
+        raw_input=data,
         started_at_ms=event.receive_time_ms,
         clock=lambda: time.time_ns() // 1_000_000,
         secrets=secrets,

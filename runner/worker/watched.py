@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Generator
 from typing import Any, Generic, TypeVar
 
-from runner.guard.record import Record
+from runner.guard.record import Activity, Record
 
 Outcome = TypeVar("Outcome")
 
@@ -31,7 +31,7 @@ class Watched(Generic[Outcome]):
         problem: BaseException | None = None
         while True:
             self._record.assign(self._lease)
-            self._record.begin(self._instance, is_step=True)
+            self._record.begin(self._instance, Activity.STEP)
             try:
                 awaited = self._coroutine.send(answer) if problem is None else self._coroutine.throw(problem)
             except StopIteration as end:

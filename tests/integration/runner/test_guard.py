@@ -65,6 +65,48 @@ async def test_a_loop_over_a_million_items_goes_into_quarantine_and_faults_at_it
     assert router.streams[-1] is stream
 
 
+def long_body(members=2_000_000):
+    """A body that takes a second of CPU time to parse, the members of one object being as many as they are."""
+    return {f"{number:x}": 0 for number in range(members)}
+
+
+@pytest.mark.parametrize("settings", [{"expression_seconds": 0.2, "expression_bytes": 2**32}], indirect=True)
+async def test_a_body_that_takes_too_long_faults_its_execution_and_the_next_of_its_flow_is_read_apart(router, served):
+    router.define("bad", [{"run": {"set": {"n": 1}}}])
+    stream = await router.attached()
+    bad, good = router.assignment("bad", long_body()), router.assignment("bad", {"n": 1})
+    router.assign(stream, bad, good)
+    outcome = await router.outcome(bad.lease)
+    assert outcome.faulted.type.endswith("/expression")
+    assert (outcome.faulted.status, outcome.faulted.instance) == (500, "/input")
+    assert outcome.faulted.detail == "reading the event's body took more than 0.2 s"
+    assert [(exit_.losses_explained, exit_.evaluated.lease) for exit_ in router.exits] == [(True, bad.lease)]
+
+    second = await router.attached(2)
+    assert (await router.run(second, "bad", long_body())).faulted.detail == outcome.faulted.detail
+    assert (await router.run(second, "bad", {"n": 1})).HasField("completed")
+    assert len(router.exits) == 1
+    assert len(router.streams) == 2
+
+
+@pytest.mark.parametrize("settings", [{"expression_seconds": 20.0}], indirect=True)
+async def test_a_body_that_takes_too_much_memory_faults_its_execution(router, served):
+    router.define("bad", [{"run": {"set": {"n": 1}}}])
+    outcome = await router.run(await router.attached(), "bad", long_body())
+    assert (outcome.faulted.instance, outcome.faulted.type.rpartition("/")[2]) == ("/input", "expression")
+    assert outcome.faulted.detail == "reading the event's body took more than 64 MiB of memory"
+
+
+@pytest.mark.parametrize("settings", [{"expression_seconds": 20.0, "expression_bytes": 2**32}], indirect=True)
+async def test_a_body_that_holds_up_others_is_read_apart_and_its_execution_goes_on_uncharged(router, served):
+    router.define("slow", [{"run": {"set": {"n": "${ .body | length }"}}}])
+    moved = await router.run(await router.attached(), "slow", long_body())
+    assert (moved.released.reason, moved.released.charged) == ("RUNNER_DIED", False)
+    outcome = await router.run(await router.attached(2), "slow", long_body())
+    assert orjson.loads(outcome.completed.output) == {"n": 2_000_000}
+    assert len(router.exits) == 1
+
+
 async def test_an_endless_pattern_of_a_schema_is_killed_as_well(router, served):
     schema = {"document": {"type": "object", "properties": {"body": {"type": "string", "pattern": "^(a+)+$"}}}}
     router.define("bad", [{"run": {"set": {"x": 1}, "input": {"schema": schema}}}])

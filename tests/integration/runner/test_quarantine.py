@@ -12,6 +12,8 @@ import pytest
 from aiohttp import web
 
 from flowhook.config import RunnerSettings
+from flowhook.event_input import workflow_input
+from flowhook.model import Blob, Event, Part
 from flowhook.offload import pool as module
 from flowhook.offload.pool import SIZE
 from flowhook.v1 import runner_service_pb2
@@ -32,6 +34,10 @@ async def pool():
     pool = EvaluatorPool(RunnerSettings(expression_seconds=0.3, expression_bytes=64 * 1024 * 1024))
     yield pool
     await pool.aclose()
+
+
+def request(content_type, body):
+    return Event("evt_1", "f", 0, None, "", "POST", "/x", "a=1&a=2", content_type, (("x-a", b"\xe9"),), body)
 
 
 def scope(evaluator):
@@ -68,6 +74,46 @@ async def test_a_schema_is_checked_there_too(pool):
         await evaluator.run(lambda: validate({"n": 3}, scope(evaluator)), pool.threads)
         with pytest.raises(SchemaViolated, match=r"\.n does not meet minimum: 3"):
             await evaluator.run(lambda: validate({"n": 2}, scope(evaluator)), pool.threads)
+
+
+async def read(pool, event, **options):
+    """Read an event in a process apart."""
+    async with pool.evaluator("f") as evaluator:
+        return await evaluator.run(
+            lambda: evaluator.event_input(event, raw=False, owner=event.id, **options), pool.threads
+        )
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/json", b'{"a": [1, 1e300, 12345678901234567890, "\\u00e9", null]}'),
+        ("application/xml", b"<a><b>1</b></a>"),
+        ("application/octet-stream", b"\xff\x00"),
+        ("application/json", b"{"),
+        ("", b""),
+    ],
+)
+async def test_an_event_is_read_there_as_it_is_here(pool, content_type, body):
+    event = request(content_type, body)
+    assert await read(pool, event, contents={}) == workflow_input(event)
+
+
+async def test_contents_of_attachments_are_read_there_too(pool):
+    parts = (Part(0, 3, "text/plain", "a.txt", "a", b"1" * 32), Part(9, 2, "", "b", "b", b"2" * 32))
+    event = request("multipart/form-data", b"")._replace(
+        body_blob=Blob("blob", 99, b"3" * 32), parts=parts, form=b'{"f":1}'
+    )
+    contents = {0: b"abc", 1: b"\xff\xfe"}
+    assert await read(pool, event, contents=contents) == workflow_input(event, contents=contents)
+
+
+async def test_a_body_that_takes_too_long_is_ended_by_name(pool):
+    with pytest.raises(EvaluationEnded) as ended:
+        await read(pool, request("application/json", b"[%b0]" % (b"{}," * 4_000_000)), contents={})
+    assert ended.value.error.instance == "/input"
+    assert ended.value.error.detail.startswith("reading the event's body took more than ")
+    assert (await read(pool, request("application/json", b"1"), contents={}))["body"] == 1
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,15 @@ import signal
 import pytest
 
 from runner.guard.exits import Exit, conclude
-from runner.guard.record import Evaluation
+from runner.guard.record import Activity, Evaluation
 from runner.guard.watch import Verdict
 from runner.interpreter.errors import Kind, error
 
 ERROR = error(Kind.EXPRESSION, "it ran for more than 2 s")
 IDLE = Evaluation(7, 0, 1, b"lease", "/do/0/a", flow_id="f")
 EVALUATING = IDLE._replace(started_ns=1)
-STEP = EVALUATING._replace(is_step=True)
+STEP = EVALUATING._replace(activity=Activity.STEP)
+BODY = EVALUATING._replace(activity=Activity.BODY)
 KILL = -signal.SIGKILL
 
 
@@ -33,7 +34,12 @@ def test_a_call_that_blocked_its_runner_faults_and_says_nothing_of_expressions()
     assert end == Exit(explained=True, lease=b"lease", error=ERROR)
 
 
-@pytest.mark.parametrize(("evaluation", "flow_id"), [(EVALUATING, "f"), (STEP, "")])
+def test_a_body_over_its_limit_faults_its_execution_and_sends_its_flow_into_quarantine():
+    end = conclude(Verdict("", BODY, ERROR), BODY, KILL, drained=False)
+    assert end == Exit(explained=True, lease=b"lease", error=ERROR, flow_id="f")
+
+
+@pytest.mark.parametrize(("evaluation", "flow_id"), [(EVALUATING, "f"), (BODY, "f"), (STEP, "")])
 def test_a_crash_is_charged_to_what_was_under_way(evaluation, flow_id):
     end = conclude(None, evaluation, -signal.SIGSEGV, drained=False)
     assert end == Exit(explained=True, lease=b"lease", charged=True, flow_id=flow_id)

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from runner.guard import record as module
-from runner.guard.record import MAX_INSTANCE_BYTES, Evaluation, Record
+from runner.guard.record import MAX_INSTANCE_BYTES, Activity, Evaluation, Record
 from runner.guard.usage import GONE, State, Usage
 from runner.guard.watch import STALL_SECONDS, WALL_FACTOR, Watch, confessed
 
@@ -48,7 +48,7 @@ def evaluating(sequence=1, started=S, beat=S, lease=b"l", instance="/do/0/a"):
 
 
 IDLE = evaluating(started=0)
-STEP = evaluating()._replace(is_step=True)
+STEP = evaluating()._replace(activity=Activity.STEP)
 
 
 def test_an_evaluation_may_use_so_much_cpu_time_and_not_more(child):
@@ -198,17 +198,18 @@ def test_the_record_says_what_the_child_wrote(monkeypatch, has_memfd):
 
 
 @pytest.mark.parametrize(
-    ("is_step", "returncode", "expected"),
+    ("activity", "returncode", "expected"),
     [
-        (False, -signal.SIGSEGV, True),
-        (False, -signal.SIGKILL, True),  # the kernel may have killed it for the memory that it took
-        (True, -signal.SIGSEGV, True),
-        (True, 1, True),
-        (True, -signal.SIGKILL, False),  # no step of a call does that: somebody else did
+        (Activity.EXPRESSION, -signal.SIGSEGV, True),
+        (Activity.EXPRESSION, -signal.SIGKILL, True),  # the kernel may have killed it for the memory that it took
+        (Activity.BODY, -signal.SIGKILL, True),
+        (Activity.STEP, -signal.SIGSEGV, True),
+        (Activity.STEP, 1, True),
+        (Activity.STEP, -signal.SIGKILL, False),  # no step of a call does that: somebody else did
     ],
 )
-def test_a_child_that_died_at_something_confesses_unless_somebody_else_killed_it(is_step, returncode, expected):
-    assert confessed(Evaluation(1, S, S, b"l", "/do/0/a", is_step), returncode) is expected
+def test_a_child_that_died_at_something_confesses_unless_somebody_else_killed_it(activity, returncode, expected):
+    assert confessed(Evaluation(1, S, S, b"l", "/do/0/a", activity), returncode) is expected
 
 
 @pytest.mark.parametrize("idle", [{"started": 0}, {"lease": b""}])

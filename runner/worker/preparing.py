@@ -1,0 +1,147 @@
+"""Prepares executions: fetches what they need, and makes their input of the event, under the eyes of the guard."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from flowhook import logs
+from flowhook.errors import FlowhookError, UnavailableError
+from flowhook.event_input import wants_raw, workflow_input
+from runner import session
+from runner.attachments import EventAttachments
+from runner.evaluator import SLOW_NS
+from runner.guard.record import Activity, Record
+from runner.interpreter.errors import USED_SECRETS, Kind, TaskFault, error
+from runner.quarantine import INPUT
+from runner.quarantine.evaluators import EvaluationEnded, EvaluationInterrupted
+from runner.worker.bodies import Bodies
+from runner.worker.execution import Execution, defect
+from runner.worker.flows import Flows, LoadedFlow
+from runner.worker.quarantine import Quarantine
+from runner.worker.secrets import Secrets
+
+RETRY_SECONDS: Final = 0.5
+"""Pause before the router is asked again for what an execution needs."""
+
+_NOTHING: Final[Mapping[Any, bytes]] = {}
+
+log = logs.get_logger(__name__)
+
+
+class Prepared(NamedTuple):
+    """What an execution begins with.
+
+    Attributes:
+        flow: that it runs.
+        secrets: those that the flow names.
+        data: the input.
+    """
+
+    flow: LoadedFlow
+    secrets: Mapping[str, bytes]
+    data: Any
+
+
+class Preparer:
+    """Prepares the executions of a process."""
+
+    def __init__(
+        self,
+        *,
+        flows: Flows,
+        secrets: Secrets,
+        bodies: Bodies,
+        record: Record,
+        quarantine: Quarantine,
+        on_slow: Callable[[str], None],
+    ) -> None:
+        """Prepare with these.
+
+        Args:
+            flows: programs.
+            secrets: values that flows name.
+            bodies: those that events name.
+            record: is told whose body is read.
+            quarantine: reads bodies for flows in it.
+            on_slow: is called with the ID of a flow of which a body took longer than `SLOW_NS`.
+        """
+        self._flows = flows
+        self._secrets = secrets
+        self._bodies = bodies
+        self._record = record
+        self._quarantine = quarantine
+        self._on_slow = on_slow
+
+    def at_once(self, execution: Execution) -> Prepared | session.Faulted | None:
+        """Return what takes no I/O; None: it takes some, see `prepare`. Blocking for as long as the body takes."""
+        event = execution.event
+        if event.body_blob is not None or event.flow_id in self._quarantine:
+            return None
+        flow = self._flows.cached(event.flow_id, execution.revision)
+        return None if flow is None or flow.program.secrets else self._prepared(execution, flow, _NOTHING, _NOTHING)
+
+    async def prepare(self, execution: Execution) -> Prepared | session.Ending:
+        """Fetch what an execution needs, however long the router is away, or return what it ends with."""
+        flow_id = execution.event.flow_id
+        while True:
+            try:
+                flow = await self._flows.load(flow_id, execution.revision)
+                names = flow.program.secrets
+                values = await self._secrets.resolve(names, flow_id) if names else _NOTHING
+                raw = wants_raw(flow.program.definition)
+                contents = await self._bodies.contents(execution.event, raw=raw)
+                if flow_id in self._quarantine:
+                    self._attach(execution, raw=raw)
+                    data = await self._quarantine.event_input(
+                        execution.event, raw=raw, owner=execution.effect_scope, contents=contents
+                    )
+                    return Prepared(flow, values, data)
+                return self._prepared(execution, flow, values, contents)
+            except UnavailableError as problem:
+                log.debug("router not available", reason=problem.reason)
+                await asyncio.sleep(RETRY_SECONDS)
+            except FlowhookError as problem:
+                detail = f"{flow_id} can't be run: {problem.message}"
+                return session.Faulted(error(Kind.CONFIGURATION, detail))
+            except TaskFault as problem:
+                return session.Faulted(problem.at(USED_SECRETS).error)
+            except EvaluationEnded as end:
+                return session.Faulted(end.error)
+            except EvaluationInterrupted:
+                return session.Released("EVALUATOR_DIED", charged=True)
+            except Exception as problem:  # noqa: BLE001 - it ends this execution, not the process with all the others
+                return session.Faulted(defect(execution, problem))
+
+    def _prepared(
+        self, execution: Execution, flow: LoadedFlow, secrets: Mapping[str, bytes], contents: Mapping[int, bytes]
+    ) -> Prepared | session.Faulted:
+        raw = wants_raw(flow.program.definition)
+        self._attach(execution, raw=raw)
+        try:
+            return Prepared(flow, secrets, self._read(execution, raw=raw, contents=contents))
+        except Exception as problem:  # noqa: BLE001 - the same
+            return session.Faulted(defect(execution, problem))
+
+    def _attach(self, execution: Execution, *, raw: bool) -> None:
+        event = execution.event
+        execution.attachments = EventAttachments(
+            event,
+            execution.effect_scope,
+            raw=raw,
+            slices=lambda offset, size: self._bodies.read(event.id, offset, size),
+        )
+
+    def _read(self, execution: Execution, *, raw: bool, contents: Mapping[int, bytes]) -> Any:
+        event, record = execution.event, self._record
+        record.assign(execution.lease, event.flow_id)
+        began, cpu = record.begin(INPUT, Activity.BODY), time.thread_time_ns()
+        try:
+            return workflow_input(event, raw=raw, owner=execution.effect_scope, contents=contents)
+        finally:
+            record.end()
+            # wall time first, for it costs next to nothing; on a busy machine it says little
+            if time.monotonic_ns() - began > SLOW_NS and time.thread_time_ns() - cpu > SLOW_NS:
+                self._on_slow(event.flow_id)

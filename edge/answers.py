@@ -138,6 +138,9 @@ TOO_MANY_HELD: Final = problem(
 REPLY_NOT_FOUND: Final = problem(404, "REPLY_NOT_FOUND", "There is no such reply.")
 CALLBACK_NOT_FOUND: Final = problem(404, "CALLBACK_NOT_FOUND", "There is nothing at this URL.")
 CALLBACK_GONE: Final = problem(410, "CALLBACK_GONE", "This URL was used, or is no longer waited for.")
+CALLBACK_AMBIGUOUS: Final = problem(
+    409, "CALLBACK_AMBIGUOUS", "Several executions wait for this, and nothing tells which one is meant."
+)
 CALLBACK_TOO_LARGE: Final = problem(413, "CALLBACK_TOO_LARGE", "The request is larger than this URL accepts.")
 NOT_STORED: Final = problem(500, "NOT_STORED", "The event could not be stored.")
 FLOW_FOUND: Final = make(200, (), b"")

@@ -1,7 +1,8 @@
 """A flow as the edge sees it: everything that can be worked out before a request comes, worked out.
 
-A flow has the URL `/hook/<flow>`; each of its callbacks has `/hook/<flow>/<name>` and, for whoever was told it, a
-one-time URL `/hook/<flow>/<name>/<token>`. Each of the three is an `Endpoint`.
+A flow has the URL `/hook/<flow>`; each of its callbacks has, for whoever was told it, a one-time URL
+`/hook/<flow>/<name>/<token>` and, unless it says that this is all, `/hook/<flow>/<name>`. Each of the three is an
+`Endpoint`.
 """
 
 from __future__ import annotations
@@ -160,7 +161,8 @@ class Endpoint:
         self.max_parsed = min(webhook.max_body, limits.MAX_BODY_BYTES)
         self.schemes = ",".join(kind.kind for kind in webhook.auth)
         self._networks = webhook.allow_from
-        verifiers = build_verifiers(webhook.auth, secrets)
+        only_one_time = isinstance(webhook, Callback) and webhook.only_one_time
+        verifiers = build_verifiers(() if only_one_time else webhook.auth, secrets)
         self.dropped_headers = HOP_BY_HOP.union(CREDENTIALS, *(verifier.credential_headers for verifier in verifiers))
         self.dropped_query = frozenset[str]().union(*(verifier.credential_query for verifier in verifiers))
         if self.dropped_query or one_time:
@@ -323,7 +325,9 @@ class FlowEndpoints:
         self.own = Endpoint(flow_id, webhook, secrets, order_by=order_by)
         self._subpaths = webhook.subpaths
         self._callbacks = {
-            name: Endpoint(flow_id, callback, secrets, callback=name) for name, callback in webhook.callbacks.items()
+            name: Endpoint(flow_id, callback, secrets, callback=name)
+            for name, callback in webhook.callbacks.items()
+            if not callback.only_one_time
         }
         self._one_time = {
             name: Endpoint(flow_id, callback, secrets, callback=name, one_time=True)
@@ -343,8 +347,8 @@ class FlowEndpoints:
             suffix: what follows the flow's ID and a slash, percent-encoding kept.
         """
         name, slash, _ = suffix.partition("/")
-        if name in self._callbacks:
-            return self._one_time[name] if slash else self._callbacks[name]
+        if name in self._one_time:
+            return self._one_time[name] if slash else self._callbacks.get(name)
         return self.own if self._subpaths else None
 
 

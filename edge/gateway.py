@@ -70,6 +70,7 @@ _Outcome = tuple[Verifier, Match] | SignatureError
 _OF_CALLBACKS: Final = {
     "CALLBACK_NOT_FOUND": answers.CALLBACK_NOT_FOUND,
     "CALLBACK_GONE": answers.CALLBACK_GONE,
+    "CALLBACK_AMBIGUOUS": answers.CALLBACK_AMBIGUOUS,
     "CALLBACK_TOO_LARGE": answers.CALLBACK_TOO_LARGE,
 }
 """Answers by the router's reasons."""

@@ -46,11 +46,21 @@ log = logs.get_logger(__name__)
 
 @dataclass(slots=True)
 class CallbackEntry:
-    """One callback of a flow, as accepting sees it; `raw`: bodies are left as they are."""
+    """One callback of a flow, as accepting sees it.
+
+    Attributes:
+        bucket: its rate limit, if it has one.
+        dedupe_seconds: how long keys are remembered.
+        raw: whether bodies are left as they are.
+        to_all: whether an event goes to all executions that wait for it, rather than to one.
+        only_one_time: whether only one-time URLs lead to it.
+    """
 
     bucket: TokenBucket | None
     dedupe_seconds: float
     raw: bool
+    to_all: bool
+    only_one_time: bool
 
 
 @dataclass(slots=True)
@@ -286,7 +296,13 @@ class FlowTable:
 
     def _callbacks(self, callbacks: Mapping[str, Callback]) -> Mapping[str, CallbackEntry]:
         return {
-            name: CallbackEntry(self._bucket(callback.rate_limit), callback.dedupe.window, callback.parse == "raw")
+            name: CallbackEntry(
+                bucket=self._bucket(callback.rate_limit),
+                dedupe_seconds=callback.dedupe.window,
+                raw=callback.parse == "raw",
+                to_all=callback.deliver == "all",
+                only_one_time=callback.only_one_time,
+            )
             for name, callback in callbacks.items()
         }
 

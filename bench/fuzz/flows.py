@@ -133,7 +133,7 @@ _OPEN: Final[dict[str, dict[str, Any]]] = {
     WAITS: {
         "auth": "none",
         "respond": {"mode": "reply"},
-        "callbacks": {"approval": {"auth": "none", "methods": ["POST", "PUT", "GET"]}},
+        "callbacks": {"approval": {"methods": ["POST", "PUT", "GET"]}},
     },
     "files": {"auth": "none", "max_body": "64MiB", "methods": ["POST", "PUT"]},
     "files-raw": {"auth": "none", "max_body": "64MiB", "parse": "raw"},

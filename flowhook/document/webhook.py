@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictB
 
 from flowhook import limits
 from flowhook.document import json_types
-from flowhook.document.auth import Auth, Duration, SpelledOut, refused, refused_at
+from flowhook.document.auth import Auth, CallbackAuth, Duration, OneTimeUrlAuth, SpelledOut, refused, refused_at
 from flowhook.document.fields import RESERVED_HEADERS
 from flowhook.document.model import Model
 from flowhook.document.signed_content import TOKEN
@@ -344,9 +344,16 @@ class Callback(Endpoint):
     """A webhook in the middle of a flow.
 
     Attributes:
+        auth: as in `Endpoint`; `OneTimeUrlAuth` alone: there is no URL but the one-time ones.
+        deliver: whom an event without a one-time URL goes to. `one`: the execution that waits for it; while several do
+            it is refused. `all`: every one that waits for it.
         max_body: bytes, in [1, `limits.MAX_CALLBACK_BODY_BYTES`].
     """
 
+    model_config = ConfigDict(json_schema_extra={"required": []})
+
+    auth: CallbackAuth = Field(default=None, validate_default=True)
+    deliver: Literal["one", "all"] = "one"
     max_body: Annotated[int, BeforeValidator(_callback_size), json_types.SIZE] = limits.DEFAULT_CALLBACK_BODY_BYTES
 
     @model_validator(mode="after")
@@ -355,6 +362,18 @@ class Callback(Endpoint):
             cause = "a callback is answered once it is stored: `call: reply` answers the request that started the flow"
             raise refused_at([(("respond", "mode"), cause)])
         return self
+
+    @model_validator(mode="after")
+    def _is_delivered_at_all(self) -> Self:
+        if self.only_one_time and "deliver" in self.model_fields_set:
+            cause = "a one-time URL is that of one execution: leave it out, or say in `auth` who else may call"
+            raise refused_at([(("deliver",), cause)])
+        return self
+
+    @property
+    def only_one_time(self) -> bool:
+        """Whether only one-time URLs lead to it."""
+        return any(isinstance(kind, OneTimeUrlAuth) for kind in self.auth)
 
 
 CallbackName = Annotated[str, Field(pattern=CALLBACK_NAME_PATTERN)]

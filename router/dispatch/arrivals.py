@@ -1,9 +1,11 @@
-"""Events for executions that listen: stored first, then given to all who wait for them, or kept for the first who will.
+"""Events for executions that listen: stored first, then given to who waits for them, or kept for the first who will.
 
 An arrival is on stable storage before anybody is told of it. Who gets it is decided at that moment, by what waits then:
 all that wait and are not under way, or else the first of those that listen while something of theirs is under way (see
-`offers`). What suspended ones wait for is seen when they wait again. The entries for all who get it,
-and the end of the arrival, are one write: after a crash it is either all over, or there to be given anew.
+`offers`). What comes to a callback goes to one execution unless its flow says otherwise: while several wait for it
+nothing tells which one is meant, and it is refused; one that begins to wait while it is being stored gets nothing of
+it. What suspended ones wait for is seen when they wait again. The entries for all who get it, and the end of the
+arrival, are one write: after a crash it is either all over, or there to be given anew.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from collections.abc import Awaitable, Callable, Container, Sequence
 from typing import Final, NamedTuple
 
 from flowhook import limits, logs
-from flowhook.errors import ExhaustedError
+from flowhook.errors import ConflictError, ExhaustedError
 from flowhook.model import JournalEntry, Subscription
 from router.dispatch.conclusions import Conclusion
 from router.dispatch.deliveries import Deliveries, Taken
@@ -124,10 +126,12 @@ class Arrivals:
             One result per arrival, in order.
 
         Raises:
+            ConflictError: several executions wait for what is for one (`CALLBACK_AMBIGUOUS`): none gets it.
             ExhaustedError: a flow has too many arrivals that nobody waits for (`ARRIVALS_FULL`).
             UnavailableError: storage can't serve.
         """
         self._check_room(arrivals)
+        arrivals = [each._replace(only_repeated=True) if self._is_ambiguous(each) else each for each in arrivals]
         flows = Counter(arrival.flow_id for arrival in arrivals if not arrival.execution_id)
         self._storing.update(flows)
         expire_at_ms = self._now_ms() + self._keep_ms
@@ -139,7 +143,19 @@ class Arrivals:
                 )
         finally:
             self._storing -= flows
+        for arrival, (number, *_, gone) in zip(arrivals, appended, strict=True):
+            if arrival.only_repeated and not number and not gone:
+                raise ConflictError(
+                    "several executions wait for this, and nothing tells which one is meant",
+                    reason="CALLBACK_AMBIGUOUS",
+                )
         return appended
+
+    def _is_ambiguous(self, arrival: NewArrival) -> bool:
+        """Whether an arrival is for one execution, and several wait for it."""
+        if not arrival.callback or arrival.to_all or arrival.execution_id:
+            return False
+        return len(self._subscriptions.listening(_incoming(arrival), 2)) > 1
 
     def _check_room(self, arrivals: Sequence[NewArrival]) -> None:
         self._kept.expire(self._now_ms())
@@ -162,16 +178,17 @@ class Arrivals:
     def _on_logged(self, arrivals: Sequence[LoggedArrival]) -> None:
         for number, arrival, seq in arrivals:
             event = _incoming(arrival)
-            self._arrive(_Arrival(number, Kept(_kind(event), seq, arrival.expire_at_ms), event))
+            to_all = arrival.to_all or not arrival.callback
+            self._arrive(_Arrival(number, Kept(_kind(event), seq, arrival.expire_at_ms, to_all), event))
 
     def _arrive(self, arrival: _Arrival) -> None:
-        """Give an arrival whose content is at hand to all who wait for it, or keep it."""
+        """Give an arrival whose content is at hand to who waits for it, or keep it."""
         if self._durable.tasks is None or not self._give(arrival, self._receivers(arrival)):
             self._keep(arrival)
 
     def _give(self, arrival: _Arrival, receivers: Sequence[Receiver]) -> bool:
-        """Give an arrival to all receivers that wait, or else to one that listens meanwhile; false: there is none."""
-        taken = self._deliveries.take(receivers)
+        """Give an arrival to the receivers that wait, or else to one that listens meanwhile; false: there is none."""
+        taken = self._take(arrival, receivers)
         if taken:
             self._durable.spawn(self._deliver(arrival, taken))
             return True
@@ -181,6 +198,12 @@ class Arrivals:
                 self._durable.spawn(self._hand_over(arrival, offer))
                 return True
         return False
+
+    def _take(self, arrival: _Arrival, receivers: Sequence[Receiver]) -> list[Taken]:
+        """Take the receivers out that wait: all of them, or the one that waits longest."""
+        if arrival.kept.to_all:
+            return self._deliveries.take(receivers)
+        return next((taken for each in receivers if (taken := self._deliveries.take([each]))), [])
 
     def _declined(self, arrival: _Arrival) -> None:
         """Give an arrival anew; it is in storage still."""
@@ -201,10 +224,10 @@ class Arrivals:
         return [] if receiver is None else [receiver]
 
     def _keep(self, arrival: _Arrival) -> None:
-        number, (kind, seq, expire_at_ms), event = arrival
+        number, (kind, seq, expire_at_ms, to_all), event = arrival
         if seq and self._core.is_ending(seq):
             return  # what was kept for it is forgotten already
-        self._kept.add(number, kind, expire_at_ms, seq=seq, event=event)
+        self._kept.add(number, kind, expire_at_ms, seq=seq, to_all=to_all, event=event)
 
     # --- going out --------------------------------------------------------------------------------------------------
 
@@ -283,8 +306,9 @@ class Arrivals:
         after = 0
         while rows := await self._state.arrivals(after_number=after):
             after = rows[-1].number
-            for number, flow_id, callback, type_, expire_at_ms, seq in rows:
-                arrival = _Arrival(number, Kept((flow_id, callback, type_), seq, expire_at_ms), None)
+            for number, flow_id, callback, type_, expire_at_ms, seq, to_all in rows:
+                kept = Kept((flow_id, callback, type_), seq, expire_at_ms, to_all or not callback)
+                arrival = _Arrival(number, kept, None)
                 if expire_at_ms > self._now_ms():
                     await self._recover(arrival)
         if self._kept:
@@ -298,7 +322,7 @@ class Arrivals:
         if event is None:
             return
         arrival = arrival._replace(event=event)
-        taken = self._deliveries.take(self._receivers(arrival))
+        taken = self._take(arrival, self._receivers(arrival))
         if taken:
             await self._deliver(arrival, taken)
         else:

@@ -22,11 +22,15 @@ MIN_STALE: Final = 1024
 
 
 class Kept(NamedTuple):
-    """A kept arrival: its kind, the execution it is for (0: whichever waits first), and until when it is kept."""
+    """A kept arrival: its kind, the execution it is for (0: whichever waits first), and until when it is kept.
+
+    `to_all` matters where it is for whichever waits: whether it goes to all that do, or to one of them.
+    """
 
     kind: Kind
     seq: int
     expire_at_ms: int
+    to_all: bool = True
 
 
 class Match(NamedTuple):
@@ -100,7 +104,14 @@ class KeptArrivals:
         return flow_id in self._of_flow or seq in self._addressed
 
     def add(
-        self, number: int, kind: Kind, expire_at_ms: int, *, seq: int = 0, event: IncomingEvent | None = None
+        self,
+        number: int,
+        kind: Kind,
+        expire_at_ms: int,
+        *,
+        seq: int = 0,
+        to_all: bool = True,
+        event: IncomingEvent | None = None,
     ) -> None:
         """Keep an arrival.
 
@@ -109,9 +120,10 @@ class KeptArrivals:
             kind: its flow, whether it is a callback, and its type.
             expire_at_ms: Unix time until which it is kept.
             seq: of the execution that it is for; 0: for whichever waits first.
+            to_all: see `Kept`.
             event: its content, when that is at hand.
         """
-        self._arrivals[number] = Kept(kind, seq, expire_at_ms)
+        self._arrivals[number] = Kept(kind, seq, expire_at_ms, to_all)
         heapq.heappush(self._expiry, (expire_at_ms, number))
         if seq:
             self._addressed.setdefault(seq, {})[number] = None

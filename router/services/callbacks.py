@@ -47,8 +47,9 @@ class Callbacks:
 
         Raises:
             NotFoundError: there is no such flow (`FLOW_NOT_FOUND`), or its latest revision has no such callback, or
-                the token is wrong (`CALLBACK_NOT_FOUND`).
-            ConflictError: the token was used, or is too old, or its execution has ended (`CALLBACK_GONE`).
+                the token is wrong, or is missing where there are only one-time URLs (`CALLBACK_NOT_FOUND`).
+            ConflictError: the token was used, or is too old, or its execution has ended (`CALLBACK_GONE`); or several
+                executions wait for what is for one (`CALLBACK_AMBIGUOUS`).
             InvalidError: something of the event is not as it should be, or it is too large (`CALLBACK_TOO_LARGE`).
             ExhaustedError: the rate (`RATE_LIMITED`) is used up, or too many events wait to be listened for
                 (`ARRIVALS_FULL`).
@@ -56,7 +57,7 @@ class Callbacks:
         """
         entry = self._acceptance.known(message.flow_id) or await self._acceptance.flow(message.flow_id)
         callback = entry.callbacks.get(message.callback)
-        if callback is None:
+        if callback is None or (callback.only_one_time and not message.callback_token):
             raise NotFoundError("the flow has no such callback", reason="CALLBACK_NOT_FOUND")
         checked(message)
         if message.HasField("body_blob"):
@@ -82,6 +83,7 @@ class Callbacks:
             execution_id=execution_id,
             token=token,
             token_until_ms=now_ms + TOKEN_MS,
+            to_all=callback.to_all,
         )
         (appended,) = await self._arrivals.publish([arrival])
         if appended.gone:

@@ -18,6 +18,8 @@ class NewArrival(NamedTuple):
         execution_id: of the one execution it is for; empty: for whichever listen.
         token: what it may be stored for once, scoped to the flow; or empty.
         token_until_ms: Unix time until which that is remembered.
+        to_all: whether it goes to all that wait for it; else, of a callback, to one. What is emitted goes to all.
+        only_repeated: store nothing: only tell whether it was stored before.
     """
 
     event_id: str
@@ -32,13 +34,15 @@ class NewArrival(NamedTuple):
     execution_id: str = ""
     token: str = ""
     token_until_ms: int = 0
+    to_all: bool = False
+    only_repeated: bool = False
 
 
 class ArrivalAppended(NamedTuple):
     """Fate of one appended arrival.
 
     Attributes:
-        number: its place among all arrivals, from 1, ascending; 0 when it is `gone`.
+        number: its place among all arrivals, from 1, ascending; 0 when it is `gone`, or is new and `only_repeated`.
         duplicate_of: ID of the event that was stored before under the same event ID or dedupe key; empty when this
             one is new. `number` is then the earlier one's.
         gone: nothing was stored, because its token was used before, or the execution it is for has ended or is unknown.
@@ -58,7 +62,7 @@ class LoggedArrival(NamedTuple):
 
 
 class KeptArrival(NamedTuple):
-    """An arrival that was not consumed, as found at start-up; `seq` as in `LoggedArrival`."""
+    """An arrival that was not consumed, as found at start-up; `seq` as in `LoggedArrival`, `to_all` in `NewArrival`."""
 
     number: int
     flow_id: str
@@ -66,3 +70,4 @@ class KeptArrival(NamedTuple):
     type: str
     expire_at_ms: int
     seq: int = 0
+    to_all: bool = False

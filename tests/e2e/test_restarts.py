@@ -24,7 +24,7 @@ SECONDS = 6
 """Of every delay in here: more than it takes to start anew, on most machines."""
 
 EXECUTIONS = 60
-WEBHOOK = "{auth: none, callbacks: {approval: {auth: none}}}"
+WEBHOOK = "{auth: none, callbacks: {approval: {}}}"
 LISTEN = "- decide: {listen: {to: {one: {with: {type: approval}}}}}"
 BRIEFLY = f"""
 - careful:

@@ -18,7 +18,7 @@ HOST = "hooks.example.com"
 
 URL_GIVER = document(
     "gives",
-    webhook="{auth: none, callbacks: {approval: {auth: none}}}",
+    webhook="{auth: none, callbacks: {approval: {}}}",
     do="- give: {set: '${ $runtime.metadata.callbacks.approval }'}",
 )
 

@@ -1,8 +1,8 @@
 """Who may call a webhook: the `auth` key of a flow file (DESIGN, "Flow file").
 
 `auth` is `none`, one kind, or a list of kinds of which any one that passes will do. A kind is a mapping with one key,
-its name: `{github: {secret: NAME}}`. The kinds hold what an author wrote, checked; what to do about it is
-`flowhook.signatures`. No kind holds the value of a secret, only names.
+its name: `{github: {secret: NAME}}`. That of a callback may also be `one_time_url`. The kinds hold what an author
+wrote, checked; what to do about it is `flowhook.signatures`. No kind holds the value of a secret, only names.
 """
 
 from flowhook.document.auth.base import (
@@ -16,9 +16,9 @@ from flowhook.document.auth.base import (
     refused,
     refused_at,
 )
-from flowhook.document.auth.parsing import KINDS, Auth, parse_auth
+from flowhook.document.auth.parsing import KINDS, Auth, CallbackAuth, parse_auth
 from flowhook.document.auth.providers import ProviderAuth, provider
-from flowhook.document.auth.shared import ApiKeyAuth, BasicAuth, MtlsAuth
+from flowhook.document.auth.shared import ApiKeyAuth, BasicAuth, MtlsAuth, OneTimeUrlAuth
 from flowhook.document.auth.spelled_out import (
     HmacAuth,
     IdSource,
@@ -35,6 +35,7 @@ __all__ = [
     "Auth",
     "AuthKind",
     "BasicAuth",
+    "CallbackAuth",
     "Duration",
     "HeaderName",
     "HmacAuth",
@@ -42,6 +43,7 @@ __all__ = [
     "JwtAuth",
     "KeyReading",
     "MtlsAuth",
+    "OneTimeUrlAuth",
     "ProviderAuth",
     "PublicKeyAuth",
     "PublicKeyText",

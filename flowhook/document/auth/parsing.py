@@ -1,4 +1,4 @@
-"""`auth` as a whole: `none`, one kind, or a list of kinds."""
+"""`auth` as a whole: `none`, one kind, or a list of kinds; of a callback also `one_time_url`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic_core import CoreSchema
 
 from flowhook.document.auth.base import AuthKind, refused, refused_at
 from flowhook.document.auth.providers import PROVIDERS
-from flowhook.document.auth.shared import ApiKeyAuth, BasicAuth, MtlsAuth
+from flowhook.document.auth.shared import ApiKeyAuth, BasicAuth, MtlsAuth, OneTimeUrlAuth
 from flowhook.document.auth.spelled_out import HmacAuth, PublicKeyAuth
 from flowhook.document.auth.tokens import JwtAuth
 from flowhook.document.model import Model
@@ -23,7 +23,9 @@ MAX_KINDS: Final = 8
 
 _SHARED: Final[tuple[type[AuthKind], ...]] = (BasicAuth, ApiKeyAuth, JwtAuth, MtlsAuth, HmacAuth, PublicKeyAuth)
 KINDS: Final[Mapping[str, type[AuthKind]]] = {**{model.kind: model for model in _SHARED}, **PROVIDERS}
-"""Every kind by its name in flow files."""
+"""Every kind by its name in flow files, but for that of callbacks alone."""
+
+ONE_TIME_URL: Final = OneTimeUrlAuth.kind
 
 
 @functools.cache
@@ -39,6 +41,8 @@ def _adapter(name: str) -> TypeAdapter[dict[str, Any]]:
 def _parse_kind(value: object) -> AuthKind:
     if value == "none":
         raise refused("`none` beside other kinds would let everybody in: use it alone, or not at all")
+    if value == ONE_TIME_URL:
+        raise refused("leave it out: beside other kinds the one-time URL of a callback is good all the same")
     if not isinstance(value, Mapping) or len(value) != 1:
         raise refused("a kind of `auth` is a mapping with one key, its name: {github: {secret: NAME}}")
     (name,) = value
@@ -46,6 +50,8 @@ def _parse_kind(value: object) -> AuthKind:
         kind: AuthKind = _adapter(name).validate_python(value)[name]
         return kind
     guesses = difflib.get_close_matches(str(name), KINDS, n=1)
+    if name == ONE_TIME_URL:
+        raise refused_at([((name,), _NO_KEYS)])
     hint = f"did you mean {guesses[0]}?" if guesses else f"there are none, {', '.join(KINDS)}"
     raise refused_at([((str(name),), f"unknown kind of `auth`: {hint}")])
 
@@ -71,9 +77,23 @@ def parse_auth(value: object) -> tuple[AuthKind, ...]:
         return tuple(_LIST.validate_python(value))
     if value is None:
         raise refused("is missing: say who may call, or `auth: none` for everyone")
+    if value == ONE_TIME_URL:
+        raise refused("is for callbacks: a URL that starts a flow is good more than once, so say who may call it")
     if isinstance(value, str) and value in KINDS:
         raise refused(f"{value} is told by more than its name: {_written(value)}")
     raise refused("must be `none`, one kind such as {github: {secret: NAME}}, or a list of kinds")
+
+
+def parse_callback_auth(value: object) -> tuple[AuthKind, ...]:
+    """Return the kinds of a callback's `auth`, as `parse_auth` does; `one_time_url` when it has none.
+
+    Raises:
+        ValidationError, PydanticCustomError: as from `parse_auth`.
+    """
+    return (OneTimeUrlAuth(),) if value is None or value == ONE_TIME_URL else parse_auth(value)
+
+
+_NO_KEYS: Final = f"has no keys: write `auth: {ONE_TIME_URL}`, which is a callback's when it has no `auth`"
 
 
 def _written(name: str) -> str:
@@ -93,7 +113,10 @@ class _OneOf(Model):
 
 
 class _AuthSchema:
-    """Shows editors the three forms of `auth`, and the kinds there are."""
+    """Shows editors the forms of `auth`, and the kinds there are; `words` are those that stand alone."""
+
+    def __init__(self, *words: str) -> None:
+        self._words = words
 
     def __get_pydantic_json_schema__(self, _schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         fields: dict[str, Any] = {
@@ -101,8 +124,9 @@ class _AuthSchema:
         }
         kind = create_model("AuthByKind", __base__=_OneOf, **fields)
         some = Annotated[list[kind], Field(min_length=1, max_length=MAX_KINDS)]  # type: ignore[valid-type]
-        forms: Any = Literal["none"] | kind | some
+        forms: Any = Literal[self._words] | kind | some
         return handler(TypeAdapter(forms).core_schema)
 
 
-Auth = Annotated[tuple[AuthKind, ...], PlainValidator(parse_auth), _AuthSchema()]
+Auth = Annotated[tuple[AuthKind, ...], PlainValidator(parse_auth), _AuthSchema("none")]
+CallbackAuth = Annotated[tuple[AuthKind, ...], PlainValidator(parse_callback_auth), _AuthSchema("none", ONE_TIME_URL)]

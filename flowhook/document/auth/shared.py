@@ -1,4 +1,4 @@
-"""Credentials that are shown as they are: a password, a key, a certificate."""
+"""Credentials that are shown as they are: a password, a key, a certificate, a URL."""
 
 from __future__ import annotations
 
@@ -74,3 +74,9 @@ class MtlsAuth(AuthKind):
     names: Annotated[
         tuple[Annotated[str, Field(min_length=1, max_length=255)], ...], Field(min_length=1, max_length=MAX_NAMES)
     ]
+
+
+class OneTimeUrlAuth(AuthKind):
+    """The one-time URL alone: for callbacks, which then have no other URL. It names no secret."""
+
+    kind: ClassVar[str] = "one_time_url"

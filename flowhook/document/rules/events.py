@@ -30,9 +30,13 @@ def check_awaited(context: Context, strategy: object, path: Path) -> Iterator[Pr
         yield from _filter(event_filter, place)
         yield from context.template(event_filter.get("with"), (*place, "with"), scopes.TASK)
         yield from _patterns(event_filter, (*place, "with"))
+        tells = False
         for where, correlation in _correlations(event_filter, place):
             if is_expression(correlation.get("expect")):
+                tells = True
                 yield from context.expression(correlation["expect"], (*where, "expect"), scopes.EXPECTATION)
+        if not tells and mapping(context.callbacks.get(literal_type(event_filter) or "")).get("auth") == "none":
+            yield Problem((*place, "correlate"), _ANYBODY)
     until = mapping(strategy).get("until")
     most = limits.MAX_EVENT_FILTERS
     if isinstance(until, dict) and len(list(filters_of(until))) <= most < len(list(filters_of(strategy))):
@@ -86,6 +90,11 @@ def check_emit(context: Context, task: dict[str, Any], path: Path) -> Iterator[P
                 place, "expected an http(s) URI such as https://events.example.com/in, or an expression ${ … }"
             )
 
+
+_ANYBODY: Final = (
+    "anybody may call this callback (`auth: none`), so it has to say which execution it means: expect something of "
+    "the task's input that nobody can guess, or leave `auth` out for a one-time URL alone"
+)
 
 _CONSTANT: Final = (
     "no expression is evaluated before the flow runs: give a text here, and use `correlate` to look into the data"

@@ -24,6 +24,11 @@ ID_WINDOW_MS: Final = 24 * 3600 * 1000
 PAGE_BYTES: Final = 16 * limits.MIB
 """Payloads that are read at a time."""
 
+EMITTED: Final = 0
+TO_ONE: Final = 1
+TO_ALL: Final = 2
+"""The column `callback`: what came to none; what came to one, for one execution, or for all that wait for it."""
+
 _REMEMBERED = Bulk("SELECT digest, until_ms, seq, event_id FROM dedupe WHERE digest IN ({rows})", 0)
 _UNENDED = Bulk("SELECT event_id, seq FROM execution WHERE event_id IN ({rows}) AND end_time_ms = {unended}", 0)
 _INSERT = Bulk(
@@ -153,7 +158,9 @@ class _Rows:
         if arrival.execution_id and arrival.execution_id not in self.executions:
             return ArrivalAppended(0, gone=True)
         earlier = self._remembered(marks.key, arrival)
-        return None if earlier is None else ArrivalAppended(earlier.number, earlier.event_id)
+        if earlier is not None:
+            return ArrivalAppended(earlier.number, earlier.event_id)
+        return ArrivalAppended(0) if arrival.only_repeated else None
 
     def _remembered(self, mark: bytes | None, arrival: NewArrival) -> _Earlier | None:
         earlier = None if mark is None else self.earlier.get(mark)
@@ -163,7 +170,8 @@ class _Rows:
         """Add an arrival that is new."""
         seq = self.executions.get(arrival.execution_id, 0)
         _, flow_id, callback, type_, receive_time_ms, payload, expire_at_ms, *_ = arrival
-        self.arrivals.append((number, flow_id, callback, type_, expire_at_ms, seq, payload))
+        receivers = (TO_ALL if arrival.to_all else TO_ONE) if callback else EMITTED
+        self.arrivals.append((number, flow_id, receivers, type_, expire_at_ms, seq, payload))
         id_until_ms = max(expire_at_ms, receive_time_ms + ID_WINDOW_MS)
         times = (id_until_ms, arrival.token_until_ms, arrival.dedupe_until_ms)
         for mark, until_ms in zip(marks, times, strict=True):
@@ -191,7 +199,7 @@ def arrivals_after(connection: sqlite3.Connection, number: int, limit: int) -> l
         (number, UNENDED, limit),
     )
     return [
-        KeptArrival(number, flow_id, bool(callback), type_, expire_at_ms, seq)
+        KeptArrival(number, flow_id, bool(callback), type_, expire_at_ms, seq, callback == TO_ALL)
         for number, flow_id, callback, type_, expire_at_ms, seq in rows
     ]
 

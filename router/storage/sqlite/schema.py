@@ -48,7 +48,7 @@ CREATE TABLE subscription (seq INTEGER PRIMARY KEY, content BLOB NOT NULL) STRIC
 CREATE TABLE arrival (
   number INTEGER PRIMARY KEY AUTOINCREMENT, -- a number that was consumed is not used again
   flow_id TEXT NOT NULL,
-  callback INTEGER NOT NULL,
+  callback INTEGER NOT NULL, -- 0: emitted; 1: of a callback, for one execution; 2: for all that wait for it
   type TEXT NOT NULL,
   expire_at_ms INTEGER NOT NULL,
   seq INTEGER NOT NULL, -- of the execution it is for; 0: whichever listen

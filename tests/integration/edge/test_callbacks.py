@@ -99,6 +99,22 @@ async def test_what_can_be_no_token_is_nothing_the_router_is_asked_about(edge, o
     assert edge.router.batches == []
 
 
+@pytest.mark.parametrize("auth", [{}, {"auth": "one_time_url"}])
+@pytest.mark.parametrize("subpaths", [False, True])
+async def test_a_callback_without_auth_has_its_one_time_urls_and_no_other(edge, router, hmac_auth, auth, subpaths):
+    router.put_flow("orders", auth=hmac_auth, callbacks={"approval": auth}, subpaths=subpaths)
+    sender = await edge.connect()
+    assert (await sender.request("HEAD", "/hook/orders/approval")).status == 404
+    assert refusal(await edge.post("/hook/orders/approval", b"{}", KEY)) == (404, "FLOW_NOT_FOUND")
+    assert (await edge.post(ONE_TIME, b"{}", JSON)).status == 202
+    assert [event.callback_token for event in edge.events()] == [TOKEN]
+
+
+async def test_one_that_several_executions_wait_for_is_409(edge, orders, failure):
+    edge.router.reject["orders"] = failure("CALLBACK_AMBIGUOUS", retryable=False)
+    assert refusal(await edge.post("/hook/orders/approval", b"{}", KEY)) == (409, "CALLBACK_AMBIGUOUS")
+
+
 @pytest.mark.parametrize("target", ["/hook/orders/other", "/hook/orders/other/token", "/hook/nope/approval"])
 async def test_another_name_is_nothing(edge, orders, target):
     assert refusal(await edge.post(target, b"{}", KEY)) == (404, "FLOW_NOT_FOUND")

@@ -9,7 +9,7 @@ import pytest
 from support.shards import running_host
 
 from flowhook import ids
-from flowhook.errors import ExhaustedError
+from flowhook.errors import ConflictError, ExhaustedError
 from flowhook.model import Correlation, EventFilter, JournalEntry, Status, Subscription
 from router.dispatch.link import Completed
 from router.storage.arrivals import NewArrival
@@ -73,16 +73,71 @@ async def test_an_event_goes_to_all_who_wait_for_it_and_to_nobody_else(shard, ru
     await waiting(shard, runner, listen("refusal"))
     await waiting(shard, runner, flow_id="b")
     busy = await shard.work_on(runner)
-    await shard.publish(data=7)
+    await shard.publish(data=7, to_all=True)
     assert [came(each) for each in await runner.next(3)] == [[(KEY, 7)]] * 3
     await shard.park(runner, busy, listen())
     assert (shard.core.waiting, await shard.state.arrivals()) == (3, [])
 
 
+async def test_what_is_for_one_execution_is_refused_while_several_wait_for_it_and_none_gets_it(shard, runner):
+    for _ in range(2):
+        await waiting(shard, runner)
+    with pytest.raises(ConflictError, match="several executions wait for this") as refused:
+        await shard.publish(data=7)
+    assert refused.value.reason == "CALLBACK_AMBIGUOUS"
+    assert (shard.core.waiting, await shard.state.arrivals()) == (2, [])
+
+
+async def test_what_several_wait_for_reaches_the_one_whose_values_it_has(shard, runner):
+    for order in (1, 2, 3):
+        await waiting(shard, runner, listen(order=order))
+    await shard.publish(data={"order": 2})
+    assert [came(each) for each in await runner.next()] == [[(KEY, {"order": 2})]]
+    assert shard.core.waiting == 2
+
+
+async def test_what_was_accepted_is_known_when_it_comes_again_although_several_wait_by_then(shard, runner):
+    await waiting(shard, runner)
+    event_id = ids.mint(ids.slot_of("a"))
+    keyed = {"dedupe_key": "7", "dedupe_until_ms": 2**45}
+    await shard.publish(data=7, event_id=event_id, **keyed)
+    await runner.next()
+    for _ in range(2):
+        await waiting(shard, runner)
+    assert (await shard.publish(data=7, event_id=event_id)).duplicate_of == event_id
+    assert (await shard.publish(data=7, **keyed)).duplicate_of == event_id
+    assert shard.core.waiting == 2
+
+
+async def test_one_that_begins_to_wait_while_it_is_stored_gets_nothing_of_what_is_for_one(tmp_path):
+    async with running_host(tmp_path) as shard:
+        runner = shard.attach()
+        first = await waiting(shard, runner)
+        second = await shard.work_on(runner)
+        told = shard.host.arrivals._log.append_arrivals
+        reached = asyncio.Event()
+        go_on = asyncio.Event()
+
+        async def late(arrivals):
+            reached.set()
+            await go_on.wait()
+            return await told(arrivals)
+
+        shard.host.arrivals._log.append_arrivals = late
+        publishing = asyncio.create_task(shard.publish(data=7))
+        await reached.wait()
+        await shard.park(runner, second, listen())
+        go_on.set()
+        await publishing
+        [again] = await runner.next()
+        assert (shard.core.lease_of(again.token), came(again)) == (first, [(KEY, 7)])
+        assert shard.core.waiting == 1
+
+
 async def test_so_many_get_an_event_and_no_more_the_longest_waiting_first(shard, runner, monkeypatch):
     monkeypatch.setattr("flowhook.limits.MAX_RECEIVERS", 2)
     seqs = [await waiting(shard, runner) for _ in range(3)]
-    await shard.publish()
+    await shard.publish(to_all=True)
     assert [shard.core.lease_of(each.token) for each in await runner.next(2)] == seqs[:2]
     assert shard.core.is_waiting(seqs[2])
 
@@ -91,7 +146,7 @@ async def test_many_large_entries_are_written_in_portions_and_acted_upon_togethe
     monkeypatch.setattr("router.dispatch.conclusions.WRITE_BYTES", 10)
     for _ in range(3):
         await waiting(shard, runner)
-    await shard.publish(data="x" * 20)
+    await shard.publish(data="x" * 20, to_all=True)
     assert [came(each) for each in await runner.next(3)] == [[(KEY, "x" * 20)]] * 3
     assert await shard.state.arrivals() == []
 
@@ -287,7 +342,9 @@ async def test_what_a_dead_router_stored_and_did_not_give_out_is_given_out_at_th
         await waiting(shard, runner, listen("refusal"))
     storage = await open_sqlite(tmp_path / "flowhook.db")
     fields = (True, "approval", 1, orjson.dumps({"data": {"order": 1}}), 2**45)
-    await storage.log(0).append_arrivals([NewArrival(f"evt_{number}", "a", *fields) for number in range(2)])
+    await storage.log(0).append_arrivals(
+        [NewArrival(f"evt_{number}", "a", *fields, to_all=True) for number in range(2)]
+    )
     await storage.close()
     async with running_host(tmp_path) as shard:
         runner = shard.attach()
@@ -300,6 +357,19 @@ async def test_what_a_dead_router_stored_and_did_not_give_out_is_given_out_at_th
         await shard.park(runner, found[seqs[0]], listen(order=1))
         [again] = await runner.next()
         assert came(again) == [(KEY, {"order": 1})] * 2
+
+
+async def test_what_is_for_one_execution_goes_to_one_at_the_next_start_too(tmp_path):
+    async with running_host(tmp_path) as shard:
+        runner = shard.attach()
+        seqs = [await waiting(shard, runner) for _ in range(2)]
+    storage = await open_sqlite(tmp_path / "flowhook.db")
+    await storage.log(0).append_arrivals([NewArrival("evt_1", "a", True, "approval", 1, b'{"data":1}', 2**45)])
+    await storage.close()
+    async with running_host(tmp_path) as shard:
+        runner = shard.attach()
+        [again] = await runner.next()
+        assert (shard.core.lease_of(again.token), shard.core.waiting) == (seqs[0], 1)
 
 
 async def test_what_is_kept_and_who_waits_are_there_after_a_restart(tmp_path):

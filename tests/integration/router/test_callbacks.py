@@ -31,6 +31,8 @@ webhook:
     approval: {auth: none}
     photo: {auth: none, parse: raw, dedupe: {key: "${ .body.id }", window: PT1H}}
     slow: {auth: none, rate_limit: {per_second: 0.01, burst: 1}}
+    shared: {auth: none, deliver: all}
+    private: {}
 """
 KEY = "/do/0/wait#0"
 DAY_MS = 24 * 3600 * 1000
@@ -123,6 +125,23 @@ async def test_a_callback_wakes_the_execution_that_listens_and_is_an_event_in_it
         await runner.complete(again)
     detail = await client.executions.get(execution_id)
     assert (detail.execution.status, detail.execution.attempts) == (Status.COMPLETED, 1)
+
+
+async def test_a_callback_for_one_execution_reaches_none_while_several_wait(router, client, edge, orders):
+    async with attached(router, credit=4) as runner:
+        for _ in range(2):
+            _, assignment = await begun(client, runner)
+            await runner.park(assignment, subscriptions=[listen(), listen("shared", "/do/1/wait#0")])
+        assert await sent(edge, call()) == ["CALLBACK_AMBIGUOUS"]
+        assert await sent(edge, call("shared")) == ["accepted"]
+        assert [each.journal[0].key for each in await runner.assignments(2)] == ["/do/1/wait#0"] * 2
+
+
+async def test_a_callback_with_one_time_urls_alone_takes_no_event_without_a_token(router, client, edge, orders):
+    assert await sent(edge, call("private")) == ["CALLBACK_NOT_FOUND"]
+    execution_id = await client.ingest("orders", {})
+    token = callback_tokens.issue(await callback_key(router), execution_id, "private", 0)
+    assert await sent(edge, call("private", callback_token=token)) == ["accepted"]
 
 
 async def test_callbacks_and_events_that_start_executions_may_come_together(client, edge, orders):

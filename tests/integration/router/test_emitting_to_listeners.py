@@ -95,7 +95,7 @@ async def test_an_execution_may_wait_for_what_its_own_flow_emits(router, client,
 
 
 async def test_no_event_passes_for_a_callback(router, client, effects):
-    callbacks = "webhook: {auth: none, callbacks: {approval: {auth: none}}}"
+    callbacks = "webhook: {auth: none, callbacks: {approval: {}}}"
     await client.flows.apply([listening("a", "approval", callbacks)])
     await client.ingest("a", {})
     async with attached(router, credit=9) as runner:

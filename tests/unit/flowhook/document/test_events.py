@@ -94,6 +94,28 @@ def test_correlations_are_limited_in_number():
     assert causes(text) == [("do[0].a.listen.to.one.correlate", "expected at most 16 items")]
 
 
+ANYBODY = "{auth: none, callbacks: {approval: {auth: none}}}"
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        "{one: {with: {type: approval}}}",
+        "{one: {with: {type: approval, data: '${ .body.ok }'}}}",
+        "{one: {with: {type: approval}, correlate: {any: {from: .data}}}}",
+        "{one: {with: {type: approval}, correlate: {order: {from: .data.body.order, expect: 7}}}}",
+        "{any: [{with: {type: x}}], until: {one: {with: {type: approval}}}}",
+    ],
+)
+def test_what_anybody_may_call_has_to_tell_which_execution_it_means(filters):
+    text = f"do: [{{a: {{listen: {{to: {filters}}}}}}}]\nwebhook: "
+    [(place, cause)] = causes(text + ANYBODY)
+    assert place.endswith("one.correlate")
+    assert cause.startswith("anybody may call this callback")
+    for auth in ("", "auth: one_time_url", "auth: {github: {secret: s}}"):
+        parse((HEAD + text + ANYBODY.replace("{approval: {auth: none}}", f"{{approval: {{{auth}}}}}")).encode())
+
+
 def test_what_the_router_would_store_holds_no_secret():
     correlations = "{k: {from: .data, expect: '${ $secrets.key }'}}"
     filters = f"{{with: {{type: x, data: '${{ . == $secrets.key }}'}}, correlate: {correlations}}}"

@@ -48,7 +48,7 @@ def test_what_is_meant_as_it_stands_is_not(document):
     assert warnings_of(document) == []
 
 
-CALLBACKS = "webhook: {auth: none, callbacks: {approval: {auth: none}, refusal: {auth: none}}}\n"
+CALLBACKS = "webhook: {auth: none, callbacks: {approval: {}, refusal: {}}}\n"
 
 
 def test_a_callback_that_nothing_listens_for_is_told_of():

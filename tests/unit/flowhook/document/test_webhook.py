@@ -262,8 +262,37 @@ def test_subpaths_are_a_boolean():
 
 def test_a_callback_is_checked_like_a_webhook():
     assert fault(callbacks={"approval": {"auth": {"github": {}}}})[0] == "callbacks.approval.auth.github"
-    assert fault(callbacks={"approval": {}})[0] == "callbacks.approval.auth"
     assert fault(callbacks={"approval": {"auth": "none", "subpaths": True}})[0] == "callbacks.approval.subpaths"
+
+
+@pytest.mark.parametrize(
+    ("settings", "only"),
+    [
+        ({}, True),
+        ({"auth": "one_time_url"}, True),
+        ({"auth": "none"}, False),
+        ({"auth": {"github": {"secret": "a"}}}, False),
+    ],
+)
+def test_a_callback_without_auth_has_one_time_urls_alone(settings, only):
+    assert webhook(callbacks={"approval": settings}).callbacks["approval"].only_one_time is only
+
+
+@pytest.mark.parametrize(
+    ("settings", "place", "cause"),
+    [
+        ({"auth": "one_time_url"}, "auth", "is for callbacks"),
+        ({"auth": ["one_time_url", {"github": {"secret": "a"}}]}, "auth.0", "leave it out"),
+        ({"callbacks": {"a": {"auth": ["one_time_url"]}}}, "callbacks.a.auth.0", "leave it out"),
+        ({"callbacks": {"a": {"auth": {"one_time_url": {}}}}}, "callbacks.a.auth.one_time_url", "has no keys"),
+        ({"callbacks": {"a": {"deliver": "all"}}}, "callbacks.a.deliver", "a one-time URL is that of one execution"),
+        ({"callbacks": {"a": {"auth": "none", "deliver": "some"}}}, "callbacks.a.deliver", "Input should be"),
+    ],
+)
+def test_one_time_url_is_for_callbacks_and_alone(settings, place, cause):
+    found = fault(**settings)
+    assert found[0] == place
+    assert cause in found[1]
 
 
 @pytest.mark.parametrize("name", ["approval", "v1.approved", "a" * 63, "7"])

@@ -13,20 +13,21 @@ from collections.abc import Callable
 import orjson
 
 from flowhook import limits
-from flowhook.event_input import content_of, webhook_view
+from flowhook.event_input import accepted_view
 from flowhook.expressions import ExpressionTypeError, strip
 from flowhook.expressions.paths import compile_accessor
-from flowhook.model import Event, Origin
+from flowhook.model import Event
 
 OrderKey = Callable[[Event], str]
 """Gives the order key of an event, empty for none; at most `limits.MAX_ORDER_KEY_BYTES` of UTF-8."""
 
 
-def compile_order_key(expression: str) -> OrderKey:
+def compile_order_key(expression: str, *, webhook: bool = True) -> OrderKey:
     """Compile the `order_by` of a flow.
 
     Args:
         expression: in `${ }`; checked when the flow was applied.
+        webhook: whether the flow has a `webhook`.
 
     Raises:
         InvalidExpression: it is not one that runs outside the runner.
@@ -35,17 +36,12 @@ def compile_order_key(expression: str) -> OrderKey:
 
     def order_key(event: Event) -> str:
         try:
-            value = accessor(_view(event))
+            value = accessor(accepted_view(event, webhook=webhook))
         except ExpressionTypeError:
             return ""
         return _text(value)
 
     return order_key
-
-
-def _view(event: Event) -> object:
-    body = content_of(event).body
-    return webhook_view(event, body) if event.origin is Origin.REQUEST else body
 
 
 def _text(value: object) -> str:

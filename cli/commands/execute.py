@@ -28,7 +28,12 @@ def _exec(
     *,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The flow file.")],
     input_: Annotated[
-        str | None, typer.Option("--input", metavar="JSON_OR_@FILE", help="Body of the event; @- is stdin.")
+        str | None,
+        typer.Option(
+            "--input",
+            metavar="JSON_OR_@FILE",
+            help="The input; body of the event where the flow has a webhook. @- is stdin.",
+        ),
     ] = None,
     secret: Annotated[
         list[str] | None,

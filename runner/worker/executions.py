@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 
 from flowhook import logs
 from flowhook.errors import FlowhookError, UnavailableError
-from flowhook.event_input import wants_raw, workflow_input
+from flowhook.event_input import has_webhook, wants_raw, workflow_input
 from flowhook.model import JournalEntry, Subscription, WorkflowError
 from flowhook.pace import QUIET
 from flowhook.wire import convert
@@ -261,7 +261,9 @@ class Executions:
             event, owner, raw=raw, slices=lambda offset, size: self._bodies.read(event.id, offset, size)
         )
         try:
-            data = workflow_input(event, raw=raw, owner=owner, contents=contents)
+            data = workflow_input(
+                event, webhook=has_webhook(program.definition), raw=raw, owner=owner, contents=contents
+            )
         except Exception as problem:  # noqa: BLE001 - the same
             self._end(execution, session.Faulted(_defect(execution, problem)), "faulted")
             return

@@ -12,7 +12,7 @@ import orjson
 from pydantic import StrictStr
 
 from flowhook.addresses import POLICY
-from flowhook.event_input import workflow_input
+from flowhook.event_input import has_webhook, wants_raw, workflow_input
 from flowhook.model import WorkflowError
 from flowhook.wire import convert
 from runner import control
@@ -48,15 +48,16 @@ async def execute(order: control.Execute, record: Record, pipe: control.Pipe) ->
         secrets = as_data({name: _secret(order.secrets, name) for name in program.secrets})
     except TaskFault as problem:
         return control.Ended(None, problem.at(USED_SECRETS).error)
+    raw = wants_raw(program.definition)
     workflow = Workflow(
         id=event.id,
         definition=program.definition,
-        raw_input=workflow_input(event),
+        raw_input=workflow_input(event, webhook=has_webhook(program.definition), raw=raw),
         started_at_ms=event.receive_time_ms,
         clock=lambda: time.time_ns() // 1_000_000,
         secrets=secrets,
     )
-    attachments = EventAttachments(event, event.id, raw=False)
+    attachments = EventAttachments(event, event.id, raw=raw)
     report = (lambda entry: pipe.send(control.Traced(entry))) if order.trace else None
     run = Run(program, workflow, observer=Tracer(report, order.until) if report or order.until else None)
     async with (

@@ -174,7 +174,10 @@ async def drive(program, workflow, act, comes):
 
 @pytest.fixture
 async def pets():
-    """A shop: `/pets/{id}` and `/pets?status=…`, which `/swagger.json` describes, `/echo`, `/status/{code}`."""
+    """A shop: `/pets/{id}` and `/pets?status=…`, which `/swagger.json` describes, `/echo`, `/status/{code}`.
+
+    `/login/ann/secret` wants these two as Basic credentials.
+    """
 
     def answer(received):
         path, _, query = received.path.partition("?")
@@ -187,6 +190,8 @@ async def pets():
                 return 200, {"id": int(number), "name": "milou", "status": "available"}
             case ["echo", *_]:
                 return 200, {"path": received.path, "headers": received.headers, "body": received.body.decode()}
+            case ["login", "ann", "secret"]:
+                return 200 if received.headers.get("Authorization") == "Basic YW5uOnNlY3JldA==" else 401, {}
             case ["status", code]:
                 return int(code), {"status": int(code)}
         return 404, {}

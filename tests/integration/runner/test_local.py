@@ -19,7 +19,8 @@ def settings():
 
 
 def document(*do, **more):
-    return SimpleNamespace(definition={"document": {"namespace": "default", "name": "alone"}, "do": list(do), **more})
+    head = {"document": {"namespace": "default", "name": "alone"}, "webhook": {"auth": "none"}}
+    return SimpleNamespace(definition={**head, "do": list(do), **more})
 
 
 def event(body=None):

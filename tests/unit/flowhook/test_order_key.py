@@ -74,3 +74,13 @@ def test_a_long_value_becomes_a_key_of_bounded_length_and_stays_distinct():
     keys = {order_key(event("x" * length)) for length in (256, 257, 10_000)} | {order_key(event("é" * 129))}
     assert len(keys) == 4
     assert max(len(key.encode()) for key in keys) <= limits.MAX_ORDER_KEY_BYTES
+
+
+def test_without_a_webhook_the_path_goes_into_the_content_as_the_flow_does():
+    order_key = compile_order_key("${ .account }", webhook=False)
+    assert order_key(event({"account": "a"})) == "a"
+    assert order_key(event({"body": {"account": "a"}})) == ""
+    assert (
+        compile_order_key("${ .content_type }", webhook=False)(event(raw=b"\xff", content_type="image/png"))
+        == "image/png"
+    )

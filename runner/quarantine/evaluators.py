@@ -161,7 +161,7 @@ class IsolatedEvaluator:
             reason = f"the expression ran for more than {self._settings.expression_seconds:g} s"
         elif code == -signal.SIGABRT:
             reason += f"; it may have taken more than {self._settings.expression_bytes // limits.MIB} MiB of memory"
-        return error(Kind.EXPRESSION, reason, status=500, instance=self._evaluation.instance)
+        return error(Kind.EXPRESSION, reason, instance=self._evaluation.instance)
 
     async def _watch(self) -> Verdict:
         watch = Watch(

@@ -24,6 +24,8 @@ from runner.interpreter.program import compile_program
 from runner.interpreter.run import Run
 from runner.interpreter.scope import Workflow
 from runner.outbound import HttpClient
+from runner.worker.local_clock import LocalClock
+from runner.worker.local_events import LocalEvents
 from runner.worker.single import finish
 
 SWAGGER = {
@@ -104,7 +106,11 @@ def run(perform):
         pass
 
     async def execute(text, data=None, *, secrets=None):
-        return Ended(await finish(run_of(*compiled(text, data, secrets)), perform, no_rest))
+        program = run_of(*compiled(text, data, secrets))
+        ended = finish(
+            program, perform, no_rest, clock=LocalClock(), events=LocalEvents(()), on_wait=lambda _waiting: None
+        )
+        return Ended(await ended)
 
     return execute
 

@@ -216,7 +216,7 @@ def test_exec_names_the_option_that_allows_an_address(tmp_path):
     assert (result.code, allowed.code) == (1, 1)
     detail = json.loads(result.err)["detail"]
     assert "the address is not allowed" in detail
-    assert detail.endswith("; --allow-private-addresses allows it")
+    assert detail.endswith("--allow-private-addresses or FLOWHOOK_ALLOW_PRIVATE_ADDRESSES=true allows it")
     assert "allow" not in json.loads(allowed.err)["detail"]
 
 

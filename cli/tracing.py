@@ -1,13 +1,19 @@
-"""What `flowhook exec --trace` prints of each task, on stderr: stdout is the output's."""
+"""What `flowhook exec` prints on stderr while a flow runs: stdout is the output's."""
 
 from __future__ import annotations
 
 import sys
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from cli.output import to_json
+
+if TYPE_CHECKING:
+    from runner.control import Waiting
+
+MAX_WAITS: Final = 50
+"""Waits that are told of one run; a loop may have any number."""
 
 MAX_SHOWN: Final = 2000
 """Characters of one value that people are shown; programs get it whole."""
@@ -40,3 +46,36 @@ def _shorten(value: Any) -> str:
 
 def _printable(text: str) -> str:
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+class WaitPrinter:
+    """Tells what nothing happens for, in a line each, for programs as JSON; no more than `MAX_WAITS` times."""
+
+    def __init__(self, *, json: bool) -> None:
+        self._json = json
+        self._told = 0
+
+    def __call__(self, waiting: Waiting) -> None:
+        """Print a line."""
+        self._told += 1
+        if self._told > MAX_WAITS:
+            return
+        print(_as_json(waiting) if self._json else _as_text(waiting), file=sys.stderr, flush=True)
+        if self._told == MAX_WAITS and not self._json:
+            print("what else it waits for is not told", file=sys.stderr, flush=True)
+
+
+def _as_json(waiting: Waiting) -> str:
+    told: dict[str, Any] = {"task": waiting.task, "for": waiting.what, "seconds": round(waiting.seconds, 3)}
+    if waiting.types:
+        told["types"] = list(waiting.types)
+    return orjson.dumps({"skipped" if waiting.skipped else "waiting": told}).decode()
+
+
+def _as_text(waiting: Waiting) -> str:
+    does = "skipping" if waiting.skipped else "waiting"
+    seconds = f"{waiting.seconds:.1f}".removesuffix(".0")
+    if waiting.what != "listen":
+        return _printable(f"{does} {seconds} s: {waiting.what} of {waiting.task}")
+    types = f" for {' or '.join(waiting.types)}" if waiting.types else ""
+    return _printable(f"{does} at most {seconds} s: {waiting.task} listens{types}")

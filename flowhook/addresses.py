@@ -11,7 +11,10 @@ import ipaddress
 import socket
 from typing import Any, Final
 
-POLICY: Final = "the address is not allowed (private, loopback, link-local or reserved)"
+POLICY: Final = (
+    "the address is not allowed (private, loopback, link-local or reserved); "
+    "--allow-private-addresses or FLOWHOOK_ALLOW_PRIVATE_ADDRESSES=true allows it"
+)
 
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 _NAT64_LOCAL: Final = ipaddress.ip_network("64:ff9b:1::/48")

@@ -1,5 +1,8 @@
 """The workflow's input, made of the event that started it.
 
+A flow without `webhook` is run as the standard says: its input is the content of the event, as it is. Content that is
+not parsed (a file, an image) has no such form; there the input is the one of a flow with `webhook`:
+
 `{id, received_at, method, path, query, headers, content_type, body, attachments}`:
 
 - `received_at`: RFC 3339, UTC, milliseconds.
@@ -38,23 +41,34 @@ from flowhook.payloads.parsing import BODY
 MAX_INLINE_BYTES: Final = 1 * limits.MIB
 """Content of attachments that is part of the input, in all."""
 
+_JSON: Final = "application/json"
 _NO_CONTENTS: Final[Mapping[int, bytes]] = {}
 
 
 def workflow_input(
-    event: Event, *, raw: bool = False, owner: str = "", contents: Mapping[int, bytes] = _NO_CONTENTS
+    event: Event,
+    *,
+    webhook: bool = True,
+    raw: bool = False,
+    owner: str = "",
+    contents: Mapping[int, bytes] = _NO_CONTENTS,
 ) -> Any:
     """Return what `.` is to the first expression of a flow.
 
     Args:
         event: credentials removed. Of one that no request made, it is the body: JSON, an empty object when there is
             none.
+        webhook: whether the flow has a `webhook`; see `has_webhook`.
         raw: the flow wants the body as it is.
         owner: ID that handles of attachments begin with; empty: the event's.
         contents: those of attachments that lie elsewhere, by their indexes; see `contents_wanted`.
     """
     if event.origin is not Origin.REQUEST:
         return orjson.loads(event.body or b"{}")
+    if not webhook:
+        content = _given(event)
+        if _is_parsed(event, content):
+            return content.body if event.body or event.body_blob is not None else {}
     return request_view(event, raw=raw, owner=owner or event.id, contents=contents)
 
 
@@ -90,6 +104,36 @@ def contents_wanted(parts: Sequence[Part]) -> list[int]:
             left -= part.size
             wanted.append(index)
     return wanted
+
+
+def accepted_view(event: Event, *, webhook: bool) -> Any:
+    """Return what `.` is to expressions under `execution`, when the event is accepted: the input without attachments.
+
+    Args:
+        event: credentials removed.
+        webhook: whether the flow has a `webhook`.
+    """
+    if webhook and event.origin is Origin.REQUEST:
+        return webhook_view(event, content_of(event).body)
+    content = _given(event)
+    if event.origin is not Origin.REQUEST or _is_parsed(event, content):
+        return content.body
+    return webhook_view(event, content.body)
+
+
+def _given(event: Event) -> Content:
+    """Return the content of an event that may have come without a media type: it is JSON then."""
+    return content_of(event if event.content_type else event._replace(content_type=_JSON))
+
+
+def _is_parsed(event: Event, content: Content) -> bool:
+    """Whether all of an event's content is data."""
+    return not content.attachments and not parts_of(event)
+
+
+def has_webhook(definition: Mapping[str, Any]) -> bool:
+    """Whether requests start the flow, which is then given what there is to see of one."""
+    return definition.get("webhook") is not None
 
 
 def wants_raw(definition: Mapping[str, Any], callback: str = "") -> bool:

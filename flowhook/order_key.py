@@ -13,10 +13,10 @@ import hashlib
 import orjson
 
 from flowhook import limits
-from flowhook.event_input import content_of, webhook_view
+from flowhook.event_input import accepted_view
 from flowhook.expressions import ExpressionTypeError, strip
 from flowhook.expressions.paths import compile_accessor, paths_in
-from flowhook.model import Event, Origin
+from flowhook.model import Event
 
 
 class OrderKey:
@@ -25,17 +25,19 @@ class OrderKey:
     Attributes:
         expression: as written.
         paths: where in `.` it looks.
+        webhook: whether the flow has a `webhook`.
     """
 
-    __slots__ = ("_accessor", "expression", "paths")
+    __slots__ = ("_accessor", "expression", "paths", "webhook")
 
-    def __init__(self, expression: str) -> None:
+    def __init__(self, expression: str, *, webhook: bool = True) -> None:
         """Compile an expression in `${ }`, which was checked when the flow was applied.
 
         Raises:
             InvalidExpression: it is not one that runs outside the runner.
         """
         self.expression = expression
+        self.webhook = webhook
         self._accessor = compile_accessor(strip(expression), variables=())
         self.paths = paths_in(strip(expression))
 
@@ -48,12 +50,7 @@ class OrderKey:
 
     def of_event(self, event: Event) -> str:
         """Return the key of an event. Blocking: it parses the body."""
-        return self.of_view(_view(event))
-
-
-def _view(event: Event) -> object:
-    body = content_of(event).body
-    return webhook_view(event, body) if event.origin is Origin.REQUEST else body
+        return self.of_view(accepted_view(event, webhook=self.webhook))
 
 
 def _text(value: object) -> str:

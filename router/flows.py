@@ -284,7 +284,7 @@ class FlowTable:
             max_backlog=min(document.execution.max_backlog, limits.DEFAULT_TOTAL_BACKLOG),
             dedupe_seconds=DEFAULT_DEDUPE_SECONDS if dedupe is None else dedupe.window,
             bucket=bucket,
-            order_key=None if order_by is None else OrderKey(order_by),
+            order_key=None if order_by is None else OrderKey(order_by, webhook=document.webhook is not None),
             callbacks=callbacks,
             versions={document.workflow.document.version: flow.revision},
         )

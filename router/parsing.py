@@ -50,7 +50,13 @@ class Reader:
             return order_key.of_event(event)
         serialized = convert.event_to_proto(event).SerializeToString()
         try:
-            (key,) = await self._offload.run(event.flow_id, read_order_key, order_key.expression.encode(), serialized)
+            (key,) = await self._offload.run(
+                event.flow_id,
+                read_order_key,
+                order_key.expression.encode(),
+                b"webhook" if order_key.webhook else b"",
+                serialized,
+            )
         except TooCostlyError:
             return ""
         return key.decode()
@@ -100,9 +106,9 @@ _DEFINITION = b"definition"
 _FAULTS = b"faults"
 
 
-def read_order_key(expression: bytes, event: bytes) -> Iterator[bytes]:
+def read_order_key(expression: bytes, webhook: bytes, event: bytes) -> Iterator[bytes]:
     """Yield the order key of a serialized event."""
-    yield OrderKey(expression.decode()).of_event(_event(event)).encode()
+    yield OrderKey(expression.decode(), webhook=bool(webhook)).of_event(_event(event)).encode()
 
 
 def read_callback_event(raw: bytes, event: bytes) -> Iterator[bytes]:

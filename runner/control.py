@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Self
 
 import orjson
@@ -75,6 +75,14 @@ class Quarantined:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenEvent:
+    """An event that a flow may listen for: a CloudEvent in JSON, by one of its callbacks or emitted by somebody."""
+
+    payload: bytes
+    callback: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Execute:
     """Parent to child, instead of `Begin`: run one document, with no router.
 
@@ -84,6 +92,8 @@ class Execute:
         secrets: all that there are, by name.
         trace: whether to send `Traced` for each task.
         until: name or JSON Pointer of a task to stop after; empty: none.
+        events: that are there for it.
+        skip_waits: whether waits, delays and limits of time take no time while nothing else is under way.
     """
 
     settings: RunnerSettings
@@ -92,6 +102,8 @@ class Execute:
     secrets: Mapping[str, bytes]
     trace: bool = False
     until: str = ""
+    events: Sequence[GivenEvent] = ()
+    skip_waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +121,25 @@ class Replied:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """Child to parent: nothing happens until something comes.
+
+    Attributes:
+        task: JSON Pointer of the task that waits.
+        what: `wait`, `retry`, `timeout` or `listen`.
+        seconds: after which it goes on in any case.
+        types: of the events that it listens for; empty: any.
+        skipped: whether the time is skipped.
+    """
+
+    task: str
+    what: str
+    seconds: float
+    types: Sequence[str] = ()
+    skipped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """Child to parent: how what `Execute` asked for ended: `output` as JSON, or an error.
 
@@ -122,7 +153,13 @@ class Ended:
     reached: bool = False
 
 
-Message = Begin | Drain | Attached | Detached | Quarantined | Execute | Traced | Replied | Ended
+Message = Begin | Drain | Attached | Detached | Quarantined | Execute | Traced | Replied | Waiting | Ended
+
+
+_PLAIN: Final[Mapping[str, type[Message]]] = {
+    kind.__name__: kind for kind in (Attached, Detached, Drain, Quarantined, Waiting)
+}
+"""Messages that are JSON as they are."""
 
 
 class Pipe:
@@ -179,6 +216,8 @@ def _encode(message: Message) -> bytes:
                 "secrets": {name: _text(value) for name, value in message.secrets.items()},
                 "trace": message.trace,
                 "until": message.until,
+                "events": [[_text(event.payload), event.callback] for event in message.events],
+                "skip_waits": message.skip_waits,
             }
         case Traced(entry=entry):
             body = {"entry": _text(entry)}
@@ -190,14 +229,8 @@ def _encode(message: Message) -> bytes:
                 "error": message.error and message.error.as_dict(),
                 "reached": message.reached,
             }
-        case Drain(seconds=seconds):
-            body = {"seconds": seconds}
-        case Quarantined(flow_id=flow_id, seconds=seconds):
-            body = {"flow_id": flow_id, "seconds": seconds}
-        case Detached(detail=detail):
-            body = {"detail": detail}
-        case Attached(renew_seconds=seconds):
-            body = {"seconds": seconds}
+        case _:
+            body = asdict(message)
     return orjson.dumps({"kind": type(message).__name__, **body})
 
 
@@ -221,6 +254,8 @@ def _decode(line: bytes) -> Message:
                 secrets={name: base64.b64decode(value) for name, value in body["secrets"].items()},
                 trace=body["trace"],
                 until=body["until"],
+                events=[GivenEvent(base64.b64decode(payload), callback) for payload, callback in body["events"]],
+                skip_waits=body["skip_waits"],
             )
         case "Traced":
             return Traced(base64.b64decode(body["entry"]))
@@ -232,14 +267,8 @@ def _decode(line: bytes) -> Message:
                 error=WorkflowError(**body["error"]) if body["error"] else None,
                 reached=body["reached"],
             )
-        case "Drain":
-            return Drain(body["seconds"])
-        case "Quarantined":
-            return Quarantined(body["flow_id"], body["seconds"])
-        case "Detached":
-            return Detached(body["detail"])
-        case "Attached":
-            return Attached(body["seconds"])
+        case kind if kind in _PLAIN:
+            return _PLAIN[kind](**{name: value for name, value in body.items() if name != "kind"})
         case kind:
             raise ValueError(f"no such message: {kind}")
 

@@ -35,7 +35,7 @@ class Connector(aiohttp.TCPConnector):
     def __init__(self, **options: Any) -> None:
         """Take the options of `aiohttp.TCPConnector`."""
         super().__init__(**options)
-        self._factory = functools.partial(_Answers, loop=asyncio.get_running_loop())
+        self._factory = functools.partial(_Answers, loop=asyncio.get_running_loop())  # type: ignore[assignment]
 
 
 class _Answers(ResponseHandler):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -41,6 +41,9 @@ async def run_document(
     trace: Callable[[bytes], None] | None = None,
     until: str = "",
     on_reply: Callable[[Reply], None] | None = None,
+    events: Sequence[control.GivenEvent] = (),
+    skip_waits: bool = False,
+    on_wait: Callable[[control.Waiting], None] | None = None,
 ) -> Completed | Stopped | WorkflowError:
     """Execute a checked document in a process of its own and say how it ended.
 
@@ -52,6 +55,9 @@ async def run_document(
         trace: is told of each task when it ends; see `worker.tracing.describe`.
         until: name or JSON Pointer of a task to stop after; empty: none.
         on_reply: is told what the flow answers its sender, each time it does.
+        events: that are there for whoever listens, in order.
+        skip_waits: let waits, delays of retries and limits of time take no time, while nothing else is under way.
+        on_wait: is told when nothing happens for a while, and why.
 
     Raises:
         OSError: the process can't be started.
@@ -67,9 +73,11 @@ async def run_document(
                 secrets=secrets,
                 trace=trace is not None,
                 until=until,
+                events=events,
+                skip_waits=skip_waits,
             )
         )
-        answer = asyncio.create_task(_answer(child.pipe, trace, on_reply))
+        answer = asyncio.create_task(_answer(child.pipe, trace, on_reply, on_wait))
         verdict = asyncio.create_task(child.watch(settings))
         tasks += [answer, verdict]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -90,9 +98,12 @@ async def run_document(
 
 
 async def _answer(
-    pipe: control.Pipe, trace: Callable[[bytes], None] | None, on_reply: Callable[[Reply], None] | None
+    pipe: control.Pipe,
+    trace: Callable[[bytes], None] | None,
+    on_reply: Callable[[Reply], None] | None,
+    on_wait: Callable[[control.Waiting], None] | None,
 ) -> control.Message | None:
-    """Return what the child says in the end, and hand on what it says of tasks and replies before."""
+    """Return what the child says in the end, and hand on what it says of tasks, replies and waits before."""
     while True:
         match message := await pipe.receive():
             case control.Traced(entry=entry):
@@ -101,5 +112,8 @@ async def _answer(
             case control.Replied(reply=reply):
                 if on_reply is not None:
                     on_reply(reply)
+            case control.Waiting():
+                if on_wait is not None:
+                    on_wait(message)
             case _:
                 return message

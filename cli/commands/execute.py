@@ -28,7 +28,12 @@ def _exec(
     *,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The flow file.")],
     input_: Annotated[
-        str | None, typer.Option("--input", metavar="JSON_OR_@FILE", help="Body of the event; @- is stdin.")
+        str | None,
+        typer.Option(
+            "--input",
+            metavar="JSON_OR_@FILE",
+            help="The input; body of the event where the flow has a webhook. @- is stdin.",
+        ),
     ] = None,
     secret: Annotated[
         list[str] | None,
@@ -38,8 +43,40 @@ def _exec(
             help="A secret that the flow names; also NAME=VALUE, or FLOWHOOK_SECRET_NAME in the environment.",
         ),
     ] = None,
+    content_type: Annotated[
+        str | None, typer.Option("--content-type", metavar="TYPE", help="Of the input; application/json.")
+    ] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option("--header", metavar="K:V", help="A header of the request; may be given several times."),
+    ] = None,
+    query: Annotated[
+        list[str] | None,
+        typer.Option("--query", metavar="K=V", help="A query parameter of the request; may be given several times."),
+    ] = None,
+    callback: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--callback",
+            metavar="NAME=@FILE",
+            help="A callback that came for it, with this JSON as its body; may be given several times.",
+        ),
+    ] = None,
+    event: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--event", metavar="@FILE", help="A CloudEvent that it may listen for, as JSON; may be given several times."
+        ),
+    ] = None,
+    skip_waits: Annotated[
+        bool,
+        typer.Option("--skip-waits", help="Let waits, delays of retries and timeouts of what waits take no time."),
+    ] = False,
     allow_private_addresses: Annotated[
         bool, typer.Option("--allow-private-addresses", help="Let it call private, loopback and link-local addresses.")
+    ] = False,
+    allow_processes: Annotated[
+        bool, typer.Option("--allow-processes", help="Let it run scripts and commands.")
     ] = False,
     trace: Annotated[
         bool, typer.Option("--trace", help="Show input and output of each task on stderr; with --json, as JSON.")
@@ -53,37 +90,42 @@ def _exec(
     """Run one flow here, with no cluster: its output goes to stdout, a fault or a reply as JSON to stderr."""
     import orjson
 
-    from cli import flow_files, tracing
+    from cli import exec_input, flow_files, tracing
     from cli.output import print_json, to_json
-    from flowhook.client import calls
     from flowhook.config import RunnerSettings
     from flowhook.document import warnings
     from flowhook.errors import NotFoundError
     from flowhook.model import WorkflowError
     from runner.local import Completed, run_document
 
-    body = _body(input_)
+    request = exec_input.request_of(input_, content_type, header or (), query or ())
     given = dict(map(_secret, secret or ()))
     if file.is_dir():
         raise typer.BadParameter(f"{file} is a directory; exec runs one file")
     document = flow_files.read([file])[0].document
     for warning in warnings(document):
         print(f"warning: {warning}", file=sys.stderr)
-    settings = read_settings(RunnerSettings, {"allow_private_addresses": allow_private_addresses or None})
-    event = calls.new_event(
-        document.id, body, content_type="application/json", headers=(), dedupe_key="", event_id=None
-    )
+    allowed = {"allow_private_addresses": allow_private_addresses, "allow_processes": allow_processes}
+    settings = read_settings(RunnerSettings, {name: value or None for name, value in allowed.items()})
+    start = exec_input.event_of(document, request)
+    events = [
+        *(exec_input.callback_of(document, text) for text in callback or ()),
+        *map(exec_input.emitted_of, event or ()),
+    ]
     if until:
         _check_task(document.definition, until)
     result = asyncio.run(
         run_document(
             document,
-            event,
+            start,
             settings,
             _secrets(document.workflow.use.secrets, given),
             trace=partial(tracing.print_entry, json=json) if trace else None,
             until=until,
             on_reply=_print_reply,
+            events=events,
+            skip_waits=skip_waits,
+            on_wait=tracing.WaitPrinter(json=json),
         )
     )
     if isinstance(result, WorkflowError):
@@ -140,24 +182,3 @@ def _secret(text: str) -> tuple[str, bytes]:
         return name, Path(value[1:]).read_bytes().removesuffix(b"\n")
     except OSError as error:
         raise typer.BadParameter(f"--secret {name}: {value[1:]}: {error.strerror}") from None
-
-
-def _body(text: str | None) -> bytes:
-    import orjson
-
-    if text is None:
-        return b"{}"
-    if text == "@-":
-        content = sys.stdin.buffer.read()
-    elif text.startswith("@"):
-        try:
-            content = Path(text[1:]).read_bytes()
-        except OSError as error:
-            raise typer.BadParameter(f"--input {text}: {error.strerror}") from None
-    else:
-        content = text.encode()
-    try:
-        orjson.loads(content)
-    except orjson.JSONDecodeError as error:
-        raise typer.BadParameter(f"--input is not JSON: {error}") from None
-    return content

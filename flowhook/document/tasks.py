@@ -98,7 +98,10 @@ def _error_tag(value: object) -> str:
 
 
 class RaiseConfiguration(Model):
-    """The error to raise, or the name of one of `use.errors`."""
+    """The error to raise: written out, the name of one of `use.errors`, or an expression in `${ }` that yields it.
+
+    What an expression yields, such as an error that was caught, is raised as it is, with its `instance`.
+    """
 
     error: Annotated[
         Annotated[ErrorDefinition, Tag("<definition>")] | Annotated[str, Tag("<reference>")], Discriminator(_error_tag)

@@ -108,7 +108,8 @@ async def shell(arguments: Shell, context: Context) -> Any:
 def _check_allowed(name: str, context: Context) -> None:
     if not context.settings.allow_processes:
         raise fault(
-            Kind.CONFIGURATION, f"{name}: this runner starts no processes; its operator can allow it (allow_processes)"
+            Kind.CONFIGURATION,
+            f"{name}: this runner starts no processes; --allow-processes or FLOWHOOK_ALLOW_PROCESSES=true allows it",
         )
 
 

@@ -40,7 +40,6 @@ SUBJECTS: Final = {
 
 _NS: Final = 1_000_000_000
 _MIB: Final = 1024 * 1024
-_LIMIT_STATUS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,4 +156,4 @@ def confessed(evaluation: Evaluation, returncode: int | None) -> bool:
 
 
 def _guilty(kind: Kind, evaluation: Evaluation, reason: str) -> Verdict:
-    return Verdict(reason, evaluation, error(kind, reason, status=_LIMIT_STATUS, instance=evaluation.instance))
+    return Verdict(reason, evaluation, error(kind, reason, instance=evaluation.instance))

@@ -114,6 +114,7 @@ class Turn:
         cancel: keys of effects that are wanted no more, whatever comes of them.
         paused: there is more to do: let others run, then `Run.go_on`.
         wake_at_ms: earliest moment that something waits for: `Run.go_on` then.
+        wakes: key of what waits for it: a wait, a retry, a limit of time.
         subscriptions: what else is waited for now. It comes by `Run.take_in`, or in the journal of another attempt.
         told: what happened since the last entry, for others; with an ending it is stored in one with that.
     """
@@ -124,6 +125,7 @@ class Turn:
     cancel: Sequence[str] = ()
     paused: bool = False
     wake_at_ms: int | None = None
+    wakes: str = ""
     subscriptions: Sequence[Subscription] = ()
     told: Sequence[LifecycleEvent] = ()
 

@@ -139,10 +139,16 @@ class DoNode(Node):
 
 @dataclass(slots=True)
 class RaiseNode(Node):
-    """Raises the error that `value` evaluates to. `kind`: its type, where that is a URI template."""
+    """Raises the error that `value` evaluates to.
+
+    Attributes:
+        kind: its type, where that is a URI template.
+        whole: `value` is one expression, which yields the error with all its members, its instance too.
+    """
 
     value: Template
-    kind: uri_template.Expand | None
+    kind: uri_template.Expand | None = None
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)

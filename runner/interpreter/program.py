@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from flowhook.document.names import flow_id
 from flowhook.document.tasks import kind_of
+from flowhook.expressions import is_expression
 from runner.interpreter import places, retrying, uri_template
 from runner.interpreter.clock import looks_at_clock, mentions_clock
 from runner.interpreter.effects import INTERNAL
@@ -149,6 +150,8 @@ class _Builder:
                 )
             case {"run": run}:
                 return self._run(common, run)
+            case {"raise": {"error": str() as expression}} if is_expression(expression):
+                return RaiseNode(**common, value=self._compiler.template(expression), whole=True)
             case {"raise": {"error": error}}:
                 named = self._use["errors"][error] if isinstance(error, str) else error
                 kind = uri_template.compile_uri(named["type"])

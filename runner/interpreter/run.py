@@ -340,7 +340,7 @@ class Run:
         first = min(timers, key=_until)
         now = self._workflow.clock()
         if now < _until(first):
-            turn.wake_at_ms = first.until_ms
+            turn.wake_at_ms, turn.wakes = first.until_ms, first.request.key
             return False
         self._journal.check(place(first.request.key))
         self._journal.write(moment_entry(first.request.key, "over", now))

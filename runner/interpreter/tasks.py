@@ -58,6 +58,9 @@ MAX_TASKS: Final = 1_000_000
 TASKS_PER_TURN: Final = 50
 """Tasks after which an execution lets others run."""
 
+_STATUSES: Final = range(100, 600)
+"""That an error may have."""
+
 _URI: Final = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:\S+$")
 
 
@@ -321,11 +324,22 @@ def _choose(cases: tuple[Case, ...], data: Any, scope: Scope) -> str | None:
 def _raised(node: RaiseNode, scope: Scope, data: Any) -> WorkflowError:
     """Return the error that a `raise` describes (dsl-reference.md, "Error")."""
     pointer, definition = node.pointer, node.value(data, scope)
+    if node.whole and not _is_error(definition):
+        raise ExpressionFailed("`raise.error` yields no error: an object with `type`, a URI, and `status`, 100 to 599")
     kind = definition["type"] if node.kind is None else node.kind(data)
     if not isinstance(kind, str) or not _URI.match(kind):
         return error(Kind.EXPRESSION, "the raised error's type is not a URI", instance=pointer)
     title, detail = (_as_text(definition.get(member)) for member in ("title", "detail"))
+    if node.whole:
+        pointer = _as_text(definition.get("instance")) or pointer
     return WorkflowError(kind, int(definition["status"]), title, pointer, detail)
+
+
+def _is_error(value: Any) -> bool:
+    """Whether data has what every error has, as a caught one does."""
+    if not isinstance(value, dict) or isinstance(value.get("status"), bool):
+        return False
+    return value.get("status") in _STATUSES and isinstance(value.get("type"), str)
 
 
 def _as_text(value: Any) -> str:

@@ -164,7 +164,7 @@ class IsolatedEvaluator:
             reason = over_time(activity, self._settings.expression_seconds)
         elif code == -signal.SIGABRT:
             reason += f"; it may have taken more than {self._settings.expression_bytes // limits.MIB} MiB of memory"
-        return error(Kind.EXPRESSION, reason, status=500, instance=self._evaluation.instance)
+        return error(Kind.EXPRESSION, reason, instance=self._evaluation.instance)
 
     async def _watch(self) -> Verdict:
         watch = Watch(
@@ -198,13 +198,13 @@ class IsolatedEvaluator:
         """See `Elsewhere.violation`; raises what `run` turns into `EvaluationEnded`, too."""
         return self._ask(instance, frames.SCHEMA, orjson.dumps(schema), json.encode(data))
 
-    def event_input(self, event: Event, *, raw: bool, owner: str, contents: Mapping[int, bytes]) -> Any:
+    def event_input(self, event: Event, *, webhook: bool, raw: bool, owner: str, contents: Mapping[int, bytes]) -> Any:
         """See `flowhook.event_input.workflow_input`.
 
         Raises:
             ValueError: it can't be done.
         """
-        options = orjson.dumps([raw, owner, list(contents)])
+        options = orjson.dumps([webhook, raw, owner, list(contents)])
         parts = (convert.event_to_bytes(event), options, *contents.values())
         text = self._ask(INPUT, frames.EVENT, *parts, activity=Activity.BODY)
         return None if text is None else orjson.loads(text)

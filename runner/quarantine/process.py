@@ -89,9 +89,13 @@ def _serve(link: socket.socket, seconds: float) -> None:
 
 def _event_input(event: bytes, options: bytes, contents: list[bytes]) -> str:
     """Return `workflow_input` as JSON; see `evaluators`."""
-    raw, owner, indexes = orjson.loads(options)
+    webhook, raw, owner, indexes = orjson.loads(options)
     data = workflow_input(
-        convert.event_from_bytes(event), raw=raw, owner=owner, contents=dict(zip(indexes, contents, strict=True))
+        convert.event_from_bytes(event),
+        webhook=webhook,
+        raw=raw,
+        owner=owner,
+        contents=dict(zip(indexes, contents, strict=True)),
     )
     try:
         return json.encode(data).decode()

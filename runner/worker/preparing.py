@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from flowhook import logs
 from flowhook.errors import FlowhookError, UnavailableError
-from flowhook.event_input import wants_raw, workflow_input
+from flowhook.event_input import has_webhook, wants_raw, workflow_input
 from runner import session
 from runner.attachments import EventAttachments
 from runner.evaluator import SLOW_NS
@@ -96,7 +96,11 @@ class Preparer:
                 if flow_id in self._quarantine:
                     self._attach(execution, raw=raw)
                     data = await self._quarantine.event_input(
-                        execution.event, raw=raw, owner=execution.effect_scope, contents=contents
+                        execution.event,
+                        webhook=has_webhook(flow.program.definition),
+                        raw=raw,
+                        owner=execution.effect_scope,
+                        contents=contents,
                     )
                     return Prepared(flow, values, data)
                 return self._prepared(execution, flow, values, contents)
@@ -121,7 +125,7 @@ class Preparer:
         raw = wants_raw(flow.program.definition)
         self._attach(execution, raw=raw)
         try:
-            return Prepared(flow, secrets, self._read(execution, raw=raw, contents=contents))
+            return Prepared(flow, secrets, self._read(execution, flow.program.definition, contents))
         except Exception as problem:  # noqa: BLE001 - the same
             return session.Faulted(defect(execution, problem))
 
@@ -134,12 +138,18 @@ class Preparer:
             slices=lambda offset, size: self._bodies.read(event.id, offset, size),
         )
 
-    def _read(self, execution: Execution, *, raw: bool, contents: Mapping[int, bytes]) -> Any:
+    def _read(self, execution: Execution, definition: Mapping[str, Any], contents: Mapping[int, bytes]) -> Any:
         event, record = execution.event, self._record
         record.assign(execution.lease, event.flow_id)
         began, cpu = record.begin(INPUT, Activity.BODY), time.thread_time_ns()
         try:
-            return workflow_input(event, raw=raw, owner=execution.effect_scope, contents=contents)
+            return workflow_input(
+                event,
+                webhook=has_webhook(definition),
+                raw=wants_raw(definition),
+                owner=execution.effect_scope,
+                contents=contents,
+            )
         finally:
             record.end()
             # wall time first, for it costs next to nothing; on a busy machine it says little

@@ -66,7 +66,9 @@ class Quarantine:
         except EvaluationInterrupted:
             return None
 
-    async def event_input(self, event: Event, *, raw: bool, owner: str, contents: Mapping[int, bytes]) -> Any:
+    async def event_input(
+        self, event: Event, *, webhook: bool, raw: bool, owner: str, contents: Mapping[int, bytes]
+    ) -> Any:
         """Wait for a process and have it read an event; see `flowhook.event_input.workflow_input`.
 
         Raises:
@@ -76,7 +78,8 @@ class Quarantine:
         """
         async with self._evaluator(event) as evaluator:
             return await evaluator.run(
-                lambda: evaluator.event_input(event, raw=raw, owner=owner, contents=contents), self._pool.threads
+                lambda: evaluator.event_input(event, webhook=webhook, raw=raw, owner=owner, contents=contents),
+                self._pool.threads,
             )
 
     @asynccontextmanager

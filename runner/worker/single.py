@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
 from pydantic import StrictStr
 
-from flowhook.addresses import POLICY
-from flowhook.event_input import workflow_input
-from flowhook.model import WorkflowError
+from flowhook.event_input import has_webhook, wants_raw, workflow_input
+from flowhook.model import Event, Subscription, WorkflowError
 from flowhook.wire import convert
 from runner import control
 from runner.attachments import EventAttachments
@@ -28,13 +25,20 @@ from runner.interpreter.errors import USED_SECRETS, Kind, TaskFault, error, faul
 from runner.interpreter.journal import place
 from runner.interpreter.program import compile_program
 from runner.interpreter.run import Run
-from runner.interpreter.scope import Workflow
+from runner.interpreter.scope import OneTimeUrls, Workflow
 from runner.outbound import HttpClient
 from runner.quarantine import INPUT
 from runner.secret_values import as_data
 from runner.sink import send
+from runner.worker.local_clock import LocalClock
+from runner.worker.local_events import LocalEvents
 from runner.worker.tracing import ReachedError, Tracer
 from runner.worker.watched import Watched
+
+TOLD_SECONDS: Final = 1.0
+"""How long nothing has to happen that it is told."""
+
+_WAITS: Final = frozenset({"wait", "retry"})
 
 
 async def execute(order: control.Execute, record: Record, pipe: control.Pipe) -> control.Ended:
@@ -49,18 +53,21 @@ async def execute(order: control.Execute, record: Record, pipe: control.Pipe) ->
         secrets = as_data({name: _secret(order.secrets, name) for name in program.secrets})
     except TaskFault as problem:
         return control.Ended(None, problem.at(USED_SECRETS).error)
+    raw = wants_raw(program.definition)
+    clock = LocalClock(skips=order.skip_waits)
     record.begin(INPUT, Activity.BODY)
-    data = workflow_input(event)
+    data = workflow_input(event, webhook=has_webhook(program.definition), raw=raw)
     record.end()
     workflow = Workflow(
         id=event.id,
         definition=program.definition,
         raw_input=data,
         started_at_ms=event.receive_time_ms,
-        clock=lambda: time.time_ns() // 1_000_000,
+        clock=clock.now_ms,
         secrets=secrets,
+        one_time=_one_time_urls(event, program.definition),
     )
-    attachments = EventAttachments(event, event.id, raw=False)
+    attachments = EventAttachments(event, event.id, raw=raw)
     report = (lambda entry: pipe.send(control.Traced(entry))) if order.trace else None
     run = Run(program, workflow, observer=Tracer(report, order.until) if report or order.until else None)
     async with (
@@ -76,27 +83,36 @@ async def execute(order: control.Execute, record: Record, pipe: control.Pipe) ->
             return result
 
         try:
-            ending = await finish(run, perform, pipe.flush)
+            ending = await finish(
+                run, perform, pipe.flush, clock=clock, events=LocalEvents(order.events), on_wait=pipe.send
+            )
         except ReachedError as end:
             return control.Ended(end.output, None, reached=True)
     match ending:
         case effects.Completed(output=output):
             return control.Ended(output, None)
         case effects.Faulted(error=problem_):
-            return control.Ended(None, _explained(problem_))
+            return control.Ended(None, problem_)
 
 
 async def finish(
     run: Run,
     perform: Callable[[effects.Perform], Awaitable[effects.Result]],
     rest: Callable[[], Awaitable[None]],
+    *,
+    clock: LocalClock,
+    events: LocalEvents,
+    on_wait: Callable[[control.Waiting], None],
 ) -> effects.Completed | effects.Faulted:
-    """Drive an execution to its end, in real time and with nothing journaled.
+    """Drive an execution to its end, with nothing journaled.
 
     Args:
         run: that has not started.
         perform: performs one effect; several run at a time.
         rest: awaited when the execution pauses.
+        clock: the execution's.
+        events: that are there for it.
+        on_wait: is told what it waits for, when that is long and nothing else is under way.
     """
     calls: dict[asyncio.Future[effects.Result], effects.Perform] = {}
     turn = run.start()
@@ -109,21 +125,44 @@ async def finish(
             if turn.paused:
                 await rest()
                 turn = run.go_on()
-                continue
-            if turn.subscriptions and not calls:
-                return effects.Faulted(_no_cluster(turn.subscriptions[0].key))
-            seconds = None if turn.wake_at_ms is None else max(0.0, turn.wake_at_ms / 1000 - time.time())
-            if not calls:
-                await asyncio.sleep(seconds or 0.0)
+            elif (came := events.take(turn.subscriptions)) is not None:
+                turn = run.take_in(came)
+            elif calls:
+                seconds = None if turn.wake_at_ms is None else clock.seconds_until(turn.wake_at_ms)
+                done, _ = await asyncio.wait(calls, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+                turn = run.resume(calls.pop(call := done.pop()), call.result()) if done else run.go_on()
+            elif turn.wake_at_ms is not None:
+                if (told := _waiting(turn, clock)).seconds >= TOLD_SECONDS:
+                    on_wait(told)
+                await clock.sleep_until(turn.wake_at_ms)
                 turn = run.go_on()
-                continue
-            done, _ = await asyncio.wait(calls, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            turn = run.resume(calls.pop(call := done.pop()), call.result()) if done else run.go_on()
+            else:
+                return effects.Faulted(_nothing_comes(turn.subscriptions[0]))
     finally:
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
     return turn.ending
+
+
+def _waiting(turn: effects.Turn, clock: LocalClock) -> control.Waiting:
+    """Return what an execution waits for under which nothing is under way."""
+    seconds = clock.seconds_until(turn.wake_at_ms or 0)
+    if turn.subscriptions:
+        awaited = turn.subscriptions[0]
+        return control.Waiting(place(awaited.key), "listen", seconds, _types(turn.subscriptions), clock.skips)
+    what = turn.wakes.rpartition(":")[2]
+    return control.Waiting(place(turn.wakes), what if what in _WAITS else "timeout", seconds, skipped=clock.skips)
+
+
+def _types(subscriptions: Sequence[Subscription]) -> tuple[str, ...]:
+    return tuple(sorted({each.type for subscription in subscriptions for each in subscription.filters if each.type}))
+
+
+def _one_time_urls(event: Event, definition: Mapping[str, Any]) -> OneTimeUrls | None:
+    """Return what stands for the URLs of a flow's callbacks, at which nobody answers; None for a flow without any."""
+    names = tuple((definition.get("webhook") or {}).get("callbacks") or ())
+    return OneTimeUrls(names, lambda name, number: f"/hook/{event.flow_id}/{name}/exec-{number + 1}") if names else None
 
 
 @component(effects.EMIT)
@@ -143,16 +182,13 @@ _FUNCTIONS: Final = {each.name: each for each in (_emit, _run)}
 """What stands in for `cluster.cluster_functions`."""
 
 
-def _no_cluster(key: str) -> WorkflowError:
-    detail = "events come to a flow in a cluster, and there is none here: see flowhook up"
-    return error(Kind.CONFIGURATION, detail, instance=place(key))
-
-
-def _explained(problem: WorkflowError) -> WorkflowError:
-    """Name the option that allows an address, where the policy did not."""
-    if POLICY not in problem.detail:
-        return problem
-    return replace(problem, detail=f"{problem.detail}; --allow-private-addresses allows it")
+def _nothing_comes(awaited: Subscription) -> WorkflowError:
+    types = f" of type {' or '.join(_types([awaited]))}" if _types([awaited]) else ""
+    detail = (
+        f"events{types} come to a flow in a cluster, and there is none here: --callback NAME=@FILE or --event @FILE "
+        "gives one; see flowhook up"
+    )
+    return error(Kind.CONFIGURATION, detail, instance=place(awaited.key))
 
 
 def _secret(secrets: Mapping[str, bytes], name: str) -> bytes:

@@ -73,4 +73,5 @@ async def test_private_addresses_are_refused_unless_allowed(guarded):
         error = await guarded.faulted((await guarded.send(flow, {})).id)
         assert error.type == ERRORS + "communication"
         assert "the address is not allowed" in error.detail
+        assert "FLOWHOOK_ALLOW_PRIVATE_ADDRESSES" in error.detail
     assert guarded.outside.received == []

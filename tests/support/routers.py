@@ -16,7 +16,7 @@ from router import app
 FLOW = b"""
 document: {dsl: 1.0.3, namespace: default, name: NAME, version: 1.0.0}
 do:
-  - keep: {set: {seen: "${ .body }"}}
+  - keep: {set: {seen: "${ . }"}}
 """
 
 

@@ -160,7 +160,9 @@ def _wait(context: Context, task: dict[str, Any], path: Path) -> Iterator[Proble
 
 def _raise(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
     error = mapping(task["raise"]).get("error")
-    if isinstance(error, str):
+    if is_expression(error):
+        yield from context.template(error, (*path, "raise", "error"), scopes.TASK)
+    elif isinstance(error, str):
         yield from context.reference(error, context.errors, (*path, "raise", "error"), "error {} in `use.errors`")
     else:
         yield from check_error(context, error, (*path, "raise", "error"))

@@ -24,6 +24,8 @@ from runner.interpreter.program import compile_program
 from runner.interpreter.run import Run
 from runner.interpreter.scope import Workflow
 from runner.outbound import HttpClient
+from runner.worker.local_clock import LocalClock
+from runner.worker.local_events import LocalEvents
 from runner.worker.single import finish
 
 SWAGGER = {
@@ -104,7 +106,11 @@ def run(perform):
         pass
 
     async def execute(text, data=None, *, secrets=None):
-        return Ended(await finish(run_of(*compiled(text, data, secrets)), perform, no_rest))
+        program = run_of(*compiled(text, data, secrets))
+        ended = finish(
+            program, perform, no_rest, clock=LocalClock(), events=LocalEvents(()), on_wait=lambda _waiting: None
+        )
+        return Ended(await ended)
 
     return execute
 
@@ -174,7 +180,10 @@ async def drive(program, workflow, act, comes):
 
 @pytest.fixture
 async def pets():
-    """A shop: `/pets/{id}` and `/pets?status=…`, which `/swagger.json` describes, `/echo`, `/status/{code}`."""
+    """A shop: `/pets/{id}` and `/pets?status=…`, which `/swagger.json` describes, `/echo`, `/status/{code}`.
+
+    `/login/ann/secret` wants these two as Basic credentials.
+    """
 
     def answer(received):
         path, _, query = received.path.partition("?")
@@ -187,6 +196,8 @@ async def pets():
                 return 200, {"id": int(number), "name": "milou", "status": "available"}
             case ["echo", *_]:
                 return 200, {"path": received.path, "headers": received.headers, "body": received.body.decode()}
+            case ["login", "ann", "secret"]:
+                return 200 if received.headers.get("Authorization") == "Basic YW5uOnNlY3JldA==" else 401, {}
             case ["status", code]:
                 return int(code), {"status": int(code)}
         return 404, {}

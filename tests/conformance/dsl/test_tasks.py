@@ -163,3 +163,51 @@ async def test_the_type_of_a_raised_error_may_be_a_uri_template(run):
 async def test_the_status_of_a_raised_error_is_any_of_http(run, status):
     document = f"do: [{{stop: {{raise: {{error: {{type: https://example.com/e, status: {status}}}}}}}}}]"
     assert (await run(document, {})).error["status"] == status
+
+
+AGAIN = """
+do:
+  - outer:
+      try:
+        - first: {raise: {error: {type: https://example.com/e, status: 409, title: T, detail: '${ .why }'}}}
+      catch:
+        as: problem
+        do: [{again: {raise: {error: '%s'}}}]
+"""
+RAISED = {
+    "type": "https://example.com/e",
+    "status": 409,
+    "title": "T",
+    "detail": "sold out",
+    "instance": "/do/0/outer/try/0/first",
+}
+
+
+@pytest.mark.parametrize(
+    ("expression", "differs"),
+    [
+        ("${ $problem }", {}),
+        ('${ $problem + {title: "U"} }', {"title": "U"}),
+        ("${ $problem | del(.instance, .title) }", {"title": "", "instance": "/do/0/outer/catch/do/0/again"}),
+    ],
+)
+async def test_an_error_that_was_caught_is_raised_again_whole(run, expression, differs):
+    assert (await run(AGAIN % expression, {"why": "sold out"})).error == {**RAISED, **differs}
+
+
+async def test_an_error_that_is_raised_again_is_caught_like_the_first(run):
+    document = AGAIN % "${ $problem }"
+    inner = document.replace("\n", "\n      ").replace("do:", "try:", 1)
+    caught = await run(
+        "do:\n  - whole:" + inner.rstrip() + "\n      catch: {as: e, do: [{keep: {set: {e: '${ $e }'}}}]}\n",
+        {"why": "sold out"},
+    )
+    assert caught.output["e"]["instance"] == "/do/0/whole/try/0/outer/try/0/first"
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["$problem.title", "null", "{}", "$problem | del(.status)", "$problem + {status: 99}", "$problem + {status: true}"],
+)
+async def test_what_is_no_error_is_not_raised_as_one(run, value):
+    assert (await run(AGAIN % f"${{ {value} }}", {})).fault == ("expression", 400, "/do/0/outer/catch/do/0/again")

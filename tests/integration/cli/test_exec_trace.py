@@ -11,7 +11,7 @@ FLOW = """\
 document: {dsl: 1.0.3, namespace: default, name: trace, version: 1.0.0}
 do:
   - first:
-      set: {a: '${ .body.n }'}
+      set: {a: '${ .n }'}
       export: {as: '{seen: .a}'}
   - maybe: {if: .a > 5, set: {big: true}, then: end}
   - outer:
@@ -49,7 +49,7 @@ def test_the_output_stays_alone_on_stdout_and_the_trace_is_json_on_stderr(flow):
         ("/do/2/outer", "do", "completed"),
         ("/do/3/same", "set", "completed"),
     ]
-    assert seen[0]["input"]["body"] == {"n": 1}
+    assert seen[0]["input"] == {"n": 1}
     assert (seen[0]["output"], seen[0]["context"]) == ({"a": 1}, {"seen": 1})
     assert "context" not in seen[2]
     assert (seen[2]["input"], seen[2]["output"], seen[2]["then"]) == ({"a": 1}, {"b": 2}, "continue")
@@ -73,7 +73,7 @@ def test_people_get_a_few_lines_for_each_task(flow):
 
 def test_long_values_are_cut_for_people_and_control_characters_do_not_reach_the_terminal(tmp_path):
     path = tmp_path / "long.yaml"
-    path.write_text(FLOW.partition("do:")[0] + "do:\n  - a: {set: {text: '${ .body.text }'}}\n")
+    path.write_text(FLOW.partition("do:")[0] + "do:\n  - a: {set: {text: '${ .text }'}}\n")
     text = "\x1b[31m\x9b" + "x" * 5000
     result = flowhook("exec", path, "--trace", "--input", json.dumps({"text": text}))
     assert json.loads(result.out) == {"text": text}
@@ -122,7 +122,7 @@ def test_an_unknown_task_is_wrong_usage_that_names_those_there_are(flow):
 
 def test_a_fault_is_traced_and_then_printed_as_ever(tmp_path):
     path = tmp_path / "bad.yaml"
-    path.write_text(FLOW.partition("do:")[0] + "do:\n  - a: {set: {x: '${ .body + 1 }'}}\n")
+    path.write_text(FLOW.partition("do:")[0] + "do:\n  - a: {set: {x: '${ . + 1 }'}}\n")
     result = flowhook("exec", path, "--trace", "--json", "--until", "a")
     assert (result.code, result.out) == (1, "")
     traced, fault = entries(result)
@@ -152,7 +152,7 @@ def test_a_loop_of_many_tasks_is_traced_to_its_end(tmp_path):
 
 @pytest.mark.parametrize("options", [(), ("--json",), ("--trace",)])
 def test_an_output_that_is_nested_deeply_is_printed(flow, options):
-    flow.write_text(FLOW.partition("do:")[0] + "do: [{keep: {set: '${ .body }'}}]\n")
+    flow.write_text(FLOW.partition("do:")[0] + "do: [{keep: {set: '${ . }'}}]\n")
     deep = '{"a":' * 300 + "1" + "}" * 300
     result = flowhook("exec", flow, "--input", deep, *options)
     assert (result.code, "".join(result.out.split())) == (0, deep)

@@ -11,7 +11,7 @@ import pytest
 from support.commands import flowhook, flowhook_process
 
 GOOD = "document: {dsl: 1.0.3, namespace: default, name: hello, version: 1.0.0}\n"
-GOOD += "do:\n  - greet: {set: {greeting: '${ \"Hello, \\(.body.name)!\" }'}}\n"
+GOOD += "do:\n  - greet: {set: {greeting: '${ \"Hello, \\(.name)!\" }'}}\n"
 
 COMMANDS = ["up", "apply", "exec", "send", "tail", "flows", "secrets", "executions", "tokens", "components"]
 COMMANDS += ["edge", "router", "runner", "admin"]
@@ -114,7 +114,7 @@ def test_without_a_token_it_is_said_where_one_was_looked_for(tmp_path):
 
 
 def test_all_faults_of_all_files_are_named_with_file_line_key_and_cause(tmp_path, good):
-    (tmp_path / "a.yaml").write_text(GOOD.replace("\\(.body.name)", "\\(env)") + "  - b: {call: no.such}\n")
+    (tmp_path / "a.yaml").write_text(GOOD.replace("\\(.name)", "\\(env)") + "  - b: {call: no.such}\n")
     (tmp_path / "b.yml").write_text("document: {}\ndocument: {}\n")
     (tmp_path / "c.json").write_text("[1")
     (tmp_path / "notes.txt").write_text("no flow")
@@ -156,9 +156,19 @@ def test_exec_takes_its_input_from_a_file_or_stdin(good, tmp_path):
     ]
 
 
+def test_exec_takes_the_input_for_the_body_of_an_event_where_there_is_a_webhook(tmp_path):
+    path = tmp_path / "kept.yaml"
+    path.write_text(GOOD.splitlines()[0] + "\ndo: [{keep: {set: '${ . }'}}]\n")
+    assert flowhook("exec", path, "--json", "--input", '{"body": 1}').rows == [{"body": 1}]
+    assert flowhook("exec", path, "--json").rows == [{}]
+    path.write_text(path.read_text() + "webhook: {auth: none}\n")
+    (event,) = flowhook("exec", path, "--json", "--input", '{"body": 1}').rows
+    assert (event["body"], event["method"], event["attachments"]) == ({"body": 1}, "POST", [])
+
+
 def test_exec_prints_a_fault_as_json_on_stderr(tmp_path):
     path = tmp_path / "bad.yaml"
-    path.write_text(GOOD.replace("\\(.body.name)", "\\(.body + 1)"))
+    path.write_text(GOOD.replace("\\(.name)", "\\(. + 1)"))
     result = flowhook("exec", path, "--input", '{"name": "Ada"}')
     assert (result.code, result.out) == (1, "")
     error = json.loads(result.err)
@@ -172,7 +182,7 @@ def test_exec_takes_secrets_from_options_files_and_the_environment(tmp_path):
     use = "use: {secrets: [one, two, three-3]}\n"
     path.write_text(GOOD + use)
     path.write_text(
-        path.read_text().replace('"Hello, \\(.body.name)!"', '$secrets.one + $secrets.two + $secrets["three-3"]')
+        path.read_text().replace('"Hello, \\(.name)!"', '$secrets.one + $secrets.two + $secrets["three-3"]')
     )
     (tmp_path / "two").write_text("2\n")
     arguments = ["exec", path, "--json", "--secret", "one=1", "--secret", f"two=@{tmp_path}/two"]
@@ -206,7 +216,7 @@ def test_exec_names_the_option_that_allows_an_address(tmp_path):
     assert (result.code, allowed.code) == (1, 1)
     detail = json.loads(result.err)["detail"]
     assert "the address is not allowed" in detail
-    assert detail.endswith("; --allow-private-addresses allows it")
+    assert detail.endswith("--allow-private-addresses or FLOWHOOK_ALLOW_PRIVATE_ADDRESSES=true allows it")
     assert "allow" not in json.loads(allowed.err)["detail"]
 
 

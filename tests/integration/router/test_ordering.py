@@ -15,7 +15,7 @@ from flowhook.model import Status
 from flowhook.v1 import envelope_pb2, ingest_service_pb2, ingest_service_pb2_grpc
 from flowhook.wire.failures import failure_from_proto
 
-ORDERED = b"execution: {order_by: '${ .body.account }'}\n"
+ORDERED = b"execution: {order_by: '${ .account }'}\n"
 
 
 @pytest.fixture

@@ -310,6 +310,7 @@ class Router(
     def define(self, flow_id, do, revision=1, **more):
         self.definitions[flow_id, revision] = {
             "document": {"dsl": "1.0.3", "namespace": "default", "name": flow_id, "version": "1.0.0"},
+            "webhook": {"auth": "none"},
             "do": do,
             **more,
         }

@@ -44,6 +44,13 @@ async def test_a_flow_of_set_switch_and_do_completes(router, served):
     assert orjson.loads(outcome.completed.output) == {"accepted": "o-2"}
 
 
+async def test_a_flow_without_a_webhook_is_given_the_content_as_it_is(router, served):
+    router.define("bare", [{"keep": {"set": {"n": "${ .n }", "all": "${ $workflow.input }"}}}], webhook=None)
+    stream = await router.attached()
+    outcome = await router.run(stream, "bare", {"n": 7, "body": {"n": 8}})
+    assert orjson.loads(outcome.completed.output) == {"n": 7, "all": {"n": 7, "body": {"n": 8}}}
+
+
 async def test_an_event_that_no_input_can_be_made_of_faults_and_harms_nobody(router, served):
     router.define("good", [{"run": {"set": {"n": "${ .body.n }"}}}])
     stream = await router.attached()

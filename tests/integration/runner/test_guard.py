@@ -24,7 +24,7 @@ async def test_a_runaway_expression_faults_and_the_next_execution_runs(router, s
     outcome = await router.run(stream, "bad")
     assert outcome.WhichOneof("result") == "faulted"
     assert outcome.faulted.type.endswith("/expression")
-    assert outcome.faulted.status == 500
+    assert outcome.faulted.status == 400
     assert outcome.faulted.instance == "/do/0/run"
     assert "0.5 s" in outcome.faulted.detail or "64 MiB" in outcome.faulted.detail
 

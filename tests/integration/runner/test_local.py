@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import orjson
@@ -9,6 +11,7 @@ import pytest
 
 from flowhook.config import RunnerSettings
 from flowhook.model import Event
+from runner import control
 from runner.components.testing import receiver
 from runner.local import Completed, run_document
 
@@ -19,7 +22,8 @@ def settings():
 
 
 def document(*do, **more):
-    return SimpleNamespace(definition={"document": {"namespace": "default", "name": "alone"}, "do": list(do), **more})
+    head = {"document": {"namespace": "default", "name": "alone"}, "webhook": {"auth": "none"}}
+    return SimpleNamespace(definition={**head, "do": list(do), **more})
 
 
 def event(body=None):
@@ -55,10 +59,80 @@ async def test_secrets_are_there_by_name_and_a_missing_one_is_an_authorization_e
 
 
 async def test_waiting_for_events_is_a_configuration_error_that_names_the_task(settings):
-    flow = document({"wait": {"listen": {"to": {"any": []}}, "timeout": {"after": {"hours": 1}}}})
+    flow = document({"wait": {"listen": {"to": {"one": {"with": {"type": "paid"}}}}}})
     problem = await run_document(flow, event(), settings, {})
     assert (problem.type.rpartition("/")[2], problem.instance) == ("configuration", "/do/0/wait")
-    assert "flowhook up" in problem.detail
+    assert problem.detail.startswith("events of type paid come to a flow in a cluster")
+    assert "--event @FILE" in problem.detail
+
+
+PAID, HEAT = (
+    control.GivenEvent(
+        orjson.dumps({"specversion": "1.0", "id": kind, "source": "/", "type": kind, "data": kind}), callback=False
+    )
+    for kind in ("paid", "heat")
+)
+LISTEN = {"listen": {"to": {"one": {"with": {"type": "paid"}}}}}
+
+
+async def test_events_that_are_there_come_each_once_to_the_first_that_waits_for_such(settings):
+    flow = document({"a": LISTEN}, {"b": {"listen": {"to": {"any": []}}}}, {"c": LISTEN})
+    problem = await run_document(flow, event(), settings, {}, events=[HEAT, PAID])
+    assert problem.instance == "/do/2/c"
+    both = document(
+        {"a": {**LISTEN, "export": {"as": "."}}},
+        {"b": {"listen": {"to": {"any": []}}}},
+        {"c": {"set": "${ $context + . }"}},
+    )
+    assert await run_document(both, event(), settings, {}, events=[HEAT, PAID]) == Completed(b'["paid","heat"]')
+
+
+async def test_an_event_that_was_emitted_is_no_callback_and_a_callback_no_emitted_event(settings):
+    callbacks = {"webhook": {"auth": "none", "callbacks": {"paid": {"auth": "none"}}}}
+    for flow, given in (
+        (document({"a": LISTEN}, **callbacks), PAID),
+        (document({"a": LISTEN}), replace(PAID, callback=True)),
+    ):
+        problem = await run_document(flow, event(), settings, {}, events=[given])
+        assert problem.instance == "/do/0/a"
+        other = replace(given, callback=not given.callback)
+        assert await run_document(flow, event(), settings, {}, events=[other]) == Completed(b'["paid"]')
+
+
+async def test_waits_retries_and_timeouts_can_be_skipped_and_are_told(settings):
+    refuse = {"raise": {"error": {"type": "https://example.com/e", "status": 503}}}
+    retry = {"delay": {"minutes": 5}, "limit": {"attempt": {"count": 1}}}
+    late = {
+        "try": [{"listen": {**LISTEN, "timeout": {"after": {"days": 3}}}}],
+        "catch": {"do": [{"no": {"set": {"x": 1}}}]},
+    }
+    flow = document(
+        {"pause": {"wait": {"hours": 1}}},
+        {"again": {"try": [{"stop": refuse}], "catch": {"retry": retry, "do": [{"go": {"set": {}}}]}}},
+        {"late": late},
+    )
+    told = []
+    assert await run_document(flow, event(), settings, {}, skip_waits=True, on_wait=told.append) == Completed(
+        b'{"x":1}'
+    )
+    assert [(each.what, each.task, round(each.seconds), list(each.types)) for each in told] == [
+        ("wait", "/do/0/pause", 3600, []),
+        ("retry", "/do/1/again", 300, []),
+        ("listen", "/do/2/late/try/0/listen", 3 * 86_400, ["paid"]),
+    ]
+    assert all(each.skipped for each in told)
+
+
+async def test_time_that_was_skipped_has_passed_for_the_flow(settings):
+    flow = document({"pause": {"wait": {"hours": 1}}}, {"look": {"set": {"now": "${ now }"}}})
+    result = await run_document(flow, event(), settings, {}, skip_waits=True)
+    assert orjson.loads(result.output)["now"] > time.time() + 3000
+
+
+async def test_one_time_urls_have_something_that_stands_for_them(settings):
+    callbacks = {"webhook": {"auth": "none", "callbacks": {"paid": {"auth": "none"}}}}
+    flow = document({"tell": {"set": {"url": "${ $runtime.metadata.callbacks.paid }"}}}, **callbacks)
+    assert await run_document(flow, event(), settings, {}) == Completed(b'{"url":"/hook/f/paid/exec-1"}')
 
 
 async def test_running_another_flow_is_a_configuration_error_that_can_be_caught(settings):

@@ -80,7 +80,7 @@ async def read(pool, event, **options):
     """Read an event in a process apart."""
     async with pool.evaluator("f") as evaluator:
         return await evaluator.run(
-            lambda: evaluator.event_input(event, raw=False, owner=event.id, **options), pool.threads
+            lambda: evaluator.event_input(event, webhook=True, raw=False, owner=event.id, **options), pool.threads
         )
 
 
@@ -124,7 +124,7 @@ async def test_what_hangs_or_eats_memory_or_crashes_is_ended_and_the_next_one_ge
     with pytest.raises(EvaluationEnded) as ended:
         await evaluate(pool, source)
     assert cause in ended.value.error.detail
-    assert (ended.value.error.type.rpartition("/")[2], ended.value.error.status) == ("expression", 500)
+    assert (ended.value.error.type.rpartition("/")[2], ended.value.error.status) == ("expression", 400)
     assert ended.value.error.instance == "/do/0/a"
     assert await evaluate(pool, ". + 1", 1) == 2
 

@@ -12,7 +12,7 @@ from support.smtp import smtp_server
 
 from runner.components.testing import Answer, receiver
 
-HEAD = "document: {dsl: 1.0.3, namespace: default, name: tell, version: 1.0.0}\n"
+HEAD = "document: {dsl: 1.0.3, namespace: default, name: tell, version: 1.0.0}\nwebhook: {auth: none}\n"
 WEBHOOK = HEAD + (
     "do:\n  - tell:\n      call: webhook.send\n"
     "      with: {url: '${ .body.url }', body: '${ .body.order }', secret: partner, headers: {X-Source: '${ .id }'}}\n"

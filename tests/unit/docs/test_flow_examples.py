@@ -1,7 +1,7 @@
 """Flows in the docs parse, and give what the text below them says.
 
-A block without `document` is a part of a flow: what is missing is added. Where a block of JSON follows the words "With
-the body `…`", the flow above is executed for that body.
+A block without `document` is a part of a flow with a webhook: what is missing is added. Where a block of JSON follows
+the words "With the body `…`", the flow above is executed for that body.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from support import pages
 
 from flowhook.document import parse
 from flowhook.document.source import read
-from flowhook.event_input import workflow_input
+from flowhook.event_input import has_webhook, workflow_input
 from flowhook.model import Event
 from runner.component_names import component_names
 from runner.evaluator import Evaluator
@@ -56,8 +56,9 @@ def test_a_flow_can_be_applied(block):
 @pytest.mark.parametrize(("flow", "body", "result"), list(examples()))
 def test_a_flow_gives_what_the_text_says(flow, body, result):
     definition = parse(whole(flow.text).encode()).definition
+    webhook = has_webhook(definition) or "document" not in read(flow.text.encode()).data
     event = Event("evt_1", "example", 0, None, "", "POST", "/", "", "application/json", (), body.encode())
-    workflow = Workflow(event.id, definition, workflow_input(event), 0, lambda: 0)
+    workflow = Workflow(event.id, definition, workflow_input(event, webhook=webhook), 0, lambda: 0)
 
     step = Run(compile_program(definition, Evaluator()), workflow).start().ending
 

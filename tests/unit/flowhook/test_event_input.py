@@ -10,6 +10,7 @@ import pytest
 from flowhook.event_input import (
     MAX_INLINE_BYTES,
     contents_wanted,
+    has_webhook,
     parts_of,
     request_view,
     wants_raw,
@@ -115,6 +116,33 @@ def test_expressions_under_webhook_see_the_same_but_for_attachments():
 @pytest.mark.parametrize(("body", "expected"), [(b'{"a":1}', {"a": 1}), (b"[1]", [1]), (b"", {})])
 def test_what_no_request_made_is_given_its_body(origin, body, expected):
     assert workflow_input(event(body)._replace(origin=origin)) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "expected"),
+    [
+        (b'{"body":{"a":1}}', "application/json", {"body": {"a": 1}}),
+        (b"[1]", "", [1]),
+        (b"null", "application/json", None),
+        (b"", "application/json", {}),
+        (b"hi", "text/plain", "hi"),
+        (b"a=1", "application/x-www-form-urlencoded", {"a": "1"}),
+    ],
+)
+def test_without_a_webhook_the_input_is_the_content_as_it_is(body, kind, expected):
+    assert workflow_input(event(body, kind), webhook=False) == expected
+
+
+@pytest.mark.parametrize(("body", "kind"), [(b"\xff", "image/png"), (b"{", "application/json"), (b"{", "")])
+def test_without_a_webhook_too_what_is_not_parsed_is_an_attachment(body, kind):
+    assert workflow_input(event(body, kind), webhook=False) == workflow_input(event(body, kind))
+    stored = streamed(SMALL)
+    assert workflow_input(stored, webhook=False, contents={0: b"abc"}) == workflow_input(stored, contents={0: b"abc"})
+
+
+@pytest.mark.parametrize(("definition", "has"), [({}, False), ({"webhook": None}, False), ({"webhook": {}}, True)])
+def test_a_webhook_is_what_stands_there(definition, has):
+    assert has_webhook(definition) is has
 
 
 BLOB = Blob("0" * 32, 5_000_000, b"\x01" * 32)

@@ -76,3 +76,13 @@ def test_a_long_value_becomes_a_key_of_bounded_length_and_stays_distinct():
     }
     assert len(keys) == 4
     assert max(len(key.encode()) for key in keys) <= limits.MAX_ORDER_KEY_BYTES
+
+
+def test_without_a_webhook_the_path_goes_into_the_content_as_the_flow_does():
+    order_key = OrderKey("${ .account }", webhook=False)
+    assert order_key.of_event(event({"account": "a"})) == "a"
+    assert order_key.of_event(event({"body": {"account": "a"}})) == ""
+    assert (
+        OrderKey("${ .content_type }", webhook=False).of_event(event(raw=b"\xff", content_type="image/png"))
+        == "image/png"
+    )

@@ -56,7 +56,7 @@ def test_an_evaluation_may_use_so_much_cpu_time_and_not_more(child):
     assert looks == 22  # the first one begins to count
     assert verdict.evaluation.lease == b"l"
     assert verdict.error.type.endswith("/expression")
-    assert (verdict.error.status, verdict.error.instance) == (500, "/do/0/a")
+    assert (verdict.error.status, verdict.error.instance) == (400, "/do/0/a")
     assert "2 s" in verdict.error.detail
 
 

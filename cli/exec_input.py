@@ -1,0 +1,178 @@
+"""What `flowhook exec` gives a flow: its input, as an edge would make it of a request, and events to listen for."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlencode
+
+import typer
+
+from flowhook.errors import InvalidError
+
+if TYPE_CHECKING:
+    from flowhook.document import FlowDocument
+    from flowhook.document.webhook import Callback, Webhook
+    from flowhook.model import Event
+    from runner.control import GivenEvent
+
+JSON: Final = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the options say of the request: headers and query in the order in which they were given."""
+
+    body: bytes
+    content_type: str
+    headers: Sequence[tuple[str, str]]
+    query: Sequence[tuple[str, str]]
+
+
+def request_of(body: str | None, content_type: str | None, headers: Sequence[str], query: Sequence[str]) -> Request:
+    """Read the options.
+
+    Raises:
+        typer.BadParameter: one of them can't be read.
+    """
+    return Request(
+        b"{}" if body is None and content_type is None else content_of("--input", body or ""),
+        content_type or JSON,
+        [_pair("--header", text, ":") for text in headers],
+        [_pair("--query", text, "=") for text in query],
+    )
+
+
+def content_of(option: str, text: str) -> bytes:
+    """Return the content that an option gives: text, `@FILE`, or `@-` for stdin.
+
+    Raises:
+        typer.BadParameter: the file can't be read.
+    """
+    if text == "@-":
+        return sys.stdin.buffer.read()
+    if not text.startswith("@"):
+        return text.encode()
+    try:
+        return Path(text[1:]).read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"{option} {text}: {error.strerror}") from None
+
+
+def event_of(document: FlowDocument, request: Request) -> Event:
+    """Return the event that starts the flow: what an edge makes of the request or, without a webhook, the input alone.
+
+    Raises:
+        typer.BadParameter: the body is not what its type says, or there is no webhook that a request could come to.
+    """
+    webhook = document.webhook
+    if webhook is None:
+        if request.headers or request.query:
+            option = "--header" if request.headers else "--query"
+            raise typer.BadParameter(f"{option}: {document.id} has no `webhook`, so it is given the input alone")
+        event = _event(document.id, "", request.content_type, request.body)
+        _check("--input", event, raw=False)
+        return event
+    event = _received(document.id, webhook, request)
+    _check("--input", event, raw=webhook.parse == "raw")
+    return event
+
+
+def callback_of(document: FlowDocument, text: str) -> GivenEvent:
+    """Return the event of a callback, given as `NAME=@FILE` or `NAME=JSON`.
+
+    Raises:
+        typer.BadParameter: the flow has no such callback, or its body is no JSON.
+    """
+    from flowhook import cloud_events
+    from runner.control import GivenEvent
+
+    name, body = _pair("--callback", text, "=")
+    callbacks: Mapping[str, Callback] = {} if document.webhook is None else document.webhook.callbacks
+    if name not in callbacks:
+        known = f"; there are {', '.join(callbacks)}" if callbacks else ", nor any other"
+        raise typer.BadParameter(f"--callback: {document.id} has no callback {name}{known}")
+    request = Request(content_of(f"--callback {name}", body), JSON, (), ())
+    event = _received(document.id, callbacks[name], request, name)
+    raw = callbacks[name].parse == "raw"
+    _check(f"--callback {name}", event, raw=raw)
+    return GivenEvent(cloud_events.of_callback(event, raw=raw), callback=True)
+
+
+def emitted_of(text: str) -> GivenEvent:
+    """Return an event that somebody emitted: a CloudEvent in JSON, `@FILE` or as it is; all but `type` has a default.
+
+    Raises:
+        typer.BadParameter: it is no CloudEvent.
+    """
+    import orjson
+
+    from flowhook import cloud_events, ids
+    from flowhook.event_input import rfc3339
+    from runner.control import GivenEvent
+
+    try:
+        written = orjson.loads(content_of("--event", text))
+        if not isinstance(written, dict):
+            raise typer.BadParameter("--event is no CloudEvent: it is a JSON object with a `type`")
+        identity = {"specversion": cloud_events.SPEC_VERSION, "id": ids.mint(0), "source": "/exec"}
+        payload = orjson.dumps({**identity, "time": rfc3339(_now_ms()), **written})
+        cloud_events.parse(payload)
+    except orjson.JSONDecodeError as error:
+        raise typer.BadParameter(f"--event is not JSON: {error}") from None
+    except InvalidError as error:
+        raise typer.BadParameter(f"--event: {error.message}") from None
+    return GivenEvent(payload, callback=False)
+
+
+def _received(flow_id: str, webhook: Webhook | Callback, request: Request, callback: str = "") -> Event:
+    """Return a request as an edge hands it on: without credentials."""
+    from edge.endpoints import Endpoint
+    from flowhook.signatures.query import strip_query
+
+    endpoint = Endpoint(flow_id, webhook, {}, callback=callback)
+    given = [(name.lower(), value) for name, value in request.headers]
+    sent = [("content-type", request.content_type), ("content-length", str(len(request.body)))]
+    headers = [pair for pair in sent if pair[0] not in dict(given)] + given
+    path = "/".join(filter(None, ("/hook", flow_id, callback)))
+    event = _event(flow_id, path, dict(headers)["content-type"], request.body)
+    return event._replace(
+        method="POST" if "POST" in webhook.methods else webhook.methods[0],
+        query=strip_query(urlencode(request.query), endpoint.dropped_query),
+        headers=tuple((name, value.encode()) for name, value in headers if name not in endpoint.dropped_headers),
+        callback=callback,
+    )
+
+
+def _event(flow_id: str, path: str, content_type: str, body: bytes) -> Event:
+    from flowhook import ids
+    from flowhook.model import Event
+
+    event_id = ids.mint(ids.slot_of(flow_id))
+    return Event(event_id, flow_id, _now_ms(), None, "", "POST", path, "", content_type, (), body)
+
+
+def _check(option: str, event: Event, *, raw: bool) -> None:
+    """Refuse a body that an edge would."""
+    from flowhook import limits, payloads
+
+    try:
+        payloads.parse(event.content_type, event.body, event.headers, raw=raw, limit=limits.MAX_BODY_BYTES)
+    except InvalidError as error:
+        kind = "JSON" if payloads.is_json(event.content_type) else event.content_type
+        raise typer.BadParameter(f"{option} is not {kind}: {error.message}") from None
+
+
+def _pair(option: str, text: str, separator: str) -> tuple[str, str]:
+    name, found, value = text.partition(separator)
+    if not found or not name.strip():
+        raise typer.BadParameter(f"{option} takes NAME{separator}VALUE")
+    return name.strip(), value.strip() if separator == ":" else value
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,29 @@
+"""The clock of a flow that runs without a cluster, which may skip what nothing happens in."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+
+class LocalClock:
+    """Real time, and what was skipped of it."""
+
+    def __init__(self, *, skips: bool = False) -> None:
+        """Begin at the present moment; `skips`: `sleep_until` takes no time."""
+        self.skips = skips
+        self._skipped_ms = 0
+
+    def now_ms(self) -> int:
+        """Return Unix milliseconds."""
+        return time.time_ns() // 1_000_000 + self._skipped_ms
+
+    def seconds_until(self, moment_ms: int) -> float:
+        """Return how long it is until a moment, 0 when it has come."""
+        return max(0.0, (moment_ms - self.now_ms()) / 1000)
+
+    async def sleep_until(self, moment_ms: int) -> None:
+        """Let time pass, or skip it."""
+        if self.skips:
+            self._skipped_ms += max(0, moment_ms - self.now_ms())
+        await asyncio.sleep(self.seconds_until(moment_ms))

@@ -1,0 +1,272 @@
+"""The scenarios of the specification's conformance kit, executed as `flowhook exec` executes a document.
+
+One case for each of the kit's 21 scenarios: what its document does, in our own words, with the input as it is given and
+nothing added to it. What each task means beyond that is told in the files beside this one.
+
+Source: github.com/serverlessworkflow/specification, `ctk/features/`, as of 2026-01-14 (d758f0b).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import pytest
+
+from flowhook.config import RunnerSettings
+from flowhook.document import parse
+from flowhook.model import Event
+from flowhook.wire.convert import event_to_bytes
+from runner import control
+from runner.component_names import component_names
+from runner.guard.record import Record
+from runner.worker.single import execute
+
+HEAD = "document: {dsl: 1.0.3, namespace: default, name: kit, version: 1.0.0}\n"
+EARLIER = "https://serverlessworkflow.io/dsl/errors/types/communication"
+"""How the kit spells the type of an error that dsl-reference.md has another base for."""
+
+SEEN = "{set: {seen: '${ .seen + [\"%s\"] }'}%s}"
+
+
+def see(name, more=""):
+    """Return a task that adds its name to `.seen`."""
+    return f"{{{name}: {SEEN % (name, more)}}}"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A document, its input (None: none is given), and what the kit asks of its end.
+
+    Attributes:
+        ran: names of the tasks in the order in which they end; None: any.
+        error: members that the fault has; None: it completes.
+        has: paths that the output has.
+    """
+
+    document: str
+    input: Any
+    output: Any = ...
+    ran: list[str] | None = None
+    error: dict[str, Any] | None = None
+    has: tuple[str, ...] = ()
+
+
+@dataclass
+class Told:
+    """What a child tells its parent: the tasks, in the order in which they ended."""
+
+    tasks: list[dict[str, Any]] = field(default_factory=list)
+
+    def send(self, message):
+        if isinstance(message, control.Traced):
+            self.tasks.append(orjson.loads(message.entry))
+
+    async def flush(self):
+        pass
+
+
+@dataclass(frozen=True)
+class Ended:
+    output: Any
+    error: dict[str, Any] | None
+    ran: list[str]
+
+
+@pytest.fixture
+async def execute_document(pets):
+    """Execute a document for an input as `exec` does: `await execute_document(text, input)`."""
+    record = Record()
+
+    async def run(text, data):
+        document = parse((HEAD + text.replace("SHOP", pets.url)).encode(), functions=component_names())
+        body = b"" if data is None else orjson.dumps(data)
+        event = Event("evt_1", document.id, 1_700_000_000_000, None, "", "POST", "", "", "application/json", (), body)
+        told = Told()
+        ended = await execute(
+            control.Execute(
+                settings=RunnerSettings(allow_private_addresses=True, http_timeout=5.0),
+                definition=orjson.dumps(document.definition),
+                event=event_to_bytes(event),
+                secrets={},
+                trace=True,
+            ),
+            record,
+            told,
+        )
+        output = None if ended.output is None else orjson.loads(ended.output)
+        return Ended(output, ended.error and ended.error.as_dict(), [task["name"] for task in told.tasks])
+
+    yield run
+    record.close()
+
+
+SWITCH = """
+do:
+  - choose:
+      switch:
+        - first: {when: '.color == "red"', then: red}
+        - second: {when: '.color == "green"', then: green}
+%s
+  - red: {set: {seen: '${ .seen + ["red"] }'}, then: end}
+  - green: {set: {seen: '${ .seen + ["green"] }'}, then: end}
+  - other: {set: {seen: '${ .seen + [$input.color] }'}}
+"""
+
+TRY = """
+do:
+  - attempt:
+      try:
+        - ask: {call: http, with: {method: get, endpoint: 'SHOP/no-such/{name}'}}
+      catch:
+        errors: {with: {type: %s, status: %d}}
+        as: problem
+        do: [{keep: {set: {problem: '${ $problem }'}}}]
+"""
+
+GET = "{call: http, with: {method: get, endpoint: {uri: 'SHOP/pets/{petId}'}%s}%s}"
+OPENAPI = "{call: openapi, with: {document: {endpoint: SHOP/swagger.json}, operationId: %s, parameters: %s%s}%s}"
+RESPONSE = ("request.method", "request.uri", "request.headers", "headers", "statusCode", "content.id", "content.name")
+
+SCENARIOS = {
+    "fork: branches that compete": Scenario(
+        "do: [{race: {fork: {compete: true, branches: [" + ", ".join(map(see, "abc")) + "]}}}]",
+        None,
+        has=("seen",),
+    ),
+    "call: http gives the content": Scenario(
+        "do: [{find: {call: http, with: {method: get, endpoint: {uri: 'SHOP/pets?status={status}'}},"
+        " output: {as: '.[0]'}}}]",
+        {"status": "sold"},
+        {"id": 7, "name": "milou", "status": "sold"},
+    ),
+    "call: http gives the response": Scenario(
+        f"do: [{{get: {GET % (', output: response', '')}}}]", {"petId": 1}, has=RESPONSE
+    ),
+    "call: http with basic authentication": Scenario(
+        "do: [{login: {call: http, with: {method: get, endpoint: {uri: 'SHOP/login/{username}/{password}',"
+        " authentication: {basic: {username: '${ .username }', password: '${ .password }'}}}}}}]",
+        {"username": "ann", "password": "secret"},
+        {},
+    ),
+    "call: openapi gives the content": Scenario(
+        "do: [{find: "
+        + OPENAPI % ("findPetsByStatus", "{status: '${ .status }'}", "", ", output: {as: . | length}")
+        + "}]",
+        {"status": "available"},
+        1,
+    ),
+    "call: openapi gives the response": Scenario(
+        "do: [{get: " + OPENAPI % ("getPetById", "{petId: '${ .petId }'}", ", output: response", "") + "}]",
+        {"petId": 1},
+        has=RESPONSE,
+    ),
+    "data flow: an input is filtered": Scenario(
+        "do: [{keep: {input: {from: .user.claims.subject}, set: {player: '${ . }'}}}]",
+        {"user": {"claims": {"subject": "6Asn"}}},
+        {"player": "6Asn"},
+    ),
+    "data flow: an output is filtered": Scenario(
+        f"do: [{{get: {GET % ('', ', output: {as: .id}')}}}]", {"petId": 1}, 1
+    ),
+    "data flow: an output that is no object": Scenario(
+        f"do: [{{one: {GET % ('', ', output: {as: .id}')}}}, "
+        "{two: {call: http, with: {method: get, endpoint: {uri: SHOP/pets/2}}, output: {as: '{ids: [$input, .id]}'}}}]",
+        {"petId": 1},
+        {"ids": [1, 2]},
+    ),
+    "do: tasks one after another": Scenario(
+        "do: [{all: {do: [" + ", ".join(map(see, "abc")) + "]}}]", None, {"seen": ["a", "b", "c"]}
+    ),
+    "emit: the event is the output": Scenario(
+        "do: [{tell: {emit: {event: {with: {source: https://shop.example, type: org.example.greeted, data: "
+        "{text: '${ \"Hello \\(.user.first) \\(.user.last)!\" }'}}}}}}]",
+        {"user": {"first": "Ann", "last": "Doe"}},
+        has=("id", "specversion", "time", "source", "type", "data"),
+    ),
+    "flow: in the order they stand in": Scenario(
+        "do: [" + ", ".join(map(see, "abc")) + "]", None, {"seen": ["a", "b", "c"]}, ["a", "b", "c"]
+    ),
+    "flow: in the order that `then` says": Scenario(
+        "do: [" + ", ".join([see("a", ", then: c"), see("b", ", then: end"), see("c", ", then: b")]) + "]",
+        None,
+        {"seen": ["a", "c", "b"]},
+        ["a", "c", "b"],
+    ),
+    "for: each item and its index": Scenario(
+        "do: [{loop: {for: {each: color, in: .colors}, do: [{mark: {set: {done: "
+        "'${ {colors: (.done.colors + [$color]), indexes: (.done.indexes + [$index])} }'}}}]}}]",
+        {"colors": ["red", "green"]},
+        {"done": {"colors": ["red", "green"], "indexes": [0, 1]}},
+    ),
+    "raise: an error written out": Scenario(
+        "do: [{stop: {raise: {error: {status: 400, type: https://errors.example/compliance, title: Compliance}}}}]",
+        None,
+        error={
+            "status": 400,
+            "type": "https://errors.example/compliance",
+            "title": "Compliance",
+            "instance": "/do/0/stop",
+        },
+    ),
+    "set: data of expressions": Scenario(
+        "do: [{shape: {set: {shape: circle, size: '${ .conf.size }', fill: '${ .conf.fill }'}}}]",
+        {"conf": {"size": {"width": 6}, "fill": {"red": 69}}},
+        {"shape": "circle", "size": {"width": 6}, "fill": {"red": 69}},
+    ),
+    "switch: a case matches": Scenario(SWITCH % "", {"color": "red"}, {"seen": ["red"]}, ["choose", "red"]),
+    "switch: no case matches, and `then` ends": Scenario(
+        SWITCH % "      then: end", {"color": "blue"}, {"color": "blue"}, ["choose"]
+    ),
+    "switch: the case without `when`": Scenario(
+        SWITCH % "        - rest: {then: other}", {"color": "blue"}, {"seen": ["blue"]}, ["choose", "other"]
+    ),
+    "try: a caught error, under its earlier type": Scenario(
+        TRY % (EARLIER, 404),
+        {"name": "rex"},
+        has=("problem.type", "problem.status", "problem.title", "problem.instance"),
+    ),
+    "try: an error that is not caught": Scenario(TRY % (EARLIER, 503), {"name": "rex"}, error={"status": 404}),
+}
+
+
+def found(output, path):
+    """Return whether there is something at a dotted path."""
+    for key in path.split("."):
+        if not isinstance(output, dict) or key not in output:
+            return False
+        output = output[key]
+    return True
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+async def test_a_scenario_of_the_kit(execute_document, name):
+    scenario = SCENARIOS[name]
+    ended = await execute_document(scenario.document, scenario.input)
+    if scenario.error is not None:
+        assert ended.error is not None
+        assert {key: ended.error[key] for key in scenario.error} == scenario.error
+        return
+    assert ended.error is None
+    assert [path for path in scenario.has if not found(ended.output, path)] == []
+    if scenario.output is not ...:
+        assert ended.output == scenario.output
+    if scenario.ran is not None:
+        assert ended.ran == scenario.ran
+
+
+async def test_what_the_kit_asks_of_values_within_an_output(execute_document):
+    async def output(name):
+        return (await execute_document(SCENARIOS[name].document, SCENARIOS[name].input)).output
+
+    assert len((await output("fork: branches that compete"))["seen"]) == 1
+    told = await output("emit: the event is the output")
+    assert (told["source"], told["type"]) == ("https://shop.example", "org.example.greeted")
+    assert told["data"] == {"text": "Hello Ann Doe!"}
+    caught = await output("try: a caught error, under its earlier type")
+    assert caught["problem"]["instance"] == "/do/0/attempt/try/0/ask"
+
+
+def test_there_is_a_case_for_each_scenario_of_the_kit():
+    assert len(SCENARIOS) == 21

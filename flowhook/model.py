@@ -195,9 +195,23 @@ class Subscription(NamedTuple):
         )
 
 
+class Resolution(NamedTuple):
+    """An operator's word that nothing is to be done any more about an execution that failed, and why."""
+
+    reason: str
+    time_ms: int
+
+
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """One run of one flow for one event. `id` is the event's."""
+    """One run of one flow for one event. `id` is the event's.
+
+    Attributes:
+        replay_of: ID of the execution that it replays, or empty.
+        replayed_by: ID of the execution that stands for it; else of the latest that replays it, and failed; else empty.
+        replayed: whether a later replay of its event is unfinished or completed: that one stands for it.
+        resolution: what an operator said of it, if anything.
+    """
 
     id: str
     flow_id: str
@@ -208,6 +222,9 @@ class Execution:
     end_time_ms: int | None = None
     error: WorkflowError | None = None
     replay_of: str = ""
+    replayed_by: str = ""
+    replayed: bool = False
+    resolution: Resolution | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from flowhook.model import (
     Principal,
     RejectedRequest,
     Reply,
+    Resolution,
     SecretInfo,
     Status,
     Subscription,
@@ -330,7 +331,14 @@ def execution_to_proto(execution: Execution) -> execution_service_pb2.Execution:
         error=None if execution.error is None else error_to_proto(execution.error),
         receive_time=timestamp(execution.receive_time_ms),
         end_time=None if execution.end_time_ms is None else timestamp(execution.end_time_ms),
+        replayed_by=execution.replayed_by,
+        replayed=execution.replayed,
+        resolution=None if execution.resolution is None else _resolution_to_proto(execution.resolution),
     )
+
+
+def _resolution_to_proto(resolution: Resolution) -> execution_service_pb2.Resolution:
+    return execution_service_pb2.Resolution(reason=resolution.reason, time=timestamp(resolution.time_ms))
 
 
 def execution_from_proto(message: execution_service_pb2.Execution) -> Execution:
@@ -345,6 +353,13 @@ def execution_from_proto(message: execution_service_pb2.Execution) -> Execution:
         end_time_ms=milliseconds(message.end_time) if message.HasField("end_time") else None,
         error=error_from_proto(message.error) if message.HasField("error") else None,
         replay_of=message.replay_of,
+        replayed_by=message.replayed_by,
+        replayed=message.replayed,
+        resolution=(
+            Resolution(message.resolution.reason, milliseconds(message.resolution.time))
+            if message.HasField("resolution")
+            else None
+        ),
     )
 
 

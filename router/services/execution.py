@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Final
 
@@ -24,6 +25,10 @@ DEFAULT_PAGE: Final = 50
 REPLAY_WINDOW_MS: Final = 24 * 3600 * 1000
 """How long a replay's `request_id` is remembered."""
 MAX_REQUEST_ID: Final = 64
+MAX_REASON: Final = 1000
+"""Characters of the reason why nothing is to be done any more."""
+REMEMBERED_REPLAYS: Final = 1000
+"""Replays of which it is remembered which call started them, so that the same call again is no second one."""
 _IN_MOTION: Final = frozenset({Status.PENDING, Status.RUNNING, Status.WAITING})
 """Statuses that the core knows better than storage does."""
 
@@ -46,6 +51,8 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         self._acceptance = acceptance
         self._reads = reads
         self._now_ms = now_ms
+        self._replaying = asyncio.Lock()
+        self._replays: dict[tuple[str, str], str] = {}
 
     @guarded.method
     async def GetExecution(  # noqa: N802 - the name of the RPC
@@ -74,11 +81,19 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         del context
         size, before = page_of(request, default=DEFAULT_PAGE)
         wanted = {convert.status_from_proto(status) for status in request.statuses}
+        if request.unresolved:
+            if wanted and Status.FAULTED not in wanted:
+                return pb.ListExecutionsResponse()
+            wanted = {Status.FAULTED}
         # what is on record of these is behind: an execution that was woken, or began, is written down later or never
         stored = wanted | _IN_MOTION if wanted & _IN_MOTION else wanted
         read = size if stored == wanted else MAX_PAGE
         records = await self._state.list_executions(
-            flow_id=request.flow_id, statuses=stored, before_seq=before, limit=read + 1
+            flow_id=request.flow_id,
+            statuses=stored,
+            before_seq=before,
+            limit=read + 1,
+            unresolved=request.unresolved,
         )
         page = [self._operators.overlay(record) for record in records[:read]]
         if wanted:
@@ -107,6 +122,12 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     ) -> pb.ReplayExecutionResponse:
         """Start a new execution from the event of one that ended."""
         del context
+        if not request.unless_replayed:
+            return pb.ReplayExecutionResponse(execution=convert.execution_to_proto(await self._replay(request)))
+        async with self._replaying:  # lest two look before either has started one
+            return pb.ReplayExecutionResponse(execution=convert.execution_to_proto(await self._replay(request)))
+
+    async def _replay(self, request: pb.ReplayExecutionRequest) -> Execution:
         if len(request.request_id) > MAX_REQUEST_ID or not request.request_id.isascii():
             raise InvalidError(
                 f"a request ID has at most {MAX_REQUEST_ID} ASCII characters", reason="REQUEST_ID_INVALID"
@@ -114,6 +135,9 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         original = await self._operators.find(request.execution_id)
         if not original.status.ended:
             raise ConflictError(f"{original.id} has not ended: {original.status}", reason="EXECUTION_NOT_ENDED")
+        call = (original.id, request.request_id)
+        if request.unless_replayed and (earlier := self._unless_replayed(original, call)):
+            return _execution(await self._operators.find(earlier))
         content = await self._state.content(original.seq)
         if content is None:
             raise _past_retention(original.id)
@@ -146,7 +170,40 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         if appended[0].bodiless:
             raise _past_retention(original.id)
         replayed = await self._operators.find(appended[0].duplicate_of or event.id)
-        return pb.ReplayExecutionResponse(execution=convert.execution_to_proto(_execution(replayed)))
+        if request.request_id:
+            self._replays[call] = replayed.id
+            if len(self._replays) > REMEMBERED_REPLAYS:
+                del self._replays[next(iter(self._replays))]
+        return _execution(replayed)
+
+    def _unless_replayed(self, original: ExecutionRecord, call: tuple[str, str]) -> str:
+        """Return the ID of the replay that the same call started before; empty: it was not replayed.
+
+        Raises:
+            ConflictError: it was replayed already (`EXECUTION_REPLAYED`), or settled otherwise (`EXECUTION_RESOLVED`).
+        """
+        if original.replayed:
+            if self._replays.get(call) == original.replayed_by:
+                return original.replayed_by
+            raise ConflictError(
+                f"{original.id} was replayed already, as {original.replayed_by}", reason="EXECUTION_REPLAYED"
+            )
+        if original.resolution is not None:
+            reason = original.resolution.reason
+            said = f"{original.id} is marked as resolved{f': {reason}' if reason else ''}"
+            raise ConflictError(said, reason="EXECUTION_RESOLVED")
+        return ""
+
+    @guarded.method
+    async def ResolveExecution(  # noqa: N802 - the name of the RPC
+        self, request: pb.ResolveExecutionRequest, context: guarded.Context
+    ) -> pb.ResolveExecutionResponse:
+        """Note that nothing is to be done any more about an execution that failed."""
+        del context
+        if len(request.reason) > MAX_REASON:
+            raise InvalidError(f"a reason has at most {MAX_REASON} characters", reason="REASON_TOO_LONG")
+        record = await self._operators.resolve(request.execution_id, request.reason)
+        return pb.ResolveExecutionResponse(execution=convert.execution_to_proto(_execution(record)))
 
     @guarded.method
     async def ReadBody(  # type: ignore[override] # noqa: N802 - grpc.aio takes a coroutine that writes, too
@@ -214,6 +271,9 @@ def _execution(record: ExecutionRecord) -> Execution:
         end_time_ms=record.end_time_ms,
         error=record.error,
         replay_of=record.replay_of,
+        replayed_by=record.replayed_by,
+        replayed=record.replayed,
+        resolution=record.resolution,
     )
 
 

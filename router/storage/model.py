@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from flowhook.model import JournalEntry, Status, Subscription, WorkflowError
+from flowhook.model import JournalEntry, Resolution, Status, Subscription, WorkflowError
 
 
 class Resumption(NamedTuple):
@@ -203,6 +203,17 @@ class Told(NamedTuple):
     number: int
 
 
+class Resolved(NamedTuple):
+    """An operator says that nothing is to be done any more about an execution that failed.
+
+    It replaces what was said before. Of one that did not fault, and was not cancelled, it is a no-op.
+    """
+
+    seq: int
+    time_ms: int
+    reason: str
+
+
 class Scheduled(NamedTuple):
     """When a flow is due next (None: not by time) and was started last by its schedule (0: never); Unix times.
 
@@ -228,6 +239,7 @@ StateChange = (
     | Consumed
     | Occurred
     | Told
+    | Resolved
 )
 
 
@@ -282,7 +294,15 @@ class Work(NamedTuple):
 
 
 class ExecutionRecord(NamedTuple):
-    """What is kept of an execution, without its event and journal."""
+    """What is kept of an execution, without its event and journal.
+
+    Attributes:
+        replay_of: ID of the execution that it replays, or empty.
+        replayed_by: ID of the latest execution that stands for it, see `replayed`; else of the latest that replays it,
+            and failed; else empty.
+        replayed: whether a later replay of its event, directly or of a replay, is unfinished or completed.
+        resolution: what an operator said of it.
+    """
 
     seq: int
     id: str
@@ -297,6 +317,9 @@ class ExecutionRecord(NamedTuple):
     effect_scope: str = ""
     order_key: str = ""
     quiet: bool = False
+    replayed_by: str = ""
+    replayed: bool = False
+    resolution: Resolution | None = None
 
 
 class ExecutionContent(NamedTuple):

@@ -16,6 +16,7 @@ from router.storage.model import (
     Parked,
     Replied,
     Requeued,
+    Resolved,
     Resumed,
     Scheduled,
     Started,
@@ -89,6 +90,14 @@ _UPSERT_SCHEDULE = Bulk(
 )
 
 
+_UPSERT_RESOLUTION = Bulk(
+    "INSERT INTO resolution (seq, time_ms, reason) SELECT * FROM (VALUES {rows})"
+    " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND status IN (6, 7))"
+    " ON CONFLICT (seq) DO UPDATE SET time_ms = excluded.time_ms, reason = excluded.reason",
+    3,
+)
+
+
 class _Rows:
     """What the changes of a transaction come to."""
 
@@ -108,6 +117,7 @@ class _Rows:
         self._occurred: list[Occurred] = []
         self._begun: set[int] = set()
         self._told: list[tuple[int]] = []
+        self._resolved: dict[int, Resolved] = {}
 
     def add(self, change: StateChange) -> None:
         """Add a change to those before."""
@@ -122,8 +132,8 @@ class _Rows:
                 self._move(change)
             case Replied():
                 self._reply(change)
-            case Scheduled(flow_id=flow_id):
-                self._schedules[flow_id] = change
+            case Scheduled() | Resolved():
+                self._say(change)
             case Consumed(number=number):
                 self._consumed.append((number,))
             case Occurred():
@@ -132,6 +142,12 @@ class _Rows:
                 self._told.append((number,))
             case _:
                 assert_never(change)
+
+    def _say(self, change: Scheduled | Resolved) -> None:
+        if isinstance(change, Resolved):
+            self._resolved[change.seq] = change
+        else:
+            self._schedules[change.flow_id] = change
 
     def _occur(self, change: Occurred) -> None:
         if change.seq in self._ends or (change.first and change.seq in self._begun):
@@ -217,6 +233,7 @@ class _Rows:
         _INSERT_OUTCOME.run(connection, self._outcomes)
         _UPDATE_ENDED.run(connection, list(ends.values()))
         _UPSERT_SCHEDULE.run(connection, list(self._schedules.values()))
+        _UPSERT_RESOLUTION.run(connection, list(self._resolved.values()))
 
 
 class WriteOperation:

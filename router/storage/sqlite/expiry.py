@@ -22,6 +22,7 @@ _DELETES = [
     Bulk("DELETE FROM outcome WHERE seq IN ({rows})", 0),
     Bulk("DELETE FROM journal WHERE seq IN ({rows})", 0),
     Bulk("DELETE FROM subscription WHERE seq IN ({rows})", 0),
+    Bulk("DELETE FROM resolution WHERE seq IN ({rows})", 0),
 ]
 
 _FORGET_REVISIONS = (

@@ -20,7 +20,7 @@ from router.storage.model import (
     Work,
 )
 from router.storage.sqlite.blobs import BlobDirectory
-from router.storage.sqlite.rows import RECORD, journal_entry, load_subscriptions, record
+from router.storage.sqlite.rows import RECORD, STANDS_FOR, journal_entry, load_subscriptions, record
 from router.storage.sqlite.schema import CODES, STATUSES, UNENDED, WAITING
 from router.storage.sqlite.statements import Bulk
 
@@ -199,6 +199,8 @@ def list_executions(
     statuses: Collection[Status],
     before_seq: int | None,
     limit: int,
+    *,
+    unresolved: bool = False,
 ) -> list[ExecutionRecord]:
     """Return executions, newest first, that meet all conditions."""
     index = "NOT INDEXED"
@@ -216,6 +218,9 @@ def list_executions(
         elif _UNSUCCESSFUL.issuperset(statuses):
             index = f"INDEXED BY execution_unsuccessful{'_by_flow' if flow_id else ''}"
             conditions.append("e.status IN (6, 7)")  # SQLite uses a partial index for its very condition only
+    if unresolved:
+        conditions.append(f"NOT EXISTS (SELECT 1 {STANDS_FOR})")
+        conditions.append("NOT EXISTS (SELECT 1 FROM resolution s WHERE s.seq = e.seq)")
     if before_seq is not None:
         conditions.append("e.seq < ?")
         parameters.append(before_seq)

@@ -22,6 +22,7 @@ from router.storage.model import (
     Occurrence,
     Parked,
     Replied,
+    Resolved,
     Scheduled,
     StateChange,
     Unfinished,
@@ -168,11 +169,14 @@ class SqliteShardState:
         statuses: Collection[Status] = (),
         before_seq: int | None = None,
         limit: int = DEFAULT_PAGE,
+        unresolved: bool = False,
     ) -> list[ExecutionRecord]:
         """See `interface.ShardState`."""
         wanted = frozenset(statuses)
         return await self._queries.run(
-            lambda connection: queries.list_executions(connection, flow_id, wanted, before_seq, limit)
+            lambda connection: queries.list_executions(
+                connection, flow_id, wanted, before_seq, limit, unresolved=unresolved
+            )
         )
 
     async def schedules(self, *, after_id: str = "", limit: int = DEFAULT_PAGE) -> list[Scheduled]:
@@ -212,5 +216,7 @@ def _size(change: StateChange) -> int:
             return 128 + len(dump_subscriptions(subscriptions))
         case Journaled(entry=entry) | Delivered(entry=entry):
             return 128 + len(entry.output or b"")
+        case Resolved(reason=reason):
+            return 64 + len(reason)
         case _:
             return 64

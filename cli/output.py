@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 
 from flowhook.event_input import parts_of
-from flowhook.model import SNAPSHOT_KEY, Event, Execution, ExecutionDetail, Flow, JournalEntry, Part
+from flowhook.model import SNAPSHOT_KEY, Event, Execution, ExecutionDetail, Flow, JournalEntry, Part, Resolution
 
 STATUS_STYLES: Final = {
     "completed": "green",
@@ -143,16 +143,20 @@ def execution_as_json(execution: Execution) -> dict[str, Any]:
         "ended_at": rfc3339(execution.end_time_ms),
         "attempts": execution.attempts,
         "error": None if execution.error is None else execution.error.as_dict(),
+        "replay_of": execution.replay_of or None,
+        "replayed_by": execution.replayed_by or None,
+        "resolution": None if execution.resolution is None else _resolution_as_json(execution.resolution),
     }
+
+
+def _resolution_as_json(resolution: Resolution) -> dict[str, Any]:
+    return {"reason": resolution.reason, "resolved_at": rfc3339(resolution.time_ms)}
 
 
 def detail_as_json(detail: ExecutionDetail) -> dict[str, Any]:
     """Return everything that is kept of an execution."""
-    shown = execution_as_json(detail.execution)
-    if detail.execution.replay_of:
-        shown["replay_of"] = detail.execution.replay_of
     return {
-        **shown,
+        **execution_as_json(detail.execution),
         "request": request_as_json(detail.event),
         "tasks": [_task_as_json(entry) for entry in detail.journal if entry.key != SNAPSHOT_KEY],
         "output": _parsed(detail.output),

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+import orjson
+
 from flowhook import ids, limits
 from flowhook.errors import ConflictError, InvalidError, NotFoundError
 from flowhook.model import Execution, ExecutionDetail, Status
@@ -18,8 +20,8 @@ from router.replay import resumption
 from router.services import guarded
 from router.services.bodies import BodyReads
 from router.services.paging import MAX_PAGE, page_of, token_after
-from router.storage.interface import ShardState
-from router.storage.model import ExecutionRecord, NewEvent
+from router.storage.interface import Registry, ShardState
+from router.storage.model import ExecutionContent, ExecutionRecord, NewEvent, Resumption
 
 DEFAULT_PAGE: Final = 50
 REPLAY_WINDOW_MS: Final = 24 * 3600 * 1000
@@ -43,6 +45,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         state: ShardState,
         acceptance: Acceptance,
         reads: BodyReads,
+        registry: Registry,
         now_ms: Callable[[], int],
     ) -> None:
         self._host = host
@@ -50,6 +53,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         self._state = state
         self._acceptance = acceptance
         self._reads = reads
+        self._registry = registry
         self._now_ms = now_ms
         self._replaying = asyncio.Lock()
         self._replays: dict[tuple[str, str], str] = {}
@@ -144,7 +148,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         latest = request.revision == pb.ReplayExecutionRequest.REVISION_LATEST
         revision = await self._revision(original, latest=latest)
         from_failed = request.start == pb.ReplayExecutionRequest.START_FAILED_TASK
-        resumes = resumption(original, content, revision) if from_failed else None
+        resumes = await self._resumption(original, content, revision) if from_failed else None
         event = envelope_pb2.Event.FromString(content.payload)
         event.id = ids.mint(ids.slot_of(original.flow_id))
         now_ms = self._now_ms()
@@ -219,6 +223,11 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         if content is None:
             raise _past_retention(record.id)
         await self._reads.whole(envelope_pb2.Event.FromString(content.payload), write)
+
+    async def _resumption(self, original: ExecutionRecord, content: ExecutionContent, revision: int) -> Resumption:
+        flow = await self._registry.get_flow(original.flow_id, revision=original.flow_revision)
+        definition = None if flow is None or not flow.definition else orjson.loads(flow.definition)
+        return resumption(original, content, revision, definition)
 
     async def _revision(self, original: ExecutionRecord, *, latest: bool) -> int:
         """Return the revision that a replay runs; the one it ran is kept with it, whatever became of its flow.

@@ -20,6 +20,7 @@ from flowhook.model import (
     EventFilter,
     Execution,
     ExecutionDetail,
+    FailedResponse,
     Flow,
     Headers,
     JournalEntry,
@@ -237,14 +238,21 @@ def reply_from_bytes(payload: bytes) -> Reply:
 
 def error_to_proto(error: WorkflowError) -> failure_pb2.WorkflowError:
     """Return a workflow error as a message."""
-    return failure_pb2.WorkflowError(
+    message = failure_pb2.WorkflowError(
         type=error.type, status=error.status, title=error.title, instance=error.instance, detail=error.detail
     )
+    if error.response is not None:
+        message.response.CopyFrom(failure_pb2.FailedResponse(**error.response._asdict()))
+    return message
 
 
 def error_from_proto(message: failure_pb2.WorkflowError) -> WorkflowError:
     """Return the workflow error that a message holds."""
-    return WorkflowError(message.type, message.status, message.title, message.instance, message.detail)
+    response = None
+    if message.HasField("response"):
+        answer = message.response
+        response = FailedResponse(answer.status, answer.url, answer.body, answer.size)
+    return WorkflowError(message.type, message.status, message.title, message.instance, message.detail, response)
 
 
 def lifecycle_event_to_proto(event: LifecycleEvent) -> runner_service_pb2.LifecycleEvent:

@@ -104,7 +104,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
             page = [record for record in page if record.status in wanted]
         last = page[size - 1] if len(page) > size else records[read - 1] if len(records) > read else None
         return pb.ListExecutionsResponse(
-            executions=[convert.execution_to_proto(_execution(record)) for record in page[:size]],
+            executions=[convert.execution_to_proto(_listed(record)) for record in page[:size]],
             next_page_token=token_after(None if last is None else last.seq),
         )
 
@@ -117,7 +117,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
             await context.write(pb.WatchExecutionsResponse())
             while True:
                 record, missed = await watcher.next()
-                execution = convert.execution_to_proto(_execution(record))
+                execution = convert.execution_to_proto(_listed(record))
                 await context.write(pb.WatchExecutionsResponse(execution=execution, missed=missed))
 
     @guarded.method
@@ -284,6 +284,12 @@ def _execution(record: ExecutionRecord) -> Execution:
         replayed=record.replayed,
         resolution=record.resolution,
     )
+
+
+def _listed(record: ExecutionRecord) -> Execution:
+    """Return an execution without what would make pages of a list too large for a message."""
+    error = record.error
+    return _execution(record if error is None else record._replace(error=error.without_response()))
 
 
 def _past_retention(execution_id: str) -> NotFoundError:

@@ -46,7 +46,7 @@ class Journal:
                     self.snapshot = entry.output
                     self._position = index + 1
             self.size = len(entries) - self._position
-            self._bytes = sum(len(entry.key) + len(entry.output or b"") for entry in entries[self._position :])
+            self._bytes = sum(_size(entry) for entry in entries[self._position :])
 
     @property
     def next(self) -> JournalEntry | None:
@@ -71,7 +71,7 @@ class Journal:
     def write(self, entry: JournalEntry, *, binding: bool = True, reply: Reply | None = None, arrival: int = 0) -> None:
         """Append an entry; see `effects.Write` for the rest."""
         self.size += 1
-        self._bytes += len(entry.key) + len(entry.output or b"")
+        self._bytes += _size(entry)
         told = self.take_told() if self.told else ()
         self.writes.append(Write(entry, binding=binding, reply=reply, arrival=arrival, told=told))
 
@@ -104,6 +104,10 @@ class Journal:
                 f"results have at most {limits.MAX_JOURNAL_BYTES} bytes in all, between two compactions",
                 instance=instance,
             )
+
+
+def _size(entry: JournalEntry) -> int:
+    return len(entry.key) + (len(entry.output or b"") if entry.error is None else entry.error.size)
 
 
 def place(key: str) -> str:

@@ -32,7 +32,20 @@ def redact_error(error: WorkflowError, secrets: Any) -> WorkflowError:
     if not secrets:
         return error
     type_, title, detail = (redact(text, secrets) for text in (error.type, error.title, error.detail))
-    return dataclasses.replace(error, type=type_, title=title, detail=detail)
+    response = error.response
+    if response is not None:
+        response = response._replace(url=redact(response.url, secrets), body=redact_beginning(response.body, secrets))
+    return dataclasses.replace(error, type=type_, title=title, detail=detail, response=response)
+
+
+def redact_beginning(text: str, secrets: Any) -> str:
+    """Return what `redact` does of the beginning of a longer text, without the beginning of a secret at its end."""
+    text = redact(text, secrets)
+    begun = 0
+    for value in _spellings(secrets):
+        lengths = range(min(len(value) - 1, len(text)), MIN_LENGTH - 1, -1)
+        begun = max(begun, next((length for length in lengths if text.endswith(value[:length])), 0))
+    return text[: len(text) - begun] + MASK if begun else text
 
 
 def redact_values(value: Any, secrets: Any) -> Any:
@@ -58,7 +71,9 @@ def _spellings(secrets: Any) -> set[str]:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    items: Iterable[Any] = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    items: Iterable[Any] = (
+        value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    )
     for item in items:
         yield from _texts(item)
     if isinstance(value, str):

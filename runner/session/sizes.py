@@ -32,7 +32,10 @@ def checkpoint_size(checkpoint: Checkpoint) -> int:
     """Return how large a journal entry is in a message."""
     reply = checkpoint.reply
     size = 0 if reply is None else len(reply.body) + sum(len(name) + len(value) for name, value in reply.headers)
-    output = None if checkpoint.entry is None else checkpoint.entry.output
+    entry = checkpoint.entry
+    output = None if entry is None else entry.output
+    if entry is not None and entry.error is not None:
+        size += entry.error.size
     return size + _size(output) + (events_size(checkpoint.events) if checkpoint.events else 0)
 
 

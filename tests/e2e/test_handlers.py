@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import orjson
 import pytest
 from support.systems import document
 
@@ -28,6 +29,11 @@ async def test_a_replay_from_the_failed_task_begins_with_what_failed_in_the_try(
     await system.apply(catching(system, "catches", "/charge"))
     execution_id = (await system.send("catches", {})).id
     assert (await system.faulted(execution_id)).instance == "/do/0/pay/catch/do/1/give_up"
+    [told] = system.received("/notify")
+    answer = {"status": 503, "url": f"{system.outside.url}/charge", "body": '{"why": "maintenance"}', "size": 22}
+    assert orjson.loads(told.body)["response"] == answer
+    [row] = (await system.flowhook("executions", "get", execution_id, "--json")).rows
+    assert [task["error"]["response"] for task in row["tasks"] if task["error"]] == [answer]
     system.outside.broken.clear()
     result = await system.flowhook("executions", "replay", execution_id, "--from", "failed", "--json")
     assert result.code == 0, result
@@ -43,3 +49,13 @@ async def test_where_nothing_would_run_anew_a_replay_from_there_is_refused(syste
     await system.faulted(execution_id)
     result = await system.flowhook("executions", "replay", execution_id, "--from", "failed")
     assert (result.code, "nothing would run anew" in result.err) == (1, True)
+
+
+async def test_what_was_answered_is_kept_with_the_error_and_left_out_of_lists(system):
+    ask = f"- ask: {{call: http, with: {{method: get, endpoint: '{system.outside.url}/status/409'}}}}"
+    await system.apply(document("refused", do=ask))
+    execution_id = (await system.send("refused", {})).id
+    error = await system.faulted(execution_id)
+    assert (error.response.status, error.response.body) == (409, '{"said": "no"}')
+    (listed,) = await system.executions("refused")
+    assert (listed.error.status, listed.error.response) == (409, None)

@@ -64,7 +64,7 @@ def dump_error(error: WorkflowError | None) -> bytes | None:
 
 def load_error(stored: bytes | None) -> WorkflowError | None:
     """Return a stored error."""
-    return None if stored is None else WorkflowError(**orjson.loads(stored))
+    return None if stored is None else WorkflowError.from_dict(orjson.loads(stored))
 
 
 def dump_subscriptions(subscriptions: tuple[Subscription, ...]) -> bytes:

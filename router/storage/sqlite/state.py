@@ -208,14 +208,14 @@ class SqliteShardState:
 
 def _size(change: StateChange) -> int:
     match change:
-        case Ended(output=output, reply=reply):
-            return 128 + len(output or b"") + len(reply or b"")
+        case Ended(output=output, reply=reply, error=error):
+            return 128 + len(output or b"") + len(reply or b"") + (0 if error is None else error.size)
         case Replied(reply=reply):
             return 128 + len(reply)
         case Parked(subscriptions=subscriptions) if subscriptions:
             return 128 + len(dump_subscriptions(subscriptions))
         case Journaled(entry=entry) | Delivered(entry=entry):
-            return 128 + len(entry.output or b"")
+            return 128 + len(entry.output or b"") + (0 if entry.error is None else entry.error.size)
         case Resolved(reason=reason):
             return 64 + len(reason)
         case _:

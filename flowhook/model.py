@@ -263,15 +263,54 @@ class Execution:
     resolution: Resolution | None = None
 
 
+class TaskState(StrEnum):
+    """What became of one run of a task."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+    FAULTED = "faulted"
+
+
+class TaskRun(NamedTuple):
+    """One run of one task of an execution.
+
+    Attributes:
+        number: the how manieth it is of all tasks that the execution ran, from 1.
+        task: JSON Pointer, with the indexes of the loops around it; within a function behind the key of its call.
+        begin_time_ms: when it began; None: not known.
+        end_time_ms: when it ended; None: not yet, or not known.
+        tries: how often what it does was tried, from 1.
+        state: what became of it.
+        detail: the error, or the task that a `switch` chose; at most 200 characters, without values of secrets.
+    """
+
+    number: int
+    task: str
+    begin_time_ms: int | None
+    end_time_ms: int | None
+    tries: int
+    state: TaskState
+    detail: str
+
+
 @dataclass(frozen=True, slots=True)
 class ExecutionDetail:
-    """An execution with everything that is kept of it. `output` is JSON, None unless it completed."""
+    """An execution with everything that is kept of it.
+
+    Attributes:
+        journal: what calls came to, since it was compacted last.
+        output: JSON, None unless it completed.
+        history: its tasks, in the order in which they began.
+    """
 
     execution: Execution
     event: Event
     journal: tuple[JournalEntry, ...]
     output: bytes | None
     reply: Reply | None = None
+    history: tuple[TaskRun, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

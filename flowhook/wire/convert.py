@@ -33,6 +33,8 @@ from flowhook.model import (
     SecretInfo,
     Status,
     Subscription,
+    TaskRun,
+    TaskState,
     WorkflowError,
 )
 from flowhook.v1 import (
@@ -60,6 +62,16 @@ _STATUS_TO_PROTO = {
     Status.COMPLETED: _ExecutionPb.STATUS_COMPLETED,
 }
 _STATUS_FROM_PROTO: dict[int, Status] = {value: status for status, value in _STATUS_TO_PROTO.items()}
+
+_TaskRunPb = execution_service_pb2.TaskRun
+_TASK_STATE_TO_PROTO = {
+    TaskState.RUNNING: _TaskRunPb.STATE_RUNNING,
+    TaskState.COMPLETED: _TaskRunPb.STATE_COMPLETED,
+    TaskState.SKIPPED: _TaskRunPb.STATE_SKIPPED,
+    TaskState.CANCELLED: _TaskRunPb.STATE_CANCELLED,
+    TaskState.FAULTED: _TaskRunPb.STATE_FAULTED,
+}
+_TASK_STATE_FROM_PROTO: dict[int, TaskState] = {value: state for state, value in _TASK_STATE_TO_PROTO.items()}
 
 _AppliedPb = flow_service_pb2.AppliedFlow
 _CHANGE_TO_PROTO = {
@@ -380,6 +392,30 @@ def task_record_to_proto(entry: JournalEntry) -> execution_service_pb2.TaskRecor
     )
 
 
+def _task_run_to_proto(run: TaskRun) -> execution_service_pb2.TaskRun:
+    return execution_service_pb2.TaskRun(
+        number=run.number,
+        task=run.task,
+        begin_time=None if run.begin_time_ms is None else timestamp(run.begin_time_ms),
+        end_time=None if run.end_time_ms is None else timestamp(run.end_time_ms),
+        tries=run.tries,
+        state=_TASK_STATE_TO_PROTO[run.state],
+        detail=run.detail,
+    )
+
+
+def _task_run_from_proto(message: execution_service_pb2.TaskRun) -> TaskRun:
+    return TaskRun(
+        message.number,
+        message.task,
+        milliseconds(message.begin_time) if message.HasField("begin_time") else None,
+        milliseconds(message.end_time) if message.HasField("end_time") else None,
+        message.tries,
+        _TASK_STATE_FROM_PROTO.get(message.state, TaskState.RUNNING),
+        message.detail,
+    )
+
+
 def detail_to_proto(detail: ExecutionDetail) -> execution_service_pb2.GetExecutionResponse:
     """Return an execution with its content as the answer of GetExecution."""
     return execution_service_pb2.GetExecutionResponse(
@@ -387,6 +423,7 @@ def detail_to_proto(detail: ExecutionDetail) -> execution_service_pb2.GetExecuti
         event=event_to_proto(detail.event),
         tasks=[task_record_to_proto(entry) for entry in detail.journal],
         output=detail.output or b"",
+        history=map(_task_run_to_proto, detail.history),
     )
 
 
@@ -404,6 +441,7 @@ def detail_from_proto(message: execution_service_pb2.GetExecutionResponse) -> Ex
             for task in message.tasks
         ),
         output=message.output or None,
+        history=tuple(map(_task_run_from_proto, message.history)),
     )
 
 

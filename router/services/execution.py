@@ -16,6 +16,7 @@ from flowhook.v1 import execution_service_pb2 as pb
 from flowhook.wire import convert
 from router.acceptance import Acceptance
 from router.dispatch.host import ShardHost
+from router.history import history_of
 from router.replay import resumption
 from router.services import guarded
 from router.services.bodies import BodyReads
@@ -74,6 +75,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
                 event=convert.event_from_bytes(content.payload),
                 journal=content.journal,
                 output=content.output,
+                history=history_of(content.history, ended=record.status.ended),
             )
         )
 

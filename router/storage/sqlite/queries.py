@@ -144,13 +144,13 @@ def identify(connection: sqlite3.Connection, execution_ids: Sequence[str]) -> di
 def content(connection: sqlite3.Connection, blobs: BlobDirectory, seq: int) -> ExecutionContent | None:
     """Return the bulky part of an execution."""
     row = connection.execute(
-        "SELECT v.payload, b.name, o.output, o.reply FROM execution e LEFT JOIN event v USING (seq)"
+        "SELECT v.payload, b.name, o.output, o.reply, o.history FROM execution e LEFT JOIN event v USING (seq)"
         " LEFT JOIN blob b USING (seq) LEFT JOIN outcome o USING (seq) WHERE e.seq = ?",
         (seq,),
     ).fetchone()
     if row is None:
         return None
-    payload, name, output, reply = row
+    payload, name, output, reply, last = row
     entries = connection.execute(
         "SELECT seq, position, key, output, error FROM journal WHERE seq = ? ORDER BY position", (seq,)
     ).fetchall()
@@ -159,7 +159,13 @@ def content(connection: sqlite3.Connection, blobs: BlobDirectory, seq: int) -> E
     if payload is None:  # expired since the snapshot was taken
         return None
     journal, start = _journal(entries)
-    return ExecutionContent(payload, journal, output, reply, start)
+    told = connection.execute(
+        "SELECT place, content FROM history WHERE seq = ?1 UNION ALL"
+        " SELECT position * 2 + 1, history FROM journal WHERE seq = ?1 AND history IS NOT NULL ORDER BY 1",
+        (seq,),
+    )
+    history = (*(content_ for _, content_ in told), *([] if last is None else [last]))
+    return ExecutionContent(payload, journal, output, reply, start, history)
 
 
 def body_of(connection: sqlite3.Connection, execution_id: str) -> str | None:

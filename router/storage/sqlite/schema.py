@@ -89,9 +89,15 @@ ALTER TABLE occurrence ADD COLUMN data BLOB NOT NULL DEFAULT x'';
 _REPLAYS = """
 CREATE INDEX replay_by_original ON execution (replay_of) WHERE replay_of IS NOT NULL;
 CREATE INDEX replay_by_root ON execution (replay_root) WHERE replay_root IS NOT NULL AND status NOT IN (6, 7);
+CREATE TABLE history ( -- what tasks came to, where no entry of the journal has it any more
+  seq INTEGER NOT NULL,
+  place INTEGER NOT NULL, -- twice the position of the entry that came next, plus 1 if it was told with that
+  content BLOB NOT NULL,
+  PRIMARY KEY (seq, place)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE resolution (seq INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, reason TEXT NOT NULL) STRICT;
 """
-"""What came with format 7: which executions stand for one that was replayed, and which operators settled."""
+"""What came with format 7: which executions stand for one that was replayed, which operators settled, and histories."""
 
 _ROOTS = """
 UPDATE execution SET replay_root = line.root FROM (
@@ -133,13 +139,14 @@ CREATE INDEX execution_unsuccessful_by_flow ON execution (flow) WHERE status IN 
 
 CREATE TABLE event (seq INTEGER PRIMARY KEY, payload BLOB NOT NULL) STRICT;
 CREATE TABLE blob (seq INTEGER PRIMARY KEY, name TEXT NOT NULL, bytes INTEGER NOT NULL) STRICT;
-CREATE TABLE outcome (seq INTEGER PRIMARY KEY, output BLOB, reply BLOB) STRICT;
+CREATE TABLE outcome (seq INTEGER PRIMARY KEY, output BLOB, reply BLOB, history BLOB) STRICT;
 CREATE TABLE journal (
   seq INTEGER NOT NULL,
   position INTEGER NOT NULL,
   key TEXT NOT NULL,
   output BLOB,
   error BLOB,
+  history BLOB,
   PRIMARY KEY (seq, position)
 ) STRICT, WITHOUT ROWID;
 
@@ -190,7 +197,8 @@ _MIGRATIONS: Final = {
     3: f"ALTER TABLE flow ADD COLUMN reacts INTEGER NOT NULL DEFAULT 0; {_EVENTS}",
     4: f"ALTER TABLE execution ADD COLUMN quiet INTEGER; {_OCCURRENCES}",
     5: _WITHIN,
-    6: f"ALTER TABLE execution ADD COLUMN replay_root TEXT; {_REPLAYS} {_ROOTS}",
+    6: "ALTER TABLE outcome ADD COLUMN history BLOB; ALTER TABLE journal ADD COLUMN history BLOB;"
+    f"ALTER TABLE execution ADD COLUMN replay_root TEXT; {_REPLAYS} {_ROOTS}",
 }
 """What makes the next version of each earlier one. Adding a column rewrites no row; a new index is of few rows.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -30,6 +31,10 @@ STATUS_STYLES: Final = {
 
 DEEP_FRAMES: Final = 4096
 """Calls within one another that writing the deepest data takes."""
+
+
+_MOMENT: Final = re.compile(r"(?::[a-z]+|(?:^| )/timeout#\d+)$")
+"""End of the key of an entry that holds no result of a call."""
 
 
 def to_json(value: Any, *, indent: bool = False) -> bytes:
@@ -207,9 +212,18 @@ def _part_as_json(part: Part) -> dict[str, Any]:
 def _task_as_json(entry: JournalEntry) -> dict[str, Any]:
     return {
         "task": entry.key,
-        "output": _parsed(entry.output),
+        "output": _moment_as_text(entry, _parsed(entry.output)),
         "error": None if entry.error is None else entry.error.as_dict(),
     }
+
+
+def _moment_as_text(entry: JournalEntry, output: Any) -> Any:
+    """Return the output of a journal entry, a moment in it as RFC 3339."""
+    is_moment = isinstance(output, dict) and len(output) == 1 and _MOMENT.search(entry.key) is not None
+    if not is_moment:
+        return output
+    ((name, value),) = output.items()
+    return {name: rfc3339(value)} if name in ("now", "until", "over") and isinstance(value, int) else output
 
 
 def _is_json(content_type: str) -> bool:

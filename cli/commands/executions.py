@@ -82,7 +82,9 @@ def _get(
 ) -> None:
     """Show an execution with its request, its tasks and its output."""
     from cli.connection import open_client
-    from cli.output import detail_as_json, print_fields, print_json
+    from cli.history import COLUMNS as TASK_COLUMNS
+    from cli.history import history_as_json, history_rows
+    from cli.output import detail_as_json, print_fields, print_json, print_table
 
     if raw and json:
         raise typer.BadParameter("give one of --raw and --json")
@@ -92,10 +94,13 @@ def _get(
                 sys.stdout.buffer.write(piece)
             return
         detail = client.executions.get(execution_id)
+    shown = detail_as_json(detail)
     if json:
-        print_json(detail_as_json(detail))
-    else:
-        print_fields(detail_as_json(detail).items())
+        print_json({**shown, "history": history_as_json(detail.history)})
+        return
+    print_fields((name, value) for name, value in shown.items() if name != "tasks")
+    print()
+    print_table(TASK_COLUMNS, history_rows(detail), empty="no task has begun, or is kept")
 
 
 @app.command("replay")

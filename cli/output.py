@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from typing import Any, Final
 import orjson
 
 from flowhook.event_input import parts_of
-from flowhook.model import SNAPSHOT_KEY, Event, Execution, ExecutionDetail, Flow, JournalEntry, Part
+from flowhook.model import SNAPSHOT_KEY, Event, Execution, ExecutionDetail, Flow, JournalEntry, Part, Resolution
 
 STATUS_STYLES: Final = {
     "completed": "green",
@@ -30,6 +31,10 @@ STATUS_STYLES: Final = {
 
 DEEP_FRAMES: Final = 4096
 """Calls within one another that writing the deepest data takes."""
+
+
+_MOMENT: Final = re.compile(r"(?::[a-z]+|(?:^| )/timeout#\d+)$")
+"""End of the key of an entry that holds no result of a call."""
 
 
 def to_json(value: Any, *, indent: bool = False) -> bytes:
@@ -143,16 +148,20 @@ def execution_as_json(execution: Execution) -> dict[str, Any]:
         "ended_at": rfc3339(execution.end_time_ms),
         "attempts": execution.attempts,
         "error": None if execution.error is None else execution.error.as_dict(),
+        "replay_of": execution.replay_of or None,
+        "replayed_by": execution.replayed_by or None,
+        "resolution": None if execution.resolution is None else _resolution_as_json(execution.resolution),
     }
+
+
+def _resolution_as_json(resolution: Resolution) -> dict[str, Any]:
+    return {"reason": resolution.reason, "resolved_at": rfc3339(resolution.time_ms)}
 
 
 def detail_as_json(detail: ExecutionDetail) -> dict[str, Any]:
     """Return everything that is kept of an execution."""
-    shown = execution_as_json(detail.execution)
-    if detail.execution.replay_of:
-        shown["replay_of"] = detail.execution.replay_of
     return {
-        **shown,
+        **execution_as_json(detail.execution),
         "request": request_as_json(detail.event),
         "tasks": [_task_as_json(entry) for entry in detail.journal if entry.key != SNAPSHOT_KEY],
         "output": _parsed(detail.output),
@@ -203,9 +212,18 @@ def _part_as_json(part: Part) -> dict[str, Any]:
 def _task_as_json(entry: JournalEntry) -> dict[str, Any]:
     return {
         "task": entry.key,
-        "output": _parsed(entry.output),
+        "output": _moment_as_text(entry, _parsed(entry.output)),
         "error": None if entry.error is None else entry.error.as_dict(),
     }
+
+
+def _moment_as_text(entry: JournalEntry, output: Any) -> Any:
+    """Return the output of a journal entry, a moment in it as RFC 3339."""
+    is_moment = isinstance(output, dict) and len(output) == 1 and _MOMENT.search(entry.key) is not None
+    if not is_moment:
+        return output
+    ((name, value),) = output.items()
+    return {name: rfc3339(value)} if name in ("now", "until", "over") and isinstance(value, int) else output
 
 
 def _is_json(content_type: str) -> bool:

@@ -4,25 +4,52 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
+from typing import Final
+
+import typer
 
 from cli.connection import of_flow
+from cli.failures import EXIT_REFUSED
 from cli.output import execution_as_json, print_json
 from flowhook.client import Client
 from flowhook.errors import ConflictError, FlowhookError
 from flowhook.model import Execution, Status
+
+UNASKED: Final = 10
+"""Executions that are replayed on a terminal without a question."""
+
+_SKIPPED: Final = {
+    "EXECUTION_REPLAYED": "replayed already",
+    "EXECUTION_RESOLVED": "marked as resolved",
+}
+"""What the router's refusals of `unless_replayed` are called."""
+_REPLAY_FAILED: Final = "their replays, which failed, come in their place"
 
 
 class Replay:
     """How to replay, and where to say so."""
 
     def __init__(
-        self, client: Client, *, latest: bool, from_failed: bool, dry_run: bool, rate: float | None, json: bool
+        self,
+        client: Client,
+        *,
+        latest: bool,
+        from_failed: bool,
+        again: bool,
+        dry_run: bool,
+        rate: float | None,
+        json: bool,
     ) -> None:
-        """Replay with `client`; `rate` is the most that is started a second, None: no limit."""
+        """Replay with `client`; `rate` is the most that is started a second, None: no limit.
+
+        `again`: also what was replayed already, or is marked as resolved.
+        """
         self._client = client
         self._latest = latest
         self._from_failed = from_failed
+        self._again = again
         self._dry_run = dry_run
         self._interval = 1 / rate if rate else 0.0
         self._json = json
@@ -34,43 +61,86 @@ class Replay:
             FlowhookError: it can't be replayed.
         """
         if not self._dry_run:
-            self._start(execution_id)
+            try:
+                self._start(execution_id)
+            except ConflictError as error:
+                if error.reason in _SKIPPED:
+                    again = f"{error.message}; --again replays it all the same"
+                    raise ConflictError(again, reason=error.reason) from None
+                raise
             return
         execution = self._client.executions.get(execution_id).execution
         if not execution.status.ended:
             raise ConflictError(f"{execution_id} has not ended: {execution.status}", reason="EXECUTION_NOT_ENDED")
         self._preview(execution)
 
-    def all(self, flow: str, statuses: Sequence[Status]) -> int:
+    def all(self, flow: str, statuses: Sequence[Status], *, ask: bool) -> int:
         """Replay what matches now, in order of arrival, and return how many could not be.
+
+        `ask`: whether to have it confirmed that more than `UNASKED` are.
 
         Raises:
             NotFoundError: there is no such flow, and nothing of it.
+            typer.Exit: that was not confirmed.
         """
         # all of them first: those that are started while this runs must not be found again
         found = list(of_flow(self._client, flow, self._client.executions.list(flow_id=flow, statuses=statuses)))
-        failed = 0
+        skipped: Counter[str] = Counter()
+        wanted = found if self._again else self._not_replayed(found, skipped)
+        if ask and len(wanted) > UNASKED and not self._dry_run:
+            self._confirm(f"Replay {len(wanted)} executions of {flow}?")
+        failed = done = 0
         due = time.monotonic()
-        for execution in reversed(found):
+        for execution in reversed(wanted):
             if self._dry_run:
                 self._preview(execution)
+                done += 1
                 continue
             time.sleep(max(0.0, due - time.monotonic()))
             due = max(due, time.monotonic() - self._interval) + self._interval
             try:
                 self._start(execution.id)
+                done += 1
             except FlowhookError as error:
+                if error.reason in _SKIPPED:  # somebody else was faster
+                    skipped[_SKIPPED[error.reason]] += 1
+                    continue
                 failed += 1
                 print(f"flowhook: {execution.id}: {error.message}", file=sys.stderr)
+        # with --json stdout is for programs
+        out = sys.stderr if self._json else sys.stdout
         if not self._json:
-            done = "would be replayed" if self._dry_run else "replayed"
-            print(f"{len(found) - failed} of {len(found)} {done}")
+            print(f"{done} of {len(found)} {'would be replayed' if self._dry_run else 'replayed'}")
+        for reason, number in skipped.items():
+            print(f"{number} skipped: {reason}", file=out)
         return failed
 
+    def _confirm(self, question: str) -> None:
+        if not typer.confirm(question, err=True):
+            print("flowhook: nothing was replayed", file=sys.stderr)
+            raise typer.Exit(EXIT_REFUSED)
+
+    def _not_replayed(self, found: Sequence[Execution], skipped: Counter[str]) -> list[Execution]:
+        """Return those that are to be replayed: of an execution and its replays, which all failed, the last one."""
+        originals = {execution.replay_of for execution in found}
+        wanted: list[Execution] = []
+        for execution in found:
+            if execution.replayed:
+                skipped[_SKIPPED["EXECUTION_REPLAYED"]] += 1
+            elif execution.resolution is not None:
+                skipped[_SKIPPED["EXECUTION_RESOLVED"]] += 1
+            elif execution.id in originals:
+                skipped[_REPLAY_FAILED] += 1
+            else:
+                wanted.append(execution)
+        return wanted
+
     def _start(self, execution_id: str) -> None:
-        started = self._client.executions.replay(execution_id, latest=self._latest, from_failed=self._from_failed)
+        started = self._client.executions.replay(
+            execution_id, latest=self._latest, from_failed=self._from_failed, unless_replayed=not self._again
+        )
         if self._json:
-            print_json({**execution_as_json(started), "replay_of": execution_id})
+            print_json(execution_as_json(started))
         else:
             print(f"{execution_id}: replayed as {started.id}")
 

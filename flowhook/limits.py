@@ -88,6 +88,11 @@ MAX_JOURNAL_BYTES: Final = 8 * MIB
 """Keys and results of one execution's journal in all; it travels whole with every new attempt."""
 
 MAX_ERROR_DETAIL_BYTES: Final = 4 * KIB
+MAX_ERROR_BODY_BYTES: Final = 4 * KIB
+MAX_HISTORY_BYTES: Final = 8 * KIB
+"""What is told of tasks with one journal entry, or with the end of an attempt."""
+MAX_HISTORIES: Final = 200
+"""Journal entries that were compacted whose history is kept."""
 
 DEFAULT_FLOW_BACKLOG: Final = 1_000_000
 """`execution.max_backlog` of a flow that does not say: accepted events that have not ended."""

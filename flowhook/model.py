@@ -6,9 +6,10 @@ carried stays `bytes`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 Headers = tuple[tuple[str, bytes], ...]
 """Header fields in wire order: lower-case name, value without surrounding whitespace."""
@@ -97,6 +98,22 @@ class Status(StrEnum):
 ERROR_TYPE_BASE = "https://serverlessworkflow.io/spec/1.0.0/errors/"
 
 
+class FailedResponse(NamedTuple):
+    """What was answered to a call that failed.
+
+    Attributes:
+        status: of HTTP, in [100, 599].
+        url: that was asked, without credentials, query and fragment; of a flow that has secrets the origin alone.
+        body: its first 4 KiB as text, without the values of secrets; what is no UTF-8 is replaced.
+        size: bytes that the whole body had.
+    """
+
+    status: int
+    url: str
+    body: str
+    size: int
+
+
 @dataclass(frozen=True, slots=True)
 class WorkflowError:
     """An error in the terms of the DSL (dsl-reference.md, "Error"): a problem detail of RFC 9457.
@@ -109,6 +126,7 @@ class WorkflowError:
         title: short summary of the type.
         instance: JSON Pointer to the task in the document, for example `/do/0/announce`.
         detail: what happened this time; holds no secrets; at most 4 KiB.
+        response: what was answered, where that was the error; an extension member of the problem detail.
     """
 
     type: str
@@ -116,16 +134,34 @@ class WorkflowError:
     title: str
     instance: str = ""
     detail: str = ""
+    response: FailedResponse | None = None
 
-    def as_dict(self) -> dict[str, str | int]:
+    def as_dict(self) -> dict[str, Any]:
         """Return the error as the DSL shows it to flows and people."""
-        return {
+        members = {
             "type": self.type,
             "status": self.status,
             "title": self.title,
             "instance": self.instance,
             "detail": self.detail,
         }
+        return members if self.response is None else {**members, "response": self.response._asdict()}
+
+    @classmethod
+    def from_dict(cls, members: Mapping[str, Any]) -> WorkflowError:
+        """Return the error that `as_dict` made something of."""
+        response = members.get("response")
+        return cls(**{**members, "response": None if response is None else FailedResponse(**response)})
+
+    def without_response(self) -> WorkflowError:
+        """Return the error as it is for those whom the answers of other systems are none of their business."""
+        return self if self.response is None else replace(self, response=None)
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it has."""
+        texts = (self.type, self.title, self.instance, self.detail)
+        return sum(map(len, texts)) + (0 if self.response is None else len(self.response.url) + len(self.response.body))
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,9 +231,23 @@ class Subscription(NamedTuple):
         )
 
 
+class Resolution(NamedTuple):
+    """An operator's word that nothing is to be done any more about an execution that failed, and why."""
+
+    reason: str
+    time_ms: int
+
+
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """One run of one flow for one event. `id` is the event's."""
+    """One run of one flow for one event. `id` is the event's.
+
+    Attributes:
+        replay_of: ID of the execution that it replays, or empty.
+        replayed_by: ID of the execution that stands for it; else of the latest that replays it, and failed; else empty.
+        replayed: whether a later replay of its event is unfinished or completed: that one stands for it.
+        resolution: what an operator said of it, if anything.
+    """
 
     id: str
     flow_id: str
@@ -208,17 +258,59 @@ class Execution:
     end_time_ms: int | None = None
     error: WorkflowError | None = None
     replay_of: str = ""
+    replayed_by: str = ""
+    replayed: bool = False
+    resolution: Resolution | None = None
+
+
+class TaskState(StrEnum):
+    """What became of one run of a task."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+    FAULTED = "faulted"
+
+
+class TaskRun(NamedTuple):
+    """One run of one task of an execution.
+
+    Attributes:
+        number: the how manieth it is of all tasks that the execution ran, from 1.
+        task: JSON Pointer, with the indexes of the loops around it; within a function behind the key of its call.
+        begin_time_ms: when it began; None: not known.
+        end_time_ms: when it ended; None: not yet, or not known.
+        tries: how often what it does was tried, from 1.
+        state: what became of it.
+        detail: the error, or the task that a `switch` chose; at most 200 characters, without values of secrets.
+    """
+
+    number: int
+    task: str
+    begin_time_ms: int | None
+    end_time_ms: int | None
+    tries: int
+    state: TaskState
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutionDetail:
-    """An execution with everything that is kept of it. `output` is JSON, None unless it completed."""
+    """An execution with everything that is kept of it.
+
+    Attributes:
+        journal: what calls came to, since it was compacted last.
+        output: JSON, None unless it completed.
+        history: its tasks, in the order in which they began.
+    """
 
     execution: Execution
     event: Event
     journal: tuple[JournalEntry, ...]
     output: bytes | None
     reply: Reply | None = None
+    history: tuple[TaskRun, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

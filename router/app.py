@@ -233,7 +233,10 @@ async def _serve(
         SecretService(registry=storage.registry, sealer=sealer, now_ms=_now_ms), server
     )
     execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server(
-        ExecutionService(host=host, state=state, acceptance=acceptance, reads=reads, now_ms=_now_ms), server
+        ExecutionService(
+            host=host, state=state, acceptance=acceptance, reads=reads, registry=storage.registry, now_ms=_now_ms
+        ),
+        server,
     )
     runner_service_pb2_grpc.add_RunnerServiceServicer_to_server(runners, server)
     cluster = ClusterService(partial(describe, lifecycle), partial(metrics.render, registry))

@@ -10,8 +10,8 @@ and a space. A moment has two entries: `{"until": …}` when it is fixed, `{"ove
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -30,17 +30,20 @@ _WITHIN: Final = " /use/"
 _TASK: Final = re.compile(r"(?P<pointer>.*?)(?P<iteration>(?:\[\d+\])*)#(?P<visit>\d+)(?::[a-z]+)?", re.DOTALL)
 
 
-def resumption(original: ExecutionRecord, content: ExecutionContent, revision: int) -> Resumption:
+def resumption(
+    original: ExecutionRecord, content: ExecutionContent, revision: int, definition: Mapping[str, Any] | None = None
+) -> Resumption:
     """Return the journal before the failure, and the scope of idempotency keys: that of the first in a row of replays.
 
     Args:
         original: what is replayed.
         content: its journal.
         revision: of the flow, that the replay is to run.
+        definition: of the flow in the revision that `original` ran; None: it is not known.
 
     Raises:
-        ConflictError: it did not fail (`EXECUTION_NOT_FAILED`), or its journal fits no other revision than its own
-            (`JOURNAL_COMPACTED`).
+        ConflictError: it did not fail (`EXECUTION_NOT_FAILED`), nothing of it would run anew (`NOTHING_TO_RUN_ANEW`),
+            or its journal fits no other revision than its own (`JOURNAL_COMPACTED`).
     """
     if original.status not in (Status.FAULTED, Status.CANCELLED):
         raise ConflictError(
@@ -55,7 +58,21 @@ def resumption(original: ExecutionRecord, content: ExecutionContent, revision: i
             reason="JOURNAL_COMPACTED",
         )
     instance = "" if original.error is None else original.error.instance
-    return Resumption(original.effect_scope or original.id, before_failure(journal, instance), content.journal_start)
+    raising = None if definition is None else _raising(definition, instance)
+    if raising is None:
+        kept = before_failure(journal, instance)
+    else:
+        found = (_before_caught(journal, try_) for try_ in raising)
+        caught = next((each for each in found if each is not None), None)
+        if caught is None and revision == original.flow_revision:
+            raise ConflictError(
+                f"{original.id} failed because {instance} raises an error of its own, and nothing that failed before it"
+                " can be tried again: from there nothing would run anew. Replay it from the start, or on a later"
+                " revision of the flow",
+                reason="NOTHING_TO_RUN_ANEW",
+            )
+        kept = _without_running_limits(journal) if caught is None else caught
+    return Resumption(original.effect_scope or original.id, kept, content.journal_start)
 
 
 def before_failure(journal: Sequence[JournalEntry], instance: str) -> tuple[JournalEntry, ...]:
@@ -70,10 +87,83 @@ def before_failure(journal: Sequence[JournalEntry], instance: str) -> tuple[Jour
     last = (place for place in reversed(places) if place is not None and place.pointer == instance)
     failed = next(last, _Place("", instance, "", ""))
     end = len(journal)
-    while end and instance and _led_to(failed, places[end - 1], journal[end - 1]):
-        end -= 1
+    return _up_to(_first_of(failed, places, journal, end) if instance else end, journal)
+
+
+def _up_to(end: int, journal: Sequence[JournalEntry]) -> tuple[JournalEntry, ...]:
+    """Return what goes on from the first `end` entries: without flows that failed, and limits that were running."""
     failed_flows = {entry.key.removesuffix(_END) for entry in journal[end:] if entry.key.endswith(_END)}
     return _without_running_limits([entry for entry in journal[:end] if entry.key not in failed_flows])
+
+
+def _before_caught(journal: Sequence[JournalEntry], try_: str) -> tuple[JournalEntry, ...] | None:
+    """Return a journal without the error that the task `try_` (JSON Pointer) caught, and all that came of it.
+
+    What handled the error is left out with it: it is performed again, under the same keys, if the task fails again.
+    None: there is no such error in the journal, or other things succeeded since, which would be performed once more.
+    """
+    places = [_place(entry.key) for entry in journal]
+    for index in range(len(journal) - 1, -1, -1):
+        place, entry = places[index], journal[index]
+        if place is None:
+            return None
+        ended = entry.error is not None or (_is_limit(entry.key) and _is_over(entry))
+        if not ended or not _is_inside(f"{try_}/try", place):
+            continue
+        catches = [f"{each}/catch" for each in _tries_around(place)]
+        for later_entry, later in zip(journal[index + 1 :], places[index + 1 :], strict=True):
+            if later is None:
+                return None
+            follows = _is_limit(later_entry.key) or (later_entry.key.endswith(_RETRIES) and _is_around(later, place))
+            if not follows and not any(_is_inside(catch, later) for catch in catches):
+                return None
+        return _up_to(_first_of(place, places, journal, index), journal)
+    return None
+
+
+def _first_of(failed: _Place, places: Sequence[_Place | None], journal: Sequence[JournalEntry], end: int) -> int:
+    """Return the index after which all entries before `end` led to the failure at a place."""
+    while end and _led_to(failed, places[end - 1], journal[end - 1]):
+        end -= 1
+    return end
+
+
+def _raising(definition: Mapping[str, Any], instance: str) -> list[str] | None:
+    """Return the `try` tasks in whose `catch` the task at `instance` is, the innermost first; None: it is no `raise`.
+
+    A definition is walked along the pointer, for tasks may have any name.
+    """
+    if not instance.startswith("/"):
+        return None
+    tries: list[str] = []
+    node: Any = definition
+    path = ""
+    for token in instance[1:].split("/"):
+        name = token.replace("~1", "/").replace("~0", "~")
+        if isinstance(node, Mapping) and "try" in node and name == "catch":
+            tries.insert(0, path)
+        path = f"{path}/{token}"
+        try:
+            node = node[int(name)] if isinstance(node, list) else node[name]
+        except (KeyError, IndexError, ValueError, TypeError):
+            return None
+    return tries if isinstance(node, Mapping) and "raise" in node else None
+
+
+def _is_inside(outer: str, place: _Place) -> bool:
+    """Whether a place lies within what a pointer leads to, or is called from there."""
+    if place.pointer.startswith(f"{outer}/"):
+        return True
+    call = _place(place.call) if place.call else None
+    return call is not None and _is_inside(outer, call)
+
+
+def _tries_around(place: _Place | None) -> Iterator[str]:
+    """Yield the pointers of the `try` tasks in whose blocks a place is, or is called."""
+    while place is not None:
+        parts = place.pointer.split("/")
+        yield from ("/".join(parts[:end]) for end, part in enumerate(parts) if part == "try")
+        place = _place(place.call) if place.call else None
 
 
 def _led_to(failed: _Place, place: _Place | None, entry: JournalEntry) -> bool:

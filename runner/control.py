@@ -264,7 +264,7 @@ def _decode(line: bytes) -> Message:
         case "Ended":
             return Ended(
                 output=None if body["output"] is None else base64.b64decode(body["output"]),
-                error=WorkflowError(**body["error"]) if body["error"] else None,
+                error=WorkflowError.from_dict(body["error"]) if body["error"] else None,
                 reached=body["reached"],
             )
         case kind if kind in _PLAIN:

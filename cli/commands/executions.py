@@ -1,4 +1,4 @@
-"""`flowhook executions`: looks at executions, replays, cancels, suspends and resumes them."""
+"""`flowhook executions`: looks at executions, replays, resolves, cancels, suspends and resumes them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from cli.options import DataDir, Json, Router
+from flowhook.errors import ConflictError, NotFoundError
 from flowhook.model import Execution, Status
 
-app = typer.Typer(help="Look at executions; replay, cancel, suspend and resume them.", no_args_is_help=True)
+app = typer.Typer(help="Look at executions; replay, resolve, cancel, suspend and resume them.", no_args_is_help=True)
 
 ExecutionId = Annotated[str, typer.Argument(metavar="ID", help="ID of the execution: evt_…")]
 Flow = Annotated[str, typer.Option("--flow", metavar="ID", help="Of this flow only.")]
@@ -35,7 +36,7 @@ class Revision(StrEnum):
     LATEST = "latest"
 
 
-COLUMNS = ("EXECUTION", "FLOW", "STATUS", "RECEIVED", "ENDED", "ATTEMPTS", "ERROR")
+COLUMNS = ("EXECUTION", "FLOW", "STATUS", "RECEIVED", "ENDED", "ATTEMPTS", "REPLAY", "ERROR")
 
 
 @app.command("list")
@@ -43,6 +44,12 @@ def _list(
     *,
     flow: Flow = "",
     status: Statuses = None,
+    unresolved: Annotated[
+        bool,
+        typer.Option(
+            "--unresolved", help="Faulted, with no replay that runs or completed, and not marked as resolved."
+        ),
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, help="At most this many.")] = 50,
     json: Json = False,
     router: Router = None,
@@ -52,8 +59,11 @@ def _list(
     from cli.connection import of_flow, open_client
     from cli.output import execution_as_json, print_json, print_table
 
+    if unresolved and status:
+        raise typer.BadParameter("give one of --unresolved and --status")
     with open_client(router, data_dir) as client:
-        found = of_flow(client, flow, client.executions.list(flow_id=flow, statuses=status or (), limit=limit))
+        listed = client.executions.list(flow_id=flow, statuses=status or (), limit=limit, unresolved=unresolved)
+        found = of_flow(client, flow, listed)
         if json:
             for execution in found:
                 print_json(execution_as_json(execution))
@@ -72,7 +82,9 @@ def _get(
 ) -> None:
     """Show an execution with its request, its tasks and its output."""
     from cli.connection import open_client
-    from cli.output import detail_as_json, print_fields, print_json
+    from cli.history import COLUMNS as TASK_COLUMNS
+    from cli.history import history_as_json, history_rows
+    from cli.output import detail_as_json, print_fields, print_json, print_table
 
     if raw and json:
         raise typer.BadParameter("give one of --raw and --json")
@@ -82,10 +94,13 @@ def _get(
                 sys.stdout.buffer.write(piece)
             return
         detail = client.executions.get(execution_id)
+    shown = detail_as_json(detail)
     if json:
-        print_json(detail_as_json(detail))
-    else:
-        print_fields(detail_as_json(detail).items())
+        print_json({**shown, "history": history_as_json(detail.history)})
+        return
+    print_fields((name, value) for name, value in shown.items() if name != "tasks")
+    print()
+    print_table(TASK_COLUMNS, history_rows(detail), empty="no task has begun, or is kept")
 
 
 @app.command("replay")
@@ -100,6 +115,10 @@ def _replay(
     revision: Annotated[
         Revision, typer.Option(help="On the revision that it ran, or on the flow's latest one.")
     ] = Revision.PINNED,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also what was replayed already, or is marked as resolved.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, however many it are.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be replayed; start nothing.")] = False,
     rate: Annotated[
         float | None, typer.Option(metavar="N", min=0.001, help="At most N a second.", show_default=False)
@@ -128,14 +147,54 @@ def _replay(
             client,
             latest=revision is Revision.LATEST,
             from_failed=start is Start.FAILED,
+            again=again,
             dry_run=dry_run,
             rate=rate,
             json=json,
         )
         if execution_id:
             replay.one(execution_id)
-        elif replay.all(flow, wanted):
+        elif replay.all(flow, wanted, ask=not yes and sys.stdin.isatty()):
             raise typer.Exit(1)
+
+
+@app.command("resolve")
+def _resolve(
+    *,
+    execution_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]…", help="IDs of executions.", show_default=False)
+    ] = None,
+    flow: Annotated[str, typer.Option("--flow", metavar="ID", help="All unresolved ones of this flow.")] = "",
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why nothing is to be done.")] = "",
+    json: Json = False,
+    router: Router = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Mark executions that failed as settled: they are no longer listed as unresolved, nor replayed in bulk."""
+    from cli.connection import of_flow, open_client
+
+    if bool(execution_ids) == bool(flow):
+        raise typer.BadParameter("give IDs of executions, or --flow")
+    with open_client(router, data_dir) as client:
+        if flow:
+            # all of them first: pages must not move while this goes through them
+            found = list(of_flow(client, flow, client.executions.list(flow_id=flow, unresolved=True)))
+            ids = [execution.id for execution in reversed(found)]
+        else:
+            ids = execution_ids or []
+        failed = 0
+        for execution_id in ids:
+            try:
+                execution = client.executions.resolve(execution_id, reason)
+            except (ConflictError, NotFoundError) as error:
+                failed += 1
+                print(f"flowhook: {error.message}", file=sys.stderr)
+            else:
+                _show(execution, json=json, what="resolved")
+        if flow and not json:
+            print(f"{len(ids) - failed} of {len(ids)} resolved")
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command("cancel")
@@ -165,13 +224,13 @@ def _resume(*, execution_id: ExecutionId, json: Json = False, router: Router = N
         _show(client.executions.resume(execution_id), json=json)
 
 
-def _show(execution: Execution, *, json: bool) -> None:
+def _show(execution: Execution, *, json: bool, what: str = "") -> None:
     from cli.output import execution_as_json, print_json
 
     if json:
         print_json(execution_as_json(execution))
     else:
-        print(f"{execution.id}: {execution.status}")
+        print(f"{execution.id}: {what or execution.status}")
 
 
 def row(execution: Execution) -> tuple[object, ...]:
@@ -186,5 +245,16 @@ def row(execution: Execution) -> tuple[object, ...]:
         rfc3339(execution.receive_time_ms),
         rfc3339(execution.end_time_ms),
         execution.attempts,
+        _replay_of(execution),
         "" if error is None else f"{error.status} {error.title}: {error.detail}",
     )
+
+
+def _replay_of(execution: Execution) -> str:
+    """Return what a list says of the replays of an execution, and of what became of it otherwise."""
+    said = [f"of {execution.replay_of}"] if execution.replay_of else []
+    if execution.replayed_by:
+        said.append(f"by {execution.replayed_by}")
+    if execution.resolution is not None:
+        said.append(f"resolved{f': {execution.resolution.reason}' if execution.resolution.reason else ''}")
+    return ", ".join(said)

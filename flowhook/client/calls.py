@@ -330,7 +330,9 @@ def read_body(execution_id: str) -> Call[bytes]:
     return Call(execution_service_pb2_grpc.ExecutionServiceStub, "ReadBody", request, chunk)
 
 
-def list_executions(flow_id: str, statuses: Iterable[Status], page_size: int, page_token: str) -> Call[Page[Execution]]:
+def list_executions(
+    flow_id: str, statuses: Iterable[Status], page_size: int, page_token: str, *, unresolved: bool = False
+) -> Call[Page[Execution]]:
     """Read one page of executions, newest first."""
 
     def page(response: execution_service_pb2.ListExecutionsResponse) -> Page[Execution]:
@@ -342,6 +344,7 @@ def list_executions(flow_id: str, statuses: Iterable[Status], page_size: int, pa
         statuses=[convert.status_to_proto(status) for status in statuses],
         page_size=page_size,
         page_token=page_token,
+        unresolved=unresolved,
     )
     return Call(execution_service_pb2_grpc.ExecutionServiceStub, "ListExecutions", request, page)
 
@@ -372,7 +375,9 @@ def new_request_id() -> str:
     return uuid.uuid4().hex
 
 
-def replay_execution(execution_id: str, *, latest: bool, from_failed: bool, request_id: str) -> Call[Execution]:
+def replay_execution(
+    execution_id: str, *, latest: bool, from_failed: bool, request_id: str, unless_replayed: bool = False
+) -> Call[Execution]:
     """Start a new execution from the stored event of one that ended."""
     options = execution_service_pb2.ReplayExecutionRequest
     request = execution_service_pb2.ReplayExecutionRequest(
@@ -380,8 +385,15 @@ def replay_execution(execution_id: str, *, latest: bool, from_failed: bool, requ
         revision=options.REVISION_LATEST if latest else options.REVISION_PINNED,
         start=options.START_FAILED_TASK if from_failed else options.START_BEGINNING,
         request_id=request_id,
+        unless_replayed=unless_replayed,
     )
     return Call(execution_service_pb2_grpc.ExecutionServiceStub, "ReplayExecution", request, _execution)
+
+
+def resolve_execution(execution_id: str, reason: str) -> Call[Execution]:
+    """Note that nothing is to be done any more about an execution that failed."""
+    request = execution_service_pb2.ResolveExecutionRequest(execution_id=execution_id, reason=reason)
+    return Call(execution_service_pb2_grpc.ExecutionServiceStub, "ResolveExecution", request, _execution)
 
 
 def cancel_execution(execution_id: str) -> Call[Execution]:

@@ -339,13 +339,21 @@ class _Executions:
         return self._transport.stream(calls.read_body(execution_id))
 
     def list(
-        self, *, flow_id: str = "", statuses: Iterable[Status] = (), limit: int | None = None
+        self,
+        *,
+        flow_id: str = "",
+        statuses: Iterable[Status] = (),
+        limit: int | None = None,
+        unresolved: bool = False,
     ) -> Iterator[Execution]:
-        """Give executions that meet all conditions, newest first, at most `limit` of them."""
+        """Give executions that meet all conditions, newest first, at most `limit` of them.
+
+        `unresolved`: those alone that faulted, and that no replay stands for, nor a resolution.
+        """
         wanted, token = tuple(statuses), ""
         while limit is None or limit > 0:
             size = calls.PAGE_SIZE if limit is None else min(limit, calls.PAGE_SIZE)
-            page = self._transport.call(calls.list_executions(flow_id, wanted, size, token))
+            page = self._transport.call(calls.list_executions(flow_id, wanted, size, token, unresolved=unresolved))
             yield from page.items
             token = page.next_token
             if not token:
@@ -354,7 +362,13 @@ class _Executions:
                 limit -= len(page.items)
 
     def replay(
-        self, execution_id: str, *, latest: bool = False, from_failed: bool = False, request_id: str = ""
+        self,
+        execution_id: str,
+        *,
+        latest: bool = False,
+        from_failed: bool = False,
+        request_id: str = "",
+        unless_replayed: bool = False,
     ) -> Execution:
         """Start a new execution from the stored event of one that ended, and return it.
 
@@ -365,15 +379,36 @@ class _Executions:
                 rather than from the start.
             request_id: calls with the same one start one execution; at most 64 ASCII characters. Made here when
                 absent, so that a call repeated because the router was away starts one.
+            unless_replayed: not one that is `replayed`, or has a resolution.
 
         Raises:
             NotFoundError: it is unknown, or past retention.
-            ConflictError: it has not ended; with `from_failed`: it did not fail.
+            ConflictError: it has not ended; with `from_failed`: it did not fail, or nothing of it would run anew; with
+                `unless_replayed`: it was replayed already (`EXECUTION_REPLAYED`), or settled (`EXECUTION_RESOLVED`).
         """
         request_id = request_id or calls.new_request_id()
         return self._transport.call(
-            calls.replay_execution(execution_id, latest=latest, from_failed=from_failed, request_id=request_id)
+            calls.replay_execution(
+                execution_id,
+                latest=latest,
+                from_failed=from_failed,
+                request_id=request_id,
+                unless_replayed=unless_replayed,
+            )
         )
+
+    def resolve(self, execution_id: str, reason: str = "") -> Execution:
+        """Note that nothing is to be done any more about an execution that failed, and return it.
+
+        Args:
+            execution_id: one that faulted or was cancelled.
+            reason: why, at most 1000 characters; it replaces one that was given before.
+
+        Raises:
+            NotFoundError: it is unknown.
+            ConflictError: it did not fail.
+        """
+        return self._transport.call(calls.resolve_execution(execution_id, reason))
 
     def cancel(self, execution_id: str) -> Execution:
         """Cancel an execution and return it.

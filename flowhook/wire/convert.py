@@ -20,6 +20,7 @@ from flowhook.model import (
     EventFilter,
     Execution,
     ExecutionDetail,
+    FailedResponse,
     Flow,
     Headers,
     JournalEntry,
@@ -28,9 +29,12 @@ from flowhook.model import (
     Principal,
     RejectedRequest,
     Reply,
+    Resolution,
     SecretInfo,
     Status,
     Subscription,
+    TaskRun,
+    TaskState,
     WorkflowError,
 )
 from flowhook.v1 import (
@@ -58,6 +62,16 @@ _STATUS_TO_PROTO = {
     Status.COMPLETED: _ExecutionPb.STATUS_COMPLETED,
 }
 _STATUS_FROM_PROTO: dict[int, Status] = {value: status for status, value in _STATUS_TO_PROTO.items()}
+
+_TaskRunPb = execution_service_pb2.TaskRun
+_TASK_STATE_TO_PROTO = {
+    TaskState.RUNNING: _TaskRunPb.STATE_RUNNING,
+    TaskState.COMPLETED: _TaskRunPb.STATE_COMPLETED,
+    TaskState.SKIPPED: _TaskRunPb.STATE_SKIPPED,
+    TaskState.CANCELLED: _TaskRunPb.STATE_CANCELLED,
+    TaskState.FAULTED: _TaskRunPb.STATE_FAULTED,
+}
+_TASK_STATE_FROM_PROTO: dict[int, TaskState] = {value: state for state, value in _TASK_STATE_TO_PROTO.items()}
 
 _AppliedPb = flow_service_pb2.AppliedFlow
 _CHANGE_TO_PROTO = {
@@ -236,14 +250,21 @@ def reply_from_bytes(payload: bytes) -> Reply:
 
 def error_to_proto(error: WorkflowError) -> failure_pb2.WorkflowError:
     """Return a workflow error as a message."""
-    return failure_pb2.WorkflowError(
+    message = failure_pb2.WorkflowError(
         type=error.type, status=error.status, title=error.title, instance=error.instance, detail=error.detail
     )
+    if error.response is not None:
+        message.response.CopyFrom(failure_pb2.FailedResponse(**error.response._asdict()))
+    return message
 
 
 def error_from_proto(message: failure_pb2.WorkflowError) -> WorkflowError:
     """Return the workflow error that a message holds."""
-    return WorkflowError(message.type, message.status, message.title, message.instance, message.detail)
+    response = None
+    if message.HasField("response"):
+        answer = message.response
+        response = FailedResponse(answer.status, answer.url, answer.body, answer.size)
+    return WorkflowError(message.type, message.status, message.title, message.instance, message.detail, response)
 
 
 def lifecycle_event_to_proto(event: LifecycleEvent) -> runner_service_pb2.LifecycleEvent:
@@ -330,7 +351,14 @@ def execution_to_proto(execution: Execution) -> execution_service_pb2.Execution:
         error=None if execution.error is None else error_to_proto(execution.error),
         receive_time=timestamp(execution.receive_time_ms),
         end_time=None if execution.end_time_ms is None else timestamp(execution.end_time_ms),
+        replayed_by=execution.replayed_by,
+        replayed=execution.replayed,
+        resolution=None if execution.resolution is None else _resolution_to_proto(execution.resolution),
     )
+
+
+def _resolution_to_proto(resolution: Resolution) -> execution_service_pb2.Resolution:
+    return execution_service_pb2.Resolution(reason=resolution.reason, time=timestamp(resolution.time_ms))
 
 
 def execution_from_proto(message: execution_service_pb2.Execution) -> Execution:
@@ -345,6 +373,13 @@ def execution_from_proto(message: execution_service_pb2.Execution) -> Execution:
         end_time_ms=milliseconds(message.end_time) if message.HasField("end_time") else None,
         error=error_from_proto(message.error) if message.HasField("error") else None,
         replay_of=message.replay_of,
+        replayed_by=message.replayed_by,
+        replayed=message.replayed,
+        resolution=(
+            Resolution(message.resolution.reason, milliseconds(message.resolution.time))
+            if message.HasField("resolution")
+            else None
+        ),
     )
 
 
@@ -357,6 +392,30 @@ def task_record_to_proto(entry: JournalEntry) -> execution_service_pb2.TaskRecor
     )
 
 
+def _task_run_to_proto(run: TaskRun) -> execution_service_pb2.TaskRun:
+    return execution_service_pb2.TaskRun(
+        number=run.number,
+        task=run.task,
+        begin_time=None if run.begin_time_ms is None else timestamp(run.begin_time_ms),
+        end_time=None if run.end_time_ms is None else timestamp(run.end_time_ms),
+        tries=run.tries,
+        state=_TASK_STATE_TO_PROTO[run.state],
+        detail=run.detail,
+    )
+
+
+def _task_run_from_proto(message: execution_service_pb2.TaskRun) -> TaskRun:
+    return TaskRun(
+        message.number,
+        message.task,
+        milliseconds(message.begin_time) if message.HasField("begin_time") else None,
+        milliseconds(message.end_time) if message.HasField("end_time") else None,
+        message.tries,
+        _TASK_STATE_FROM_PROTO.get(message.state, TaskState.RUNNING),
+        message.detail,
+    )
+
+
 def detail_to_proto(detail: ExecutionDetail) -> execution_service_pb2.GetExecutionResponse:
     """Return an execution with its content as the answer of GetExecution."""
     return execution_service_pb2.GetExecutionResponse(
@@ -364,6 +423,7 @@ def detail_to_proto(detail: ExecutionDetail) -> execution_service_pb2.GetExecuti
         event=event_to_proto(detail.event),
         tasks=[task_record_to_proto(entry) for entry in detail.journal],
         output=detail.output or b"",
+        history=map(_task_run_to_proto, detail.history),
     )
 
 
@@ -381,6 +441,7 @@ def detail_from_proto(message: execution_service_pb2.GetExecutionResponse) -> Ex
             for task in message.tasks
         ),
         output=message.output or None,
+        history=tuple(map(_task_run_from_proto, message.history)),
     )
 
 

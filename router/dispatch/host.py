@@ -432,7 +432,7 @@ class ShardHost:
 
     def _wait(self, parks: Sequence[stored.Parked]) -> None:
         soonest = self._now_ms() + MIN_WAIT_MS
-        for seq, wake_at_ms, _, subscriptions, _ in parks:
+        for seq, wake_at_ms, _, subscriptions, *_ in parks:
             self._core.parked(seq, None if wake_at_ms is None else max(wake_at_ms, soonest))
             if subscriptions:
                 self._waiting.begin(seq, subscriptions)

@@ -34,6 +34,7 @@ class Checkpoint(NamedTuple):
     `compacts`: those before it are no longer needed. `reply` is what the execution answers with this, serialized.
     `arrival`: number of what was handed over (`HandedOver`) and this takes in; 0: none. `events` happened before it.
     Without an entry these are all there is; `position` is that of the next entry then, and `number` counts them.
+    `history`: what tasks came to before it, for people; JSON.
     """
 
     token: bytes
@@ -44,6 +45,7 @@ class Checkpoint(NamedTuple):
     arrival: int = 0
     events: tuple[LifecycleEvent, ...] = ()
     number: int = 0
+    history: bytes = b""
 
 
 class Listening(NamedTuple):
@@ -95,12 +97,16 @@ class Released(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How an attempt ended, with the entries journaled since the last checkpoint, and what happened after these."""
+    """How an attempt ended, with the entries journaled since the last checkpoint, and what happened after these.
+
+    `history`: what tasks came to after them, for people; JSON.
+    """
 
     token: bytes
     checkpoints: tuple[Checkpoint, ...]
     result: Completed | WorkflowError | Released | Parked
     events: tuple[LifecycleEvent, ...] = ()
+    history: bytes = b""
 
 
 class RunnerLink(Protocol):

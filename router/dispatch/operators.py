@@ -122,6 +122,20 @@ class Operators:
         await self._store(resumed, lambda: self._core.resume(record.seq))
         return await self.find(execution_id)
 
+    async def resolve(self, execution_id: str, reason: str) -> stored.ExecutionRecord:
+        """Note that nothing is to be done any more about an execution that failed, and why.
+
+        Raises:
+            NotFoundError: there is none (`EXECUTION_NOT_FOUND`).
+            ConflictError: it did not fault, and was not cancelled (`EXECUTION_NOT_FAILED`).
+            UnavailableError: storage can't serve.
+        """
+        record = await self.find(execution_id)
+        if record.status not in (Status.FAULTED, Status.CANCELLED):
+            raise ConflictError(f"{execution_id} did not fail: {record.status}", reason="EXECUTION_NOT_FAILED")
+        await self._durable.write_once([stored.Resolved(record.seq, self._now_ms(), reason)])
+        return await self.find(execution_id)
+
     async def find(self, execution_id: str) -> stored.ExecutionRecord:
         """Return an execution as it stands now.
 

@@ -27,7 +27,7 @@ from router.storage import model as stored
 
 def _journaled(seq: int, checkpoint: Checkpoint) -> Iterator[stored.StateChange]:
     if checkpoint.entry is not None:
-        yield stored.Journaled(seq, checkpoint.position, checkpoint.entry, checkpoint.compacts)
+        yield stored.Journaled(seq, checkpoint.position, checkpoint.entry, checkpoint.compacts, checkpoint.history)
     if checkpoint.arrival:
         yield stored.Consumed(checkpoint.arrival)
     if checkpoint.reply is not None:
@@ -172,9 +172,9 @@ class Recorder:
                 loss = self._core.release(outcome.token, charged=released.charged, to_back=released.to_back)
                 losses += [] if loss is None else [loss]
             elif isinstance(outcome.result, Parked):
-                parks.append(self._park(outcome.token, outcome.result))
+                parks.append(self._park(outcome.token, outcome.result)._replace(history=outcome.history))
             else:
-                ends.append(self._end(outcome.token, outcome.result, now_ms))
+                ends.append(self._end(outcome, outcome.result, now_ms))
         if stale:
             link.revoke(stale, "LEASE_LOST")
         if settled:
@@ -221,12 +221,12 @@ class Recorder:
         term = self._core.term_of(taken.seq)
         return stored.Parked(taken.seq, result.wake_at_ms, taken.attempt, result.subscriptions, term)
 
-    def _end(self, token: bytes, result: Completed | WorkflowError, now_ms: int) -> stored.Ended:
-        taken = self._core.take(token)
+    def _end(self, outcome: Outcome, result: Completed | WorkflowError, now_ms: int) -> stored.Ended:
+        taken, history = self._core.take(outcome.token), outcome.history
         if taken is None:
             raise InternalError("a lease vanished between two looks")
         if isinstance(result, Completed):
             return stored.Ended(
-                taken.seq, Status.COMPLETED, now_ms, taken.attempt, output=result.output, reply=result.reply
+                taken.seq, Status.COMPLETED, now_ms, taken.attempt, result.output, None, result.reply, history
             )
-        return stored.Ended(taken.seq, Status.FAULTED, now_ms, taken.attempt, error=result)
+        return stored.Ended(taken.seq, Status.FAULTED, now_ms, taken.attempt, error=result, history=history)

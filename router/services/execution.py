@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Final
+
+import orjson
 
 from flowhook import ids, limits
 from flowhook.errors import ConflictError, InvalidError, NotFoundError
@@ -13,17 +16,22 @@ from flowhook.v1 import execution_service_pb2 as pb
 from flowhook.wire import convert
 from router.acceptance import Acceptance
 from router.dispatch.host import ShardHost
+from router.history import history_of
 from router.replay import resumption
 from router.services import guarded
 from router.services.bodies import BodyReads
 from router.services.paging import MAX_PAGE, page_of, token_after
-from router.storage.interface import ShardState
-from router.storage.model import ExecutionRecord, NewEvent
+from router.storage.interface import Registry, ShardState
+from router.storage.model import ExecutionContent, ExecutionRecord, NewEvent, Resumption
 
 DEFAULT_PAGE: Final = 50
 REPLAY_WINDOW_MS: Final = 24 * 3600 * 1000
 """How long a replay's `request_id` is remembered."""
 MAX_REQUEST_ID: Final = 64
+MAX_REASON: Final = 1000
+"""Characters of the reason why nothing is to be done any more."""
+REMEMBERED_REPLAYS: Final = 1000
+"""Replays of which it is remembered which call started them, so that the same call again is no second one."""
 _IN_MOTION: Final = frozenset({Status.PENDING, Status.RUNNING, Status.WAITING})
 """Statuses that the core knows better than storage does."""
 
@@ -38,6 +46,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         state: ShardState,
         acceptance: Acceptance,
         reads: BodyReads,
+        registry: Registry,
         now_ms: Callable[[], int],
     ) -> None:
         self._host = host
@@ -45,7 +54,10 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         self._state = state
         self._acceptance = acceptance
         self._reads = reads
+        self._registry = registry
         self._now_ms = now_ms
+        self._replaying = asyncio.Lock()
+        self._replays: dict[tuple[str, str], str] = {}
 
     @guarded.method
     async def GetExecution(  # noqa: N802 - the name of the RPC
@@ -63,6 +75,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
                 event=convert.event_from_bytes(content.payload),
                 journal=content.journal,
                 output=content.output,
+                history=history_of(content.history, ended=record.status.ended),
             )
         )
 
@@ -74,18 +87,26 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         del context
         size, before = page_of(request, default=DEFAULT_PAGE)
         wanted = {convert.status_from_proto(status) for status in request.statuses}
+        if request.unresolved:
+            if wanted and Status.FAULTED not in wanted:
+                return pb.ListExecutionsResponse()
+            wanted = {Status.FAULTED}
         # what is on record of these is behind: an execution that was woken, or began, is written down later or never
         stored = wanted | _IN_MOTION if wanted & _IN_MOTION else wanted
         read = size if stored == wanted else MAX_PAGE
         records = await self._state.list_executions(
-            flow_id=request.flow_id, statuses=stored, before_seq=before, limit=read + 1
+            flow_id=request.flow_id,
+            statuses=stored,
+            before_seq=before,
+            limit=read + 1,
+            unresolved=request.unresolved,
         )
         page = [self._operators.overlay(record) for record in records[:read]]
         if wanted:
             page = [record for record in page if record.status in wanted]
         last = page[size - 1] if len(page) > size else records[read - 1] if len(records) > read else None
         return pb.ListExecutionsResponse(
-            executions=[convert.execution_to_proto(_execution(record)) for record in page[:size]],
+            executions=[convert.execution_to_proto(_listed(record)) for record in page[:size]],
             next_page_token=token_after(None if last is None else last.seq),
         )
 
@@ -99,7 +120,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
             await context.write(pb.WatchExecutionsResponse())
             while True:
                 record, missed = await watcher.next()
-                execution = convert.execution_to_proto(_execution(record))
+                execution = convert.execution_to_proto(_listed(record))
                 await context.write(pb.WatchExecutionsResponse(execution=execution, missed=missed))
 
     @guarded.method
@@ -108,6 +129,12 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     ) -> pb.ReplayExecutionResponse:
         """Start a new execution from the event of one that ended."""
         del context
+        if not request.unless_replayed:
+            return pb.ReplayExecutionResponse(execution=convert.execution_to_proto(await self._replay(request)))
+        async with self._replaying:  # lest two look before either has started one
+            return pb.ReplayExecutionResponse(execution=convert.execution_to_proto(await self._replay(request)))
+
+    async def _replay(self, request: pb.ReplayExecutionRequest) -> Execution:
         if len(request.request_id) > MAX_REQUEST_ID or not request.request_id.isascii():
             raise InvalidError(
                 f"a request ID has at most {MAX_REQUEST_ID} ASCII characters", reason="REQUEST_ID_INVALID"
@@ -115,13 +142,16 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         original = await self._operators.find(request.execution_id)
         if not original.status.ended:
             raise ConflictError(f"{original.id} has not ended: {original.status}", reason="EXECUTION_NOT_ENDED")
+        call = (original.id, request.request_id)
+        if request.unless_replayed and (earlier := self._unless_replayed(original, call)):
+            return _execution(await self._operators.find(earlier))
         content = await self._state.content(original.seq)
         if content is None:
             raise _past_retention(original.id)
         latest = request.revision == pb.ReplayExecutionRequest.REVISION_LATEST
         revision = await self._revision(original, latest=latest)
         from_failed = request.start == pb.ReplayExecutionRequest.START_FAILED_TASK
-        resumes = resumption(original, content, revision) if from_failed else None
+        resumes = await self._resumption(original, content, revision) if from_failed else None
         event = envelope_pb2.Event.FromString(content.payload)
         event.id = ids.mint(ids.slot_of(original.flow_id))
         now_ms = self._now_ms()
@@ -147,7 +177,40 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         if appended[0].bodiless:
             raise _past_retention(original.id)
         replayed = await self._operators.find(appended[0].duplicate_of or event.id)
-        return pb.ReplayExecutionResponse(execution=convert.execution_to_proto(_execution(replayed)))
+        if request.request_id:
+            self._replays[call] = replayed.id
+            if len(self._replays) > REMEMBERED_REPLAYS:
+                del self._replays[next(iter(self._replays))]
+        return _execution(replayed)
+
+    def _unless_replayed(self, original: ExecutionRecord, call: tuple[str, str]) -> str:
+        """Return the ID of the replay that the same call started before; empty: it was not replayed.
+
+        Raises:
+            ConflictError: it was replayed already (`EXECUTION_REPLAYED`), or settled otherwise (`EXECUTION_RESOLVED`).
+        """
+        if original.replayed:
+            if self._replays.get(call) == original.replayed_by:
+                return original.replayed_by
+            raise ConflictError(
+                f"{original.id} was replayed already, as {original.replayed_by}", reason="EXECUTION_REPLAYED"
+            )
+        if original.resolution is not None:
+            reason = original.resolution.reason
+            said = f"{original.id} is marked as resolved{f': {reason}' if reason else ''}"
+            raise ConflictError(said, reason="EXECUTION_RESOLVED")
+        return ""
+
+    @guarded.method
+    async def ResolveExecution(  # noqa: N802 - the name of the RPC
+        self, request: pb.ResolveExecutionRequest, context: guarded.Context
+    ) -> pb.ResolveExecutionResponse:
+        """Note that nothing is to be done any more about an execution that failed."""
+        del context
+        if len(request.reason) > MAX_REASON:
+            raise InvalidError(f"a reason has at most {MAX_REASON} characters", reason="REASON_TOO_LONG")
+        record = await self._operators.resolve(request.execution_id, request.reason)
+        return pb.ResolveExecutionResponse(execution=convert.execution_to_proto(_execution(record)))
 
     @guarded.method
     async def ReadBody(  # type: ignore[override] # noqa: N802 - grpc.aio takes a coroutine that writes, too
@@ -164,6 +227,11 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         if content is None:
             raise _past_retention(record.id)
         await self._reads.whole(envelope_pb2.Event.FromString(content.payload), write)
+
+    async def _resumption(self, original: ExecutionRecord, content: ExecutionContent, revision: int) -> Resumption:
+        flow = await self._registry.get_flow(original.flow_id, revision=original.flow_revision)
+        definition = None if flow is None or not flow.definition else orjson.loads(flow.definition)
+        return resumption(original, content, revision, definition)
 
     async def _revision(self, original: ExecutionRecord, *, latest: bool) -> int:
         """Return the revision that a replay runs; the one it ran is kept with it, whatever became of its flow.
@@ -216,7 +284,16 @@ def _execution(record: ExecutionRecord) -> Execution:
         end_time_ms=record.end_time_ms,
         error=record.error,
         replay_of=record.replay_of,
+        replayed_by=record.replayed_by,
+        replayed=record.replayed,
+        resolution=record.resolution,
     )
+
+
+def _listed(record: ExecutionRecord) -> Execution:
+    """Return an execution without what would make pages of a list too large for a message."""
+    error = record.error
+    return _execution(record if error is None else record._replace(error=error.without_response()))
 
 
 def _past_retention(execution_id: str) -> NotFoundError:

@@ -306,4 +306,4 @@ def _outcome(status: Status, error: WorkflowError | None, output: bytes | None, 
         header = envelope_pb2.Header(name="content-type", value=b"application/json")
         return {"reply": envelope_pb2.Reply(status=200, headers=[header], body=output or b"null"), "from_output": True}
     cancelled = WorkflowError(type="about:blank", status=503, title=f"The execution was {status.value}")
-    return {"error": convert.error_to_proto(error or cancelled)}
+    return {"error": convert.error_to_proto((error or cancelled).without_response())}

@@ -83,8 +83,21 @@ def checkpoint(message: pb.Checkpoint) -> Checkpoint:
     reply = message.reply.SerializeToString() if message.HasField("reply") else None
     happened = _events(message.events) if message.events else ()
     return Checkpoint(
-        message.lease, message.index, entry, message.compacts, reply, message.arrival, happened, message.number
+        message.lease,
+        message.index,
+        entry,
+        message.compacts,
+        reply,
+        message.arrival,
+        happened,
+        message.number,
+        _history(message.history),
     )
+
+
+def _history(told: bytes) -> bytes:
+    """Return what is kept of the history of tasks: nothing, where it is too large for what it is good for."""
+    return told if len(told) <= limits.MAX_HISTORY_BYTES else b""
 
 
 def _events(messages: Sequence[pb.LifecycleEvent]) -> tuple[LifecycleEvent, ...]:
@@ -116,7 +129,8 @@ def outcome(message: pb.Outcome) -> Outcome:
     """
     checkpoints = tuple(checkpoint(item) for item in message.checkpoints)
     result = _result(message)
-    return Outcome(message.lease, checkpoints, result, _events(message.events) if message.events else ())
+    happened = _events(message.events) if message.events else ()
+    return Outcome(message.lease, checkpoints, result, happened, _history(message.history))
 
 
 def exit_outcome(message: pb.Outcome) -> Outcome:

@@ -155,8 +155,12 @@ class ShardState(Protocol):
         statuses: Collection[Status] = (),
         before_seq: int | None = None,
         limit: int = DEFAULT_PAGE,
+        unresolved: bool = False,
     ) -> list[ExecutionRecord]:
-        """Return executions, newest first, that meet all conditions."""
+        """Return executions, newest first, that meet all conditions.
+
+        `unresolved`: they are not `replayed`, and have no `resolution`.
+        """
         ...
 
     async def schedules(self, *, after_id: str = "", limit: int = DEFAULT_PAGE) -> list[Scheduled]:

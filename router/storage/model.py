@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from flowhook.model import JournalEntry, Status, Subscription, WorkflowError
+from flowhook.model import JournalEntry, Resolution, Status, Subscription, WorkflowError
 
 
 class Resumption(NamedTuple):
@@ -102,7 +102,7 @@ class Parked(NamedTuple):
     """An execution gave up its lease and waits until `wake_at_ms` (None: for no time).
 
     `attempts` includes the one that parked it, which is not charged. `subscriptions` are what else it waits for: they
-    replace those of an earlier wait.
+    replace those of an earlier wait. `history`: see `Journaled`, after the last entry.
     """
 
     seq: int
@@ -110,6 +110,7 @@ class Parked(NamedTuple):
     attempts: int
     subscriptions: tuple[Subscription, ...] = ()
     term: int = 1
+    history: bytes = b""
 
 
 class Suspended(NamedTuple):
@@ -133,13 +134,15 @@ class Resumed(NamedTuple):
 class Journaled(NamedTuple):
     """One more journal entry at `index` (from 0). Writing the same index again is a no-op.
 
-    `compacts`: the entries before it are removed. Indexes below it must not be written any more.
+    `compacts`: the entries before it are removed. Indexes below it must not be written any more. `history`: what tasks
+    came to before it, opaque; it outlives the entry, within bounds (`limits.MAX_HISTORIES`).
     """
 
     seq: int
     index: int  # type: ignore[assignment]  # shadows tuple.index, which nobody needs here
     entry: JournalEntry
     compacts: bool = False
+    history: bytes = b""
 
 
 class Replied(NamedTuple):
@@ -152,6 +155,8 @@ class Replied(NamedTuple):
 class Ended(NamedTuple):
     """An execution ended. `output` is JSON; `reply` is opaque, and a no-op when there is one already (`Replied`).
 
+    `history`: see `Journaled`, after the last entry.
+
     The first end wins; later ones are no-ops.
     """
 
@@ -162,6 +167,7 @@ class Ended(NamedTuple):
     output: bytes | None = None
     error: WorkflowError | None = None
     reply: bytes | None = None
+    history: bytes = b""
 
 
 class Delivered(NamedTuple):
@@ -203,6 +209,17 @@ class Told(NamedTuple):
     number: int
 
 
+class Resolved(NamedTuple):
+    """An operator says that nothing is to be done any more about an execution that failed.
+
+    It replaces what was said before. Of one that did not fault, and was not cancelled, it is a no-op.
+    """
+
+    seq: int
+    time_ms: int
+    reason: str
+
+
 class Scheduled(NamedTuple):
     """When a flow is due next (None: not by time) and was started last by its schedule (0: never); Unix times.
 
@@ -228,6 +245,7 @@ StateChange = (
     | Consumed
     | Occurred
     | Told
+    | Resolved
 )
 
 
@@ -282,7 +300,15 @@ class Work(NamedTuple):
 
 
 class ExecutionRecord(NamedTuple):
-    """What is kept of an execution, without its event and journal."""
+    """What is kept of an execution, without its event and journal.
+
+    Attributes:
+        replay_of: ID of the execution that it replays, or empty.
+        replayed_by: ID of the latest execution that stands for it, see `replayed`; else of the latest that replays it,
+            and failed; else empty.
+        replayed: whether a later replay of its event, directly or of a replay, is unfinished or completed.
+        resolution: what an operator said of it.
+    """
 
     seq: int
     id: str
@@ -297,16 +323,20 @@ class ExecutionRecord(NamedTuple):
     effect_scope: str = ""
     order_key: str = ""
     quiet: bool = False
+    replayed_by: str = ""
+    replayed: bool = False
+    resolution: Resolution | None = None
 
 
 class ExecutionContent(NamedTuple):
-    """The bulky part of an execution."""
+    """The bulky part of an execution; `history` is in the order it was told in."""
 
     payload: bytes
     journal: tuple[JournalEntry, ...]
     output: bytes | None
     reply: bytes | None
     journal_start: int = 0
+    history: tuple[bytes, ...] = ()
 
 
 class JournalSize(NamedTuple):

@@ -23,7 +23,7 @@ from runner.interpreter.data import encode
 from runner.interpreter.errors import Kind, fault
 from runner.outbound import Body
 from runner.request_bodies import AttachmentBody, FormBody, FormPart, media_type
-from runner.responses import Response
+from runner.responses import Response, failure
 
 Scalar = str | int | float | bool | None
 Output = Literal["content", "raw", "response"]
@@ -153,12 +153,8 @@ async def exchange(
     )
     limit = _BAD_REQUEST if redirect else _MULTIPLE_CHOICES
     if not _OK <= response.status < limit:
-        raise fault(
-            Kind.COMMUNICATION,
-            f"{method} {response.url} answered {response.status} {response.reason}".rstrip(),
-            status=response.status,
-            retry_after_ms=response.retry_after_ms,
-        )
+        said = f"{method} {response.url} answered {response.status} {response.reason}".rstrip()
+        raise failure(response, Kind.COMMUNICATION, said)
     match output:
         case "raw":
             return base64.b64encode(response.body).decode()

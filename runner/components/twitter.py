@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from flowhook.document.builtins import TwitterPost
 from runner.components.base import Context, component
 from runner.interpreter.errors import Kind, fault, shorten
-from runner.responses import Response
+from runner.responses import Response, failure
 from runner.retry_after import bounded
 
 _UNAUTHORIZED = 401
@@ -59,11 +59,11 @@ async def post(arguments: TwitterPost, context: Context) -> Any:
     if response.status >= _ERRORS_FROM:
         kinds = {_UNAUTHORIZED: Kind.AUTHENTICATION, _FORBIDDEN: Kind.AUTHORIZATION}
         said = next((answer[key] for key in ("detail", "title") if isinstance(answer.get(key), str)), response.reason)
-        raise fault(
+        raise failure(
+            response,
             kinds.get(response.status, Kind.COMMUNICATION),
             f"X answered {response.status}: {shorten(_without(credentials, said))}",
-            status=response.status,
-            retry_after_ms=response.retry_after_ms or _until_reset(response),
+            retry_after_ms=_until_reset(response),
         )
     if not isinstance(answer.get("data"), dict):
         raise fault(Kind.COMMUNICATION, "X answered without `data`")

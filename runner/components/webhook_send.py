@@ -25,7 +25,7 @@ from runner.components.base import Context, component
 from runner.interpreter import data
 from runner.interpreter.errors import Kind, fault
 from runner.outbound import IDEMPOTENCY_KEY
-from runner.responses import Response
+from runner.responses import Response, failure
 
 MAX_KEPT_BYTES: Final = 16 * 1024
 """Of an answer's body: receivers have nothing to say beyond the status, so a longer one is left out."""
@@ -111,12 +111,8 @@ async def send(arguments: Arguments, context: Context) -> Any:
     except TimeoutError:
         raise fault(Kind.TIMEOUT, f"webhook.send: no answer within {arguments.timeout:g} s") from None
     if response.status >= _ERRORS_FROM:
-        raise fault(
-            Kind.COMMUNICATION,
-            f"POST {response.url} answered {response.status} {response.reason}".rstrip(),
-            status=response.status,
-            retry_after_ms=response.retry_after_ms,
-        )
+        said = f"POST {response.url} answered {response.status} {response.reason}".rstrip()
+        raise failure(response, Kind.COMMUNICATION, said)
     return _answer(response)
 
 

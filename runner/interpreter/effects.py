@@ -93,6 +93,7 @@ class Write:
         reply: what the sender is answered with once the entry is durable.
         arrival: number of what `Came` and is this; 0: none.
         told: what happened between the entry before and this one, for others: it is stored with the entry.
+        history: what tasks came to between the entry before and this one; see `history`.
     """
 
     entry: JournalEntry
@@ -101,6 +102,7 @@ class Write:
     reply: Reply | None = None
     arrival: int = 0
     told: Sequence[LifecycleEvent] = ()
+    history: bytes = b""
 
 
 @dataclass(slots=True)

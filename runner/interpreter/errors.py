@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 from flowhook import limits
-from flowhook.model import ERROR_TYPE_BASE, WorkflowError
+from flowhook.model import ERROR_TYPE_BASE, FailedResponse, WorkflowError
 
 
 class Kind(StrEnum):
@@ -75,7 +75,14 @@ class SchemaViolated(Exception):  # noqa: N818 - names what happened; the interp
     """Data does not meet a schema; the message says where and how, without the data."""
 
 
-def error(kind: Kind, detail: str, *, status: int | None = None, instance: str = "") -> WorkflowError:
+def error(
+    kind: Kind,
+    detail: str,
+    *,
+    status: int | None = None,
+    instance: str = "",
+    response: FailedResponse | None = None,
+) -> WorkflowError:
     """Return an error of a standard type.
 
     Args:
@@ -83,16 +90,23 @@ def error(kind: Kind, detail: str, *, status: int | None = None, instance: str =
         detail: what happened this time, without secrets; shortened to `limits.MAX_ERROR_DETAIL_BYTES`.
         status: in [100, 599]; the type's own when absent.
         instance: JSON Pointer of the task.
+        response: what was answered, with secrets in it that whoever asked takes out.
     """
     default, title = _DEFAULTS[kind]
-    return WorkflowError(ERROR_TYPE_BASE + kind, status or default, title, instance, shorten(detail))
+    return WorkflowError(ERROR_TYPE_BASE + kind, status or default, title, instance, shorten(detail), response)
 
 
 def fault(
-    kind: Kind, detail: str, *, status: int | None = None, instance: str = "", retry_after_ms: int = 0
+    kind: Kind,
+    detail: str,
+    *,
+    status: int | None = None,
+    instance: str = "",
+    retry_after_ms: int = 0,
+    response: FailedResponse | None = None,
 ) -> TaskFault:
     """Return an error of a standard type, ready to be raised; see `error` and `TaskFault`."""
-    return TaskFault(error(kind, detail, status=status, instance=instance), retry_after_ms)
+    return TaskFault(error(kind, detail, status=status, instance=instance, response=response), retry_after_ms)
 
 
 def fault_of(problem: ExpressionFailed | SchemaViolated, instance: str) -> TaskFault:

@@ -12,6 +12,7 @@ from flowhook.lifecycle import LifecycleEvent
 from flowhook.model import SNAPSHOT_KEY, JournalEntry, Reply
 from runner.interpreter.effects import Write
 from runner.interpreter.errors import Kind, TaskFault, fault
+from runner.interpreter.history import History
 
 COMPACT_ENTRIES: Final = 100
 COMPACT_BYTES: Final = limits.MIB
@@ -26,12 +27,14 @@ class Journal:
         size: entries since the snapshot.
         writes: entries that nobody took yet.
         told: what is to be told to others, and goes with the next entry.
+        history: what tasks came to, which goes with it, too.
     """
 
-    __slots__ = ("_bytes", "_entries", "_position", "_put_off", "size", "snapshot", "told", "writes")
+    __slots__ = ("_bytes", "_entries", "_position", "_put_off", "history", "size", "snapshot", "told", "writes")
 
-    def __init__(self, entries: Sequence[JournalEntry] = ()) -> None:
+    def __init__(self, entries: Sequence[JournalEntry] = (), history: History | None = None) -> None:
         """Read `entries` first; what lies before the last snapshot is passed over."""
+        self.history = history or History(_no_clock)
         self.snapshot: bytes | None = None
         self._position = 0
         self.size = 0
@@ -46,7 +49,7 @@ class Journal:
                     self.snapshot = entry.output
                     self._position = index + 1
             self.size = len(entries) - self._position
-            self._bytes = sum(len(entry.key) + len(entry.output or b"") for entry in entries[self._position :])
+            self._bytes = sum(_size(entry) for entry in entries[self._position :])
 
     @property
     def next(self) -> JournalEntry | None:
@@ -71,16 +74,18 @@ class Journal:
     def write(self, entry: JournalEntry, *, binding: bool = True, reply: Reply | None = None, arrival: int = 0) -> None:
         """Append an entry; see `effects.Write` for the rest."""
         self.size += 1
-        self._bytes += len(entry.key) + len(entry.output or b"")
+        self._bytes += _size(entry)
         told = self.take_told() if self.told else ()
-        self.writes.append(Write(entry, binding=binding, reply=reply, arrival=arrival, told=told))
+        history = self.history.take()
+        self.writes.append(Write(entry, binding=binding, reply=reply, arrival=arrival, told=told, history=history))
 
     def compact(self, snapshot: bytes) -> None:
         """Replace all entries by a snapshot."""
         self.snapshot = snapshot
         self.size = self._bytes = 0
         self._put_off = (0, 0)
-        self.writes.append(Write(JournalEntry(SNAPSHOT_KEY, snapshot), compacts=True, told=self.take_told()))
+        entry, history = JournalEntry(SNAPSHOT_KEY, snapshot), self.history.take()
+        self.writes.append(Write(entry, compacts=True, told=self.take_told(), history=history))
 
     def take_told(self) -> tuple[LifecycleEvent, ...]:
         """Take what is to be told."""
@@ -104,6 +109,14 @@ class Journal:
                 f"results have at most {limits.MAX_JOURNAL_BYTES} bytes in all, between two compactions",
                 instance=instance,
             )
+
+
+def _no_clock() -> int:
+    return 0
+
+
+def _size(entry: JournalEntry) -> int:
+    return len(entry.key) + (len(entry.output or b"") if entry.error is None else entry.error.size)
 
 
 def place(key: str) -> str:

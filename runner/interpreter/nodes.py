@@ -58,6 +58,7 @@ class Node:
         looks_at_clock: whether an expression of the task itself reads the time.
         extensions: of the task, the outermost first.
         plain: nothing surrounds the task itself: no condition, no transformation, no schema, no time.
+        instant: nothing happens from its begin to its end but expressions.
     """
 
     name: str
@@ -72,8 +73,10 @@ class Node:
     looks_at_clock: bool
     extensions: tuple[Extension, ...]
     plain: bool = field(init=False)
+    instant: bool = field(init=False)
 
     def __post_init__(self) -> None:
+        self.instant = isinstance(self, SetNode | SwitchNode) and not self.looks_at_clock and not self.extensions
         nothing = Flow()
         self.plain = (
             self.condition is None

@@ -47,7 +47,10 @@ def redact_error(error: WorkflowError, secrets: Any) -> WorkflowError:
         return error
     redactor = _Redactor(secrets)
     type_, title, detail = (redactor.redact(text) for text in (error.type, error.title, error.detail))
-    return dataclasses.replace(error, type=type_, title=title, detail=detail)
+    response = error.response
+    if response is not None:
+        response = response._replace(url=redactor.redact(response.url), body=redactor.redact_beginning(response.body))
+    return dataclasses.replace(error, type=type_, title=title, detail=detail, response=response)
 
 
 def redact_values(value: Any, secrets: Any) -> Any:
@@ -70,6 +73,15 @@ class _Redactor:
             if found in text:
                 text = re.sub(f"{before}{re.escape(found)}{after}", MASK, text)
         return text
+
+    def redact_beginning(self, text: str) -> str:
+        """Redact the beginning of a longer text, and the beginning of a secret at its end."""
+        text = self.redact(text)
+        begun = 0
+        for value in (*self._plain, *self._encoded):
+            lengths = range(min(len(value) - 1, len(text)), MIN_LENGTH - 1, -1)
+            begun = max(begun, next((length for length in lengths if text.endswith(value[:length])), 0))
+        return text[: len(text) - begun] + MASK if begun else text
 
     def redact_values(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -121,7 +133,9 @@ def _encodings(text: str) -> Iterator[tuple[str, tuple[str, str]]]:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    items: Iterable[Any] = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    items: Iterable[Any] = (
+        value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    )
     for item in items:
         yield from _texts(item)
     if isinstance(value, str):

@@ -114,6 +114,7 @@ class Attempts:
             at_least = min(at_least, left)
         self._retries += 1
         yield Sleep(f"{key}:retry", max(delay, at_least), spread)
+        scope.tries = self._retries + 1
         if scope.telling is not None:
             scope.telling.retried(self._retries)
         return True

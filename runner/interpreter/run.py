@@ -28,6 +28,7 @@ from runner.interpreter import data as json
 from runner.interpreter.effects import Came, Completed, Faulted, Perform, Result, Turn
 from runner.interpreter.errors import Exhausted, Kind, TaskFault, fault
 from runner.interpreter.fibers import Answered, Asked, Fiber, Group
+from runner.interpreter.history import History
 from runner.interpreter.journal import Journal, diverged, event_of, moment_entry, moment_of, place, tells
 from runner.interpreter.nodes import Program
 from runner.interpreter.observing import Observer
@@ -87,7 +88,7 @@ class Run:
             chance: gives numbers in [0, 1).
             wanted: see `want`.
         """
-        self._journal = Journal(journal)
+        self._journal = Journal(journal, History(workflow.clock))
         self._workflow = workflow
         self._chance = chance
         self._ready: deque[tuple[Fiber, Any, TaskFault | None]] = deque()
@@ -149,6 +150,10 @@ class Run:
         if self._journal.told:
             turn.told = self._journal.take_told()
         return turn
+
+    def take_history(self) -> bytes:
+        """Take what tasks came to since the last entry, for the end of the attempt; see `history`."""
+        return self._journal.history.take()
 
     def fault(self, problem: WorkflowError) -> Turn:
         """End by an error that nothing may catch, with what was written before; the last turn was broken off."""

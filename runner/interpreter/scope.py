@@ -147,6 +147,7 @@ class Scope:
         "skipped",
         "started_at_ms",
         "telling",
+        "tries",
         "workflow",
     )
 
@@ -170,6 +171,7 @@ class Scope:
         self.locals = variables
         self.started_at_ms = 0  # known only where an expression asks for it; see `clock`
         self.skipped = False
+        self.tries = 1
         self.input: Any = None
         self.raw_output: Any = None
         self.output: Any = None

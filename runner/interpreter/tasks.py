@@ -23,6 +23,7 @@ from runner.interpreter.errors import (
     fault_of,
     shorten,
 )
+from runner.interpreter.history import BRANCHED, CANCELLED, COMPLETED, FAULTED, SKIPPED
 from runner.interpreter.nodes import (
     CONTINUE,
     END,
@@ -46,6 +47,7 @@ from runner.interpreter.nodes import (
     WaitNode,
 )
 from runner.interpreter.observing import Observation, Observer
+from runner.interpreter.redaction import redact_error
 from runner.interpreter.requests import PAUSE, Now, Sleep, Steps, TaskSteps, Within
 from runner.interpreter.retrying import is_true, milliseconds
 from runner.interpreter.scope import Scope
@@ -125,7 +127,7 @@ def run_block(block: Block, state: State, data: Any) -> Steps:
     Where a snapshot has it under way, it goes on from there, whatever `data` is.
     """
     nodes, shared, frame = block.nodes, state.shared, state.frame
-    workflow = shared.workflow
+    workflow, journal, history = shared.workflow, shared.journal, shared.journal.history
     position, data, resumed = (0, data, None) if frame is None else snapshot.resume(shared, data)
     while position < len(nodes):
         node = nodes[position]
@@ -148,15 +150,22 @@ def run_block(block: Block, state: State, data: Any) -> Steps:
             raw=data,
             variables=state.variables,
         )
+        number = shared.tasks if resumed is None else resumed.get("number", 0)  # an earlier version kept none
+        key = f"{state.prefix}{node.pointer}{state.suffix}"
+        noted = history.begin(number, key, instant=node.instant, replaying=journal.replaying)
+        left = CANCELLED
         try:
             steps = _run_task(node, state, scope, data, resumed)
             if shared.attended:
                 steps = _attended(steps, node, state, scope, resumed)
             data, directive = yield from steps
-        except (ExpressionFailed, SchemaViolated) as problem_:
-            raise fault_of(problem_, node.pointer) from None
-        except TaskFault as problem_:
-            raise problem_.at(node.pointer) from None
+            left = SKIPPED if scope.skipped else COMPLETED if node.then == directive else BRANCHED + directive
+        except (ExpressionFailed, SchemaViolated, TaskFault) as problem_:
+            raised = _fault_at(problem_, node.pointer)
+            left = _told(raised.error, workflow.secrets)
+            raise raised from None
+        finally:
+            history.end(noted, left, scope.tries, replaying=journal.replaying)
         position, resumed = _follow(directive, block, position), None
         state.left_by = directive
         if directive == END:
@@ -164,6 +173,16 @@ def run_block(block: Block, state: State, data: Any) -> Steps:
         if state.ending:
             break
     return data
+
+
+def _fault_at(problem: ExpressionFailed | SchemaViolated | TaskFault, pointer: str) -> TaskFault:
+    return problem.at(pointer) if isinstance(problem, TaskFault) else fault_of(problem, pointer)
+
+
+def _told(problem: WorkflowError, secrets: Any) -> str:
+    """Return what the history says of an error."""
+    shown = redact_error(problem, secrets)
+    return f"{FAULTED}{shown.status} {shown.title}: {shown.detail}".rstrip(": ")
 
 
 def _follow(directive: str, block: Block, position: int) -> int:

@@ -231,14 +231,15 @@ class Session:
         reply: Reply | None = None,
         arrival: int = 0,
         events: tuple[LifecycleEvent, ...] = (),
+        history: bytes = b"",
     ) -> None:
         """Have a journal entry made durable, and then a reply passed on; nothing happens for a lease that is lost.
 
-        With it `events` are told, which happened before.
+        With it `events` are told, which happened before, and the `history` of tasks.
         """
         held = self._held.get(lease)
         if held is not None:
-            self._check_in(held, Checkpoint(lease, index, entry, compacts, reply, arrival, events))
+            self._check_in(held, Checkpoint(lease, index, entry, compacts, reply, arrival, events, history=history))
 
     def tell(self, lease: bytes, index: int, events: tuple[LifecycleEvent, ...]) -> bool:
         """Tell what happened before the journal entry that is to come as `index`; false: it is too much, and left out.
@@ -270,12 +271,14 @@ class Session:
         self._say(lease, held)
         return True
 
-    def finish(self, lease: bytes, ending: Ending, events: tuple[LifecycleEvent, ...] = ()) -> None:
+    def finish(
+        self, lease: bytes, ending: Ending, events: tuple[LifecycleEvent, ...] = (), history: bytes = b""
+    ) -> None:
         """Report how an attempt ended, and what happened before; nothing happens for a lease that is lost."""
         held = self._held.get(lease)
         if held is None or held.outcome is not None:
             return
-        held.outcome = Outcome(lease, ending, events)
+        held.outcome = Outcome(lease, ending, events, history)
         held.waits_for = ()
         self._listening.pop(lease, None)
         self._running -= 1

@@ -150,7 +150,7 @@ class Checkpoint:
 
     `compacts`: the entries before it may go. `reply` is what its sender is answered with. `arrival`: number of the
     arrival that it takes in, if any. `events` happened before it. Without an entry they are all there is; `index` is
-    that of the next entry then, and `number` counts them.
+    that of the next entry then, and `number` counts them. `history`: what tasks came to before it.
     """
 
     lease: bytes
@@ -161,6 +161,7 @@ class Checkpoint:
     arrival: int = 0
     events: tuple[LifecycleEvent, ...] = ()
     number: int = 0
+    history: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,11 +206,12 @@ Ending = Completed | Faulted | Released | Parked
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one attempt ended, and what happened before."""
+    """How one attempt ended, what happened before, and what tasks came to."""
 
     lease: bytes
     ending: Ending
     events: tuple[LifecycleEvent, ...] = ()
+    history: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,8 +32,11 @@ def checkpoint_size(checkpoint: Checkpoint) -> int:
     """Return how large a journal entry is in a message."""
     reply = checkpoint.reply
     size = 0 if reply is None else len(reply.body) + sum(len(name) + len(value) for name, value in reply.headers)
-    output = None if checkpoint.entry is None else checkpoint.entry.output
-    return size + _size(output) + (events_size(checkpoint.events) if checkpoint.events else 0)
+    entry = checkpoint.entry
+    output = None if entry is None else entry.output
+    if entry is not None and entry.error is not None:
+        size += entry.error.size
+    return size + len(checkpoint.history) + _size(output) + (events_size(checkpoint.events) if checkpoint.events else 0)
 
 
 def listening_size(listening: Listening) -> int:
@@ -43,7 +46,7 @@ def listening_size(listening: Listening) -> int:
 
 def outcome_size(outcome: Outcome) -> int:
     """Return how large the end of an attempt is in a message."""
-    size = events_size(outcome.events) if outcome.events else 0
+    size = len(outcome.history) + (events_size(outcome.events) if outcome.events else 0)
     match outcome.ending:
         case Completed(output=output):
             return size + _size(output)

@@ -106,6 +106,7 @@ def outgoing(message: session.Outgoing) -> pb.AttachRequest:
                             arrival=item.arrival,
                             events=map(convert.lifecycle_event_to_proto, item.events),
                             number=item.number,
+                            history=item.history,
                         )
                         for item in message.checkpoints
                     ]
@@ -143,14 +144,14 @@ def _eventful(outcome: session.Outcome) -> pb.Outcome:
 def _outcome(outcome: session.Outcome) -> pb.Outcome:
     match outcome.ending:
         case session.Completed(output=output):
-            return pb.Outcome(lease=outcome.lease, completed=pb.Completed(output=output))
+            return pb.Outcome(lease=outcome.lease, completed=pb.Completed(output=output), history=outcome.history)
         case session.Faulted(error=error):
-            return pb.Outcome(lease=outcome.lease, faulted=convert.error_to_proto(error))
+            return pb.Outcome(lease=outcome.lease, faulted=convert.error_to_proto(error), history=outcome.history)
         case session.Parked(wake_at_ms=wake, subscriptions=subscriptions):
             parked = pb.Parked(
                 wake_time=None if wake is None else convert.timestamp(wake),
                 subscriptions=map(convert.subscription_to_proto, subscriptions),
             )
-            return pb.Outcome(lease=outcome.lease, parked=parked)
+            return pb.Outcome(lease=outcome.lease, parked=parked, history=outcome.history)
         case session.Released(reason=reason, charged=charged):
             return pb.Outcome(lease=outcome.lease, released=pb.Released(reason=reason, charged=charged))

@@ -320,6 +320,7 @@ class Executions:
                 reply=write.reply,
                 arrival=write.arrival,
                 events=tuple(write.told),
+                history=write.history,
             )
             execution.written += 1
             if write.binding:
@@ -421,7 +422,8 @@ class Executions:
         return call is not None and call[0] is effect
 
     def _end(self, execution: Execution, ending: session.Ending, outcome: str) -> None:
-        self._link.finish(execution.lease, ending, execution.told)
+        history = b"" if execution.run is None else execution.run.take_history()
+        self._link.finish(execution.lease, ending, execution.told, history)
         execution.told = ()
         self._tell(execution)
         self._remove(execution, outcome)

@@ -16,6 +16,7 @@ from router.storage.model import (
     Parked,
     Replied,
     Requeued,
+    Resolved,
     Resumed,
     Scheduled,
     Started,
@@ -28,9 +29,9 @@ from router.storage.sqlite.schema import CODES
 from router.storage.sqlite.statements import Bulk
 
 _INSERT_JOURNAL = Bulk(
-    "INSERT INTO journal (seq, position, key, output, error) SELECT * FROM (VALUES {rows})"
+    "INSERT INTO journal (seq, position, key, output, error, history) SELECT * FROM (VALUES {rows})"
     " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended}) ON CONFLICT DO NOTHING",
-    5,
+    6,
 )
 _UPDATE_PROGRESS = Bulk(
     "UPDATE execution SET status = column2, attempts = column3, requeued = max(requeued, column4) FROM (VALUES {rows})"
@@ -48,16 +49,34 @@ _COMPACT_JOURNAL = Bulk(
     " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended}))",
     2,
 )
+_KEEP_HISTORY = Bulk(
+    "INSERT INTO history (seq, place, content) SELECT j.seq, j.position * 2 + 1, j.history FROM (VALUES {rows})"
+    " CROSS JOIN journal j ON j.seq = column1 AND j.position < column2 WHERE j.history IS NOT NULL"
+    " AND EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended}) ON CONFLICT DO NOTHING",
+    2,
+)
+_TRIM_HISTORY = Bulk(
+    "DELETE FROM history WHERE (seq, place) IN (SELECT h.seq, h.place FROM (VALUES {rows})"
+    " CROSS JOIN history h ON h.seq = column1 AND h.place < (column2 - {histories}) * 2)",
+    2,
+)
+_INSERT_HISTORY = Bulk(
+    "INSERT INTO history (seq, place, content) SELECT column1,"
+    " (SELECT coalesce(max(position), -1) + 1 FROM journal WHERE seq = column1) * 2, column2 FROM (VALUES {rows})"
+    " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended}) ON CONFLICT DO NOTHING",
+    2,
+)
 _INSERT_REPLY = Bulk(
     "INSERT INTO outcome (seq, reply) SELECT * FROM (VALUES {rows})"
     " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended}) ON CONFLICT DO NOTHING",
     2,
 )
 _INSERT_OUTCOME = Bulk(
-    "INSERT INTO outcome (seq, output, reply) SELECT * FROM (VALUES {rows})"
+    "INSERT INTO outcome (seq, output, reply, history) SELECT * FROM (VALUES {rows})"
     " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended})"
-    " ON CONFLICT (seq) DO UPDATE SET output = excluded.output, reply = coalesce(reply, excluded.reply)",
-    3,
+    " ON CONFLICT (seq) DO UPDATE SET output = excluded.output, reply = coalesce(reply, excluded.reply),"
+    " history = excluded.history",
+    4,
 )
 _UPDATE_ENDED = Bulk(
     "UPDATE execution SET status = column2, attempts = column3, end_time_ms = column4, error = column5"
@@ -89,6 +108,14 @@ _UPSERT_SCHEDULE = Bulk(
 )
 
 
+_UPSERT_RESOLUTION = Bulk(
+    "INSERT INTO resolution (seq, time_ms, reason) SELECT * FROM (VALUES {rows})"
+    " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND status IN (6, 7))"
+    " ON CONFLICT (seq) DO UPDATE SET time_ms = excluded.time_ms, reason = excluded.reason",
+    3,
+)
+
+
 class _Rows:
     """What the changes of a transaction come to."""
 
@@ -97,6 +124,7 @@ class _Rows:
         self._terms: dict[int, int] = {}
         self._parked: dict[int, tuple[int, int, int, int | None, int]] = {}
         self._journal: list[tuple[Any, ...]] = []
+        self._histories: list[tuple[int, bytes]] = []
         self._compactions: dict[int, int] = {}
         self._ends: dict[int, tuple[Any, ...]] = {}
         self._replies: list[tuple[int, bytes]] = []
@@ -108,6 +136,7 @@ class _Rows:
         self._occurred: list[Occurred] = []
         self._begun: set[int] = set()
         self._told: list[tuple[int]] = []
+        self._resolved: dict[int, Resolved] = {}
 
     def add(self, change: StateChange) -> None:
         """Add a change to those before."""
@@ -115,15 +144,16 @@ class _Rows:
             case Ended():
                 self._end(change)
             case Journaled(seq=seq, entry=entry):
-                self._journal.append((seq, change.index, entry.key, entry.output, dump_error(entry.error)))
+                row = (seq, change.index, entry.key, entry.output, dump_error(entry.error), change.history or None)
+                self._journal.append(row)
                 if change.compacts:
                     self._compactions[seq] = max(change.index, self._compactions.get(seq, 0))
             case Started() | Requeued() | Suspended() | Resumed() | Parked() | Delivered():
                 self._move(change)
             case Replied():
                 self._reply(change)
-            case Scheduled(flow_id=flow_id):
-                self._schedules[flow_id] = change
+            case Scheduled() | Resolved():
+                self._say(change)
             case Consumed(number=number):
                 self._consumed.append((number,))
             case Occurred():
@@ -132,6 +162,12 @@ class _Rows:
                 self._told.append((number,))
             case _:
                 assert_never(change)
+
+    def _say(self, change: Scheduled | Resolved) -> None:
+        if isinstance(change, Resolved):
+            self._resolved[change.seq] = change
+        else:
+            self._schedules[change.flow_id] = change
 
     def _occur(self, change: Occurred) -> None:
         if change.seq in self._ends or (change.first and change.seq in self._begun):
@@ -155,6 +191,8 @@ class _Rows:
             case Resumed():
                 self._progress[seq] = (seq, CODES[Status.PENDING], change.attempts)
             case Parked(subscriptions=subscriptions):
+                if change.history:
+                    self._histories.append((seq, change.history))
                 self._parked[seq] = (seq, CODES[Status.WAITING], change.attempts, change.wake_at_ms, change.term)
                 self._progress.pop(seq, None)
                 self._subscriptions[seq] = dump_subscriptions(subscriptions) if subscriptions else None
@@ -175,8 +213,8 @@ class _Rows:
             return
         error = None if end.error is None else dump_error(end.error)
         self._ends[end.seq] = (end.seq, CODES[end.status], end.attempts, end.end_time_ms, error)
-        if end.output is not None or end.reply is not None:
-            self._outcomes.append((end.seq, end.output, end.reply))
+        if end.output is not None or end.reply is not None or end.history:
+            self._outcomes.append((end.seq, end.output, end.reply, end.history or None))
 
     def _deliver(self, change: Delivered) -> None:
         seq = change.seq
@@ -185,7 +223,7 @@ class _Rows:
         self._progress[seq] = (seq, CODES[Status.PENDING], change.attempts)
         self._subscriptions[seq] = None
         self._delivered.append((seq,))
-        self._journal.append((seq, None, change.entry.key, change.entry.output, dump_error(change.entry.error)))
+        self._journal.append((seq, None, change.entry.key, change.entry.output, dump_error(change.entry.error), None))
 
     def _place_delivered(self, connection: sqlite3.Connection) -> None:
         """Give entries that were delivered their indexes: after what is stored and what comes before them here."""
@@ -204,7 +242,12 @@ class _Rows:
         _INSERT_OCCURRENCE.run(connection, self._occurred)
         _DELETE_OCCURRENCES.run(connection, self._told)
         _INSERT_JOURNAL.run(connection, self._journal)
-        _COMPACT_JOURNAL.run(connection, list(self._compactions.items()))
+        if self._compactions:
+            compactions = list(self._compactions.items())
+            _KEEP_HISTORY.run(connection, compactions)
+            _TRIM_HISTORY.run(connection, compactions)
+            _COMPACT_JOURNAL.run(connection, compactions)
+        _INSERT_HISTORY.run(connection, self._histories)
         # Before progress: an execution that has both was parked first.
         _UPDATE_PARKED.run(connection, [row for seq, row in self._parked.items() if seq not in ends])
         progress = [(*row, self._terms.get(seq, 0)) for seq, row in self._progress.items() if seq not in ends]
@@ -217,6 +260,7 @@ class _Rows:
         _INSERT_OUTCOME.run(connection, self._outcomes)
         _UPDATE_ENDED.run(connection, list(ends.values()))
         _UPSERT_SCHEDULE.run(connection, list(self._schedules.values()))
+        _UPSERT_RESOLUTION.run(connection, list(self._resolved.values()))
 
 
 class WriteOperation:

@@ -22,6 +22,8 @@ _DELETES = [
     Bulk("DELETE FROM outcome WHERE seq IN ({rows})", 0),
     Bulk("DELETE FROM journal WHERE seq IN ({rows})", 0),
     Bulk("DELETE FROM subscription WHERE seq IN ({rows})", 0),
+    Bulk("DELETE FROM resolution WHERE seq IN ({rows})", 0),
+    Bulk("DELETE FROM history WHERE seq IN ({rows})", 0),
 ]
 
 _FORGET_REVISIONS = (

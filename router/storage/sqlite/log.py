@@ -35,6 +35,11 @@ _INSERT_EXECUTION = Bulk(
 )
 _UPDATE_SCOPE = Bulk("UPDATE execution SET effect_scope = column2 FROM (VALUES {rows}) WHERE seq = column1", 2)
 _UPDATE_QUIET = Bulk("UPDATE execution SET quiet = 1 WHERE seq IN ({rows})", 0)
+_UPDATE_ROOT = Bulk(
+    "UPDATE execution SET replay_root = coalesce("
+    "(SELECT o.replay_root FROM execution o WHERE o.event_id = execution.replay_of), replay_of) WHERE seq IN ({rows})",
+    0,
+)
 _INSERT_JOURNAL = Bulk(
     "INSERT INTO journal (seq, position, key, output, error) SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL",
     5,
@@ -188,7 +193,7 @@ class AppendOperation:
                 rows.blobs.append((seq, name, len(payload)))
             logged.appended.append(Appended(seq))
             logged.new.append(LoggedEvent(seq, event))
-        rows.quieten(logged.new)
+        rows.mark(logged.new)
         rows.bytes += batch.row_bytes
         return logged
 
@@ -213,6 +218,7 @@ class _Rows:
         self.named: list[tuple[int, str]] = []
         self.scopes: list[tuple[int, str]] = []
         self.quiet: list[tuple[int]] = []
+        self.replays: list[tuple[int]] = []
         self.journal: list[tuple[Any, ...]] = []
         self.bytes = 0
 
@@ -234,9 +240,10 @@ class _Rows:
             for index, entry in enumerate(resumes.journal, resumes.journal_start)
         ]
 
-    def quieten(self, new: Sequence[LoggedEvent]) -> None:
-        """Add which executions nothing is to be told of."""
+    def mark(self, new: Sequence[LoggedEvent]) -> None:
+        """Add which executions nothing is to be told of, and which are replays."""
         self.quiet += [(seq,) for seq, event in new if event.quiet]
+        self.replays += [(seq,) for seq, event in new if event.replay_of]
 
     def insert(self, connection: sqlite3.Connection) -> None:
         """Write what is new."""
@@ -247,6 +254,7 @@ class _Rows:
         _INSERT_KEY.run(connection, self.new_keys)
         _UPDATE_SCOPE.run(connection, self.scopes)
         _UPDATE_QUIET.run(connection, self.quiet)
+        _UPDATE_ROOT.run(connection, self.replays)
         _INSERT_JOURNAL.run(connection, self.journal)
 
 

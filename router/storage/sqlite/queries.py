@@ -20,7 +20,7 @@ from router.storage.model import (
     Work,
 )
 from router.storage.sqlite.blobs import BlobDirectory
-from router.storage.sqlite.rows import RECORD, journal_entry, load_subscriptions, record
+from router.storage.sqlite.rows import RECORD, STANDS_FOR, journal_entry, load_subscriptions, record
 from router.storage.sqlite.schema import CODES, STATUSES, UNENDED, WAITING
 from router.storage.sqlite.statements import Bulk
 
@@ -144,13 +144,13 @@ def identify(connection: sqlite3.Connection, execution_ids: Sequence[str]) -> di
 def content(connection: sqlite3.Connection, blobs: BlobDirectory, seq: int) -> ExecutionContent | None:
     """Return the bulky part of an execution."""
     row = connection.execute(
-        "SELECT v.payload, b.name, o.output, o.reply FROM execution e LEFT JOIN event v USING (seq)"
+        "SELECT v.payload, b.name, o.output, o.reply, o.history FROM execution e LEFT JOIN event v USING (seq)"
         " LEFT JOIN blob b USING (seq) LEFT JOIN outcome o USING (seq) WHERE e.seq = ?",
         (seq,),
     ).fetchone()
     if row is None:
         return None
-    payload, name, output, reply = row
+    payload, name, output, reply, last = row
     entries = connection.execute(
         "SELECT seq, position, key, output, error FROM journal WHERE seq = ? ORDER BY position", (seq,)
     ).fetchall()
@@ -159,7 +159,13 @@ def content(connection: sqlite3.Connection, blobs: BlobDirectory, seq: int) -> E
     if payload is None:  # expired since the snapshot was taken
         return None
     journal, start = _journal(entries)
-    return ExecutionContent(payload, journal, output, reply, start)
+    told = connection.execute(
+        "SELECT place, content FROM history WHERE seq = ?1 UNION ALL"
+        " SELECT position * 2 + 1, history FROM journal WHERE seq = ?1 AND history IS NOT NULL ORDER BY 1",
+        (seq,),
+    )
+    history = (*(content_ for _, content_ in told), *([] if last is None else [last]))
+    return ExecutionContent(payload, journal, output, reply, start, history)
 
 
 def body_of(connection: sqlite3.Connection, execution_id: str) -> str | None:
@@ -199,6 +205,8 @@ def list_executions(
     statuses: Collection[Status],
     before_seq: int | None,
     limit: int,
+    *,
+    unresolved: bool = False,
 ) -> list[ExecutionRecord]:
     """Return executions, newest first, that meet all conditions."""
     index = "NOT INDEXED"
@@ -216,6 +224,9 @@ def list_executions(
         elif _UNSUCCESSFUL.issuperset(statuses):
             index = f"INDEXED BY execution_unsuccessful{'_by_flow' if flow_id else ''}"
             conditions.append("e.status IN (6, 7)")  # SQLite uses a partial index for its very condition only
+    if unresolved:
+        conditions.append(f"NOT EXISTS (SELECT 1 {STANDS_FOR})")
+        conditions.append("NOT EXISTS (SELECT 1 FROM resolution s WHERE s.seq = e.seq)")
     if before_seq is not None:
         conditions.append("e.seq < ?")
         parameters.append(before_seq)

@@ -6,13 +6,23 @@ from typing import Any
 
 import orjson
 
-from flowhook.model import Correlation, EventFilter, JournalEntry, Subscription, WorkflowError
+from flowhook.model import Correlation, EventFilter, JournalEntry, Resolution, Subscription, WorkflowError
 from router.storage.model import ExecutionRecord
 from router.storage.sqlite.schema import STATUSES, UNENDED
 
+STANDS_FOR = (
+    "FROM execution r WHERE r.replay_root = coalesce(e.replay_root, e.event_id) AND r.seq > e.seq"
+    " AND r.status NOT IN (6, 7)"  # the condition of the index, to the letter
+)
+"""Replays of the event of `execution e`, later than it, that neither faulted nor were cancelled."""
+
+_SUCCESSOR = f"(SELECT r.event_id {STANDS_FOR} ORDER BY r.seq DESC LIMIT 1)"
+_REPLAY = "(SELECT r.event_id FROM execution r WHERE r.replay_of = e.event_id ORDER BY r.seq DESC LIMIT 1)"
+_RESOLUTION = "(SELECT json_array(s.reason, s.time_ms) FROM resolution s WHERE s.seq = e.seq)"
+
 RECORD = (
     "e.seq, e.event_id, k.flow_id, e.flow_revision, e.status, e.attempts, e.receive_time_ms, e.end_time_ms, "
-    "e.error, e.replay_of, e.effect_scope, e.order_key, e.quiet"
+    f"e.error, e.replay_of, e.effect_scope, e.order_key, e.quiet, {_SUCCESSOR}, {_REPLAY}, {_RESOLUTION}"
 )
 """Columns of `record`, of `execution e` and `flow_key k`."""
 
@@ -20,7 +30,7 @@ RECORD = (
 def record(row: tuple[Any, ...]) -> ExecutionRecord:
     """Return an execution from the columns `RECORD`."""
     seq, event_id, flow_id, revision, status, attempts, receive_time_ms, end_time_ms, error, replay_of, *rest = row
-    scope, key, quiet = rest
+    scope, key, quiet, successor, replay, resolution = rest
     return ExecutionRecord(
         seq=seq,
         id=event_id,
@@ -35,6 +45,9 @@ def record(row: tuple[Any, ...]) -> ExecutionRecord:
         effect_scope=scope or "",
         order_key=key or "",
         quiet=bool(quiet),
+        replayed_by=successor or replay or "",
+        replayed=successor is not None,
+        resolution=None if resolution is None else Resolution(*orjson.loads(resolution)),
     )
 
 
@@ -51,7 +64,7 @@ def dump_error(error: WorkflowError | None) -> bytes | None:
 
 def load_error(stored: bytes | None) -> WorkflowError | None:
     """Return a stored error."""
-    return None if stored is None else WorkflowError(**orjson.loads(stored))
+    return None if stored is None else WorkflowError.from_dict(orjson.loads(stored))
 
 
 def dump_subscriptions(subscriptions: tuple[Subscription, ...]) -> bytes:

@@ -7,8 +7,8 @@ codes from 2 (0 and 1 take no byte). Only one that waits grows, once, by its wak
 
 Indexes are what each event pays for. There are three: by event ID (idempotence), by flow (lists), and by end time,
 which serves as the list of unfinished executions (they all have the last end time) and as the order of expiry. Faulted
-and cancelled executions have partial indexes of their own; those that completed are found by scanning backwards, where
-they are what one meets.
+and cancelled executions have partial indexes of their own, and so have replays; those that completed are found by
+scanning backwards, where they are what one meets.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Final
 from flowhook.errors import ConflictError
 from flowhook.model import Status
 
-FORMAT_VERSION: Final = 6
+FORMAT_VERSION: Final = 7
 APPLICATION_ID: Final = 0x464C4857
 """`FLHW`, in the file's header (https://www.sqlite.org/fileformat2.html, "Application ID")."""
 
@@ -86,6 +86,30 @@ ALTER TABLE occurrence ADD COLUMN data BLOB NOT NULL DEFAULT x'';
 """
 """What came with format 6: what runners say of it."""
 
+_REPLAYS = """
+CREATE INDEX replay_by_original ON execution (replay_of) WHERE replay_of IS NOT NULL;
+CREATE INDEX replay_by_root ON execution (replay_root) WHERE replay_root IS NOT NULL AND status NOT IN (6, 7);
+CREATE TABLE history ( -- what tasks came to, where no entry of the journal has it any more
+  seq INTEGER NOT NULL,
+  place INTEGER NOT NULL, -- twice the position of the entry that came next, plus 1 if it was told with that
+  content BLOB NOT NULL,
+  PRIMARY KEY (seq, place)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE resolution (seq INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, reason TEXT NOT NULL) STRICT;
+"""
+"""What came with format 7: which executions stand for one that was replayed, which operators settled, and histories."""
+
+_ROOTS = """
+UPDATE execution SET replay_root = line.root FROM (
+  WITH RECURSIVE line (seq, id, root) AS (
+    SELECT r.seq, r.event_id, r.replay_of FROM execution r LEFT JOIN execution o ON o.event_id = r.replay_of
+      WHERE r.replay_of IS NOT NULL AND o.replay_of IS NULL
+    UNION ALL
+    SELECT r.seq, r.event_id, line.root FROM line JOIN execution r ON r.replay_of = line.id
+  ) SELECT * FROM line
+) AS line WHERE execution.seq = line.seq;
+"""
+
 _TABLES = f"""
 CREATE TABLE flow_key (key INTEGER PRIMARY KEY, flow_id TEXT NOT NULL UNIQUE) STRICT;
 
@@ -104,7 +128,8 @@ CREATE TABLE execution (
   wake_time_ms INTEGER,
   order_key TEXT,
   effect_scope TEXT,
-  quiet INTEGER
+  quiet INTEGER,
+  replay_root TEXT -- of a replay: the first in its row of replays, whether it is kept or not
 ) STRICT;
 CREATE UNIQUE INDEX execution_by_event ON execution (event_id);
 CREATE INDEX execution_by_flow ON execution (flow);
@@ -114,13 +139,14 @@ CREATE INDEX execution_unsuccessful_by_flow ON execution (flow) WHERE status IN 
 
 CREATE TABLE event (seq INTEGER PRIMARY KEY, payload BLOB NOT NULL) STRICT;
 CREATE TABLE blob (seq INTEGER PRIMARY KEY, name TEXT NOT NULL, bytes INTEGER NOT NULL) STRICT;
-CREATE TABLE outcome (seq INTEGER PRIMARY KEY, output BLOB, reply BLOB) STRICT;
+CREATE TABLE outcome (seq INTEGER PRIMARY KEY, output BLOB, reply BLOB, history BLOB) STRICT;
 CREATE TABLE journal (
   seq INTEGER NOT NULL,
   position INTEGER NOT NULL,
   key TEXT NOT NULL,
   output BLOB,
   error BLOB,
+  history BLOB,
   PRIMARY KEY (seq, position)
 ) STRICT, WITHOUT ROWID;
 
@@ -160,6 +186,7 @@ CREATE TABLE registry_change (
 {_EVENTS}
 {_OCCURRENCES}
 {_WITHIN}
+{_REPLAYS}
 """
 
 _MIGRATIONS: Final = {
@@ -170,6 +197,8 @@ _MIGRATIONS: Final = {
     3: f"ALTER TABLE flow ADD COLUMN reacts INTEGER NOT NULL DEFAULT 0; {_EVENTS}",
     4: f"ALTER TABLE execution ADD COLUMN quiet INTEGER; {_OCCURRENCES}",
     5: _WITHIN,
+    6: "ALTER TABLE outcome ADD COLUMN history BLOB; ALTER TABLE journal ADD COLUMN history BLOB;"
+    f"ALTER TABLE execution ADD COLUMN replay_root TEXT; {_REPLAYS} {_ROOTS}",
 }
 """What makes the next version of each earlier one. Adding a column rewrites no row; a new index is of few rows.
 

@@ -22,6 +22,7 @@ from router.storage.model import (
     Occurrence,
     Parked,
     Replied,
+    Resolved,
     Scheduled,
     StateChange,
     Unfinished,
@@ -168,11 +169,14 @@ class SqliteShardState:
         statuses: Collection[Status] = (),
         before_seq: int | None = None,
         limit: int = DEFAULT_PAGE,
+        unresolved: bool = False,
     ) -> list[ExecutionRecord]:
         """See `interface.ShardState`."""
         wanted = frozenset(statuses)
         return await self._queries.run(
-            lambda connection: queries.list_executions(connection, flow_id, wanted, before_seq, limit)
+            lambda connection: queries.list_executions(
+                connection, flow_id, wanted, before_seq, limit, unresolved=unresolved
+            )
         )
 
     async def schedules(self, *, after_id: str = "", limit: int = DEFAULT_PAGE) -> list[Scheduled]:
@@ -204,13 +208,15 @@ class SqliteShardState:
 
 def _size(change: StateChange) -> int:
     match change:
-        case Ended(output=output, reply=reply):
-            return 128 + len(output or b"") + len(reply or b"")
+        case Ended(output=output, reply=reply, error=error):
+            return 128 + len(output or b"") + len(reply or b"") + (0 if error is None else error.size)
         case Replied(reply=reply):
             return 128 + len(reply)
         case Parked(subscriptions=subscriptions) if subscriptions:
             return 128 + len(dump_subscriptions(subscriptions))
         case Journaled(entry=entry) | Delivered(entry=entry):
-            return 128 + len(entry.output or b"")
+            return 128 + len(entry.output or b"") + (0 if entry.error is None else entry.error.size)
+        case Resolved(reason=reason):
+            return 64 + len(reason)
         case _:
             return 64

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, Final
 
+from flowhook import limits
 from router.storage.sqlite.schema import PENDING, UNENDED
 
 MAX_ROWS: Final = 256
@@ -23,7 +24,7 @@ class Bulk:
 
     Args:
         template: the statement; `{rows}` stands for a comma-separated list of rows, `{unended}` and `{pending}` for
-            constants of `schema`.
+            constants of `schema`, `{histories}` for `limits.MAX_HISTORIES`.
             It must do nothing for a row whose columns are all NULL.
         columns: columns of a row; 0: the rows are single values, as in a list after IN.
     """
@@ -31,7 +32,9 @@ class Bulk:
     def __init__(self, template: str, columns: int) -> None:
         row = f"({', '.join('?' * columns)})" if columns else "?"
         self._sql: Final = {
-            1 << power: template.format(rows=", ".join([row] * (1 << power)), unended=UNENDED, pending=PENDING)
+            1 << power: template.format(
+                rows=", ".join([row] * (1 << power)), unended=UNENDED, pending=PENDING, histories=limits.MAX_HISTORIES
+            )
             for power in range(MAX_ROWS.bit_length())
         }
         self._padding: Final = (None,) * (columns or 1)

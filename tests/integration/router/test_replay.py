@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from support.routers import flow, running_router
 from support.runners import attached
 
-from flowhook.errors import ConflictError
+from flowhook.errors import ConflictError, InvalidError, NotFoundError
 from flowhook.model import Status
 from flowhook.v1 import runner_service_pb2 as pb
 
@@ -90,3 +92,69 @@ async def test_a_request_id_makes_one_replay_from_the_failed_task(router, client
     await client.executions.cancel(execution_id)
     first = await client.executions.replay(execution_id, from_failed=True, request_id="k")
     assert (await client.executions.replay(execution_id, from_failed=True, request_id="k")).id == first.id
+
+
+@pytest.fixture
+async def failed(router, client, hello):
+    """An execution that faulted, and the runner that had it, with room for another."""
+    execution_id = await client.ingest("hello", {})
+    async with attached(router, credit=2) as runner:
+        (assignment,) = await runner.assignments(1)
+        await runner.fault(assignment, "/do/1/b")
+        yield execution_id, runner
+
+
+async def test_what_a_replay_stands_for_is_not_replayed_again_unless_that_is_wanted(client, failed):
+    execution_id, runner = failed
+    first = await client.executions.replay(execution_id, unless_replayed=True)
+    with pytest.raises(ConflictError, match=first.id) as caught:
+        await client.executions.replay(execution_id, unless_replayed=True)
+    assert caught.value.reason == "EXECUTION_REPLAYED"
+    (again,) = await runner.assignments(1)
+    await runner.complete(again)
+    with pytest.raises(ConflictError):
+        await client.executions.replay(execution_id, unless_replayed=True)
+    shown = (await client.executions.get(execution_id)).execution
+    assert (shown.replayed_by, shown.replayed) == (first.id, True)
+    assert [each async for each in client.executions.list(unresolved=True)] == []
+    assert (await client.executions.replay(execution_id)).id != first.id
+
+
+async def test_of_many_that_replay_one_event_at_once_one_does(client, failed):
+    execution_id, _ = failed
+    calls = [client.executions.replay(execution_id, unless_replayed=True) for _ in range(20)]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    refused = [result for result in results if isinstance(result, ConflictError)]
+    assert [result.reason for result in refused] == ["EXECUTION_REPLAYED"] * 19
+
+
+async def test_a_replay_whose_answer_was_lost_is_not_refused_as_another_one(client, failed):
+    execution_id, _ = failed
+    first = await client.executions.replay(execution_id, unless_replayed=True, request_id="k")
+    assert await client.executions.replay(execution_id, unless_replayed=True, request_id="k") == first
+
+
+async def test_what_is_resolved_is_no_longer_unresolved_and_not_replayed_unless_that_is_wanted(client, failed):
+    execution_id, _ = failed
+    (listed,) = [each async for each in client.executions.list(unresolved=True)]
+    assert listed.id == execution_id
+    resolved = await client.executions.resolve(execution_id, "refunded by hand")
+    assert resolved.resolution is not None
+    assert resolved.resolution.reason == "refunded by hand"
+    assert [each async for each in client.executions.list(unresolved=True)] == []
+    assert (await client.executions.get(execution_id)).execution == resolved
+    with pytest.raises(ConflictError, match="refunded by hand") as caught:
+        await client.executions.replay(execution_id, unless_replayed=True)
+    assert caught.value.reason == "EXECUTION_RESOLVED"
+    assert (await client.executions.replay(execution_id)).replay_of == execution_id
+
+
+async def test_only_what_failed_is_resolved_with_a_reason_of_some_length(client, failed):
+    execution_id, _ = failed
+    with pytest.raises(InvalidError):
+        await client.executions.resolve(execution_id, "x" * 1001)
+    with pytest.raises(ConflictError) as caught:
+        await client.executions.resolve(await client.ingest("hello", {}))
+    assert caught.value.reason == "EXECUTION_NOT_FAILED"
+    with pytest.raises(NotFoundError):
+        await client.executions.resolve("evt_01m8746w29ee29nr9fsnpeescq")

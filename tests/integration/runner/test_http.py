@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -90,6 +91,56 @@ async def test_how_long_the_server_asks_to_be_left_alone_comes_with_the_error(pe
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
     result = await perform(method="get", endpoint=base, query={"wait": date})
     assert 55_000 < result.retry_after_ms <= 60_000
+
+
+async def test_the_error_keeps_what_was_answered(call, http_server):
+    async def refuse(request):
+        return web.json_response({"code": "card_declined", "said": await request.text()}, status=402)
+
+    base = await http_server(refuse)
+    error = await call(method="post", endpoint=f"{base}/charges?key=k", body="x")
+    answer = error.response
+    assert (answer.status, answer.url) == (402, f"{base}/charges")
+    assert json.loads(answer.body) == {"code": "card_declined", "said": "x"}
+    assert answer.size == len(answer.body)
+
+
+async def test_of_a_large_answer_the_error_keeps_the_first_4_kib_and_of_a_binary_one_no_more(call, http_server):
+    large = "é" * 5000
+
+    async def refuse(request):
+        return web.Response(body=large.encode() if request.path == "/text" else bytes([255]) * 10_000, status=500)
+
+    base = await http_server(refuse)
+    answer = (await call(method="get", endpoint=f"{base}/text")).response
+    assert (answer.body, answer.size) == ("é" * 2048, 10_000)
+    binary = (await call(method="get", endpoint=f"{base}/binary")).response
+    assert (len(binary.body.encode()) <= 4096, binary.size) == (True, 10_000)
+
+
+async def test_the_error_shows_no_secret_that_the_server_repeats(perform, http_server):
+    async def refuse(request):
+        said = "x" * 4055 + request.headers["X-Key"] + request.headers["Authorization"]
+        return web.Response(text=request.headers["X-Key"] + said, status=500)
+
+    secret = "a-key-of-more-than-16-characters"
+    endpoint = {"uri": await http_server(refuse), "authentication": {"bearer": {"token": "another-of-them"}}}
+    headers = {"X-Key": secret}
+    result = await perform(method="get", endpoint=endpoint, headers=headers, effect={"secrets": {"key": secret}})
+    body = result.error.response.body
+    assert body.startswith("…xxx")
+    assert body.endswith("x…")
+    assert secret[:4] not in body
+
+
+async def test_the_error_shows_no_credential_that_was_sent_in_whatever_form(call, http_server):
+    async def refuse(request):
+        return web.Response(text=str(dict(request.headers)), status=401)
+
+    endpoint = {"uri": await http_server(refuse), "authentication": {"basic": {"username": "u", "password": "pass"}}}
+    error = await call(method="get", endpoint=endpoint, headers={"X-Key": "of-no-secret", "Accept": "text/plain"})
+    assert "text/plain" in error.response.body
+    assert not [each for each in ("dTpwYXNz", "of-no-secret") if each in error.response.body]
 
 
 @pytest.mark.parametrize("status", [301, 400, 404, 429, 500, 503])

@@ -100,3 +100,30 @@ async def test_a_migration_that_fails_leaves_the_database_as_it_was(old_path):
     with pytest.raises(InternalError, match="SQLITE_ERROR"):
         await open_sqlite(old_path)
     assert schema(old_path) == before
+
+
+async def test_replays_of_an_earlier_format_stand_for_what_they_replay(old_path):
+    connection = sqlite3.connect(old_path)
+    rows = [
+        (10, "evt_a", "evt_gone", 7),
+        (11, "evt_b", "evt_a", 7),
+        (12, "evt_c", "evt_b", 8),
+        (13, "evt_d", "evt_e", 7),
+    ]
+    connection.executemany(
+        "INSERT INTO execution (seq, event_id, flow, flow_revision, receive_time_ms, replay_of, status, attempts,"
+        " end_time_ms) VALUES (?, ?, 1, 1, 0, ?, ?, 1, 5)",
+        rows,
+    )
+    connection.commit()
+    connection.close()
+    storage = await open_sqlite(old_path)
+    state = await storage.own(0)
+    found = await state.identify(["evt_a", "evt_b", "evt_c", "evt_d"])
+    assert {key: (each.replayed_by, each.replayed) for key, each in found.items()} == {
+        "evt_a": ("evt_c", True),
+        "evt_b": ("evt_c", True),
+        "evt_c": ("", False),
+        "evt_d": ("", False),
+    }
+    await storage.close()

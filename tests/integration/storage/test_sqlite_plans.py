@@ -48,6 +48,13 @@ async def test_a_list_is_read_in_order_from_an_index(plan, flow_id, statuses, be
         assert "execution_by_flow" in main
 
 
+@pytest.mark.parametrize("flow_id", ["", "shop"])
+async def test_what_is_unresolved_is_found_by_a_look_at_an_index_for_each_that_failed(plan, flow_id):
+    plans = plan(lambda connection: queries.list_executions(connection, flow_id, KINDS[2], None, 9, unresolved=True))
+    assert any("replay_by_root (replay_root=? AND rowid>?)" in step for step in plans), plans
+    assert not [step for step in plans if "TEMP B-TREE" in step or step.startswith("SCAN r")]
+
+
 async def test_unfinished_executions_are_found_without_looking_at_those_that_ended(plan):
     plans = plan(queries.unfinished, 5, 10)
     assert any("execution_by_end (end_time_ms=? AND rowid>?)" in step for step in plans)

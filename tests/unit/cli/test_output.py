@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import orjson
 import pytest
 
 from cli import output
-from flowhook.model import Blob, Event, Execution, ExecutionDetail, JournalEntry, Part, Principal, Status, WorkflowError
+from flowhook.model import (
+    Blob,
+    Event,
+    Execution,
+    ExecutionDetail,
+    JournalEntry,
+    Part,
+    Principal,
+    Resolution,
+    Status,
+    WorkflowError,
+)
 
 ERROR = WorkflowError("https://example.org/e", 503, "Away", "/do/0/call", "no route")
 FAULTED = Execution("evt_1", "blog", 2, Status.FAULTED, 5, 1_700_000_000_123, 1_700_000_001_000, ERROR)
@@ -69,7 +81,17 @@ def test_an_execution_has_exactly_the_promised_fields():
             "instance": "/do/0/call",
             "detail": "no route",
         },
+        "replay_of": None,
+        "replayed_by": None,
+        "resolution": None,
     }
+
+
+def test_an_execution_tells_its_replays_and_what_an_operator_said_of_it():
+    told = replace(FAULTED, replay_of="evt_0", replayed_by="evt_2", resolution=Resolution("by hand", 1_700_000_000_000))
+    shown = output.execution_as_json(told)
+    assert (shown["replay_of"], shown["replayed_by"]) == ("evt_0", "evt_2")
+    assert shown["resolution"] == {"reason": "by hand", "resolved_at": "2023-11-14T22:13:20.000Z"}
 
 
 def test_what_has_not_happened_is_null():

@@ -151,3 +151,76 @@ def test_what_completed_did_not_fail():
     with pytest.raises(ConflictError) as caught:
         resumption(record(Status.COMPLETED), content(), 3)
     assert caught.value.reason == "EXECUTION_NOT_FAILED"
+
+
+RAISE = {"raise": {"error": {"type": "about:blank", "status": 500}}}
+CALL = {"call": "http"}
+TRIES = {
+    "do": [
+        {"a": CALL},
+        {"t": {"try": [{"b": CALL}, {"c": CALL}], "catch": {"as": "e", "do": [{"notify": CALL}, {"again": RAISE}]}}},
+        {"stop": RAISE},
+        # tasks may be called like keys of the DSL
+        {
+            "catch": {
+                "try": [{"try": {"try": [{"d": CALL}], "catch": {"do": [{"n": CALL}, {"inner": RAISE}]}}}],
+                "catch": {"do": [{"outer": RAISE}]},
+            }
+        },
+    ]
+}
+AGAIN = "/do/1/t/catch/do/1/again"
+B, C, NOTIFY = "/do/1/t/try/0/b#0", "/do/1/t/try/1/c#0", "/do/1/t/catch/do/0/notify#0"
+D, N = "/do/3/catch/try/0/try/try/0/d#0", "/do/3/catch/try/0/try/catch/do/0/n#0"
+
+
+def raised(instance, *entries, revision=3):
+    original = record()._replace(error=WorkflowError("about:blank", 500, "again", instance))
+    return resumption(original, content(*entries), revision, TRIES).journal
+
+
+@pytest.mark.parametrize(
+    ("instance", "entries", "kept"),
+    [
+        (AGAIN, ["/do/0/a#0", f"!{B}", NOTIFY], ["/do/0/a#0"]),
+        (AGAIN, ["/do/0/a#0", f"!{B}"], ["/do/0/a#0"]),
+        (AGAIN, [B, f"!{C}", NOTIFY], [B]),
+        # all retries of what failed begin anew, and limits
+        (AGAIN, [f"!{B}", f"<{B}:retry", f">{B}:retry", f"!{B}", NOTIFY], []),
+        (AGAIN, ["</timeout#0", f"!{B}", "</do/1/t#0:retry", ">/do/1/t#0:retry", B, f"!{C}", "/do/1/t#0:failed"],
+         [f"!{B}", "</do/1/t#0:retry", ">/do/1/t#0:retry", B]),
+        (AGAIN, [f"<{B}:timeout", f">{B}:timeout", NOTIFY], []),
+        # what the handler called is in a function
+        (AGAIN, [f"!{B}", f"{NOTIFY} /use/functions/f#0"], []),
+        (AGAIN, [f"!{B} /use/functions/f/do/0/x#0", NOTIFY], []),
+        # the error of a task in the inner of two
+        ("/do/3/catch/catch/do/0/outer", [f"!{D}", N], []),
+        ("/do/3/catch/try/0/try/catch/do/1/inner", ["/do/0/a#0", f"!{D}", N], ["/do/0/a#0"]),
+    ],
+)  # fmt: skip
+def test_where_a_handler_raises_it_starts_at_what_failed_in_the_try(instance, entries, kept):
+    assert raised(instance, *entries) == journal(*kept)
+
+
+@pytest.mark.parametrize(
+    ("instance", "entries"),
+    [
+        ("/do/2/stop", ["/do/0/a#0", B, C]),
+        (AGAIN, ["/do/0/a#0", NOTIFY]),
+        # the error before was got over, and what came then is not done twice
+        (AGAIN, [f"!{B}", C, NOTIFY]),
+        (AGAIN, ["!/do/0/a#0", "@", NOTIFY]),
+    ],
+)
+def test_where_nothing_would_run_anew_it_is_refused_but_on_another_revision(instance, entries):
+    with pytest.raises(ConflictError, match="from the start") as caught:
+        raised(instance, *entries)
+    assert caught.value.reason == "NOTHING_TO_RUN_ANEW"
+    if "@" not in entries:
+        assert raised(instance, *entries, revision=4) == journal(*entries)
+
+
+def test_the_failure_of_a_call_in_a_handler_is_that_of_the_call():
+    original = record()._replace(error=WorkflowError("about:blank", 503, "away", NOTIFY[:-2]))
+    resumed = resumption(original, content(f"!{B}", f"!{NOTIFY}"), 3, TRIES)
+    assert resumed.journal == journal(f"!{B}")

@@ -44,7 +44,8 @@ class Clock:
 class Outcome:
     """How far a run came: to its end, to `stop_after`, or to where only an event can help (then `step` is None)."""
 
-    def __init__(self, turn, world, journal, turns, performing):
+    def __init__(self, turn, world, journal, turns, performing, *, tasks):
+        self.tasks = tasks
         self.step, self.world, self.journal, self.turns = turn.ending, world, journal, turns
         self.subscriptions, self.performing = turn.subscriptions, performing
 
@@ -75,11 +76,12 @@ def execute(evaluator):
         known = {"id": "evt_1", "secrets": secrets or {}, **(workflow or {})}
         given = Workflow(definition=definition, raw_input=data, started_at_ms=1_700_000_000_000, clock=clock, **known)
         world = world or World()
-        written, turns = list(journal), 0
+        written, turns, told = list(journal), 0, []
         execution = Run(program, given, journal)
         turn, waiting = execution.start(), []
         while True:
             written += [write.entry for write in turn.writes]
+            told += [write.history for write in turn.writes]
             waiting = [*(effect for effect in waiting if effect.key not in turn.cancel), *turn.perform]
             turns += turn.paused
             if turn.ending is not None or (stop_after is not None and len(written) >= stop_after):
@@ -93,7 +95,9 @@ def execute(evaluator):
             elif turn.subscriptions:
                 break
             turn = execution.go_on()
-        return Outcome(turn, world, tuple(written), turns, waiting)
+        told.append(execution.take_history())
+        tasks = [task for each in told if each for task in orjson.loads(each)]
+        return Outcome(turn, world, tuple(written), turns, waiting, tasks=tasks)
 
     run.World = World
     run.Clock = Clock

@@ -8,9 +8,10 @@ from urllib.parse import quote
 
 import pytest
 
+from flowhook.model import FailedResponse, WorkflowError
 from runner.interpreter.effects import Result
 from runner.interpreter.errors import Kind, error
-from runner.interpreter.redaction import redact, redact_values
+from runner.interpreter.redaction import redact, redact_error, redact_values
 
 SECRETS = {"bank": {"user": "u", "password": 'pa"55/wörd'}, "token": "t0ken-0f-mine"}
 
@@ -93,3 +94,21 @@ def test_the_error_of_a_call_shows_no_secret_of_the_flow(execute):
     world = execute.World({"f": Result(None, error(Kind.COMMUNICATION, "no t0ken-0f-mine", instance="/do/0/a"))})
     assert execute([{"a": {"call": "f"}}], {}, world=world, secrets=SECRETS).error.detail == "no …"
     assert "t0ken" not in repr(world.performed[0])
+
+
+def test_what_was_answered_is_shown_without_secrets_and_without_the_beginning_of_one_that_was_cut_off():
+    secret = "s3cret-of-some-length"
+    body = f"you sent {secret}, and once more: {secret[:9]}"
+    error = WorkflowError(
+        "about:blank", 500, "no", "/do/0/a", "", FailedResponse(500, f"http://x/{secret}", body, 9000)
+    )
+    told = redact_error(error, {"a": "other", "b": secret}).response
+    assert told == FailedResponse(500, "http://x/…", "you sent …, and once more: …", 9000)
+
+
+def test_an_error_with_what_was_answered_is_read_as_it_was_written():
+    error = WorkflowError("about:blank", 500, "no", "/do/0/a", "why", FailedResponse(500, "http://x/", "{}", 2))
+    assert error.as_dict()["response"] == {"status": 500, "url": "http://x/", "body": "{}", "size": 2}
+    for each in (error, error.without_response()):
+        assert WorkflowError.from_dict(each.as_dict()) == each
+    assert "response" not in error.without_response().as_dict()

@@ -53,6 +53,11 @@ def redact_error(error: WorkflowError, secrets: Any) -> WorkflowError:
     return dataclasses.replace(error, type=type_, title=title, detail=detail, response=response)
 
 
+def redact_beginning(text: str, secrets: Any) -> str:
+    """Return what `redact` does of the beginning of a longer text, without the beginning of a secret at its end."""
+    return _Redactor(secrets).redact_beginning(text)
+
+
 def redact_values(value: Any, secrets: Any) -> Any:
     """Return JSON without the texts in `secrets`; see `redact`."""
     return _Redactor(secrets).redact_values(value) if secrets else value

@@ -20,13 +20,11 @@ from flowhook.payloads.content_type import ContentType, decode, parse_content_ty
 from flowhook.payloads.form_data import FORM_DATA, attachment_name, field_value
 from flowhook.payloads.forms import nest, parse_urlencoded
 from flowhook.payloads.multipart import MultipartScanner, PartData, PartEnded, PartStarted
+from flowhook.payloads.properties import parse_properties
 from flowhook.payloads.xml import parse_xml
 
 MAX_LINES: Final = 100_000
 """Values of one NDJSON body."""
-
-MAX_PROPERTIES: Final = 10_000
-"""Lines of one `text/x-java-properties` body, comments included: they are read slowly."""
 
 BODY: Final = "body"
 """Name of the attachment that is a whole body."""
@@ -141,7 +139,7 @@ def _parse(kind: ContentType, content_type: str, body: bytes) -> Content:
     if essence in _NDJSON:
         return Content(_lines(body))
     if essence == "text/x-java-properties":
-        return Content(_properties(decode(body, kind.charset)))
+        return Content(parse_properties(decode(body, kind.charset)))
     if essence.startswith("text/"):
         return Content(decode(body, kind.charset))
     return _whole(content_type, body)
@@ -163,22 +161,6 @@ def _lines(body: bytes) -> list[Any]:
     if len(lines) > MAX_LINES:
         raise InvalidError(f"NDJSON has at most {MAX_LINES} lines", reason="BODY_INVALID")
     return [_json(line) for line in lines]
-
-
-def _properties(text: str) -> dict[str, Any]:
-    import javaproperties  # noqa: PLC0415 - 6 ms at the first such body, which few ever see
-
-    items: list[tuple[str, str]] = []
-    try:
-        for number, line in enumerate(javaproperties.parse(text)):
-            if number == MAX_PROPERTIES:
-                raise InvalidError(f"properties have at most {MAX_PROPERTIES} lines", reason="BODY_INVALID")
-            if isinstance(line, javaproperties.KeyValue):
-                f"{line.key}{line.value}".encode()  # an escape may stand for half a character
-                items.append((line.key, line.value))
-    except (javaproperties.InvalidUEscapeError, UnicodeError):
-        raise InvalidError("the properties have an escape that is none", reason="BODY_INVALID") from None
-    return nest(items)
 
 
 def _multipart(kind: ContentType, body: bytes) -> Content:

@@ -14,17 +14,19 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from flowhook.errors import InvalidError
+from flowhook.limits import MAX_VALUES
 from flowhook.payloads.cloud_event import BINARY_MODE, with_attributes
 from flowhook.payloads.content_encoding import decompress
 from flowhook.payloads.content_type import ContentType, decode, parse_content_type
-from flowhook.payloads.form_data import FORM_DATA, attachment_name, field_value
+from flowhook.payloads.form_data import FORM_DATA, NO_FIELD, attachment_name, field_value
 from flowhook.payloads.forms import nest, parse_urlencoded
+from flowhook.payloads.json_values import check_values, parse_json
 from flowhook.payloads.multipart import MultipartScanner, PartData, PartEnded, PartStarted
 from flowhook.payloads.properties import parse_properties
 from flowhook.payloads.xml import parse_xml
 
 MAX_LINES: Final = 100_000
-"""Values of one NDJSON body."""
+"""Lines of one NDJSON body, empty ones included."""
 
 BODY: Final = "body"
 """Name of the attachment that is a whole body."""
@@ -127,7 +129,7 @@ def _decompressed(body: bytes, headers: Sequence[tuple[str, bytes]], limit: int)
 def _parse(kind: ContentType, content_type: str, body: bytes) -> Content:
     essence = kind.essence
     if _is_json(essence):
-        return Content(_json(body))
+        return Content(parse_json(body))
     if not body:
         return EMPTY
     if essence == "application/x-www-form-urlencoded":
@@ -149,18 +151,14 @@ def _whole(content_type: str, body: bytes) -> Content:
     return Content(None, (Attachment(BODY, content_type, body),)) if body else EMPTY
 
 
-def _json(body: bytes) -> Any:
+def _lines(body: bytes) -> list[Any]:
+    if body.count(b"\n") > MAX_LINES:
+        raise InvalidError(f"NDJSON has at most {MAX_LINES} lines", reason="BODY_INVALID")
+    check_values(body)
     try:
-        return orjson.loads(body)
+        return [orjson.loads(line) for line in body.split(b"\n") if line and not line.isspace()]
     except orjson.JSONDecodeError:
         raise InvalidError("the body is not JSON", reason="BODY_INVALID") from None
-
-
-def _lines(body: bytes) -> list[Any]:
-    lines = [line for line in body.split(b"\n") if line.strip()]
-    if len(lines) > MAX_LINES:
-        raise InvalidError(f"NDJSON has at most {MAX_LINES} lines", reason="BODY_INVALID")
-    return [_json(line) for line in lines]
 
 
 def _multipart(kind: ContentType, body: bytes) -> Content:
@@ -168,6 +166,7 @@ def _multipart(kind: ContentType, body: bytes) -> Content:
     scanner = MultipartScanner(kind.parameters.get("boundary", ""))
     fields: list[tuple[str, Any]] = []
     attachments: list[Attachment] = []
+    values_left = MAX_VALUES
     part = PartStarted(0, "", "", None)
     for event in scanner.feed(body):
         match event:
@@ -175,7 +174,8 @@ def _multipart(kind: ContentType, body: bytes) -> Content:
                 part = event
             case PartEnded(offset=end):
                 content = body[part.offset : end]
-                value = field_value(part, content) if kind.essence == FORM_DATA else None
+                value, values = field_value(part, content, values_left) if kind.essence == FORM_DATA else NO_FIELD
+                values_left -= values
                 if value is None:
                     attachments.append(Attachment(attachment_name(part), part.type, content, part.field))
                 else:

@@ -23,6 +23,9 @@ CHUNK_BYTES: Final = 256 * KIB
 MAX_FORM_BYTES: Final = 1 * MIB
 """Fields of the form in a streamed body, as JSON; further ones are attachments."""
 
+MAX_VALUES: Final = 1_000_000
+"""Values of the JSON of one body, arrays and objects among them: some 200 ms to read, and up to 250 MiB of memory."""
+
 MAX_PARTS: Final = 1000
 """Parts of a multipart body."""
 

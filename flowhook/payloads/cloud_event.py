@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Final
-from urllib.parse import unquote
 
 from flowhook.payloads.content_type import parse_content_type
+from flowhook.payloads.percent import percent_decode
 
 BINARY_MODE: Final = "ce-specversion"
 """The field that tells a CloudEvent in binary mode from any other request."""
@@ -35,8 +35,7 @@ def with_attributes(content_type: str, headers: Sequence[tuple[str, bytes]], dat
     event: dict[str, Any] = {}
     for name, value in headers:
         if name.startswith(_PREFIX):
-            text = value.decode("utf-8", "replace")
-            event[name.removeprefix(_PREFIX)] = unquote(text) if "%" in text else text
+            event[name.removeprefix(_PREFIX)] = percent_decode(value).decode("utf-8", "replace")
     if content_type:
         event["datacontenttype"] = content_type
     if data is not None:

@@ -1,5 +1,9 @@
 """Compressed bodies: `Content-Encoding` undone, a piece at a time and no further than a limit.
 
+All codings have ways to go on and on with nothing in them: gzip's members, deflate's blocks, brotli's metadata. So what
+comes out has to keep pace with what went in, members are counted, and decoders see a slice at a time: they copy what
+they did not take.
+
 Source: RFC 9110, section 8.4; RFC 1952 (gzip), RFC 1950 and 1951 (deflate), RFC 7932 (br).
 """
 
@@ -12,12 +16,24 @@ from typing import Final
 import brotli
 
 from flowhook.errors import InvalidError
+from flowhook.limits import KIB
 
 MAX_CODINGS: Final = 3
 """Codings that may be applied one over the other."""
 
-PIECE_BYTES: Final = 256 * 1024
+MAX_MEMBERS: Final = 500
+"""Members of a gzip body; blocks of 64 KiB, as some programs write them, are half as many at most."""
+
+MAX_GROWTH: Final = 2
+SLACK_BYTES: Final = 64 * KIB
+"""A coding may have made at most `MAX_GROWTH` times what it was given, and this much more: flushes and headers. So may
+one that was applied to what was compressed already, when it is undone."""
+
+PIECE_BYTES: Final = 256 * KIB
 """How much is decompressed at a time."""
+
+SLICE_BYTES: Final = 16 * KIB
+"""How much a decoder is given at a time."""
 
 _Inflate = Callable[[bytes, int], bytes]
 
@@ -37,75 +53,121 @@ def decompress(body: bytes, codings: str, limit: int) -> bytes:
     names = [name for part in codings.split(",") if (name := part.strip().lower()) and name != "identity"]
     if len(names) > MAX_CODINGS:
         raise InvalidError(f"a body has at most {MAX_CODINGS} content codings", reason="ENCODING_UNKNOWN")
-    for name in reversed(names):
-        inflate = _CODINGS.get(name)
+    for left in range(len(names) - 1, -1, -1):
+        inflate = _CODINGS.get(names[left])
         if inflate is None:
             raise InvalidError("the content coding is not gzip, deflate or br", reason="ENCODING_UNKNOWN")
-        body = inflate(body, limit)
+        body = inflate(body, min(limit, MAX_GROWTH * len(body) + SLACK_BYTES) if left else limit)
     return body
 
 
+class _Output:
+    """What comes out of a body; knows how much went in, and when either is too much."""
+
+    def __init__(self, limit: int) -> None:
+        self._left = limit
+        self._allowed_in = SLACK_BYTES
+        self._pieces: list[bytes] = []
+
+    @property
+    def room(self) -> int:
+        """How many bytes to ask for: with one more than are allowed it shows that there are more."""
+        return min(PIECE_BYTES, self._left + 1)
+
+    def add(self, piece: bytes) -> None:
+        """Take what came out.
+
+        Raises:
+            InvalidError: it is too much (`BODY_TOO_LARGE`).
+        """
+        self._left -= len(piece)
+        if self._left < 0:
+            raise InvalidError("the body is too large when decompressed", reason="BODY_TOO_LARGE")
+        self._allowed_in += MAX_GROWTH * len(piece)
+        self._pieces.append(piece)
+
+    def check(self, taken: int) -> None:
+        """Note that nothing more comes out of the first `taken` bytes.
+
+        Raises:
+            InvalidError: it is too little (`BODY_INVALID`).
+        """
+        if taken > self._allowed_in:
+            raise InvalidError("the body is larger than what was compressed", reason="BODY_INVALID")
+
+    def whole(self) -> bytes:
+        return b"".join(self._pieces)
+
+
 def _gzip(body: bytes, limit: int) -> bytes:
-    pieces: list[bytes] = []
-    left = limit
-    rest = body
-    while True:
-        member = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        left, rest = _inflate(member, rest, pieces, left)
-        if not rest.strip(b"\0"):  # members may be followed by zeros (RFC 1952 says nothing; gzip pads so)
-            return b"".join(pieces)
+    output = _Output(limit)
+    end = 0
+    for _ in range(MAX_MEMBERS):
+        end = _inflate(zlib.decompressobj(zlib.MAX_WBITS | 16), body, end, output)
+        if body[end : end + 1] in (b"", b"\0"):
+            if body[end:].strip(b"\0"):  # zeros may follow the last member (RFC 1952 says nothing; gzip pads so)
+                raise _garbled()
+            return output.whole()
+    raise InvalidError(f"a gzip body has at most {MAX_MEMBERS} members", reason="BODY_INVALID")
 
 
 def _deflate(body: bytes, limit: int) -> bytes:
     """Undo zlib's format; some senders leave its header out (RFC 9110, section 8.4.1.2, note)."""
     for window in (zlib.MAX_WBITS, -zlib.MAX_WBITS):
-        pieces: list[bytes] = []
+        output = _Output(limit)
         try:
-            _, rest = _inflate(zlib.decompressobj(window), body, pieces, limit)
+            end = _inflate(zlib.decompressobj(window), body, 0, output)
         except InvalidError as error:
             if error.reason == "BODY_TOO_LARGE" or window < 0:
                 raise
             continue
-        if not rest:
-            return b"".join(pieces)
+        if end == len(body):
+            return output.whole()
     raise _garbled()
 
 
-def _inflate(member: zlib._Decompress, data: bytes, pieces: list[bytes], left: int) -> tuple[int, bytes]:
-    """Decompress one stream; returns how many bytes are still allowed, and what follows the stream."""
+def _inflate(member: zlib._Decompress, body: bytes, start: int, output: _Output) -> int:
+    """Decompress the stream that starts there; returns where it ends."""
+    end = start
     try:
-        while not member.eof:
-            piece = member.decompress(data, min(PIECE_BYTES, left + 1))
-            if not piece and not member.unconsumed_tail and not member.eof:
-                raise _garbled()  # it ends too early
-            pieces.append(piece)
-            left -= len(piece)
-            if left < 0:
-                raise _too_large()
-            data = member.unconsumed_tail
+        while data := body[end : end + SLICE_BYTES]:
+            end += len(data)
+            while not member.eof:
+                room = output.room
+                piece = member.decompress(data, room)
+                output.add(piece)
+                data = member.unconsumed_tail
+                if not data and len(piece) < room:  # else more may come without more input
+                    break
+            if member.eof:
+                return end - len(member.unused_data)
+            output.check(end)
     except zlib.error:
         raise _garbled() from None
-    return left, member.unused_data
+    raise _garbled()  # it ends too early
 
 
 def _brotli(body: bytes, limit: int) -> bytes:
     decoder = brotli.Decompressor()
-    pieces: list[bytes] = []
-    size = 0
-    data = body
+    output = _Output(limit)
+    end = 0
     try:
         while not decoder.is_finished():
-            piece = decoder.process(data, output_buffer_limit=PIECE_BYTES)
-            data = b""
-            if not piece and not decoder.is_finished() and decoder.can_accept_more_data():
-                raise _garbled()
-            pieces.append(piece)
-            size += len(piece)
-            if size > limit:
-                raise _too_large()
+            data = body[end : end + SLICE_BYTES]
+            if not data:
+                raise _garbled()  # it ends too early
+            end += len(data)
+            while piece := decoder.process(data, output_buffer_limit=PIECE_BYTES):
+                output.add(piece)
+                if decoder.is_finished():
+                    break
+                data = b""
+            output.check(end)
     except brotli.error:
         raise _garbled() from None
-    return b"".join(pieces)
+    if end < len(body):
+        raise _garbled()
+    return output.whole()
 
 
 _CODINGS: Final[Mapping[str, _Inflate]] = {"gzip": _gzip, "x-gzip": _gzip, "deflate": _deflate, "br": _brotli}
@@ -113,7 +175,3 @@ _CODINGS: Final[Mapping[str, _Inflate]] = {"gzip": _gzip, "x-gzip": _gzip, "defl
 
 def _garbled() -> InvalidError:
     return InvalidError("the body is not what its Content-Encoding says", reason="BODY_INVALID")
-
-
-def _too_large() -> InvalidError:
-    return InvalidError("the body is too large when decompressed", reason="BODY_TOO_LARGE")

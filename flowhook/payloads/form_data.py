@@ -15,9 +15,12 @@ from flowhook.errors import InvalidError
 from flowhook.model import Part
 from flowhook.payloads.content_type import decode, is_json, parse_content_type
 from flowhook.payloads.forms import nest
+from flowhook.payloads.json_values import check_values
 from flowhook.payloads.multipart import MultipartScanner, PartData, PartEnded, PartStarted
 
 FORM_DATA: Final = "multipart/form-data"
+
+NO_FIELD: Final = (None, 0)
 
 _PART_BYTES: Final = 96
 """What a part takes beside its texts."""
@@ -31,16 +34,20 @@ def may_be_field(part: PartStarted) -> bool:
     return not essence or essence.startswith("text/") or is_json(part.type)
 
 
-def field_value(part: PartStarted, content: bytes) -> tuple[Any] | None:
-    """Return the value of a field; None for what is a file, or is not what its type says."""
+def field_value(part: PartStarted, content: bytes, most: int = limits.MAX_VALUES) -> tuple[tuple[Any] | None, int]:
+    """Return the value of a field, and at least how many values are in it.
+
+    `NO_FIELD` for what is a file, is not what its type says, or has more than `most` values.
+    """
     if not may_be_field(part):
-        return None
+        return NO_FIELD
     try:
         if is_json(part.type):
-            return (orjson.loads(content),)
-        return (decode(content, parse_content_type(part.type).charset),)
+            values = check_values(content, most)
+            return (orjson.loads(content),), values
+        return (decode(content, parse_content_type(part.type).charset),), 1
     except (InvalidError, orjson.JSONDecodeError):
-        return None
+        return NO_FIELD
 
 
 def attachment_name(part: PartStarted) -> str:
@@ -106,7 +113,7 @@ class StreamedParts:
 
     def _end(self, offset: int) -> None:
         part = self._part
-        value = None if self._held is None else field_value(part, bytes(self._held))
+        value, _ = NO_FIELD if self._held is None else field_value(part, bytes(self._held))
         size = None if value is None else _json_size(part.field, value[0])
         if value is not None and size is not None and size <= self._form_left:
             self._form_left -= size

@@ -14,19 +14,19 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from flowhook.errors import InvalidError
+from flowhook.limits import MAX_VALUES
 from flowhook.payloads.cloud_event import BINARY_MODE, with_attributes
 from flowhook.payloads.content_encoding import decompress
 from flowhook.payloads.content_type import ContentType, decode, parse_content_type
-from flowhook.payloads.form_data import FORM_DATA, attachment_name, field_value
+from flowhook.payloads.form_data import FORM_DATA, NO_FIELD, attachment_name, field_value
 from flowhook.payloads.forms import nest, parse_urlencoded
+from flowhook.payloads.json_values import check_values, parse_json
 from flowhook.payloads.multipart import MultipartScanner, PartData, PartEnded, PartStarted
+from flowhook.payloads.properties import parse_properties
 from flowhook.payloads.xml import parse_xml
 
 MAX_LINES: Final = 100_000
-"""Values of one NDJSON body."""
-
-MAX_PROPERTIES: Final = 10_000
-"""Lines of one `text/x-java-properties` body, comments included: they are read slowly."""
+"""Lines of one NDJSON body, empty ones included."""
 
 BODY: Final = "body"
 """Name of the attachment that is a whole body."""
@@ -138,7 +138,7 @@ def _decompressed(body: bytes, headers: Sequence[tuple[str, bytes]], limit: int)
 def _parse(kind: ContentType, content_type: str, body: bytes) -> Content:
     essence = kind.essence
     if _is_json(essence):
-        return Content(_json(body))
+        return Content(parse_json(body))
     if not body:
         return EMPTY
     if essence == "application/x-www-form-urlencoded":
@@ -150,7 +150,7 @@ def _parse(kind: ContentType, content_type: str, body: bytes) -> Content:
     if essence in _NDJSON:
         return Content(_lines(body))
     if essence == "text/x-java-properties":
-        return Content(_properties(decode(body, kind.charset)))
+        return Content(parse_properties(decode(body, kind.charset)))
     if essence.startswith("text/"):
         return Content(decode(body, kind.charset))
     return _whole(content_type, body)
@@ -160,34 +160,14 @@ def _whole(content_type: str, body: bytes) -> Content:
     return Content(None, (Attachment(BODY, content_type, body),)) if body else EMPTY
 
 
-def _json(body: bytes) -> Any:
+def _lines(body: bytes) -> list[Any]:
+    if body.count(b"\n") > MAX_LINES:
+        raise InvalidError(f"NDJSON has at most {MAX_LINES} lines", reason="BODY_INVALID")
+    check_values(body)
     try:
-        return orjson.loads(body)
+        return [orjson.loads(line) for line in body.split(b"\n") if line and not line.isspace()]
     except orjson.JSONDecodeError:
         raise InvalidError("the body is not JSON", reason="BODY_INVALID") from None
-
-
-def _lines(body: bytes) -> list[Any]:
-    lines = [line for line in body.split(b"\n") if line.strip()]
-    if len(lines) > MAX_LINES:
-        raise InvalidError(f"NDJSON has at most {MAX_LINES} lines", reason="BODY_INVALID")
-    return [_json(line) for line in lines]
-
-
-def _properties(text: str) -> dict[str, Any]:
-    import javaproperties  # noqa: PLC0415 - 6 ms at the first such body, which few ever see
-
-    items: list[tuple[str, str]] = []
-    try:
-        for number, line in enumerate(javaproperties.parse(text)):
-            if number == MAX_PROPERTIES:
-                raise InvalidError(f"properties have at most {MAX_PROPERTIES} lines", reason="BODY_INVALID")
-            if isinstance(line, javaproperties.KeyValue):
-                f"{line.key}{line.value}".encode()  # an escape may stand for half a character
-                items.append((line.key, line.value))
-    except (javaproperties.InvalidUEscapeError, UnicodeError):
-        raise InvalidError("the properties have an escape that is none", reason="BODY_INVALID") from None
-    return nest(items)
 
 
 def _multipart(kind: ContentType, body: bytes) -> Content:
@@ -195,6 +175,7 @@ def _multipart(kind: ContentType, body: bytes) -> Content:
     scanner = MultipartScanner(kind.parameters.get("boundary", ""))
     fields: list[tuple[str, Any]] = []
     attachments: list[Attachment] = []
+    values_left = MAX_VALUES
     part = PartStarted(0, "", "", None)
     for event in scanner.feed(body):
         match event:
@@ -202,7 +183,8 @@ def _multipart(kind: ContentType, body: bytes) -> Content:
                 part = event
             case PartEnded(offset=end):
                 content = body[part.offset : end]
-                value = field_value(part, content) if kind.essence == FORM_DATA else None
+                value, values = field_value(part, content, values_left) if kind.essence == FORM_DATA else NO_FIELD
+                values_left -= values
                 if value is None:
                     attachments.append(Attachment(attachment_name(part), part.type, content, part.field))
                 else:

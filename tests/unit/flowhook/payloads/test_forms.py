@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from urllib.parse import parse_qsl
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowhook.payloads.forms import nest
+from flowhook.errors import InvalidError
+from flowhook.payloads.forms import MAX_BRACKETS, MAX_BYTES, nest, parse_urlencoded
 
 
 @pytest.mark.parametrize(
@@ -38,6 +41,54 @@ def leaves(value):
     if isinstance(value, list):
         return [leaf for item in value for leaf in leaves(item)]
     return [value]
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"a" + b"[b]" * 33, "at most 32 brackets"),
+        (b"a" + b"[b]" * 600_000, "at most 32 brackets"),
+        (b"&".join(b"a%d" % number + b"[]" * 32 for number in range(1 + MAX_BRACKETS // 32)), "20000 brackets"),
+        (b"a=&" * 10_000, "at most 10000 fields"),
+        (b"a" * (MAX_BYTES + 1), "at most 2 MiB"),
+        (b"a=%FF", "not utf-8"),
+    ],
+)
+def test_what_is_too_much_is_refused_with_its_cause(body, why):
+    with pytest.raises(InvalidError, match=why) as caught:
+        parse_urlencoded(body, "")
+    assert caught.value.reason == "BODY_INVALID"
+
+
+@pytest.mark.parametrize("name", ["a" + "[" * 100_000, "a" + "[" * 1000 + "]" * 1000, "[b]" * 1000, "a[" + "]" * 1000])
+def test_brackets_that_do_not_match_are_part_of_a_name_however_many_there_are(name):
+    assert parse_urlencoded(name.encode(), "") == {name: ""}
+
+
+@given(
+    st.lists(
+        st.sampled_from(["a", "=", "&", "%", "%4", "%41", "%C3%A9", "+", "é", "%25", "%3D", "%3d", "%0A", "\n", ";"]),
+        max_size=15,
+    ).map("".join)
+)
+def test_fields_are_those_of_the_standard_library(text):
+    fields = parse_qsl(text, keep_blank_values=True, errors="strict")
+    assert parse_urlencoded(text.encode(), "") == nest(fields)
+
+
+@pytest.mark.parametrize(
+    ("charset", "body", "expected"),
+    [
+        ("iso-8859-1", b"a=%E9\xe9", {"a": "éé"}),
+        ("shift_jis", b"a=%83A", {"a": "ア"}),
+        ("shift_jis", b"a=\x83A%83A", {"a": "アア"}),
+        ("iso-2022-jp", b"a=%1B%24B%25%22%1B(B", {"a": "ア"}),
+        ("iso-2022-jp", b"a=%41\x1b$B%A0!\x1b(B", {"a": "A" + b"\x1b$B%A0!\x1b(B".decode("iso-2022-jp")}),
+        ("utf-16", "a=%C3%A9é".encode("utf-16"), {"a": "éé"}),
+    ],
+)
+def test_escapes_are_of_the_charset_where_it_has_ascii_in_it(charset, body, expected):
+    assert parse_urlencoded(body, charset) == expected
 
 
 names = st.lists(st.sampled_from(["a", "b", "[]", "[a]", "[0]", "[1]", "[", "]"]), max_size=5).map("".join)

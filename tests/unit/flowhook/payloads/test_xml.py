@@ -5,11 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 
 import pytest
+import xmltodict
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flowhook.errors import InvalidError
-from flowhook.payloads.xml import MAX_DEPTH, parse_xml
+from flowhook.payloads.xml import MAX_ATTRIBUTES, MAX_DEPTH, MAX_NAMES, MAX_TOKEN_BYTES, parse_xml
 
 
 @pytest.mark.parametrize(
@@ -67,8 +68,52 @@ def test_depth_is_bounded_from_the_start(end):
 
 
 def test_the_number_of_elements_is_bounded():
-    with pytest.raises(InvalidError, match="200000 elements"):
+    with pytest.raises(InvalidError, match="200000 elements and attributes"):
         parse_xml(b"<a>" + b"<b/>" * 200_001 + b"</a>", "")
+
+
+@pytest.mark.parametrize(
+    ("document", "why"),
+    [
+        (b"<a" + b" b='c'" * 1_000_000 + b"/>", "more than 64 KiB"),
+        (b"<a " + b" " * 2 * MAX_TOKEN_BYTES + b"/>", "more than 64 KiB"),
+        (b"<a><!--" + b"- " * MAX_TOKEN_BYTES + b"--></a>", "more than 64 KiB"),
+        (b"<a>" + b"<?b?>" * 9 + b"<?b " + b"?" * 2 * MAX_TOKEN_BYTES + b"?></a>", "more than 64 KiB"),
+        (b"<a" + b"".join(b" b%d=''" % number for number in range(MAX_ATTRIBUTES + 1)) + b"/>", "1000 attributes"),
+        (b"<a>" + b"".join(b"<b%d/>" % number for number in range(MAX_NAMES + 1)) + b"</a>", "20000 different names"),
+        (b"<a>" + b"<b c='' d=''/>" * 70_000 + b"</a>", "200000 elements and attributes"),
+    ],
+)
+def test_what_is_too_much_is_refused_with_its_cause(document, why):
+    with pytest.raises(InvalidError, match=why):
+        parse_xml(document, "")
+
+
+@pytest.mark.parametrize("size", [MAX_TOKEN_BYTES - 5, MAX_TOKEN_BYTES + 1, 10 * MAX_TOKEN_BYTES])
+def test_text_may_be_longer_than_a_tag(size):
+    text = "é" * (size // 2)
+    assert parse_xml(f"<a><b>{text}</b><!-- --><c><![CDATA[{text}]]></c></a>".encode(), "") == {
+        "a": {"b": text, "c": text}
+    }
+
+
+ELEMENTS = st.recursive(
+    st.sampled_from(
+        ["", " ", "text", "&amp;", "<!-- c -->", "<![CDATA[<x>]]>", "<?p i?>", "\n", "<b/>", "<n:b c=' '/>"]
+    ),
+    lambda inner: st.tuples(
+        st.sampled_from(["a", "b", "n:c"]),
+        st.sampled_from(["", " x='1'", " xmlns:n='u' y='&lt;'"]),
+        st.lists(inner, max_size=4),
+    ).map(lambda drawn: f"<{drawn[0]}{drawn[1]}>{''.join(drawn[2])}</{drawn[0]}>"),
+    max_leaves=15,
+)
+
+
+@given(ELEMENTS)
+def test_documents_are_what_the_library_whose_convention_it_is_makes_of_them(inner):
+    document = f"<a>{inner}</a>"
+    assert parse_xml(document.encode(), "") == xmltodict.parse(document)
 
 
 @given(st.text(st.sampled_from('<>/ab="& \n![]-?x'), max_size=60))

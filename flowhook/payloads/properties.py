@@ -1,0 +1,82 @@
+r"""Java's properties: `key=value` lines, continued by a backslash at their end, with `\uXXXX` and other escapes.
+
+Own code but for the escapes, because the library looks through a continued line once for each line that it consists of.
+
+Source: https://docs.oracle.com/en/java/javase/21/docs/api/java.base/java/util/Properties.html#load(java.io.Reader).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from flowhook.errors import InvalidError
+from flowhook.limits import KIB
+from flowhook.payloads.forms import nest
+
+MAX_BYTES: Final = 512 * KIB
+"""One body, decompressed; counted in characters."""
+
+MAX_LINES: Final = 10_000
+"""Lines of one body, comments and those that continue others included."""
+
+_SPACE: Final = " \t\f"
+_KEY: Final = re.compile(r"(?:[^\\ \t\f=:]++|\\.)*+")
+
+
+def parse_properties(text: str) -> dict[str, Any]:
+    """Return properties as an object; their names are places, as in forms.
+
+    Raises:
+        InvalidError: there is too much of it, or an escape stands for no character (`BODY_INVALID`).
+    """
+    if len(text) > MAX_BYTES:
+        raise InvalidError(f"properties have at most {MAX_BYTES // KIB} KiB", reason="BODY_INVALID")
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if text.count("\n", 0, -1) >= MAX_LINES:
+        raise InvalidError(f"properties have at most {MAX_LINES} lines", reason="BODY_INVALID")
+    import javaproperties  # noqa: PLC0415 - 6 ms at the first such body, which few ever see
+
+    items: list[tuple[str, str]] = []
+    try:
+        for line in _lines(text):
+            end = _end_of_key(line)
+            key, value = line[:end], line[end:].lstrip(_SPACE)
+            if value[:1] in ("=", ":"):
+                value = value[1:].lstrip(_SPACE)
+            if "\\" in line:
+                key, value = javaproperties.unescape(key), javaproperties.unescape(value)
+                f"{key}{value}".encode()  # an escape may stand for half a character
+            items.append((key, value))
+    except (javaproperties.InvalidUEscapeError, UnicodeError):
+        raise InvalidError("the properties have an escape that is none", reason="BODY_INVALID") from None
+    return nest(items)
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Yield lines with those that continue them; without comments, empty ones and what is indented."""
+    lines = iter(text.split("\n"))
+    for each in lines:
+        line = each.lstrip(_SPACE)
+        if line[:1] in ("", "#", "!"):
+            continue
+        if line[-1] == "\\":
+            pieces: list[str] = []
+            while _is_continued(line):
+                pieces.append(line[:-1])
+                line = next(lines, "").lstrip(_SPACE)
+            line = "".join((*pieces, line))
+        if line:
+            yield line
+
+
+def _is_continued(line: str) -> bool:
+    """Whether a line ends in a backslash that no other one escapes."""
+    return (len(line) - len(line.rstrip("\\"))) % 2 == 1
+
+
+def _end_of_key(line: str) -> int:
+    found = _KEY.match(line)
+    return 0 if found is None else found.end()

@@ -1,0 +1,39 @@
+"""Properties are those that the library finds, however their lines are continued."""
+
+from __future__ import annotations
+
+import javaproperties
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowhook.errors import InvalidError
+from flowhook.payloads.forms import nest
+from flowhook.payloads.properties import MAX_BYTES, MAX_LINES, parse_properties
+
+PIECES = ["a", "=", ":", " ", "\t", "\f", "\\", "\\", "\n", "\r", "\r\n", "#", "!", "\\u0041", "[x]", "\v", "\x85", "é"]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=16).map("".join))
+def test_any_text_has_the_properties_that_the_library_finds(text):
+    pairs = [(line.key, line.value) for line in javaproperties.parse(text) if isinstance(line, javaproperties.KeyValue)]
+    assert parse_properties(text) == nest(pairs)
+
+
+def test_a_value_may_be_continued_over_many_lines():
+    assert parse_properties("a=" + "b\\\n  " * (MAX_LINES - 1) + "c") == {"a": "b" * (MAX_LINES - 1) + "c"}
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("a=b\n" * (MAX_LINES + 1), "10000 lines"),
+        ("a\\\n" * (MAX_LINES + 1), "10000 lines"),
+        ("#\r" * (MAX_LINES + 1), "10000 lines"),
+        ("a=" + "b" * MAX_BYTES, "512 KiB"),
+        ("a=\\u00", "an escape that is none"),
+    ],
+)
+def test_what_is_too_much_is_refused_with_its_cause(text, why):
+    with pytest.raises(InvalidError, match=why):
+        parse_properties(text)

@@ -48,8 +48,8 @@ from flowhook.signatures import (
     Verifier,
     credentials_of,
     json_of,
-    repeats,
     strip_query,
+    without_repeats,
 )
 from flowhook.v1.failure_pb2 import DISPOSITION_RETRYABLE, Failure
 from flowhook.wire.convert import event_to_proto
@@ -341,8 +341,7 @@ class Gateway:
         query = head.query
         if endpoint.dropped_query:
             query = strip_query(query, endpoint.dropped_query)
-            sent = credentials_of(head.query, endpoint.dropped_query)
-            headers = tuple([field for field in headers if not repeats(field[1], sent)]) if sent else headers
+            headers = without_repeats(headers, credentials_of(head.query, endpoint.dropped_query))
         event = Event(
             event_id,
             endpoint.flow_id,
@@ -407,10 +406,7 @@ def _mid_flow(event: Event, endpoint: Endpoint) -> Event:
     if not endpoint.one_time:
         return event._replace(callback=endpoint.callback)
     path, _, token = event.path.rpartition("/")
-    sent = [token.encode()]
-    headers = tuple(
-        [field for field in event.headers if not repeats(field[1], sent)]
-    )  # `URLS` can't name all there are
+    headers = without_repeats(event.headers, [token.encode()])  # `URLS` can't name all there are
     return event._replace(callback=endpoint.callback, callback_token=token, path=path, headers=headers)
 
 

@@ -22,7 +22,7 @@ from router.flows import FlowTable
 from router.parsing import Reader
 from router.reactions.definition import reactions_of
 from router.registry import RegistryWatch
-from router.services import guarded
+from router.services import guarded, shared_secrets
 from router.services.access import caller_scopes
 from router.storage.interface import Registry
 from router.storage.model import FlowDraft
@@ -67,6 +67,8 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         self._callback_keys = callback_keys
         self._next_of = next_of
         self._now_ms = now_ms
+        self._applying = asyncio.Lock()
+        """Held from the check of what flows have to do with one another until they are stored."""
 
     @guarded.method
     async def ApplyFlows(  # noqa: N802 - the name of the RPC
@@ -87,10 +89,13 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
             )
             for document, source in zip(documents, request.documents, strict=True)
         ]
-        if request.dry_run:
-            applied = [await self._preview(draft) for draft in drafts]
-        else:
-            applied = await self._registry.apply_flows(drafts, now_ms=self._now_ms())
+        async with self._applying:
+            await shared_secrets.check(documents, self._registry)
+            if request.dry_run:
+                applied = [await self._preview(draft) for draft in drafts]
+            else:
+                applied = await self._registry.apply_flows(drafts, now_ms=self._now_ms())
+        if not request.dry_run:
             await self._flows.catch_up()
         return pb.ApplyFlowsResponse(
             flows=[

@@ -33,7 +33,7 @@ from edge.rejections import Rejections
 from edge.replies import PREFIX as REPLIES
 from edge.replies import REFUSED, Replies
 from edge.request import Overloaded, Request
-from edge.senders import sender_of
+from edge.senders import sender_of, site_of
 from edge.streaming import BodyUploads, Streamed, UnprovenError
 from flowhook import ids, limits
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError
@@ -247,7 +247,13 @@ class Gateway:
         try:
             verified = None if isinstance(earlier, SignatureError) else earlier
             return await self._uploads.take(
-                endpoint, head, seen, body, verified, admit=lambda match: _check_rate(endpoint, match, address, seen)
+                endpoint,
+                head,
+                seen,
+                body,
+                verified,
+                sender=site_of(address),
+                admit=lambda match: _check_rate(endpoint, match, address, seen),
             )
         except UnprovenError as refusal:
             raise self._unauthenticated(endpoint, address, seen, earlier, *refusal.errors) from None

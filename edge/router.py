@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from typing import Final, NamedTuple, Protocol
 
 import grpc
@@ -20,6 +20,7 @@ from flowhook.v1.ingest_service_pb2 import (
     IngestResult,
     InvokeFlowRequest,
     InvokeFlowResponse,
+    UploadStart,
 )
 from flowhook.v1.ingest_service_pb2_grpc import IngestServiceStub
 from flowhook.v1.rejection_service_pb2 import Rejection, ReportRejectionsRequest
@@ -75,6 +76,14 @@ class Upload(Protocol):
         """Give it up; without effect once it is finished."""
         ...
 
+    def on_end(self, callback: Callable[[], object]) -> None:
+        """Have something called when the router ends it, be it finished or not, but not when it is cancelled here."""
+        ...
+
+    async def outcome(self) -> None:
+        """Raise why the router ended it."""
+        ...
+
 
 class Router(Protocol):
     """The router, as the edge sees it. Every method may raise any FlowhookError but what it names has a meaning."""
@@ -91,14 +100,12 @@ class Router(Protocol):
         """
         ...
 
-    async def upload(self, flow_id: str, size: int | None, seconds: float) -> Upload:
-        """Begin to send a body that will have so many bytes (None: nobody knows), once the router admits it.
-
-        Each step, the beginning among them, may take `seconds`.
+    async def upload(self, start: UploadStart, seconds: float) -> Upload:
+        """Begin to send a body, once the router admits it. Each step, the beginning among them, may take `seconds`.
 
         Raises:
             NotFoundError: there is no such flow.
-            ExhaustedError: the flow takes no more.
+            ExhaustedError: the flow takes no more, or no more of this sender.
             UnavailableError: the router takes no more, or is away.
         """
         ...
@@ -174,9 +181,9 @@ class GrpcRouter:
         except grpc.aio.AioRpcError as error:
             raise status.from_rpc_error(error) from None
 
-    async def upload(self, flow_id: str, size: int | None, seconds: float) -> Upload:
+    async def upload(self, start: UploadStart, seconds: float) -> Upload:
         """See `Router.upload`."""
-        return await begin_upload(self._ingest.UploadBody(None, wait_for_ready=True), flow_id, size, seconds)
+        return await begin_upload(self._ingest.UploadBody(None, wait_for_ready=True), start, seconds)
 
     async def get_reply(self, token: str, seconds: float) -> GetReplyResponse:
         """See `Router.get_reply`."""

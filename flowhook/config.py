@@ -162,7 +162,8 @@ class RouterSettings(CommonSettings):
     lease_seconds: Seconds = limits.LEASE_SECONDS
     """After which the work of a silent runner is given to another."""
     max_uploads: Count = limits.MAX_UPLOADS
-    """Large bodies that may be uploaded at a time; beyond it requests with such bodies are refused with 503."""
+    """Large bodies that may be uploaded at a time by senders that are known before the body comes, and as many by
+    others; beyond it requests with such bodies are refused with 503."""
     max_upload_bytes: Count = limits.MAX_UPLOAD_BYTES
     """Bytes that large bodies may have that are being uploaded, or wait for their events."""
     max_attempts: Count = limits.MAX_ATTEMPTS

@@ -33,10 +33,13 @@ MAX_PARTS_BYTES: Final = 1 * MIB
 """What is told of the parts of a streamed body, serialized: their names, types and hashes."""
 
 MAX_UPLOADS: Final = 64
-"""Bodies that are uploaded at a time, to one router."""
+"""Bodies that are uploaded at a time, to one router: by proven senders, and as many by others."""
 
 MAX_FLOW_UPLOADS: Final = 16
-"""Bodies that are uploaded to one flow at a time."""
+"""Bodies that are uploaded to one flow at a time: by proven senders, and as many by others."""
+
+MAX_SENDER_UPLOADS: Final = 4
+"""Bodies that one address uploads at a time which has not proved whose it is."""
 
 MAX_UPLOAD_BYTES: Final = 8 * GIB
 """Bodies that are uploaded, or were and are yet to be named by an event, in all."""

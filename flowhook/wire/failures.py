@@ -7,8 +7,11 @@ from typing import Final
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError, UnavailableError
 from flowhook.v1 import failure_pb2
 
-THROTTLED: Final = frozenset({"RATE_LIMITED", "BACKLOG_FULL", "ARRIVALS_FULL", "FLOW_UPLOADS_FULL"})
-"""Reasons that say a flow's own limit is reached; everything else that can be retried is a want of the router's."""
+THROTTLED: Final = frozenset(
+    {"RATE_LIMITED", "BACKLOG_FULL", "ARRIVALS_FULL", "FLOW_UPLOADS_FULL", "SENDER_UPLOADS_FULL"}
+)
+"""Reasons that say that a limit of a flow, or of one of its senders, is reached; everything else that can be retried is
+a want of the router's."""
 
 
 def failure_to_proto(error: FlowhookError) -> failure_pb2.Failure:

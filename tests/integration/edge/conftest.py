@@ -19,7 +19,7 @@ from support.patience import PATIENCE
 from edge.app import serve
 from flowhook.client.channel import SERVER_OPTIONS
 from flowhook.config import EdgeSettings
-from flowhook.errors import FlowhookError, NotFoundError
+from flowhook.errors import FlowhookError, NotFoundError, UnavailableError
 from flowhook.process import Lifecycle
 from flowhook.v1 import (
     cluster_service_pb2,
@@ -71,6 +71,7 @@ class MemoryRouter(
         given_up: how many of them ended before the body did.
         full: error that the next upload is refused with.
         takes: while it is not set, no piece of a body is taken.
+        uploading: timeout of the upload that began last; when it is over the upload gives way.
     """
 
     def __init__(self):
@@ -98,6 +99,7 @@ class MemoryRouter(
         self.full = None
         self.takes = asyncio.Event()
         self.takes.set()
+        self.uploading = None
         self._answers = {}
         self._answered = {}
         self._changed = asyncio.Event()
@@ -176,10 +178,13 @@ class MemoryRouter(
         await context.send_initial_metadata((("admitted", "1"),))
         body, ended = bytearray(), False
         try:
-            async for request in requests:
-                await self.takes.wait()
-                ended = request.HasField("end")
-                body += request.chunk
+            async with asyncio.timeout(None) as self.uploading:
+                async for request in requests:
+                    await self.takes.wait()
+                    ended = request.HasField("end")
+                    body += request.chunk
+        except TimeoutError:
+            await status.abort(context, UnavailableError("full", reason="UPLOADS_FULL", retry_after=5))
         finally:
             self.given_up += not ended
         if not ended:  # a stream that breaks may look like one that ends

@@ -12,9 +12,8 @@ from typing import Final
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
-from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined] # the stubs forget it
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry
 
@@ -57,6 +56,7 @@ from router.services.callbacks import Callbacks
 from router.services.cluster import ClusterService
 from router.services.execution import ExecutionService
 from router.services.flow import FlowService
+from router.services.health import HealthService
 from router.services.ingest import IngestService
 from router.services.publishing import emit_event
 from router.services.rejection import RejectionService
@@ -171,7 +171,7 @@ async def _serve(
         start_execution=partial(start_execution, acceptance=acceptance, starter=starter),
         reads=reads,
     )
-    health_service = health_aio.HealthServicer()
+    health_service = HealthService(_SERVICES)
 
     await timekeeper.recover()
     await flows.start(await host.recover(), [timekeeper, publisher])
@@ -247,7 +247,7 @@ async def _serve(
         await lifecycle.stop.wait()
         for task in upkeep:
             task.cancel()
-        await health_service.enter_graceful_shutdown()
+        health_service.stop()
         await runners.drain(settings.drain_seconds)
         await server.stop(STOP_GRACE_SECONDS)
         following.cancel()
@@ -327,13 +327,11 @@ def _tls(settings: RouterSettings) -> grpc.ServerCredentials | None:
         raise InvalidError(f"{error.filename}: {os.strerror(error.errno or 0)}", reason="TLS_FILE_UNREADABLE") from None
 
 
-async def _watch_health(storage: Storage, service: health_aio.HealthServicer, lifecycle: Lifecycle) -> None:
+async def _watch_health(storage: Storage, service: HealthService, lifecycle: Lifecycle) -> None:
     """Keep gRPC health in step with storage."""
-    statuses = health_pb2.HealthCheckResponse
     while True:
         healthy = await storage.healthy()
-        for name in ("", *_SERVICES):
-            await service.set(name, statuses.SERVING if healthy else statuses.NOT_SERVING)
+        service.set(serving=healthy)
         lifecycle.detail = "" if healthy else "storage can't be written"
         if healthy:
             lifecycle.ready.set()

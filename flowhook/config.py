@@ -157,6 +157,8 @@ class RouterSettings(CommonSettings):
     """PEM certificates that clients must present one of (mTLS)."""
     secrets_key: SecretStr | None = None
     """32 bytes in base64 that secrets are encrypted with; absent: `<data_dir>/secrets.key`, made when missing."""
+    discard_secrets: bool = False
+    """Whether a router whose secrets' key is missing deletes them all and makes a new key; else it does not start."""
     total_backlog: Count = limits.DEFAULT_TOTAL_BACKLOG
     """Unfinished executions of all flows; beyond it events are refused with 503."""
     lease_seconds: Seconds = limits.LEASE_SECONDS

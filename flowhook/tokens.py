@@ -21,6 +21,7 @@ from typing import Final
 import orjson
 
 from flowhook.errors import ConflictError, InvalidError, NotFoundError
+from flowhook.private_files import create, make_directory, write_private
 
 PREFIX: Final = "fhk_"
 FILE: Final = "tokens.json"
@@ -153,25 +154,6 @@ class TokenVerifier:
         return self._scopes.get(hashlib.sha256(token.encode(errors="surrogateescape")).digest())
 
 
-def write_private(path: Path, content: bytes) -> None:
-    """Write a file atomically, readable by its owner only, durable when this returns. Blocking.
-
-    Raises:
-        OSError: it could not be written; an earlier file is unchanged.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), 0o600)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _mint() -> str:
     return PREFIX + secrets.token_urlsafe(32)
 
@@ -184,8 +166,8 @@ def _hash(token: str) -> str:
 def _locked(data_dir: Path) -> Iterator[None]:
     """Hold the directory's lock: reading, changing and writing the file is one step among processes."""
     try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(data_dir / f".{FILE}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        make_directory(data_dir)
+        descriptor = create(data_dir / f".{FILE}.lock", os.O_RDWR)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield

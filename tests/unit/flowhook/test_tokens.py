@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from flowhook.errors import ConflictError, InvalidError, NotFoundError
+from flowhook.private_files import write_private
 from flowhook.tokens import (
     Scope,
     TokenVerifier,
@@ -16,7 +17,6 @@ from flowhook.tokens import (
     ensure_tokens,
     list_tokens,
     revoke_token,
-    write_private,
 )
 
 

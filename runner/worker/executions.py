@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, Protocol
 
 from google.protobuf.message import DecodeError
@@ -75,6 +75,7 @@ class Executions:
         record: Record,
         tasks: asyncio.TaskGroup,
         announce: Announce,
+        sent: Callable[[], asyncio.Future[None]],
         evaluator: Evaluator,
         quarantine: Quarantine,
         public_url: str = "",
@@ -89,6 +90,7 @@ class Executions:
             record: is told whose expressions are evaluated.
             tasks: whatever runs beside the pump runs in it.
             announce: called when `link` has something to say.
+            sent: gives what is done once all that `link` has to say now is on its way, or the stream is over.
             evaluator: evaluates expressions of the others.
             quarantine: drives executions whose expressions are evaluated apart.
             public_url: scheme and host of the one-time URLs.
@@ -100,6 +102,7 @@ class Executions:
         self._record = record
         self._tasks = tasks
         self._announce = announce
+        self._sent = sent
         self._evaluator = evaluator
         self._quarantine = quarantine
         self._apart = 0
@@ -183,7 +186,10 @@ class Executions:
         """Give back everything in hand, uncharged, and whatever still comes."""
         self._draining = True
         for execution in list(self._in_hand.values()):
-            self._end(execution, session.Released("DRAINING", charged=False), "released")
+            self._give_back(execution)
+
+    def _give_back(self, execution: Execution) -> None:
+        self._end(execution, session.Released("DRAINING", charged=False), "released")
 
     async def pump(self) -> None:
         """Drive executions for as long as the process works."""
@@ -256,7 +262,6 @@ class Executions:
         if execution.timer is not None:
             execution.timer.cancel()
             execution.timer = None
-        self._note_return(execution, news)
         if execution.event.flow_id in self._quarantine:
             self._apart += 1
             driving = self._drive_apart(execution, run, news, self._wanted)
@@ -286,7 +291,10 @@ class Executions:
                 self._take_turn(execution, turn)
         later, execution.later = execution.later, []
         for each in later:
-            self._queue(execution, each)
+            if isinstance(each, tuple):
+                self._take_result(execution, *each)
+            else:
+                self._queue(execution, each)
 
     def _note_driven(self, _driving: asyncio.Task[None]) -> None:
         self._apart -= 1
@@ -305,10 +313,29 @@ class Executions:
                 if execution.told:
                     self._recount(execution)
 
-    def _note_return(self, execution: Execution, news: News) -> None:
-        """Forget the call whose result an execution is about to go on with."""
-        if isinstance(news, tuple) and self._is_under_way(execution, news[0]):
-            self._returned(execution, news[0].key)
+    def _take_result(self, execution: Execution, effect: effects.Perform, result: effects.Result) -> None:
+        """Journal what a call came to, and go on with it once that is on its way.
+
+        What is computed with it may take this process along, and what others compute meanwhile may, too.
+        """
+        run = execution.run
+        if run is None or not self._is_under_way(execution, effect):
+            return  # it was cancelled, or its execution is gone
+        if execution.apart is not None:
+            execution.later.append((effect, result))
+            return
+        self._returned(execution, effect.key)
+        try:
+            writes = run.hand_in(effect, result)
+        except Exception as problem:  # noqa: BLE001 - the same
+            self._end(execution, session.Faulted(defect(execution, problem)), "faulted")
+            return
+        if writes:
+            self._write(execution, writes)
+        if writes and self._link.attached:
+            self._sent().add_done_callback(lambda _: self._queue(execution))
+        else:
+            self._queue(execution)
 
     def _write(self, execution: Execution, writes: Collection[effects.Write]) -> None:
         for write in writes:
@@ -373,7 +400,8 @@ class Executions:
         execution.launching = False
         if self._in_hand.get(execution.lease) is not execution:
             return  # abandoned meanwhile
-        if execution.held and execution.held[0][0] <= execution.durable:  # else it was cancelled meanwhile
+        is_due = execution.held and execution.held[0][0] <= execution.durable  # else it was cancelled meanwhile
+        if is_due:
             now = time.monotonic()
             if not self._link.is_certain(now):
                 self._doubt(execution, now)
@@ -412,8 +440,7 @@ class Executions:
 
         performing = self._caller.perform(execution.effect_scope, effect, secret, execution.attachments)
         result = await Watched(performing, self._record, execution.lease, effect.instance)
-        if self._is_under_way(execution, effect):
-            self._queue(execution, (effect, result))
+        self._take_result(execution, effect, result)
 
     @staticmethod
     def _is_under_way(execution: Execution, effect: effects.Perform) -> bool:
@@ -450,7 +477,7 @@ class Executions:
 def _next_turn(run: Run, news: News) -> effects.Turn:
     if news is None:
         return run.go_on() if run.started else run.start()
-    return run.take_in(news) if isinstance(news, effects.Came) else run.resume(*news)
+    return run.take_in(news)
 
 
 def perform_all(effects_: Collection[session.Effect], executions: Executions) -> None:

@@ -182,6 +182,15 @@ class Executions:
         if execution is not None:
             self._remove(execution, "abandoned")
 
+    def drain(self) -> None:
+        """Begin no call any more, and take no more work: who wants a call, and has none under way, is given back."""
+        self._draining = True
+        for execution in list(self._in_hand.values()):
+            if execution.run is None:
+                self._give_back(execution)
+            else:
+                self._launch_held(execution)
+
     def give_back(self) -> None:
         """Give back everything in hand, uncharged, and whatever still comes."""
         self._draining = True
@@ -370,6 +379,8 @@ class Executions:
             execution.held = deque(held for held in execution.held if held[1].key != key)
         execution.held.extend((execution.binding, effect) for effect in turn.perform)
         self._launch_held(execution)
+        if self._in_hand.get(execution.lease) is not execution:
+            return  # given back
         if turn.paused:
             self._queue(execution)
             return
@@ -390,7 +401,11 @@ class Executions:
         self._end(execution, session.Parked(wake_at_ms, tuple(subscriptions)), "parked")
 
     def _launch_held(self, execution: Execution) -> None:
-        """Have effects that wait for nothing any more begin when it is this flow's turn."""
+        """Have effects that wait for nothing any more begin when it is this flow's turn; none does in a drain."""
+        if self._draining:
+            if execution.held and not execution.calls and execution.run is not None and not execution.run.has_news:
+                self._give_back(execution)
+            return
         if not execution.launching and execution.held and execution.held[0][0] <= execution.durable:
             execution.launching = True
             self._queue(execution, Launch.TURN)
@@ -401,7 +416,7 @@ class Executions:
         if self._in_hand.get(execution.lease) is not execution:
             return  # abandoned meanwhile
         is_due = execution.held and execution.held[0][0] <= execution.durable  # else it was cancelled meanwhile
-        if is_due:
+        if is_due and not self._draining:
             now = time.monotonic()
             if not self._link.is_certain(now):
                 self._doubt(execution, now)

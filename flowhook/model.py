@@ -1,17 +1,24 @@
 """Domain types that cross module boundaries. Frozen, plain, without I/O.
 
-Times are Unix milliseconds (UTC) in `int`s. Headers are ordered pairs, never a dict: fields repeat. JSON that is only
-carried stays `bytes`.
+Times are Unix milliseconds (UTC) in `int`s, and properties `*_at` give them as datetimes. Headers are ordered pairs,
+never a dict: fields repeat. JSON that is only carried stays `bytes`.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 Headers = tuple[tuple[str, bytes], ...]
 """Header fields in wire order: lower-case name, value without surrounding whitespace."""
+
+
+def moment(milliseconds: int) -> datetime:
+    """Return a time, UTC."""
+    return datetime.fromtimestamp(milliseconds // 1000, UTC).replace(microsecond=milliseconds % 1000 * 1000)
 
 
 class Principal(NamedTuple):
@@ -76,6 +83,11 @@ class Event(NamedTuple):
     parts: tuple[Part, ...] = ()
     form: bytes = b""
 
+    @property
+    def received_at(self) -> datetime:
+        """When the request was complete."""
+        return moment(self.receive_time_ms)
+
 
 class Status(StrEnum):
     """The status phases of the Serverless Workflow DSL (dsl.md, "Status Phases")."""
@@ -135,6 +147,14 @@ class Reply:
     status: int
     headers: Headers
     body: bytes
+
+    def json(self) -> Any:
+        """Return what the body says.
+
+        Raises:
+            ValueError: it is not JSON.
+        """
+        return json.loads(self.body)
 
 
 SNAPSHOT_KEY: Final = "@"
@@ -209,6 +229,16 @@ class Execution:
     error: WorkflowError | None = None
     replay_of: str = ""
 
+    @property
+    def received_at(self) -> datetime:
+        """When its event was."""
+        return moment(self.receive_time_ms)
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """When it ended; None while it has not."""
+        return None if self.end_time_ms is None else moment(self.end_time_ms)
+
 
 @dataclass(frozen=True, slots=True)
 class ExecutionDetail:
@@ -243,6 +273,21 @@ class Flow:
     update_time_ms: int
     next_time_ms: int | None = None
 
+    @property
+    def created_at(self) -> datetime:
+        """When it was applied first."""
+        return moment(self.create_time_ms)
+
+    @property
+    def updated_at(self) -> datetime:
+        """When this revision was made."""
+        return moment(self.update_time_ms)
+
+    @property
+    def next_at(self) -> datetime | None:
+        """When its schedule starts it next; None where no time is known."""
+        return None if self.next_time_ms is None else moment(self.next_time_ms)
+
 
 class Change(StrEnum):
     """What applying a document did, or would do."""
@@ -258,6 +303,11 @@ class SecretInfo:
 
     name: str
     update_time_ms: int
+
+    @property
+    def updated_at(self) -> datetime:
+        """When it was set."""
+        return moment(self.update_time_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,3 +329,8 @@ class RejectedRequest:
     body_size: int
     body: bytes
     suppressed: int
+
+    @property
+    def refused_at(self) -> datetime:
+        """When it was refused."""
+        return moment(self.time_ms)

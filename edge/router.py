@@ -11,7 +11,7 @@ import grpc.aio
 from edge.upload import begin_upload
 from flowhook.model import Blob
 from flowhook.v1.envelope_pb2 import Event
-from flowhook.v1.flow_service_pb2 import GetFlowRequest, WatchFlowsRequest
+from flowhook.v1.flow_service_pb2 import FindFlowsRequest, GetFlowRequest, WatchFlowsRequest
 from flowhook.v1.flow_service_pb2_grpc import FlowServiceStub
 from flowhook.v1.ingest_service_pb2 import (
     GetReplyRequest,
@@ -126,6 +126,10 @@ class Router(Protocol):
         """
         ...
 
+    async def find_flows(self, flow_ids: Sequence[str], seconds: float) -> Collection[str]:
+        """Return those of 1 to `limits.MAX_FOUND_FLOWS` IDs that are of flows, within `seconds`."""
+        ...
+
     async def resolve_secrets(self, flow_id: str, names: Collection[str], seconds: float) -> Secrets:
         """Return verification secrets of a flow, within `seconds`.
 
@@ -201,6 +205,16 @@ class GrpcRouter:
         except grpc.aio.AioRpcError as error:
             raise status.from_rpc_error(error) from None
         return Definition(response.flow.definition, response.registry_revision)
+
+    async def find_flows(self, flow_ids: Sequence[str], seconds: float) -> Collection[str]:
+        """See `Router.find_flows`."""
+        try:
+            response = await self._flows.FindFlows(
+                FindFlowsRequest(flow_ids=flow_ids), timeout=seconds, wait_for_ready=True
+            )
+        except grpc.aio.AioRpcError as error:
+            raise status.from_rpc_error(error) from None
+        return frozenset(response.flow_ids)
 
     async def resolve_secrets(self, flow_id: str, names: Collection[str], seconds: float) -> Secrets:
         """See `Router.resolve_secrets`."""

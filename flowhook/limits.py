@@ -78,6 +78,9 @@ KEPT_REVISIONS: Final = 100
 """Revisions of a flow that stay, however old. Earlier ones go with the last execution of them."""
 
 MAX_FLOW_ID_LENGTH: Final = 127
+MAX_FOUND_FLOWS: Final = 256
+"""IDs that one FindFlows call asks for."""
+
 MAX_SECRET_NAME_LENGTH: Final = 127
 MAX_SECRET_BYTES: Final = 64 * KIB
 MAX_SECRETS: Final = 10_000

@@ -217,6 +217,7 @@ async def _serve(
             metrics=router_metrics,
             bodies=bodies,
             uploads=uploads,
+            now_ms=_now_ms,
         ),
         server,
     )

@@ -14,11 +14,13 @@ import orjson
 from flowhook import cloud_events, limits
 from flowhook.document import FlowDocument, load_definition, parse
 from flowhook.errors import Fault, InvalidFlowError
+from flowhook.event_input import webhook_view
 from flowhook.model import Event
 from flowhook.offload import INLINE_BYTES
 from flowhook.offload.offload import Offload
 from flowhook.offload.worker import TooCostlyError
 from flowhook.order_key import OrderKey
+from flowhook.payloads import parse as parse_body
 from flowhook.v1 import envelope_pb2
 from flowhook.wire import convert
 
@@ -61,6 +63,21 @@ class Reader:
             return ""
         return key.decode()
 
+    async def check(self, event: Event, order_key: OrderKey | None) -> str:
+        """Check that a body is what its Content-Type says, as edges do, and return the order key, if one is asked for.
+
+        Raises:
+            InvalidError: it is something else (`BODY_INVALID`), is too large decompressed (`BODY_TOO_LARGE`), or takes
+                too much to be read (`TOO_COSTLY`).
+            ExhaustedError: too many bodies of the flow wait to be read (`OVERLOADED`).
+        """
+        if _is_small(event):
+            return _checked(event, order_key)
+        expression = b"" if order_key is None else order_key.expression.encode()
+        serialized = convert.event_to_proto(event).SerializeToString()
+        (key,) = await self._offload.run(event.flow_id, read_checked, expression, serialized)
+        return key.decode()
+
     async def callback_event(self, event: Event, *, raw: bool) -> bytes:
         """Return the CloudEvent of a request that came to a callback; see `cloud_events.of_callback`.
 
@@ -100,6 +117,11 @@ def _is_small(event: Event) -> bool:
     return not any(name == "content-encoding" for name, _ in event.headers)
 
 
+def _checked(event: Event, order_key: OrderKey | None) -> str:
+    content = parse_body(event.content_type, event.body, event.headers, limit=limits.MAX_BODY_BYTES)
+    return "" if order_key is None else order_key.of_view(webhook_view(event, content.body))
+
+
 # --- in the process apart ---------------------------------------------------------------------------------------------
 
 _DEFINITION = b"definition"
@@ -109,6 +131,11 @@ _FAULTS = b"faults"
 def read_order_key(expression: bytes, webhook: bytes, event: bytes) -> Iterator[bytes]:
     """Yield the order key of a serialized event."""
     yield OrderKey(expression.decode(), webhook=bool(webhook)).of_event(_event(event)).encode()
+
+
+def read_checked(expression: bytes, event: bytes) -> Iterator[bytes]:
+    """Yield the order key of a serialized event whose body is what its Content-Type says; empty for no expression."""
+    yield _checked(_event(event), OrderKey(expression.decode()) if expression else None).encode()
 
 
 def read_callback_event(raw: bytes, event: bytes) -> Iterator[bytes]:

@@ -36,6 +36,7 @@ _SERVICES: Final[Mapping[str, frozenset[Scope]]] = {
 }
 _METHODS: Final[Mapping[str, frozenset[Scope]]] = {
     "/flowhook.v1.FlowService/GetFlow": frozenset({Scope.ADMIN, Scope.VERIFY, Scope.RUN}),
+    "/flowhook.v1.FlowService/FindFlows": frozenset({Scope.ADMIN, Scope.VERIFY}),
     "/flowhook.v1.FlowService/WatchFlows": frozenset({Scope.ADMIN, Scope.VERIFY, Scope.RUN}),
     "/flowhook.v1.SecretService/ResolveSecrets": frozenset({Scope.VERIFY, Scope.RUN}),
     "/flowhook.v1.ClusterService/ReportProcess": frozenset({Scope.VERIFY, Scope.RUN, Scope.ADMIN}),

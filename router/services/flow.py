@@ -148,6 +148,22 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         return pb.GetFlowResponse(flow=message, registry_revision=revision, callback_key=key)
 
     @guarded.method
+    async def FindFlows(  # noqa: N802 - the name of the RPC
+        self, request: pb.FindFlowsRequest, context: guarded.Context
+    ) -> pb.FindFlowsResponse:
+        """Return which flows there are of some."""
+        del context
+        flow_ids = request.flow_ids
+        if not 0 < len(flow_ids) <= limits.MAX_FOUND_FLOWS or any(
+            len(flow_id) > limits.MAX_FLOW_ID_LENGTH for flow_id in flow_ids
+        ):
+            raise InvalidError(
+                f"flow_ids are 1 to {limits.MAX_FOUND_FLOWS} of at most {limits.MAX_FLOW_ID_LENGTH} characters",
+                reason="FLOW_IDS_INVALID",
+            )
+        return pb.FindFlowsResponse(flow_ids=await self._registry.existing_flows(flow_ids))
+
+    @guarded.method
     async def ListFlows(  # noqa: N802 - the name of the RPC
         self, request: pb.ListFlowsRequest, context: guarded.Context
     ) -> pb.ListFlowsResponse:

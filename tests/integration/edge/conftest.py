@@ -58,6 +58,7 @@ class MemoryRouter(
     Attributes:
         stored: events by ID, as they would be durable.
         lookups: IDs of flows that were asked for.
+        searches: IDs of which it was asked together whether there are such flows.
         batches: how many events came per call.
         reject: failure per flow ID.
         fail: errors that the next calls of IngestEvents end with, after storing.
@@ -82,6 +83,7 @@ class MemoryRouter(
         self.stored = {}
         self.dedupe = {}
         self.lookups = []
+        self.searches = []
         self.batches = []
         self.reject = {}
         self.fail = []
@@ -228,6 +230,10 @@ class MemoryRouter(
         return ingest_service_pb2.GetReplyResponse(
             execution_id=execution_id, flow_id=self.stored[execution_id].flow_id, **self.outcome(execution_id)
         )
+
+    async def FindFlows(self, request, context):  # noqa: N802 - the name of the RPC
+        self.searches.append(list(request.flow_ids))
+        return flow_service_pb2.FindFlowsResponse(flow_ids=[each for each in request.flow_ids if each in self.flows])
 
     async def GetFlow(self, request, context):  # noqa: N802 - the name of the RPC
         self.lookups.append(request.flow_id)

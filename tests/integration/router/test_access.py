@@ -7,10 +7,13 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from support.relays import relayed
+from support.routers import flow
 
+from flowhook import limits
 from flowhook.client import AsyncClient, channel
 from flowhook.errors import InvalidFlowError, PermissionDeniedError, UnauthenticatedError
 from flowhook.limits import MAX_MESSAGE_BYTES, MIB
+from flowhook.v1 import flow_service_pb2, flow_service_pb2_grpc
 from router.services import health
 from router.services.access import scopes_for
 
@@ -185,6 +188,25 @@ async def test_every_method_of_every_service_asks_for_a_scope(router):
     connection = channel.connect(router.target, router.token())
     for service in await listed_services(connection):
         assert scopes_for(f"/{service}/Any"), service
+    await connection.close(None)
+
+
+async def test_edges_ask_which_flows_there_are_for_many_ids_at_a_time(router, client):
+    await client.flows.apply([flow("a"), flow("b")])
+    await client.flows.delete("b")
+    connection = channel.connect(router.target, router.token("edge"))
+    stub = flow_service_pb2_grpc.FlowServiceStub(connection)
+    ids = ["a", "b", *(f"made-up-{number}" for number in range(limits.MAX_FOUND_FLOWS - 2))]
+    assert list((await stub.FindFlows(flow_service_pb2.FindFlowsRequest(flow_ids=ids))).flow_ids) == ["a"]
+    for wrong in ([], [*ids, "x"], ["x" * 128]):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.FindFlows(flow_service_pb2.FindFlowsRequest(flow_ids=wrong))
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    await connection.close(None)
+    connection = channel.connect(router.target, router.token("runner"))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await flow_service_pb2_grpc.FlowServiceStub(connection).FindFlows(flow_service_pb2.FindFlowsRequest())
+    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
     await connection.close(None)
 
 

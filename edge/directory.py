@@ -28,6 +28,7 @@ from edge.router import Change, Router
 from flowhook import limits, logs
 from flowhook.document.webhook import Webhook
 from flowhook.errors import FlowhookError, InternalError, NotFoundError, OutOfRangeError, UnavailableError
+from flowhook.wire.unreachable import cause_of
 
 MAX_LOOKUPS: Final = 64
 """Flows that are read at the router at a time; further ones wait for their turn."""
@@ -156,7 +157,7 @@ class Directory:
 
     def _tell_lack(self, reason: str, detail: str) -> None:
         if not self._interrupted:  # once, not with every attempt
-            log.warning("watch of flows interrupted", reason=reason, detail=detail)
+            log.warning("watch of flows interrupted", reason=reason, detail=detail + cause_of(detail))
         self._interrupted = True
         if self._now() >= self._trusted_until:
             self._on_state(f"flows can't be watched: {reason}")

@@ -15,6 +15,7 @@ from flowhook.pace import Pace
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import status
+from flowhook.wire.unreachable import cause_of
 from runner import session
 from runner.worker import bridge
 from runner.worker.executions import Executions, perform_all
@@ -81,7 +82,7 @@ class Attachment:
             if self._link.attached:
                 backoff = MIN_BACKOFF
             self._link.disconnected()
-            detail = f"router: {problem.reason}" if problem else "router closed the stream"
+            detail = f"router: {problem.reason}{cause_of(problem.message)}" if problem else "router closed the stream"
             self.on_detached(detail)
             if problem is not None:
                 log.debug("detached", reason=problem.reason, cause=problem.message)

@@ -52,13 +52,7 @@ class Reader:
             return order_key.of_event(event)
         serialized = convert.event_to_proto(event).SerializeToString()
         try:
-            (key,) = await self._offload.run(
-                event.flow_id,
-                read_order_key,
-                order_key.expression.encode(),
-                b"webhook" if order_key.webhook else b"",
-                serialized,
-            )
+            (key,) = await self._offload.run(event.flow_id, read_order_key, _packed(order_key), serialized)
         except TooCostlyError:
             return ""
         return key.decode()
@@ -73,9 +67,9 @@ class Reader:
         """
         if _is_small(event):
             return _checked(event, order_key)
-        expression = b"" if order_key is None else order_key.expression.encode()
+        packed = b"" if order_key is None else _packed(order_key)
         serialized = convert.event_to_proto(event).SerializeToString()
-        (key,) = await self._offload.run(event.flow_id, read_checked, expression, serialized)
+        (key,) = await self._offload.run(event.flow_id, read_checked, packed, serialized)
         return key.decode()
 
     async def callback_event(self, event: Event, *, raw: bool) -> bytes:
@@ -119,7 +113,13 @@ def _is_small(event: Event) -> bool:
 
 def _checked(event: Event, order_key: OrderKey | None) -> str:
     content = parse_body(event.content_type, event.body, event.headers, limit=limits.MAX_BODY_BYTES)
-    return "" if order_key is None else order_key.of_view(webhook_view(event, content.body))
+    if order_key is None:
+        return ""
+    return order_key.of_view(webhook_view(event, content.body)) if order_key.webhook else order_key.of_event(event)
+
+
+def _packed(order_key: OrderKey) -> bytes:
+    return orjson.dumps([order_key.expression, order_key.webhook])
 
 
 # --- in the process apart ---------------------------------------------------------------------------------------------
@@ -128,14 +128,14 @@ _DEFINITION = b"definition"
 _FAULTS = b"faults"
 
 
-def read_order_key(expression: bytes, webhook: bytes, event: bytes) -> Iterator[bytes]:
+def read_order_key(order_key: bytes, event: bytes) -> Iterator[bytes]:
     """Yield the order key of a serialized event."""
-    yield OrderKey(expression.decode(), webhook=bool(webhook)).of_event(_event(event)).encode()
+    yield _unpacked(order_key).of_event(_event(event)).encode()
 
 
-def read_checked(expression: bytes, event: bytes) -> Iterator[bytes]:
-    """Yield the order key of a serialized event whose body is what its Content-Type says; empty for no expression."""
-    yield _checked(_event(event), OrderKey(expression.decode()) if expression else None).encode()
+def read_checked(order_key: bytes, event: bytes) -> Iterator[bytes]:
+    """Yield the order key of a serialized event whose body is what its Content-Type says; empty where none is asked."""
+    yield _checked(_event(event), _unpacked(order_key) if order_key else None).encode()
 
 
 def read_callback_event(raw: bytes, event: bytes) -> Iterator[bytes]:
@@ -153,6 +153,11 @@ def read_document(file: bytes, functions: bytes, source: bytes) -> Iterator[byte
     else:
         yield _DEFINITION
         yield orjson.dumps(document.definition)
+
+
+def _unpacked(order_key: bytes) -> OrderKey:
+    expression, webhook = orjson.loads(order_key)
+    return OrderKey(expression, webhook=webhook)
 
 
 def _event(serialized: bytes) -> Event:

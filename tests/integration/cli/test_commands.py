@@ -369,6 +369,30 @@ def test_send_waits_for_what_becomes_of_it(cluster):
     assert '"instance": "/do/0/add"' in cluster.run("send", "faulty", "--data", "{}", "--wait").out
 
 
+def test_the_name_of_a_secret_that_may_be_a_mistake_is_remarked_on(cluster):
+    for name, remark in (
+        ("gh-typo", "no flow names gh-typo yet; flows have it by its name, exactly"),
+        ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "its name looks like a secret's value"),
+    ):
+        result = cluster.run("secrets", "set", name, "--value", "x")
+        assert (result.code, result.out) == (0, f"{name}: set\n")
+        assert result.err.startswith(f"warning: {remark}")
+        assert cluster.run("secrets", "delete", name).code == 0
+
+
+def test_a_warning_of_apply_has_file_and_line(cluster, tmp_path):
+    path = tmp_path / "warned.yaml"
+    path.write_text(
+        DOCUMENT.replace("NAME", "warned")
+        + "use:\n  secrets:\n    - not-there\ndo:\n  - keep: {set: {a: 'x ${ .b }'}}\n"
+    )
+    result = cluster.run("apply", "-f", path, "--dry-run")
+    assert result.code == 0
+    lines = result.err.splitlines()
+    assert lines[0].startswith(f"{path}:6: warning: do[0].keep.set.a: '${{ .b }}' is no expression")
+    assert lines[1].startswith(f"{path}:4: warning: secret not-there is not set yet: flowhook secrets set")
+
+
 def test_send_shows_a_refusal_and_ends_with_1(cluster):
     result = cluster.run("send", "hello", "--data", "{")
     assert result.code == 1

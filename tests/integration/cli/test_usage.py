@@ -13,7 +13,7 @@ from support.commands import flowhook, flowhook_process
 GOOD = "document: {dsl: 1.0.3, namespace: default, name: hello, version: 1.0.0}\n"
 GOOD += "do:\n  - greet: {set: {greeting: '${ \"Hello, \\(.name)!\" }'}}\n"
 
-COMMANDS = ["up", "apply", "exec", "send", "tail", "flows", "secrets", "executions", "tokens", "components"]
+COMMANDS = ["up", "apply", "exec", "send", "tail", "flows", "secrets", "executions", "tokens", "components", "check"]
 COMMANDS += ["edge", "router", "runner", "admin"]
 
 
@@ -313,7 +313,7 @@ def test_exec_warns_of_an_expression_that_is_none(tmp_path):
     )
     result = flowhook("exec", file, "--json")
     assert result.rows == [{"text": "Hello ${ .body.name }"}]
-    assert result.err.startswith("warning: do[0].greet.set.text: '${ .body.name }' is no expression")
+    assert result.err.startswith(f"{file}:2: warning: do[0].greet.set.text: '${{ .body.name }}' is no expression")
 
 
 @pytest.mark.parametrize(

@@ -175,7 +175,7 @@ class Gateway:
             return await self._store(endpoint, request, seen, verified, streamed.content, streamed=streamed)
         _check_rate(endpoint, verified[1], address, seen)
         if endpoint.rereads and (seen.json is None or len(seen.body) > endpoint.max_unproven_json):
-            seen = await _with_json(seen, endpoint.max_parsed)
+            seen = await _with_json(seen, JsonBody(endpoint.max_parsed, limits.MAX_VALUES))
         content = await self._content(endpoint, head, seen)
         if handshakes is not None:
             asked = content if content is not None or not seen.body else json_of(seen)
@@ -226,7 +226,7 @@ class Gateway:
     async def _proved(self, endpoint: Endpoint, seen: RequestView) -> tuple[RequestView, _Outcome]:
         """Return a request with what was made of its body, and what those found that verify it by that."""
         if endpoint.reads_json:
-            seen = await _with_json(seen, endpoint.max_unproven_json)
+            seen = await _with_json(seen, JsonBody(endpoint.max_unproven_json))
         if endpoint.late_keyed:
             seen = await self._keys.add(seen, endpoint.late_keyed)
         if len(seen.body) <= INLINE_BYTES:
@@ -425,9 +425,8 @@ def _check_rate(endpoint: Endpoint, match: Match, address: Address, seen: Reques
         raise _Refused(answers.sender_limited(math.ceil(wait)), seen=seen)
 
 
-async def _with_json(seen: RequestView, max_bytes: int) -> RequestView:
+async def _with_json(seen: RequestView, body: JsonBody) -> RequestView:
     """Return a request whose body is read as JSON once, whoever looks at it: in a thread, where that takes long."""
-    body = JsonBody(max_bytes)
     if len(seen.body) > INLINE_BYTES:
         await asyncio.to_thread(body.of, seen.body)
     return seen._replace(json=body)

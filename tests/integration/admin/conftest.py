@@ -62,7 +62,7 @@ async def router():
 @pytest.fixture
 async def admin(router, tmp_path):
     """An HTTP client of the admin process: `await admin("GET", "/readyz")` gives status, headers and text."""
-    (tmp_path / "admin.token").write_text("fhk_t\n")
+    (tmp_path / "view.token").write_text("fhk_t\n")
     settings = AdminSettings(data_dir=tmp_path, router=router.target, admin_port=0)
     lifecycle = Lifecycle(name="admin-1", role="admin")
     serving = asyncio.create_task(app.serve(settings, lifecycle))

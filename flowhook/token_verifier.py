@@ -80,7 +80,7 @@ class TokenVerifier:
         Raises:
             OSError: it can't be written; the next time tries again.
         """
-        if not self._changed:
+        if not self._changed or self._stamp is None:  # of no token is it known whether it is still there
             return
         self._changed = False
         known = {grant.sha256 for grant in self._grants.values()}

@@ -274,6 +274,17 @@ def test_when_tokens_were_used_is_kept_over_restarts(tmp_path, verifier, clock):
     assert used == {"edge": first, "admin": int(clock.now)}
 
 
+def test_uses_are_not_forgotten_while_the_tokens_cannot_be_read(tmp_path, verifier):
+    token = _token(tmp_path, "edge")
+    verifier.find(token)
+    verifier.save_uses()
+    verifier.find(token)
+    write_private(tmp_path / "tokens.json", b"{")
+    assert verifier.find(token) is None
+    verifier.save_uses()
+    assert len(last_uses(tmp_path)) == 1
+
+
 def test_nothing_is_written_when_no_token_was_used(tmp_path, verifier):
     verifier.save_uses()
     assert not (tmp_path / "tokens.used.json").exists()

@@ -223,19 +223,20 @@ class AdminSettings(CommonSettings):
         return frozenset(name for each in names if (name := each.strip().lower().removesuffix(".")))
 
 
-def read_token(settings: CommonSettings, role: str) -> str:
+def read_token(settings: CommonSettings, *names: str) -> str:
     """Return the bearer token to show to the router.
 
     Args:
-        settings: where to look: `token`, else the file `<data_dir>/<role>.token`.
-        role: `admin`, `edge` or `runner`.
+        settings: where to look: `token`, else the file `<data_dir>/<name>.token`.
+        names: of built-in tokens, `admin`, `edge`, `runner` or `view`: the first that there is.
 
     Raises:
         InvalidError: there is no token (`TOKEN_MISSING`); the message says where one was looked for.
     """
     if settings.token is not None:
         return settings.token.get_secret_value()
-    path = settings.data_dir / f"{role}.token"
+    paths = [settings.data_dir / f"{name}.token" for name in names]
+    path = next((path for path in paths if path.exists()), paths[0])
     try:
         return path.read_text(encoding="ascii").strip()
     except OSError as error:

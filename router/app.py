@@ -25,7 +25,8 @@ from flowhook.errors import ConflictError, InvalidError
 from flowhook.private_files import tighten
 from flowhook.process import Lifecycle
 from flowhook.process_reports import describe
-from flowhook.tokens import TokenVerifier, ensure_tokens
+from flowhook.token_verifier import TokenVerifier
+from flowhook.tokens import ensure_tokens
 from flowhook.v1 import (
     cluster_service_pb2,
     cluster_service_pb2_grpc,
@@ -86,6 +87,9 @@ STOP_GRACE_SECONDS: Final = 2.0
 
 MAX_CONCURRENT_CALLS: Final = 20_000
 """Calls under way at a time; waiting InvokeFlow calls are the many ones."""
+
+USES_SECONDS: Final = 60.0
+"""Between two times that the last uses of tokens are written down."""
 
 MAX_TOLD: Final = 10
 """Paths that one line of the log tells."""
@@ -195,8 +199,9 @@ async def _serve(
     await flows.start(await host.recover(), [timekeeper, publisher])
     await host.settle()
 
+    verifier = TokenVerifier(settings.data_dir)
     server = grpc.aio.server(
-        interceptors=[Authorizer(TokenVerifier(settings.data_dir))],
+        interceptors=[Authorizer(verifier)],
         options=SERVER_OPTIONS,
         maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
     )
@@ -262,6 +267,7 @@ async def _serve(
         following = tasks.create_task(flows.follow())
         upkeep = [
             tasks.create_task(_watch_health(storage, health_service, lifecycle)),
+            tasks.create_task(_save_uses(verifier)),
             tasks.create_task(timekeeper.run()),
             tasks.create_task(gatherer.run()),
             tasks.create_task(herald.run()),
@@ -278,6 +284,7 @@ async def _serve(
         health_service.stop()
         await runners.drain(settings.drain_seconds)
         await server.stop(STOP_GRACE_SECONDS)
+        await _save_uses_once(verifier)
         following.cancel()
         stop_host.set()
 
@@ -385,6 +392,20 @@ def _tls(settings: RouterSettings) -> grpc.ServerCredentials | None:
         )
     except OSError as error:
         raise InvalidError(f"{error.filename}: {os.strerror(error.errno or 0)}", reason="TLS_FILE_UNREADABLE") from None
+
+
+async def _save_uses(verifier: TokenVerifier) -> None:
+    """Keep on disk when tokens were used last."""
+    while True:
+        await asyncio.sleep(USES_SECONDS)
+        await _save_uses_once(verifier)
+
+
+async def _save_uses_once(verifier: TokenVerifier) -> None:
+    try:
+        await asyncio.to_thread(verifier.save_uses)
+    except OSError as error:
+        log.debug("uses of tokens not written", cause=os.strerror(error.errno or 0))
 
 
 async def _watch_health(storage: Storage, service: HealthService, lifecycle: Lifecycle) -> None:

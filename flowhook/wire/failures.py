@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError, UnavailableError
+from flowhook.errors import (
+    ExhaustedError,
+    FlowhookError,
+    InvalidError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnavailableError,
+)
 from flowhook.v1 import failure_pb2
 
 THROTTLED: Final = frozenset(
@@ -30,5 +37,7 @@ def failure_from_proto(failure: failure_pb2.Failure) -> FlowhookError:
     if failure.disposition == failure_pb2.DISPOSITION_RETRYABLE:
         kind = ExhaustedError if failure.reason in THROTTLED else UnavailableError
         return kind(failure.message, reason=failure.reason, retry_after=max(failure.retry_after_seconds, 1))
+    if failure.reason == "FLOW_NOT_PERMITTED":
+        return PermissionDeniedError(failure.message, reason=failure.reason)
     missing = failure.reason.endswith("_NOT_FOUND")
     return (NotFoundError if missing else InvalidError)(failure.message, reason=failure.reason)

@@ -18,10 +18,12 @@ import grpc
 import grpc.aio
 
 from flowhook.errors import FlowhookError, PermissionDeniedError, UnauthenticatedError
-from flowhook.tokens import Scope, TokenVerifier
+from flowhook.token_verifier import Grant, TokenVerifier
+from flowhook.tokens import Scope
 from flowhook.wire import status
 
 _ADMIN: Final = frozenset({Scope.ADMIN})
+_READ: Final = frozenset({Scope.ADMIN, Scope.VIEW})
 _ANY: Final = frozenset(Scope)
 _SERVICES: Final[Mapping[str, frozenset[Scope]]] = {
     "flowhook.v1.IngestService": frozenset({Scope.INGEST}),
@@ -35,11 +37,20 @@ _SERVICES: Final[Mapping[str, frozenset[Scope]]] = {
     "grpc.reflection.v1alpha.ServerReflection": _ANY,
 }
 _METHODS: Final[Mapping[str, frozenset[Scope]]] = {
-    "/flowhook.v1.FlowService/GetFlow": frozenset({Scope.ADMIN, Scope.VERIFY, Scope.RUN}),
-    "/flowhook.v1.FlowService/FindFlows": frozenset({Scope.ADMIN, Scope.VERIFY}),
-    "/flowhook.v1.FlowService/WatchFlows": frozenset({Scope.ADMIN, Scope.VERIFY, Scope.RUN}),
+    "/flowhook.v1.FlowService/GetFlow": _READ | {Scope.VERIFY, Scope.RUN},
+    "/flowhook.v1.FlowService/FindFlows": _READ | {Scope.VERIFY},
+    "/flowhook.v1.FlowService/ListFlows": _READ,
+    "/flowhook.v1.FlowService/WatchFlows": _READ | {Scope.VERIFY, Scope.RUN},
+    "/flowhook.v1.SecretService/ListSecrets": _READ,
     "/flowhook.v1.SecretService/ResolveSecrets": frozenset({Scope.VERIFY, Scope.RUN}),
-    "/flowhook.v1.ClusterService/ReportProcess": frozenset({Scope.VERIFY, Scope.RUN, Scope.ADMIN}),
+    "/flowhook.v1.ExecutionService/GetExecution": _READ,
+    "/flowhook.v1.ExecutionService/ListExecutions": _READ,
+    "/flowhook.v1.ExecutionService/ReadBody": _READ,
+    "/flowhook.v1.ExecutionService/WatchExecutions": _READ,
+    "/flowhook.v1.ClusterService/GetCluster": _READ,
+    "/flowhook.v1.ClusterService/ReportProcess": _READ | {Scope.VERIFY, Scope.RUN},
+    "/flowhook.v1.RejectionService/GetRejection": _READ,
+    "/flowhook.v1.RejectionService/ListRejections": _READ,
     "/flowhook.v1.RejectionService/ReportRejections": frozenset({Scope.VERIFY}),
 }
 
@@ -48,6 +59,24 @@ _OPEN: Final = frozenset({"/grpc.health.v1.Health/Check", "/grpc.health.v1.Healt
 
 caller_scopes: ContextVar[frozenset[Scope]] = ContextVar("caller_scopes", default=frozenset())
 """Scopes of the token that the current call presented."""
+
+
+caller_flows: ContextVar[frozenset[str] | None] = ContextVar("caller_flows", default=None)
+"""The only flows that the current call may hand in events to; None: any."""
+
+_OF_FLOWS: Final = frozenset({"/flowhook.v1.IngestService/IngestEvents", "/flowhook.v1.IngestService/InvokeFlow"})
+"""Methods that a token for some flows is good for: they see to it that it is one of these."""
+
+
+def check_flow(flow_id: str) -> None:
+    """Refuse an event to a flow that the caller's token is not for.
+
+    Raises:
+        PermissionDeniedError: it is not (`FLOW_NOT_PERMITTED`).
+    """
+    flows = caller_flows.get()
+    if flows is not None and flow_id not in flows:
+        raise PermissionDeniedError("this token is for other flows", reason="FLOW_NOT_PERMITTED")
 
 
 def scopes_for(method: str) -> frozenset[Scope]:
@@ -75,25 +104,29 @@ class Authorizer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not ge
             caller_scopes.set(frozenset())
             return _unread(handler)
         try:
-            scopes = self._authenticate(header)
-            if handler is not None and not scopes & scopes_for(handler_call_details.method):
+            grant = self._authenticate(header)
+            method = handler_call_details.method
+            if handler is not None and not grant.scopes & scopes_for(method):
+                raise PermissionDeniedError(f"this token has not the scope for {method}", reason="SCOPE_MISSING")
+            if grant.flows is not None and method not in _OF_FLOWS:
                 raise PermissionDeniedError(
-                    f"this token has not the scope for {handler_call_details.method}", reason="SCOPE_MISSING"
+                    "this token is for some flows only: it hands in events, and no more", reason="SCOPE_MISSING"
                 )
         except FlowhookError as error:
             return _refusal(error)
-        caller_scopes.set(scopes)
+        caller_scopes.set(grant.scopes)
+        caller_flows.set(grant.flows)
         return handler
 
-    def _authenticate(self, header: str) -> frozenset[Scope]:
+    def _authenticate(self, header: str) -> Grant:
         scheme, _, token = header.partition(" ")
-        scopes = self._tokens.scopes(token.strip()) if scheme.lower() == "bearer" and token else None
-        if scopes is None:
+        grant = self._tokens.find(token.strip()) if scheme.lower() == "bearer" and token else None
+        if grant is None:
             cause = "the token is not valid" if token else "a bearer token is needed"
             raise UnauthenticatedError(
                 f"{cause}: set FLOWHOOK_TOKEN, or FLOWHOOK_DATA_DIR to the router's data directory"
             )
-        return scopes
+        return grant
 
 
 def _authorization(details: grpc.HandlerCallDetails) -> str:

@@ -18,6 +18,7 @@ from router.dispatch.host import ShardHost
 from router.metrics import RouterMetrics
 from router.reply_tokens import ReplyTokens, reply_not_found
 from router.services import guarded
+from router.services.access import check_flow
 from router.services.bodies import Uploads
 from router.services.callbacks import Callbacks
 from router.storage.bodies import Bodies
@@ -154,6 +155,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
     async def _call_back(self, message: envelope_pb2.Event) -> _Result:
         """Store an event for executions that wait for it."""
         try:
+            check_flow(message.flow_id)
             earlier = await self._callbacks.receive(message)
         except FlowhookError as error:
             return self._rejected(error)
@@ -239,6 +241,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
 
     async def _admitted(self, message: envelope_pb2.Event) -> NewEvent:
         """Check an event and count it as being stored; `_forget` uncounts it."""
+        check_flow(message.flow_id)
         entry = self._acceptance.known(message.flow_id) or await self._acceptance.flow(message.flow_id)
         payload = checked(message)
         order_key = await self._acceptance.order_key(entry, message)

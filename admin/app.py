@@ -21,6 +21,9 @@ from flowhook.process_reports import Reporter
 ROUTER_TIMEOUT: Final = 0.8
 """Seconds within which the router must answer: who asks for health (Kubernetes, for one) waits for 1 s."""
 
+TOKENS: Final = ("view", "admin")
+"""Whose token is read when none is set: this process changes nothing. An older data directory has no `view.token`."""
+
 IDLE_SECONDS: Final = 75.0
 BACKLOG: Final = 128
 
@@ -34,13 +37,13 @@ async def serve(settings: AdminSettings, lifecycle: Lifecycle) -> None:
     """
     client = AsyncClient(
         settings.router,
-        token=read_token(settings, "admin"),
+        token=read_token(settings, *TOKENS),
         ca_file=settings.router_ca_file,
         cert_file=settings.client_cert_file,
         key_file=settings.client_key_file,
         timeout=ROUTER_TIMEOUT,
     )
-    async with client, open_channel(settings, "admin") as channel:
+    async with client, open_channel(settings, *TOKENS) as channel:
         listener = _listen(settings.host, settings.admin_port)
         server = tornado.httpserver.HTTPServer(
             handlers.application(client, settings.names()),

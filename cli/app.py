@@ -9,6 +9,7 @@ import typer
 import flowhook
 from cli.commands import (
     apply,
+    check,
     components,
     execute,
     executions,
@@ -36,6 +37,7 @@ def create() -> typer.Typer:
     )
     app.callback()(_options)
     up.register(app)
+    check.register(app)
     apply.register(app)
     execute.register(app)
     schema.register(app)

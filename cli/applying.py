@@ -48,8 +48,8 @@ async def _apply(paths: Sequence[Path], parent: socket.socket) -> None:
                 applied = await client.flows.apply([_content(file) for file in files])
             except InvalidFlowError as error:
                 raise flow_paths.in_terms_of(error, [str(file) for file in files]) from None
-            for each in applied:
-                _say_applied(each)
+            for file, each in zip(files, applied, strict=True):
+                _say_applied(file, each)
         async for flow in client.flows.list():
             if flow.has_webhook:
                 parent.sendall(orjson.dumps({"webhook": flow.id}) + b"\n")
@@ -62,10 +62,16 @@ def _content(path: Path) -> bytes:
         raise InvalidError(flow_paths.unreadable(path, error), reason="FLOW_FILE_MISSING") from None
 
 
-def _say_applied(applied: AppliedFlow) -> None:
+def _say_applied(file: Path, applied: AppliedFlow) -> None:
     say(f"flow {applied.flow.id}: {applied.change}")
-    for warning in applied.warnings:
-        print(f"flow {applied.flow.id}: {warning}", file=sys.stderr, flush=True)
+    if not applied.warnings:
+        return
+    from cli import warned
+    from flowhook.document import parse
+
+    content = _content(file)
+    for warning in warned.in_file(parse(content), content, str(file), applied.warnings):
+        print(warned.as_text(warning), file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -163,8 +163,20 @@ def _check(option: str, event: Event, *, raw: bool) -> None:
     try:
         payloads.parse(event.content_type, event.body, event.headers, raw=raw, limit=limits.MAX_BODY_BYTES)
     except InvalidError as error:
-        kind = "JSON" if payloads.is_json(event.content_type) else event.content_type
-        raise typer.BadParameter(f"{option} is not {kind}: {error.message}") from None
+        if payloads.is_json(event.content_type):
+            raise typer.BadParameter(f"{option} is not JSON: {_where(event.body) or error.message}") from None
+        raise typer.BadParameter(f"{option} is not {event.content_type}: {error.message}") from None
+
+
+def _where(body: bytes) -> str:
+    """Return what a parser says of a body that is no JSON, with line and column; empty: it has nothing against it."""
+    import orjson
+
+    try:
+        orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        return str(error)
+    return ""
 
 
 def _pair(option: str, text: str, separator: str) -> tuple[str, str]:

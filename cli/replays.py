@@ -107,12 +107,11 @@ class Replay:
                     continue
                 failed += 1
                 print(f"flowhook: {execution.id}: {error.message}", file=sys.stderr)
-        # with --json stdout is for programs
-        out = sys.stderr if self._json else sys.stdout
-        if not self._json:
-            print(f"{done} of {len(found)} {'would be replayed' if self._dry_run else 'replayed'}")
         for reason, number in skipped.items():
-            print(f"{number} skipped: {reason}", file=out)
+            # with --json stdout is for programs
+            print(f"{number} skipped: {reason}", file=sys.stderr if self._json else sys.stdout)
+        if not self._json:
+            print(f"{done} of {done + failed} {'would be replayed' if self._dry_run else 'replayed'}")
         return failed
 
     def _confirm(self, question: str) -> None:

@@ -4,7 +4,9 @@ What is cached was true at a registry revision and is dropped when the watch tel
 says nothing for `limits.WATCH_SILENCE_SECONDS` can't be trusted to have told everything: then nothing cached is used,
 so that no revoked secret and no deleted flow lives on, and each request asks the router.
 
-IDs that name no flow are cached too, apart from the flows, so that made-up ones can't push real ones out.
+IDs that name no flow are cached too, apart from the flows, so that made-up ones can't push real ones out. An ID that
+was a flow's, or that the watch told of, is looked up at once; of others it is asked first whether there is such a flow,
+for many at a time (see `existence`).
 """
 
 from __future__ import annotations
@@ -20,14 +22,16 @@ import orjson
 from pydantic import ValidationError
 
 from edge.endpoints import FlowEndpoints
+from edge.existence import Existence
 from edge.metrics import Counts
 from edge.router import Change, Router
 from flowhook import limits, logs
 from flowhook.document.webhook import Webhook
 from flowhook.errors import FlowhookError, InternalError, NotFoundError, OutOfRangeError, UnavailableError
+from flowhook.wire.unreachable import cause_of
 
 MAX_LOOKUPS: Final = 64
-"""Lookups at the router at a time; further ones wait for their turn."""
+"""Flows that are read at the router at a time; further ones wait for their turn."""
 
 RECHECK_SECONDS: Final = 0.01
 RECONNECT_SECONDS: Final = 0.2
@@ -85,6 +89,9 @@ class Directory:
         self._now = asyncio.get_running_loop().time
         self._known: OrderedDict[str, FlowEndpoints] = OrderedDict()
         self._unknown: OrderedDict[str, None] = OrderedDict()
+        self._named: OrderedDict[str, None] = OrderedDict()
+        """IDs, out of the cache, that are of flows as far as was told last."""
+        self._existence = Existence(router, seconds=lookup_seconds)
         self._lookups: dict[str, _Lookup] = {}
         self._slots = asyncio.Semaphore(MAX_LOOKUPS)
         self._tasks: asyncio.TaskGroup | None = None
@@ -121,8 +128,15 @@ class Directory:
 
     def drop(self, flow_id: str) -> None:
         """Forget what is cached of a flow."""
-        self._known.pop(flow_id, None)
+        if self._known.pop(flow_id, None) is not None:
+            self._name(flow_id)
         self._unknown.pop(flow_id, None)
+
+    def _name(self, flow_id: str) -> None:
+        self._named[flow_id] = None
+        self._named.move_to_end(flow_id)
+        if len(self._named) > self._size:
+            self._named.popitem(last=False)
 
     async def run(self) -> None:
         """Follow the registry until cancelled."""
@@ -143,7 +157,7 @@ class Directory:
 
     def _tell_lack(self, reason: str, detail: str) -> None:
         if not self._interrupted:  # once, not with every attempt
-            log.warning("watch of flows interrupted", reason=reason, detail=detail)
+            log.warning("watch of flows interrupted", reason=reason, detail=detail + cause_of(detail))
         self._interrupted = True
         if self._now() >= self._trusted_until:
             self._on_state(f"flows can't be watched: {reason}")
@@ -184,6 +198,7 @@ class Directory:
             lookup.changes.append(change)
         if change.flow_id:
             self.drop(change.flow_id)
+            self._name(change.flow_id)
         elif change.secret_name:
             stale = [each.flow_id for each in self._known.values() if change.secret_name in each.secret_names]
             for flow_id in stale:
@@ -196,6 +211,8 @@ class Directory:
         return ([] if own is None else [own]) + [each for each in latest if each is not own]
 
     def _forget_all(self) -> None:
+        for flow_id in self._known:
+            self._name(flow_id)
         self._known.clear()
         self._unknown.clear()
         for lookup in self._lookups.values():
@@ -219,13 +236,13 @@ class Directory:
                 raise UnavailableError("the edge is starting")
             lookup = _Lookup(asyncio.get_running_loop().create_future())
             self._lookups[flow_id] = lookup
-            self._tasks.create_task(self._look_up(flow_id, lookup), name=f"look up {flow_id}")
+            self._tasks.create_task(self._look_up(flow_id, lookup, self._tasks), name=f"look up {flow_id}")
         return lookup
 
-    async def _look_up(self, flow_id: str, lookup: _Lookup) -> None:
+    async def _look_up(self, flow_id: str, lookup: _Lookup, tasks: asyncio.TaskGroup) -> None:
         try:
-            async with asyncio.timeout(self._lookup_seconds), self._slots:
-                endpoints = await self._current(flow_id, lookup)
+            async with asyncio.timeout(self._lookup_seconds):
+                endpoints = await self._current(flow_id, lookup, tasks)
         except FlowhookError as error:
             lookup.result.set_exception(error)
         except TimeoutError:
@@ -241,15 +258,20 @@ class Directory:
             if not lookup.result.done():
                 lookup.result.set_exception(UnavailableError("the edge is stopping"))
 
-    async def _current(self, flow_id: str, lookup: _Lookup) -> FlowEndpoints | None:
+    async def _current(self, flow_id: str, lookup: _Lookup, tasks: asyncio.TaskGroup) -> FlowEndpoints | None:
         """Return endpoints that nothing the watch told of has overtaken."""
         while True:
             floor = self._revision
             lookup.changes.clear()
             lookup.doubtful = False
             try:
-                endpoints = await self._fetch(flow_id)
-            except UnavailableError:
+                endpoints = None
+                if self._is_named(flow_id) or await self._existence.of(flow_id, tasks):
+                    async with self._slots:
+                        endpoints = await self._fetch(flow_id)
+            except UnavailableError as error:
+                if error.reason == "LOOKUPS_FULL":
+                    raise
                 await asyncio.sleep(RECONNECT_SECONDS)
                 continue
             if lookup.doubtful:
@@ -264,6 +286,9 @@ class Directory:
             ):
                 return endpoints
             await asyncio.sleep(RECHECK_SECONDS)
+
+    def _is_named(self, flow_id: str) -> bool:
+        return flow_id in self._known or flow_id in self._named
 
     async def _fetch(self, flow_id: str) -> FlowEndpoints | None:
         try:
@@ -290,10 +315,13 @@ class Directory:
 
     def _remember(self, flow_id: str, endpoints: FlowEndpoints | None) -> None:
         if endpoints is None:
+            self._named.pop(flow_id, None)
+            self._known.pop(flow_id, None)
             self._unknown[flow_id] = None
             if len(self._unknown) > self._size:
                 self._unknown.popitem(last=False)
         else:
             self._known[flow_id] = endpoints
+            self._named.pop(flow_id, None)
             if len(self._known) > self._size:
-                self._known.popitem(last=False)
+                self._name(self._known.popitem(last=False)[0])

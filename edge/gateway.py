@@ -33,7 +33,7 @@ from edge.rejections import Rejections
 from edge.replies import PREFIX as REPLIES
 from edge.replies import REFUSED, Replies
 from edge.request import Overloaded, Request
-from edge.senders import sender_of
+from edge.senders import sender_of, site_of
 from edge.streaming import BodyUploads, Streamed, UnprovenError
 from flowhook import ids, limits
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError
@@ -48,8 +48,8 @@ from flowhook.signatures import (
     Verifier,
     credentials_of,
     json_of,
-    repeats,
     strip_query,
+    without_repeats,
 )
 from flowhook.v1.failure_pb2 import DISPOSITION_RETRYABLE, Failure
 from flowhook.wire.convert import event_to_proto
@@ -175,7 +175,7 @@ class Gateway:
             return await self._store(endpoint, request, seen, verified, streamed.content, streamed=streamed)
         _check_rate(endpoint, verified[1], address, seen)
         if endpoint.rereads and (seen.json is None or len(seen.body) > endpoint.max_unproven_json):
-            seen = await _with_json(seen, endpoint.max_parsed)
+            seen = await _with_json(seen, JsonBody(endpoint.max_parsed, limits.MAX_VALUES))
         content = await self._content(endpoint, head, seen)
         if handshakes is not None:
             asked = content if content is not None or not seen.body else json_of(seen)
@@ -226,7 +226,7 @@ class Gateway:
     async def _proved(self, endpoint: Endpoint, seen: RequestView) -> tuple[RequestView, _Outcome]:
         """Return a request with what was made of its body, and what those found that verify it by that."""
         if endpoint.reads_json:
-            seen = await _with_json(seen, endpoint.max_unproven_json)
+            seen = await _with_json(seen, JsonBody(endpoint.max_unproven_json))
         if endpoint.late_keyed:
             seen = await self._keys.add(seen, endpoint.late_keyed)
         if len(seen.body) <= INLINE_BYTES:
@@ -247,7 +247,13 @@ class Gateway:
         try:
             verified = None if isinstance(earlier, SignatureError) else earlier
             return await self._uploads.take(
-                endpoint, head, seen, body, verified, admit=lambda match: _check_rate(endpoint, match, address, seen)
+                endpoint,
+                head,
+                seen,
+                body,
+                verified,
+                sender=site_of(address),
+                admit=lambda match: _check_rate(endpoint, match, address, seen),
             )
         except UnprovenError as refusal:
             raise self._unauthenticated(endpoint, address, seen, earlier, *refusal.errors) from None
@@ -341,8 +347,7 @@ class Gateway:
         query = head.query
         if endpoint.dropped_query:
             query = strip_query(query, endpoint.dropped_query)
-            sent = credentials_of(head.query, endpoint.dropped_query)
-            headers = tuple([field for field in headers if not repeats(field[1], sent)]) if sent else headers
+            headers = without_repeats(headers, credentials_of(head.query, endpoint.dropped_query))
         event = Event(
             event_id,
             endpoint.flow_id,
@@ -407,10 +412,7 @@ def _mid_flow(event: Event, endpoint: Endpoint) -> Event:
     if not endpoint.one_time:
         return event._replace(callback=endpoint.callback)
     path, _, token = event.path.rpartition("/")
-    sent = [token.encode()]
-    headers = tuple(
-        [field for field in event.headers if not repeats(field[1], sent)]
-    )  # `URLS` can't name all there are
+    headers = without_repeats(event.headers, [token.encode()])  # `URLS` can't name all there are
     return event._replace(callback=endpoint.callback, callback_token=token, path=path, headers=headers)
 
 
@@ -423,9 +425,8 @@ def _check_rate(endpoint: Endpoint, match: Match, address: Address, seen: Reques
         raise _Refused(answers.sender_limited(math.ceil(wait)), seen=seen)
 
 
-async def _with_json(seen: RequestView, max_bytes: int) -> RequestView:
+async def _with_json(seen: RequestView, body: JsonBody) -> RequestView:
     """Return a request whose body is read as JSON once, whoever looks at it: in a thread, where that takes long."""
-    body = JsonBody(max_bytes)
     if len(seen.body) > INLINE_BYTES:
         await asyncio.to_thread(body.of, seen.body)
     return seen._replace(json=body)

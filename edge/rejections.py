@@ -22,7 +22,7 @@ from edge.metrics import Counts
 from edge.proxies import Address
 from edge.refusals import Allowances
 from edge.router import Router
-from flowhook import ids, limits
+from flowhook import ids, limits, logs
 from flowhook.errors import FlowhookError
 from flowhook.signatures import RequestView, SignatureError, credentials_of, repeats
 from flowhook.signatures.diagnosis import MAX_OTHERS, Named, diagnose
@@ -72,6 +72,9 @@ HARMLESS: Final = frozenset(
     }
 )
 """Headers whose values are shown: no sender puts a credential there."""
+
+
+log = logs.get_logger(__name__)
 
 
 class _Noted(NamedTuple):
@@ -163,6 +166,9 @@ class Rejections:
                 verifiers, others = [*endpoint.early, *endpoint.late], self._others(endpoint)
                 now = rejection.time.seconds + rejection.time.nanos / 1e9
                 hint = await asyncio.to_thread(diagnose, verifiers, seen, now, others)
+            except Exception as error:  # noqa: BLE001 - no thread to be had, or a defect: it is told without, then
+                log.error("a refused request can't be diagnosed", cause=type(error).__name__)  # noqa: TRY400 - no data
+                hint = ""
             finally:
                 self._suspects -= 1
                 self._suspect_bytes -= len(seen.body)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from typing import Final, NamedTuple, Protocol
 
 import grpc
@@ -11,7 +11,7 @@ import grpc.aio
 from edge.upload import begin_upload
 from flowhook.model import Blob
 from flowhook.v1.envelope_pb2 import Event
-from flowhook.v1.flow_service_pb2 import GetFlowRequest, WatchFlowsRequest
+from flowhook.v1.flow_service_pb2 import FindFlowsRequest, GetFlowRequest, WatchFlowsRequest
 from flowhook.v1.flow_service_pb2_grpc import FlowServiceStub
 from flowhook.v1.ingest_service_pb2 import (
     GetReplyRequest,
@@ -20,6 +20,7 @@ from flowhook.v1.ingest_service_pb2 import (
     IngestResult,
     InvokeFlowRequest,
     InvokeFlowResponse,
+    UploadStart,
 )
 from flowhook.v1.ingest_service_pb2_grpc import IngestServiceStub
 from flowhook.v1.rejection_service_pb2 import Rejection, ReportRejectionsRequest
@@ -75,6 +76,14 @@ class Upload(Protocol):
         """Give it up; without effect once it is finished."""
         ...
 
+    def on_end(self, callback: Callable[[], object]) -> None:
+        """Have something called when the router ends it, be it finished or not, but not when it is cancelled here."""
+        ...
+
+    async def outcome(self) -> None:
+        """Raise why the router ended it."""
+        ...
+
 
 class Router(Protocol):
     """The router, as the edge sees it. Every method may raise any FlowhookError but what it names has a meaning."""
@@ -91,14 +100,12 @@ class Router(Protocol):
         """
         ...
 
-    async def upload(self, flow_id: str, size: int | None, seconds: float) -> Upload:
-        """Begin to send a body that will have so many bytes (None: nobody knows), once the router admits it.
-
-        Each step, the beginning among them, may take `seconds`.
+    async def upload(self, start: UploadStart, seconds: float) -> Upload:
+        """Begin to send a body, once the router admits it. Each step, the beginning among them, may take `seconds`.
 
         Raises:
             NotFoundError: there is no such flow.
-            ExhaustedError: the flow takes no more.
+            ExhaustedError: the flow takes no more, or no more of this sender.
             UnavailableError: the router takes no more, or is away.
         """
         ...
@@ -117,6 +124,10 @@ class Router(Protocol):
         Raises:
             NotFoundError: there is none.
         """
+        ...
+
+    async def find_flows(self, flow_ids: Sequence[str], seconds: float) -> Collection[str]:
+        """Return those of 1 to `limits.MAX_FOUND_FLOWS` IDs that are of flows, within `seconds`."""
         ...
 
     async def resolve_secrets(self, flow_id: str, names: Collection[str], seconds: float) -> Secrets:
@@ -174,9 +185,9 @@ class GrpcRouter:
         except grpc.aio.AioRpcError as error:
             raise status.from_rpc_error(error) from None
 
-    async def upload(self, flow_id: str, size: int | None, seconds: float) -> Upload:
+    async def upload(self, start: UploadStart, seconds: float) -> Upload:
         """See `Router.upload`."""
-        return await begin_upload(self._ingest.UploadBody(None, wait_for_ready=True), flow_id, size, seconds)
+        return await begin_upload(self._ingest.UploadBody(None, wait_for_ready=True), start, seconds)
 
     async def get_reply(self, token: str, seconds: float) -> GetReplyResponse:
         """See `Router.get_reply`."""
@@ -194,6 +205,16 @@ class GrpcRouter:
         except grpc.aio.AioRpcError as error:
             raise status.from_rpc_error(error) from None
         return Definition(response.flow.definition, response.registry_revision)
+
+    async def find_flows(self, flow_ids: Sequence[str], seconds: float) -> Collection[str]:
+        """See `Router.find_flows`."""
+        try:
+            response = await self._flows.FindFlows(
+                FindFlowsRequest(flow_ids=flow_ids), timeout=seconds, wait_for_ready=True
+            )
+        except grpc.aio.AioRpcError as error:
+            raise status.from_rpc_error(error) from None
+        return frozenset(response.flow_ids)
 
     async def resolve_secrets(self, flow_id: str, names: Collection[str], seconds: float) -> Secrets:
         """See `Router.resolve_secrets`."""

@@ -6,8 +6,9 @@ told nothing but that the upload is given up, and keeps nothing of it.
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -17,10 +18,11 @@ from edge.endpoints import Endpoint
 from edge.http1 import Head
 from edge.metrics import Counts
 from edge.router import Router, Upload
-from flowhook.errors import InvalidError
+from flowhook.errors import InvalidError, UnavailableError
 from flowhook.model import Blob, Part
 from flowhook.payloads import StreamedParts, with_attributes
 from flowhook.signatures import BodyProofs, Match, RequestView, SignatureError, Verifier
+from flowhook.v1.ingest_service_pb2 import UploadStart
 
 
 class UnprovenError(Exception):
@@ -73,6 +75,7 @@ class BodyUploads:
         body: BodyStream,
         verified: tuple[Verifier, Match] | None,
         *,
+        sender: str,
         admit: Callable[[Match], None],
     ) -> Streamed:
         """Have a body stored.
@@ -83,6 +86,7 @@ class BodyUploads:
             seen: the request as verification sees it.
             body: yet to come.
             verified: what passed without the body; None: nothing did.
+            sender: what tells the sender from others as long as it has proved nothing.
             admit: is asked at the end, when it is known who the sender is; what it raises goes through.
 
         Raises:
@@ -99,9 +103,15 @@ class BodyUploads:
             scan.check()
         self.under_way += 1
         try:
-            upload = await self._router.upload(endpoint.flow_id, body.size, self._timeout)
+            start = UploadStart(
+                flow_id=endpoint.flow_id,
+                size=body.size,
+                proven=endpoint.asks and verified is not None,
+                sender=sender,
+            )
+            upload = await self._router.upload(start, self._timeout)
             try:
-                await self._send(body, upload, proofs, scan)
+                await _until_it_ends(upload, self._send(body, upload, proofs, scan))
                 passed = verified or proofs.finish()
                 if passed is None:
                     raise UnprovenError(proofs.errors)
@@ -125,6 +135,22 @@ class BodyUploads:
                 upload.cancel()
                 if not proofs.may_pass:
                     scan.check()  # else it is said at the end, to whoever proves to be a sender of ours
+
+
+async def _until_it_ends(upload: Upload, sending: Coroutine[Any, Any, None]) -> None:
+    """Send a body, and wait for no more of it once the router has ended the upload."""
+    task = asyncio.ensure_future(sending)
+    upload.on_end(task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        current = asyncio.current_task()
+        if current is not None and current.cancelling():
+            raise
+        await upload.outcome()
+        raise UnavailableError("the router ended the upload") from None
+    finally:
+        task.cancel()
 
 
 class _Scan:

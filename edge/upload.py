@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 import grpc.aio
@@ -27,6 +27,7 @@ class GrpcUpload:
     def __init__(self, call: UploadCall, seconds: float) -> None:
         self._call = call
         self._seconds = seconds
+        self._given_up = False
 
     async def begin(self, start: UploadStart) -> None:
         """Wait until the router admits the body."""
@@ -47,7 +48,21 @@ class GrpcUpload:
 
     def cancel(self) -> None:
         """See `router.Upload`."""
+        self._given_up = True
         self._call.cancel()
+
+    def on_end(self, callback: Callable[[], object]) -> None:
+        """See `router.Upload`."""
+
+        def ended(_call: object) -> None:
+            if not self._given_up:
+                callback()
+
+        self._call.add_done_callback(ended)
+
+    async def outcome(self) -> None:
+        """See `router.Upload`."""
+        await self._step(self._call)
 
     async def _send(self, message: UploadBodyRequest) -> None:
         if self._call.done():
@@ -71,11 +86,11 @@ class GrpcUpload:
             raise status.from_rpc_error(error) from None
 
 
-async def begin_upload(call: UploadCall, flow_id: str, size: int | None, seconds: float) -> GrpcUpload:
+async def begin_upload(call: UploadCall, start: UploadStart, seconds: float) -> GrpcUpload:
     """See `router.Router.upload`."""
     upload = GrpcUpload(call, seconds)
     try:
-        await upload.begin(UploadStart(flow_id=flow_id, size=size))
+        await upload.begin(start)
     except BaseException:
         upload.cancel()
         raise

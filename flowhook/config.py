@@ -157,12 +157,15 @@ class RouterSettings(CommonSettings):
     """PEM certificates that clients must present one of (mTLS)."""
     secrets_key: SecretStr | None = None
     """32 bytes in base64 that secrets are encrypted with; absent: `<data_dir>/secrets.key`, made when missing."""
+    discard_secrets: bool = False
+    """Whether a router whose secrets' key is missing deletes them all and makes a new key; else it does not start."""
     total_backlog: Count = limits.DEFAULT_TOTAL_BACKLOG
     """Unfinished executions of all flows; beyond it events are refused with 503."""
     lease_seconds: Seconds = limits.LEASE_SECONDS
     """After which the work of a silent runner is given to another."""
     max_uploads: Count = limits.MAX_UPLOADS
-    """Large bodies that may be uploaded at a time; beyond it requests with such bodies are refused with 503."""
+    """Large bodies that may be uploaded at a time by senders that are known before the body comes, and as many by
+    others; beyond it requests with such bodies are refused with 503."""
     max_upload_bytes: Count = limits.MAX_UPLOAD_BYTES
     """Bytes that large bodies may have that are being uploaded, or wait for their events."""
     max_attempts: Count = limits.MAX_ATTEMPTS
@@ -220,19 +223,20 @@ class AdminSettings(CommonSettings):
         return frozenset(name for each in names if (name := each.strip().lower().removesuffix(".")))
 
 
-def read_token(settings: CommonSettings, role: str) -> str:
+def read_token(settings: CommonSettings, *names: str) -> str:
     """Return the bearer token to show to the router.
 
     Args:
-        settings: where to look: `token`, else the file `<data_dir>/<role>.token`.
-        role: `admin`, `edge` or `runner`.
+        settings: where to look: `token`, else the file `<data_dir>/<name>.token`.
+        names: of built-in tokens, `admin`, `edge`, `runner` or `view`: the first that there is.
 
     Raises:
         InvalidError: there is no token (`TOKEN_MISSING`); the message says where one was looked for.
     """
     if settings.token is not None:
         return settings.token.get_secret_value()
-    path = settings.data_dir / f"{role}.token"
+    paths = [settings.data_dir / f"{name}.token" for name in names]
+    path = next((path for path in paths if path.exists()), paths[0])
     try:
         return path.read_text(encoding="ascii").strip()
     except OSError as error:

@@ -33,10 +33,13 @@ MAX_PARTS_BYTES: Final = 1 * MIB
 """What is told of the parts of a streamed body, serialized: their names, types and hashes."""
 
 MAX_UPLOADS: Final = 64
-"""Bodies that are uploaded at a time, to one router."""
+"""Bodies that are uploaded at a time, to one router: by proven senders, and as many by others."""
 
 MAX_FLOW_UPLOADS: Final = 16
-"""Bodies that are uploaded to one flow at a time."""
+"""Bodies that are uploaded to one flow at a time: by proven senders, and as many by others."""
+
+MAX_SENDER_UPLOADS: Final = 4
+"""Bodies that one address uploads at a time which has not proved whose it is."""
 
 MAX_UPLOAD_BYTES: Final = 8 * GIB
 """Bodies that are uploaded, or were and are yet to be named by an event, in all."""
@@ -75,6 +78,9 @@ KEPT_REVISIONS: Final = 100
 """Revisions of a flow that stay, however old. Earlier ones go with the last execution of them."""
 
 MAX_FLOW_ID_LENGTH: Final = 127
+MAX_FOUND_FLOWS: Final = 256
+"""IDs that one FindFlows call asks for."""
+
 MAX_SECRET_NAME_LENGTH: Final = 127
 MAX_SECRET_BYTES: Final = 64 * KIB
 MAX_SECRETS: Final = 10_000

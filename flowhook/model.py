@@ -1,18 +1,25 @@
 """Domain types that cross module boundaries. Frozen, plain, without I/O.
 
-Times are Unix milliseconds (UTC) in `int`s. Headers are ordered pairs, never a dict: fields repeat. JSON that is only
-carried stays `bytes`.
+Times are Unix milliseconds (UTC) in `int`s, and properties `*_at` give them as datetimes. Headers are ordered pairs,
+never a dict: fields repeat. JSON that is only carried stays `bytes`.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from typing import Any, Final, NamedTuple
 
 Headers = tuple[tuple[str, bytes], ...]
 """Header fields in wire order: lower-case name, value without surrounding whitespace."""
+
+
+def moment(milliseconds: int) -> datetime:
+    """Return a time, UTC."""
+    return datetime.fromtimestamp(milliseconds // 1000, UTC).replace(microsecond=milliseconds % 1000 * 1000)
 
 
 class Principal(NamedTuple):
@@ -76,6 +83,11 @@ class Event(NamedTuple):
     body_blob: Blob | None = None
     parts: tuple[Part, ...] = ()
     form: bytes = b""
+
+    @property
+    def received_at(self) -> datetime:
+        """When the request was complete."""
+        return moment(self.receive_time_ms)
 
 
 class Status(StrEnum):
@@ -172,6 +184,14 @@ class Reply:
     headers: Headers
     body: bytes
 
+    def json(self) -> Any:
+        """Return what the body says.
+
+        Raises:
+            ValueError: it is not JSON.
+        """
+        return json.loads(self.body)
+
 
 SNAPSHOT_KEY: Final = "@"
 """Key of the entries that compact a journal: they stand for what was before, in the interpreter's own words."""
@@ -262,6 +282,16 @@ class Execution:
     replayed: bool = False
     resolution: Resolution | None = None
 
+    @property
+    def received_at(self) -> datetime:
+        """When its event was."""
+        return moment(self.receive_time_ms)
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """When it ended; None while it has not."""
+        return None if self.end_time_ms is None else moment(self.end_time_ms)
+
 
 class TaskState(StrEnum):
     """What became of one run of a task."""
@@ -335,6 +365,21 @@ class Flow:
     update_time_ms: int
     next_time_ms: int | None = None
 
+    @property
+    def created_at(self) -> datetime:
+        """When it was applied first."""
+        return moment(self.create_time_ms)
+
+    @property
+    def updated_at(self) -> datetime:
+        """When this revision was made."""
+        return moment(self.update_time_ms)
+
+    @property
+    def next_at(self) -> datetime | None:
+        """When its schedule starts it next; None where no time is known."""
+        return None if self.next_time_ms is None else moment(self.next_time_ms)
+
 
 class Change(StrEnum):
     """What applying a document did, or would do."""
@@ -350,6 +395,11 @@ class SecretInfo:
 
     name: str
     update_time_ms: int
+
+    @property
+    def updated_at(self) -> datetime:
+        """When it was set."""
+        return moment(self.update_time_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,3 +421,8 @@ class RejectedRequest:
     body_size: int
     body: bytes
     suppressed: int
+
+    @property
+    def refused_at(self) -> datetime:
+        """When it was refused."""
+        return moment(self.time_ms)

@@ -25,6 +25,9 @@ MAX_ENVELOPE_BYTES: Final = 4 * limits.MAX_HEADER_BYTES
 MAX_SECONDS: Final = 253_402_300_799
 """The last second of 9999, beyond which a protobuf timestamp says nothing."""
 
+BODYLESS_METHODS: Final = frozenset({"GET", "DELETE"})
+"""Requests of these methods are complete without a body, whatever their Content-Type says."""
+
 _BLOB_ID: Final = re.compile(r"[0-9a-f]{32}")
 _HASH_BYTES: Final = 32
 
@@ -101,16 +104,32 @@ class Acceptance:
     async def order_key(self, entry: FlowEntry, event: envelope_pb2.Event) -> str:
         """Return the key that an event came with, or what its flow's `order_by` makes of it; empty: no order.
 
+        The body of an event that no edge has read is checked with it.
+
         Raises:
-            InvalidError: the key is too long (`ORDER_KEY_INVALID`).
+            InvalidError: the key is too long (`ORDER_KEY_INVALID`), or what `check_body` says of the body.
             ExhaustedError: too many bodies of the flow wait to be read (`OVERLOADED`).
         """
-        if not event.HasField("order_key"):
-            return await self.order_key_of(entry, convert.event_from_proto(event)) if entry.order_key else ""
-        key: str = event.order_key
+        key: str | None = event.order_key if event.HasField("order_key") else None
         if key and len(key.encode()) > limits.MAX_ORDER_KEY_BYTES:
             raise InvalidError("the order key is too long", reason="ORDER_KEY_INVALID")
+        if is_unread(event) and not entry.raw:
+            made = await self._reader.check(convert.event_from_proto(event), entry.order_key if key is None else None)
+            return made if key is None else key
+        if key is None:
+            return await self.order_key_of(entry, convert.event_from_proto(event)) if entry.order_key else ""
         return key
+
+    async def check_body(self, event: envelope_pb2.Event, *, raw: bool) -> None:
+        """Check the body of an event that no edge has read, unless it is left as it is.
+
+        Raises:
+            InvalidError: it is not what its Content-Type says (`BODY_INVALID`), is too large decompressed
+                (`BODY_TOO_LARGE`), or takes too much to be read (`TOO_COSTLY`).
+            ExhaustedError: too many bodies of the flow wait to be read (`OVERLOADED`).
+        """
+        if is_unread(event) and not raw:
+            await self._reader.check(convert.event_from_proto(event), None)
 
     async def order_key_of(self, entry: FlowEntry, event: Event) -> str:
         """Return what a flow's `order_by` makes of an event; empty: no order.
@@ -136,7 +155,24 @@ class Acceptance:
 
 def event_id_taken() -> InvalidError:
     """Return why an event whose ID one of another flow has is refused: it is not that one, and would be lost."""
-    return InvalidError("event.id is that of an event of another flow", reason="EVENT_ID_TAKEN")
+    return InvalidError("the event's ID is that of an event of another flow", reason="EVENT_ID_TAKEN")
+
+
+def complete(message: envelope_pb2.Event, now_ms: int) -> None:
+    """Give an event what edges always say and services may leave out: its ID, the time of receipt, and the method."""
+    if not message.id:
+        message.id = ids.mint(ids.slot_of(message.flow_id), now_ms=now_ms)
+    if not message.HasField("receive_time"):
+        message.receive_time.CopyFrom(convert.timestamp(now_ms))
+    if not message.method:
+        message.method = "POST"
+
+
+def is_unread(message: envelope_pb2.Event) -> bool:
+    """Whether a body is in an event that no edge has read: those have a path."""
+    if message.path or message.HasField("body_blob"):
+        return False
+    return bool(message.body) or message.method not in BODYLESS_METHODS
 
 
 def checked(message: envelope_pb2.Event) -> bytes:
@@ -145,7 +181,11 @@ def checked(message: envelope_pb2.Event) -> bytes:
     Raises:
         InvalidError: something of it is not as it should be.
     """
-    ids.decode(message.id)
+    if ids.slot_of_event(message.id) != ids.slot_of(message.flow_id):
+        raise InvalidError(
+            "the event's ID was made for another flow; the router makes one where there is none",
+            reason="EVENT_ID_INVALID",
+        )
     if message.origin or message.depth:
         raise InvalidError("an event that is handed in is a request, of no flow's making", reason="ORIGIN_INVALID")
     if message.callback_token and not message.callback:

@@ -13,19 +13,20 @@ from typing import Final
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
-from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined] # the stubs forget it
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry
 
-from flowhook import metrics
+from flowhook import logs, metrics
 from flowhook.client.channel import SERVER_OPTIONS
 from flowhook.config import RouterSettings
 from flowhook.errors import ConflictError, InvalidError
+from flowhook.private_files import tighten
 from flowhook.process import Lifecycle
 from flowhook.process_reports import describe
-from flowhook.tokens import TokenVerifier, ensure_tokens
+from flowhook.token_verifier import TokenVerifier
+from flowhook.tokens import ensure_tokens
 from flowhook.v1 import (
     cluster_service_pb2,
     cluster_service_pb2_grpc,
@@ -52,13 +53,14 @@ from router.registry import RegistryWatch
 from router.reply_tokens import ReplyTokens
 from router.retention import expire_forever
 from router.scheduling.shard import Shard
-from router.sealing import Sealer, load_key
+from router.sealing import Sealer, is_key_missing, load_key
 from router.services.access import Authorizer
 from router.services.bodies import BodyReads, Uploads
 from router.services.callbacks import Callbacks
 from router.services.cluster import ClusterService
 from router.services.execution import ExecutionService
 from router.services.flow import FlowService
+from router.services.health import HealthService
 from router.services.ingest import IngestService
 from router.services.publishing import emit_event
 from router.services.rejection import RejectionService
@@ -66,7 +68,7 @@ from router.services.runner import RunnerService
 from router.services.secret import SecretService
 from router.services.starting import start_execution
 from router.storage.bodies import Bodies
-from router.storage.interface import Storage
+from router.storage.interface import Registry, Storage
 from router.storage.sqlite import SWITCH_INTERVAL_SECONDS, open_sqlite
 from router.triggers.gatherer import Gatherer
 from router.triggers.herald import Herald
@@ -85,6 +87,14 @@ STOP_GRACE_SECONDS: Final = 2.0
 
 MAX_CONCURRENT_CALLS: Final = 20_000
 """Calls under way at a time; waiting InvokeFlow calls are the many ones."""
+
+USES_SECONDS: Final = 60.0
+"""Between two times that the last uses of tokens are written down."""
+
+MAX_TOLD: Final = 10
+"""Paths that one line of the log tells."""
+
+log = logs.get_logger(__name__)
 
 _SERVICES: Final = tuple(
     module.DESCRIPTOR.services_by_name[name].full_name
@@ -110,10 +120,11 @@ async def serve(settings: RouterSettings, lifecycle: Lifecycle, *, registry: Col
     """
     # or the storage's writer waits long for the interpreter's lock while this process is busy
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    await _keep_private(settings)
     ensure_tokens(settings.data_dir)
-    key = load_key(settings.data_dir, settings.secrets_key)
     storage = await _open_storage(settings)
     try:
+        key = await _load_key(settings, storage.registry)
         async with contextlib.aclosing(Reader()) as reader:
             await _serve(settings, lifecycle, storage, key=key, reader=reader, registry=registry or metrics.registry())
     finally:
@@ -182,14 +193,15 @@ async def _serve(
         start_execution=partial(start_execution, acceptance=acceptance, starter=starter),
         reads=reads,
     )
-    health_service = health_aio.HealthServicer()
+    health_service = HealthService(_SERVICES)
 
     await timekeeper.recover()
     await flows.start(await host.recover(), [timekeeper, publisher])
     await host.settle()
 
+    verifier = TokenVerifier(settings.data_dir)
     server = grpc.aio.server(
-        interceptors=[Authorizer(TokenVerifier(settings.data_dir))],
+        interceptors=[Authorizer(verifier)],
         options=SERVER_OPTIONS,
         maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
     )
@@ -210,6 +222,7 @@ async def _serve(
             metrics=router_metrics,
             bodies=bodies,
             uploads=uploads,
+            now_ms=_now_ms,
         ),
         server,
     )
@@ -254,6 +267,7 @@ async def _serve(
         following = tasks.create_task(flows.follow())
         upkeep = [
             tasks.create_task(_watch_health(storage, health_service, lifecycle)),
+            tasks.create_task(_save_uses(verifier)),
             tasks.create_task(timekeeper.run()),
             tasks.create_task(gatherer.run()),
             tasks.create_task(herald.run()),
@@ -267,9 +281,10 @@ async def _serve(
         await lifecycle.stop.wait()
         for task in upkeep:
             task.cancel()
-        await health_service.enter_graceful_shutdown()
+        health_service.stop()
         await runners.drain(settings.drain_seconds)
         await server.stop(STOP_GRACE_SECONDS)
+        await _save_uses_once(verifier)
         following.cancel()
         stop_host.set()
 
@@ -296,6 +311,38 @@ def _observe(
         lambda: bodies.bytes,
     )
     router_metrics.observe("flowhook_router_runners", "Attached runners.", lambda: host.runners)
+
+
+async def _keep_private(settings: RouterSettings) -> None:
+    """Make what is in the data directory readable by its owner only.
+
+    Raises:
+        InvalidError: the directory can't be used (`DATA_DIR_UNUSABLE`).
+    """
+    kind, _, path = settings.storage.partition(":")
+    try:
+        exposed = await asyncio.to_thread(tighten, settings.data_dir, Path(path) if kind == "sqlite" and path else None)
+    except OSError as error:
+        raise InvalidError(
+            f"can't use the data directory {settings.data_dir}: {os.strerror(error.errno or 0)}",
+            reason="DATA_DIR_UNUSABLE",
+        ) from None
+    if exposed:
+        log.warning("others can get at the data", paths=[str(path) for path in exposed[:MAX_TOLD]], count=len(exposed))
+
+
+async def _load_key(settings: RouterSettings, registry: Registry) -> bytes:
+    """Return the key of the secrets; a new one if there are none, or they are to be discarded.
+
+    Raises:
+        FlowhookError: see `sealing.load_key`.
+    """
+    secrets = await registry.list_secrets()
+    if secrets and settings.discard_secrets and is_key_missing(settings.data_dir, settings.secrets_key):
+        await asyncio.gather(*(registry.delete_secret(secret.name) for secret in secrets))
+        log.warning("secrets discarded: their key was missing", count=len(secrets))
+        secrets = []
+    return load_key(settings.data_dir, settings.secrets_key, sealed=len(secrets))
 
 
 def _now_ms() -> int:
@@ -347,13 +394,25 @@ def _tls(settings: RouterSettings) -> grpc.ServerCredentials | None:
         raise InvalidError(f"{error.filename}: {os.strerror(error.errno or 0)}", reason="TLS_FILE_UNREADABLE") from None
 
 
-async def _watch_health(storage: Storage, service: health_aio.HealthServicer, lifecycle: Lifecycle) -> None:
+async def _save_uses(verifier: TokenVerifier) -> None:
+    """Keep on disk when tokens were used last."""
+    while True:
+        await asyncio.sleep(USES_SECONDS)
+        await _save_uses_once(verifier)
+
+
+async def _save_uses_once(verifier: TokenVerifier) -> None:
+    try:
+        await asyncio.to_thread(verifier.save_uses)
+    except OSError as error:
+        log.debug("uses of tokens not written", cause=os.strerror(error.errno or 0))
+
+
+async def _watch_health(storage: Storage, service: HealthService, lifecycle: Lifecycle) -> None:
     """Keep gRPC health in step with storage."""
-    statuses = health_pb2.HealthCheckResponse
     while True:
         healthy = await storage.healthy()
-        for name in ("", *_SERVICES):
-            await service.set(name, statuses.SERVING if healthy else statuses.NOT_SERVING)
+        service.set(serving=healthy)
         lifecycle.detail = "" if healthy else "storage can't be written"
         if healthy:
             lifecycle.ready.set()

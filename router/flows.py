@@ -67,6 +67,8 @@ class CallbackEntry:
 class FlowEntry:
     """One flow, as accepting sees it. `bucket` is None where no rate limit is set, `order_key` where no order is.
 
+    `raw`: bodies are left as they are.
+
     `callbacks` are those of its latest revision, by name; `versions` are what documents said of themselves, with the
     latest revision of each, as far as somebody asked for it.
     """
@@ -77,6 +79,7 @@ class FlowEntry:
     dedupe_seconds: float
     bucket: TokenBucket | None
     order_key: OrderKey | None
+    raw: bool
     callbacks: Mapping[str, CallbackEntry]
     versions: dict[str, int]
 
@@ -285,6 +288,7 @@ class FlowTable:
             dedupe_seconds=DEFAULT_DEDUPE_SECONDS if dedupe is None else dedupe.window,
             bucket=bucket,
             order_key=None if order_by is None else OrderKey(order_by, webhook=document.webhook is not None),
+            raw=webhook is not None and webhook.parse == "raw",
             callbacks=callbacks,
             versions={document.workflow.document.version: flow.revision},
         )

@@ -14,11 +14,13 @@ import orjson
 from flowhook import cloud_events, limits
 from flowhook.document import FlowDocument, load_definition, parse
 from flowhook.errors import Fault, InvalidFlowError
+from flowhook.event_input import webhook_view
 from flowhook.model import Event
 from flowhook.offload import INLINE_BYTES
 from flowhook.offload.offload import Offload
 from flowhook.offload.worker import TooCostlyError
 from flowhook.order_key import OrderKey
+from flowhook.payloads import parse as parse_body
 from flowhook.v1 import envelope_pb2
 from flowhook.wire import convert
 
@@ -50,15 +52,24 @@ class Reader:
             return order_key.of_event(event)
         serialized = convert.event_to_proto(event).SerializeToString()
         try:
-            (key,) = await self._offload.run(
-                event.flow_id,
-                read_order_key,
-                order_key.expression.encode(),
-                b"webhook" if order_key.webhook else b"",
-                serialized,
-            )
+            (key,) = await self._offload.run(event.flow_id, read_order_key, _packed(order_key), serialized)
         except TooCostlyError:
             return ""
+        return key.decode()
+
+    async def check(self, event: Event, order_key: OrderKey | None) -> str:
+        """Check that a body is what its Content-Type says, as edges do, and return the order key, if one is asked for.
+
+        Raises:
+            InvalidError: it is something else (`BODY_INVALID`), is too large decompressed (`BODY_TOO_LARGE`), or takes
+                too much to be read (`TOO_COSTLY`).
+            ExhaustedError: too many bodies of the flow wait to be read (`OVERLOADED`).
+        """
+        if _is_small(event):
+            return _checked(event, order_key)
+        packed = b"" if order_key is None else _packed(order_key)
+        serialized = convert.event_to_proto(event).SerializeToString()
+        (key,) = await self._offload.run(event.flow_id, read_checked, packed, serialized)
         return key.decode()
 
     async def callback_event(self, event: Event, *, raw: bool) -> bytes:
@@ -100,15 +111,31 @@ def _is_small(event: Event) -> bool:
     return not any(name == "content-encoding" for name, _ in event.headers)
 
 
+def _checked(event: Event, order_key: OrderKey | None) -> str:
+    content = parse_body(event.content_type, event.body, event.headers, limit=limits.MAX_BODY_BYTES)
+    if order_key is None:
+        return ""
+    return order_key.of_view(webhook_view(event, content.body)) if order_key.webhook else order_key.of_event(event)
+
+
+def _packed(order_key: OrderKey) -> bytes:
+    return orjson.dumps([order_key.expression, order_key.webhook])
+
+
 # --- in the process apart ---------------------------------------------------------------------------------------------
 
 _DEFINITION = b"definition"
 _FAULTS = b"faults"
 
 
-def read_order_key(expression: bytes, webhook: bytes, event: bytes) -> Iterator[bytes]:
+def read_order_key(order_key: bytes, event: bytes) -> Iterator[bytes]:
     """Yield the order key of a serialized event."""
-    yield OrderKey(expression.decode(), webhook=bool(webhook)).of_event(_event(event)).encode()
+    yield _unpacked(order_key).of_event(_event(event)).encode()
+
+
+def read_checked(order_key: bytes, event: bytes) -> Iterator[bytes]:
+    """Yield the order key of a serialized event whose body is what its Content-Type says; empty where none is asked."""
+    yield _checked(_event(event), _unpacked(order_key) if order_key else None).encode()
 
 
 def read_callback_event(raw: bytes, event: bytes) -> Iterator[bytes]:
@@ -126,6 +153,11 @@ def read_document(file: bytes, functions: bytes, source: bytes) -> Iterator[byte
     else:
         yield _DEFINITION
         yield orjson.dumps(document.definition)
+
+
+def _unpacked(order_key: bytes) -> OrderKey:
+    expression, webhook = orjson.loads(order_key)
+    return OrderKey(expression, webhook=webhook)
 
 
 def _event(serialized: bytes) -> Event:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 from pydantic import SecretStr
 
 from flowhook.errors import ConflictError, InvalidError
+from flowhook.private_files import create, make_directory
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -106,17 +107,24 @@ def load_sealer(data_dir: Path, setting: SecretStr | None = None) -> Sealer:
     return Sealer(load_key(data_dir, setting))
 
 
-def load_key(data_dir: Path, setting: SecretStr | None = None) -> bytes:
+def is_key_missing(data_dir: Path, setting: SecretStr | None = None) -> bool:
+    """Return whether `load_key` would make a key. Blocks."""
+    return setting is None and not os.path.lexists(data_dir / KEY_FILE)
+
+
+def load_key(data_dir: Path, setting: SecretStr | None = None, *, sealed: int = 0) -> bytes:
     """Return the key that secrets are sealed with. Blocks.
 
     Args:
         data_dir: where the key file is; both are made when missing (0700 and 0600).
         setting: the key in base64; the file is then not looked at.
+        sealed: how many secrets there are; if any, no key is made.
 
     Raises:
         InvalidError: the setting is not 32 bytes in base64 (`SECRETS_KEY_INVALID`).
-        ConflictError: the file can't be used: it is damaged (`SECRETS_KEY_INVALID`), others can read it
-            (`SECRETS_KEY_EXPOSED`), or it can't be read or made (`SECRETS_KEY_UNREADABLE`).
+        ConflictError: there are secrets and no key (`SECRETS_KEY_MISSING`), or the file can't be used: it is damaged
+            (`SECRETS_KEY_INVALID`), others can read it (`SECRETS_KEY_EXPOSED`), or it can't be read or made
+            (`SECRETS_KEY_UNREADABLE`).
     """
     if setting is not None:
         key = _decode(setting.get_secret_value())
@@ -124,8 +132,15 @@ def load_key(data_dir: Path, setting: SecretStr | None = None) -> bytes:
             raise InvalidError("FLOWHOOK_SECRETS_KEY must be 32 bytes in base64", reason="SECRETS_KEY_INVALID")
         return key
     path = data_dir / KEY_FILE
+    if sealed and is_key_missing(data_dir):
+        raise ConflictError(
+            f"{path} is missing, which the {sealed} secrets in the database are encrypted with: restore it, or"
+            " FLOWHOOK_SECRETS_KEY, from its backup; or start the router once with --discard-secrets"
+            " (FLOWHOOK_DISCARD_SECRETS=true), which deletes them and makes a new key",
+            reason="SECRETS_KEY_MISSING",
+        )
     try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(data_dir)
         with contextlib.suppress(FileExistsError):
             _make(path)
         return _read(path)
@@ -139,15 +154,14 @@ def _make(path: Path) -> None:
         return
     # Written under another name and then linked: who sees the file sees all of it, and of two that make one, one does.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with os.fdopen(create(temporary, os.O_WRONLY | os.O_EXCL), "wb") as file:
             file.write(base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
             file.flush()
             os.fsync(file.fileno())
         path.hardlink_to(temporary)
     finally:
-        temporary.unlink()
+        temporary.unlink(missing_ok=True)
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(directory)

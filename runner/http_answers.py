@@ -35,7 +35,8 @@ class Connector(aiohttp.TCPConnector):
     def __init__(self, **options: Any) -> None:
         """Take the options of `aiohttp.TCPConnector`."""
         super().__init__(**options)
-        self._factory = functools.partial(_Answers, loop=asyncio.get_running_loop())  # type: ignore[assignment]
+        handler: type[ResponseHandler] = _Answers
+        self._factory = functools.partial(handler, loop=asyncio.get_running_loop())
 
 
 class _Answers(ResponseHandler):

@@ -8,11 +8,13 @@ from typing import Any, Final
 
 from bench.cluster import Cluster
 from bench.fuzz.keys import Keys
+from flowhook.document.auth.handshakes import SIGNING
 from flowhook.document.auth.providers import PROVIDERS
 
 NAMESPACE: Final = "fuzz"
 SECRETS: Final = {
     "fuzz": b"a secret of the fuzzer",
+    **{f"fuzz-{name}": b"a secret of the fuzzer" for name in SIGNING},  # which share theirs with no other kind
     "hex": b"00ff" * 16,
     "long": b"a secret of the fuzzer that is long enough for a token",
     "never": b"no request has this one",
@@ -68,7 +70,13 @@ def webhooks(keys: Keys, publisher: str) -> dict[str, dict[str, Any]]:
     return {
         **_OPEN,
         **_SHARED,
-        **{name: {"auth": {name: {"secret": "fuzz"}}, "methods": ["POST", "GET"]} for name in PROVIDERS},
+        **{
+            name: {
+                "auth": {name: {"secret": f"fuzz-{name}" if name in SIGNING else "fuzz"}},
+                "methods": ["POST", "GET"],
+            }
+            for name in PROVIDERS
+        },
         "paypal": {"auth": {"paypal": {"webhook_id": WEBHOOK_ID}}},
         "aws-sns": {"auth": {"aws-sns": {"topic_arn": TOPIC}}},
         "plaid": {"auth": {"plaid": {"client_id": "fuzz", "secret": "fuzz", "environment": "sandbox"}}},

@@ -156,7 +156,7 @@ class Signing:
     def _paypal(self, draft: Draft) -> None:
         stamp, name = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", f"t{self._random.randrange(10**9)}"
         content = f"{name}|{stamp}|{WEBHOOK_ID}|{zlib.crc32(draft.body)}".encode()
-        path = f"v1/notifications/certs/{self._way(draft)}-{self._number()}"
+        path = f"v1/notifications/certs/CERT-{self._way(draft)}-{self._number()}"
         draft.headers += [
             ("PAYPAL-TRANSMISSION-ID", name), ("PAYPAL-TRANSMISSION-TIME", stamp),
             ("PAYPAL-AUTH-ALGO", "SHA256withRSA"),

@@ -46,6 +46,7 @@ def _apply(
 
 
 def _show(flow: FlowFile, result: AppliedFlow, *, dry_run: bool, json: bool) -> None:
+    from cli import warned
     from cli.output import print_json
 
     if json:
@@ -59,5 +60,6 @@ def _show(flow: FlowFile, result: AppliedFlow, *, dry_run: bool, json: bool) -> 
         print_json({**shown, "dry_run": True} if dry_run else shown)
         return
     print(f"{result.flow.id}: {result.change}{' (dry run)' if dry_run else ''}")
-    for warning in result.warnings:
-        print(f"{result.flow.id}: {warning}", file=sys.stderr)
+    if result.warnings:
+        for warning in warned.in_file(flow.document, flow.content, flow.name, result.warnings):
+            print(warned.as_text(warning), file=sys.stderr)

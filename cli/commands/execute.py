@@ -90,10 +90,10 @@ def _exec(
     """Run one flow here, with no cluster: its output goes to stdout, a fault or a reply as JSON to stderr."""
     import orjson
 
-    from cli import exec_input, flow_files, tracing
+    from cli import exec_input, flow_files, tracing, warned
     from cli.output import print_json, to_json
     from flowhook.config import RunnerSettings
-    from flowhook.document import warnings
+    from flowhook.document import located_warnings
     from flowhook.errors import NotFoundError
     from flowhook.model import WorkflowError
     from runner.local import Completed, run_document
@@ -102,9 +102,10 @@ def _exec(
     given = dict(map(_secret, secret or ()))
     if file.is_dir():
         raise typer.BadParameter(f"{file} is a directory; exec runs one file")
-    document = flow_files.read([file])[0].document
-    for warning in warnings(document):
-        print(f"warning: {warning}", file=sys.stderr)
+    (flow,) = flow_files.read([file])
+    document = flow.document
+    for warning in located_warnings(document, flow.content, file=flow.name):
+        print(warned.as_text(warning), file=sys.stderr)
     allowed = {"allow_private_addresses": allow_private_addresses, "allow_processes": allow_processes}
     settings = read_settings(RunnerSettings, {name: value or None for name, value in allowed.items()})
     start = exec_input.event_of(document, request)

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from cli.options import DataDir, Json, Router
+
+if TYPE_CHECKING:
+    from flowhook.client import Client
+    from flowhook.model import Flow
+
+MAX_SEARCHED: Final = 200
+"""Flows that are searched for the name of a secret that was set."""
 
 app = typer.Typer(help="Set, list and delete the secrets that flows name.", no_args_is_help=True)
 
@@ -43,7 +50,10 @@ def _set(
         raise typer.BadParameter("the value is empty")
     with open_client(router, data_dir) as client:
         client.secrets.set(name, content)
+        remark = _remark(client, name)
     print(f"{name}: set")
+    if remark:
+        print(f"warning: {remark}", file=sys.stderr)
 
 
 @app.command("list")
@@ -73,6 +83,33 @@ def _delete(*, name: Name, router: Router = None, data_dir: DataDir = None) -> N
     with open_client(router, data_dir) as client:
         client.secrets.delete(name)
     print(f"{name}: deleted")
+
+
+def _remark(client: Client, name: str) -> str:
+    """Return what to say of a secret that was set, if there is something: its name may be a mistake."""
+    from flowhook.document.named_secrets import looks_like_value
+
+    if looks_like_value(name):
+        return "its name looks like a secret's value, and names are shown: delete it, and set it under another name"
+    flows = [flow.id for flow in client.flows.list()]
+    if not flows or len(flows) > MAX_SEARCHED or any(_needs(client.flows.get(flow), name) for flow in flows):
+        return ""
+    return f"no flow names {name} yet; flows have it by its name, exactly"
+
+
+def _needs(flow: Flow, name: str) -> bool:
+    import orjson
+
+    from flowhook.document.named_secrets import mentions
+    from flowhook.document.walk import walk_everywhere
+    from runner.components.catalogue import descriptions
+
+    definition = orjson.loads(flow.definition)
+    if mentions(definition, name):
+        return True
+    called = {placed.task.get("call") for placed in walk_everywhere(definition)}
+    schemas = (item.arguments or {} for item in descriptions() if item.name in called)
+    return any(each.get("default") == name for schema in schemas for each in schema.get("properties", {}).values())
 
 
 def _value(name: str, source: str | None, value: str | None, from_file: Path | None) -> bytes:

@@ -15,11 +15,14 @@ import typer
 
 from cli.options import DataDir, Json, Router
 from flowhook.errors import InvalidError, UnavailableError
+from flowhook.model import Status
 
 if TYPE_CHECKING:
+    from cli.deliveries import Delivery
     from flowhook.client import Client
     from flowhook.document import FlowDocument
     from flowhook.document.auth import AuthKind
+    from flowhook.model import ExecutionDetail
 
 TIMEOUT: Final = 90.0
 """Seconds to wait for the answer; a flow may hold a request for a while."""
@@ -73,12 +76,19 @@ def _send(
             envvar="FLOWHOOK_EDGE_CA_FILE",
         ),
     ] = None,
+    new_id: Annotated[
+        bool, typer.Option("--new-id", help="Give it another delivery ID, so that it is no repeated delivery.")
+    ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until the execution has ended, and print what became of it.")
+    ] = False,
     json: Json = False,
     router: Router = None,
     data_dir: DataDir = None,
 ) -> None:
     """Send a webhook to a flow, signed as the flow's auth demands, and print the answer."""
     from cli.connection import client_of, settings_of
+    from cli.deliveries import Delivery
     from cli.supervisor.rundir import read_cluster
     from flowhook.document import load_definition
 
@@ -91,17 +101,36 @@ def _send(
     trusted = _trusted(edge_ca_file, own) if base.startswith("https:") else None
     with client_of(settings) as client:
         document = load_definition(client.flows.get(flow_id).definition)
-        request = _signed(client, document, base.rstrip("/"), content_type=content_type, headers=headers, body=body)
-    response = _exchange(request, trusted)
-    _show(response, json=json)
-    if response.status >= FIRST_REFUSAL:
-        raise typer.Exit(1)
+        delivery = Delivery(client, document)
+        request = _signed(
+            client,
+            document,
+            base.rstrip("/"),
+            content_type=content_type,
+            headers=delivery.marked(headers),
+            body=body,
+            new_id=new_id,
+        )
+        response = _exchange(request, trusted)
+        if response.status < FIRST_REFUSAL:
+            delivery.answered(response.body)
+        _show(response, delivery, json=json)
+        if response.status >= FIRST_REFUSAL or (wait and not _show_outcome(delivery.outcome(), json=json)):
+            raise typer.Exit(1)
 
 
 def _signed(
-    client: Client, document: FlowDocument, base: str, *, content_type: str, headers: list[tuple[str, str]], body: bytes
+    client: Client,
+    document: FlowDocument,
+    base: str,
+    *,
+    content_type: str,
+    headers: list[tuple[str, str]],
+    body: bytes,
+    new_id: bool,
 ) -> Request:
     """Return the request with what the first kind of auth whose secret is set demands."""
+    from cli.deliveries import with_new_id
     from flowhook.signatures.build import sign, sign_url
 
     webhook = document.webhook
@@ -116,13 +145,14 @@ def _signed(
     kinds: Sequence[AuthKind | None] = webhook.auth or (None,)
     refusal: InvalidError | None = None
     for kind in kinds:
+        sent, content = with_new_id(document, kind, headers, body) if new_id else (headers, body)
         try:
-            url = sign_url(kind, secrets, url)
-            added = sign(kind, secrets, method=method, url=url, body=body, headers=headers, now=time.time())
+            signed_url = sign_url(kind, secrets, url)
+            added = sign(kind, secrets, method=method, url=signed_url, body=content, headers=sent, now=time.time())
         except InvalidError as error:
             refusal = refusal or _with_remedy(error, kind)
         else:
-            return Request(method, url, [*headers, *added], body)
+            return Request(method, signed_url, [*sent, *added], content)
     raise refusal or InvalidError(f"flow {document.id} can't be signed for", reason="NOT_SIGNED")
 
 
@@ -169,17 +199,40 @@ def _exchange(request: Request, trusted: ssl.SSLContext | None) -> Response:
         connection.close()
 
 
-def _show(response: Response, *, json: bool) -> None:
+def _show(response: Response, delivery: Delivery, *, json: bool) -> None:
     from cli.output import print_json
 
     if json:
         text = response.body.decode("utf-8", "replace")
-        print_json({"status": response.status, "headers": dict(response.headers), "body": text})
+        shown = {"status": response.status, "headers": dict(response.headers), "body": text}
+        print_json({**shown, "execution": delivery.execution_id or None, "duplicate": delivery.duplicate})
         return
     print(f"{response.status} {response.reason}", flush=True)
     sys.stdout.buffer.write(response.body)
     if response.body and not response.body.endswith(b"\n"):
         sys.stdout.buffer.write(b"\n")
+    sys.stdout.buffer.flush()
+    if delivery.duplicate:
+        print(
+            "flowhook: a repeated delivery: it started nothing, and was answered like the first one; "
+            "--new-id makes it a new one",
+            file=sys.stderr,
+        )
+
+
+def _show_outcome(detail: ExecutionDetail, *, json: bool) -> bool:
+    """Print what became of an execution; whether it completed."""
+    from cli.output import detail_as_json, print_json, to_json
+
+    shown = detail_as_json(detail)
+    if json:
+        print_json(shown)
+    else:
+        print(f"{shown['id']}: {shown['status']}")
+        if detail.execution.status is not Status.CANCELLED:
+            outcome = shown["output"] if shown["error"] is None else shown["error"]
+            print(to_json(outcome, indent=True).decode())
+    return detail.execution.status is Status.COMPLETED
 
 
 def _header(text: str) -> tuple[str, str]:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import time
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
 from cli.options import DataDir, Json, read_settings
 from flowhook.config import CommonSettings
-from flowhook.tokens import Scope, create_token, list_tokens, revoke_token
+from flowhook.tokens import Scope, TokenInfo, create_token, list_tokens, revoke_token, rotate_token
 
 app = typer.Typer(
-    help="Create, list and revoke the bearer tokens of internal services, in the router's data directory.",
+    help="Create, list, rotate and revoke the bearer tokens of internal services, in the router's data directory.",
     no_args_is_help=True,
 )
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the token.")]
+ExpiresIn = Annotated[
+    str | None,
+    typer.Option("--expires-in", metavar="DURATION", help="After how long it is good no more, such as P90D."),
+]
 
 
 @app.command("create")
@@ -23,37 +29,115 @@ def _create(
     *,
     name: Name,
     scope: Annotated[list[Scope], typer.Option("--scope", help="What it permits; may be given several times.")],
+    flow: Annotated[
+        list[str] | None,
+        typer.Option("--flow", metavar="FLOW", help="The only flow it hands in events to; may be given several times."),
+    ] = None,
+    expires_in: ExpiresIn = None,
     json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
     """Create a token and print it; it can't be printed again."""
-    from cli.output import print_json
-
-    token = create_token(_settings(data_dir).data_dir, name, scope)
-    if json:
-        print_json({"name": name, "scopes": sorted(scope), "token": token})
-    else:
-        print(token)
+    directory = _settings(data_dir).data_dir
+    token = create_token(directory, name, scope, flows=flow or (), expires_in=_seconds(expires_in))
+    _print_value(name, token, json=json, scopes=sorted(scope))
 
 
 @app.command("list")
 def _list(*, json: Json = False, data_dir: DataDir = None) -> None:
-    """List tokens by name, with their scopes."""
+    """List tokens by name: what they permit, when they were made and used last, and when they end."""
     from cli.output import print_json, print_table
+    from flowhook.token_verifier import last_uses
 
-    infos = list_tokens(_settings(data_dir).data_dir)
+    directory = _settings(data_dir).data_dir
+    uses = last_uses(directory)
+    described = [_describe(info, uses) for info in list_tokens(directory)]
     if json:
-        for info in infos:
-            print_json({"name": info.name, "scopes": sorted(info.scopes)})
+        for each in described:
+            print_json(each)
         return
-    print_table(("TOKEN", "SCOPES"), ((info.name, ", ".join(sorted(info.scopes))) for info in infos), empty="no tokens")
+    print_table(
+        ("TOKEN", "SCOPES", "FLOWS", "CREATED", "LAST USED", "EXPIRES"),
+        (
+            (
+                each["name"],
+                ", ".join(each["scopes"]),
+                ", ".join(each["flows"]) or "any",
+                _shown(each["created_at"], "unknown"),
+                _shown(each["last_used_at"], "never"),
+                _shown(each["expires_at"], "never"),
+            )
+            for each in described
+        ),
+        empty="no tokens",
+    )
+
+
+@app.command("rotate")
+def _rotate(
+    *,
+    name: Name,
+    overlap: Annotated[
+        str,
+        typer.Option("--overlap", metavar="DURATION", help="How long the value before is good; PT0S: no more."),
+    ] = "PT1H",
+    expires_in: ExpiresIn = None,
+    json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Give a token a new value and print that; it can't be printed again. The one before is good for a while."""
+    directory = _settings(data_dir).data_dir
+    token = rotate_token(directory, name, overlap=_seconds(overlap) or 0, expires_in=_seconds(expires_in))
+    _print_value(name, token, json=json)
 
 
 @app.command("revoke")
 def _revoke(*, name: Name, data_dir: DataDir = None) -> None:
-    """Revoke a token: the router refuses it from the next call on."""
+    """Revoke a token: the router refuses it from the next call on, and the values it had before."""
     revoke_token(_settings(data_dir).data_dir, name)
     print(f"{name}: revoked")
+
+
+def _print_value(name: str, token: str, *, json: bool, **more: Any) -> None:
+    from cli.output import print_json
+
+    if json:
+        print_json({"name": name, **more, "token": token})
+    else:
+        print(token)
+
+
+def _describe(info: TokenInfo, uses: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "name": info.name,
+        "scopes": sorted(info.scopes),
+        "flows": sorted(info.flows),
+        "created_at": _time(info.created),
+        "last_used_at": _time(uses.get(info.sha256)),
+        "expires_at": _time(info.expires),
+        "earlier": [
+            {"expires_at": _time(value.until), "last_used_at": _time(uses.get(value.sha256))}
+            for value in info.earlier
+            if value.until > time.time()
+        ],
+    }
+
+
+def _time(seconds: int | None) -> str | None:
+    from cli.output import rfc3339
+
+    return rfc3339(None if seconds is None else seconds * 1000)
+
+
+def _shown(moment: str | None, otherwise: str) -> str:
+    """Return a time to the minute, for people."""
+    return otherwise if moment is None else f"{moment[:10]} {moment[11:16]}"
+
+
+def _seconds(duration: str | None) -> float | None:
+    from flowhook.document.duration import parse_duration
+
+    return None if duration is None else parse_duration(duration)
 
 
 def _settings(data_dir: DataDir) -> CommonSettings:

@@ -26,6 +26,7 @@ def _up(settings: UpSettings) -> int:
     """
     from cli.supervisor.rundir import RunDir
     from flowhook import open_files
+    from flowhook.private_files import tighten
     from flowhook.tokens import ensure_tokens
 
     open_files.ensure()
@@ -34,6 +35,7 @@ def _up(settings: UpSettings) -> int:
     run_dir = RunDir(settings.data_dir)
     try:
         plan.check()
+        tighten(settings.data_dir)
         ensure_tokens(settings.data_dir)
     finally:
         run_dir.close()

@@ -80,7 +80,8 @@ def parse_request(content: bytes, url: str) -> RequestView:
         content: request line, headers, an empty line, body; lines of the head may end with LF alone.
         url: that was called; empty: that of the request line, else made of it and of Host.
     """
-    from flowhook.signatures import RequestView
+    from flowhook import limits
+    from flowhook.signatures import JsonBody, RequestView
 
     head, blank, body = _split(content)
     lines = re.split(rb"\r?\n", head)
@@ -99,7 +100,8 @@ def parse_request(content: bytes, url: str) -> RequestView:
     host = next((value.decode("latin-1") for name, value in headers if name == "host"), "localhost")
     full = url or (target if "://" in target else f"https://{host}{target}")
     parts = urlsplit(full)
-    return RequestView(start[1].decode(), full, parts.path or "/", parts.query, headers, body)
+    known = JsonBody(limits.MAX_BODY_BYTES)
+    return RequestView(start[1].decode(), full, parts.path or "/", parts.query, headers, body, json=known)
 
 
 def _split(content: bytes) -> tuple[bytes, bytes, bytes]:

@@ -11,6 +11,7 @@ from typing import Final
 import orjson
 
 from flowhook.errors import ConflictError, InvalidError
+from flowhook.private_files import create, make_directory, write_private
 
 CLUSTER_FILE: Final = "cluster.json"
 LOCK_FILE: Final = "up.lock"
@@ -47,10 +48,10 @@ class RunDir:
         """
         self._path = data_dir / "run"
         try:
-            # in two steps: `parents` would make the data directory readable by everyone
-            data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._path.mkdir(mode=0o700, exist_ok=True)
-            self._lock = os.open(self._path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            # in two steps: parents are made as the umask says
+            make_directory(data_dir)
+            make_directory(self._path)
+            self._lock = create(self._path / LOCK_FILE, os.O_RDWR)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._lock)
@@ -70,7 +71,7 @@ class RunDir:
         Raises:
             OSError: it can't be written.
         """
-        _write_pid_file(self._path / f"{name}.pid", pid)
+        write_private(self._path / f"{name}.pid", b"%d\n" % pid, durable=False)
 
     def remove_pid(self, name: str) -> None:
         """Tell that a process runs no more. Blocking.
@@ -82,9 +83,7 @@ class RunDir:
 
     def write_cluster(self, cluster: ClusterFile) -> None:
         """Tell where the cluster is reached. Blocking."""
-        temporary = self._path / f".{CLUSTER_FILE}.tmp"
-        temporary.write_bytes(orjson.dumps(asdict(cluster)) + b"\n")
-        temporary.replace(self._path / CLUSTER_FILE)
+        write_private(self._path / CLUSTER_FILE, orjson.dumps(asdict(cluster)) + b"\n", durable=False)
 
     def close(self) -> None:
         """Remove the files and release the directory. Blocking, idempotent."""
@@ -108,11 +107,3 @@ def read_cluster(data_dir: Path) -> ClusterFile | None:
     except (OSError, ValueError, TypeError):
         return None
     return cluster
-
-
-def _write_pid_file(path: Path, pid: int) -> None:
-    """Write a pid file atomically. Blocking."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(f"{pid}\n", encoding="ascii")
-    temporary.replace(path)

@@ -286,7 +286,7 @@ class _Secrets:
 
 
 class _Rejections:
-    """Requests that edges refused: a bounded log. Scope `admin`."""
+    """Requests that edges refused: a bounded log. Scope `admin` or `view`."""
 
     def __init__(self, transport: _Transport) -> None:
         self._transport = transport
@@ -447,7 +447,7 @@ class _Executions:
 
 
 class _Cluster:
-    """The processes there are. Scope `admin`."""
+    """The processes there are. Scope `admin` or `view`."""
 
     def __init__(self, transport: _Transport) -> None:
         self._transport = transport

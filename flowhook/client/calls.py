@@ -6,13 +6,12 @@ twice does no harm. The clients differ only in how they carry it out.
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
-
-import orjson
 
 from flowhook import ids
 from flowhook.errors import (
@@ -55,7 +54,8 @@ T = TypeVar("T")
 Body = bytes | str | Mapping[str, Any] | Sequence[Any]
 """Bytes are sent as they are, text as UTF-8, anything else as JSON."""
 
-HeaderPairs = Iterable[tuple[str, str | bytes]]
+HeaderPairs = Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]
+"""Names and values; pairs where a name comes more than once."""
 
 DEFAULT_TIMEOUT: Final = 15.0
 """Seconds a call may take, retries included, unless the client was made with another value."""
@@ -147,7 +147,16 @@ class ExecutionFailedError(FlowhookError):
 def new_event(
     flow: str, body: Body, *, content_type: str, headers: HeaderPairs, dedupe_key: str, event_id: str | None
 ) -> Event:
-    """Return an event for `flow`, received now."""
+    """Return an event for `flow`, received now.
+
+    Raises:
+        InvalidError: an argument is not what it should be (`ARGUMENT_INVALID`), or the body can't be made JSON
+            (`BODY_INVALID`).
+    """
+    texts = {"flow": flow, "content_type": content_type, "dedupe_key": dedupe_key, "event_id": event_id or ""}
+    for name, value in texts.items():
+        if not isinstance(value, str):
+            raise _argument(f"`{name}` is a text, not {type(value).__name__}")
     return Event(
         id=event_id or ids.mint(ids.slot_of(flow)),
         flow_id=flow,
@@ -158,19 +167,34 @@ def new_event(
         path="",
         query="",
         content_type=content_type,
-        headers=tuple((name.lower(), value.encode() if isinstance(value, str) else value) for name, value in headers),
+        headers=tuple(_headers(headers)),
         body=_encode(body),
     )
 
 
+def _headers(headers: HeaderPairs) -> Iterator[tuple[str, bytes]]:
+    for pair in headers.items() if isinstance(headers, Mapping) else headers:
+        match pair:
+            case (str(name), str(value)):
+                yield name.lower(), value.encode()
+            case (str(name), bytes(value)):
+                yield name.lower(), value
+            case _:
+                raise _argument("`headers` are pairs of a name and a value, text or bytes, or a mapping")
+
+
+def _argument(what: str) -> InvalidError:
+    return InvalidError(what, reason="ARGUMENT_INVALID")
+
+
 def _encode(body: Body) -> bytes:
-    if isinstance(body, bytes):
-        return body
-    if isinstance(body, str):
-        return body.encode()
+    if isinstance(body, bytes | bytearray | memoryview):
+        return bytes(body)
     try:
-        return orjson.dumps(body)
-    except TypeError as error:
+        if isinstance(body, str):
+            return body.encode()
+        return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidError(f"the body can't be made JSON: {error}", reason="BODY_INVALID") from None
 
 

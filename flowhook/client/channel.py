@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import grpc
 import grpc.aio
 
-from flowhook.config import CommonSettings, read_token
 from flowhook.errors import InvalidError
 from flowhook.limits import MAX_MESSAGE_BYTES
+
+if TYPE_CHECKING:
+    from flowhook.config import CommonSettings
 
 _KEEPALIVE_MS: Final = 10_000
 
@@ -45,17 +47,19 @@ SERVER_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
 """What a server must permit for these channels, and the limits both share."""
 
 
-def open_channel(settings: CommonSettings, role: str) -> grpc.aio.Channel:
+def open_channel(settings: CommonSettings, *names: str) -> grpc.aio.Channel:
     """Return a channel to the router of `settings`; it connects when it is first used. Close it when done.
 
     Args:
         settings: `router`, the TLS files, and the token or where to find it.
-        role: whose token is read when `settings` has none: `admin`, `edge` or `runner`.
+        names: of the built-in tokens one of which is read when `settings` has none; see `read_token`.
 
     Raises:
         InvalidError: there is no token (`TOKEN_MISSING`), or a TLS file can't be read (`TLS_FILE_UNREADABLE`).
     """
-    token = read_token(settings, role)
+    from flowhook.config import read_token  # noqa: PLC0415 - of the cluster's processes, as this is
+
+    token = read_token(settings, *names)
     credentials = tls_credentials(
         ca_file=settings.router_ca_file, cert_file=settings.client_cert_file, key_file=settings.client_key_file
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 import grpc
@@ -10,20 +9,10 @@ import grpc
 from flowhook.client.calls import RETRY_SECONDS
 from flowhook.errors import FlowhookError, UnavailableError
 from flowhook.wire import status
+from flowhook.wire.unreachable import cause_of
 
 FIRST_DELAY: Final = 0.05
 MAX_DELAY: Final = 0.5
-
-_CAUSES: Final = (
-    (
-        "Hostname Verification Check failed",
-        ": its certificate is not for this name; reach it by one that the certificate has",
-    ),
-    ("Tls handshake failed", ": TLS failed; does it speak TLS, with a certificate of an authority in the CA file?"),
-    ("Socket closed", ": it hangs up; does it ask for TLS, or for a client certificate?"),
-)
-"""What gRPC says of a connection that was not to be had, and what that most probably means."""
-_UNTRUSTED: Final = re.compile(r"CERTIFICATE_VERIFY_FAILED: ([a-z -]+)")
 
 
 class Attempts:
@@ -68,12 +57,6 @@ def translate(error: grpc.RpcError, target: str, timeout: float | None = None) -
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             within = "" if timeout is None else f" within {timeout:g} s"
             return UnavailableError(f"the router at {target} did not answer{within}", reason="ROUTER_TIMEOUT")
-        message = f"can't reach the router at {target}{_cause(failure.message)}"
+        message = f"can't reach the router at {target}{cause_of(failure.message) or '; is it running?'}"
         return UnavailableError(message, reason="ROUTER_UNREACHABLE")
     return failure
-
-
-def _cause(said: str) -> str:
-    if untrusted := _UNTRUSTED.search(said):
-        return f": its certificate can't be trusted ({untrusted[1]}); is it of an authority in the CA file?"
-    return next((cause for part, cause in _CAUSES if part in said), "; is it running?")

@@ -289,7 +289,7 @@ class _Secrets:
 
 
 class _Rejections:
-    """Requests that edges refused: a bounded log. Scope `admin`."""
+    """Requests that edges refused: a bounded log. Scope `admin` or `view`."""
 
     def __init__(self, transport: _Transport) -> None:
         self._transport = transport
@@ -446,7 +446,7 @@ class _Executions:
 
 
 class _Cluster:
-    """The processes there are. Scope `admin`."""
+    """The processes there are. Scope `admin` or `view`."""
 
     def __init__(self, transport: _Transport) -> None:
         self._transport = transport

@@ -6,7 +6,7 @@
 - `webhook`, `auth`, `execution`: our part.
 - `source`, `shape`, `rules`, `unsupported`: how a file is read and what is checked.
 - `walk`, `filters`: the tasks and the event filters of a definition.
-- `hints`: what is valid and hardly meant.
+- `hints`: what is valid and hardly meant. `named_secrets`: where secrets are named.
 - `duration`, `size`, `names`, `uris`: PT5M and 10MiB; what flows are called; where calls go.
 
 Models are immutable and hold what was written: they evaluate nothing, and know no storage, transport or secret value.
@@ -16,13 +16,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from flowhook.document.hints import warnings
+    from flowhook.document.hints import located_warnings, warnings
     from flowhook.document.loader import FlowDocument, canonical, load_definition, parse
 
-__all__ = ["FlowDocument", "canonical", "load_definition", "parse", "warnings"]
+__all__ = ["FlowDocument", "canonical", "load_definition", "located_warnings", "parse", "warnings"]
 
 _FROM: Final = {
-    "warnings": "hints",
+    **dict.fromkeys(("located_warnings", "warnings"), "hints"),
     **dict.fromkeys(("FlowDocument", "canonical", "load_definition", "parse"), "loader"),
 }
 

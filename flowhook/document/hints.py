@@ -8,9 +8,12 @@ from typing import Any
 from flowhook.document import texts
 from flowhook.document.filters import awaited_types
 from flowhook.document.loader import FlowDocument
-from flowhook.document.problems import Path, key_of
+from flowhook.document.named_secrets import looks_like_value, names_of, places_of
+from flowhook.document.problems import Path, Problem, key_of, to_fault
+from flowhook.document.source import read
 from flowhook.document.tasks import DIRECTIVES
 from flowhook.document.walk import walk_everywhere
+from flowhook.errors import Fault
 from flowhook.expressions import is_expression
 
 
@@ -20,16 +23,32 @@ def warnings(document: FlowDocument) -> list[str]:
     - Texts that look like expressions and are none, and conditions that always hold: see `texts`.
     - A task whose name `then` can't mean, for it is what ends a list or the flow.
     - A callback that no `listen` task waits for: what comes for it is kept until it expires.
+    - The name of a secret that looks like its value, which stands in a file and is shown in lists then.
     - A script or a command: whether it is run is for the operator of the runners to say. A command made by an
       expression runs whatever is in the data.
     """
-    hints = (
-        *_directives(document.definition),
-        *texts.hints(document.definition),
-        *_unheard(document),
-        *_processes(document.definition),
-    )
-    return [f"{key_of(path)}: {text}" for path, text in hints]
+    return [f"{key_of(path)}: {text}" for path, text in _hints(document)]
+
+
+def located_warnings(document: FlowDocument, source: bytes, *, file: str) -> list[Fault]:
+    """Return the same with lines, in their order; what `str` says of each ends with what `warnings` has.
+
+    Args:
+        document: that was made of `source`.
+        source: the flow file.
+        file: how the file is named.
+    """
+    root = read(source).root
+    found = [to_fault(Problem(path, text), file=file, root=root) for path, text in _hints(document)]
+    return sorted(found, key=lambda fault: fault.line)
+
+
+def _hints(document: FlowDocument) -> Iterator[tuple[Path, str]]:
+    yield from _directives(document.definition)
+    yield from texts.hints(document.definition)
+    yield from _unheard(document)
+    yield from _valuable(document)
+    yield from _processes(document.definition)
 
 
 def _directives(definition: dict[str, Any]) -> Iterator[tuple[Path, str]]:
@@ -47,6 +66,16 @@ def _unheard(document: FlowDocument) -> Iterator[tuple[Path, str]]:
     for name in callbacks:
         if name not in heard:
             yield ("webhook", "callbacks", name), f"no `listen` task waits for events of type {name}"
+
+
+def _valuable(document: FlowDocument) -> Iterator[tuple[Path, str]]:
+    names = {name for name in names_of(document) if looks_like_value(name)}
+    advice = (
+        "this looks like a secret's value, and what stands here is its name: set the value with "
+        "`flowhook secrets set NAME`, and name it here"
+    )
+    for path, _ in places_of(document.definition, names) if names else ():
+        yield path, advice
 
 
 def _processes(definition: dict[str, Any]) -> Iterator[tuple[Path, str]]:

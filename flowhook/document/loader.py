@@ -47,8 +47,8 @@ class FlowDocument:
 
 
 def canonical(definition: dict[str, Any]) -> bytes:
-    """Return a definition as JSON with sorted keys: equal bytes for equal documents."""
-    return orjson.dumps(definition, option=orjson.OPT_SORT_KEYS)
+    """Return a definition as JSON. Keys are in the author's order, for what flows answer is made of them."""
+    return orjson.dumps(definition)
 
 
 def parse(source: bytes, *, file: str = "flow.yaml", functions: Collection[str] | None = None) -> FlowDocument:

@@ -20,11 +20,15 @@ _PLAIN_KEY: Final = re.compile(r"[^\s.\[\]\"']+")
 
 
 class Problem(NamedTuple):
-    """Something wrong at a path of the document; a line other than 0 overrules the path's own."""
+    """Something wrong at a path of the document; a line other than 0 overrules the path's own.
+
+    `at` is where the mistake begins below the path, when that is on another line: the key without a hyphen, say.
+    """
 
     path: Path
     cause: str
     line: int = 0
+    at: Path = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ class Mark:
 
 def to_fault(problem: Problem, *, file: str, root: Mark) -> Fault:
     """Return a problem with its line and with its path written as authors know it: `do[0].announce.call`."""
-    return Fault(file, problem.line or line_of(root, problem.path), key_of(problem.path), problem.cause)
+    return Fault(file, problem.line or line_of(root, (*problem.path, *problem.at)), key_of(problem.path), problem.cause)
 
 
 def line_of(root: Mark, path: Path) -> int:

@@ -107,7 +107,20 @@ def check_shape(
             if error["type"] == "too_short" and len(error["input"]) >= error["ctx"]["min_length"]:
                 continue  # pydantic counts only those that are valid
             place = _place(error["loc"], data, is_key=error["type"] == "extra_forbidden")
-            yield Problem((*path, *place), _cause(error, place, model, data, siblings=siblings, around=around))
+            cause = _cause(error, place, model, data, siblings=siblings, around=around)
+            yield Problem((*path, *place), cause, at=_first_of_wrong_collection(error))
+
+
+def _first_of_wrong_collection(error: ErrorDetails) -> Path:
+    """Return the first member of a list in the place of a mapping, or the other way round: there the mistake begins."""
+    value, kind, text = error["input"], error["type"], error["msg"]
+    if isinstance(value, list) and value:
+        wants_mapping = kind in _MAPPINGS or kind in ("dict_type", "union_tag_not_found")
+        return (0,) if wants_mapping or text.startswith("expected a mapping") else ()
+    if isinstance(value, dict) and value:
+        wants_list = kind in ("list_type", "tuple_type")
+        return (next(iter(value)),) if wants_list or text.startswith("expected a list") else ()
+    return ()
 
 
 def _place(loc: tuple[int | str, ...], data: Any, *, is_key: bool) -> Path:
@@ -156,9 +169,9 @@ def _cause(
             str(place[-1]), error["input"], parent=parent, model=model, loc=loc, siblings=siblings, around=around
         )
     if kind == "union_tag_not_found":
-        return no_task(error["input"])
+        return no_task(error["input"]) + _hyphens(error["input"])
     if kind in _MAPPINGS:
-        return f"expected a mapping{_with(types_at(model, error['loc'])) or _hyphens(error['input'])}"
+        return f"expected a mapping{_with(types_at(model, error['loc']))}{_hyphens(error['input'])}"
     describe = _CAUSES.get(kind)
     if describe is not None:
         return describe(error, place)
@@ -192,6 +205,8 @@ def _hyphens(value: object) -> str:
 
 def _list(value: object, path: Path) -> str:
     expected = _LISTS.get(_key(path))
+    if isinstance(value, dict) and value:
+        return f"{expected or 'expected a list'}: each item begins with a hyphen, as in `- {next(iter(value))}`"
     if expected is None:
         return "expected a list: put it in brackets, [ ]" if isinstance(value, str | int | float) else "expected a list"
     return expected

@@ -16,7 +16,17 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictB
 
 from flowhook import limits
 from flowhook.document import json_types
-from flowhook.document.auth import Auth, CallbackAuth, Duration, OneTimeUrlAuth, SpelledOut, refused, refused_at
+from flowhook.document.auth import (
+    Auth,
+    AuthKind,
+    CallbackAuth,
+    Duration,
+    OneTimeUrlAuth,
+    SpelledOut,
+    refused,
+    refused_at,
+)
+from flowhook.document.auth.handshakes import kinds_by_secret, misuses
 from flowhook.document.fields import RESERVED_HEADERS
 from flowhook.document.model import Model
 from flowhook.document.signed_content import TOKEN
@@ -394,15 +404,17 @@ class Webhook(Endpoint):
     )
 
     @model_validator(mode="after")
-    def _what_x_signs_is_nothing_elsewhere(self) -> Self:
-        """Refuse a secret of `x` for another kind: X's handshake has anybody's text signed with it."""
-        kinds = [*self.auth, *(kind for callback in self.callbacks.values() for kind in callback.auth)]
-        signs = {name for kind in kinds if kind.kind == "x" for name in kind.secret_names}
-        shared = sorted(signs & {name for kind in kinds if kind.kind != "x" for name in kind.secret_names})
-        if shared:
-            cause = f"secret {shared[0]} belongs to `x`, which signs what anybody asks for: no other kind may use it"
-            raise refused_at([(("auth",), cause)])
+    def _what_a_handshake_signs_is_nothing_elsewhere(self) -> Self:
+        """Refuse a secret of a kind whose handshake signs what others choose for another kind."""
+        uses = kinds_by_secret(self.all_kinds())
+        for found in misuses(uses, uses):
+            owner = f"secret {found.secret} belongs to `{found.signing}`, which signs what others ask for"
+            raise refused_at([(("auth",), f"{owner}: no other kind may use it")])
         return self
+
+    def all_kinds(self) -> list[AuthKind]:
+        """Return the kinds of credentials of this URL and of its callbacks."""
+        return [*self.auth, *(kind for callback in self.callbacks.values() for kind in callback.auth)]
 
     def secret_names(self) -> frozenset[str]:
         """Return the names of all secrets that verification needs, those of callbacks included."""

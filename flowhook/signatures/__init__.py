@@ -12,7 +12,7 @@ No error, repr or log holds a secret's value. A secret that is not set keeps its
 from flowhook.signatures.build import build_verifiers, sign, sign_url
 from flowhook.signatures.fetched import KeyRequest
 from flowhook.signatures.json_body import MAX_JSON_BYTES, JsonBody, json_of, reads_json
-from flowhook.signatures.query import credentials_of, repeats, strip_query
+from flowhook.signatures.query import credentials_of, repeats, strip_query, without_repeats
 from flowhook.signatures.streaming import BodyProofs, StreamingVerifier, can_stream
 from flowhook.signatures.types import KeyedVerifier, Match, RequestView, SignatureError, Verifier, verify_any
 
@@ -37,4 +37,5 @@ __all__ = [
     "sign_url",
     "strip_query",
     "verify_any",
+    "without_repeats",
 ]

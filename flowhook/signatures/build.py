@@ -15,7 +15,7 @@ from flowhook.signatures.basic import BasicVerifier, authorization
 from flowhook.signatures.items import ADYEN, MICROSOFT_GRAPH, ItemsVerifier
 from flowhook.signatures.mtls import MtlsVerifier
 from flowhook.signatures.providers import PROVIDERS, STANDARD_WEBHOOKS_PUBLIC, elasticio
-from flowhook.signatures.scheme import Scheme, spelled_out
+from flowhook.signatures.scheme import Place, Scheme, spelled_out
 from flowhook.signatures.signing import sign_request
 from flowhook.signatures.twilio import FORM, TwilioVerifier
 from flowhook.signatures.types import RequestView, Verifier
@@ -104,6 +104,16 @@ def _scheme_of(kind: AuthKind) -> Scheme:
         case AuthKind(kind="microsoft-graph"):
             return MICROSOFT_GRAPH
     return PROVIDERS[kind.kind]
+
+
+def delivery_places(kind: AuthKind | None) -> tuple[Place, ...]:
+    """Return where senders of a kind name their deliveries, first place first: in a header, or a field of the body."""
+    if kind is None or type(kind) in _OWN_WAYS:
+        return ()
+    scheme = _scheme_of(kind)
+    if scheme.delivery:
+        return scheme.delivery
+    return tuple(places.id for places in scheme.places[:1] if places.id is not None and places.id.kind == "header")
 
 
 def sign(

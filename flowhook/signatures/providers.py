@@ -1,6 +1,6 @@
 """How each provider signs: one row each, checked against the vendor's page that it names.
 
-A provider is added by its row here and its class in `flowhook.document.auth`, with the vendor's own test vector in
+A provider is added by its row here and one in `flowhook.document.auth.providers`, with the vendor's own test vector in
 tests/conformance/signatures.
 """
 

@@ -72,6 +72,15 @@ def repeats(value: bytes, credentials: Collection[bytes]) -> bool:
     return False
 
 
+def without_repeats(
+    headers: tuple[tuple[str, bytes], ...], credentials: Collection[bytes]
+) -> tuple[tuple[str, bytes], ...]:
+    """Return header fields without those that repeat one of these."""
+    if not credentials or not repeats(b"\n".join([value for _, value in headers]), credentials):
+        return headers
+    return tuple([field for field in headers if not repeats(field[1], credentials)])
+
+
 def _spaced(text: bytes) -> bytes:
     """Return a text as if every `+` in it stood for a space, for that is how some write one, and others both."""
     return text.replace(b"+", b" ")

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError, UnavailableError
+from flowhook.errors import (
+    ExhaustedError,
+    FlowhookError,
+    InvalidError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnavailableError,
+)
 from flowhook.v1 import failure_pb2
 
-THROTTLED: Final = frozenset({"RATE_LIMITED", "BACKLOG_FULL", "ARRIVALS_FULL", "FLOW_UPLOADS_FULL"})
-"""Reasons that say a flow's own limit is reached; everything else that can be retried is a want of the router's."""
+THROTTLED: Final = frozenset(
+    {"RATE_LIMITED", "BACKLOG_FULL", "ARRIVALS_FULL", "FLOW_UPLOADS_FULL", "SENDER_UPLOADS_FULL"}
+)
+"""Reasons that say that a limit of a flow, or of one of its senders, is reached; everything else that can be retried is
+a want of the router's."""
 
 
 def failure_to_proto(error: FlowhookError) -> failure_pb2.Failure:
@@ -27,5 +37,7 @@ def failure_from_proto(failure: failure_pb2.Failure) -> FlowhookError:
     if failure.disposition == failure_pb2.DISPOSITION_RETRYABLE:
         kind = ExhaustedError if failure.reason in THROTTLED else UnavailableError
         return kind(failure.message, reason=failure.reason, retry_after=max(failure.retry_after_seconds, 1))
+    if failure.reason == "FLOW_NOT_PERMITTED":
+        return PermissionDeniedError(failure.message, reason=failure.reason)
     missing = failure.reason.endswith("_NOT_FOUND")
     return (NotFoundError if missing else InvalidError)(failure.message, reason=failure.reason)

@@ -12,8 +12,8 @@ from typing import Any, Final, NoReturn, cast
 import grpc
 import grpc.aio
 from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
-from grpc_status import rpc_status
 
 from flowhook.errors import (
     ConflictError,
@@ -31,6 +31,9 @@ from flowhook.errors import (
 )
 
 DOMAIN: Final = "flowhook"
+
+_DETAILS: Final = "grpc-status-details-bin"
+"""Trailing metadata that carries a google.rpc.Status."""
 
 MAX_MESSAGE: Final = 512
 """Bytes of a text in an error that travel."""
@@ -99,6 +102,8 @@ def _short(text: str) -> str:
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: FlowhookError) -> NoReturn:
     """End a call of an asyncio server with an error."""
+    from grpc_status import rpc_status  # noqa: PLC0415 - of servers; the client's package does without
+
     status = rpc_status.to_status(to_status(error))
     await context.abort(status.code, status.details, status.trailing_metadata)
     raise AssertionError("abort raises")
@@ -114,8 +119,7 @@ def from_rpc_error(error: grpc.RpcError | grpc.aio.AioRpcError) -> FlowhookError
     code = call.code()
     message: str = call.details() or code.name
     reason, metadata, faults = None, {}, []
-    status = rpc_status.from_call(call)
-    for detail in status.details if status is not None else ():
+    for detail in _status_of(call).details:
         info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
         if detail.Unpack(info):
             reason, metadata = info.reason, dict(info.metadata)
@@ -130,6 +134,17 @@ def from_rpc_error(error: grpc.RpcError | grpc.aio.AioRpcError) -> FlowhookError
         retry_after = metadata.get("retry_after", "1")
         return kind(message, reason=reason, retry_after=int(retry_after) if retry_after.isdecimal() else 1)
     return kind(message, reason=reason, metadata=metadata)
+
+
+def _status_of(call: grpc.Call) -> status_pb2.Status:
+    """Return the status that a call ended with; an empty one where it has none that can be read."""
+    for key, value in call.trailing_metadata() or ():
+        if key == _DETAILS and isinstance(value, bytes):
+            try:
+                return status_pb2.Status.FromString(value)
+            except DecodeError:
+                break
+    return status_pb2.Status()
 
 
 def _fault(violation: error_details_pb2.BadRequest.FieldViolation) -> Fault:

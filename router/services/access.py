@@ -1,6 +1,11 @@
 """Who may call what: every call carries a bearer token, whose scopes the called method must accept.
 
-Source: RFC 6750, section 2.1 (`authorization: Bearer TOKEN`). Health and reflection take any valid token.
+What is refused is not read: gRPC reads the message of a unary call before its handler runs, and that may be 32 MiB. So
+a refusal is a handler of streams, which reads nothing, and no more of the message is taken than flow control lets come
+unasked. The same holds for health, which callers without a token may ask for: kubelets have none. Reflection takes any
+valid token.
+
+Source: RFC 6750, section 2.1 (`authorization: Bearer TOKEN`).
 """
 
 from __future__ import annotations
@@ -13,10 +18,12 @@ import grpc
 import grpc.aio
 
 from flowhook.errors import FlowhookError, PermissionDeniedError, UnauthenticatedError
-from flowhook.tokens import Scope, TokenVerifier
+from flowhook.token_verifier import Grant, TokenVerifier
+from flowhook.tokens import Scope
 from flowhook.wire import status
 
 _ADMIN: Final = frozenset({Scope.ADMIN})
+_READ: Final = frozenset({Scope.ADMIN, Scope.VIEW})
 _ANY: Final = frozenset(Scope)
 _SERVICES: Final[Mapping[str, frozenset[Scope]]] = {
     "flowhook.v1.IngestService": frozenset({Scope.INGEST}),
@@ -30,15 +37,46 @@ _SERVICES: Final[Mapping[str, frozenset[Scope]]] = {
     "grpc.reflection.v1alpha.ServerReflection": _ANY,
 }
 _METHODS: Final[Mapping[str, frozenset[Scope]]] = {
-    "/flowhook.v1.FlowService/GetFlow": frozenset({Scope.ADMIN, Scope.VERIFY, Scope.RUN}),
-    "/flowhook.v1.FlowService/WatchFlows": frozenset({Scope.ADMIN, Scope.VERIFY, Scope.RUN}),
+    "/flowhook.v1.FlowService/GetFlow": _READ | {Scope.VERIFY, Scope.RUN},
+    "/flowhook.v1.FlowService/FindFlows": _READ | {Scope.VERIFY},
+    "/flowhook.v1.FlowService/ListFlows": _READ,
+    "/flowhook.v1.FlowService/WatchFlows": _READ | {Scope.VERIFY, Scope.RUN},
+    "/flowhook.v1.SecretService/ListSecrets": _READ,
     "/flowhook.v1.SecretService/ResolveSecrets": frozenset({Scope.VERIFY, Scope.RUN}),
-    "/flowhook.v1.ClusterService/ReportProcess": frozenset({Scope.VERIFY, Scope.RUN, Scope.ADMIN}),
+    "/flowhook.v1.ExecutionService/GetExecution": _READ,
+    "/flowhook.v1.ExecutionService/ListExecutions": _READ,
+    "/flowhook.v1.ExecutionService/ReadBody": _READ,
+    "/flowhook.v1.ExecutionService/WatchExecutions": _READ,
+    "/flowhook.v1.ClusterService/GetCluster": _READ,
+    "/flowhook.v1.ClusterService/ReportProcess": _READ | {Scope.VERIFY, Scope.RUN},
+    "/flowhook.v1.RejectionService/GetRejection": _READ,
+    "/flowhook.v1.RejectionService/ListRejections": _READ,
     "/flowhook.v1.RejectionService/ReportRejections": frozenset({Scope.VERIFY}),
 }
 
+_OPEN: Final = frozenset({"/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"})
+"""Methods that callers without a token get the answer of to an empty request, whatever they sent."""
+
 caller_scopes: ContextVar[frozenset[Scope]] = ContextVar("caller_scopes", default=frozenset())
 """Scopes of the token that the current call presented."""
+
+
+caller_flows: ContextVar[frozenset[str] | None] = ContextVar("caller_flows", default=None)
+"""The only flows that the current call may hand in events to; None: any."""
+
+_OF_FLOWS: Final = frozenset({"/flowhook.v1.IngestService/IngestEvents", "/flowhook.v1.IngestService/InvokeFlow"})
+"""Methods that a token for some flows is good for: they see to it that it is one of these."""
+
+
+def check_flow(flow_id: str) -> None:
+    """Refuse an event to a flow that the caller's token is not for.
+
+    Raises:
+        PermissionDeniedError: it is not (`FLOW_NOT_PERMITTED`).
+    """
+    flows = caller_flows.get()
+    if flows is not None and flow_id not in flows:
+        raise PermissionDeniedError("this token is for other flows", reason="FLOW_NOT_PERMITTED")
 
 
 def scopes_for(method: str) -> frozenset[Scope]:
@@ -61,38 +99,56 @@ class Authorizer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not ge
         """Let a call through, or answer it with the refusal."""
         # the stubs forget that there is none for a method nobody knows
         handler: grpc.RpcMethodHandler[Any, Any] | None = await continuation(handler_call_details)
+        header = _authorization(handler_call_details)
+        if not header and handler is not None and handler_call_details.method in _OPEN:
+            caller_scopes.set(frozenset())
+            return _unread(handler)
         try:
-            scopes = self._authenticate(handler_call_details)
-            if handler is not None and not scopes & scopes_for(handler_call_details.method):
+            grant = self._authenticate(header)
+            method = handler_call_details.method
+            if handler is not None and not grant.scopes & scopes_for(method):
+                raise PermissionDeniedError(f"this token has not the scope for {method}", reason="SCOPE_MISSING")
+            if grant.flows is not None and method not in _OF_FLOWS:
                 raise PermissionDeniedError(
-                    f"this token has not the scope for {handler_call_details.method}", reason="SCOPE_MISSING"
+                    "this token is for some flows only: it hands in events, and no more", reason="SCOPE_MISSING"
                 )
         except FlowhookError as error:
-            # the handler must be of the method's own kind, or gRPC answers INTERNAL
-            return _refusal(handler, error)
-        caller_scopes.set(scopes)
+            return _refusal(error)
+        caller_scopes.set(grant.scopes)
+        caller_flows.set(grant.flows)
         return handler
 
-    def _authenticate(self, details: grpc.HandlerCallDetails) -> frozenset[Scope]:
-        header = next((value for key, value in details.invocation_metadata or () if key == "authorization"), "")
-        scheme, _, token = (header if isinstance(header, str) else "").partition(" ")
-        scopes = self._tokens.scopes(token.strip()) if scheme.lower() == "bearer" and token else None
-        if scopes is None:
+    def _authenticate(self, header: str) -> Grant:
+        scheme, _, token = header.partition(" ")
+        grant = self._tokens.find(token.strip()) if scheme.lower() == "bearer" and token else None
+        if grant is None:
             cause = "the token is not valid" if token else "a bearer token is needed"
             raise UnauthenticatedError(
                 f"{cause}: set FLOWHOOK_TOKEN, or FLOWHOOK_DATA_DIR to the router's data directory"
             )
-        return scopes
+        return grant
 
 
-def _refusal(handler: grpc.RpcMethodHandler[Any, Any] | None, error: FlowhookError) -> grpc.RpcMethodHandler[Any, Any]:
-    async def refuse(_request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+def _authorization(details: grpc.HandlerCallDetails) -> str:
+    header = next((value for key, value in details.invocation_metadata or () if key == "authorization"), "")
+    return header if isinstance(header, str) else ""
+
+
+def _unread(handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
+    """Return a handler that answers as `handler` does to an empty request, without reading the one there is."""
+    behavior = handler.unary_stream if handler.response_streaming else handler.unary_unary
+    empty = handler.request_deserializer(b"")  # type: ignore[misc] # the stubs take it for a method
+
+    async def answer(_requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        return await behavior(empty, context)  # type: ignore[misc,arg-type] # it is one of the two
+
+    if handler.response_streaming:
+        return grpc.stream_stream_rpc_method_handler(answer, response_serializer=handler.response_serializer)
+    return grpc.stream_unary_rpc_method_handler(answer, response_serializer=handler.response_serializer)
+
+
+def _refusal(error: FlowhookError) -> grpc.RpcMethodHandler[Any, Any]:
+    async def refuse(_requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         await status.abort(context, error)
 
-    if handler is None or not (handler.request_streaming or handler.response_streaming):
-        return grpc.unary_unary_rpc_method_handler(refuse)
-    if not handler.response_streaming:
-        return grpc.stream_unary_rpc_method_handler(refuse)
-    if not handler.request_streaming:
-        return grpc.unary_stream_rpc_method_handler(refuse)
     return grpc.stream_stream_rpc_method_handler(refuse)

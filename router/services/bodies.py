@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
 from flowhook import limits
-from flowhook.errors import ExhaustedError, InvalidError, NotFoundError, UnavailableError
+from flowhook.errors import InvalidError, NotFoundError, UnavailableError
 from flowhook.v1 import envelope_pb2
 from flowhook.v1 import ingest_service_pb2 as pb
 from router.acceptance import Acceptance
 from router.services import guarded
+from router.services.upload_places import Place, UploadPlaces, full
 from router.storage.bodies import Bodies, BodyReader, StoredBody
 from router.storage.interface import ShardState
 
@@ -25,6 +24,9 @@ SILENCE_SECONDS: Final = 120.0
 
 MAX_CHUNK_BYTES: Final = 1 * limits.MIB
 
+MAX_SENDER_LENGTH: Final = 64
+"""Characters that tell a sender from others."""
+
 MAX_READERS: Final = 256
 """Bodies that are read at a time."""
 
@@ -32,20 +34,20 @@ Write = Callable[[bytes], Awaitable[None]]
 
 
 class Uploads:
-    """Takes bodies.
-
-    Attributes:
-        under_way: how many are uploaded now.
-    """
+    """Takes bodies."""
 
     def __init__(self, *, bodies: Bodies, acceptance: Acceptance, max_uploads: int, max_bytes: int) -> None:
-        """Take `max_uploads` at a time, and no more once so many bytes are uploaded, or wait for their events."""
+        """Take `max_uploads` of each kind at a time, and none once so many bytes are uploaded, or wait for events."""
         self._bodies = bodies
         self._acceptance = acceptance
-        self._max_uploads = max_uploads
         self._max_bytes = max_bytes
-        self._by_flow: Counter[str] = Counter()
-        self.under_way = 0
+        self._now = asyncio.get_running_loop().time
+        self._places = UploadPlaces(most=max_uploads, most_bytes=max_bytes, now=self._now)
+
+    @property
+    def under_way(self) -> int:
+        """How many are uploaded now."""
+        return self._places.under_way
 
     async def take(
         self, requests: AsyncIterator[pb.UploadBodyRequest], admit: Callable[[], Awaitable[None]]
@@ -63,31 +65,44 @@ class Uploads:
         size = start.size if start.HasField("size") else None
         entry = self._acceptance.known(start.flow_id) or await self._acceptance.flow(start.flow_id)
         self._acceptance.check_backlog(entry.id, entry.max_backlog)
-        with self._place(entry.id, size or 0):
-            upload = await self._bodies.begin(entry.id, size)
-            try:
-                await admit()
-                async for chunk in _chunks(requests):
-                    await upload.write(chunk)
-                return await upload.finish()
-            finally:
-                upload.discard()
-
-    @contextmanager
-    def _place(self, flow_id: str, size: int) -> Iterator[None]:
-        if self._by_flow[flow_id] >= limits.MAX_FLOW_UPLOADS:
-            raise ExhaustedError("too many bodies are uploaded to this flow", reason="FLOW_UPLOADS_FULL", retry_after=5)
-        if self.under_way >= self._max_uploads or self._bodies.bytes + size > self._max_bytes:
-            raise UnavailableError("too much is being uploaded", reason="UPLOADS_FULL", retry_after=5)
-        self.under_way += 1
-        self._by_flow[flow_id] += 1
+        if self._bodies.bytes + (size or 0) > self._max_bytes:
+            raise full()
         try:
-            yield
+            async with asyncio.timeout(None) as end:
+                place = self._places.take(
+                    entry.id,
+                    start.sender,
+                    size,
+                    proven=start.proven,
+                    give_way=lambda: end.reschedule(self._now()),
+                )
+                try:
+                    return await self._store(entry.id, size, place, requests, admit)
+                finally:
+                    self._places.release(place)
+        except TimeoutError:
+            raise full() from None
+
+    async def _store(
+        self,
+        flow_id: str,
+        size: int | None,
+        place: Place,
+        requests: AsyncIterator[pb.UploadBodyRequest],
+        admit: Callable[[], Awaitable[None]],
+    ) -> StoredBody:
+        upload = await self._bodies.begin(flow_id, size)
+        try:
+            await admit()
+            async for chunk in _chunks(requests):
+                await upload.write(chunk)
+                self._places.received(place, len(chunk))
+                if size is None and self._bodies.bytes > self._max_bytes:
+                    raise full()
+            place.give_way = None  # whoever says that it is complete has checked what it is
+            return await upload.finish()
         finally:
-            self.under_way -= 1
-            self._by_flow[flow_id] -= 1
-            if not self._by_flow[flow_id]:
-                del self._by_flow[flow_id]
+            upload.discard()
 
 
 class BodyReads:
@@ -158,6 +173,8 @@ async def _start(requests: AsyncIterator[pb.UploadBodyRequest]) -> pb.UploadStar
     guarded.check_held(request)
     if request.WhichOneof("message") != "start":
         raise _upload_invalid("the first message says what is uploaded")
+    if len(start.sender) > MAX_SENDER_LENGTH:
+        raise _upload_invalid(f"a sender is named in {MAX_SENDER_LENGTH} characters")
     if start.HasField("size") and not 0 < start.size <= limits.MAX_STREAMED_BODY_BYTES:
         raise _upload_invalid(f"a body has 1 to {limits.MAX_STREAMED_BODY_BYTES} bytes")
     return start

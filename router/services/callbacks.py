@@ -52,7 +52,7 @@ class Callbacks:
                 executions wait for what is for one (`CALLBACK_AMBIGUOUS`).
             InvalidError: something of the event is not as it should be, or it is too large (`CALLBACK_TOO_LARGE`).
             ExhaustedError: the rate (`RATE_LIMITED`) is used up, or too many events wait to be listened for
-                (`ARRIVALS_FULL`).
+                (`ARRIVALS_FULL`), or to be read (`OVERLOADED`).
             UnavailableError: storage can't serve.
         """
         entry = self._acceptance.known(message.flow_id) or await self._acceptance.flow(message.flow_id)
@@ -65,6 +65,7 @@ class Callbacks:
         token, execution_id = message.callback_token, ""
         if token:
             execution_id = callback_tokens.execution_of(self._keys.of(entry.id), message.callback, token)
+        await self._acceptance.check_body(message, raw=callback.raw)
         self._acceptance.check_rate(callback.bucket)
         if execution_id:
             await self._check_age(execution_id)

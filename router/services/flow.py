@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection
 from contextlib import aclosing
 from dataclasses import replace
@@ -22,7 +23,7 @@ from router.flows import FlowTable
 from router.parsing import Reader
 from router.reactions.definition import reactions_of
 from router.registry import RegistryWatch
-from router.services import guarded
+from router.services import guarded, shared_secrets
 from router.services.access import caller_scopes
 from router.storage.interface import Registry
 from router.storage.model import FlowDraft
@@ -67,6 +68,8 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         self._callback_keys = callback_keys
         self._next_of = next_of
         self._now_ms = now_ms
+        self._applying = asyncio.Lock()
+        """Held from the check of what flows have to do with one another until they are stored."""
 
     @guarded.method
     async def ApplyFlows(  # noqa: N802 - the name of the RPC
@@ -87,10 +90,13 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
             )
             for document, source in zip(documents, request.documents, strict=True)
         ]
-        if request.dry_run:
-            applied = [await self._preview(draft) for draft in drafts]
-        else:
-            applied = await self._registry.apply_flows(drafts, now_ms=self._now_ms())
+        async with self._applying:
+            await shared_secrets.check(documents, self._registry)
+            if request.dry_run:
+                applied = [await self._preview(draft) for draft in drafts]
+            else:
+                applied = await self._registry.apply_flows(drafts, now_ms=self._now_ms())
+        if not request.dry_run:
             await self._flows.catch_up()
         return pb.ApplyFlowsResponse(
             flows=[
@@ -140,6 +146,22 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
             key = self._callback_keys.of(flow.id)
         message = convert.flow_to_proto(flow) if request.revision else self._message(flow)
         return pb.GetFlowResponse(flow=message, registry_revision=revision, callback_key=key)
+
+    @guarded.method
+    async def FindFlows(  # noqa: N802 - the name of the RPC
+        self, request: pb.FindFlowsRequest, context: guarded.Context
+    ) -> pb.FindFlowsResponse:
+        """Return which flows there are of some."""
+        del context
+        flow_ids = request.flow_ids
+        if not 0 < len(flow_ids) <= limits.MAX_FOUND_FLOWS or any(
+            len(flow_id) > limits.MAX_FLOW_ID_LENGTH for flow_id in flow_ids
+        ):
+            raise InvalidError(
+                f"flow_ids are 1 to {limits.MAX_FOUND_FLOWS} of at most {limits.MAX_FLOW_ID_LENGTH} characters",
+                reason="FLOW_IDS_INVALID",
+            )
+        return pb.FindFlowsResponse(flow_ids=await self._registry.existing_flows(flow_ids))
 
     @guarded.method
     async def ListFlows(  # noqa: N802 - the name of the RPC

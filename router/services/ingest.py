@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final
 
 from flowhook import limits
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError, UnavailableError
 from flowhook.model import Status, WorkflowError
+from flowhook.offload import INLINE_BYTES
 from flowhook.v1 import envelope_pb2, ingest_service_pb2, ingest_service_pb2_grpc
 from flowhook.wire import convert
 from flowhook.wire.failures import failure_to_proto
-from router.acceptance import Acceptance, checked, event_id_taken
+from router.acceptance import Acceptance, checked, complete, event_id_taken, is_unread
 from router.dispatch.host import ShardHost
 from router.metrics import RouterMetrics
 from router.reply_tokens import ReplyTokens, reply_not_found
 from router.services import guarded
+from router.services.access import check_flow
 from router.services.bodies import Uploads
 from router.services.callbacks import Callbacks
 from router.storage.bodies import Bodies
@@ -57,6 +59,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         metrics: RouterMetrics,
         bodies: Bodies,
         uploads: Uploads,
+        now_ms: Callable[[], int],
     ) -> None:
         self._host = host
         self._state = state
@@ -66,9 +69,12 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         self._metrics = metrics
         self._bodies = bodies
         self._uploads = uploads
+        self._now_ms = now_ms
         self._storing = 0
         """Events handed to storage that the core does not count yet."""
         self._storing_by_flow: dict[str, int] = {}
+        self._read_bytes = 0
+        """Bodies that were read since the loop went on to something else."""
 
     @guarded.method
     async def IngestEvents(  # noqa: N802 - the name of the RPC
@@ -79,6 +85,9 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         messages = request.events
         if not 0 < len(messages) <= limits.MAX_BATCH_EVENTS:
             raise InvalidError(f"a batch holds 1 to {limits.MAX_BATCH_EVENTS} events", reason="BATCH_INVALID")
+        now_ms = self._now_ms()
+        for message in messages:
+            complete(message, now_ms)
         if not any(message.callback for message in messages):
             return _Response(results=await self._starts(messages))
         if request.ByteSize() > limits.MAX_BATCH_BYTES:
@@ -146,6 +155,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
     async def _call_back(self, message: envelope_pb2.Event) -> _Result:
         """Store an event for executions that wait for it."""
         try:
+            check_flow(message.flow_id)
             earlier = await self._callbacks.receive(message)
         except FlowhookError as error:
             return self._rejected(error)
@@ -167,6 +177,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
             raise InvalidError(f"max_wait is more than 0 s and at most {MAX_WAIT:.0f} s", reason="MAX_WAIT_INVALID")
         if request.event.callback:
             raise InvalidError("a callback is handed in with IngestEvents", reason="CALLBACK_NOT_INVOKABLE")
+        complete(request.event, self._now_ms())
         # the place comes first: who gets none must not find out after its event was stored
         with self._host.waiters.place(request.ByteSize()) as place:
             seq, execution_id, earlier = await self._stored(request.event)
@@ -230,9 +241,15 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
 
     async def _admitted(self, message: envelope_pb2.Event) -> NewEvent:
         """Check an event and count it as being stored; `_forget` uncounts it."""
+        check_flow(message.flow_id)
         entry = self._acceptance.known(message.flow_id) or await self._acceptance.flow(message.flow_id)
         payload = checked(message)
         order_key = await self._acceptance.order_key(entry, message)
+        if is_unread(message):
+            self._read_bytes += len(message.body)
+            if self._read_bytes > INLINE_BYTES:  # each is small, all of a batch together may not be
+                self._read_bytes = 0
+                await asyncio.sleep(0)
         self._acceptance.admit(entry, self._storing, self._storing_by_flow.get(entry.id, 0))
         self._storing += 1
         self._storing_by_flow[entry.id] = self._storing_by_flow.get(entry.id, 0) + 1

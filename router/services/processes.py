@@ -25,7 +25,7 @@ MAX_METRICS_BYTES: Final = 6 * limits.MIB
 REPORTERS: Final[Mapping[str, frozenset[Scope]]] = {
     "edge": frozenset({Scope.VERIFY, Scope.ADMIN}),
     "runner": frozenset({Scope.RUN, Scope.ADMIN}),
-    "admin": frozenset({Scope.ADMIN}),
+    "admin": frozenset({Scope.VIEW, Scope.ADMIN}),
     "router": frozenset({Scope.ADMIN}),
 }
 """Roles, and the scopes of which a token needs one to report for them."""

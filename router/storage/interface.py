@@ -203,6 +203,10 @@ class Registry(Protocol):
         """Return a flow; 0 means its latest revision and None then means deleted or never there."""
         ...
 
+    async def existing_flows(self, flow_ids: Sequence[str]) -> list[str]:
+        """Return those of some IDs that are of flows, each once, in no particular order."""
+        ...
+
     async def find_revision(self, flow_id: str, *, version: str) -> int | None:
         """Return the latest revision of a flow whose document is of a version (`document.version`).
 

@@ -15,6 +15,7 @@ from flowhook.config import RunnerSettings
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import convert, status
+from flowhook.wire.unreachable import cause_of
 from runner.guard.exits import Exit
 
 REPORT_SECONDS: Final = 30.0
@@ -65,7 +66,8 @@ class RouterReports:
             try:
                 await self._stub.ReportExit(request, timeout=REPORT_SECONDS)
             except grpc.aio.AioRpcError as error:
-                on_lack(f"router: {status.from_rpc_error(error).reason}")
+                problem = status.from_rpc_error(error)
+                on_lack(f"router: {problem.reason}{cause_of(problem.message)}")
                 if error.code() in _POINTLESS:
                     return
                 await asyncio.sleep(RETRY_SECONDS)

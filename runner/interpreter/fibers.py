@@ -52,9 +52,10 @@ class Asked:
         subscriptions: what it waits for, where that is told to the router.
         until_ms: the moment that it waits for, once fixed.
         performed: others were told to perform it.
+        recorded: its result is in the journal, and yet to be gone on with.
     """
 
-    __slots__ = ("fiber", "group", "keys", "performed", "request", "subscriptions", "until_ms")
+    __slots__ = ("fiber", "group", "keys", "performed", "recorded", "request", "subscriptions", "until_ms")
 
     def __init__(self, request: Answered, fiber: Fiber, group: Group | None = None) -> None:
         self.request = request
@@ -66,7 +67,7 @@ class Asked:
         self.fiber = fiber
         self.group = group
         self.until_ms: int | None = None
-        self.performed = False
+        self.performed = self.recorded = False
 
     def fix(self, until_ms: int) -> None:
         """Set the moment that it waits for."""

@@ -25,7 +25,7 @@ from typing import Any
 from flowhook import limits
 from flowhook.model import JournalEntry, Subscription, WorkflowError
 from runner.interpreter import data as json
-from runner.interpreter.effects import Came, Completed, Faulted, Perform, Result, Turn
+from runner.interpreter.effects import Came, Completed, Faulted, Perform, Result, Turn, Write
 from runner.interpreter.errors import Exhausted, Kind, TaskFault, fault
 from runner.interpreter.fibers import Answered, Asked, Fiber, Group
 from runner.interpreter.history import History
@@ -118,6 +118,26 @@ class Run:
         """Run until something is to be done by others."""
         self.started = True
         return self.go_on()
+
+    @property
+    def has_news(self) -> bool:
+        """Whether something came that it has yet to go on with, and that need not be journaled."""
+        return bool(self._inbox)
+
+    def hand_in(self, effect: Perform, result: Result) -> Sequence[Write]:
+        """Take in the result of an effect for the next `go_on`, and return what there is to be journaled at once.
+
+        What is computed with a result may take this process along, and then the effect would be performed again. Of
+        several results that nothing was computed with yet, only the first one can be journaled: what the others mean,
+        and whether they are wanted still, depends on it. They are when it is their turn.
+        """
+        asked = self._asked.get(effect.key)
+        is_first = self._caught_up and self._ending is None and not self._inbox and not self._ready
+        self._inbox.append((effect, result))
+        if is_first and asked is not None and asked.request is effect:
+            self._record(asked, effect, result)
+        writes, self._journal.writes = self._journal.writes, []
+        return writes
 
     def resume(self, effect: Perform, result: Result) -> Turn:
         """Go on with the result of an effect that was asked for; one that is wanted no more is passed over."""
@@ -294,10 +314,15 @@ class Run:
         return bool(self._unfixed and self._look_at_clock()) or self._let_be_over(turn)
 
     def _end(self, asked: Asked, effect: Perform, result: Result) -> None:
+        if not asked.recorded:
+            self._record(asked, effect, result)
+        self._settle(asked, result)
+
+    def _record(self, asked: Asked, effect: Perform, result: Result) -> None:
+        asked.recorded = True
         goes_on = result.error is None or effect.catchable or (effect.retried and is_transient(result.error))
         if goes_on or asked.fiber.races:
             self._journal.write(JournalEntry(effect.key, result.output, result.error), reply=result.reply)
-        self._settle(asked, result)
 
     def _replay(self, entry: JournalEntry) -> None:
         asked = self._asked.get(entry.key)

@@ -1,8 +1,8 @@
 """Starts one process under limits and leaves nothing of it behind: `python -I -S launcher.py LIFELINE_FD`.
 
 Over the lifeline comes the job, one line of JSON: `{"argv", "environment", "files", "limits"}`. The process starts in a
-fresh directory with these files, text by name, under these limits, by the names of `RLIMIT_*`. Back goes how it ended,
-`{"code"}`. Standard input, output and error are the process's own.
+fresh directory with these files, text by name, under these limits, by the names of `RLIMIT_*`. Back go
+`{"directory"}`, before it starts, and how it ended, `{"code"}`. Standard input, output and error are the process's own.
 
 A process of its own, and single-threaded, because limits have to be set between fork and exec, where a process with
 threads can do next to nothing. It adopts whatever the process starts (a subreaper), so that a daemon is found, too, and
@@ -45,10 +45,12 @@ def main() -> None:
     """Run one job to its end, or to that of the lifeline."""
     lifeline = socket.socket(fileno=int(sys.argv[1]))
     lifeline.set_inheritable(False)
+    _keep_only(lifeline.fileno())
     job = _receive(lifeline)
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     directory = tempfile.mkdtemp(prefix="flowhook-")
     try:
+        _say(lifeline, {"directory": directory})
         for name, content in job["files"].items():
             Path(directory, name).write_text(content, encoding="utf-8", newline="")
         child = os.fork()
@@ -58,10 +60,20 @@ def main() -> None:
         code = _wait(child, lifeline)
         end_descendants()
         if code is not None:
-            lifeline.sendall(json.dumps({"code": code}).encode() + b"\n")
+            _say(lifeline, {"code": code})
     finally:
         with contextlib.suppress(RecursionError):
             shutil.rmtree(directory, ignore_errors=True)
+
+
+def _keep_only(descriptor: int) -> None:
+    """Close what whoever started this process let through, beside the streams: not every event loop closes that."""
+    os.closerange(3, descriptor)
+    os.closerange(descriptor + 1, os.sysconf("SC_OPEN_MAX"))
+
+
+def _say(lifeline: socket.socket, message: dict[str, Any]) -> None:
+    lifeline.sendall(json.dumps(message).encode() + b"\n")
 
 
 def _receive(lifeline: socket.socket) -> dict[str, Any]:

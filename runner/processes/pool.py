@@ -5,19 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import os
-import socket
-import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
 from flowhook import limits, logs
 from flowhook.config import RunnerSettings
 from runner.interpreter.errors import Kind, TaskFault, fault
+from runner.processes.launchers import Launchers
 
 MAX_PROCESSES: Final = 16
 """That flows wait for at a time; further ones wait their turn, for as long as their calls may."""
@@ -36,10 +33,6 @@ MAX_FILES: Final = 256
 
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-GRACE_SECONDS: Final = 5.0
-"""That the end of a launcher is waited for; one that takes longer goes on to clear up by itself."""
-
-_LAUNCHER: Final = Path(__file__).with_name("launcher.py")
 _CHUNK_BYTES: Final = 64 * limits.KIB
 
 log = logs.get_logger(__name__)
@@ -79,6 +72,7 @@ class Pool:
     def __init__(self, _settings: RunnerSettings, /) -> None:
         self._places = asyncio.Semaphore(MAX_PROCESSES)
         self._background: set[asyncio.Task[None]] = set()
+        self._launchers = Launchers()
 
     async def run(self, job: Job) -> Ended:
         """Execute a job; called off, it is killed with all that it started.
@@ -87,7 +81,7 @@ class Pool:
             TaskFault: it can't be started, or wrote too much (runtime).
         """
         async with self._places:
-            return await _run(job)
+            return await _run(job, self._launchers)
 
     def start(self, job: Job) -> None:
         """Execute a job that nobody waits for, until its time is up or the runner ends.
@@ -111,85 +105,31 @@ class Pool:
     async def _look_after(self, job: Job) -> None:
         try:
             async with asyncio.timeout(job.seconds):
-                await _run(job)
+                await _run(job, self._launchers)
         except (TaskFault, TimeoutError) as problem:
             log.warning("process in the background ended badly", cause=type(problem).__name__)
 
 
-async def _run(job: Job) -> Ended:
-    async with _launched() as (process, reader, lifeline):
-        lifeline.write(_encode(job))
-        outputs = [_Output("output", lifeline.close), _Output("error", lifeline.close)]
+async def _run(job: Job, launchers: Launchers) -> Ended:
+    async with launchers.launched() as launcher:
+        launcher.lifeline.write(_encode(job))
+        process, end = launcher.process, launcher.lifeline.close
+        outputs = [_Output("output", end), _Output("error", end)]
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_feed(process.stdin, job.stdin))
             for output, stream in zip(outputs, (process.stdout, process.stderr), strict=True):
                 tasks.create_task(output.read(stream))
-            ended = tasks.create_task(reader.readline())
+            tasks.create_task(launchers.ended(launcher))
+            code = tasks.create_task(launcher.code())
     for output in outputs:
         if output.is_too_long:
             raise fault(
                 Kind.RUNTIME, f"the process wrote more than {MAX_OUTPUT_BYTES} bytes to its standard {output.name}"
             )
-    if not ended.result():
+    ended = code.result()
+    if ended is None:
         raise fault(Kind.RUNTIME, "the process was killed")
-    return Ended(orjson.loads(ended.result())["code"], *(output.content for output in outputs))
-
-
-@contextlib.asynccontextmanager
-async def _launched() -> AsyncIterator[tuple[asyncio.subprocess.Process, asyncio.StreamReader, asyncio.StreamWriter]]:
-    """Start a launcher; yields it with its lifeline. In the end it is gone, with all below it."""
-    ours, theirs = socket.socketpair()
-    try:
-        reader, lifeline = await asyncio.open_connection(sock=ours)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-I",
-            "-S",
-            str(_LAUNCHER),
-            str(theirs.fileno()),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={},
-            pass_fds=(theirs.fileno(),),
-            start_new_session=True,
-        )
-    except OSError as problem:
-        ours.close()
-        raise fault(Kind.RUNTIME, f"no process can be started ({os.strerror(problem.errno or 0)})") from None
-    except BaseException:
-        ours.close()
-        raise
-    finally:
-        theirs.close()
-    try:
-        yield process, reader, lifeline
-    finally:
-        lifeline.close()
-        await _to_the_end(_gone(process))
-
-
-async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """Await something short; being cancelled meanwhile takes effect after it."""
-    task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as problem:
-            cancelled = problem
-    if cancelled is not None:
-        raise cancelled
-    task.result()
-
-
-async def _gone(process: asyncio.subprocess.Process) -> None:
-    """Wait until a launcher whose lifeline is closed has ended."""
-    try:
-        async with asyncio.timeout(GRACE_SECONDS):
-            await asyncio.gather(process.wait(), *(_drop(stream) for stream in (process.stdout, process.stderr)))
-    except TimeoutError:
-        log.error("a process does not let itself be killed", launcher=process.pid)  # noqa: TRY400 - no trace of ours
+    return Ended(ended, *(output.content for output in outputs))
 
 
 def _encode(job: Job) -> bytes:
@@ -242,8 +182,3 @@ async def _feed(stdin: asyncio.StreamWriter | None, content: bytes) -> None:
         stdin.write(content)
         await stdin.drain()
     stdin.close()
-
-
-async def _drop(stream: asyncio.StreamReader | None) -> None:
-    while stream is not None and await stream.read(_CHUNK_BYTES):
-        pass

@@ -85,6 +85,7 @@ class IsolatedEvaluator:
                 str(settings.expression_seconds),
                 str(settings.expression_bytes),
                 stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.DEVNULL,  # jq says there that it has no memory, which is no news
                 pass_fds=(theirs.fileno(),),
                 env={},

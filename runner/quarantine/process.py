@@ -51,6 +51,9 @@ def main() -> None:
         # twice what it may grow by, with room for what is there already
         resource.setrlimit(resource.RLIMIT_DATA, (2 * memory + 256 * _MIB,) * 2)
     link = socket.socket(fileno=int(sys.argv[1]))
+    # not every event loop closes what it should not pass on
+    os.closerange(3, link.fileno())
+    os.closerange(link.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
     link.set_inheritable(False)
     with contextlib.suppress(OSError):
         send(link, READY)

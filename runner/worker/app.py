@@ -113,6 +113,7 @@ async def _serve(order: control.Begin, pipe: control.Pipe, record: Record) -> No
             record=record,
             tasks=tasks,
             announce=attachment.announce,
+            sent=attachment.sent,
             evaluator=evaluator,
             quarantine=quarantine,
             public_url=settings.public_url,
@@ -137,8 +138,9 @@ async def _told_to_drain(pipe: control.Pipe) -> float:
 
 
 async def _drain(seconds: float, link: session.Session, executions: Executions, attachment: Attachment) -> None:
-    """Finish what is in hand, give back the rest, and have it all settled."""
+    """Wait for the calls that are under way, give back what would begin others, and have it all settled."""
     link.drain()
+    executions.drain()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await attachment.idle()

@@ -15,6 +15,7 @@ from flowhook.pace import Pace
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import status
+from flowhook.wire.unreachable import cause_of
 from runner import session
 from runner.worker import bridge
 from runner.worker.executions import Executions, perform_all
@@ -49,6 +50,7 @@ class Attachment:
         self._clock = clock
         self._pending = asyncio.Event()
         self._received = asyncio.Event()
+        self._sent: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._pace = Pace(lambda: link.running)
         self.on_attached: Callable[[float], None] = lambda _renew_seconds: None
@@ -59,6 +61,12 @@ class Attachment:
         if urgent:
             self._pace.hurry()
         self._pending.set()
+
+    def sent(self) -> asyncio.Future[None]:
+        """Return what is done once all that the session has to say now was handed to gRPC, or the stream is over."""
+        if self._sent is None:
+            self._sent = asyncio.get_running_loop().create_future()
+        return self._sent
 
     async def idle(self) -> None:
         """Wait until nothing is in hand: no work, and no outcome that the router has not settled."""
@@ -74,7 +82,7 @@ class Attachment:
             if self._link.attached:
                 backoff = MIN_BACKOFF
             self._link.disconnected()
-            detail = f"router: {problem.reason}" if problem else "router closed the stream"
+            detail = f"router: {problem.reason}{cause_of(problem.message)}" if problem else "router closed the stream"
             self.on_detached(detail)
             if problem is not None:
                 log.debug("detached", reason=problem.reason, cause=problem.message)
@@ -102,6 +110,8 @@ class Attachment:
             writer.cancel()
             self._stop_renewing()
             await asyncio.gather(writer, return_exceptions=True)
+            _done(self._sent)
+            self._sent = None
         return None
 
     def _open(self) -> _Call:
@@ -138,10 +148,14 @@ class Attachment:
                 await self._pace.turn()
                 self._pending.clear()
                 messages = [bridge.outgoing(message) for message in self._link.take()]
+                sent, self._sent = self._sent, None
                 if len(messages) > 1 and self._link.takes_bundles and _size(messages) <= MAX_BUNDLE_BYTES:
                     messages = [bridge.bundled(messages)]
-                for message in messages:
-                    await call.write(message)
+                try:
+                    for message in messages:
+                        await call.write(message)
+                finally:
+                    _done(sent)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             pass  # the reader learns it too, and knows why
 
@@ -160,6 +174,11 @@ class Attachment:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _done(sent: asyncio.Future[None] | None) -> None:
+    if sent is not None and not sent.done():
+        sent.set_result(None)
 
 
 def is_of_failed_write(error: grpc.aio.AioRpcError) -> bool:

@@ -19,8 +19,11 @@ from runner.interpreter.scope import Workflow
 
 log = logs.get_logger(__name__)
 
-News = tuple[effects.Perform, effects.Result] | effects.Came | None
-"""What an execution goes on with: the result of an effect, something that it waits for, or that time has passed."""
+Returned = tuple[effects.Perform, effects.Result]
+"""An effect with its result."""
+
+News = effects.Came | None
+"""What an execution goes on with: something that it waits for, or what was handed in, or that time has passed."""
 
 
 class Launch(Enum):
@@ -71,7 +74,7 @@ class Execution:
     reticent: bool = False
     workflow: Workflow | None = field(default=None, repr=False)
     apart: asyncio.Task[None] | None = field(default=None, repr=False)
-    later: list[News] = field(default_factory=list, repr=False)
+    later: list[Returned | News] = field(default_factory=list, repr=False)
     turn_ends: float = 0.0
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, Protocol
 
 from google.protobuf.message import DecodeError
@@ -75,6 +75,7 @@ class Executions:
         record: Record,
         tasks: asyncio.TaskGroup,
         announce: Announce,
+        sent: Callable[[], asyncio.Future[None]],
         evaluator: Evaluator,
         quarantine: Quarantine,
         public_url: str = "",
@@ -89,6 +90,7 @@ class Executions:
             record: is told whose expressions are evaluated.
             tasks: whatever runs beside the pump runs in it.
             announce: called when `link` has something to say.
+            sent: gives what is done once all that `link` has to say now is on its way, or the stream is over.
             evaluator: evaluates expressions of the others.
             quarantine: drives executions whose expressions are evaluated apart.
             public_url: scheme and host of the one-time URLs.
@@ -100,6 +102,7 @@ class Executions:
         self._record = record
         self._tasks = tasks
         self._announce = announce
+        self._sent = sent
         self._evaluator = evaluator
         self._quarantine = quarantine
         self._apart = 0
@@ -179,11 +182,23 @@ class Executions:
         if execution is not None:
             self._remove(execution, "abandoned")
 
+    def drain(self) -> None:
+        """Begin no call any more, and take no more work: who wants a call, and has none under way, is given back."""
+        self._draining = True
+        for execution in list(self._in_hand.values()):
+            if execution.run is None:
+                self._give_back(execution)
+            else:
+                self._launch_held(execution)
+
     def give_back(self) -> None:
         """Give back everything in hand, uncharged, and whatever still comes."""
         self._draining = True
         for execution in list(self._in_hand.values()):
-            self._end(execution, session.Released("DRAINING", charged=False), "released")
+            self._give_back(execution)
+
+    def _give_back(self, execution: Execution) -> None:
+        self._end(execution, session.Released("DRAINING", charged=False), "released")
 
     async def pump(self) -> None:
         """Drive executions for as long as the process works."""
@@ -256,7 +271,6 @@ class Executions:
         if execution.timer is not None:
             execution.timer.cancel()
             execution.timer = None
-        self._note_return(execution, news)
         if execution.event.flow_id in self._quarantine:
             self._apart += 1
             driving = self._drive_apart(execution, run, news, self._wanted)
@@ -286,7 +300,10 @@ class Executions:
                 self._take_turn(execution, turn)
         later, execution.later = execution.later, []
         for each in later:
-            self._queue(execution, each)
+            if isinstance(each, tuple):
+                self._take_result(execution, *each)
+            else:
+                self._queue(execution, each)
 
     def _note_driven(self, _driving: asyncio.Task[None]) -> None:
         self._apart -= 1
@@ -305,10 +322,29 @@ class Executions:
                 if execution.told:
                     self._recount(execution)
 
-    def _note_return(self, execution: Execution, news: News) -> None:
-        """Forget the call whose result an execution is about to go on with."""
-        if isinstance(news, tuple) and self._is_under_way(execution, news[0]):
-            self._returned(execution, news[0].key)
+    def _take_result(self, execution: Execution, effect: effects.Perform, result: effects.Result) -> None:
+        """Journal what a call came to, and go on with it once that is on its way.
+
+        What is computed with it may take this process along, and what others compute meanwhile may, too.
+        """
+        run = execution.run
+        if run is None or not self._is_under_way(execution, effect):
+            return  # it was cancelled, or its execution is gone
+        if execution.apart is not None:
+            execution.later.append((effect, result))
+            return
+        self._returned(execution, effect.key)
+        try:
+            writes = run.hand_in(effect, result)
+        except Exception as problem:  # noqa: BLE001 - the same
+            self._end(execution, session.Faulted(defect(execution, problem)), "faulted")
+            return
+        if writes:
+            self._write(execution, writes)
+        if writes and self._link.attached:
+            self._sent().add_done_callback(lambda _: self._queue(execution))
+        else:
+            self._queue(execution)
 
     def _write(self, execution: Execution, writes: Collection[effects.Write]) -> None:
         for write in writes:
@@ -344,6 +380,8 @@ class Executions:
             execution.held = deque(held for held in execution.held if held[1].key != key)
         execution.held.extend((execution.binding, effect) for effect in turn.perform)
         self._launch_held(execution)
+        if self._in_hand.get(execution.lease) is not execution:
+            return  # given back
         if turn.paused:
             self._queue(execution)
             return
@@ -364,7 +402,11 @@ class Executions:
         self._end(execution, session.Parked(wake_at_ms, tuple(subscriptions)), "parked")
 
     def _launch_held(self, execution: Execution) -> None:
-        """Have effects that wait for nothing any more begin when it is this flow's turn."""
+        """Have effects that wait for nothing any more begin when it is this flow's turn; none does in a drain."""
+        if self._draining:
+            if execution.held and not execution.calls and execution.run is not None and not execution.run.has_news:
+                self._give_back(execution)
+            return
         if not execution.launching and execution.held and execution.held[0][0] <= execution.durable:
             execution.launching = True
             self._queue(execution, Launch.TURN)
@@ -374,7 +416,8 @@ class Executions:
         execution.launching = False
         if self._in_hand.get(execution.lease) is not execution:
             return  # abandoned meanwhile
-        if execution.held and execution.held[0][0] <= execution.durable:  # else it was cancelled meanwhile
+        is_due = execution.held and execution.held[0][0] <= execution.durable  # else it was cancelled meanwhile
+        if is_due and not self._draining:
             now = time.monotonic()
             if not self._link.is_certain(now):
                 self._doubt(execution, now)
@@ -413,8 +456,7 @@ class Executions:
 
         performing = self._caller.perform(execution.effect_scope, effect, secret, execution.attachments)
         result = await Watched(performing, self._record, execution.lease, effect.instance)
-        if self._is_under_way(execution, effect):
-            self._queue(execution, (effect, result))
+        self._take_result(execution, effect, result)
 
     @staticmethod
     def _is_under_way(execution: Execution, effect: effects.Perform) -> bool:
@@ -452,7 +494,7 @@ class Executions:
 def _next_turn(run: Run, news: News) -> effects.Turn:
     if news is None:
         return run.go_on() if run.started else run.start()
-    return run.take_in(news) if isinstance(news, effects.Came) else run.resume(*news)
+    return run.take_in(news)
 
 
 def perform_all(effects_: Collection[session.Effect], executions: Executions) -> None:

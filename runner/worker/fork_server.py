@@ -22,6 +22,7 @@ import select
 import signal
 import socket
 import sys
+import time
 import traceback
 from typing import Final, NoReturn
 
@@ -30,9 +31,13 @@ import psutil
 
 from flowhook.parent_death import die_with_parent
 from runner.components.registry import components
+from runner.processes import strays
 from runner.worker import process
 
 MAX_PACKET: Final = 256
+
+STRAYS_SECONDS: Final = 5.0
+"""After the end of a child: how long launchers of processes that flows started have to clear up by themselves."""
 
 THREADS: Final = (
     "flowhook: a component starts a thread when it is imported; working processes are forked, and will not have it. "
@@ -48,6 +53,7 @@ def main() -> None:
     process.prepare()
     if psutil.Process().num_threads() > 1:
         print(THREADS, file=sys.stderr, flush=True)  # noqa: T201 - logs are not set up here
+    strays.adopt()
     _Server(socket.socket(fileno=int(sys.argv[1]))).run()
 
 
@@ -56,18 +62,30 @@ class _Server:
         self._link = link
         self._children: dict[int, int] = {}
         """Process IDs by descriptor (pidfd)."""
+        self._ended: set[int] = set()
+        """Process IDs of those that are yet to be reaped."""
+        self._strays_at = 0.0
+        """When what children left behind is to be ended; 0: nothing was."""
         self._poll = select.poll()
         self._poll.register(link, select.POLLIN)
 
     def run(self) -> None:
         """Serve until the other end is closed."""
         while True:
-            for descriptor, _ in self._poll.poll():
+            timeout = max(0.0, self._strays_at - time.monotonic()) * 1000 if self._strays_at else None
+            for descriptor, _ in self._poll.poll(timeout):
                 if descriptor == self._link.fileno():
                     if not self._take_request():
                         return
                 elif descriptor in self._children:
                     self._report_end(descriptor)
+            if self._strays_at and time.monotonic() >= self._strays_at:
+                self._end_strays()
+
+    def _end_strays(self) -> None:
+        self._strays_at = 0.0
+        known = frozenset(self._children.values()) | self._ended
+        strays.end_strays(lambda child: child not in known)
 
     def _take_request(self) -> bool:
         packet, descriptors, _, _ = socket.recv_fds(self._link, MAX_PACKET, 2)
@@ -78,6 +96,7 @@ class _Server:
             self._fork(int(number), *descriptors)
         else:
             os.waitpid(int(number), 0)
+            self._ended.discard(int(number))
         return True
 
     def _fork(self, request: int, control_fd: int, record_fd: int) -> None:
@@ -116,6 +135,8 @@ class _Server:
     def _report_end(self, descriptor: int) -> None:
         """Report a child that has ended; until it is reaped it stays a zombie, so that its number is its own."""
         pid = self._children.pop(descriptor)
+        self._ended.add(pid)
+        self._strays_at = time.monotonic() + STRAYS_SECONDS
         self._poll.unregister(descriptor)
         os.close(descriptor)
         ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)

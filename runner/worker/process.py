@@ -13,6 +13,7 @@ from flowhook import open_files, timeslice
 from flowhook.parent_death import die_with_parent
 from runner import control
 from runner.guard.record import Record
+from runner.processes import strays
 from runner.worker import app
 
 
@@ -37,6 +38,7 @@ def run(control_fd: int, record_fd: int) -> None:
     """Work until told to stop. What this process starts gets neither of the two descriptors."""
     for descriptor in (control_fd, record_fd):
         os.set_inheritable(descriptor, False)
+    strays.adopt()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_work(control_fd, record_fd))
 

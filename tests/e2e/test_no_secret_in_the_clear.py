@@ -263,7 +263,7 @@ async def test_no_secret_is_found_in_the_clear(tmp_path):
         ]
         assert len(sent_to_others) >= 2
         tokens = [path.read_text().strip() for path in system.cluster.data_dir.glob("*.token")]
-        assert len(tokens) == 3
+        assert len(tokens) == 4
         needles = [*VALUES, *tokens, *sent_to_others, signature(b'{"n": 1}')]
         places = await shown_by(system, ids)
         assert all(execution_id.encode() in places["executions list --json"] for execution_id in ids)

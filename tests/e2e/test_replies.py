@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 
 import pytest
@@ -154,3 +155,20 @@ async def test_a_held_sender_gets_the_answer_when_the_router_was_killed_meanwhil
     answer = await sending
     assert (answer.status, answer.json) == (200, {"said": {"ok": True}})
     assert len(await holding.executions("held")) == 1
+
+
+async def test_answers_and_outputs_have_their_keys_in_the_order_they_were_written_in(system):
+    keep = "- keep: {set: {zeta: 1, alpha: '${ {y: .body.z, b: .body.a} }', mid: {last: 1, first: 2}}}"
+    body = "{zulu: 1, golf: '${ .id }', alfa: {y: 1, b: 2}}"
+    await system.apply(
+        document("ordered-reply", webhook="{auth: none, respond: {mode: reply}}", do=keep),
+        document("ordered-body", webhook=f"{{auth: none, respond: {{body: {body}}}}}", do=keep),
+    )
+    answer = await system.send("ordered-reply", {"z": {"q": 1, "c": 2}, "a": 0})
+    output = b'{"zeta":1,"alpha":{"y":{"q":1,"c":2},"b":0},"mid":{"last":1,"first":2}}'
+    assert answer.body == output
+    accepted = await system.send("ordered-body", {"z": 1, "a": 2})
+    assert re.fullmatch(rb'{"zulu":1,"golf":"evt_\w+","alfa":{"y":1,"b":2}}', accepted.body)
+    (execution,) = await system.executions("ordered-reply")
+    shown = await system.flowhook("executions", "get", execution.id, "--json")
+    assert f'"output":{output.decode()}' in shown.out

@@ -46,33 +46,34 @@ def check_items(items: object, path: Path, kind: Kind) -> Iterator[Problem]:
             advice = f"give it a name, `- {_example(items, kind)}:`, and put it below that"
         else:
             advice = f"each begins with a hyphen, as in `- {next(iter(items))}:`"
-        yield Problem(path, f"expected a list of {kind.noun}s: {advice}")
+        yield Problem(path, f"expected a list of {kind.noun}s: {advice}", at=(next(iter(items)),))
     for index, item in enumerate(sequence(items)):
-        cause = _cause(mapping(item), kind)
+        cause, *at = _cause(mapping(item), kind)
         if cause:
-            yield Problem((*path, index), cause)
+            yield Problem((*path, index), cause, at=tuple(at))
 
 
-def _cause(item: dict[str, Any], kind: Kind) -> str:
+def _cause(item: dict[str, Any], kind: Kind) -> tuple[str, ...]:
+    """Return what is wrong with an item, empty when nothing is, and the key that is, unless it is the first."""
     below = [key for key in item if key in kind.keys]
     names = [key for key in item if key not in kind.keys]
     if len(item) == 1:
         ((name, content),) = item.items()
         if name in kind.telling and not (isinstance(content, dict) and kind.telling & content.keys()):
-            return _nameless(name, item, kind)
-        return f"{name!r} has nothing below it: indent what it is further than its name" if content is None else ""
+            return (_nameless(name, item, kind),)
+        return (f"{name!r} has nothing below it: indent what it is further than its name" if content is None else "",)
     if not item:
-        return ""
+        return ("",)
     if not kind.telling.isdisjoint(below):
         if isinstance(item.get("name"), str) and "name" in names:
-            return f"the name of a {kind.noun} is its key: write `- {item['name']}:` and put the rest below it"
+            return (f"the name of a {kind.noun} is its key: write `- {item['name']}:` and put the rest below it",)
         if not names:
-            return _nameless(below[0], item, kind)
+            return (_nameless(below[0], item, kind),)
     if len(names) == 1 and below:
-        return f"{_listed(below)} to stand below {names[0]!r}: indent further"
+        return f"{_listed(below)} to stand below {names[0]!r}: indent further", below[0]
     if len(names) == len(item):
-        return f"an item is one {kind.noun}: begin {names[1]!r} with a hyphen as well, `- {names[1]}:`"
-    return ""
+        return f"an item is one {kind.noun}: begin {names[1]!r} with a hyphen as well, `- {names[1]}:`", names[1]
+    return ("",)
 
 
 def _nameless(key: str, item: dict[str, Any], kind: Kind) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from flowhook.errors import InvalidError
+from flowhook.private_files import create, make_directory
 
 _SAFE: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
@@ -39,7 +40,7 @@ class BlobDirectory:
         name = f"{token[:2]}/{event_id}.{token[2:]}"
         path = self.prepare(name)
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            descriptor = create(path, os.O_WRONLY | os.O_EXCL)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
                 file.flush()
@@ -90,9 +91,9 @@ class BlobDirectory:
     def _ensure(self, directory: Path) -> None:
         if directory.is_dir():
             return
-        self._path.mkdir(mode=0o700, exist_ok=True)
+        make_directory(self._path)
         sync_directory(self._path.parent)
-        directory.mkdir(mode=0o700, exist_ok=True)
+        make_directory(directory)
         sync_directory(self._path)
 
 

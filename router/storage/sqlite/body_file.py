@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from flowhook import limits
+from flowhook.private_files import create
 from router.storage.sqlite.blobs import BlobDirectory, sync_directory
 from router.storage.sqlite.errors import storage_full
 
@@ -42,7 +43,7 @@ class BodyFile:
         with self._writing():
             path = self._directory.prepare(self._name)
             _check_room(path.parent, size)
-            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            self._descriptor = create(path, os.O_WRONLY | os.O_EXCL)
 
     def write(self, data: bytes) -> None:
         """Append to it."""

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from flowhook.errors import ConflictError
+from flowhook.private_files import create
 
 
 class DataLock:
@@ -18,7 +19,7 @@ class DataLock:
     """
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._descriptor = create(path, os.O_RDWR)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

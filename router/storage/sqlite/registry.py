@@ -14,6 +14,7 @@ from flowhook.model import Change, Flow, SecretInfo
 from router.storage.interface import DEFAULT_PAGE
 from router.storage.model import FlowDraft, RegistryChange
 from router.storage.sqlite.readers import Readers
+from router.storage.sqlite.statements import Bulk
 from router.storage.sqlite.writer import Writer
 
 KEPT_CHANGES: Final = 10_000
@@ -34,6 +35,8 @@ _IN_USE = (
 )
 FORGET_STEP: Final = 32
 """Revisions that one transaction removes."""
+
+_EXISTING: Final = Bulk("SELECT flow_id FROM flow WHERE flow_id IN ({rows}) AND NOT deleted", 0)
 
 
 class RegistryOperation:
@@ -96,6 +99,12 @@ class SqliteRegistry:
     async def get_flow(self, flow_id: str, *, revision: int = 0) -> Flow | None:
         """See `interface.Registry`."""
         return await self._readers.run(lambda connection: _get_flow(connection, flow_id, revision))
+
+    async def existing_flows(self, flow_ids: Sequence[str]) -> list[str]:
+        """See `interface.Registry`."""
+        rows = [(flow_id,) for flow_id in flow_ids]
+        found = await self._readers.run(lambda connection: _EXISTING.fetch(connection, rows))
+        return list({flow_id for (flow_id,) in found})
 
     async def find_revision(self, flow_id: str, *, version: str) -> int | None:
         """See `interface.Registry`."""

@@ -9,6 +9,7 @@ import sqlite3
 from pathlib import Path
 
 from flowhook.errors import UnavailableError
+from flowhook.private_files import create, make_directory
 from router.storage.bodies import Bodies
 from router.storage.interface import EventLog, Registry, Rejections, ShardState
 from router.storage.sqlite.arrivals import ArrivalOperation
@@ -168,12 +169,12 @@ async def open_storage(path: Path, max_bytes: int) -> SqliteStorage:
 
 def _open_files(path: Path, max_bytes: int) -> tuple[DataLock, sqlite3.Connection, Capacity]:
     if not path.parent.is_dir():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(path.parent)
         sync_directory(path.parent.parent)
     lock = DataLock(path.with_name(f"{path.name}.lock"))
     try:
         # SQLite gives the files beside it the same mode.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.close(create(path, os.O_RDWR))
         connection = connect_writer(path)
         return lock, connection, Capacity(connection, max_bytes)
     except BaseException:

@@ -1,13 +1,19 @@
 """The scenarios of the specification's conformance kit, executed as `flowhook exec` executes a document.
 
 One case for each of the kit's 21 scenarios: what its document does, in our own words, with the input as it is given and
-nothing added to it. What each task means beyond that is told in the files beside this one.
+nothing added to it. What each task means beyond that is told in the files beside this one. Where the environment
+variable `SERVERLESSWORKFLOW_SPECIFICATION` names a clone of the specification, its scenarios are executed as published,
+but for the hosts that they call.
 
 Source: github.com/serverlessworkflow/specification, `ctk/features/`, as of 2026-01-14 (d758f0b).
 """
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import textwrap
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,12 +22,15 @@ import pytest
 
 from flowhook.config import RunnerSettings
 from flowhook.document import parse
+from flowhook.document.source import read
 from flowhook.model import Event
 from flowhook.wire.convert import event_to_bytes
 from runner import control
 from runner.component_names import component_names
 from runner.guard.record import Record
 from runner.worker.single import execute
+
+SPECIFICATION = os.environ.get("SERVERLESSWORKFLOW_SPECIFICATION")
 
 HEAD = "document: {dsl: 1.0.3, namespace: default, name: kit, version: 1.0.0}\n"
 EARLIER = "https://serverlessworkflow.io/dsl/errors/types/communication"
@@ -80,7 +89,8 @@ async def execute_document(pets):
     record = Record()
 
     async def run(text, data):
-        document = parse((HEAD + text.replace("SHOP", pets.url)).encode(), functions=component_names())
+        whole = text if text.startswith("document:") else HEAD + text
+        document = parse(whole.replace("SHOP", pets.url).encode(), functions=component_names())
         body = b"" if data is None else orjson.dumps(data)
         event = Event("evt_1", document.id, 1_700_000_000_000, None, "", "POST", "", "", "application/json", (), body)
         told = Told()
@@ -270,3 +280,79 @@ async def test_what_the_kit_asks_of_values_within_an_output(execute_document):
 
 def test_there_is_a_case_for_each_scenario_of_the_kit():
     assert len(SCENARIOS) == 21
+
+
+def published():
+    """Yield name and steps of each scenario of the clone: a step's line, and the YAML below it, if there is any."""
+    listed = ["git", "-C", str(SPECIFICATION), "ls-tree", "--name-only", "HEAD", "ctk/features/"]
+    for name in subprocess.run(listed, check=True, capture_output=True, text=True).stdout.split():
+        shown = ["git", "-C", str(SPECIFICATION), "show", f"HEAD:{name}"]
+        text = subprocess.run(shown, check=True, capture_output=True, text=True).stdout
+        for scenario in re.split(r"^  Scenario: ", text, flags=re.MULTILINE)[1:]:
+            title, _, rest = scenario.partition("\n")
+            steps = re.findall(
+                r'^ *((?:Given|And|When|Then) [^\n]*)$(?:\n *"""yaml\n(.*?)\n *""")?',
+                rest,
+                flags=re.MULTILINE | re.DOTALL,
+            )
+            yield title.strip(), [(line, textwrap.dedent(block)) for line, block in steps]
+
+
+HOSTS = {
+    "https://petstore.swagger.io/v2/pet/findByStatus": "SHOP/pets",
+    "https://petstore.swagger.io/v2/pet/": "SHOP/pets/",
+    "https://petstore.swagger.io/v2/": "SHOP/",
+    "https://httpbin.org/basic-auth/{username}/{password}": "SHOP/login/ann/secret",
+    "username: serverless-workflow": "username: ann",
+    "password: conformance-test": "password: secret",
+}
+"""What stands in for the hosts that the scenarios call, and for the credentials of one of them."""
+
+
+def replaced(text):
+    for published_, ours in HOSTS.items():
+        text = text.replace(published_, ours)
+    return text
+
+
+def judge(line, block, ended):
+    """Assert what a step says of how a workflow ended."""
+    quoted = re.findall(r"'([^']*)'", line)
+    if "should fault" in line:
+        assert ended.error is not None
+        expected = read(block.encode()).data or {}
+        assert {key: ended.error[key] for key in expected} == expected
+    elif "workflow should complete" in line:
+        assert ended.error is None
+        assert not block or ended.output == read(block.encode()).data
+    elif "should have properties" in line:
+        assert [path for path in quoted if not found(ended.output, path)] == []
+    elif "property with value" in line:
+        value = ended.output
+        for key in quoted[0].split("."):
+            value = value[key]
+        assert value == read(block.encode()).data
+    elif items := re.search(r"containing (\d+) items", line):
+        assert len(ended.output[quoted[0]]) == int(items[1])
+    elif order := re.fullmatch(r"And (\w+) should run (first|last)", line):
+        assert ended.ran[0 if order[2] == "first" else -1] == order[1]
+    elif order := re.fullmatch(r"And (\w+) should run after (\w+)", line):
+        assert ended.ran.index(order[1]) > ended.ran.index(order[2])
+    else:
+        raise AssertionError(f"a step of another kind: {line}")
+
+
+@pytest.mark.skipif(SPECIFICATION is None, reason="SERVERLESSWORKFLOW_SPECIFICATION names no clone")
+async def test_the_scenarios_of_the_kit_as_published(execute_document):
+    scenarios = list(published())
+    assert len(scenarios) == len(SCENARIOS)
+    for title, steps in scenarios:
+        (document,) = [block for line, block in steps if "workflow with definition" in line]
+        given = [read(replaced(block).encode()).data for line, block in steps if "workflow input is" in line]
+        ended = await execute_document(replaced(document), given[0] if given else None)
+        for line, block in steps:
+            if line.startswith("Then") or ("should" in line and line.startswith("And")):
+                try:
+                    judge(line, block, ended)
+                except AssertionError as problem:
+                    raise AssertionError(f"{title}: {line}: {ended}") from problem

@@ -62,6 +62,14 @@ async def test_a_version_of_the_document_finds_its_latest_revision(cluster, draf
     assert [await find("shop", version=version) for version in ("1.0.0", "2.0.0")] == [None, 4]
 
 
+async def test_of_some_ids_those_are_told_that_are_of_flows(cluster, draft):
+    await cluster.registry.apply_flows([draft("a"), draft("b"), draft("c")], now_ms=1)
+    await cluster.registry.delete_flow("b")
+    many = [f"made-up-{number}" for number in range(300)]
+    assert sorted(await cluster.registry.existing_flows(["c", "b", "a", "a", *many])) == ["a", "c"]
+    assert await cluster.registry.existing_flows([]) == []
+
+
 async def test_flows_are_listed_by_id_without_documents_in_pages(cluster, draft):
     await apply(cluster, draft("b", b"doc", b"{}"), draft("c"), draft("a"))
     first = await cluster.registry.list_flows(limit=2)

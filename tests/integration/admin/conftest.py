@@ -62,7 +62,7 @@ async def router():
 @pytest.fixture
 async def admin(router, tmp_path):
     """An HTTP client of the admin process: `await admin("GET", "/readyz")` gives status, headers and text."""
-    (tmp_path / "admin.token").write_text("fhk_t\n")
+    (tmp_path / "view.token").write_text("fhk_t\n")
     settings = AdminSettings(
         data_dir=tmp_path, router=router.target, admin_port=0, admin_hosts="Admin.example.com, 192.0.2.7"
     )

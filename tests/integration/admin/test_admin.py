@@ -170,5 +170,5 @@ async def test_a_port_that_is_taken_is_named(tmp_path):
 
 
 async def test_without_a_token_it_does_not_start(tmp_path):
-    with pytest.raises(InvalidError, match=r"admin\.token"):
+    with pytest.raises(InvalidError, match=r"view\.token"):
         await app.serve(AdminSettings(data_dir=tmp_path, admin_port=0), Lifecycle(name="admin-1", role="admin"))

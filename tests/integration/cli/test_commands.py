@@ -189,7 +189,7 @@ def test_a_replay_is_previewed_and_limited_in_its_rate(cluster):
     previewed = cluster.run(*options, "--dry-run", "--json").rows
     assert [row["id"] for row in previewed][-3:] == failed
     assert {row["status"] for row in previewed} == {"faulted"}
-    assert f"\n{len(previewed)} of " in cluster.run(*options, "--dry-run").out
+    assert cluster.run(*options, "--dry-run").out.endswith(f"{len(previewed)} of {len(previewed)} would be replayed\n")
     assert "would be replayed" in cluster.run("executions", "replay", failed[0], "--dry-run").out
     assert cluster.run("executions", "list", "--flow", "faulty", "--json").rows == before
     began = time.monotonic()
@@ -213,14 +213,14 @@ def test_what_was_replayed_or_resolved_is_skipped_and_counted_when_it_is_replaye
     assert cluster.run("apply", "-f", path).code == 0
     bulk = ("executions", "replay", "--flow", "again", "--status", "faulted", "--revision", "latest")
     said = cluster.run(*bulk)
-    assert said.out.splitlines()[-2:] == ["2 of 3 replayed", "1 skipped: marked as resolved"]
+    assert said.out.splitlines()[-2:] == ["1 skipped: marked as resolved", "2 of 2 replayed"]
     for execution_id in failed[1:]:
         shown = cluster.run("executions", "get", execution_id, "--json").rows[0]
         assert ended(cluster, shown["replayed_by"])["replay_of"] == execution_id
     said = cluster.run(*bulk)
     assert said.code == 0
     assert sorted(said.out.splitlines()) == [
-        "0 of 3 replayed",
+        "0 of 0 replayed",
         "1 skipped: marked as resolved",
         "2 skipped: replayed already",
     ]
@@ -248,12 +248,12 @@ def test_of_an_execution_and_its_replay_that_both_failed_one_is_replayed(cluster
     assert third["replay_of"] == second["id"]
     ended(cluster, third["id"])
     assert cluster.run(*bulk, "--dry-run").out.splitlines()[-2:] == [
-        "1 of 3 would be replayed",
         "2 skipped: their replays, which failed, come in their place",
+        "1 of 1 would be replayed",
     ]
     settled = cluster.run("executions", "resolve", "--flow", "chain", "--reason", "the order was cancelled")
     assert settled.out.endswith("3 of 3 resolved\n")
-    assert cluster.run(*bulk).out == "0 of 3 replayed\n3 skipped: marked as resolved\n"
+    assert cluster.run(*bulk).out == "3 skipped: marked as resolved\n0 of 0 replayed\n"
 
 
 def test_many_are_replayed_on_a_terminal_only_when_that_is_confirmed(cluster, tmp_path):
@@ -325,6 +325,72 @@ def test_send_signs_with_the_first_kind_whose_secret_is_set(cluster):
         execution_id = sent(cluster, "signed", "{}")
         assert ended(cluster, execution_id)["request"]["principal"]["secret"] == secret
         assert cluster.run("secrets", "delete", secret).code == 0 or secret == "gh"
+
+
+def test_send_says_that_a_repeated_delivery_started_nothing_unless_it_gets_an_id_of_its_own(cluster):
+    cluster.run("secrets", "set", "gh", "--value", "github-secret-of-32-characters-x")
+    github = ("send", "signed", "--data", "{}", "--header", "X-GitHub-Delivery: d-1", "--json")
+    (first,) = cluster.run(*github).rows
+    assert (first["duplicate"], first["execution"]) == (False, json.loads(first["body"])["id"])
+    again = cluster.run(*github[:-1])
+    assert (again.code, "started nothing" in again.err, first["execution"] in again.out) == (0, True, True)
+    (same,) = cluster.run(*github).rows
+    assert (same["duplicate"], same["execution"]) == (True, first["execution"])
+    (other,) = cluster.run(*github, "--new-id").rows
+    assert (other["duplicate"], other["execution"] != first["execution"]) == (False, True)
+
+
+@pytest.mark.parametrize("respond", ["{}", "{body: {ok: true}}", "{mode: reply}"])
+def test_send_knows_the_execution_also_where_the_answer_does_not_name_it(cluster, tmp_path, respond):
+    name = f"keyed-{len(respond)}"
+    path = tmp_path / "keyed.yaml"
+    webhook = f"webhook: {{auth: none, dedupe: {{key: '${{ .body.order }}'}}, respond: {respond}}}"
+    path.write_text(HELLO.replace("hello", name).replace("webhook: {auth: none}", webhook))
+    assert cluster.run("apply", "-f", path).code == 0
+    send = ("send", name, "--data", '{"order": "A-1", "n": 1}', "--json")
+    (first,) = cluster.run(*send).rows
+    assert first["duplicate"] is False
+    assert ended(cluster, first["execution"])["request"]["body"] == {"order": "A-1", "n": 1}
+    assert cluster.run(*send).rows[0]["duplicate"] is True
+    (other,) = cluster.run(*send, "--new-id").rows
+    body = ended(cluster, other["execution"])["request"]["body"]
+    assert (other["duplicate"], body["order"] != "A-1", body["n"]) == (False, True, 1)
+
+
+def test_send_waits_for_what_becomes_of_it(cluster):
+    done = cluster.run("send", "hello", "--data", '{"n": 1}', "--wait")
+    _, accepted, outcome, *output = done.out.splitlines()
+    execution_id = json.loads(accepted)["id"]
+    assert (done.code, outcome, json.loads("".join(output))) == (0, f"{execution_id}: completed", {"n": 1})
+    failed = cluster.run("send", "faulty", "--data", "{}", "--wait", "--json")
+    answer, shown = failed.rows
+    assert (failed.code, shown["id"], shown["status"]) == (1, answer["execution"], "faulted")
+    assert shown["error"]["type"].endswith("/expression")
+    assert '"instance": "/do/0/add"' in cluster.run("send", "faulty", "--data", "{}", "--wait").out
+
+
+def test_the_name_of_a_secret_that_may_be_a_mistake_is_remarked_on(cluster):
+    for name, remark in (
+        ("gh-typo", "no flow names gh-typo yet; flows have it by its name, exactly"),
+        ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "its name looks like a secret's value"),
+    ):
+        result = cluster.run("secrets", "set", name, "--value", "x")
+        assert (result.code, result.out) == (0, f"{name}: set\n")
+        assert result.err.startswith(f"warning: {remark}")
+        assert cluster.run("secrets", "delete", name).code == 0
+
+
+def test_a_warning_of_apply_has_file_and_line(cluster, tmp_path):
+    path = tmp_path / "warned.yaml"
+    path.write_text(
+        DOCUMENT.replace("NAME", "warned")
+        + "use:\n  secrets:\n    - not-there\ndo:\n  - keep: {set: {a: 'x ${ .b }'}}\n"
+    )
+    result = cluster.run("apply", "-f", path, "--dry-run")
+    assert result.code == 0
+    lines = result.err.splitlines()
+    assert lines[0].startswith(f"{path}:6: warning: do[0].keep.set.a: '${{ .b }}' is no expression")
+    assert lines[1].startswith(f"{path}:4: warning: secret not-there is not set yet: flowhook secrets set")
 
 
 def test_send_shows_a_refusal_and_ends_with_1(cluster):

@@ -60,6 +60,7 @@ def test_the_type_of_an_input_counts_without_a_webhook_too(execute):
         (KEEP, ["--header", "A: b"], "--header: shop.orders has no `webhook`"),
         (KEEP, ["--query", "a=b"], "--query: shop.orders has no `webhook`"),
         (KEEP, ["--header", "A"], "--header takes NAME:VALUE"),
+        (KEEP, ["--input", "{"], "--input is not JSON: unexpected end of data: line 1 column 2"),
         (KEEP, ["--content-type", "application/xml", "--input", "<a"], "--input is not application/xml"),
         (KEEP, ["--callback", "approval={}"], "has no callback approval, nor any other"),
         (WEBHOOK + KEEP, ["--callback", "refusal={}"], "no callback refusal; there are approval"),

@@ -57,7 +57,9 @@ def test_a_pid_file_that_cant_be_written_ends_nothing(supervise):
     supervised = supervise()
     supervised.until_ready()
     before = supervised.pid("runner-1")
-    (supervised.data_dir / "run" / ".runner-1.pid.tmp").mkdir()  # as a full disk does, it takes no file
+    (
+        supervised.data_dir / "run" / f".runner-1.pid.{supervised.process.pid}.tmp"
+    ).mkdir()  # as a full disk does, it takes no file
     os.kill(before, signal.SIGKILL)
     supervised.until_said("runner-1 is ready again")
     assert "runner-1 has no pid file: Is a directory" in supervised.lines

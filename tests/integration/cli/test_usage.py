@@ -13,7 +13,7 @@ from support.commands import flowhook, flowhook_process
 GOOD = "document: {dsl: 1.0.3, namespace: default, name: hello, version: 1.0.0}\n"
 GOOD += "do:\n  - greet: {set: {greeting: '${ \"Hello, \\(.name)!\" }'}}\n"
 
-COMMANDS = ["up", "apply", "exec", "send", "tail", "flows", "secrets", "executions", "tokens", "components"]
+COMMANDS = ["up", "apply", "exec", "send", "tail", "flows", "secrets", "executions", "tokens", "components", "check"]
 COMMANDS += ["edge", "router", "runner", "admin"]
 
 
@@ -240,11 +240,38 @@ def test_tokens_are_created_listed_and_revoked(tmp_path):
     assert created.code == 0
     assert created.out.startswith("fhk_")
     listed = flowhook("tokens", "list", "--json", FLOWHOOK_DATA_DIR=tmp_path)
-    assert {"name": "billing", "scopes": ["ingest", "run"]} in listed.rows
+    (row,) = [row for row in listed.rows if row["name"] == "billing"]
+    assert row.pop("created_at").endswith("Z")
+    assert row == {
+        "name": "billing",
+        "scopes": ["ingest", "run"],
+        "flows": [],
+        "last_used_at": None,
+        "expires_at": None,
+        "earlier": [],
+    }
     assert created.out.strip() not in listed.out
     assert flowhook("tokens", "revoke", "billing", FLOWHOOK_DATA_DIR=tmp_path).code == 0
     again = flowhook("tokens", "revoke", "billing", FLOWHOOK_DATA_DIR=tmp_path)
     assert (again.code, again.err) == (1, "flowhook: there is no token billing\n")
+
+
+def test_tokens_are_for_some_flows_end_and_are_rotated(tmp_path):
+    options = ("--scope", "ingest", "--flow", "orders", "--expires-in", "P90D")
+    before = flowhook("tokens", "create", "billing", *options, FLOWHOOK_DATA_DIR=tmp_path)
+    after = flowhook("tokens", "rotate", "billing", "--overlap", "PT1H", FLOWHOOK_DATA_DIR=tmp_path)
+    assert (before.code, after.code) == (0, 0)
+    assert after.out.startswith("fhk_")
+    assert after.out != before.out
+    listed = flowhook("tokens", "list", "--json", FLOWHOOK_DATA_DIR=tmp_path)
+    (row,) = [row for row in listed.rows if row["name"] == "billing"]
+    assert row["flows"] == ["orders"]
+    assert row["created_at"] < row["earlier"][0]["expires_at"] < row["expires_at"]
+    shown = flowhook("tokens", "list", FLOWHOOK_DATA_DIR=tmp_path)
+    assert "orders" in shown.out
+    assert row["expires_at"][:10] in shown.out
+    wrong = flowhook("tokens", "rotate", "billing", "--overlap", "1 hour", FLOWHOOK_DATA_DIR=tmp_path)
+    assert (wrong.code, "PT1H" in wrong.err) == (1, True)
 
 
 @pytest.mark.parametrize(
@@ -313,7 +340,7 @@ def test_exec_warns_of_an_expression_that_is_none(tmp_path):
     )
     result = flowhook("exec", file, "--json")
     assert result.rows == [{"text": "Hello ${ .body.name }"}]
-    assert result.err.startswith("warning: do[0].greet.set.text: '${ .body.name }' is no expression")
+    assert result.err.startswith(f"{file}:2: warning: do[0].greet.set.text: '${{ .body.name }}' is no expression")
 
 
 @pytest.mark.parametrize(

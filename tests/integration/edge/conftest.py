@@ -19,7 +19,7 @@ from support.patience import PATIENCE
 from edge.app import serve
 from flowhook.client.channel import SERVER_OPTIONS
 from flowhook.config import EdgeSettings
-from flowhook.errors import FlowhookError, NotFoundError
+from flowhook.errors import FlowhookError, NotFoundError, UnavailableError
 from flowhook.process import Lifecycle
 from flowhook.v1 import (
     cluster_service_pb2,
@@ -58,6 +58,7 @@ class MemoryRouter(
     Attributes:
         stored: events by ID, as they would be durable.
         lookups: IDs of flows that were asked for.
+        searches: IDs of which it was asked together whether there are such flows.
         batches: how many events came per call.
         reject: failure per flow ID.
         fail: errors that the next calls of IngestEvents end with, after storing.
@@ -71,6 +72,7 @@ class MemoryRouter(
         given_up: how many of them ended before the body did.
         full: error that the next upload is refused with.
         takes: while it is not set, no piece of a body is taken.
+        uploading: timeout of the upload that began last; when it is over the upload gives way.
     """
 
     def __init__(self):
@@ -81,6 +83,7 @@ class MemoryRouter(
         self.stored = {}
         self.dedupe = {}
         self.lookups = []
+        self.searches = []
         self.batches = []
         self.reject = {}
         self.fail = []
@@ -98,6 +101,7 @@ class MemoryRouter(
         self.full = None
         self.takes = asyncio.Event()
         self.takes.set()
+        self.uploading = None
         self._answers = {}
         self._answered = {}
         self._changed = asyncio.Event()
@@ -176,10 +180,13 @@ class MemoryRouter(
         await context.send_initial_metadata((("admitted", "1"),))
         body, ended = bytearray(), False
         try:
-            async for request in requests:
-                await self.takes.wait()
-                ended = request.HasField("end")
-                body += request.chunk
+            async with asyncio.timeout(None) as self.uploading:
+                async for request in requests:
+                    await self.takes.wait()
+                    ended = request.HasField("end")
+                    body += request.chunk
+        except TimeoutError:
+            await status.abort(context, UnavailableError("full", reason="UPLOADS_FULL", retry_after=5))
         finally:
             self.given_up += not ended
         if not ended:  # a stream that breaks may look like one that ends
@@ -223,6 +230,10 @@ class MemoryRouter(
         return ingest_service_pb2.GetReplyResponse(
             execution_id=execution_id, flow_id=self.stored[execution_id].flow_id, **self.outcome(execution_id)
         )
+
+    async def FindFlows(self, request, context):  # noqa: N802 - the name of the RPC
+        self.searches.append(list(request.flow_ids))
+        return flow_service_pb2.FindFlowsResponse(flow_ids=[each for each in request.flow_ids if each in self.flows])
 
     async def GetFlow(self, request, context):  # noqa: N802 - the name of the RPC
         self.lookups.append(request.flow_id)

@@ -279,6 +279,7 @@ async def test_a_sender_is_as_fast_as_the_router_takes_the_body_and_not_cut_off_
     ("error", "expected"),
     [
         (ExhaustedError("full", reason="FLOW_UPLOADS_FULL", retry_after=5), (429, "FLOW_UPLOADS_FULL")),
+        (ExhaustedError("full", reason="SENDER_UPLOADS_FULL", retry_after=5), (429, "SENDER_UPLOADS_FULL")),
         (UnavailableError("full", reason="UPLOADS_FULL", retry_after=5), (503, "UPLOADS_FULL")),
         (UnavailableError("full", reason="STORAGE_FULL"), (503, "STORAGE_FULL")),
         (UnavailableError("defect", reason="WHATEVER"), (503, "ROUTER_UNAVAILABLE")),
@@ -293,6 +294,38 @@ async def test_what_the_router_does_not_take_is_refused_before_it_is_sent(edge, 
     )
     assert refusal(answer) == expected
     assert "retry-after" in answer.headers
+
+
+async def test_an_upload_that_gives_way_is_answered_though_its_sender_sends_nothing(edge):
+    edge.router.put_flow("files")
+    sender = await edge.connect()
+    sender.write(b"POST /hook/files HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000\r\n\r\nthe beginning")
+    await edge.router.arrived.wait()
+    async with asyncio.timeout(PATIENCE):
+        while edge.router.uploading is None:
+            await asyncio.sleep(0)
+    edge.router.uploading.reschedule(0)
+    answer = await sender.response()
+    assert refusal(answer) == (503, "UPLOADS_FULL")
+    assert answer.headers["retry-after"] == "5"
+    assert await sender.at_eof() == b""
+
+
+async def test_the_router_is_told_who_has_proved_what(edge, hmac_auth, sign):
+    key = {"api_key": {"header": "X-Key", "secret": "key"}}
+    edge.router.put_flow("open")
+    edge.router.put_flow("signed", auth=hmac_auth)
+    edge.router.put_flow("both", auth=[key, hmac_auth])
+    signature = sign(LARGE)[1]
+    for flow, header in (
+        ("open", BINARY),
+        ("signed", signature),
+        ("both", signature),
+        ("both", ("X-Key", SECRET.decode())),
+    ):
+        assert (await edge.post(f"/hook/{flow}", LARGE, dict([BINARY, header]).items())).status == 202
+    assert [upload.proven for upload in edge.router.uploads] == [False, False, False, True]
+    assert {upload.sender for upload in edge.router.uploads} == {"127.0.0.1"}
 
 
 async def test_a_sender_that_waits_to_be_told_is_told_to_go_on_once_the_router_takes_the_body(edge, uploaded):

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
-import subprocess
-import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -17,19 +13,8 @@ PROTOS = [path.stem for path in (ROOT / "protos" / "flowhook" / "v1").glob("*.pr
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """A wheel built from a copy of what git tracks: nothing that lies about in the work tree can slip in."""
-    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True).stdout
-    for name in filter(None, tracked.decode().split("\0")):
-        if (ROOT / name).is_file():
-            copy = source / name
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes((ROOT / name).read_bytes())
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(target)]
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    subprocess.run(build, cwd=source, check=True, capture_output=True, env=os.environ | {"PATH": path})
-    return zipfile.ZipFile(next(target.glob("*.whl")))
+def wheel(build):
+    return build()
 
 
 def test_a_wheel_carries_the_generated_stubs(wheel):

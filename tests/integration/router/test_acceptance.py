@@ -64,6 +64,7 @@ class Service:
             metrics=RouterMetrics(CollectorRegistry()),
             bodies=shard.storage.bodies,
             uploads=None,
+            now_ms=lambda: int(shard.wall() * 1000),
         )
 
     async def apply(self, name):

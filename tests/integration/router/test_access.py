@@ -6,9 +6,15 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from support.relays import relayed
+from support.routers import flow
 
+from flowhook import limits
 from flowhook.client import AsyncClient, channel
 from flowhook.errors import InvalidFlowError, PermissionDeniedError, UnauthenticatedError
+from flowhook.limits import MAX_MESSAGE_BYTES, MIB
+from flowhook.v1 import flow_service_pb2, flow_service_pb2_grpc
+from router.services import health
 from router.services.access import scopes_for
 
 SERVICES = {f"flowhook.v1.{name}Service" for name in ("Ingest", "Flow", "Secret", "Execution", "Runner", "Cluster")}
@@ -34,10 +40,97 @@ async def test_reflection_says_nothing_without_a_token(router):
     assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
+LARGE = bytes(MAX_MESSAGE_BYTES - 1024)
+SERVING = health_pb2.HealthCheckResponse.SERVING
+UNREAD = 4 * MIB
+"""More than flow control, and sockets between, take of a message that nobody reads."""
+
+
+@pytest.mark.parametrize("kind", ["unary_unary", "unary_stream"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "/flowhook.v1.IngestService/IngestEvents",
+        "/flowhook.v1.IngestService/UploadBody",
+        "/flowhook.v1.FlowService/WatchFlows",
+        "/flowhook.v1.RunnerService/Attach",
+        "/flowhook.v1.FlowService/Invent",
+    ],
+)
+async def test_a_message_without_a_valid_token_is_refused_and_not_read(router, method, kind):
+    async with relayed(router.target) as relay, channel.connect(relay.target, "wrong") as connection:
+        call = getattr(connection, kind)(method)(LARGE)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await (anext(aiter(call)) if kind.endswith("stream") else call)
+        assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert relay.taken < UNREAD
+
+
+async def test_a_message_beyond_the_scope_of_a_token_is_refused_and_not_read(router):
+    async with relayed(router.target) as relay, channel.connect(relay.target, router.token("runner")) as connection:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await connection.unary_unary("/flowhook.v1.SecretService/SetSecret")(LARGE)
+        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert relay.taken < UNREAD
+
+
+async def test_health_is_told_without_a_token_and_without_reading_what_was_sent(router):
+    async with (
+        relayed(router.target) as relay,
+        grpc.aio.insecure_channel(relay.target, options=channel.CHANNEL_OPTIONS) as connection,
+    ):
+        check = connection.unary_unary("/grpc.health.v1.Health/Check")
+        for request in (
+            b"",
+            health_pb2.HealthCheckRequest(service="flowhook.v1.IngestService").SerializeToString(),
+            LARGE,
+        ):
+            assert health_pb2.HealthCheckResponse.FromString(await check(request)).status == SERVING
+        assert relay.taken < UNREAD
+
+
+async def test_health_is_watched_without_a_token(router):
+    async with grpc.aio.insecure_channel(router.target) as connection:
+        watch = health_pb2_grpc.HealthStub(connection).Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == SERVING
+
+
+async def test_health_is_not_told_with_a_wrong_token(router):
+    async with channel.connect(router.target, "wrong") as connection:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await health_pb2_grpc.HealthStub(connection).Check(health_pb2.HealthCheckRequest())
+    assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_those_without_a_token_take_no_place_of_those_with_one_who_watch_the_health(router, monkeypatch):
+    monkeypatch.setattr(health, "MAX_WATCHERS", 1)
+    async with (
+        grpc.aio.insecure_channel(router.target) as anyone,
+        channel.connect(router.target, router.token("edge")) as known,
+    ):
+        for connection in (anyone, known):
+            stub = health_pb2_grpc.HealthStub(connection)
+            first = stub.Watch(health_pb2.HealthCheckRequest())
+            assert await first.read() == health_pb2.HealthCheckResponse(status="SERVING")
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stub.Watch(health_pb2.HealthCheckRequest()).read()
+            assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_health_of_a_service_that_nobody_knows_is_unknown(router):
+    async with channel.connect(router.target, router.token("edge")) as connection:
+        stub = health_pb2_grpc.HealthStub(connection)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Check(health_pb2.HealthCheckRequest(service="nobody's"))
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+        watch = stub.Watch(health_pb2.HealthCheckRequest(service="nobody's"))
+        assert await watch.read() == health_pb2.HealthCheckResponse(status="SERVICE_UNKNOWN")
+
+
 async def test_health_is_serving(router):
     connection = channel.connect(router.target, router.token("runner"))
     answer = await health_pb2_grpc.HealthStub(connection).Check(health_pb2.HealthCheckRequest())
-    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    assert answer.status == SERVING
     await connection.close()
 
 
@@ -95,6 +188,25 @@ async def test_every_method_of_every_service_asks_for_a_scope(router):
     connection = channel.connect(router.target, router.token())
     for service in await listed_services(connection):
         assert scopes_for(f"/{service}/Any"), service
+    await connection.close(None)
+
+
+async def test_edges_ask_which_flows_there_are_for_many_ids_at_a_time(router, client):
+    await client.flows.apply([flow("a"), flow("b")])
+    await client.flows.delete("b")
+    connection = channel.connect(router.target, router.token("edge"))
+    stub = flow_service_pb2_grpc.FlowServiceStub(connection)
+    ids = ["a", "b", *(f"made-up-{number}" for number in range(limits.MAX_FOUND_FLOWS - 2))]
+    assert list((await stub.FindFlows(flow_service_pb2.FindFlowsRequest(flow_ids=ids))).flow_ids) == ["a"]
+    for wrong in ([], [*ids, "x"], ["x" * 128]):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.FindFlows(flow_service_pb2.FindFlowsRequest(flow_ids=wrong))
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    await connection.close(None)
+    connection = channel.connect(router.target, router.token("runner"))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await flow_service_pb2_grpc.FlowServiceStub(connection).FindFlows(flow_service_pb2.FindFlowsRequest())
+    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
     await connection.close(None)
 
 

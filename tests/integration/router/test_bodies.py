@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from pathlib import Path
 
@@ -234,7 +235,7 @@ async def test_uploads_are_bounded_for_a_flow_and_for_the_router(tmp_path, monke
     ):
         await client.flows.apply([flow(name) for name in ("hello", "other", "third")])
         edge = Uploader(router)
-        held = [await edge.begin(name, size=300) for name in ("hello", "other")]
+        held = [await edge.begin(name, size=200) for name in ("hello", "other")]
         with pytest.raises(ExhaustedError) as raised:
             await edge.upload(b"abc")
         assert raised.value.reason == "FLOW_UPLOADS_FULL"
@@ -243,11 +244,85 @@ async def test_uploads_are_bounded_for_a_flow_and_for_the_router(tmp_path, monke
         assert raised.value.reason == "UPLOADS_FULL"
         held[0].cancel()
         await edge.until_there_are(1)
-        await edge.upload(b"x" * 700, "third")
+        await edge.upload(b"x" * 300, "third")
+        await edge.upload(b"x" * 300, "third")
+        with pytest.raises(UnavailableError) as raised:
+            await edge.upload(b"x" * 301, "third")  # half is for senders that are known before
+        assert raised.value.reason == "UPLOADS_FULL"
+        await edge.upload(b"x" * 200, "third")
         with pytest.raises(UnavailableError) as raised:
             await edge.upload(b"x", "third")
         assert raised.value.reason == "UPLOADS_FULL"
         held[1].cancel()
+        await edge.close()
+
+
+class TestGivingWay:
+    @pytest.fixture
+    async def small(self, tmp_path, monkeypatch):
+        """A router with two places of each kind, and a flow."""
+        monkeypatch.setattr("router.services.upload_places.GRACE_SECONDS", 0.0)
+        async with running_router(tmp_path / "data", max_uploads=2) as router, router.client() as client:
+            await client.flows.apply([flow("hello")])
+            edge = Uploader(router)
+            yield edge
+            await edge.close()
+
+    async def test_unproven_senders_take_no_place_of_a_proven_one(self, small):
+        held = [await small.begin(sender=f"{number}") for number in range(2)]
+        proven = [await small.begin(proven=True) for _ in range(2)]
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await small.begin(proven=True)
+        assert status.from_rpc_error(raised.value).reason == "UPLOADS_FULL"
+        for call in (*held, *proven):
+            assert not call.done()
+            call.cancel()
+
+    async def test_the_slowest_gives_way_and_nothing_is_left_of_it(self, small):
+        slow, fast = await small.begin(sender="1"), await small.begin(sender="2")
+        await slow.write(pb.UploadBodyRequest(chunk=b"x"))
+        await fast.write(pb.UploadBodyRequest(chunk=b"x" * CHUNK))
+        async with asyncio.timeout(PATIENCE):
+            while sum(file.stat().st_size for file in small.blobs()) <= CHUNK:
+                await asyncio.sleep(0.01)
+        blob = await small.upload()
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await slow
+        assert status.from_rpc_error(raised.value).reason == "UPLOADS_FULL"
+        await fast.write(pb.UploadBodyRequest(end=pb.UploadEnd()))
+        await fast.done_writing()
+        assert (await fast).blob.size == CHUNK
+        await small.until_there_are(2)
+        assert blob.size == len(BODY)
+
+    async def test_an_address_has_few_places(self, small, monkeypatch):
+        monkeypatch.setattr(limits, "MAX_SENDER_UPLOADS", 1)
+        held = await small.begin(sender="192.0.2.1")
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await small.begin(sender="192.0.2.1")
+        assert status.from_rpc_error(raised.value).reason == "SENDER_UPLOADS_FULL"
+        other = await small.begin(sender="192.0.2.2")
+        for call in (held, other):
+            call.cancel()
+
+    async def test_a_sender_is_named_in_few_characters(self, small):
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await small.begin(sender="x" * 65)
+        assert status.from_rpc_error(raised.value).reason == "UPLOAD_INVALID"
+
+
+async def test_bodies_of_unknown_sizes_are_bounded_too(tmp_path):
+    async with running_router(tmp_path / "data", max_upload_bytes=100_000) as router, router.client() as client:
+        await client.flows.apply([flow("hello")])
+        edge = Uploader(router)
+        for start in ({}, {"proven": True}):
+            call = await edge.begin(**start)
+            with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # when it ends meanwhile
+                for _ in range(20):
+                    await call.write(pb.UploadBodyRequest(chunk=b"x" * 10_000))
+            # INTERNAL: of what is written while the router ends the call gRPC makes an error of its own
+            assert await call.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL}
+            await edge.until_there_are(0)
         await edge.close()
 
 

@@ -60,6 +60,14 @@ async def test_the_order_key_of_a_large_body_is_made_elsewhere(reader, message, 
     assert time.thread_time() - began < BOUND
 
 
+@pytest.mark.parametrize("lines", [1, 400_000])
+@pytest.mark.parametrize(("path", "webhook", "key"), [(".body.account", True, "a"), (".account", False, "a")])
+async def test_a_flow_without_a_webhook_looks_into_the_content_itself(reader, lines, path, webhook, key):
+    message = event(orjson.dumps({"account": "a", "lines": [1] * lines}))
+    order_key = OrderKey(f"${{ {path} }}", webhook=webhook)
+    assert await reader.check(message, order_key) == await reader.order_key(order_key, message) == key
+
+
 async def test_the_event_of_a_callback_is_made_elsewhere_when_it_is_large(reader):
     small = event(b"<a>1</a>", "application/xml", callback="done")
     large = event(b"<a>" + b"<b/>" * 30_000 + b"</a>", "application/xml", callback="done")

@@ -363,6 +363,21 @@ async def served(settings, router):
 
 
 @pytest.fixture
+async def following(settings, router):
+    """Serve another runner, after the first one; returns it once it is called."""
+    started = []
+
+    def start():
+        started.append(Served(settings))
+        return started[-1]
+
+    yield start
+    for served in started:
+        if not served.task.done():
+            await served.stop()
+
+
+@pytest.fixture
 async def http_server():
     """Serve HTTP with a handler on a free port; returns the base URL."""
     runners = []

@@ -6,11 +6,13 @@ import asyncio
 
 import orjson
 import pytest
+from aiohttp import web
 from support.counting import CountingService, call
 from support.patience import PATIENCE, turns
 
 from flowhook.model import JournalEntry
 from flowhook.v1 import runner_service_pb2
+from flowhook.wire import convert
 from runner.worker.executions import ACTIVE
 
 
@@ -189,6 +191,56 @@ async def test_a_drain_finishes_what_is_quick_and_gives_back_the_rest_uncharged(
     released = (await router.outcome(slow.lease)).released
     assert (released.reason, released.charged) == ("DRAINING", False)
     assert stream.credit <= credit + 1
+
+
+STEPS = 20
+
+
+@pytest.mark.parametrize("settings", [{"drain_seconds": 5.0}], indirect=True)
+@pytest.mark.parametrize("branches", [1, 3])
+async def test_a_drain_waits_for_the_calls_that_are_under_way_and_begins_no_other(
+    router, served, following, http_server, branches
+):
+    keys, under_way, answer = [], asyncio.Semaphore(0), asyncio.Event()
+
+    async def handle(request):
+        keys.append(request.headers["Idempotency-Key"])
+        if request.path == "/slow" and not answer.is_set():
+            under_way.release()
+            await answer.wait()
+        return web.json_response({"n": len(keys)})
+
+    base = await http_server(handle)
+    steps = [{"quick": call(base, "/quick")}, {"slow": call(base, "/slow")}]
+    loop = {"for": {"in": f"${{ [range({STEPS})] }}"}, "do": [{"each": {"do": steps}}]}
+    task = loop if branches == 1 else {"fork": {"branches": [{f"b{n}": loop} for n in range(branches)]}}
+    router.define("long", [{"all": task}])
+    router.define("trivial", [{"run": {"set": {"n": 1}}}])
+    stream = await router.attached()
+    assignment = router.assignment("long")
+    router.assign(stream, assignment)
+    async with asyncio.timeout(PATIENCE):
+        for _ in range(branches):
+            await under_way.acquire()
+    stopping = asyncio.create_task(served.stop())
+    for _ in range(1000):  # until the drain has begun there
+        if (await router.run(stream, "trivial")).HasField("released"):
+            break
+    answer.set()
+    await stopping
+    released = (await router.outcome(assignment.lease)).released
+    assert (released.reason, released.charged) == ("DRAINING", False)
+    assert len(keys) == 2 * branches
+    entries = [each.entry for each in stream.checkpoints if each.HasField("entry")]
+    assert {key.partition(":")[2] for key in keys} <= {entry.key for entry in entries}
+
+    following()
+    journal = [convert.journal_entry_from_proto(entry) for entry in entries]
+    rest = router.assignment("long", journal=journal, attempt=2)
+    router.assign(await router.attached(2), rest)
+    assert (await router.outcome(rest.lease)).HasField("completed")
+    made = [key.partition(":")[2] for key in keys]
+    assert len(made) == len(set(made)) == 2 * STEPS * branches
 
 
 async def test_a_revoked_execution_stops_and_reports_nothing(router, served, outside):

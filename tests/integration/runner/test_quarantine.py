@@ -291,6 +291,55 @@ async def test_what_was_journaled_before_a_kill_in_quarantine_stays_journaled(ro
     assert "/do/1/ask#0" in entries
 
 
+@pytest.mark.parametrize("settings", [{"expression_seconds": 1.0}], indirect=True)
+async def test_what_was_answered_is_on_its_way_to_the_journal_before_anything_is_computed_with_it(
+    router, served, http_server
+):
+    async def answer(_request):
+        return web.json_response({"ok": True})
+
+    base = await http_server(answer)
+    tasks = [
+        {"ask": {"call": "http", "with": {"method": "get", "endpoint": base}}},
+        {"hang": {"set": {"x": f"${{ if .ok then {ENDLESS} else 1 end }}"}}},
+    ]
+    router.define("bad", tasks)
+    stream = await router.attached()
+    moved = await router.run(stream, "bad")
+    assert (moved.released.reason, moved.released.charged) == ("RUNNER_DIED", False)
+    await router.attached(2)  # the first one is over, and all that it said was read
+    assert [each.entry.key for each in stream.checkpoints] == ["/do/0/ask#0"]
+
+
+@pytest.mark.parametrize("settings", [{"expression_seconds": 20.0}], indirect=True)
+async def test_answers_are_journaled_while_others_of_the_flow_are_evaluated_apart(router, served, http_server):
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def handle(request):
+        if request.query["n"] == "2":
+            asked.set()
+            await answer.wait()
+        return web.json_response({"n": int(request.query["n"])})
+
+    base = await http_server(handle)
+    tasks = [
+        {"ask": {"call": "http", "with": {"method": "get", "endpoint": f'${{ "{base}/?n=\\(.body.n)" }}'}}},
+        {"work": {"set": {"x": f"${{ if .n == 1 then {ENDLESS} else {heavy(300_000)} end }}"}}},
+    ]
+    router.define("slow", tasks)
+    stream = await router.attached()
+    await router.run(stream, "slow", {"n": 0})
+    waiting, hanging = router.assignment("slow", {"n": 2}), router.assignment("slow", {"n": 1})
+    router.assign(stream, waiting)
+    await asked.wait()
+    router.assign(stream, hanging)
+    await router.until(lambda: any(each.lease == hanging.lease for each in stream.checkpoints))
+    answer.set()
+    await router.until(lambda: any(each.lease == waiting.lease for each in stream.checkpoints))
+    assert not [each for each in stream.outcomes if each.lease == hanging.lease]
+    assert not router.exits
+
+
 @pytest.mark.parametrize("settings", [{"expression_seconds": 20.0}], indirect=True)
 async def test_an_execution_that_is_revoked_while_it_is_evaluated_apart_leaves_its_place_to_the_next(router, served):
     router.define("slow", [{"run": {"set": {"x": f"${{ if .body.n == 2 then {ENDLESS} else {heavy(300_000)} end }}"}}}])

@@ -115,29 +115,27 @@ def _bombs(max_bytes):
     yield "a bomb of metadata", json_bodies.JSON, "br, gzip", metadata
     noise = bytes(index * index * 7919 >> 5 & 255 for index in range(251)) * (max_bytes // 300)
     yield "what can not be compressed", "text/plain; charset=iso-8859-1", "gzip", gzip.compress(noise, 0)
-    wanted = {
-        json_bodies.JSON: (
-            json_bodies.documents,
-            ("empty arrays", "different members", "deep arrays", "commas in one string"),
-        ),
-        form_bodies.FORM: (
-            form_bodies.documents,
-            (
-                "one name of brackets",
-                "one name of opening brackets",
-                "percent signs",
-                "escapes",
-                "fields",
-                "one long name",
-            ),
-        ),
-        xml_bodies.XML: (xml_bodies.documents, ("empty elements", "one tag of attributes", "entities", "one comment")),
-        text_bodies.PROPERTIES: (text_bodies.property_lists, ("continued lines", "escapes", "lines")),
-    }
-    for kind, (documents, names) in wanted.items():
-        for name, content in documents(INFLATED_BYTES - 64 * 1024):
-            if name in names:
-                yield f"br, {name} of {kind}", kind, "br", _brotli(content)
+    for kind, before, piece, after in _REPEATED:
+        content = _brotli(filled(piece, INFLATED_BYTES - 64 * 1024, before, after))
+        yield f"br, {(before + piece).decode()!r} of {kind}", kind, "br", content
+
+
+_REPEATED = (
+    (json_bodies.JSON, b"[", b"[],", b"0]"),
+    (json_bodies.JSON, b'"', b",[{:", b'"'),
+    (json_bodies.JSON, b"", b"[", b""),
+    (form_bodies.FORM, b"a", b"[b]", b"=1"),
+    (form_bodies.FORM, b"a", b"[", b""),
+    (form_bodies.FORM, b"a=", b"%", b""),
+    (form_bodies.FORM, b"a=", b"%41", b""),
+    (form_bodies.FORM, b"", b"a=&", b""),
+    (xml_bodies.XML, b"<a>", b"<b/>", b"</a>"),
+    (xml_bodies.XML, b"<a", b" b=''", b"/>"),
+    (xml_bodies.XML, b"<a>", b"&amp;", b"</a>"),
+    (text_bodies.PROPERTIES, b"", b"a\\\n", b""),
+    (text_bodies.PROPERTIES, b"a=", b"\\b", b""),
+)
+"""What a few bytes of brotli say: media type, beginning, what is repeated, end."""
 
 
 def _gzipped(content):

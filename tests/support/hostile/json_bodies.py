@@ -80,7 +80,10 @@ def lines(max_bytes):
 
 def cloud_events(max_bytes):
     """CloudEvents in each mode."""
+    data = {"deep arrays", "empty arrays", "as many members", "one exponent", "escaped quotes around commas"}
     for name, content in documents(max_bytes - 100):
+        if name not in data:
+            continue
         yield Body(f"events/structured, {name}", EVENT, b'{"specversion":"1.0","id":"1","data":' + content + b"}")
     yield Body("events/a batch", EVENTS, numbered(_EVENT, max_bytes, b"[", b"]", b","))
     yield Body("events/a batch of nothing", EVENTS, filled(b"{},", max_bytes, b"[", b"{}]"))

@@ -25,6 +25,7 @@ from flowhook.document.tasks import DIRECTIVES
 from flowhook.errors import InvalidError
 from flowhook.expressions.jq import FORBIDDEN_FUNCTIONS
 from flowhook.expressions.paths import compile_accessor, strip
+from runner.components import email_send, webhook_send
 
 PAGE = pages.text_of("flow-file.md")
 SENDERS = pages.text_of("senders.md")
@@ -191,3 +192,13 @@ def test_paths_are_what_the_page_says():
         compile_accessor(strip(fine.strip("`")))
         with pytest.raises(InvalidError):
             compile_accessor(strip(refused.strip("`")))
+
+
+@pytest.mark.parametrize("component", [webhook_send, email_send])
+def test_every_argument_of_a_component_that_sends_is_told(component):
+    name = component.send.name
+    section = PAGE.partition(f"### call {name}\n")[2].partition("\n### ")[0]
+    keys = {field.alias or key for key, field in component.Arguments.model_fields.items()}
+
+    assert [key for key in sorted(keys) if f"`{key}`" not in section] == []
+    assert f"call: {name}" in section

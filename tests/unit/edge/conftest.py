@@ -19,12 +19,15 @@ class ScriptedRouter:
         self.secrets = {}
         self.revision = 1
         self.asked = []
+        self.searches = []
         self.batches = []
         self.answers = []
         self.changes = asyncio.Queue()
         self.watches = []
         self.gate = asyncio.Event()
         self.gate.set()
+        self.searching = asyncio.Event()
+        self.searching.set()
 
     async def ingest(self, events, seconds):
         self.batches.append([event.id for event in events])
@@ -44,6 +47,12 @@ class ScriptedRouter:
         if isinstance(found, Exception):
             raise found
         return Definition(orjson.dumps({"webhook": found}), revision)
+
+    async def find_flows(self, flow_ids, seconds):
+        self.searches.append(list(flow_ids))
+        await self.gate.wait()
+        await self.searching.wait()
+        return {flow_id for flow_id in flow_ids if flow_id in self.flows}
 
     async def resolve_secrets(self, flow_id, names, seconds):
         revision = self.revision

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from support.patience import PATIENCE
 
 from edge.directory import Directory
+from edge.existence import MAX_WAITING, PACE_SECONDS
+from flowhook import limits
 from flowhook.errors import InternalError, OutOfRangeError, UnavailableError
 
 OPEN = {"auth": "none"}
@@ -35,7 +38,7 @@ async def test_a_flow_is_looked_up_once(directory, router, counts):
 async def test_an_unknown_flow_is_looked_up_once(directory, router):
     assert await directory.find("nope") is None
     assert await directory.find("nope") is None
-    assert router.asked == ["nope"]
+    assert (router.searches, router.asked) == ([["nope"]], [])
 
 
 async def test_a_flow_without_webhook_is_no_endpoint(directory, router):
@@ -86,6 +89,8 @@ async def test_a_flow_that_is_created_is_found(directory, router, settled):
 
 
 async def test_an_answer_that_a_change_has_overtaken_is_not_used(directory, router, settled):
+    router.tell(flow_id="g")
+    await settled()
     router.gate.clear()
     find = asyncio.create_task(directory.find("g"))
     await settled()
@@ -119,6 +124,58 @@ async def test_an_answer_older_than_what_the_watch_told_is_not_used(directory, r
     assert not find.done()
     router.revision = newest
     assert (await find).revision == newest
+
+
+async def test_made_up_ids_go_together_while_a_call_is_under_way(directory, router, settled):
+    router.searching.clear()
+    finds = [asyncio.create_task(directory.find(f"nope-{number}")) for number in range(600)]
+    await settled()
+    assert len(router.searches) == 1
+    router.searching.set()
+    assert set(await asyncio.gather(*finds)) == {None}
+    assert len(router.searches) <= 1 + -(-600 // limits.MAX_FOUND_FLOWS)
+    assert sorted(flow_id for each in router.searches for flow_id in each) == sorted(f"nope-{n}" for n in range(600))
+    assert router.asked == []
+
+
+async def test_there_is_one_call_for_them_in_so_much_time_however_fast_it_is_answered(directory, router):
+    began = time.monotonic()
+    for number in range(6):
+        assert await directory.find(f"nope-{number}") is None
+    assert time.monotonic() - began >= 5 * PACE_SECONDS * 0.99
+    assert len(router.searches) == 6
+
+
+async def test_flows_that_are_known_are_looked_up_while_made_up_ids_wait_and_those_are_limited(
+    directory, router, settled
+):
+    await directory.find("a")
+    router.tell(flow_id="a")
+    router.tell(flow_id="new")
+    router.flows["new"] = OPEN
+    await settled()
+    router.searching.clear()
+    most = MAX_WAITING + limits.MAX_FOUND_FLOWS  # those that a call asks for, and those that wait
+    finds = [asyncio.create_task(directory.find(f"nope-{number}")) for number in range(limits.MAX_FOUND_FLOWS)]
+    await settled()
+    finds += [asyncio.create_task(directory.find(f"more-{number}")) for number in range(MAX_WAITING)]
+    await settled()
+    with pytest.raises(UnavailableError) as refusal:
+        await directory.find("one-too-many")
+    assert refusal.value.reason == "LOOKUPS_FULL"
+    assert (await directory.find("a")).flow_id == "a"  # it was known before the watch told of a change
+    assert (await directory.find("new")).flow_id == "new"  # the watch told of it
+    router.searching.set()
+    assert set(await asyncio.gather(*finds)) == {None}
+    assert sum(map(len, router.searches)) == most + 1
+    assert await directory.find("one-too-many") is None
+
+
+async def test_a_flow_that_nobody_has_heard_of_is_found_among_made_up_ids(directory, router):
+    router.flows["unheard"] = OPEN
+    finds = await asyncio.gather(*(directory.find(flow_id) for flow_id in ("nope-1", "unheard", "nope-2")))
+    assert [found and found.flow_id for found in finds] == [None, "unheard", None]
+    assert router.asked == ["unheard"]
 
 
 async def test_made_up_ids_do_not_push_flows_out(directory, router):

@@ -84,6 +84,17 @@ async def test_a_request_is_diagnosed_after_its_sender_was_answered(noting, diag
     assert len(diagnosed) == 1
 
 
+async def test_what_cannot_be_diagnosed_is_told_all_the_same(noting, monkeypatch):
+    def diagnose(*_arguments):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(rejections, "diagnose", diagnose)
+    monkeypatch.setattr(rejections, "FLUSH_SECONDS", 0.0)
+    for _ in range(2):
+        noting(b"{}")
+    assert [found.detail for found in await noting.told(2)] == ["the signature does not match"] * 2
+
+
 @pytest.mark.parametrize(("count", "size"), [(2 * MAX_DIAGNOSES, 10), (6, MAX_DIAGNOSED_BYTES // 4)])
 async def test_what_waits_to_be_diagnosed_is_bounded_and_all_of_it_is_told(noting, diagnosed, count, size):
     body = b"x" * size

@@ -81,7 +81,7 @@ BAD_TASKS = [
     ("- a: {listen: {to: {}}}", (3, "do[0].a.listen.to", "expected exactly one of one, any and all")),
     ("- a: {listen: {to: {any: [], all: [{with: {type: x}}]}}}", (3, "do[0].a.listen.to", "expected exactly one of one, any and all")),
     ("- a: {listen: {to: {all: []}}}", (3, "do[0].a.listen.to.all", "expected at least one item")),
-    ("- a: {listen: {to: {any: {with: {type: x}}}}}", (3, "do[0].a.listen.to.any", "expected a list of filters")),
+    ("- a: {listen: {to: {any: {with: {type: x}}}}}", (3, "do[0].a.listen.to.any", "expected a list of filters: each item begins with a hyphen, as in `- with`")),
     ("- a: {listen: {to: {one: {}}}}", (3, "do[0].a.listen.to.one.with", "the key 'with' is missing")),
     ("- a: {listen: {to: {one: {with: {}}}}}", (3, "do[0].a.listen.to.one.with", "expected at least one attribute, such as `type`")),
     ("- a: {listen: {to: {one: {with: {type: 5}}}}}", (3, "do[0].a.listen.to.one.with.type", "expected a text: put it in quotes")),
@@ -246,7 +246,7 @@ BAD_DOCUMENTS = [
     (HEAD + "do: []\nwebhook: {auth: [{hmac: {secret: a, header: X-A, prefx: a}}]}", (3, "webhook.auth[0].hmac.prefx", "unknown key 'prefx', did you mean 'prefix'?")),
     (HEAD + "do: []\nwebhook:\n  auth: none\n  respond:\n    statu: 200", (6, "webhook.respond.statu", "unknown key 'statu', did you mean 'status'?")),
     # extensions, evaluate, catalogs
-    (HEAD + "do: []\nuse: {extensions: {a: {extend: all}}}", (3, "use.extensions", "expected a list of extensions")),
+    (HEAD + "do: []\nuse: {extensions: {a: {extend: all}}}", (3, "use.extensions", "expected a list of extensions: each item begins with a hyphen, as in `- a`")),
     (HEAD + "do: []\nuse: {extensions: [a]}", (3, "use.extensions[0]", "expected one extension: a name and, below it, `extend`, `before` and `after`")),
     (HEAD + "do: []\nuse: {extensions: [{a: {before: []}}]}", (3, "use.extensions[0].a.extend", "the key 'extend' is missing")),
     (HEAD + "do: []\nuse: {extensions: [{a: {extend: do, before: []}}]}", (3, "use.extensions[0].a.extend", "expected 'all', 'call', 'composite', 'emit', 'for', 'listen', 'raise', 'run', 'set', 'switch', 'try' or 'wait'")),

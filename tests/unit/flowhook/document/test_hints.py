@@ -1,6 +1,6 @@
 import pytest
 
-from flowhook.document import parse, warnings
+from flowhook.document import located_warnings, parse, warnings
 
 HEAD = "document: {dsl: 1.0.3, namespace: default, name: orders, version: 1.0.0, title: 'of ${ .x }'}\n"
 
@@ -144,3 +144,39 @@ def test_a_task_that_is_called_like_a_directive_is_told_of():
 def test_an_expression_inside_a_command_is_told_of():
     warning, _ = warnings_of("do: [{a: {run: {shell: {command: 'echo ${ .name }'}}}}]")
     assert warning.startswith("do[0].a.run.shell.command: '${ .name }' is no expression")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        "sk_live_51H8xEtcAbCdEfGh",
+        "ghp_16C7e42F292c6912E7710c838347Ae178B4a",
+        "d41d8cd98f00b204e9800998ecf8427e",
+        "3f2b8c1e-1b2c-4d5e-8f90-a1b2c3d4e5f6",
+    ],
+)
+def test_the_name_of_a_secret_that_looks_like_its_value_is_told_of_and_not_repeated(name):
+    document = f"use: {{secrets: [{name}]}}\nwebhook: {{auth: {{github: {{secret: {name}}}}}}}\ndo: []\n"
+    told = warnings_of(document)
+    assert [warning.partition(": ")[0] for warning in told] == ["webhook.auth.github.secret", "use.secrets[0]"]
+    assert all("looks like a secret's value" in warning and name not in warning for warning in told)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["bank-password", "github-webhook-secret-production-2024", "WebhookSecretStripeLive", "sk-bank", "oauth2-v2-eu1"],
+)
+def test_the_name_of_a_secret_that_is_one_is_not_told_of(name):
+    assert warnings_of(f"use: {{secrets: [{name}]}}\ndo: []\n") == []
+
+
+def test_warnings_with_lines_say_the_same_in_the_order_of_the_file():
+    text = HEAD + "do:\n  - exit: {set: {a: 1}}\n  - b:\n      set:\n        c: 'x ${ .a }'\n"
+    document = parse(text.encode(), functions=())
+    located = located_warnings(document, text.encode(), file="a.yaml")
+    assert [(each.file, each.line, each.key) for each in located] == [
+        ("a.yaml", 3, "do[0].exit"),
+        ("a.yaml", 6, "do[1].b.set.c"),
+    ]
+    assert [f"{each.key}: {each.cause}" for each in located] == warnings(document)

@@ -282,3 +282,9 @@ def test_what_anybody_has_signed_by_x_can_pass_for_nothing_else(value):
 
 def test_several_urls_of_x_may_have_one_secret():
     assert auth({"x": {"secret": "k"}}, callbacks={"done": {"auth": [{"x": {"secret": "k"}}, hmac(secret="other")]}})
+
+
+def test_what_zoom_has_signed_can_pass_for_nothing_else():
+    place, cause = fault([{"zoom": {"secret": "k"}}, hmac()])
+    assert (place, "secret k belongs to `zoom`" in cause) == ("auth", True)
+    assert auth([{"zoom": {"secret": "k"}}, {"zoom": {"secrets": ["k", "old"]}}, hmac(secret="other")])

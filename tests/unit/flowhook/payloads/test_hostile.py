@@ -31,7 +31,6 @@ SLOWER = {
     "as many strings": 0.5,
     "attributes": 0.5,
     "carriage returns": 0.5,
-    "different members of application/json": 0.5,
     "lines of text": 0.5,
     "one CDATA section without end": 0.5,
 }
@@ -55,6 +54,9 @@ def cost(family, max_bytes, seconds):
     return [line for line in told if len(line) > 1]
 
 
+pytestmark = pytest.mark.timeout(600)  # on a machine that others use, too: what counts is CPU time
+
+
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family != "compressed"])
 def test_no_body_that_is_read_on_an_event_loop_holds_it_up(family):
     costs = cost(family, INLINE_BYTES, INLINE_SECONDS)
@@ -65,7 +67,6 @@ def test_no_body_that_is_read_on_an_event_loop_holds_it_up(family):
     ("family", "max_bytes"),
     [
         *((family, limits.DEFAULT_BODY_BYTES) for family in FAMILIES),
-        ("compressed", INLINE_BYTES),
         ("properties", properties.MAX_BYTES),
         ("forms", forms.MAX_BYTES),
         ("xml", MAX_TOKEN_BYTES * 2),

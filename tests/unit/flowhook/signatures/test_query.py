@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote_from_bytes
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowhook.signatures import SignatureError, strip_query
-from flowhook.signatures.query import MAX_PARAMETERS, parameter_values
+from flowhook.signatures import SignatureError, credentials_of, repeats, strip_query, without_repeats
+from flowhook.signatures.query import MAX_CREDENTIALS, MAX_PARAMETERS, parameter_values
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,32 @@ def test_a_query_of_very_many_parameters_is_not_looked_through():
     with pytest.raises(SignatureError) as refusal:
         parameter_values(names + "&a=1", "a")
     assert refusal.value.reason == "SIGNATURE_MALFORMED"
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("", []),
+        ("a=1&api_key=s%2Fcret+1", [b"s/cret+1"]),
+        ("api%5Fkey=first&a=1;api_key=second;b", [b"first", b"second"]),
+        ("api_key=abc&api_key", []),
+        ("&".join(["api_key=sesame"] * 1000), [b"sesame"] * MAX_CREDENTIALS),
+    ],
+)
+def test_what_was_sent_as_a_credential_is_found(query, found):
+    assert credentials_of(query, {"api_key"}) == found
+
+
+@given(st.binary(min_size=4, max_size=20), st.binary(max_size=10), st.binary(max_size=10), st.integers(0, 2))
+def test_a_credential_is_found_in_whatever_it_is_encoded(credential, before, after, times):
+    value = credential
+    for _ in range(times):
+        value = quote_from_bytes(value, safe="").encode()
+    assert repeats(before.replace(b"%", b"") + value + after, [credential])
+
+
+@given(st.lists(st.tuples(st.just("x"), st.binary(max_size=20))))
+def test_headers_that_repeat_nothing_are_left_as_they_are(headers):
+    fields = tuple(headers)
+    kept = without_repeats(fields, [b"sesame"])
+    assert kept == tuple(field for field in fields if b"sesame" not in field[1])

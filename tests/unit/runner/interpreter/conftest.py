@@ -88,7 +88,8 @@ def execute(evaluator):
                 break
             if waiting and not turn.paused:
                 effect = waiting.pop(0)
-                turn = execution.resume(effect, world.perform(effect))
+                written += [write.entry for write in execution.hand_in(effect, world.perform(effect))]
+                turn = execution.go_on()
                 continue
             if turn.wake_at_ms is not None:
                 clock.now = turn.wake_at_ms

@@ -1,0 +1,65 @@
+"""`flowhook check`: what `apply` would say of flow files, without a router."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.options import Json
+
+if TYPE_CHECKING:
+    from flowhook.errors import Fault
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("check")(_check)
+
+
+def _check(
+    *,
+    files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Flow files, or directories of them.")],
+    strict: Annotated[bool, typer.Option("--strict", help="Take warnings for errors.")] = False,
+    json: Json = False,
+) -> None:
+    """Check flow files as apply does, without a router; a problem is named with file, line, key and cause."""
+    from cli import flow_files
+    from flowhook.document import located_warnings
+    from flowhook.errors import InvalidFlowError
+
+    errors: Sequence[Fault] = ()
+    warnings: list[Fault] = []
+    flows: list[flow_files.FlowFile] = []
+    try:
+        flows = flow_files.read(files)
+    except InvalidFlowError as error:
+        errors = error.faults
+    for flow in flows:
+        warnings += located_warnings(flow.document, flow.content, file=flow.name)
+    if strict:
+        errors, warnings = [*errors, *warnings], []
+    _show(errors, warnings, json=json)
+    if errors:
+        raise typer.Exit(1)
+    if not json:
+        for flow in flows:
+            print(f"{flow.name}: {flow.document.id} is fine")
+
+
+def _show(errors: Sequence[Fault], warnings: Sequence[Fault], *, json: bool) -> None:
+    from cli import warned
+    from cli.output import print_json
+
+    if not json:
+        for text in (*map(str, errors), *map(warned.as_text, warnings)):
+            print(text, file=sys.stderr)
+        return
+    for severity, faults in (("error", errors), ("warning", warnings)):
+        for each in faults:
+            print_json(
+                {"file": each.file, "line": each.line, "key": each.key, "cause": each.cause, "severity": severity}
+            )

@@ -1,0 +1,40 @@
+"""What a valid flow file is warned of, as compilers write it: `FILE:LINE: warning: KEY: TEXT`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from flowhook.document import FlowDocument, located_warnings
+from flowhook.document.named_secrets import places_of
+from flowhook.document.problems import line_of
+from flowhook.document.source import read
+from flowhook.errors import Fault
+
+_UNSET: Final = re.compile(r"secret (\S+) is not set")
+
+
+def as_text(warning: Fault) -> str:
+    """Return a warning as a line."""
+    where = f"{warning.file}:{warning.line}" if warning.line else warning.file
+    return ": ".join(filter(None, (where, "warning", warning.key, warning.cause)))
+
+
+def in_file(document: FlowDocument, source: bytes, file: str, told: Sequence[str]) -> list[Fault]:
+    """Return what a router warned of, with file and line.
+
+    Args:
+        document: the flow.
+        source: its file.
+        file: how that is named.
+        told: warnings, most of them known from the file alone; others, as of secrets that are not set, are not.
+    """
+    known = {f"{each.key}: {each.cause}": each for each in located_warnings(document, source, file=file)}
+    return [known[text] if text in known else _located(document, source, file, text) for text in told]
+
+
+def _located(document: FlowDocument, source: bytes, file: str, text: str) -> Fault:
+    unset = _UNSET.match(text)
+    places = list(places_of(document.definition, {unset[1]})) if unset else []
+    return Fault(file, line_of(read(source).root, places[0][0]) if places else 0, "", text)

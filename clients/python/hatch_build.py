@@ -1,0 +1,30 @@
+"""Build hook: generates the stubs that the client's wheel takes from the clone around it."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+CLONE = Path(__file__).parents[2]
+
+
+class StubsBuildHook(BuildHookInterface[Any]):
+    """Hatchling's hook."""
+
+    PLUGIN_NAME = "custom"
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
+        """Generate before the files are collected.
+
+        Raises:
+            RuntimeError: this is not built in a clone, or protoc refused the protos.
+        """
+        spec = importlib.util.spec_from_file_location("flowhook_build", CLONE / "hatch_build.py")
+        if spec is None or spec.loader is None or not (CLONE / "protos").is_dir():
+            raise RuntimeError("flowhook-client is built as a wheel, in a clone of the repository")
+        server = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(server)
+        server.generate(CLONE)

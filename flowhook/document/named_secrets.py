@@ -1,0 +1,73 @@
+"""Where a document names secrets, and names that are no names but what should be kept secret."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Final
+
+from flowhook.document.loader import FlowDocument
+from flowhook.document.problems import Path
+from flowhook.expressions import is_expression
+
+_PREFIXES: Final = (
+    "AIza", "AKIA", "ASIA", "SG.", "eyJ", "fhk_", "ghp_", "gho_", "ghr_", "ghs_", "ghu_", "github_pat_", "glpat-",
+    "rk_live_", "rk_test_", "shpat_", "shpss_", "sk-", "sk_live_", "sk_test_", "whsec_", "xapp-", "xoxb-", "xoxp-",
+)  # fmt: skip
+"""What values begin with that vendors issue, for whoever searches for them: their documentation on secret scanning."""
+
+_MIN_REST: Final = 16
+"""Characters that such a value has behind its prefix, and that a random part has at least."""
+
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+_CHANGE: Final = re.compile(r"(?<=[0-9])(?=[A-Za-z])|(?<=[A-Za-z])(?=[0-9])")
+_MIN_CHANGES: Final = 5
+_MIN_DIGITS: Final = 5
+"""Changes between letters and digits, and digits, which random text has many of and a name has few of."""
+
+
+def looks_like_value(name: str) -> bool:
+    """Whether the name of a secret looks like the value of one: by what it begins with, or because it is random."""
+    if any(name.startswith(prefix) and len(name) - len(prefix) >= _MIN_REST for prefix in _PREFIXES):
+        return True
+    if _UUID.fullmatch(name):
+        return True
+    return any(map(_is_random, re.split(r"[-_.]", name)))
+
+
+def _is_random(text: str) -> bool:
+    digits = sum(char.isdigit() for char in text)
+    return len(text) >= _MIN_REST and digits >= _MIN_DIGITS and len(_CHANGE.findall(text)) >= _MIN_CHANGES
+
+
+def names_of(document: FlowDocument) -> frozenset[str]:
+    """Return the secrets that a flow names under `webhook.auth`, its callbacks' included, and in `use.secrets`."""
+    verified = frozenset[str]() if document.webhook is None else document.webhook.secret_names()
+    return verified.union(document.workflow.use.secrets)
+
+
+def places_of(definition: Mapping[str, Any], names: Collection[str]) -> Iterator[tuple[Path, str]]:
+    """Yield where secrets of these names stand under `webhook` and `use`, each with its name."""
+    for key in ("webhook", "use"):
+        for path, text in _texts(definition.get(key), (key,)):
+            if text in names:
+                yield path, text
+
+
+def mentions(definition: Mapping[str, Any], name: str) -> bool:
+    """Whether a definition has a text that is this name, or an expression over `$secrets` with it."""
+    return any(
+        text == name or (is_expression(text) and "$secrets" in text and name in text)
+        for _, text in _texts(definition, ())
+    )
+
+
+def _texts(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, member in value.items():
+            yield from _texts(member, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _texts(item, (*path, index))

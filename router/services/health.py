@@ -1,0 +1,86 @@
+"""grpc.health.v1: whether the router serves. One state for all services, for storage decides it.
+
+Not the servicer of grpcio-health-checking: that one writes to a watcher while it keeps others from being told, so that
+one which reads nothing holds up the news for all, and it keeps whatever name a watcher asks for.
+
+Source: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Collection
+from typing import Final
+
+from grpc_health.v1 import health_pb2 as pb
+from grpc_health.v1 import health_pb2_grpc
+
+from flowhook.errors import ExhaustedError, NotFoundError
+from router.services import guarded
+from router.services.access import caller_scopes
+
+MAX_WATCHERS: Final = 100
+"""Of callers with a token, and of those without."""
+
+
+class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # there are no stubs of it
+    """Answers Check and Watch."""
+
+    def __init__(self, services: Collection[str]) -> None:
+        """Serve from the start; `services` are those that may be asked for by name."""
+        self._services = frozenset({"", *services})
+        self._serving = True
+        self._stopping = False
+        self._changed = asyncio.Event()
+        self._watchers: Counter[bool] = Counter()
+
+    def set(self, *, serving: bool) -> None:
+        """Tell whether the router serves, as long as it does not stop."""
+        serving = serving and not self._stopping
+        if serving is not self._serving:
+            self._serving = serving
+            self._changed.set()
+            self._changed = asyncio.Event()
+
+    def stop(self) -> None:
+        """Tell that the router serves no more, for good."""
+        self._stopping = True
+        self.set(serving=False)
+
+    @guarded.method
+    async def Check(  # noqa: N802 - the name of the RPC
+        self, request: pb.HealthCheckRequest, context: guarded.Context
+    ) -> pb.HealthCheckResponse:
+        """Answer once."""
+        del context
+        if request.service not in self._services:
+            raise NotFoundError("there is no such service", reason="SERVICE_UNKNOWN")
+        return pb.HealthCheckResponse(status=self._status(known=True))
+
+    @guarded.method
+    async def Watch(  # noqa: N802 - the name of the RPC
+        self, request: pb.HealthCheckRequest, context: guarded.Context
+    ) -> None:
+        """Answer at once, and whenever it changes."""
+        guarded.check_held(request)
+        known, has_token = request.service in self._services, bool(caller_scopes.get())
+        if self._watchers[has_token] >= MAX_WATCHERS:
+            raise ExhaustedError("too many watch the health", reason="TOO_MANY_WATCHERS", retry_after=10)
+        self._watchers[has_token] += 1
+        told = None
+        try:
+            while True:
+                changed, status = self._changed, self._status(known=known)
+                if status != told:
+                    told = status
+                    await context.write(pb.HealthCheckResponse(status=status))
+                    continue  # it may have changed meanwhile
+                await changed.wait()
+        finally:
+            self._watchers[has_token] -= 1
+
+    def _status(self, *, known: bool) -> pb.HealthCheckResponse.ServingStatus:
+        if not known:
+            return pb.HealthCheckResponse.SERVICE_UNKNOWN
+        return pb.HealthCheckResponse.SERVING if self._serving else pb.HealthCheckResponse.NOT_SERVING

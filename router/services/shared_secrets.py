@@ -1,0 +1,91 @@
+"""Secrets that two flows must not share: the handshake of one would sign events of the other.
+
+See `flowhook.document.auth.handshakes`. A document alone can't tell; here all of them are known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import orjson
+from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
+
+from flowhook.document import FlowDocument
+from flowhook.document.auth import AuthKind, parse_auth
+from flowhook.document.auth.handshakes import kinds_by_secret, misuses
+from flowhook.errors import Fault, InvalidFlowError
+from flowhook.model import Flow
+from router.storage.interface import Registry
+
+PAGE: Final = 100
+"""Definitions that are read at a time."""
+
+Uses = Mapping[str, set[str]]
+"""Kinds of `auth` by the secrets that they verify by."""
+
+
+async def check(documents: Sequence[FlowDocument], registry: Registry) -> None:
+    """Check documents that are to be applied against one another, and against all other flows.
+
+    Raises:
+        InvalidFlowError: a secret is used as it must not be; faults carry the document's index as their file.
+        UnavailableError: storage can't serve.
+    """
+    applied: dict[str, Uses] = {
+        document.id: {} if document.webhook is None else kinds_by_secret(document.webhook.all_kinds())
+        for document in documents
+    }
+    secrets = frozenset(name for uses in applied.values() for name in uses)
+    if not secrets:
+        return
+    others = dict(applied)
+    after = ""
+    while flows := await registry.list_flows(after_id=after, limit=PAGE):
+        found = await asyncio.to_thread(_uses, [flow for flow in flows if flow.id not in applied], secrets)
+        others.update(found)
+        after = flows[-1].id
+    faults = [
+        Fault(str(index), 0, "webhook.auth", cause)
+        for index, document in enumerate(documents)
+        for cause in _causes(document.id, applied[document.id], others)
+    ]
+    if faults:
+        raise InvalidFlowError(faults)
+
+
+def _causes(flow_id: str, uses: Uses, others: Mapping[str, Uses]) -> Iterator[str]:
+    """Yield what is wrong with the secrets of a flow, a secret and another flow at a time."""
+    for other, theirs in others.items():
+        told: set[str] = set()
+        for found in misuses(uses, theirs) if other != flow_id else ():
+            if found.secret not in told:
+                told.add(found.secret)
+                yield (
+                    f"secret {found.secret} is used by `{found.one}` in flow {flow_id} and by `{found.other}` in flow "
+                    f"{other}: the handshake of `{found.signing}` signs what others ask for, which would pass for an "
+                    f"event of the other; give one of the two flows a secret of its own"
+                )
+
+
+def _uses(flows: Sequence[Flow], secrets: frozenset[str]) -> dict[str, Uses]:
+    """Return how flows use some secrets; those that don't are left out. Blocking."""
+    names = [name.encode() for name in secrets]  # JSON has them as they are
+    found: dict[str, Uses] = {}
+    for flow in flows:
+        if flow.has_webhook and any(name in flow.definition for name in names):
+            found[flow.id] = kinds_by_secret(_stored_kinds(orjson.loads(flow.definition)))
+    return found
+
+
+def _stored_kinds(definition: Mapping[str, Any]) -> list[AuthKind]:
+    """Return the kinds that a stored definition names; not those that this version can't read, for it serves none."""
+    webhook = definition.get("webhook") or {}
+    kinds: list[AuthKind] = []
+    for each in (webhook, *(webhook.get("callbacks") or {}).values()):
+        with suppress(ValidationError, PydanticCustomError):
+            kinds += parse_auth(each.get("auth"))
+    return kinds

@@ -1,0 +1,119 @@
+"""The client's own package: what is in it, and that it works where there is nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import sysconfig
+import venv
+from importlib.metadata import distribution
+from pathlib import Path
+
+import pytest
+from support.routers import flow, running_router
+
+DEPENDENCIES = {"googleapis-common-protos", "grpcio", "protobuf"}
+
+PROGRAM = """
+import asyncio, datetime, os, sys
+from flowhook import errors, ids
+from flowhook.client import AsyncClient, Client
+from flowhook.model import Status
+
+target, token = sys.argv[1:]
+with Client(target, token=token) as client:
+    execution_id = client.ingest("hello", {"name": "Ada"}, headers={"X-One": "1"})
+    detail = client.executions.get(execution_id)
+    assert detail.event.body == b'{"name":"Ada"}', detail
+    assert ("x-one", b"1") in detail.event.headers
+    age = datetime.datetime.now(datetime.UTC) - detail.execution.received_at
+    assert datetime.timedelta(0) <= age < datetime.timedelta(hours=1), age
+    assert [each.id for each in client.executions.list(statuses=[Status.PENDING])] == [execution_id]
+    assert [each.id for each in client.flows.list()] == ["hello"]
+    try:
+        client.ingest("nobody", {})
+    except errors.NotFoundError as error:
+        assert error.reason == "FLOW_NOT_FOUND"
+    else:
+        sys.exit("a flow that is not there")
+    try:
+        client.flows.apply([b"do: 1"])
+    except errors.InvalidFlowError as error:
+        assert error.faults
+    else:
+        sys.exit("a file that is none")
+
+
+async def main():
+    async with AsyncClient(target, token=token) as client:
+        event_id = ids.mint(ids.slot_of("hello"))
+        assert await client.ingest("hello", {}, event_id=event_id) == event_id
+
+
+asyncio.run(main())
+print("done")
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(build):
+    return build("clients/python")
+
+
+def requirements(metadata):
+    """Names of what a distribution needs, extras aside."""
+    needed = (line.partition(":")[2].strip() for line in metadata.splitlines() if line.startswith("Requires-Dist:"))
+    return {re.match(r"[\w.-]+", each)[0] for each in needed if "extra ==" not in each}
+
+
+def metadata_of(wheel):
+    [name] = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
+    return wheel.read(name).decode()
+
+
+@pytest.fixture(scope="module")
+def python(wheel, tmp_path_factory):
+    """A Python that has the wheel, what it needs, and nothing else.
+
+    Its packages are copied from the environment that runs this: nobody need be asked for them.
+    """
+    folder = tmp_path_factory.mktemp("clean") / "venv"
+    venv.create(folder, with_pip=False)
+    site = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
+    wheel.extractall(site)
+    wanted, there = requirements(metadata_of(wheel)), set()
+    while wanted:
+        name = wanted.pop()
+        there.add(name)
+        found = distribution(name)
+        for file in found.files:
+            if ".." not in file.parts and file.suffix != ".pyc":
+                target = site / file
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(file.locate(), target)
+        wanted |= requirements(found.read_text("METADATA")) - there
+    return folder / "bin" / "python"
+
+
+def test_the_client_needs_grpc_and_protobuf_and_nothing_of_the_server(wheel):
+    assert requirements(metadata_of(wheel)) == DEPENDENCIES
+
+
+def test_its_wheel_carries_modules_of_the_package_alone_and_its_license(wheel):
+    names = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    assert {name.partition("/")[0] for name in names} == {"flowhook"}
+    assert {Path(name).suffix for name in names} == {".py", ".pyi", ".typed", ""}
+    assert {"flowhook/LICENSE", "flowhook/client/sync.py", "flowhook/v1/ingest_service_pb2_grpc.py"} <= names
+
+
+async def test_it_works_where_there_is_nothing_else(python, tmp_path):
+    async with running_router(tmp_path / "data") as router, router.client() as client:
+        await client.flows.apply([flow("hello")])
+        command = [python, "-I", "-c", PROGRAM, router.target, router.token()]
+        program = await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env={"PATH": os.environ["PATH"]}
+        )
+        output, _ = await program.communicate()
+    assert (output.decode(), program.returncode) == ("done\n", 0)

@@ -1,0 +1,68 @@
+"""What runners and edges say of a router when only one of the two speaks TLS: as much as a client says of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from support.certificates import Authority
+from support.patience import PATIENCE
+from support.routers import running_router
+
+from edge import directory as edge_directory
+from edge.directory import Directory
+from edge.metrics import Counts
+from edge.router import GrpcRouter
+from flowhook.client.channel import open_channel
+from flowhook.config import CommonSettings
+from runner import session
+from runner.worker.attach import Attachment
+
+ASKS = "it hangs up; does it ask for TLS, or for a client certificate?"
+HAS_NONE = "TLS failed; does it speak TLS, with a certificate of an authority in the CA file?"
+
+
+@pytest.fixture
+def authority(tmp_path):
+    return Authority(tmp_path)
+
+
+@pytest.fixture(params=[ASKS, HAS_NONE], ids=["the router asks for it", "the router has none"])
+async def said(request, tmp_path, authority):
+    """What is to be said, and the settings of a process that speaks TLS where the router does not, or the other way."""
+    cert_file, key_file = authority.issue("router")
+    tls = {"tls_cert_file": cert_file, "tls_key_file": key_file} if request.param == ASKS else {}
+    async with running_router(tmp_path / "data", **tls) as router:
+        ca_file = None if tls else authority.ca_file
+        yield request.param, CommonSettings(data_dir=tmp_path / "data", router=router.target, router_ca_file=ca_file)
+
+
+async def heard(details, text):
+    async with asyncio.timeout(PATIENCE):
+        while not any(text in detail for detail in details):
+            await asyncio.sleep(0.01)
+
+
+async def test_a_runner_says_what_is_wrong(said):
+    text, settings = said
+    details = []
+    link = session.Session(runner_id="r", components=(), build="1", capacity=1, losses_explained=True)
+    async with open_channel(settings, "runner") as channel:
+        attachment = Attachment(channel, link, time.monotonic)
+        attachment.on_detached = details.append
+        running = asyncio.create_task(attachment.run(None))
+        await heard(details, text)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_an_edge_says_what_is_wrong(said, monkeypatch):
+    text, settings = said
+    details = []
+    monkeypatch.setattr(edge_directory.log, "warning", lambda _event, detail, **_: details.append(detail))
+    async with open_channel(settings, "edge") as channel:
+        running = asyncio.create_task(Directory(GrpcRouter(channel), Counts(), size=1).run())
+        await heard(details, text)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)

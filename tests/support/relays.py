@@ -1,0 +1,57 @@
+"""A relay before a server, which counts what the server took of what its clients send."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from contextlib import asynccontextmanager
+from typing import Final
+
+BUFFER: Final = 64 * 1024
+"""Bytes that the relay's own sockets hold at the most, or so: what a server did not read shows as not taken."""
+
+
+class Relay:
+    """Counts bytes on their way to the server."""
+
+    def __init__(self, target):
+        self._host, _, self._port = target.rpartition(":")
+        self._writers = []
+        self.taken = 0
+        self.target = ""
+
+    async def connect(self, reader, writer):
+        ours = socket.socket()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+        ours.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(ours, (self._host, int(self._port)))
+        server_reader, server_writer = await asyncio.open_connection(sock=ours, limit=BUFFER)
+        self._writers += [writer, server_writer]
+        with contextlib.suppress(ConnectionError):
+            await asyncio.gather(self._pass(reader, server_writer, count=True), self._pass(server_reader, writer))
+
+    def abort(self):
+        """End all connections."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def _pass(self, reader, writer, *, count=False):
+        try:
+            while data := await reader.read(BUFFER):
+                writer.write(data)
+                await writer.drain()
+                self.taken += len(data) if count else 0
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def relayed(target):
+    """Relay to a server at `target`."""
+    relay = Relay(target)
+    server = await asyncio.start_server(relay.connect, "127.0.0.1", 0, limit=BUFFER)
+    relay.target = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server:
+        yield relay
+        relay.abort()

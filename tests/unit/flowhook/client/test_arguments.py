@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+
+import pytest
+
+from flowhook.client import calls
+from flowhook.errors import InvalidError
+from flowhook.model import Execution, Flow, Reply, SecretInfo, Status
+
+
+def event(flow="hello", body=b"", **arguments):
+    defaults = {"content_type": "application/json", "headers": (), "dedupe_key": "", "event_id": None}
+    return calls.new_event(flow, body, **(defaults | arguments))
+
+
+@pytest.mark.parametrize(
+    ("body", "sent"),
+    [
+        (b"\xff", b"\xff"),
+        (bytearray(b"ab"), b"ab"),
+        ("é", "é".encode()),
+        ({"name": "Ada", "n": [1, 2.5, None, True, "é"]}, '{"name":"Ada","n":[1,2.5,null,true,"é"]}'.encode()),
+        ([], b"[]"),
+    ],
+)
+def test_bodies_are_bytes_text_or_json(body, sent):
+    assert event(body=body).body == sent
+
+
+CIRCULAR = []
+CIRCULAR.append(CIRCULAR)
+
+
+@pytest.mark.parametrize("body", [{"a": object()}, {"a": math.nan}, {"a": {1, 2}}, CIRCULAR, "\ud800", {"a": "\ud800"}])
+def test_what_json_can_not_hold_is_refused(body):
+    with pytest.raises(InvalidError, match="the body can't be made JSON") as refusal:
+        event(body=body)
+    assert refusal.value.reason == "BODY_INVALID"
+
+
+@pytest.mark.parametrize("headers", [{"X-A": "1", "x-b": b"2"}, [("X-A", "1"), ("x-b", b"2")]])
+def test_headers_are_a_mapping_or_pairs(headers):
+    assert event(headers=headers).headers == (("x-a", b"1"), ("x-b", b"2"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"flow": None}, "`flow`"),
+        ({"flow": 7}, "`flow`"),
+        ({"content_type": None}, "`content_type`"),
+        ({"dedupe_key": 7}, "`dedupe_key`"),
+        ({"event_id": b"evt_"}, "`event_id`"),
+        ({"headers": ["X-A: 1"]}, "`headers`"),
+        ({"headers": [("X-A", 1)]}, "`headers`"),
+        ({"headers": {"X-A": None}}, "`headers`"),
+    ],
+)
+def test_an_argument_that_is_something_else_is_named(arguments, named):
+    with pytest.raises(InvalidError, match=named) as refusal:
+        event(**arguments)
+    assert refusal.value.reason == "ARGUMENT_INVALID"
+
+
+def test_a_reply_says_what_its_json_says():
+    assert Reply(200, (), b'{"a": 1}').json() == {"a": 1}
+    with pytest.raises(ValueError, match="Expecting value"):
+        Reply(200, (), b"nothing").json()
+
+
+def test_times_are_there_as_datetimes():
+    execution = Execution("evt_1", "hello", 1, Status.RUNNING, 1, 1_790_000_000_123)
+    assert execution.received_at == datetime(2026, 9, 21, 14, 13, 20, 123_000, UTC)
+    assert execution.ended_at is None
+    assert Execution("e", "h", 1, Status.COMPLETED, 1, 0, 1).ended_at == datetime(1970, 1, 1, 0, 0, 0, 1000, UTC)
+    flow = Flow("hello", b"", b"", 1, False, True, 1000, 2000, 3000)
+    assert [each.second for each in (flow.created_at, flow.updated_at, flow.next_at)] == [1, 2, 3]
+    assert Flow("hello", b"", b"", 1, False, True, 1000, 2000).next_at is None
+    assert SecretInfo("key", 5000).updated_at.second == 5
+    assert event().received_at.tzinfo is UTC

@@ -1,0 +1,108 @@
+"""Files for their owner alone."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+
+from flowhook.private_files import create, make_directory, tighten, write_private
+
+FILES = [
+    "flowhook.db",
+    "flowhook.db-wal",
+    "flowhook.db-shm",
+    "flowhook.db.lock",
+    "flowhook.db.before-upgrade",
+    "secrets.key",
+    "secrets.key.bak",
+    "tokens.json",
+    ".tokens.json.lock",
+    "admin.token",
+    "view.token",
+    "router.log",
+    "blobs/ab/evt_1.00",
+    "run/edge-1.pid",
+    "run/cluster.json",
+    "backups/monday/flowhook.db",
+]
+
+
+def mode(path):
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+@pytest.fixture(params=[0o000, 0o022, 0o277], ids=oct)
+def umask(request):
+    before = os.umask(request.param)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture
+def exposed(tmp_path):
+    """A data directory that everybody can read."""
+    for name in FILES:
+        path = tmp_path / "data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("ours")
+        path.chmod(0o644)
+    for path in (tmp_path / "data", *(tmp_path / "data").rglob("*/")):
+        path.chmod(0o755)
+    return tmp_path / "data"
+
+
+def test_what_was_open_to_others_is_so_no_more(exposed):
+    assert tighten(exposed) == []
+    assert {mode(exposed / name) for name in FILES} == {0o600}
+    assert {mode(path) for path in (exposed, *exposed.rglob("*")) if path.is_dir()} == {0o700}
+    assert {(exposed / name).read_text() for name in FILES} == {"ours"}
+
+
+def test_what_is_not_ours_and_what_a_link_points_to_is_left_alone(exposed, tmp_path):
+    other, target = exposed / "notes.txt", tmp_path / "target"
+    for path in (other, target):
+        path.write_text("theirs")
+        path.chmod(0o644)
+    (exposed / "other.token").symlink_to(target)
+    (exposed / "run" / "link").symlink_to(tmp_path)
+    before = mode(tmp_path)
+    assert tighten(exposed) == []
+    assert (mode(other), mode(target), mode(tmp_path)) == (0o644, 0o644, before)
+
+
+def test_a_data_directory_behind_a_link_is_tightened(exposed, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(exposed)
+    tighten(link)
+    assert (mode(exposed), mode(exposed / "secrets.key")) == (0o700, 0o600)
+
+
+def test_a_database_elsewhere_is_tightened_and_its_directory_is_not(exposed, tmp_path):
+    elsewhere = tmp_path / "shared"
+    elsewhere.mkdir()
+    elsewhere.chmod(0o755)
+    names = ["events.db", "events.db-wal", "blobs/00/evt"]
+    for name in (*names, "theirs"):
+        (elsewhere / name).parent.mkdir(parents=True, exist_ok=True)
+        (elsewhere / name).write_text("")
+        (elsewhere / name).chmod(0o644)
+    tighten(exposed, elsewhere / "events.db")
+    assert {mode(elsewhere / name) for name in names} == {0o600}
+    assert (mode(elsewhere), mode(elsewhere / "theirs"), mode(elsewhere / "blobs")) == (0o755, 0o644, 0o700)
+
+
+def test_a_directory_that_was_made_for_many_is_told_and_left_alone(tmp_path):
+    tmp_path.chmod(0o1777)
+    assert tighten(tmp_path) == [tmp_path]
+    assert mode(tmp_path) == 0o777 | stat.S_ISVTX
+
+
+@pytest.mark.usefixtures("umask")
+def test_what_is_made_is_private_whatever_the_umask_says(tmp_path):
+    make_directory(tmp_path / "data")
+    os.close(create(tmp_path / "data" / "made", os.O_RDWR))
+    write_private(tmp_path / "data" / "written", b"x")
+    assert mode(tmp_path / "data") == 0o700
+    assert {mode(path) for path in (tmp_path / "data").iterdir()} == {0o600}

@@ -1,0 +1,75 @@
+"""Whether the router serves, as it is told to those who watch."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from grpc_health.v1 import health_pb2 as pb
+
+from router.services.health import HealthService
+
+SERVING, NOT_SERVING = pb.HealthCheckResponse.SERVING, pb.HealthCheckResponse.NOT_SERVING
+
+
+class Context:
+    """Takes what is written once it may."""
+
+    def __init__(self):
+        self.told = asyncio.Queue()
+        self.reads = asyncio.Event()
+        self.reads.set()
+
+    async def write(self, response):
+        await self.reads.wait()
+        self.told.put_nowait(response.status)
+
+
+@pytest.fixture
+async def watched():
+    """A service, and a function that has it watched."""
+    service = HealthService(["known"])
+    tasks = []
+
+    def watch(context, name=""):
+        tasks.append(asyncio.create_task(service.Watch(pb.HealthCheckRequest(service=name), context)))
+
+    yield service, watch
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_watcher_is_told_at_once_and_of_every_change(watched):
+    service, watch = watched
+    watch(context := Context(), "known")
+    assert await context.told.get() == SERVING
+    service.set(serving=True)
+    service.set(serving=False)
+    assert await context.told.get() == NOT_SERVING
+    service.set(serving=True)
+    assert await context.told.get() == SERVING
+    assert context.told.empty()
+
+
+async def test_a_watcher_that_reads_nothing_keeps_nobody_from_being_told(watched):
+    service, watch = watched
+    deaf, other = Context(), Context()
+    deaf.reads.clear()
+    watch(deaf)
+    watch(other)
+    assert await other.told.get() == SERVING
+    service.set(serving=False)
+    assert await other.told.get() == NOT_SERVING
+    deaf.reads.set()
+    assert [await deaf.told.get() for _ in range(2)] == [SERVING, NOT_SERVING]
+
+
+async def test_a_router_that_stops_serves_no_more(watched):
+    service, watch = watched
+    watch(context := Context())
+    assert await context.told.get() == SERVING
+    service.stop()
+    service.set(serving=True)
+    assert await context.told.get() == NOT_SERVING
+    assert (await service.Check(pb.HealthCheckRequest(), None)).status == NOT_SERVING

@@ -1,0 +1,132 @@
+"""Who gets a place to upload a body in, and who gives way."""
+
+from __future__ import annotations
+
+import pytest
+from support.clocks import Clock
+
+from flowhook import limits
+from flowhook.errors import ExhaustedError, FlowhookError, UnavailableError
+from router.services.upload_places import GRACE_SECONDS, PACE_SECONDS, UploadPlaces
+
+KIB = limits.KIB
+
+
+class Crowd:
+    """Places of which there are four of each kind, and who was told to give way."""
+
+    def __init__(self, *, most=4, most_bytes=1000 * KIB):
+        self.now = Clock()
+        self.places = UploadPlaces(most=most, most_bytes=most_bytes, now=self.now)
+        self.told = []
+
+    def take(self, name, *, flow="a", proven=False, sender=None, size=None):
+        sender = name if sender is None else sender
+        return self.places.take(flow, sender, size, proven=proven, give_way=lambda: self.told.append(name))
+
+
+@pytest.fixture
+def crowd():
+    return Crowd()
+
+
+def refused(take, *arguments, **keywords):
+    with pytest.raises(FlowhookError) as raised:
+        take(*arguments, **keywords)
+    return type(raised.value), raised.value.reason
+
+
+def test_proven_and_other_senders_take_nothing_of_each_other(crowd):
+    for number in range(4):
+        crowd.take(f"{number}")
+    for number in range(4):
+        crowd.take(f"{number}", proven=True)
+    crowd.now.now += 2 * GRACE_SECONDS
+    assert refused(crowd.take, "late", proven=True) == (UnavailableError, "UPLOADS_FULL")
+    assert crowd.told == []
+    assert crowd.places.under_way == 8
+
+
+def test_the_slowest_gives_way(crowd):
+    for number, kibibytes in enumerate((40, 4, 400, 40)):
+        crowd.places.received(crowd.take(f"{number}"), kibibytes * KIB)
+    crowd.now.now += GRACE_SECONDS
+    crowd.take("late")
+    assert crowd.told == ["1"]
+    assert crowd.places.under_way == 4
+
+
+def test_what_came_long_ago_makes_up_for_nothing(crowd):
+    places = [crowd.take(f"{number}") for number in range(4)]
+    crowd.places.received(places[2], 200 * KIB)
+    for _ in range(30):
+        crowd.now.now += PACE_SECONDS / 5
+        for number in (0, 1, 3):
+            crowd.places.received(places[number], 1 * KIB)
+    crowd.take("late")
+    assert crowd.told == ["2"]
+
+
+def test_new_ones_give_way_to_none(crowd):
+    for number in range(4):
+        crowd.take(f"{number}")
+    crowd.now.now += GRACE_SECONDS - 0.1
+    assert refused(crowd.take, "late") == (UnavailableError, "UPLOADS_FULL")
+    assert crowd.told == []
+
+
+def test_one_that_is_complete_gives_way_to_none(crowd):
+    places = [crowd.take(f"{number}") for number in range(4)]
+    places[0].give_way = None
+    crowd.now.now += GRACE_SECONDS
+    for number in (1, 2, 3):
+        crowd.places.received(places[number], 1 * KIB)
+    crowd.take("late")
+    assert "0" not in crowd.told
+
+
+def test_an_address_has_few_places_and_gets_them_back():
+    crowd = Crowd(most=100)
+    held = [crowd.take(f"{number}", sender="one") for number in range(limits.MAX_SENDER_UPLOADS)]
+    crowd.now.now += GRACE_SECONDS
+    assert refused(crowd.take, "late", sender="one") == (ExhaustedError, "SENDER_UPLOADS_FULL")
+    crowd.take("other")
+    crowd.places.release(held[0])
+    crowd.places.release(held[0])
+    crowd.take("late", sender="one")
+    assert refused(crowd.take, "later", sender="one") == (ExhaustedError, "SENDER_UPLOADS_FULL")
+    assert crowd.told == []
+
+
+def test_senders_whom_nothing_tells_from_others_have_no_limit_of_their_own():
+    crowd = Crowd(most=2 * limits.MAX_SENDER_UPLOADS)
+    for number in range(2 * limits.MAX_SENDER_UPLOADS):
+        crowd.take(f"{number}", sender="")
+
+
+@pytest.mark.parametrize("proven", [True, False])
+def test_a_flow_takes_no_more_than_its_own(proven):
+    crowd = Crowd(most=100)
+    for number in range(limits.MAX_FLOW_UPLOADS):
+        crowd.take(f"{number}", proven=proven)
+    assert refused(crowd.take, "late", proven=proven) == (ExhaustedError, "FLOW_UPLOADS_FULL")
+    crowd.take("other", flow="b", proven=proven)
+    crowd.now.now += GRACE_SECONDS
+    if proven:
+        assert refused(crowd.take, "late", proven=proven) == (ExhaustedError, "FLOW_UPLOADS_FULL")
+    else:
+        crowd.take("late")
+        assert len(crowd.told) == 1
+        assert crowd.told != ["other"]
+
+
+def test_unproven_senders_have_half_of_the_bytes(crowd):
+    crowd.take("declared", size=300 * KIB)
+    unknown = crowd.take("unknown")
+    crowd.places.received(unknown, 200 * KIB)
+    assert refused(crowd.take, "late", size=1) == (UnavailableError, "UPLOADS_FULL")
+    assert refused(crowd.places.received, unknown, 1) == (UnavailableError, "UPLOADS_FULL")
+    crowd.take("proven", size=900 * KIB, proven=True)
+    crowd.now.now += GRACE_SECONDS
+    crowd.take("late", size=1)
+    assert crowd.told == ["declared"]

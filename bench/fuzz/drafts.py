@@ -101,7 +101,7 @@ class Drafts:
             self._ask(draft, name)
         if not plain and chance() < 0.15:
             draft.headers.append(pick(ASKED))
-        self._sign(draft, name)
+        self.sign(draft, name)
         return draft
 
     def handshake(self, name: str) -> Draft:
@@ -109,7 +109,7 @@ class Drafts:
         draft = Draft("", f"http://{self._host}/hook/{NAMESPACE}.{name}", [PLAIN[0][0]], b"", plain=True)
         self._ask(draft, name)
         if name not in UNSIGNED:
-            self._sign(draft, name)
+            self.sign(draft, name)
         return draft
 
     def _ask(self, draft: Draft, name: str) -> None:
@@ -117,7 +117,8 @@ class Drafts:
         draft.url = draft.url.partition("?")[0] + query
         draft.headers = [PLAIN[0][0], *fields]
 
-    def _sign(self, draft: Draft, name: str) -> None:
+    def sign(self, draft: Draft, name: str) -> None:
+        """Sign a request for the flow of this name; its body may become another one."""
         own = self._signing.ways.get(name)
         if own is not None:
             own(draft)

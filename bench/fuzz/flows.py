@@ -207,13 +207,14 @@ async def set_up(cluster: Cluster, flows: Mapping[str, Mapping[str, Any]]) -> No
     """Apply all flows and secrets, and pause what is not to run."""
     for name, value in SECRETS.items():
         await cluster.client.secrets.set(name, value)
-    await cluster.client.flows.apply([_document(name, webhook) for name, webhook in flows.items()])
+    await cluster.client.flows.apply([document(name, webhook) for name, webhook in flows.items()])
     for name in flows:
         if name not in RUNNING:
             await cluster.client.flows.pause(f"{NAMESPACE}.{name}")
 
 
-def _document(name: str, webhook: Mapping[str, Any]) -> bytes:
+def document(name: str, webhook: Mapping[str, Any]) -> bytes:
+    """Return the flow file of a flow, given what it says under `webhook`."""
     head = {"dsl": "1.0.3", "namespace": NAMESPACE, "name": name, "version": "1.0.0"}
     tasks = TASKS.get(name, [{"keep": {"set": {"done": True}}}])
     document: dict[str, Any] = {"document": head, "webhook": webhook, "do": tasks}

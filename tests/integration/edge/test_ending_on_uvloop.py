@@ -1,0 +1,49 @@
+"""How connections end on the event loop that processes run on, not that of the other tests; and on that one."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+import uvloop
+from support.patience import PATIENCE
+
+from edge import answers
+from edge.metrics import Counts
+from edge.server import Server
+from flowhook.config import EdgeSettings
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@pytest.mark.parametrize("new_loop", [uvloop.new_event_loop, asyncio.new_event_loop])
+def test_what_crosses_the_end_of_an_idle_connection_is_not_reset(monkeypatch, new_loop):
+    monkeypatch.setattr("edge.server.ANNOUNCE_SECONDS", 0.0)
+    monkeypatch.setattr("edge.connection.LINGER_SECONDS", 3600.0)
+
+    async def handle(_request):
+        return answers.FLOW_NOT_FOUND
+
+    async def cross():
+        server = Server(EdgeSettings(), handle, Counts(), max_connections=10)
+        listening = socket.create_server(("127.0.0.1", 0))
+        listening.setblocking(False)
+        server.add_sockets([listening])
+        reader, writer = await asyncio.open_connection(*listening.getsockname())
+        writer.write(REQUEST)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 404 ")
+        drained = asyncio.create_task(server.drain(3 * 3600.0))
+        assert b"HTTP" not in await reader.read()  # to its end
+        for _ in range(3):
+            writer.write(REQUEST)
+            await writer.drain()
+            assert writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+            await asyncio.sleep(0)
+        assert not drained.done()
+        writer.close()
+        await drained
+        assert server.connections == 0
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(asyncio.wait_for(cross(), PATIENCE))

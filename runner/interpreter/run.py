@@ -121,7 +121,7 @@ class Run:
 
     @property
     def has_news(self) -> bool:
-        """Whether something came that it has yet to go on with, and that need not be journaled."""
+        """Whether something came that it has yet to go on with; it may not be in the journal."""
         return bool(self._inbox)
 
     def hand_in(self, effect: Perform, result: Result) -> Sequence[Write]:

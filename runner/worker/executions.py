@@ -404,7 +404,9 @@ class Executions:
     def _launch_held(self, execution: Execution) -> None:
         """Have effects that wait for nothing any more begin when it is this flow's turn; none does in a drain."""
         if self._draining:
-            if execution.held and not execution.calls and execution.run is not None and not execution.run.has_news:
+            run = execution.run
+            is_at_rest = run is not None and not run.has_news and not execution.calls and execution.apart is None
+            if execution.held and is_at_rest:
                 self._give_back(execution)
             return
         if not execution.launching and execution.held and execution.held[0][0] <= execution.durable:

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-from flowhook import logs
+from flowhook import limits, logs
 from flowhook.errors import FlowhookError, UnavailableError
 from flowhook.event_input import has_webhook, wants_raw, workflow_input
+from flowhook.model import Event
 from runner import session
 from runner.attachments import EventAttachments
 from runner.evaluator import SLOW_NS
@@ -25,6 +26,9 @@ from runner.worker.secrets import Secrets
 
 RETRY_SECONDS: Final = 0.5
 """Pause before the router is asked again for what an execution needs."""
+
+APART_BYTES: Final = 16 * limits.KIB
+"""Bodies from this size on are read apart for a flow in quarantine: less is read before a process could be asked."""
 
 _NOTHING: Final[Mapping[Any, bytes]] = {}
 
@@ -78,7 +82,7 @@ class Preparer:
     def at_once(self, execution: Execution) -> Prepared | session.Faulted | None:
         """Return what takes no I/O; None: it takes some, see `prepare`. Blocking for as long as the body takes."""
         event = execution.event
-        if event.body_blob is not None or event.flow_id in self._quarantine:
+        if event.body_blob is not None or self._is_read_apart(event):
             return None
         flow = self._flows.cached(event.flow_id, execution.revision)
         return None if flow is None or flow.program.secrets else self._prepared(execution, flow, _NOTHING, _NOTHING)
@@ -93,7 +97,7 @@ class Preparer:
                 values = await self._secrets.resolve(names, flow_id) if names else _NOTHING
                 raw = wants_raw(flow.program.definition)
                 contents = await self._bodies.contents(execution.event, raw=raw)
-                if flow_id in self._quarantine:
+                if self._is_read_apart(execution.event):
                     self._attach(execution, raw=raw)
                     data = await self._quarantine.event_input(
                         execution.event,
@@ -128,6 +132,9 @@ class Preparer:
             return Prepared(flow, secrets, self._read(execution, flow.program.definition, contents))
         except Exception as problem:  # noqa: BLE001 - the same
             return session.Faulted(defect(execution, problem))
+
+    def _is_read_apart(self, event: Event) -> bool:
+        return len(event.body) >= APART_BYTES and event.flow_id in self._quarantine
 
     def _attach(self, execution: Execution, *, raw: bool) -> None:
         event = execution.event

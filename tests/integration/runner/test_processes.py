@@ -46,7 +46,7 @@ async def test_they_are_refused_unless_the_operator_allows_them(tmp_path):
         with pytest.raises(TaskFault) as problem:
             await call(component, arguments)
         assert kind(problem) == ("configuration", 400)
-        assert "allow_processes" in problem.value.error.detail
+        assert "--allow-processes" in problem.value.error.detail
     assert not list(tmp_path.iterdir())
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
 
@@ -18,6 +20,9 @@ MEMORY_BYTES: Final = 512 * limits.MIB
 
 MAX_WAITING: Final = 32
 """Calls of one key that wait: each holds its arguments."""
+
+WAIT_SECONDS: Final = 30.0
+"""That a call waits for a process: those of its key that are before it take too long, or none can be started."""
 
 TRIES: Final = 2
 """Of a call whose process somebody else kills; whatever is killed twice is taken for what kills."""
@@ -41,19 +46,28 @@ class Offload:
         Raises:
             InvalidError: the function did.
             TooCostlyError: it takes more CPU time or memory than it may.
-            ExhaustedError: too much of `key` waits already (`OVERLOADED`).
+            ExhaustedError: too much of `key` waits already, or for too long (`OVERLOADED`).
             InternalError: the function raised something else.
         """
         if self._pool.waiting(key) >= MAX_WAITING:
-            raise ExhaustedError("too much work waits to be done", reason="OVERLOADED")
+            raise _overloaded()
         for _ in range(TRIES):
-            try:
-                async with self._pool.process(key) as worker:
+            async with AsyncExitStack() as stack:
+                try:
+                    async with asyncio.timeout(WAIT_SECONDS):
+                        worker = await stack.enter_async_context(self._pool.process(key))
+                except TimeoutError:
+                    raise _overloaded() from None
+                try:
                     return await worker.run(function, *parts)
-            except InterruptedWorkError:
-                continue
+                except InterruptedWorkError:
+                    continue
         raise TooCostlyError("its process was killed twice")
 
     async def aclose(self) -> None:
         """End all processes."""
         await self._pool.aclose()
+
+
+def _overloaded() -> ExhaustedError:
+    return ExhaustedError("too much work waits to be done", reason="OVERLOADED")

@@ -113,6 +113,17 @@ async def test_what_would_wait_too_long_is_refused(offload, monkeypatch):
     await asyncio.gather(*hanging, return_exceptions=True)
 
 
+async def test_what_waited_too_long_is_refused(offload, monkeypatch):
+    await offload.run("greedy", process_id)  # so that it hangs at once
+    hanging = asyncio.create_task(offload.run("greedy", hang))
+    await asyncio.sleep(0)
+    monkeypatch.setattr(module, "WAIT_SECONDS", 0.0)
+    with pytest.raises(ExhaustedError):
+        await offload.run("greedy", reverse, b"ab")
+    hanging.cancel()
+    await asyncio.gather(hanging, return_exceptions=True)
+
+
 async def test_one_that_is_called_off_leaves_no_process(offload):
     await offload.run("f", process_id)  # so that it hangs at once
     running = asyncio.create_task(offload.run("f", hang))

@@ -16,15 +16,17 @@ from typing import Any, Final
 import orjson
 
 from edge import answers
+from edge.content import EMPTY, Content
 from edge.handshakes import Handshakes
 from edge.http1 import Head
+from edge.parsing_apart import Wanted
 from edge.responses import ConfiguredResponse, FlowResponse
 from edge.senders import SenderRates
 from flowhook import limits
+from flowhook.dedupe_key import DedupeKey
 from flowhook.document.auth import MtlsAuth
 from flowhook.document.webhook import Callback, Webhook
-from flowhook.errors import InvalidError
-from flowhook.expressions.paths import Accessor, Step, compile_accessor, paths_in, strip
+from flowhook.expressions.paths import Step
 from flowhook.ids import slot_of
 from flowhook.order_key import OrderKey
 from flowhook.payloads import Selection, event_identity, is_parsed, parse_content_type, selection_of
@@ -97,7 +99,7 @@ class Endpoint:
         handshakes: those of its providers; None when they have none.
         flow: the answers of the flow itself, when senders wait for those.
         order_key: the flow's order of events; None when it has none, and for callbacks.
-        selection: JSON of the `Selection` of a body that anything here looks at.
+        wanted: JSON of what is wanted of a large body (`parsing_apart.Wanted`).
         dropped_query: names of query parameters that are not kept.
     """
 
@@ -133,11 +135,11 @@ class Endpoint:
         "rereads",
         "response",
         "schemes",
-        "selection",
         "senders",
         "slot",
         "streaming",
         "unauthenticated",
+        "wanted",
     )
 
     def __init__(
@@ -186,9 +188,7 @@ class Endpoint:
         dedupe = webhook.dedupe
         deduplicates = dedupe.enabled and not one_time  # the token says it: the second delivery finds it used
         self.delivery_ids = deduplicates and dedupe.key is None and self.asks
-        self._dedupe: Accessor | None = (
-            compile_accessor(strip(dedupe.key)) if deduplicates and dedupe.key is not None else None
-        )
+        self._dedupe = DedupeKey(dedupe.key) if deduplicates and dedupe.key is not None else None
         self.raw = webhook.parse == "raw"
         self.senders = None if webhook.sender_rate_limit is None else SenderRates(webhook.sender_rate_limit)
         self.keeps_rejected = webhook.keep_rejected_bodies
@@ -200,14 +200,13 @@ class Endpoint:
         self.flow = FlowResponse(webhook.respond) if webhook.respond.mode == "reply" else None
         self.order_key = None if order_by is None else OrderKey(order_by)
         self.needs_view = self._dedupe is not None or self.order_key is not None or self.response.needs_view
-        self.selection = orjson.dumps(self._selection(None if self._dedupe is None else dedupe.key))
+        self.wanted = orjson.dumps(
+            Wanted(self._selection(), order_by, None if self._dedupe is None else self._dedupe.expression)
+        )
 
-    def _selection(self, dedupe_key: str | None) -> Selection:
-        """Return what anything here looks at in a body."""
-        paths = [*self.response.paths, *(() if self.order_key is None else self.order_key.paths)]
-        if dedupe_key is not None:
-            paths += paths_in(strip(dedupe_key))
-        looked_at: list[Sequence[Step]] = [path[1:] for path in paths if path[:1] in ((), ("body",))]
+    def _selection(self) -> Selection:
+        """Return what of a body is looked at, but for its keys."""
+        looked_at: list[Sequence[Step]] = [path[1:] for path in self.response.paths if path[:1] in ((), ("body",))]
         if self.delivery_ids:
             looked_at += IDENTITY
         if self.handshakes is not None:
@@ -264,7 +263,7 @@ class Endpoint:
         verified: tuple[Verifier, Match],
         request: RequestView,
         view: Mapping[str, Any] | None,
-        content: Any = None,
+        content: Content = EMPTY,
     ) -> str:
         """Return the key under which a repeated delivery of this request is recognised, or an empty string.
 
@@ -285,18 +284,18 @@ class Endpoint:
             key = f"{match.secret}\n{key}"
         return shortened(self._namespaces[verifier] + key)
 
-    def _key(self, verifier: Verifier, request: RequestView, view: Mapping[str, Any] | None, content: Any) -> str:
+    def _key(self, verifier: Verifier, request: RequestView, view: Mapping[str, Any] | None, content: Content) -> str:
         if self.delivery_ids:
-            return verifier.delivery_id(request) or event_identity(content) or ""
+            return verifier.delivery_id(request) or event_identity(content.body) or ""
         if self._dedupe is None:
             return ""
-        try:
-            value = self._dedupe(view)
-            if value is None:
-                return ""
-            return value if isinstance(value, str) else orjson.dumps(value).decode()
-        except (InvalidError, orjson.JSONEncodeError):
-            return ""  # a request without the key is one of its own
+        return self._dedupe.of_view(view) if content.dedupe is None else content.dedupe
+
+    def order_key_of(self, view: Mapping[str, Any] | None, content: Content) -> str:
+        """Return the order key of an event; see `dedupe_key` for the arguments. Empty for none."""
+        if self.order_key is None:
+            return ""
+        return self.order_key.of_view(view) if content.order_key is None else content.order_key
 
 
 class FlowEndpoints:

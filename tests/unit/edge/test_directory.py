@@ -19,7 +19,8 @@ GITHUB = {"auth": {"github": {"secret": "key"}}}
 async def directory(router, counts, running, settled):
     router.flows = {"a": OPEN, "b": OPEN, "g": GITHUB}
     states = []
-    made = Directory(router, counts, size=3, lookup_seconds=PATIENCE, on_state=states.append)
+    made = Directory(router, counts, size=3, lookup_seconds=PATIENCE, silence_seconds=PATIENCE, on_state=states.append)
+    made._existence._pace = 0.0  # calls follow one another by turns of the loop, not by the clock
     made.states = states
     running(made.run())
     router.progress()

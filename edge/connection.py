@@ -108,7 +108,7 @@ class Connection:
         self._handler = handler
         self._buffer = b""  # received and not yet looked at
         self._continued = False  # whether the sender was told to go on with the body
-        self._unread = 0  # bytes of the body that were not read yet; -1: chunked, not begun
+        self._unread = 0  # bytes of the body that were not read yet; -1: more than none, nobody knows where it ends
         self._served = False
         self._leaving = False  # whether nothing can be answered any more
         self._held = 0  # bytes of the head or the body that count in the host's `received`
@@ -295,7 +295,9 @@ class Connection:
                 return bytes(chunks.content)
         else:
             first, self._buffer = self._buffer[:length], self._buffer[length:]
-            self._unread -= len(first)
+            # Whoever takes it may be stopped in the middle of taking. So until it is complete nobody relies on how much
+            # of it is missing: the connection ends rather than take a piece of it for the next request, or the reverse.
+            self._unread = -1 if len(first) < length else 0
         self.deadline = NEVER
         self._hold(max(0, STREAM_BYTES - self._held))
         return BodyStream(
@@ -319,8 +321,6 @@ class Connection:
         self.deadline = self._host.now() + seconds
         data = await self._stream.read(most)
         self.deadline = NEVER
-        if self._unread > 0:
-            self._unread -= len(data)
         return data
 
     def complete(self, rest: bytes) -> None:

@@ -219,6 +219,24 @@ class TestDraining:
         assert await busy.at_eof() == b""
         assert await slow.at_eof() == b""
 
+    async def test_a_request_that_waits_for_something_else_does_not_keep_the_edge_from_ending(
+        self, start_edge, monkeypatch
+    ):
+        waits = asyncio.Event()
+
+        async def wait(*_):
+            waits.set()
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr("edge.contents.Contents.of", wait)
+        edge = await start_edge(drain_seconds=0.1)
+        busy = await edge.connect()
+        busy.write(POST % 1)
+        await waits.wait()
+        edge.lifecycle.stop.set()
+        await asyncio.wait_for(edge.task, PATIENCE)
+        assert await busy.at_eof() == b""
+
 
 async def test_several_edges_share_a_port(start_edge, router):
     first = await start_edge(reuse_port=True)

@@ -410,7 +410,7 @@ class Connection:
             host.answered(answer)
             self._send(answer, head, keep_alive=True)
             self.idle = True  # it has its answer: should the rest never come, nothing more is said
-            await self.body(DISCARDED_BYTES)
+            await self._discard()
             return True
         if self._unread or answer.close:
             await self._refuse(answer, head)
@@ -422,6 +422,16 @@ class Connection:
             if head.keep_alive:  # it does not expect the end
                 await self._linger()
         return False
+
+    async def _discard(self) -> None:
+        """Read what is left of a body whose end is known, and keep nothing of it."""
+        self.deadline = self._host.now() + self._host.body_timeout
+        left = self._unread - len(self._buffer)
+        self._buffer = self._buffer[self._unread :]
+        while left > 0:
+            left -= len(await self._stream.read(left))
+        self._unread = 0
+        self.deadline = NEVER
 
     def _is_last(self) -> bool:
         """Whether nothing has come of another request."""

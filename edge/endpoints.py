@@ -248,15 +248,23 @@ class Endpoint:
         multipart = parse_content_type(head.content_type).essence.startswith("multipart/")
         return multipart and not self.raw and not head.compressed
 
-    def most(self, *, verified: bool) -> int:
+    def most(self, headers: Sequence[tuple[str, bytes]], *, verified: bool) -> int:
         """Return how large a body may be at all.
 
         What nobody can verify as it comes has to fit into memory, and what can only be verified when it was read has to
-        be read quickly.
+        be read quickly. A verifier whose signature is not there verifies nothing.
+
+        Args:
+            headers: lower-case names and values.
+            verified: whether the sender is known, whatever the body is.
         """
-        if verified or self.streaming:
+        if verified:
             return self.max_body
-        return self.max_unproven_json if all(reads_json(verifier) for verifier in self.late) else self.max_parsed
+        names = {name for name, _ in headers}
+        able = [each for each in self.late if not each.required_headers or names & each.required_headers]
+        if any(verifier in self.streaming for verifier in able):
+            return self.max_body
+        return self.max_unproven_json if all(reads_json(verifier) for verifier in able) else self.max_parsed
 
     def dedupe_key(
         self,

@@ -211,7 +211,7 @@ class Gateway:
             body = await request.body(endpoint.max_body)
         else:
             received = await request.receive(
-                endpoint.most(verified=good), endpoint.in_memory(request.head, verified=good)
+                endpoint.most(seen.headers, verified=good), endpoint.in_memory(request.head, verified=good)
             )
             if isinstance(received, BodyStream):
                 streamed = await self._stream(endpoint, request.head, address, seen, verified, body=received)

@@ -67,7 +67,7 @@ caller_flows: ContextVar[frozenset[str] | None] = ContextVar("caller_flows", def
 """The only flows that the current call may hand in events to; None: any."""
 
 _OF_FLOWS: Final = frozenset({"/flowhook.v1.IngestService/IngestEvents", "/flowhook.v1.IngestService/InvokeFlow"})
-"""Methods that a token for some flows is good for, besides those for any token: they see to it that it is one of these."""
+"""Methods that a token for some flows is good for, besides those for any token: they check which flow it is."""
 
 
 def check_flow(flow_id: str) -> None:

@@ -59,6 +59,11 @@ class _Lookup:
         self.changes: list[Change] = []
         self.doubtful = False
 
+    def fail(self, error: FlowhookError) -> None:
+        """End it; whoever waited may have given up already."""
+        self.result.set_exception(error)
+        self.result.exception()  # or it would be told of as never looked at
+
 
 class Directory:
     """The cache. `run` must be running for it to be used, and for lookups to be made."""
@@ -244,19 +249,19 @@ class Directory:
             async with asyncio.timeout(self._lookup_seconds):
                 endpoints = await self._current(flow_id, lookup, tasks)
         except FlowhookError as error:
-            lookup.result.set_exception(error)
+            lookup.fail(error)
         except TimeoutError:
-            lookup.result.set_exception(_LookupTimedOutError())
+            lookup.fail(_LookupTimedOutError())
         except Exception:
             log.exception("lookup of a flow failed", flow=flow_id)
-            lookup.result.set_exception(UnavailableError("the lookup of a flow failed"))
+            lookup.fail(UnavailableError("the lookup of a flow failed"))
         else:
             self._remember(flow_id, endpoints)
             lookup.result.set_result(endpoints)
         finally:
             del self._lookups[flow_id]
             if not lookup.result.done():
-                lookup.result.set_exception(UnavailableError("the edge is stopping"))
+                lookup.fail(UnavailableError("the edge is stopping"))
 
     async def _current(self, flow_id: str, lookup: _Lookup, tasks: asyncio.TaskGroup) -> FlowEndpoints | None:
         """Return endpoints that nothing the watch told of has overtaken."""

@@ -153,7 +153,7 @@ class HttpClient:
             async with await self._exchange(method, url, headers, body, entitled) as answer:
                 location = answer.headers.get("Location")
                 if not (follow and answer.status in _REDIRECTS and location):
-                    return await read(answer, public_url(url, discreet=discreet))
+                    return await read(answer, public_url(url, discreet=discreet), hidden=url if discreet else None)
                 target = url.join(URL(location))
                 if _becomes_get(answer.status, method):
                     method, body = "GET", None

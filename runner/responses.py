@@ -25,6 +25,7 @@ _OF_THE_CLIENT: Final = frozenset(
 )
 """Headers that the client sets itself."""
 _ERRORS_FROM: Final = 300
+_LONG_NAME: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,13 @@ class Response:
     credentials: tuple[str, ...] = field(default=(), repr=False)
 
 
-async def read(answer: aiohttp.ClientResponse, shown_url: str) -> Response:
+async def read(answer: aiohttp.ClientResponse, shown_url: str, *, hidden: URL | None = None) -> Response:
     """Return an answer whose body has not been read yet.
+
+    Args:
+        answer: to a request.
+        shown_url: what may be shown of the URL that was asked.
+        hidden: that URL, where its parts may be credentials.
 
     Raises:
         TaskFault: the body is too large (communication).
@@ -59,7 +65,9 @@ async def read(answer: aiohttp.ClientResponse, shown_url: str) -> Response:
     content = await _read_body(answer, shown_url)
     sent = {name.lower(): value for name, value in answer.request_info.headers.items() if is_harmless(name)}
     wait = parse_retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))
-    credentials = tuple(_credentials(answer.request_info.headers)) if answer.status >= _ERRORS_FROM else ()
+    credentials: tuple[str, ...] = ()
+    if answer.status >= _ERRORS_FROM:
+        credentials = (*_credentials(answer.request_info.headers), *(() if hidden is None else _parts(hidden)))
     return Response(answer.status, answer.reason or "", answer.headers, content, shown_url, sent, wait, credentials)
 
 
@@ -68,6 +76,12 @@ def _credentials(headers: CIMultiDictProxy[str]) -> Iterator[str]:
         if not is_harmless(name) and name.lower() not in _OF_THE_CLIENT:
             yield value
             yield value.partition(" ")[2]  # behind the name of a scheme
+
+
+def _parts(url: URL) -> Iterator[str]:
+    """Yield what of a URL may be a credential; the names that paths are made of are short."""
+    yield from (url.raw_path_qs, url.path_qs, url.raw_query_string, url.query_string, *url.query.values())
+    yield from (part for part in url.parts if len(part) >= _LONG_NAME)
 
 
 async def _read_body(answer: aiohttp.ClientResponse, shown_url: str) -> bytes:

@@ -8,7 +8,7 @@ import pytest
 from support.commands import flowhook
 
 HEAD = "document: {dsl: 1.0.3, namespace: shop, name: orders, version: 1.0.0}\n"
-WEBHOOK = "webhook: {auth: {api_key: {header: X-Api-Key, secret: key}}, callbacks: {approval: {auth: none}}}\n"
+WEBHOOK = "webhook: {auth: {api_key: {header: X-Api-Key, secret: key}}, callbacks: {approval: {}}}\n"
 KEEP = "do: [{keep: {set: '${ . }'}}]\n"
 DECIDE = (
     "do:\n  - decide:\n      listen: {to: {one: {with: {type: approval}}}}\n"

@@ -195,7 +195,7 @@ async def test_a_runner_that_reads_nothing_gets_no_more_than_fits_and_leaves_the
     fits = outbox.MAX_UNSENT_BYTES // 2**19 + 2  # one is being written and one is larger than the room that was left
     async with attached(router, "deaf", credit=100, narrow=True):
         for _ in range(100):
-            await client.ingest("hello", b"x" * 2**19)
+            await client.ingest("hello", "x" * 2**19, content_type="text/plain")
         async with attached(router, "r2", credit=100) as runner:
             left = 100 - fits
             while left > 0:

@@ -160,7 +160,7 @@ async def test_a_start_whose_id_somebody_took_is_in_nobodys_way(running):
 
 async def test_many_events_are_read_in_parts(running):
     await running.apply("ship", BOTH)
-    large = event("paid", "x" * 100_000)
+    large = event("paid", text="x" * 100_000)
     await running.emit(*[large] * 200)
     await running.apply("ship", BY_ORDER)
     fitting = large | {"type": "packed"}

@@ -62,7 +62,7 @@ async def test_an_edge_says_what_is_wrong(said, monkeypatch):
     details = []
     monkeypatch.setattr(edge_directory.log, "warning", lambda _event, detail, **_: details.append(detail))
     async with open_channel(settings, "edge") as channel:
-        running = asyncio.create_task(Directory(GrpcRouter(channel), Counts(), size=1).run())
+        running = asyncio.create_task(Directory(GrpcRouter(channel), Counts(), size=1, lookup_seconds=1.0).run())
         await heard(details, text)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

@@ -146,17 +146,25 @@ def wants_raw(definition: Mapping[str, Any], callback: str = "") -> bool:
 def content_of(event: Event, *, raw: bool = False) -> Content:
     """Return what an event's body says. One that an edge would have refused is an attachment: nothing is lost.
 
-    Of one that was streamed there are no attachments here: see `parts_of`.
+    Of one that was streamed there are no attachments here: see `parts_of`. Fields of its form that are no JSON object,
+    which no edge sends, are left out.
     """
     if event.body_blob is not None:
-        fields = orjson.loads(event.form) if event.form and not raw else None
-        return Content(None if raw else with_attributes(event.content_type, event.headers, fields))
+        return Content(None if raw else with_attributes(event.content_type, event.headers, _fields(event.form)))
     if not event.body and not raw:
         return Content(None)
     try:
         return parse(event.content_type, event.body, event.headers, raw=raw, limit=limits.MAX_BODY_BYTES)
     except InvalidError:
         return parse(event.content_type, event.body, (), raw=True, limit=limits.MAX_BODY_BYTES)
+
+
+def _fields(form: bytes) -> dict[str, Any] | None:
+    try:
+        fields = orjson.loads(form) if form else None
+    except orjson.JSONDecodeError:
+        return None
+    return fields if isinstance(fields, dict) else None
 
 
 def webhook_view(event: Event, body: Any) -> dict[str, Any]:

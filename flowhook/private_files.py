@@ -5,6 +5,7 @@ Everything here blocks. What is not ours is left alone: a data directory may be 
 
 from __future__ import annotations
 
+import glob
 import os
 import stat
 from collections.abc import Iterator
@@ -27,14 +28,18 @@ OURS: Final = (
 )
 """Files of a data directory; copies of them beside them are meant, too."""
 
-OUR_DIRECTORIES: Final = ("blobs", "run", "logs", "backup", "backups")
+OUR_DIRECTORIES: Final = ("blobs", "run")
 """Directories of a data directory, of which everything in them is ours."""
 
+SHARED_DIRECTORIES: Final = ("logs", "backup", "backups")
+"""Directories of a data directory that hold files of ours, or copies of them, and what operators put there."""
+
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+_OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory that is for its owner alone; one that is there becomes so, if it is this user's.
+    """Make a directory that is for its owner alone; one that is there is left as it is.
 
     Its parents are made as the umask says.
 
@@ -46,7 +51,6 @@ def make_directory(path: Path) -> None:
     except FileExistsError:
         if not path.is_dir():
             raise
-        _tighten(path.resolve())
     else:
         path.chmod(DIRECTORY_MODE)  # the umask may have taken from it what its owner needs
 
@@ -93,44 +97,62 @@ def write_private(path: Path, content: bytes, *, durable: bool = True) -> None:
 def tighten(data_dir: Path, database: Path | None = None) -> list[Path]:
     """Make a data directory, and what we keep in it, readable by its owner only.
 
+    Only rights of others are taken, never the owner's, and only from what is this user's. A directory that holds what
+    is not ours, such as `/srv`, keeps its mode: others may have to get at that.
+
     Args:
         data_dir: made when missing.
         database: where it is, if elsewhere; what lies beside it is tightened, but not its directory.
 
     Returns:
-        What others can still get at, since it is not this user's.
+        What others can still get at, since it is not this user's, and a directory of many that others can write to.
 
     Raises:
         OSError: the directory can't be made or read.
     """
     make_directory(data_dir)
     data_dir = data_dir.resolve()
-    exposed = [data_dir] if _is_exposed(data_dir) else []
-    paths = _ours(data_dir, OURS)
+    files = OURS if database is None else (*OURS, f"{glob.escape(database.name)}*")
+    paths, others = _ours(data_dir, files, (*OUR_DIRECTORIES, *SHARED_DIRECTORIES))
     if database is not None and database.parent.is_dir() and not database.parent.samefile(data_dir):
-        paths += _ours(database.parent, (f"{database.name}*",), ("blobs",))
-    elif database is not None:
-        paths += _ours(data_dir, (f"{database.name}*",), ())
-    return exposed + [path for path in paths if not _tighten(path)]
+        paths += _ours(database.parent, files[-1:], ("blobs",))[0]
+    exposed = [data_dir] if others and stat.S_IMODE(data_dir.stat().st_mode) & _OTHERS_WRITE else []
+    return exposed + [path for path in ([] if others else [data_dir]) + paths if not _tighten(path)]
 
 
-def _ours(directory: Path, files: tuple[str, ...], directories: tuple[str, ...] = OUR_DIRECTORIES) -> list[Path]:
+def _ours(directory: Path, files: tuple[str, ...], directories: tuple[str, ...]) -> tuple[list[Path], bool]:
+    """Return what is ours in a directory, by patterns of files' and names of directories, and whether more is in it."""
     found: list[Path] = []
+    others = False
     with os.scandir(directory) as entries:
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                found += _all(Path(entry.path)) if entry.name in directories else ()
-            elif any(fnmatch(entry.name, pattern) for pattern in files):
-                found.append(Path(entry.path))
-    return found
+            if not entry.is_dir(follow_symlinks=False):
+                is_ours = any(fnmatch(entry.name, pattern) for pattern in files)
+                found += [Path(entry.path)] if is_ours else ()
+            else:
+                is_ours = entry.name in directories
+                if is_ours:
+                    found += _copies(Path(entry.path), files) if entry.name in SHARED_DIRECTORIES else _all(entry.path)
+            others |= not is_ours
+    return found, others
 
 
-def _all(directory: Path) -> Iterator[Path]:
+def _copies(directory: Path, files: tuple[str, ...]) -> Iterator[Path]:
     yield directory
     with os.scandir(directory) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                yield from _all(Path(entry.path))
+                yield from _all(entry.path) if entry.name in OUR_DIRECTORIES else _copies(Path(entry.path), files)
+            elif any(fnmatch(entry.name, pattern) for pattern in files):
+                yield Path(entry.path)
+
+
+def _all(directory: str) -> Iterator[Path]:
+    yield Path(directory)
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _all(entry.path)
             else:
                 yield Path(entry.path)
 
@@ -148,9 +170,10 @@ def _tighten(path: Path) -> bool:
             return True
         if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
             return True
-        if found.st_mode & stat.S_ISVTX:  # such as /tmp: it was made for many
+        # the superuser could take it from its owner; with a sticky bit, as /tmp, it was made for many
+        if found.st_uid != os.geteuid() or found.st_mode & stat.S_ISVTX:
             return False
-        os.fchmod(descriptor, DIRECTORY_MODE if stat.S_ISDIR(found.st_mode) else FILE_MODE)
+        os.fchmod(descriptor, stat.S_IMODE(found.st_mode) & ~_OTHERS)
     except OSError:
         return False
     finally:

@@ -203,10 +203,27 @@ def rotate_token(data_dir: Path, name: str, *, overlap: float, expires_in: float
             expires=info.expires if expires is None else expires,
             earlier=earlier,
         )
-        _store(data_dir, list(infos.values()))
         if name in BUILT_IN:
-            write_private(data_dir / f"{name}.token", token.encode() + b"\n")
+            write_private(_pending(data_dir, name), token.encode() + b"\n")
+        _store(data_dir, list(infos.values()))
+        _finish_rotations(data_dir)
     return token
+
+
+def _pending(data_dir: Path, name: str) -> Path:
+    """Return where the new value of a built-in token lies until its hash is stored."""
+    return data_dir / f".{name}.token.new"
+
+
+def _finish_rotations(data_dir: Path) -> None:
+    """Move values whose hash is stored to their files, and forget others: a crash may have come between."""
+    pending = [(name, path) for name in BUILT_IN if (path := _pending(data_dir, name)).exists()]
+    hashes = {info.name: info.sha256 for info in _load(data_dir)} if pending else {}
+    for name, path in pending:
+        if _hash(path.read_text().strip()) == hashes.get(name):
+            path.replace(data_dir / f"{name}.token")
+        else:
+            path.unlink()
 
 
 def list_tokens(data_dir: Path) -> list[TokenInfo]:
@@ -270,6 +287,7 @@ def _locked(data_dir: Path) -> Iterator[None]:
         descriptor = create(data_dir / f".{FILE}.lock", os.O_RDWR)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _finish_rotations(data_dir)
             yield
         finally:
             os.close(descriptor)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Container, Sequence
 from typing import Final, NamedTuple
+from weakref import WeakValueDictionary
 
 from flowhook import limits, logs
 from flowhook.errors import ConflictError, ExhaustedError
@@ -23,7 +24,7 @@ from router.dispatch.durable import Durable
 from router.dispatch.offers import Offer, Offers
 from router.scheduling.changes import Requeued
 from router.scheduling.kept import Kept, KeptArrivals
-from router.scheduling.matching import IncomingEvent
+from router.scheduling.matching import Content, IncomingEvent
 from router.scheduling.shard import Shard
 from router.scheduling.subscriptions import Kind, Receiver, Subscriptions, Wait
 from router.storage.arrivals import ArrivalAppended, LoggedArrival, NewArrival
@@ -81,6 +82,7 @@ class Arrivals:
         self._now_ms = now_ms
         self._keep_ms = int(keep_seconds * 1000)
         self._storing: Counter[str] = Counter()
+        self._contents: WeakValueDictionary[int, Content] = WeakValueDictionary()
         state.follow_arrivals(self._on_logged)
 
     @property
@@ -117,10 +119,14 @@ class Arrivals:
 
     # --- coming in --------------------------------------------------------------------------------------------------
 
-    async def publish(self, arrivals: Sequence[NewArrival]) -> list[ArrivalAppended]:
+    async def publish(self, arrivals: Sequence[NewArrival], *, content: Content | None = None) -> list[ArrivalAppended]:
         """Store events for executions that listen: durable when this returns, they go to whom they concern.
 
         Each is stored once, whatever was stored of the others before an error: call again. `expire_at_ms` is set here.
+
+        Args:
+            arrivals: what to store.
+            content: that of those with its payload, if somebody looked at it before.
 
         Returns:
             One result per arrival, in order.
@@ -130,8 +136,14 @@ class Arrivals:
             ExhaustedError: a flow has too many arrivals that nobody waits for (`ARRIVALS_FULL`).
             UnavailableError: storage can't serve.
         """
-        self._check_room(arrivals)
-        arrivals = [each._replace(only_repeated=True) if self._is_ambiguous(each) else each for each in arrivals]
+        events = [self._incoming(arrival, content) for arrival in arrivals]
+        self._check_room(arrivals, events)
+        arrivals = [
+            arrival._replace(only_repeated=True) if self._is_ambiguous(arrival, event) else arrival
+            for arrival, event in zip(arrivals, events, strict=True)
+        ]
+        for event in events:
+            event.content.release()
         flows = Counter(arrival.flow_id for arrival in arrivals if not arrival.execution_id)
         self._storing.update(flows)
         expire_at_ms = self._now_ms() + self._keep_ms
@@ -151,24 +163,24 @@ class Arrivals:
                 )
         return appended
 
-    def _is_ambiguous(self, arrival: NewArrival) -> bool:
+    def _is_ambiguous(self, arrival: NewArrival, event: IncomingEvent) -> bool:
         """Whether an arrival is for one execution, and several wait for it."""
         if not arrival.callback or arrival.to_all or arrival.execution_id:
             return False
-        return len(self._subscriptions.listening(_incoming(arrival), 2)) > 1
+        return len(self._subscriptions.listening(event, 2)) > 1
 
-    def _check_room(self, arrivals: Sequence[NewArrival]) -> None:
+    def _check_room(self, arrivals: Sequence[NewArrival], events: Sequence[IncomingEvent]) -> None:
         self._kept.expire(self._now_ms())
         flows = Counter(self._storing)
         room = limits.MAX_TOTAL_ARRIVALS - len(self._kept) - self._storing.total()
-        for arrival in arrivals:
+        for arrival, event in zip(arrivals, events, strict=True):
             room -= 1
             full = room < 0
             if not arrival.execution_id:  # an execution has one token at a time for each of its callbacks
                 flows[arrival.flow_id] += 1
                 full |= self._kept.of_flow(arrival.flow_id) + flows[arrival.flow_id] > limits.MAX_ARRIVALS
             # one that somebody waits for need not be kept
-            if full and not self._subscriptions.listening(_incoming(arrival), 1):
+            if full and not self._subscriptions.listening(event, 1):
                 raise ExhaustedError(
                     f"too many events are kept that {arrival.flow_id} may listen for, and does not yet",
                     reason="ARRIVALS_FULL",
@@ -177,9 +189,18 @@ class Arrivals:
 
     def _on_logged(self, arrivals: Sequence[LoggedArrival]) -> None:
         for number, arrival, seq in arrivals:
-            event = _incoming(arrival)
+            event = self._incoming(arrival)
             to_all = arrival.to_all or not arrival.callback
             self._arrive(_Arrival(number, Kept(_kind(event), seq, arrival.expire_at_ms, to_all), event))
+            event.content.release()
+
+    def _incoming(self, arrival: NewArrival, content: Content | None = None) -> IncomingEvent:
+        """Return an event; all that have the same payload share its content for as long as one of them is published."""
+        payload = arrival.payload
+        if content is None or content.payload is not payload:
+            content = self._contents.get(id(payload)) or Content(payload)
+        self._contents[id(payload)] = content
+        return IncomingEvent(arrival.flow_id, callback=arrival.callback, type_=arrival.type, payload=content)
 
     def _arrive(self, arrival: _Arrival) -> None:
         """Give an arrival whose content is at hand to who waits for it, or keep it."""
@@ -327,10 +348,6 @@ class Arrivals:
             await self._deliver(arrival, taken)
         else:
             self._keep(arrival)
-
-
-def _incoming(arrival: NewArrival) -> IncomingEvent:
-    return IncomingEvent(arrival.flow_id, callback=arrival.callback, type_=arrival.type, payload=arrival.payload)
 
 
 def _kind(event: IncomingEvent) -> Kind:

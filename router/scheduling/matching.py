@@ -46,44 +46,74 @@ ANYTHING: Final = Shape((), ())
 """The shape of a filter that asks for no value."""
 
 
-class IncomingEvent:
-    """An event for executions of a flow; it is parsed when a value of it is first asked for.
+class Content:
+    """What an event says, for all that it goes to: it is parsed when a value of it is first asked for.
 
     Args:
-        flow_id: the flow that may listen for it.
-        callback: whether it came to one of the flow's callbacks.
-        type_: its type; with a callback, that one's name.
         payload: JSON of CloudEvents 1.0; an object.
     """
 
-    __slots__ = ("_content", "callback", "flow_id", "payload", "type")
+    __slots__ = ("__weakref__", "_parsed", "_values", "payload")
 
-    def __init__(self, flow_id: str, *, callback: bool, type_: str, payload: bytes) -> None:
-        self.flow_id = flow_id
-        self.callback = callback
-        self.type = type_
+    def __init__(self, payload: bytes) -> None:
         self.payload = payload
-        self._content: Mapping[str, Any] | None = None
-
-    def to(self, flow_id: str) -> IncomingEvent:
-        """Return the same event for a flow."""
-        copy = IncomingEvent(flow_id, callback=self.callback, type_=self.type, payload=self.payload)
-        copy._content = self._content
-        return copy
+        self._parsed: Mapping[str, Any] | None = None
+        self._values: dict[Shape, bytes | None] = {}
 
     def values(self, shape: Shape) -> bytes | None:
-        """Return a fingerprint of what the event has where a shape looks; None when it can pass no such filter."""
+        """See `IncomingEvent.values`."""
         if shape == ANYTHING:
             return b""
-        if self._content is None:
-            self._content = orjson.loads(self.payload)
-        content = self._content
+        if shape not in self._values:
+            self._values[shape] = self._read(shape)
+        return self._values[shape]
+
+    def release(self) -> None:
+        """Forget what was parsed, which takes many times the payload's memory; the values that were asked for stay."""
+        self._parsed = None
+
+    def _read(self, shape: Shape) -> bytes | None:
+        if self._parsed is None:
+            self._parsed = orjson.loads(self.payload)
+        content = self._parsed
         try:
             attributes = [cloud_events.attribute(content, name) for name in shape.attributes]
             found = [_compared(_accessor(path)(content)) for path in shape.paths]
         except (ExpressionTypeError, RecursionError, orjson.JSONEncodeError):
             return None
         return None if None in found else _condensed([*attributes, *found])
+
+
+class IncomingEvent:
+    """An event for executions of a flow.
+
+    Args:
+        flow_id: the flow that may listen for it.
+        callback: whether it came to one of the flow's callbacks.
+        type_: its type; with a callback, that one's name.
+        payload: JSON of CloudEvents 1.0, an object; or the content that others share.
+    """
+
+    __slots__ = ("callback", "content", "flow_id", "type")
+
+    def __init__(self, flow_id: str, *, callback: bool, type_: str, payload: bytes | Content) -> None:
+        self.flow_id = flow_id
+        self.callback = callback
+        self.type = type_
+        self.content = payload if isinstance(payload, Content) else Content(payload)
+
+    @property
+    def payload(self) -> bytes:
+        """The event as JSON of CloudEvents 1.0."""
+        return self.content.payload
+
+    def to(self, flow_id: str) -> IncomingEvent:
+        """Return the same event for a flow."""
+        return IncomingEvent(flow_id, callback=self.callback, type_=self.type, payload=self.content)
+
+    def values(self, shape: Shape) -> bytes | None:
+        """Return a fingerprint of what the event has where a shape looks; None when it can pass no such filter."""
+        return self.content.values(shape)
 
 
 def wanted(filter_: EventFilter) -> tuple[Shape, bytes]:

@@ -25,6 +25,8 @@ from flowhook.wire import status
 _ADMIN: Final = frozenset({Scope.ADMIN})
 _READ: Final = frozenset({Scope.ADMIN, Scope.VIEW})
 _ANY: Final = frozenset(Scope)
+"""Of services that say nothing of flows, and take any valid token."""
+
 _SERVICES: Final[Mapping[str, frozenset[Scope]]] = {
     "flowhook.v1.IngestService": frozenset({Scope.INGEST}),
     "flowhook.v1.FlowService": _ADMIN,
@@ -65,7 +67,7 @@ caller_flows: ContextVar[frozenset[str] | None] = ContextVar("caller_flows", def
 """The only flows that the current call may hand in events to; None: any."""
 
 _OF_FLOWS: Final = frozenset({"/flowhook.v1.IngestService/IngestEvents", "/flowhook.v1.IngestService/InvokeFlow"})
-"""Methods that a token for some flows is good for: they see to it that it is one of these."""
+"""Methods that a token for some flows is good for, besides those for any token: they check which flow it is."""
 
 
 def check_flow(flow_id: str) -> None:
@@ -108,7 +110,7 @@ class Authorizer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not ge
             method = handler_call_details.method
             if handler is not None and not grant.scopes & scopes_for(method):
                 raise PermissionDeniedError(f"this token has not the scope for {method}", reason="SCOPE_MISSING")
-            if grant.flows is not None and method not in _OF_FLOWS:
+            if grant.flows is not None and method not in _OF_FLOWS and scopes_for(method) is not _ANY:
                 raise PermissionDeniedError(
                     "this token is for some flows only: it hands in events, and no more", reason="SCOPE_MISSING"
                 )

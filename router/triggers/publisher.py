@@ -16,7 +16,7 @@ from router.dispatch.occurrences import Occurrences
 from router.metrics import RouterMetrics
 from router.reactions.definition import Reactions
 from router.reactions.index import FlowIndex
-from router.scheduling.matching import IncomingEvent
+from router.scheduling.matching import Content, IncomingEvent
 from router.storage.arrivals import NewArrival
 from router.triggers.effects import Effect, check_depth
 from router.triggers.gatherer import Gatherer
@@ -147,7 +147,8 @@ class Publisher:
                         flow_id, effect.id_of("gather", flow_id), payload, now_ms, depth=depth, quiet=quiet
                     )
                     for flow_id in gathering
-                ]
+                ],
+                event.content,
             ),
         )
         for flow_id in gathering:
@@ -165,12 +166,12 @@ class Publisher:
             if isinstance(result, FlowhookError) and not isinstance(result, NotFoundError):
                 raise result
 
-    async def _keep(self, arrivals: Sequence[NewArrival]) -> None:
+    async def _keep(self, arrivals: Sequence[NewArrival], content: Content) -> None:
         """Store arrivals, all that there is room for, then raise why there is none for others."""
         try:
-            await self._arrivals.publish(arrivals)
+            await self._arrivals.publish(arrivals, content=content)
         except ExhaustedError:
-            await _all(*(self._arrivals.publish([arrival]) for arrival in arrivals))
+            await _all(*(self._arrivals.publish([arrival], content=content) for arrival in arrivals))
 
 
 async def _all(*work: Awaitable[object]) -> None:

@@ -12,6 +12,7 @@ from flowhook import ids
 from flowhook.errors import ConflictError, ExhaustedError
 from flowhook.model import Correlation, EventFilter, JournalEntry, Status, Subscription
 from router.dispatch.link import Completed
+from router.scheduling.matching import Content
 from router.storage.arrivals import NewArrival
 from router.storage.model import Consumed
 from router.storage.sqlite import open_sqlite
@@ -402,3 +403,40 @@ async def test_what_expired_while_no_router_ran_is_not_given_out(tmp_path):
         runner = shard.attach()
         assert shard.host.arrivals.kept == 0
         assert shard.core.is_waiting(await waiting(shard, runner))
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["taken", "kept"])
+async def test_what_came_to_a_callback_is_parsed_once_whoever_waits_for_it(shard, runner, monkeypatch, kept):
+    """It may be a MiB of JSON, and its sender chooses how long that takes."""
+    seq = await waiting(shard, runner, listen(order=1), listen("approval", "/do/1/wait#0", order=2))
+    parsed = []
+
+    def counted(payload, real=orjson.loads):
+        parsed.append(payload)
+        return real(payload)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("router.scheduling.matching.orjson.loads", counted)
+        assert (await shard.publish(data={"order": 3 if kept else 2})).number == 1
+    assert len(parsed) == 1
+    assert shard.host.arrivals.kept == int(kept)
+    assert seq
+    if not kept:
+        [again] = await runner.next()
+        assert came(again) == [("/do/1/wait#0", {"order": 2})]
+
+
+async def test_nothing_that_was_parsed_stays_in_memory(shard, runner, monkeypatch):
+    """Parsed JSON takes thirty times its size: as many as are being stored must not add up."""
+    await waiting(shard, runner, listen(order=1))
+    contents = []
+    monkeypatch.setattr(
+        "router.dispatch.arrivals.Content", lambda payload: contents.append(Content(payload)) or contents[-1]
+    )
+    storing = asyncio.ensure_future(shard.publish(data={"order": 2}))
+    await asyncio.sleep(0)
+    assert [content._parsed for content in contents] == [None]
+    await storing
+    assert [content._parsed for content in contents] == [None]
+    contents.clear()
+    assert not shard.host.arrivals._contents

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import time
 from pathlib import Path
 
 import grpc.aio
@@ -26,6 +27,7 @@ from flowhook.v1 import (
 )
 from flowhook.v1 import ingest_service_pb2 as pb
 from flowhook.wire import status
+from router.acceptance import checked, complete
 from router.retention import expire_forever
 
 BODY = bytes(range(256)) * 4096 + b"end"
@@ -201,6 +203,17 @@ async def test_an_event_that_says_of_its_body_what_can_not_be_is_refused_and_the
     blob = await edge.upload(b"abc")
     assert (await edge.send(blob, **fields)).rejected.reason == "BODY_BLOB_INVALID"
     await edge.until_there_are(0)
+
+
+def test_what_a_form_says_is_not_read_on_the_routers_loop():
+    """It may have a MiB, which takes tens of milliseconds to parse."""
+    blob = envelope_pb2.Blob(id="0" * 32, size=1, sha256=bytes(32))
+    message = envelope_pb2.Event(flow_id="keep", body_blob=blob, form=b'{"a":[' + b"[]," * 340_000 + b"[]]}")
+    complete(message, 1)
+    began = time.thread_time()
+    for _ in range(20):
+        checked(message)
+    assert (time.thread_time() - began) / 20 < 0.005
 
 
 async def test_a_callback_has_its_body_with_it(edge, client):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from support.routers import flow, running_router
 
 from flowhook.client import AsyncClient, channel
@@ -52,6 +54,18 @@ async def test_a_token_for_a_flow_opens_nothing_else(router, orders):
             with pytest.raises(grpc.aio.AioRpcError) as failed:
                 await connection.unary_unary(f"/flowhook.v1.IngestService/{method}")(b"")
             assert status.from_rpc_error(failed.value).reason == "SCOPE_MISSING"
+
+
+async def test_a_token_for_a_flow_is_told_the_health_and_the_services_as_any_other(router, orders):
+    token = create_token(router.settings.data_dir, "probe", [Scope.INGEST], flows=["orders"])
+    async with channel.connect(router.target, token) as connection:
+        stub = health_pb2_grpc.HealthStub(connection)
+        assert (await stub.Check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
+        assert (await stub.Watch(health_pb2.HealthCheckRequest()).read()) == health_pb2.HealthCheckResponse(status=1)
+        reflection = reflection_pb2_grpc.ServerReflectionStub(connection)
+        request = reflection_pb2.ServerReflectionRequest(list_services="")
+        answers = [answer async for answer in reflection.ServerReflectionInfo(iter([request]))]
+        assert answers[0].list_services_response.service
 
 
 async def test_a_token_that_views_reads_everything_and_no_value_of_a_secret(router, client):

@@ -9,6 +9,7 @@ import pytest
 
 from flowhook.event_input import (
     MAX_INLINE_BYTES,
+    accepted_view,
     contents_wanted,
     has_webhook,
     parts_of,
@@ -189,6 +190,16 @@ def test_a_streamed_body_without_parts_or_that_is_wanted_raw_is_one_attachment(s
     data = workflow_input(stored, raw=raw)
     whole = {"type": stored.content_type, "size": BLOB.size, "sha256": "01" * 32, "attachment": "evt_1/0"}
     assert (data["body"], data["attachments"]) == (None, [{"name": "body", **whole}])
+
+
+@pytest.mark.parametrize("form", [b"{", b"{]}", b'{"a":}', b"[]", b"1", b"{}{}", b'{"a":"\xff"}'])
+@pytest.mark.parametrize("webhook", [True, False])
+def test_fields_of_a_streamed_form_that_are_no_object_are_none(form, webhook):
+    """The router does not read them: it is the one that looks who finds it out."""
+    data = workflow_input(streamed(LARGE, form=form), webhook=webhook)
+    assert data["body"] is None
+    assert [each["name"] for each in data["attachments"]] == ["a.png"]
+    assert accepted_view(streamed(LARGE, form=form), webhook=webhook)["body"] is None
 
 
 def test_a_cloud_event_whose_data_was_streamed_has_its_attributes():

@@ -93,6 +93,48 @@ def test_a_database_elsewhere_is_tightened_and_its_directory_is_not(exposed, tmp
     assert (mode(elsewhere), mode(elsewhere / "theirs"), mode(elsewhere / "blobs")) == (0o755, 0o644, 0o700)
 
 
+def test_what_operators_put_beside_copies_of_ours_is_left_alone(exposed):
+    for name in ("backup/nightly.sh", "backups/monday/README", "logs/rotate.conf"):
+        (exposed / name).parent.mkdir(parents=True, exist_ok=True)
+        (exposed / name).write_text("theirs")
+        (exposed / name).chmod(0o755)
+    for name in ("backup/tokens.json", "backups/monday/blobs/ab/evt", "logs/router.log"):
+        (exposed / name).parent.mkdir(parents=True, exist_ok=True)
+        (exposed / name).write_text("ours")
+        (exposed / name).chmod(0o644)
+    assert tighten(exposed) == []
+    assert {mode(exposed / name) for name in ("backup/nightly.sh", "backups/monday/README", "logs/rotate.conf")} == {
+        0o755
+    }
+    assert mode(exposed / "backup/tokens.json") == mode(exposed / "backups/monday/blobs/ab/evt") == 0o600
+    assert mode(exposed / "logs/router.log") == 0o600
+
+
+def test_only_rights_of_others_are_taken(exposed):
+    (exposed / "admin.token").chmod(0o444)
+    (exposed / "run" / "hook").write_text("")
+    (exposed / "run" / "hook").chmod(0o755)
+    tighten(exposed)
+    assert (mode(exposed / "admin.token"), mode(exposed / "run" / "hook")) == (0o400, 0o700)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can give a file away")
+def test_the_superuser_takes_nothing_from_its_owner(exposed):
+    for path in (exposed, exposed / "router.log"):
+        os.chown(path, 12345, 12345)
+    assert tighten(exposed) == [exposed, exposed / "router.log"]
+    assert (mode(exposed), mode(exposed / "router.log"), mode(exposed / "tokens.json")) == (0o755, 0o644, 0o600)
+
+
+def test_a_directory_that_holds_what_is_not_ours_keeps_its_mode(exposed):
+    (exposed / "www").mkdir()
+    assert tighten(exposed) == []
+    make_directory(exposed)
+    assert (mode(exposed), mode(exposed / "tokens.json")) == (0o755, 0o600)
+    exposed.chmod(0o775)
+    assert tighten(exposed) == [exposed]
+
+
 def test_a_directory_that_was_made_for_many_is_told_and_left_alone(tmp_path):
     tmp_path.chmod(0o1777)
     assert tighten(tmp_path) == [tmp_path]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
 import threading
 import time
+from pathlib import Path
 
 import orjson
 import pytest
@@ -210,6 +212,27 @@ def test_a_built_in_token_is_rotated_in_its_file(tmp_path, verifier):
     after = rotate_token(tmp_path, "edge", overlap=3600)
     assert _token(tmp_path, "edge") == after
     assert _scopes(verifier, before) == _scopes(verifier, after) == {Scope.INGEST, Scope.VERIFY}
+
+
+@pytest.mark.parametrize("step", range(3))
+def test_a_crash_while_a_token_is_rotated_leaves_one_that_is_good(tmp_path, verifier, monkeypatch, step):
+    """Whatever write was the last that was done, and with no overlap."""
+    replaces = itertools.count()
+
+    def replace(self, target, real=Path.replace):
+        if next(replaces) == step:
+            raise KeyboardInterrupt
+        return real(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", replace)
+        with pytest.raises(KeyboardInterrupt):
+            rotate_token(tmp_path, "edge", overlap=0)
+    ensure_tokens(tmp_path)
+    assert _scopes(verifier, _token(tmp_path, "edge")) == {Scope.INGEST, Scope.VERIFY}
+    assert not list(tmp_path.glob(".edge.token*"))
+    after = rotate_token(tmp_path, "edge", overlap=0)
+    assert _token(tmp_path, "edge") == after
 
 
 def test_revoking_a_token_revokes_the_values_it_had(tmp_path, verifier):

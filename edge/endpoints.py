@@ -11,7 +11,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -74,6 +74,21 @@ URLS: Final = frozenset(
 """Fields in which proxies and browsers repeat the URL: they carry the credential that stands in it."""
 
 
+class Ordering(NamedTuple):
+    """How the events of a flow are ordered.
+
+    Attributes:
+        order_by: expression; None: in no order.
+        revision: of the flow that says so.
+    """
+
+    order_by: str | None = None
+    revision: int = 0
+
+
+NO_ORDER: Final = Ordering()
+
+
 class Endpoint:
     """One URL, compiled.
 
@@ -99,6 +114,7 @@ class Endpoint:
         handshakes: those of its providers; None when they have none.
         flow: the answers of the flow itself, when senders wait for those.
         order_key: the flow's order of events; None when it has none, and for callbacks.
+        flow_revision: of the flow that `order_key` is of.
         wanted: JSON of what is wanted of a large body (`parsing_apart.Wanted`).
         dropped_query: names of query parameters that are not kept.
     """
@@ -117,6 +133,7 @@ class Endpoint:
         "early_keyed",
         "flow",
         "flow_id",
+        "flow_revision",
         "handshakes",
         "keeps_rejected",
         "late",
@@ -150,7 +167,7 @@ class Endpoint:
         *,
         callback: str = "",
         one_time: bool = False,
-        order_by: str | None = None,
+        ordering: Ordering = NO_ORDER,
     ) -> None:
         self.flow_id = flow_id
         self.slot = slot_of(flow_id)
@@ -198,10 +215,11 @@ class Endpoint:
         )
         self.response = ConfiguredResponse(webhook.respond)
         self.flow = FlowResponse(webhook.respond) if webhook.respond.mode == "reply" else None
-        self.order_key = None if order_by is None else OrderKey(order_by)
+        self.order_key = None if ordering.order_by is None else OrderKey(ordering.order_by)
+        self.flow_revision = ordering.revision
         self.needs_view = self._dedupe is not None or self.order_key is not None or self.response.needs_view
         self.wanted = orjson.dumps(
-            Wanted(self._selection(), order_by, None if self._dedupe is None else self._dedupe.expression)
+            Wanted(self._selection(), ordering.order_by, None if self._dedupe is None else self._dedupe.expression)
         )
 
     def _selection(self) -> Selection:
@@ -324,12 +342,12 @@ class FlowEndpoints:
         secrets: Mapping[str, bytes],
         revision: int,
         *,
-        order_by: str | None = None,
+        ordering: Ordering = NO_ORDER,
     ) -> None:
         self.flow_id = flow_id
         self.revision = revision
         self.secret_names = webhook.secret_names()
-        self.own = Endpoint(flow_id, webhook, secrets, order_by=order_by)
+        self.own = Endpoint(flow_id, webhook, secrets, ordering=ordering)
         self._subpaths = webhook.subpaths
         self._callbacks = {
             name: Endpoint(flow_id, callback, secrets, callback=name)

@@ -94,10 +94,11 @@ class Gateway:
         self,
         directory: Directory,
         ingest: Ingest,
+        callbacks: Ingest,
         replies: Replies,
+        *,
         refusals: LimitedLog,
         rejections: Rejections,
-        *,
         keys: Keys,
         outbound: Outbound,
         contents: Contents,
@@ -109,7 +110,8 @@ class Gateway:
 
         Args:
             directory: finds flows.
-            ingest: stores what is answered at once.
+            ingest: stores what starts executions and is answered at once.
+            callbacks: stores what comes to callbacks, which takes the router longer.
             replies: stores what its flow answers, and fetches answers.
             refusals: takes what operators should know.
             rejections: takes down refused requests.
@@ -122,6 +124,7 @@ class Gateway:
         """
         self._directory = directory
         self._ingest = ingest
+        self._callbacks = callbacks
         self._replies = replies
         self._refusals = refusals
         self._rejections = rejections
@@ -346,13 +349,14 @@ class Gateway:
             message.dedupe_key = key
         # also when it is empty: the router need not look whether there is one
         message.order_key = endpoint.order_key_of(shown, content)
+        message.flow_revision = endpoint.flow_revision
         if endpoint.flow is not None:
             try:
                 return await request.hold(self._replies.hold(message, endpoint.flow))
             except FlowhookError as error:
                 return self._rejected(endpoint, failure_to_proto(error))
         size = MAX_GROWTH * request.head.size + len(seen.body) + (message.ByteSize() if event.body_blob else 0)
-        result = await self._ingest.submit(message, size)
+        result = await (self._callbacks if endpoint.callback else self._ingest).submit(message, size)
         if result.HasField("accepted"):
             return endpoint.response.render(result.accepted.execution_id, shown)
         return self._rejected(endpoint, result.rejected)

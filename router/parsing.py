@@ -119,7 +119,7 @@ def _checked(event: Event, order_key: OrderKey | None) -> str:
 
 
 def _packed(order_key: OrderKey) -> bytes:
-    return orjson.dumps([order_key.expression, order_key.webhook])
+    return orjson.dumps([order_key.expression, order_key.webhook, order_key.raw])
 
 
 # --- in the process apart ---------------------------------------------------------------------------------------------
@@ -156,8 +156,8 @@ def read_document(file: bytes, functions: bytes, source: bytes) -> Iterator[byte
 
 
 def _unpacked(order_key: bytes) -> OrderKey:
-    expression, webhook = orjson.loads(order_key)
-    return OrderKey(expression, webhook=webhook)
+    expression, webhook, raw = orjson.loads(order_key)
+    return OrderKey(expression, webhook=webhook, raw=raw)
 
 
 def _event(serialized: bytes) -> Event:

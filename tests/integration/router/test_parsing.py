@@ -61,6 +61,14 @@ async def test_the_order_key_of_a_large_body_is_made_elsewhere(reader, message, 
 
 
 @pytest.mark.parametrize("lines", [1, 400_000])
+async def test_a_flow_that_wants_bodies_raw_has_none_to_look_into(reader, lines):
+    """The edge sees none either, nor does the workflow's input."""
+    message = event(orjson.dumps({"account": "a", "lines": [1] * lines}))
+    assert await reader.order_key(OrderKey("${ .body.account }", raw=True), message) == ""
+    assert await reader.order_key(OrderKey("${ .method }", raw=True), message) == "POST"
+
+
+@pytest.mark.parametrize("lines", [1, 400_000])
 @pytest.mark.parametrize(("path", "webhook", "key"), [(".body.account", True, "a"), (".account", False, "a")])
 async def test_a_flow_without_a_webhook_looks_into_the_content_itself(reader, lines, path, webhook, key):
     message = event(orjson.dumps({"account": "a", "lines": [1] * lines}))

@@ -106,15 +106,16 @@ def contents_wanted(parts: Sequence[Part]) -> list[int]:
     return wanted
 
 
-def accepted_view(event: Event, *, webhook: bool) -> Any:
+def accepted_view(event: Event, *, webhook: bool, raw: bool = False) -> Any:
     """Return what `.` is to expressions under `execution`, when the event is accepted: the input without attachments.
 
     Args:
         event: credentials removed.
         webhook: whether the flow has a `webhook`.
+        raw: the flow wants the body as it is.
     """
     if webhook and event.origin is Origin.REQUEST:
-        return webhook_view(event, content_of(event).body)
+        return webhook_view(event, None if raw else content_of(event).body)
     content = _given(event)
     if event.origin is not Origin.REQUEST or _is_parsed(event, content):
         return content.body

@@ -26,11 +26,12 @@ class OrderKey:
         expression: as written.
         paths: where in `.` it looks.
         webhook: whether the flow has a `webhook`.
+        raw: whether that leaves bodies as they are: `.body` is null then, as in the workflow's input.
     """
 
-    __slots__ = ("_accessor", "expression", "paths", "webhook")
+    __slots__ = ("_accessor", "expression", "paths", "raw", "webhook")
 
-    def __init__(self, expression: str, *, webhook: bool = True) -> None:
+    def __init__(self, expression: str, *, webhook: bool = True, raw: bool = False) -> None:
         """Compile an expression in `${ }`, which was checked when the flow was applied.
 
         Raises:
@@ -38,6 +39,7 @@ class OrderKey:
         """
         self.expression = expression
         self.webhook = webhook
+        self.raw = raw
         self._accessor = compile_accessor(strip(expression), variables=())
         self.paths = paths_in(strip(expression))
 
@@ -50,7 +52,7 @@ class OrderKey:
 
     def of_event(self, event: Event) -> str:
         """Return the key of an event. Blocking: it parses the body."""
-        return self.of_view(accepted_view(event, webhook=self.webhook))
+        return self.of_view(accepted_view(event, webhook=self.webhook, raw=self.raw))
 
 
 def _text(value: object) -> str:

@@ -281,14 +281,15 @@ class FlowTable:
         else:
             bucket = None if webhook is None else self._bucket(webhook.rate_limit)
             callbacks = {} if webhook is None else self._callbacks(webhook.callbacks)
+        raw = webhook is not None and webhook.parse == "raw"
         return FlowEntry(
             id=flow.id,
             revision=flow.revision,
             max_backlog=min(document.execution.max_backlog, limits.DEFAULT_TOTAL_BACKLOG),
             dedupe_seconds=DEFAULT_DEDUPE_SECONDS if dedupe is None else dedupe.window,
             bucket=bucket,
-            order_key=None if order_by is None else OrderKey(order_by, webhook=document.webhook is not None),
-            raw=webhook is not None and webhook.parse == "raw",
+            order_key=None if order_by is None else OrderKey(order_by, webhook=webhook is not None, raw=raw),
+            raw=raw,
             callbacks=callbacks,
             versions={document.workflow.document.version: flow.revision},
         )

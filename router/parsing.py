@@ -11,7 +11,7 @@ from typing import Final
 
 import orjson
 
-from flowhook import cloud_events, limits
+from flowhook import cloud_events, limits, logs
 from flowhook.document import FlowDocument, load_definition, parse
 from flowhook.errors import Fault, InvalidFlowError
 from flowhook.event_input import webhook_view
@@ -28,6 +28,8 @@ DOCUMENT_SECONDS: Final = 5.0
 DOCUMENT_MEMORY: Final = 192 * limits.MIB
 """What checking one flow file may take; a runner that compiles its programs has no more for each."""
 
+log = logs.get_logger(__name__)
+
 
 class Reader:
     """Reads bodies and documents."""
@@ -43,7 +45,7 @@ class Reader:
         await self._documents.aclose()
 
     async def order_key(self, order_key: OrderKey, event: Event) -> str:
-        """Return the order key of an event; empty where its body takes too much to be read.
+        """Return the order key of an event; empty, with a warning, where its body takes too much to be read.
 
         Raises:
             ExhaustedError: too many bodies of the flow wait to be read (`OVERLOADED`).
@@ -53,7 +55,13 @@ class Reader:
         serialized = convert.event_to_proto(event).SerializeToString()
         try:
             (key,) = await self._offload.run(event.flow_id, read_order_key, _packed(order_key), serialized)
-        except TooCostlyError:
+        except TooCostlyError as error:
+            log.warning(
+                "an event takes too much to be read: it runs in no order",
+                flow=event.flow_id,
+                event_id=event.id,
+                reason=error.reason,
+            )
             return ""
         return key.decode()
 
@@ -119,7 +127,7 @@ def _checked(event: Event, order_key: OrderKey | None) -> str:
 
 
 def _packed(order_key: OrderKey) -> bytes:
-    return orjson.dumps([order_key.expression, order_key.webhook])
+    return orjson.dumps([order_key.expression, order_key.webhook, order_key.raw])
 
 
 # --- in the process apart ---------------------------------------------------------------------------------------------
@@ -156,8 +164,8 @@ def read_document(file: bytes, functions: bytes, source: bytes) -> Iterator[byte
 
 
 def _unpacked(order_key: bytes) -> OrderKey:
-    expression, webhook = orjson.loads(order_key)
-    return OrderKey(expression, webhook=webhook)
+    expression, webhook, raw = orjson.loads(order_key)
+    return OrderKey(expression, webhook=webhook, raw=raw)
 
 
 def _event(serialized: bytes) -> Event:

@@ -44,10 +44,11 @@ def parse_urlencoded(body: bytes, charset: str) -> dict[str, Any]:
     """Return the properties of an `application/x-www-form-urlencoded` body.
 
     Raises:
-        InvalidError: it is not of the charset, is too large, or has too many fields or brackets (`BODY_INVALID`).
+        InvalidError: it is too large (`BODY_TOO_LARGE`), is not of the charset, or has too many fields or brackets
+            (`BODY_INVALID`).
     """
     if len(body) > MAX_BYTES:
-        raise InvalidError(f"a form has at most {MAX_BYTES // MIB} MiB", reason="BODY_INVALID")
+        raise InvalidError(f"a form has at most {MAX_BYTES // MIB} MiB", reason="BODY_TOO_LARGE")
     text = decode(body, charset)
     if text.count("&") >= MAX_FIELDS:
         raise InvalidError(f"a form has at most {MAX_FIELDS} fields", reason="BODY_INVALID")

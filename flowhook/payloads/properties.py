@@ -29,10 +29,11 @@ def parse_properties(text: str) -> dict[str, Any]:
     """Return properties as an object; their names are places, as in forms.
 
     Raises:
-        InvalidError: there is too much of it, or an escape stands for no character (`BODY_INVALID`).
+        InvalidError: it is too large (`BODY_TOO_LARGE`), has too many lines, or an escape stands for no character
+            (`BODY_INVALID`).
     """
     if len(text) > MAX_BYTES:
-        raise InvalidError(f"properties have at most {MAX_BYTES // KIB} KiB", reason="BODY_INVALID")
+        raise InvalidError(f"properties have at most {MAX_BYTES // KIB} KiB", reason="BODY_TOO_LARGE")
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     if text.count("\n", 0, -1) >= MAX_LINES:

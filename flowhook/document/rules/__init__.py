@@ -4,6 +4,7 @@
 - `tasks`: lists of tasks, data flow, and the kinds of tasks that have no module of their own.
 - `calls`, `events`, `processes`, `timing`: calls and how they authenticate; events that are awaited and emitted; what
   is run; durations, timeouts and retry policies.
+- `raw_bodies`: expressions about bodies that nobody parses.
 - `context`: what a document defines by name, and the check of expressions; handed to all of the above.
 - `tree`: how the plain tree is read.
 

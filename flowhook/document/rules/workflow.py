@@ -10,6 +10,7 @@ from flowhook.document.problems import Problem
 from flowhook.document.rules.calls import check_authentication
 from flowhook.document.rules.context import Context
 from flowhook.document.rules.events import check_triggers
+from flowhook.document.rules.raw_bodies import check_raw_bodies
 from flowhook.document.rules.tasks import check_error, check_function, check_section, check_tasks
 from flowhook.document.rules.timing import check_retry, check_timeout
 from flowhook.document.rules.tree import mapping, named, nulls
@@ -42,6 +43,7 @@ def check_rules(data: dict[str, Any], functions: Collection[str] | None) -> Iter
         yield from check_function(context, name, task, ("use", "functions", name))
     yield from _extensions(context)
     yield from check_retry(context, mapping(data.get("execution")).get("retry"), ("execution", "retry"))
+    yield from check_raw_bodies(data)
     yield from check_timeout(context, data.get("timeout"), ("timeout",), scopes.WORKFLOW_OUTPUT)
     schedule = mapping(data.get("schedule"))
     yield from nulls(schedule, ("schedule",))

@@ -172,6 +172,7 @@ async def test_a_body_that_is_no_json_is_refused(edge, body):
         ("application/xml", None, b'<!DOCTYPE a [<!ENTITY x "x">]><a>&x;</a>', (400, "BODY_INVALID")),
         ("multipart/form-data; boundary=x", None, b"--x\r\n\r\nwithout end", (400, "BODY_INVALID")),
         ("application/x-www-form-urlencoded", None, b"a=1&" * 100_000, (400, "BODY_INVALID")),
+        ("text/x-java-properties", None, b"a=" + b"b" * 600_000, (413, "BODY_TOO_LARGE")),
         ("application/json", "gzip", b"no gzip", (400, "BODY_INVALID")),
         ("application/json", "gzip", gzip.compress(b" " * 20_000_000), (413, "BODY_TOO_LARGE")),
         ("image/png", "gzip", gzip.compress(b" " * 20_000_000), (413, "BODY_TOO_LARGE")),

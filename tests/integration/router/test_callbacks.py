@@ -29,7 +29,7 @@ webhook:
   auth: none
   callbacks:
     approval: {auth: none}
-    photo: {auth: none, parse: raw, dedupe: {key: "${ .body.id }", window: PT1H}}
+    photo: {auth: none, parse: raw, dedupe: {key: "${ .query.id }", window: PT1H}}
     slow: {auth: none, rate_limit: {per_second: 0.01, burst: 1}}
     shared: {auth: none, deliver: all}
     private: {}

@@ -7,10 +7,12 @@ import time
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from flowhook import ids, limits
 from flowhook.errors import InvalidError, InvalidFlowError
 from flowhook.model import Event
+from flowhook.offload.offload import Offload
 from flowhook.order_key import OrderKey
 from router.parsing import Reader
 
@@ -58,6 +60,31 @@ async def test_the_order_key_of_a_large_body_is_made_elsewhere(reader, message, 
     began = time.thread_time()
     assert await reader.order_key(order_key, message) == "a"
     assert time.thread_time() - began < BOUND
+
+
+async def test_an_event_that_takes_too_much_to_be_read_has_no_order_and_the_operator_is_told(reader):
+    await reader._offload.aclose()
+    reader._offload = Offload("reading bodies", seconds=0.02)
+    message = event(XML, "application/xml")
+    with capture_logs() as written:
+        assert await reader.order_key(OrderKey("${ .body.order.account }"), message) == ""
+    assert written == [
+        {
+            "event": "an event takes too much to be read: it runs in no order",
+            "log_level": "warning",
+            "flow": "f",
+            "event_id": message.id,
+            "reason": "TOO_COSTLY",
+        }
+    ]
+
+
+@pytest.mark.parametrize("lines", [1, 400_000])
+async def test_a_flow_that_wants_bodies_raw_has_none_to_look_into(reader, lines):
+    """The edge sees none either, nor does the workflow's input."""
+    message = event(orjson.dumps({"account": "a", "lines": [1] * lines}))
+    assert await reader.order_key(OrderKey("${ .body.account }", raw=True), message) == ""
+    assert await reader.order_key(OrderKey("${ .method }", raw=True), message) == "POST"
 
 
 @pytest.mark.parametrize("lines", [1, 400_000])

@@ -25,15 +25,16 @@ def test_a_value_may_be_continued_over_many_lines():
 
 
 @pytest.mark.parametrize(
-    ("text", "why"),
+    ("text", "why", "reason"),
     [
-        ("a=b\n" * (MAX_LINES + 1), "10000 lines"),
-        ("a\\\n" * (MAX_LINES + 1), "10000 lines"),
-        ("#\r" * (MAX_LINES + 1), "10000 lines"),
-        ("a=" + "b" * MAX_BYTES, "512 KiB"),
-        ("a=\\u00", "an escape that is none"),
+        ("a=b\n" * (MAX_LINES + 1), "10000 lines", "BODY_INVALID"),
+        ("a\\\n" * (MAX_LINES + 1), "10000 lines", "BODY_INVALID"),
+        ("#\r" * (MAX_LINES + 1), "10000 lines", "BODY_INVALID"),
+        ("a=" + "b" * MAX_BYTES, "512 KiB", "BODY_TOO_LARGE"),
+        ("a=\\u00", "an escape that is none", "BODY_INVALID"),
     ],
 )
-def test_what_is_too_much_is_refused_with_its_cause(text, why):
-    with pytest.raises(InvalidError, match=why):
+def test_what_is_too_much_is_refused_with_its_cause(text, why, reason):
+    with pytest.raises(InvalidError, match=why) as caught:
         parse_properties(text)
+    assert caught.value.reason == reason

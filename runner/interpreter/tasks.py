@@ -47,7 +47,6 @@ from runner.interpreter.nodes import (
     WaitNode,
 )
 from runner.interpreter.observing import Observation, Observer
-from runner.interpreter.redaction import redact_error
 from runner.interpreter.requests import PAUSE, Now, Sleep, Steps, TaskSteps, Within
 from runner.interpreter.retrying import is_true, milliseconds
 from runner.interpreter.scope import Scope
@@ -162,7 +161,7 @@ def run_block(block: Block, state: State, data: Any) -> Steps:
             left = SKIPPED if scope.skipped else COMPLETED if node.then == directive else BRANCHED + directive
         except (ExpressionFailed, SchemaViolated, TaskFault) as problem_:
             raised = _fault_at(problem_, node.pointer)
-            left = _told(raised.error, workflow.secrets)
+            left = _told(workflow.presentable(raised))
             raise raised from None
         finally:
             history.end(noted, left, scope.tries, replaying=journal.replaying)
@@ -179,9 +178,8 @@ def _fault_at(problem: ExpressionFailed | SchemaViolated | TaskFault, pointer: s
     return problem.at(pointer) if isinstance(problem, TaskFault) else fault_of(problem, pointer)
 
 
-def _told(problem: WorkflowError, secrets: Any) -> str:
+def _told(shown: WorkflowError) -> str:
     """Return what the history says of an error."""
-    shown = redact_error(problem, secrets)
     return f"{FAULTED}{shown.status} {shown.title}: {shown.detail}".rstrip(": ")
 
 

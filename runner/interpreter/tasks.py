@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from flowhook.model import WorkflowError
+from flowhook import limits
+from flowhook.model import FailedResponse, WorkflowError
 from runner.interpreter import calling, composite, dataflow, extending, listening, snapshot, trying
 from runner.interpreter import data as json
 from runner.interpreter.errors import (
@@ -349,7 +350,22 @@ def _raised(node: RaiseNode, scope: Scope, data: Any) -> WorkflowError:
     title, detail = (_as_text(definition.get(member)) for member in ("title", "detail"))
     if node.whole:
         pointer = _as_text(definition.get("instance")) or pointer
-    return WorkflowError(kind, int(definition["status"]), title, pointer, detail)
+    response = _answered(definition.get("response")) if node.whole else None
+    return WorkflowError(kind, int(definition["status"]), title, pointer, detail, response)
+
+
+def _answered(value: Any) -> FailedResponse | None:
+    """Return what a caught error says was answered, within the bounds of one that was; None where it says nothing."""
+    try:
+        answer = FailedResponse(**value)
+    except TypeError:
+        return None
+    numbers, texts = (answer.status, answer.size), (answer.url, answer.body)
+    if not (all(type(number) is int for number in numbers) and all(isinstance(text, str) for text in texts)):
+        return None
+    if answer.status not in _STATUSES or not 0 <= answer.size <= limits.MAX_RESULT_BYTES:
+        return None
+    return answer._replace(url=shorten(answer.url), body=shorten(answer.body, limits.MAX_ERROR_BODY_BYTES))
 
 
 def _is_error(value: Any) -> bool:

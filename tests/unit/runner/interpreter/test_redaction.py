@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
+from flowhook import limits
 from flowhook.model import FailedResponse, WorkflowError
 from runner.interpreter import redaction
 from runner.interpreter.effects import Result
@@ -145,3 +146,42 @@ def test_the_beginning_of_a_secret_at_the_end_is_found_wherever_it_begins(size):
     for length in (4, 5, 7, min(size, len(secret) - 1)):
         assert redaction.redact_beginning("x" * 10 + secret[:length], [secret]) == "x" * 10 + "…"
     assert redaction.redact_beginning("xabc", [secret]) == "xabc"
+
+
+ANSWER = FailedResponse(502, "http://x/a", "we are away", 9000)
+
+
+def raised_again(execute, answer, change="."):
+    world = execute.World({"f": Result(None, error(Kind.COMMUNICATION, "away", response=answer))})
+    again = {"raise": {"error": f"${{ $error | {change} }}"}}
+    return execute([{"a": {"try": [{"b": {"call": "f"}}], "catch": {"do": [{"c": again}]}}}], {}, world=world).error
+
+
+def test_an_error_that_is_caught_and_raised_again_keeps_what_was_answered(execute):
+    assert raised_again(execute, ANSWER).response == ANSWER
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        'response = "x"',
+        "response = null",
+        "response.more = 1",
+        "del(.response.url)",
+        "response.status = 7",
+        "response.status = true",
+        "response.size = -1",
+        "response.size = 1e9",
+        "response.body = {}",
+    ],
+)
+def test_what_no_answer_can_be_is_left_out_of_an_error_that_is_raised_again(execute, change):
+    again = raised_again(execute, ANSWER, change if change.startswith("del") else f".{change}")
+    assert (again.response, again.detail) == (None, "away")
+
+
+def test_what_an_author_says_was_answered_is_kept_as_far_as_an_answer_is(execute):
+    again = raised_again(execute, ANSWER, '.response.body = "é" * 9000 | .response.url = "x" * 9000').response
+    assert len(again.url.encode()) <= limits.MAX_ERROR_DETAIL_BYTES
+    assert len(again.body.encode()) <= limits.MAX_ERROR_BODY_BYTES
+    assert again.body.endswith("…")

@@ -30,6 +30,20 @@ def read(paths: Sequence[Path]) -> list[FlowFile]:
         InvalidFlowError: with every fault of every file.
         InvalidError: there is no such file, or no flow in it (`FLOW_FILE_MISSING`).
     """
+    files, faults = examine(paths)
+    if faults:
+        raise InvalidFlowError(faults)
+    return files
+
+
+def examine(paths: Sequence[Path]) -> tuple[list[FlowFile], list[Fault]]:
+    """Return the flows of the files that have no faults, as `read` does, and the faults of the others.
+
+    Blocking.
+
+    Raises:
+        InvalidError: there is no such file, or no flow in it (`FLOW_FILE_MISSING`).
+    """
     functions = component_names()
     files: list[FlowFile] = []
     faults: list[Fault] = []
@@ -41,10 +55,9 @@ def read(paths: Sequence[Path]) -> list[FlowFile]:
             faults += error.faults
         except OSError as error:
             raise InvalidError(unreadable(path, error), reason="FLOW_FILE_MISSING") from None
-    faults += _duplicates(files)
-    if faults:
-        raise InvalidFlowError(faults)
-    return files
+    duplicates = _duplicates(files)
+    named = {fault.file for fault in duplicates}
+    return [file for file in files if file.name not in named], [*faults, *duplicates]
 
 
 def _duplicates(files: Sequence[FlowFile]) -> list[Fault]:

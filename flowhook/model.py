@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from typing import Any, Final, NamedTuple
@@ -126,6 +126,19 @@ class FailedResponse(NamedTuple):
     size: int
 
 
+class Raising(NamedTuple):
+    """Which `raise` task raised an error, and because of what.
+
+    Attributes:
+        task: JSON Pointer of it.
+        cause: key of the journal entry of the failure that a `catch` around it handled; empty: none did, or what failed
+            there has no entry.
+    """
+
+    task: str
+    cause: str
+
+
 @dataclass(frozen=True, slots=True)
 class WorkflowError:
     """An error in the terms of the DSL (dsl-reference.md, "Error"): a problem detail of RFC 9457.
@@ -139,6 +152,7 @@ class WorkflowError:
         instance: JSON Pointer to the task in the document, for example `/do/0/announce`.
         detail: what happened this time; holds no secrets; at most 4 KiB.
         response: what was answered, where that was the error; an extension member of the problem detail.
+        raising: of an error that ended an execution, if a `raise` task raised it. It is no part of what flows see.
     """
 
     type: str
@@ -147,6 +161,7 @@ class WorkflowError:
     instance: str = ""
     detail: str = ""
     response: FailedResponse | None = None
+    raising: Raising | None = field(default=None, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the error as the DSL shows it to flows and people."""

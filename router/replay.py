@@ -4,19 +4,21 @@ A key of a journal is the JSON Pointer of a task, the indexes of the loops aroun
 flow came there, and after `:` what was journaled: `:retry` and `:failed` belong to retries, `:timeout` and `:attempt`
 to limits of time, `:end` to another flow that the task runs. `/timeout` is the limit of the whole flow. Within a
 function of the workflow's own, or an extension, all of that stands behind the key of its call, or of the extended task,
-and a space. A moment has two entries: `{"until": …}` when it is fixed, `{"over": …}` when it has come.
+and a space. A moment has two entries: `{"until": …}` when it is fixed, `{"over": …}` when it has come. What is held
+(`flowhook.held`) is in no order with the rest.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
 
+from flowhook import held
 from flowhook.errors import ConflictError
-from flowhook.model import SNAPSHOT_KEY, JournalEntry, Status
+from flowhook.model import SNAPSHOT_KEY, JournalEntry, Raising, Status
 from router.storage.model import ExecutionContent, ExecutionRecord, Resumption
 
 _TASK_LIMIT: Final = ":timeout"
@@ -27,7 +29,9 @@ _END: Final = ":end"
 _WITHIN: Final = " /use/"
 """What stands between the key of a call and the place in the function that it calls: in no name is there a slash."""
 
-_TASK: Final = re.compile(r"(?P<pointer>.*?)(?P<iteration>(?:\[\d+\])*)#(?P<visit>\d+)(?::[a-z]+)?", re.DOTALL)
+_TASK: Final = re.compile(
+    r"(?P<pointer>.*?)(?P<iteration>(?:\[\d+\])*)#(?P<visit>\d+)(?P<what>(?::[a-z]+)?)", re.DOTALL
+)
 
 
 def resumption(
@@ -49,29 +53,33 @@ def resumption(
         raise ConflictError(
             f"{original.id} did not fail: {original.status}; replay it from the start", reason="EXECUTION_NOT_FAILED"
         )
-    journal = content.journal
+    ordered, holding = held.split(content.journal)
     # a snapshot counts tasks by position, so that it fits no other revision
-    if revision != original.flow_revision and journal and journal[0].key == SNAPSHOT_KEY:
+    if revision != original.flow_revision and ordered and ordered[0].key == SNAPSHOT_KEY:
         raise ConflictError(
             f"the journal of {original.id} fits revision {original.flow_revision} only: replay it on that one, or from"
             " the start",
             reason="JOURNAL_COMPACTED",
         )
     instance = "" if original.error is None else original.error.instance
-    raising = None if definition is None else _raising(definition, instance)
+    raising = None if original.error is None else original.error.raising
+    if raising is None and definition is not None and _is_raise(definition, instance):
+        raising = Raising(instance, "")  # an earlier version did not note why
     if raising is None:
-        kept = before_failure(journal, instance)
+        kept = before_failure(ordered, instance)
+    elif (found := _before_cause(ordered, raising.cause)) is not None:
+        kept, dropped = found
+        holding.update(_results(dropped))
+    elif revision == original.flow_revision:
+        raise ConflictError(
+            f"{original.id} failed because {raising.task} raises an error of its own, and nothing that failed before it"
+            " can be tried again: from there nothing would run anew. Replay it from the start, or on a later"
+            " revision of the flow",
+            reason="NOTHING_TO_RUN_ANEW",
+        )
     else:
-        found = (_before_caught(journal, try_) for try_ in raising)
-        caught = next((each for each in found if each is not None), None)
-        if caught is None and revision == original.flow_revision:
-            raise ConflictError(
-                f"{original.id} failed because {instance} raises an error of its own, and nothing that failed before it"
-                " can be tried again: from there nothing would run anew. Replay it from the start, or on a later"
-                " revision of the flow",
-                reason="NOTHING_TO_RUN_ANEW",
-            )
-        kept = _without_running_limits(journal) if caught is None else caught
+        kept = _without_running_limits(ordered)
+    kept = (*kept, *held.hold(holding.values()))
     return Resumption(original.effect_scope or original.id, kept, content.journal_start)
 
 
@@ -92,33 +100,44 @@ def before_failure(journal: Sequence[JournalEntry], instance: str) -> tuple[Jour
 
 def _up_to(end: int, journal: Sequence[JournalEntry]) -> tuple[JournalEntry, ...]:
     """Return what goes on from the first `end` entries: without flows that failed, and limits that were running."""
-    failed_flows = {entry.key.removesuffix(_END) for entry in journal[end:] if entry.key.endswith(_END)}
+    failed_flows = _failed_flows(journal[end:])
     return _without_running_limits([entry for entry in journal[:end] if entry.key not in failed_flows])
 
 
-def _before_caught(journal: Sequence[JournalEntry], try_: str) -> tuple[JournalEntry, ...] | None:
-    """Return a journal without the error that the task `try_` (JSON Pointer) caught, and all that came of it.
+def _before_cause(
+    journal: Sequence[JournalEntry], cause: str
+) -> tuple[tuple[JournalEntry, ...], Sequence[JournalEntry]] | None:
+    """Return a journal without the failure under the key `cause` and all that came of it, and what came then.
 
-    What handled the error is left out with it: it is performed again, under the same keys, if the task fails again.
-    None: there is no such error in the journal, or other things succeeded since, which would be performed once more.
+    None: there is no such failure in the journal.
     """
-    places = [_place(entry.key) for entry in journal]
+    place = _place(cause)
     for index in range(len(journal) - 1, -1, -1):
-        place, entry = places[index], journal[index]
-        if place is None:
-            return None
+        entry = journal[index]
         ended = entry.error is not None or (_is_limit(entry.key) and _is_over(entry))
-        if not ended or not _is_inside(f"{try_}/try", place):
-            continue
-        catches = [f"{each}/catch" for each in _tries_around(place)]
-        for later_entry, later in zip(journal[index + 1 :], places[index + 1 :], strict=True):
-            if later is None:
-                return None
-            follows = _is_limit(later_entry.key) or (later_entry.key.endswith(_RETRIES) and _is_around(later, place))
-            if not follows and not any(_is_inside(catch, later) for catch in catches):
-                return None
-        return _up_to(_first_of(place, places, journal, index), journal)
+        if entry.key == cause and ended and place is not None:
+            places = [_place(each.key) for each in journal[:index]]
+            return _up_to(_first_of(place, places, journal, index), journal), journal[index:]
     return None
+
+
+def _results(dropped: Sequence[JournalEntry]) -> dict[str, JournalEntry]:
+    """Return what was performed, by key; not that time passed, or that an event came.
+
+    Of a flow that was run and failed the start is left out: it is run again.
+    """
+    failed = _failed_flows(dropped)
+    results: dict[str, JournalEntry] = {}
+    for entry in dropped:
+        parts = _TASK.fullmatch(entry.key.rpartition(_WITHIN)[2])
+        is_result = parts is not None and parts["what"] in ("", _END) and not _is_limit(entry.key)
+        if is_result and entry.error is None and entry.key not in failed:
+            results[entry.key] = entry
+    return results
+
+
+def _failed_flows(journal: Sequence[JournalEntry]) -> set[str]:
+    return {entry.key.removesuffix(_END) for entry in journal if entry.error is not None and entry.key.endswith(_END)}
 
 
 def _first_of(failed: _Place, places: Sequence[_Place | None], journal: Sequence[JournalEntry], end: int) -> int:
@@ -128,42 +147,16 @@ def _first_of(failed: _Place, places: Sequence[_Place | None], journal: Sequence
     return end
 
 
-def _raising(definition: Mapping[str, Any], instance: str) -> list[str] | None:
-    """Return the `try` tasks in whose `catch` the task at `instance` is, the innermost first; None: it is no `raise`.
-
-    A definition is walked along the pointer, for tasks may have any name.
-    """
-    if not instance.startswith("/"):
-        return None
-    tries: list[str] = []
+def _is_raise(definition: Mapping[str, Any], instance: str) -> bool:
+    """Whether the task at `instance` is a `raise`; a definition is walked along the pointer, for names may be any."""
     node: Any = definition
-    path = ""
-    for token in instance[1:].split("/"):
+    for token in instance.split("/")[1:]:
         name = token.replace("~1", "/").replace("~0", "~")
-        if isinstance(node, Mapping) and "try" in node and name == "catch":
-            tries.insert(0, path)
-        path = f"{path}/{token}"
         try:
             node = node[int(name)] if isinstance(node, list) else node[name]
         except (KeyError, IndexError, ValueError, TypeError):
-            return None
-    return tries if isinstance(node, Mapping) and "raise" in node else None
-
-
-def _is_inside(outer: str, place: _Place) -> bool:
-    """Whether a place lies within what a pointer leads to, or is called from there."""
-    if place.pointer.startswith(f"{outer}/"):
-        return True
-    call = _place(place.call) if place.call else None
-    return call is not None and _is_inside(outer, call)
-
-
-def _tries_around(place: _Place | None) -> Iterator[str]:
-    """Yield the pointers of the `try` tasks in whose blocks a place is, or is called."""
-    while place is not None:
-        parts = place.pointer.split("/")
-        yield from ("/".join(parts[:end]) for end, part in enumerate(parts) if part == "try")
-        place = _place(place.call) if place.call else None
+            return False
+    return isinstance(node, Mapping) and "raise" in node
 
 
 def _led_to(failed: _Place, place: _Place | None, entry: JournalEntry) -> bool:

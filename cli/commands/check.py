@@ -29,25 +29,21 @@ def _check(
     """Check flow files as apply does, without a router; a problem is named with file, line, key and cause."""
     from cli import flow_files
     from flowhook.document import located_warnings
-    from flowhook.errors import InvalidFlowError
 
-    errors: Sequence[Fault] = ()
     warnings: list[Fault] = []
-    flows: list[flow_files.FlowFile] = []
-    try:
-        flows = flow_files.read(files)
-    except InvalidFlowError as error:
-        errors = error.faults
+    flows, errors = flow_files.examine(files)
     for flow in flows:
         warnings += located_warnings(flow.document, flow.content, file=flow.name)
     if strict:
         errors, warnings = [*errors, *warnings], []
     _show(errors, warnings, json=json)
+    if not json:
+        faulty = {error.file for error in errors}
+        for flow in flows:
+            if flow.name not in faulty:
+                print(f"{flow.name}: {flow.document.id} is fine")
     if errors:
         raise typer.Exit(1)
-    if not json:
-        for flow in flows:
-            print(f"{flow.name}: {flow.document.id} is fine")
 
 
 def _show(errors: Sequence[Fault], warnings: Sequence[Fault], *, json: bool) -> None:

@@ -6,7 +6,6 @@ twice does no harm. The clients differ only in how they carry it out.
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 from flowhook import ids
+from flowhook.client.bodies import Body, encode
 from flowhook.errors import (
     FlowhookError,
     InternalError,
@@ -50,9 +50,6 @@ from flowhook.wire import convert
 from flowhook.wire.failures import failure_from_proto
 
 T = TypeVar("T")
-
-Body = bytes | str | Mapping[str, Any] | Sequence[Any]
-"""Bytes are sent as they are, text as UTF-8, anything else as JSON."""
 
 HeaderPairs = Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]
 """Names and values; pairs where a name comes more than once."""
@@ -168,7 +165,7 @@ def new_event(
         query="",
         content_type=content_type,
         headers=tuple(_headers(headers)),
-        body=_encode(body),
+        body=encode(body),
     )
 
 
@@ -185,17 +182,6 @@ def _headers(headers: HeaderPairs) -> Iterator[tuple[str, bytes]]:
 
 def _argument(what: str) -> InvalidError:
     return InvalidError(what, reason="ARGUMENT_INVALID")
-
-
-def _encode(body: Body) -> bytes:
-    if isinstance(body, bytes | bytearray | memoryview):
-        return bytes(body)
-    try:
-        if isinstance(body, str):
-            return body.encode()
-        return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidError(f"the body can't be made JSON: {error}", reason="BODY_INVALID") from None
 
 
 def ingest(event: Event) -> Call[str]:

@@ -11,7 +11,8 @@ from typing import Any, Self, TypeVar, cast
 import grpc
 
 from flowhook.client import calls
-from flowhook.client.calls import AppliedFlow, Body, Call, ExecutionChange, HeaderPairs, ProcessInfo, ReplyPendingError
+from flowhook.client.bodies import Body
+from flowhook.client.calls import AppliedFlow, Call, ExecutionChange, HeaderPairs, ProcessInfo, ReplyPendingError
 from flowhook.client.channel import CHANNEL_OPTIONS, tls_credentials
 from flowhook.client.retrying import Attempts, translate
 from flowhook.model import Execution, ExecutionDetail, Flow, RejectedRequest, Reply, SecretInfo, Status
@@ -348,7 +349,8 @@ class _Executions:
     ) -> Iterator[Execution]:
         """Give executions that meet all conditions, newest first, at most `limit` of them.
 
-        `unresolved`: those alone that faulted, and that no replay stands for, nor a resolution.
+        `unresolved`: those alone that faulted, and that no replay stands for, nor a resolution; of an execution and its
+        replays that all faulted, the last one.
         """
         wanted, token = tuple(statuses), ""
         while limit is None or limit > 0:

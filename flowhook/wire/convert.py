@@ -27,6 +27,7 @@ from flowhook.model import (
     Origin,
     Part,
     Principal,
+    Raising,
     RejectedRequest,
     Reply,
     Resolution,
@@ -255,6 +256,8 @@ def error_to_proto(error: WorkflowError) -> failure_pb2.WorkflowError:
     )
     if error.response is not None:
         message.response.CopyFrom(failure_pb2.FailedResponse(**error.response._asdict()))
+    if error.raising is not None:
+        message.raising.CopyFrom(failure_pb2.Raising(**error.raising._asdict()))
     return message
 
 
@@ -264,7 +267,10 @@ def error_from_proto(message: failure_pb2.WorkflowError) -> WorkflowError:
     if message.HasField("response"):
         answer = message.response
         response = FailedResponse(answer.status, answer.url, answer.body, answer.size)
-    return WorkflowError(message.type, message.status, message.title, message.instance, message.detail, response)
+    raising = Raising(message.raising.task, message.raising.cause) if message.HasField("raising") else None
+    return WorkflowError(
+        message.type, message.status, message.title, message.instance, message.detail, response, raising
+    )
 
 
 def lifecycle_event_to_proto(event: LifecycleEvent) -> runner_service_pb2.LifecycleEvent:

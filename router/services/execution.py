@@ -8,7 +8,7 @@ from typing import Final
 
 import orjson
 
-from flowhook import ids, limits
+from flowhook import held, ids, limits
 from flowhook.errors import ConflictError, InvalidError, NotFoundError
 from flowhook.model import Execution, ExecutionDetail, Status
 from flowhook.v1 import envelope_pb2, execution_service_pb2_grpc
@@ -73,7 +73,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
             ExecutionDetail(
                 execution=_execution(record),
                 event=convert.event_from_bytes(content.payload),
-                journal=content.journal,
+                journal=held.split(content.journal)[0],
                 output=content.output,
                 history=history_of(content.history, ended=record.status.ended),
             )

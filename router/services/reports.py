@@ -12,7 +12,7 @@ from flowhook import limits
 from flowhook.errors import InvalidError
 from flowhook.expressions import InvalidExpression
 from flowhook.lifecycle import MAX_DATA_BYTES, LifecycleEvent, is_event_data
-from flowhook.model import EventFilter, Subscription, WorkflowError
+from flowhook.model import EventFilter, Raising, Subscription, WorkflowError
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.wire import convert
 from router.dispatch.conclusions import runtime_error
@@ -173,6 +173,7 @@ def _bounded(error: WorkflowError) -> WorkflowError:
         instance=error.instance[:MAX_ERROR_TEXT],
         detail=error.detail[:MAX_ERROR_TEXT],
         response=response,
+        raising=error.raising and Raising(*(text[:MAX_ERROR_TEXT] for text in error.raising)),
     )
 
 

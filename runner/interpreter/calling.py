@@ -73,9 +73,10 @@ def run(node: RunNode, state: State, scope: Scope, data: Any) -> Steps:
     started = yield from effect.perform(RUN_WORKFLOW, arguments)
     if not node.awaited:
         return data
-    ended: Result = yield AwaitEnd(f"{effect.key}:end", orjson.loads(started.output or b"")["execution"])
+    end_key = f"{effect.key}:end"
+    ended: Result = yield AwaitEnd(end_key, orjson.loads(started.output or b"")["execution"])
     if ended.error is not None:
-        raise TaskFault(dataclasses.replace(ended.error, instance=node.pointer))
+        raise TaskFault(dataclasses.replace(ended.error, instance=node.pointer), cause=end_key)
     if not node.returns:
         return None
     return orjson.loads(ended.output or b"null")
@@ -120,7 +121,7 @@ class Effect:
             if not again or not (
                 yield from attempts.again(self.key, data, scope, result.error.as_dict(), at_least=wait)
             ):
-                raise TaskFault(result.error, wait)
+                raise TaskFault(result.error, wait, cause=self.key)
 
 
 def _policy(part: PolicyPart, scope: Scope, data: Any) -> dict[str, Any]:

@@ -50,19 +50,25 @@ class TaskFault(Exception):  # noqa: N818 - the DSL's word for a task that ends 
         error: as the flow sees it.
         retry_after_ms: how long whoever failed asks to be left alone.
         presentable: the error without the values of secrets, once somebody has asked (`Workflow.presentable`).
+        cause: key of the journal entry of what failed, or of what a `catch` handled that raised this; empty: it has
+            none.
+        raised_by: JSON Pointer of the `raise` task that raised it, whichever instance it says; empty: none did.
     """
 
-    def __init__(self, error: WorkflowError, retry_after_ms: int = 0) -> None:
+    def __init__(self, error: WorkflowError, retry_after_ms: int = 0, *, cause: str = "", raised_by: str = "") -> None:
         super().__init__(error.detail or error.title)
         self.error = error
         self.retry_after_ms = retry_after_ms
         self.presentable: WorkflowError | None = None
+        self.cause = cause
+        self.raised_by = raised_by
 
     def at(self, instance: str) -> TaskFault:
         """Return the fault with the task it comes from, unless that is known already."""
         if self.error.instance:
             return self
-        return type(self)(dataclasses.replace(self.error, instance=instance), self.retry_after_ms)
+        error = dataclasses.replace(self.error, instance=instance)
+        return type(self)(error, self.retry_after_ms, cause=self.cause, raised_by=self.raised_by)
 
 
 class Exhausted(TaskFault):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import orjson
 
-from flowhook import limits
+from flowhook import held, limits
 from flowhook.lifecycle import LifecycleEvent
 from flowhook.model import SNAPSHOT_KEY, JournalEntry, Reply
 from runner.interpreter.effects import Write
@@ -25,12 +25,13 @@ class Journal:
     Attributes:
         snapshot: what the last entry that compacted holds, None when there is none.
         size: entries since the snapshot.
+        held: results that are taken over apart from the order of entries, by key, and were not asked for yet.
         writes: entries that nobody took yet.
         told: what is to be told to others, and goes with the next entry.
         history: what tasks came to, which goes with it, too.
     """
 
-    __slots__ = ("_bytes", "_entries", "_position", "_put_off", "history", "size", "snapshot", "told", "writes")
+    __slots__ = ("_bytes", "_entries", "_position", "_put_off", "held", "history", "size", "snapshot", "told", "writes")
 
     def __init__(self, entries: Sequence[JournalEntry] = (), history: History | None = None) -> None:
         """Read `entries` first; what lies before the last snapshot is passed over."""
@@ -41,15 +42,18 @@ class Journal:
         self._bytes = 0
         self._put_off = (0, 0)
         self._entries = entries
+        self.held: dict[str, JournalEntry] = {}
         self.writes: list[Write] = []
         self.told: list[LifecycleEvent] = []
         if entries:
-            for index, entry in enumerate(entries):
+            self._entries, self.held = held.split(entries)
+            for index, entry in enumerate(self._entries):
                 if entry.key == SNAPSHOT_KEY:
                     self.snapshot = entry.output
                     self._position = index + 1
-            self.size = len(entries) - self._position
-            self._bytes = sum(_size(entry) for entry in entries[self._position :])
+            present = (*self._entries[self._position :], *self.held.values())
+            self.size = len(present)
+            self._bytes = sum(map(_size, present))
 
     @property
     def next(self) -> JournalEntry | None:
@@ -91,6 +95,11 @@ class Journal:
         """Take what is to be told."""
         told, self.told = tuple(self.told), []
         return told
+
+    def hold(self, results: Iterable[JournalEntry]) -> None:
+        """Hold results that a snapshot has, but for those that were asked for since."""
+        since = {entry.key for entry in self._entries[self._position :] if entry.error is None}
+        self.held.update((entry.key, entry) for entry in results if entry.key not in since)
 
     def put_off(self) -> None:
         """Note that it could not be compacted: it is not long again before it has grown by as much once more."""

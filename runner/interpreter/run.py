@@ -20,10 +20,11 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 from flowhook import limits
-from flowhook.model import JournalEntry, Subscription, WorkflowError
+from flowhook.model import JournalEntry, Raising, Subscription, WorkflowError
 from runner.interpreter import data as json
 from runner.interpreter.effects import Came, Completed, Faulted, Perform, Result, Turn, Write
 from runner.interpreter.errors import Exhausted, Kind, TaskFault, fault
@@ -297,6 +298,8 @@ class Run:
             self._replay(entry)
             return True
         self._caught_up = True
+        if self._journal.held and self._take_held():
+            return True
         while self._inbox:
             news = self._inbox.popleft()
             if isinstance(news, Came):
@@ -311,6 +314,17 @@ class Run:
                 self._end(asked, effect, result)
                 return True
         return bool(self._unfixed and self._look_at_clock()) or self._let_be_over(turn)
+
+    def _take_held(self) -> bool:
+        """Go on with the result of an effect that was performed already, if one is asked for; whether it is."""
+        for asked in self._asked.values():
+            key = asked.keys[0]
+            if key in self._journal.held and isinstance(asked.request, Perform | AwaitEnd):
+                entry = self._journal.held.pop(key)
+                self._journal.write(entry)
+                self._replay(entry)
+                return True
+        return False
 
     def _end(self, asked: Asked, effect: Perform, result: Result) -> None:
         if not asked.recorded:
@@ -381,8 +395,9 @@ class Run:
         if group is None or not isinstance(request, Within):
             self._settle(asked, now)
             return
-        detail = f"not done within {request.milliseconds / 1000:g} s"
-        self._answer(group, None, fault(Kind.TIMEOUT, detail, instance=request.instance))
+        problem = fault(Kind.TIMEOUT, f"not done within {request.milliseconds / 1000:g} s", instance=request.instance)
+        problem.cause = request.key
+        self._answer(group, None, problem)
 
     def _settle(self, asked: Asked, answer: Any) -> None:
         self._withdraw(asked)
@@ -421,7 +436,8 @@ class Run:
         return found
 
     def _faulted(self, problem: TaskFault) -> Faulted:
-        return Faulted(self._workflow.presentable(problem))
+        raising = Raising(problem.raised_by, problem.cause) if problem.raised_by else None
+        return Faulted(replace(self._workflow.presentable(problem), raising=raising))
 
     def _complete(self, output: object) -> None:
         entry = self._journal.next

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from flowhook import limits
+from flowhook.model import JournalEntry
 from runner.interpreter import data as json
 from runner.interpreter.errors import TaskFault
 from runner.interpreter.nodes import Node
@@ -40,6 +41,7 @@ def take(shared: Shared, frame: Frame, node: Node | None = None) -> None:
         "used_urls": None if shared.workflow.one_time is None else shared.workflow.one_time.used,
         "limit": None if shared.limit is None else shared.limit.saved(),
         "frames": _frames(shared, frame),
+        "held": [[entry.key, (entry.output or b"").decode()] for entry in journal.held.values()],
     }
     try:
         text = json.encode(content)
@@ -67,6 +69,8 @@ def restore(shared: Shared) -> dict[str, Any] | None:
     if shared.workflow.one_time is not None:
         shared.workflow.one_time.used = content["used_urls"] or {}
     shared.resuming.extend(content["frames"])
+    held = content.get("held", ())  # an earlier version kept none
+    shared.journal.hold(JournalEntry(key, output.encode()) for key, output in held)
     return {"limit": content["limit"]}
 
 

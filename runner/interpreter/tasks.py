@@ -275,7 +275,7 @@ def _do(node: Node, state: State, scope: Scope, data: Any, progress: Any) -> Tas
         case RunNode():
             data = yield from calling.run(node, state, scope, data)
         case RaiseNode():
-            raise TaskFault(_raised(node, scope, data))
+            raise TaskFault(_raised(node, scope, data), raised_by=node.pointer)
         case WaitNode():
             yield Sleep(state.effect_key(node.pointer, ":wait"), milliseconds(node.duration, data, scope))
         case _:

@@ -27,15 +27,15 @@ def run_try(node: TryNode, state: State, scope: Scope, data: Any, progress: dict
     kept = progress or {}
     trial = _Try(node, state, scope, data, kept)
     if kept.get("handled") is not None:
-        return (yield from trial.handle(kept["handled"]))
+        return (yield from trial.handle(kept["handled"], kept.get("cause", "")))
     return (yield from trial.run())
 
 
 class _Try:
     """One `try` that is under way.
 
-    Its progress is the error that is handled, else the attempts so far, the limit of the present one, and how often
-    places in the block had been come to before.
+    Its progress is the error that is handled and its cause, else the attempts so far, the limit of the present one, and
+    how often places in the block had been come to before.
     """
 
     def __init__(self, node: TryNode, state: State, scope: Scope, data: Any, kept: Mapping[str, Any]) -> None:
@@ -67,16 +67,24 @@ class _Try:
                     continue
                 if self._node.catch.block is None:
                     raise problem
-            return (yield from self.handle(problem.error.as_dict()))
+            return (yield from self.handle(problem.error.as_dict(), problem.cause))
 
-    def handle(self, problem: dict[str, Any]) -> Steps:
-        """Do what is to be done about an error; without anything, the input is the output."""
+    def handle(self, problem: dict[str, Any], cause: str) -> Steps:
+        """Do what is to be done about an error; without anything, the input is the output.
+
+        What is raised there has the `cause` of the error.
+        """
         catch, state = self._node.catch, self._state
         if catch.block is None:
             return self._data
-        state.progress(lambda: {"handled": problem})
+        state.progress(lambda: {"handled": problem, "cause": cause})
         handler = state.nested(variables={**(state.variables or {}), catch.name: problem})
-        output = yield from tasks.run_block(catch.block, handler, self._data)
+        try:
+            output = yield from tasks.run_block(catch.block, handler, self._data)
+        except TaskFault as raised:
+            if raised.raised_by and not raised.cause:
+                raised.cause = cause
+            raise
         state.ending = handler.ending
         return output
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
-from flowhook.model import Correlation, EventFilter, JournalEntry, Resolution, Subscription, WorkflowError
+from flowhook.model import Correlation, EventFilter, JournalEntry, Raising, Resolution, Subscription, WorkflowError
 from router.storage.model import ExecutionRecord
 from router.storage.sqlite.schema import STATUSES, UNENDED
 
@@ -59,12 +60,19 @@ def journal_entry(row: tuple[Any, ...]) -> JournalEntry:
 
 def dump_error(error: WorkflowError | None) -> bytes | None:
     """Return an error as it is stored."""
-    return None if error is None else orjson.dumps(error.as_dict())
+    if error is None:
+        return None
+    return orjson.dumps({**error.as_dict(), **({} if error.raising is None else {"raising": list(error.raising)})})
 
 
 def load_error(stored: bytes | None) -> WorkflowError | None:
     """Return a stored error."""
-    return None if stored is None else WorkflowError.from_dict(orjson.loads(stored))
+    if stored is None:
+        return None
+    members = orjson.loads(stored)
+    raising = members.pop("raising", None)
+    error = WorkflowError.from_dict(members)
+    return error if raising is None else replace(error, raising=Raising(*raising))
 
 
 def dump_subscriptions(subscriptions: tuple[Subscription, ...]) -> bytes:

@@ -9,7 +9,8 @@ from support.routers import flow, running_router
 from support.runners import attached
 
 from flowhook.errors import ConflictError, InvalidError, NotFoundError
-from flowhook.model import Status
+from flowhook.model import Raising, Status
+from flowhook.v1 import failure_pb2
 from flowhook.v1 import runner_service_pb2 as pb
 
 
@@ -47,6 +48,28 @@ async def test_a_replay_from_the_failed_task_takes_over_what_succeeded_and_the_s
         assert second.replay_of == replay.id
         await runner.complete(last)
     assert (await client.executions.get(execution_id)).execution.status is Status.FAULTED
+
+
+async def test_of_what_a_handler_raised_a_replay_takes_over_what_succeeded_apart_from_the_order(router, client, hello):
+    execution_id = await client.ingest("hello", {})
+    raising = failure_pb2.WorkflowError(
+        type="about:blank",
+        status=500,
+        instance="/do/0/t/try/0/b",
+        raising={"task": "/do/0/t/catch/do/1/again", "cause": "/do/0/t/try/0/b#0"},
+    )
+    async with attached(router, credit=2) as runner:
+        (assignment,) = await runner.assignments(1)
+        notified = pb.JournalEntry(key="/do/0/t/catch/do/0/notify#0", output=b"1")
+        failed = failure(assignment, 0, "/do/0/t/try/0/b#0")
+        notes = [failed, pb.Checkpoint(lease=assignment.lease, index=1, entry=notified)]
+        await runner.settle(pb.Outcome(lease=assignment.lease, faulted=raising, checkpoints=notes))
+        replay = await client.executions.replay(execution_id, from_failed=True)
+        (again,) = await runner.assignments(1)
+        assert [(entry.key, entry.output) for entry in again.journal] == [("~/do/0/t/catch/do/0/notify#0", b"1")]
+    shown = await client.executions.get(execution_id)
+    assert shown.execution.error.raising == Raising("/do/0/t/catch/do/1/again", "/do/0/t/try/0/b#0")
+    assert (await client.executions.get(replay.id)).journal == ()
 
 
 async def test_what_a_replay_takes_over_is_there_after_a_restart_and_a_lost_runner(tmp_path):

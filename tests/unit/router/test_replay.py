@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flowhook.errors import ConflictError
-from flowhook.model import JournalEntry, Status, WorkflowError
+from flowhook.model import JournalEntry, Raising, Status, WorkflowError
 from router.replay import before_failure, resumption
 from router.storage.model import ExecutionContent, ExecutionRecord, Resumption
 
@@ -153,74 +153,81 @@ def test_what_completed_did_not_fail():
     assert caught.value.reason == "EXECUTION_NOT_FAILED"
 
 
-RAISE = {"raise": {"error": {"type": "about:blank", "status": 500}}}
-CALL = {"call": "http"}
-TRIES = {
-    "do": [
-        {"a": CALL},
-        {"t": {"try": [{"b": CALL}, {"c": CALL}], "catch": {"as": "e", "do": [{"notify": CALL}, {"again": RAISE}]}}},
-        {"stop": RAISE},
-        # tasks may be called like keys of the DSL
-        {
-            "catch": {
-                "try": [{"try": {"try": [{"d": CALL}], "catch": {"do": [{"n": CALL}, {"inner": RAISE}]}}}],
-                "catch": {"do": [{"outer": RAISE}]},
-            }
-        },
-    ]
-}
-AGAIN = "/do/1/t/catch/do/1/again"
+AGAIN = "/do/1/t/catch/do/0/again"
 B, C, NOTIFY = "/do/1/t/try/0/b#0", "/do/1/t/try/1/c#0", "/do/1/t/catch/do/0/notify#0"
-D, N = "/do/3/catch/try/0/try/try/0/d#0", "/do/3/catch/try/0/try/catch/do/0/n#0"
 
 
-def raised(instance, *entries, revision=3):
-    original = record()._replace(error=WorkflowError("about:blank", 500, "again", instance))
-    return resumption(original, content(*entries), revision, TRIES).journal
+def raised(cause, *entries, revision=3, instance=AGAIN):
+    error = WorkflowError("about:blank", 500, "again", instance, raising=Raising(AGAIN, cause))
+    return resumption(record()._replace(error=error), content(*entries), revision).journal
 
 
 @pytest.mark.parametrize(
-    ("instance", "entries", "kept"),
+    ("cause", "entries", "kept"),
     [
-        (AGAIN, ["/do/0/a#0", f"!{B}", NOTIFY], ["/do/0/a#0"]),
-        (AGAIN, ["/do/0/a#0", f"!{B}"], ["/do/0/a#0"]),
-        (AGAIN, [B, f"!{C}", NOTIFY], [B]),
-        # all retries of what failed begin anew, and limits
-        (AGAIN, [f"!{B}", f"<{B}:retry", f">{B}:retry", f"!{B}", NOTIFY], []),
-        (AGAIN, ["</timeout#0", f"!{B}", "</do/1/t#0:retry", ">/do/1/t#0:retry", B, f"!{C}", "/do/1/t#0:failed"],
+        (B, ["/do/0/a#0", f"!{B}", NOTIFY], ["/do/0/a#0", f"~{NOTIFY}"]),
+        (B, ["/do/0/a#0", f"!{B}"], ["/do/0/a#0"]),
+        (C, [B, f"!{C}", NOTIFY], [B, f"~{NOTIFY}"]),
+        # all retries of what failed begin anew, and limits; of the handler only the results are taken over
+        (B, [f"!{B}", f"<{B}:retry", f">{B}:retry", f"!{B}", f"!{NOTIFY}", f"<{NOTIFY}:retry", NOTIFY],
+         [f"~{NOTIFY}"]),
+        (C, ["</timeout#0", f"!{B}", "</do/1/t#0:retry", ">/do/1/t#0:retry", B, f"!{C}", "/do/1/t#0:failed"],
          [f"!{B}", "</do/1/t#0:retry", ">/do/1/t#0:retry", B]),
-        (AGAIN, [f"<{B}:timeout", f">{B}:timeout", NOTIFY], []),
-        # what the handler called is in a function
-        (AGAIN, [f"!{B}", f"{NOTIFY} /use/functions/f#0"], []),
-        (AGAIN, [f"!{B} /use/functions/f/do/0/x#0", NOTIFY], []),
-        # the error of a task in the inner of two
-        ("/do/3/catch/catch/do/0/outer", [f"!{D}", N], []),
-        ("/do/3/catch/try/0/try/catch/do/1/inner", ["/do/0/a#0", f"!{D}", N], ["/do/0/a#0"]),
+        (f"{B}:timeout", [f"<{B}:timeout", f">{B}:timeout", NOTIFY], [f"~{NOTIFY}"]),
+        (B, [f"!{B}", "</w#0:wait", ">/w#0:wait", "/w#0:now", "/w#0:event", "/w#0:callback"], []),
+        # in a function
+        (B, [f"!{B}", f"{NOTIFY} /use/functions/f#0"], [f"~{NOTIFY} /use/functions/f#0"]),
+        (f"{B} /use/functions/f/do/0/x#0", [f"!{B} /use/functions/f/do/0/x#0", NOTIFY], [f"~{NOTIFY}"]),
+        # the very one in its iteration and on its visit, whatever failed since
+        ("/l/do/0/b[1]#0", ["!/l/do/0/b[0]#0", "/n[0]#0", "!/l/do/0/b[1]#0", "/n[1]#0", "!/l/do/0/b[1]#1"],
+         ["!/l/do/0/b[0]#0", "/n[0]#0", "~/n[1]#0"]),
+        # what runs beside it
+        (B, [f"!{B}", "/do/1/f/fork/p#0"], ["~/do/1/f/fork/p#0"]),
+        # another flow that failed is run again, one that ended well is not
+        ("/r#0:end", ["/r#0", "!/r#0:end", "/s#0", "/s#0:end", "/u#0", "!/u#0:end"], ["~/s#0", "~/s#0:end"]),
+        # of replays of replays
+        (B, ["/do/0/a#0", f"~{NOTIFY}", "~/n#0", f"!{B}", NOTIFY], ["/do/0/a#0", "~/n#0", f"~{NOTIFY}"]),
     ],
 )  # fmt: skip
-def test_where_a_handler_raises_it_starts_at_what_failed_in_the_try(instance, entries, kept):
-    assert raised(instance, *entries) == journal(*kept)
+def test_where_a_handler_raises_it_starts_at_what_it_handled_and_holds_what_succeeded_since(cause, entries, kept):
+    assert raised(cause, *entries) == journal(*kept)
+    # whichever instance the error that is raised says
+    assert raised(cause, *entries, instance=cause.partition("#")[0]) == journal(*kept)
 
 
 @pytest.mark.parametrize(
-    ("instance", "entries"),
+    ("cause", "entries"),
     [
-        ("/do/2/stop", ["/do/0/a#0", B, C]),
-        (AGAIN, ["/do/0/a#0", NOTIFY]),
-        # the error before was got over, and what came then is not done twice
-        (AGAIN, [f"!{B}", C, NOTIFY]),
-        (AGAIN, ["!/do/0/a#0", "@", NOTIFY]),
+        ("", ["/do/0/a#0", f"!{B}", C, NOTIFY]),
+        (B, ["/do/0/a#0", NOTIFY]),
+        (B, ["!/do/1/t/try/0/b[1]#0", "!/do/1/t/try/0/b#1", NOTIFY]),
+        (B, ["@", NOTIFY]),
+        ("x", [NOTIFY]),
     ],
 )
-def test_where_nothing_would_run_anew_it_is_refused_but_on_another_revision(instance, entries):
+def test_where_nothing_would_run_anew_it_is_refused_but_on_another_revision(cause, entries):
     with pytest.raises(ConflictError, match="from the start") as caught:
-        raised(instance, *entries)
+        raised(cause, *entries)
     assert caught.value.reason == "NOTHING_TO_RUN_ANEW"
     if "@" not in entries:
-        assert raised(instance, *entries, revision=4) == journal(*entries)
+        assert raised(cause, *entries, revision=4) == journal(*entries)
+
+
+def test_where_an_earlier_version_did_not_note_why_it_is_refused():
+    # tasks may be called like keys of the DSL
+    tries = {"try": [{"d": {}}], "catch": {"do": [{"a/b": {"raise": {}}}, {"c": {"set": {}}}]}}
+    definition = {"do": [{"try": {"do": [{"raise": tries}]}}]}
+    at = "/do/0/try/do/0/raise/catch/do"
+    original = record()._replace(error=WorkflowError("about:blank", 500, "again", f"{at}/0/a~1b"))
+    with pytest.raises(ConflictError) as caught:
+        resumption(original, content("!/x#0"), 3, definition)
+    assert caught.value.reason == "NOTHING_TO_RUN_ANEW"
+    for instance in (f"{at}/1/c", f"{at}/2/x", f"{at}/x", "", "/output"):
+        original = record()._replace(error=WorkflowError("about:blank", 500, "again", instance))
+        assert resumption(original, content("/x#0"), 3, definition).journal == journal("/x#0")
 
 
 def test_the_failure_of_a_call_in_a_handler_is_that_of_the_call():
     original = record()._replace(error=WorkflowError("about:blank", 503, "away", NOTIFY[:-2]))
-    resumed = resumption(original, content(f"!{B}", f"!{NOTIFY}"), 3, TRIES)
+    resumed = resumption(original, content(f"!{B}", f"!{NOTIFY}"), 3)
     assert resumed.journal == journal(f"!{B}")

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from enum import Enum
+from uuid import UUID
 
 import pytest
 
@@ -15,6 +18,16 @@ def event(flow="hello", body=b"", **arguments):
     return calls.new_event(flow, body, **(defaults | arguments))
 
 
+class Colour(Enum):
+    RED = "red"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    number: int
+    parts: list[Order] | None = None
+
+
 @pytest.mark.parametrize(
     ("body", "sent"),
     [
@@ -23,6 +36,13 @@ def event(flow="hello", body=b"", **arguments):
         ("é", "é".encode()),
         ({"name": "Ada", "n": [1, 2.5, None, True, "é"]}, '{"name":"Ada","n":[1,2.5,null,true,"é"]}'.encode()),
         ([], b"[]"),
+        ({"at": datetime(2026, 1, 2, 3, 4, 5, 600, tzinfo=UTC)}, b'{"at":"2026-01-02T03:04:05.000600+00:00"}'),
+        (
+            [date(2026, 1, 2), time(3, 4), UUID(int=7)],
+            b'["2026-01-02","03:04:00","00000000-0000-0000-0000-000000000007"]',
+        ),
+        ([Colour.RED, Status.FAULTED], b'["red","faulted"]'),
+        (Order(7, [Order(8)]), b'{"number":7,"parts":[{"number":8,"parts":null}]}'),
     ],
 )
 def test_bodies_are_bytes_text_or_json(body, sent):
@@ -33,7 +53,28 @@ CIRCULAR = []
 CIRCULAR.append(CIRCULAR)
 
 
-@pytest.mark.parametrize("body", [{"a": object()}, {"a": math.nan}, {"a": {1, 2}}, CIRCULAR, "\ud800", {"a": "\ud800"}])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_number_that_json_has_not_is_named(value):
+    with pytest.raises(InvalidError, match=f"not JSON compliant: {value}"):
+        event(body={"a": value})
+
+
+NAIVE = datetime(2026, 1, 2, tzinfo=UTC).replace(tzinfo=None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"a": object()},
+        [NAIVE],
+        {"a": Order},
+        {"a": math.nan},
+        {"a": {1, 2}},
+        CIRCULAR,
+        "\ud800",
+        {"a": "\ud800"},
+    ],
+)
 def test_what_json_can_not_hold_is_refused(body):
     with pytest.raises(InvalidError, match="the body can't be made JSON") as refusal:
         event(body=body)

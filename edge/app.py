@@ -72,7 +72,10 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any, reg
     directory = Directory(
         router, counts, size=settings.flow_cache_size, lookup_seconds=settings.router_timeout, on_state=on_state
     )
-    ingest = Ingest(router, counts, refusals, timeout=settings.router_timeout, max_pending=settings.max_pending_events)
+    ingest, callbacks = (
+        Ingest(router, counts, refusals, timeout=settings.router_timeout, max_pending=settings.max_pending_events)
+        for _ in range(2)
+    )
     replies = Replies(
         router, directory, counts, max_held=settings.max_held_requests, router_timeout=settings.router_timeout
     )
@@ -85,9 +88,10 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any, reg
     gateway = Gateway(
         directory,
         ingest,
+        callbacks,
         replies,
-        refusals,
-        rejections,
+        refusals=refusals,
+        rejections=rejections,
         keys=keys,
         outbound=outbound,
         contents=Contents(offload),
@@ -104,7 +108,9 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any, reg
         certificates=tls.load(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file),
     )
     counts.gauge("flowhook_edge_connections", "Open connections.", lambda: server.connections)
-    counts.gauge("flowhook_edge_pending_events", "Requests that wait for the router.", lambda: ingest.pending)
+    counts.gauge(
+        "flowhook_edge_pending_events", "Requests that wait for the router.", lambda: ingest.pending + callbacks.pending
+    )
     counts.gauge("flowhook_edge_uploads", "Large bodies that go on to the router.", lambda: uploads.under_way)
     counts.gauge("flowhook_edge_held_requests", "Requests that wait for their flow.", lambda: replies.held)
     counts.gauge("flowhook_edge_cached_flows", "Flow IDs, known and unknown, in the cache.", lambda: directory.cached)
@@ -119,6 +125,7 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any, reg
             helpers = [
                 tasks.create_task(directory.run(), name="follow flows"),
                 tasks.create_task(ingest.run(), name="ingest"),
+                tasks.create_task(callbacks.run(), name="ingest callbacks"),
                 tasks.create_task(rejections.run(), name="report rejections"),
                 tasks.create_task(server.sweep(), name="sweep connections"),
                 tasks.create_task(Reporter(channel, lifecycle).run(), name="report"),

@@ -108,7 +108,7 @@ class Connection:
         self._handler = handler
         self._buffer = b""  # received and not yet looked at
         self._continued = False  # whether the sender was told to go on with the body
-        self._unread = 0  # bytes of the body that were not read yet; -1: chunked, not begun
+        self._unread = 0  # bytes of the body that were not read yet; -1: more than none, nobody knows where it ends
         self._served = False
         self._leaving = False  # whether nothing can be answered any more
         self._held = 0  # bytes of the head or the body that count in the host's `received`
@@ -295,7 +295,9 @@ class Connection:
                 return bytes(chunks.content)
         else:
             first, self._buffer = self._buffer[:length], self._buffer[length:]
-            self._unread -= len(first)
+            # Whoever takes it may be stopped in the middle of taking. So until it is complete nobody relies on how much
+            # of it is missing: the connection ends rather than take a piece of it for the next request, or the reverse.
+            self._unread = -1 if len(first) < length else 0
         self.deadline = NEVER
         self._hold(max(0, STREAM_BYTES - self._held))
         return BodyStream(
@@ -319,8 +321,6 @@ class Connection:
         self.deadline = self._host.now() + seconds
         data = await self._stream.read(most)
         self.deadline = NEVER
-        if self._unread > 0:
-            self._unread -= len(data)
         return data
 
     def complete(self, rest: bytes) -> None:
@@ -410,7 +410,7 @@ class Connection:
             host.answered(answer)
             self._send(answer, head, keep_alive=True)
             self.idle = True  # it has its answer: should the rest never come, nothing more is said
-            await self.body(DISCARDED_BYTES)
+            await self._discard()
             return True
         if self._unread or answer.close:
             await self._refuse(answer, head)
@@ -422,6 +422,16 @@ class Connection:
             if head.keep_alive:  # it does not expect the end
                 await self._linger()
         return False
+
+    async def _discard(self) -> None:
+        """Read what is left of a body whose end is known, and keep nothing of it."""
+        self.deadline = self._host.now() + self._host.body_timeout
+        left = self._unread - len(self._buffer)
+        self._buffer = self._buffer[self._unread :]
+        while left > 0:
+            left -= len(await self._stream.read(left))
+        self._unread = 0
+        self.deadline = NEVER
 
     def _is_last(self) -> bool:
         """Whether nothing has come of another request."""

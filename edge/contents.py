@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import orjson
 
+from edge.content import EMPTY, Content
 from edge.endpoints import Endpoint
 from edge.http1 import Head
+from edge.parsing_apart import read_body
+from flowhook.event_input import webhook_view
+from flowhook.model import Event
 from flowhook.offload import INLINE_BYTES
 from flowhook.offload.offload import Offload
-from flowhook.payloads import encoded_headers, is_json, is_left_whole, parse, parse_selected, with_attributes
+from flowhook.payloads import is_json, is_left_whole, parse, with_attributes
 from flowhook.signatures import RequestView
 
 BODYLESS_METHODS: Final = frozenset({"GET", "DELETE"})
@@ -24,8 +29,14 @@ class Contents:
         """Parse what is large in the processes of `offload`."""
         self._offload = offload
 
-    async def of(self, endpoint: Endpoint, head: Head, request: RequestView) -> Any:
-        """Return what a body says, attachments aside; of a large one, what the endpoint looks at.
+    async def of(self, endpoint: Endpoint, head: Head, request: RequestView, event: Event) -> Content:
+        """Return what a body says.
+
+        Args:
+            endpoint: that it came to.
+            head: of the request, for what it says of the body.
+            request: with the body.
+            event: what is made of the request.
 
         Raises:
             InvalidError: it is not what its Content-Type says (`BODY_INVALID`), is too large decompressed
@@ -34,20 +45,28 @@ class Contents:
         """
         body = request.body
         if endpoint.raw or not (body or head.method not in BODYLESS_METHODS):
-            return None
-        if request.json is not None and not head.compressed and is_json(head.content_type):
-            value = request.json.of(body)  # it was read to be verified
-            if value is not None:
-                return with_attributes(head.content_type, head.headers, value)
+            return EMPTY
         if not head.compressed and (len(body) <= INLINE_BYTES or is_left_whole(head.content_type)):
-            return parse(head.content_type, body, head.headers, limit=endpoint.max_parsed).body
-        (selected,) = await self._offload.run(
+            if request.json is not None and is_json(head.content_type):
+                value = request.json.of(body)  # it was read to be verified
+                if value is not None:
+                    return Content(with_attributes(head.content_type, head.headers, value))
+            return Content(parse(head.content_type, body, head.headers, limit=endpoint.max_parsed).body)
+        selected, order_key, dedupe = await self._offload.run(
             endpoint.flow_id,
-            parse_selected,
-            head.content_type.encode(),
-            encoded_headers(head.headers),
-            b"%d" % endpoint.max_parsed,
-            endpoint.selection,
+            read_body,
+            orjson.dumps([head.content_type, _of_the_body(head.headers), endpoint.max_parsed]),
+            endpoint.wanted,
+            orjson.dumps(webhook_view(event, None)),
             body,
         )
-        return orjson.loads(selected)
+        return Content(orjson.loads(selected), order_key.decode(), dedupe.decode())
+
+
+def _of_the_body(headers: Sequence[tuple[str, bytes]]) -> list[tuple[str, str]]:
+    """Return the headers that `parse` looks at."""
+    return [
+        (name, value.decode("latin-1"))
+        for name, value in headers
+        if name == "content-encoding" or name.startswith("ce-")
+    ]

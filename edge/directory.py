@@ -21,7 +21,7 @@ from typing import Final
 import orjson
 from pydantic import ValidationError
 
-from edge.endpoints import FlowEndpoints
+from edge.endpoints import FlowEndpoints, Ordering
 from edge.existence import Existence
 from edge.metrics import Counts
 from edge.router import Change, Router
@@ -315,8 +315,8 @@ class Directory:
         except ValidationError:
             log.error("a stored flow can't be read", flow=flow_id)  # noqa: TRY400 - it says which flow; the rest is its author's
             raise InternalError("the flow can't be read", reason="FLOW_UNREADABLE") from None
-        order_by = (definition.get("execution") or {}).get("order_by")
-        return FlowEndpoints(flow_id, webhook, secrets, revision, order_by=order_by)
+        ordering = Ordering((definition.get("execution") or {}).get("order_by"), found.flow_revision)
+        return FlowEndpoints(flow_id, webhook, secrets, revision, ordering=ordering)
 
     def _remember(self, flow_id: str, endpoints: FlowEndpoints | None) -> None:
         if endpoints is None:

@@ -11,20 +11,22 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 from edge import answers
+from edge.content import EMPTY, Content
 from edge.handshakes import Handshakes
 from edge.http1 import Head
+from edge.parsing_apart import Wanted
 from edge.responses import ConfiguredResponse, FlowResponse
 from edge.senders import SenderRates
 from flowhook import limits
+from flowhook.dedupe_key import DedupeKey
 from flowhook.document.auth import MtlsAuth
 from flowhook.document.webhook import Callback, Webhook
-from flowhook.errors import InvalidError
-from flowhook.expressions.paths import Accessor, Step, compile_accessor, paths_in, strip
+from flowhook.expressions.paths import Step
 from flowhook.ids import slot_of
 from flowhook.order_key import OrderKey
 from flowhook.payloads import Selection, event_identity, is_parsed, parse_content_type, selection_of
@@ -72,6 +74,21 @@ URLS: Final = frozenset(
 """Fields in which proxies and browsers repeat the URL: they carry the credential that stands in it."""
 
 
+class Ordering(NamedTuple):
+    """How the events of a flow are ordered.
+
+    Attributes:
+        order_by: expression; None: in no order.
+        revision: of the flow that says so.
+    """
+
+    order_by: str | None = None
+    revision: int = 0
+
+
+NO_ORDER: Final = Ordering()
+
+
 class Endpoint:
     """One URL, compiled.
 
@@ -97,7 +114,8 @@ class Endpoint:
         handshakes: those of its providers; None when they have none.
         flow: the answers of the flow itself, when senders wait for those.
         order_key: the flow's order of events; None when it has none, and for callbacks.
-        selection: JSON of the `Selection` of a body that anything here looks at.
+        flow_revision: of the flow that `order_key` is of.
+        wanted: JSON of what is wanted of a large body (`parsing_apart.Wanted`).
         dropped_query: names of query parameters that are not kept.
     """
 
@@ -115,6 +133,7 @@ class Endpoint:
         "early_keyed",
         "flow",
         "flow_id",
+        "flow_revision",
         "handshakes",
         "keeps_rejected",
         "late",
@@ -133,11 +152,11 @@ class Endpoint:
         "rereads",
         "response",
         "schemes",
-        "selection",
         "senders",
         "slot",
         "streaming",
         "unauthenticated",
+        "wanted",
     )
 
     def __init__(
@@ -148,7 +167,7 @@ class Endpoint:
         *,
         callback: str = "",
         one_time: bool = False,
-        order_by: str | None = None,
+        ordering: Ordering = NO_ORDER,
     ) -> None:
         self.flow_id = flow_id
         self.slot = slot_of(flow_id)
@@ -186,9 +205,7 @@ class Endpoint:
         dedupe = webhook.dedupe
         deduplicates = dedupe.enabled and not one_time  # the token says it: the second delivery finds it used
         self.delivery_ids = deduplicates and dedupe.key is None and self.asks
-        self._dedupe: Accessor | None = (
-            compile_accessor(strip(dedupe.key)) if deduplicates and dedupe.key is not None else None
-        )
+        self._dedupe = DedupeKey(dedupe.key) if deduplicates and dedupe.key is not None else None
         self.raw = webhook.parse == "raw"
         self.senders = None if webhook.sender_rate_limit is None else SenderRates(webhook.sender_rate_limit)
         self.keeps_rejected = webhook.keep_rejected_bodies
@@ -198,16 +215,16 @@ class Endpoint:
         )
         self.response = ConfiguredResponse(webhook.respond)
         self.flow = FlowResponse(webhook.respond) if webhook.respond.mode == "reply" else None
-        self.order_key = None if order_by is None else OrderKey(order_by)
+        self.order_key = None if ordering.order_by is None else OrderKey(ordering.order_by)
+        self.flow_revision = ordering.revision
         self.needs_view = self._dedupe is not None or self.order_key is not None or self.response.needs_view
-        self.selection = orjson.dumps(self._selection(None if self._dedupe is None else dedupe.key))
+        self.wanted = orjson.dumps(
+            Wanted(self._selection(), ordering.order_by, None if self._dedupe is None else self._dedupe.expression)
+        )
 
-    def _selection(self, dedupe_key: str | None) -> Selection:
-        """Return what anything here looks at in a body."""
-        paths = [*self.response.paths, *(() if self.order_key is None else self.order_key.paths)]
-        if dedupe_key is not None:
-            paths += paths_in(strip(dedupe_key))
-        looked_at: list[Sequence[Step]] = [path[1:] for path in paths if path[:1] in ((), ("body",))]
+    def _selection(self) -> Selection:
+        """Return what of a body is looked at, but for its keys."""
+        looked_at: list[Sequence[Step]] = [path[1:] for path in self.response.paths if path[:1] in ((), ("body",))]
         if self.delivery_ids:
             looked_at += IDENTITY
         if self.handshakes is not None:
@@ -249,22 +266,30 @@ class Endpoint:
         multipart = parse_content_type(head.content_type).essence.startswith("multipart/")
         return multipart and not self.raw and not head.compressed
 
-    def most(self, *, verified: bool) -> int:
+    def most(self, headers: Sequence[tuple[str, bytes]], *, verified: bool) -> int:
         """Return how large a body may be at all.
 
         What nobody can verify as it comes has to fit into memory, and what can only be verified when it was read has to
-        be read quickly.
+        be read quickly. A verifier whose signature is not there verifies nothing.
+
+        Args:
+            headers: lower-case names and values.
+            verified: whether the sender is known, whatever the body is.
         """
-        if verified or self.streaming:
+        if verified:
             return self.max_body
-        return self.max_unproven_json if all(reads_json(verifier) for verifier in self.late) else self.max_parsed
+        names = {name for name, _ in headers}
+        able = [each for each in self.late if not each.required_headers or names & each.required_headers]
+        if any(verifier in self.streaming for verifier in able):
+            return self.max_body
+        return self.max_unproven_json if all(reads_json(verifier) for verifier in able) else self.max_parsed
 
     def dedupe_key(
         self,
         verified: tuple[Verifier, Match],
         request: RequestView,
         view: Mapping[str, Any] | None,
-        content: Any = None,
+        content: Content = EMPTY,
     ) -> str:
         """Return the key under which a repeated delivery of this request is recognised, or an empty string.
 
@@ -285,18 +310,18 @@ class Endpoint:
             key = f"{match.secret}\n{key}"
         return shortened(self._namespaces[verifier] + key)
 
-    def _key(self, verifier: Verifier, request: RequestView, view: Mapping[str, Any] | None, content: Any) -> str:
+    def _key(self, verifier: Verifier, request: RequestView, view: Mapping[str, Any] | None, content: Content) -> str:
         if self.delivery_ids:
-            return verifier.delivery_id(request) or event_identity(content) or ""
+            return verifier.delivery_id(request) or event_identity(content.body) or ""
         if self._dedupe is None:
             return ""
-        try:
-            value = self._dedupe(view)
-            if value is None:
-                return ""
-            return value if isinstance(value, str) else orjson.dumps(value).decode()
-        except (InvalidError, orjson.JSONEncodeError):
-            return ""  # a request without the key is one of its own
+        return self._dedupe.of_view(view) if content.dedupe is None else content.dedupe
+
+    def order_key_of(self, view: Mapping[str, Any] | None, content: Content) -> str:
+        """Return the order key of an event; see `dedupe_key` for the arguments. Empty for none."""
+        if self.order_key is None:
+            return ""
+        return self.order_key.of_view(view) if content.order_key is None else content.order_key
 
 
 class FlowEndpoints:
@@ -317,12 +342,12 @@ class FlowEndpoints:
         secrets: Mapping[str, bytes],
         revision: int,
         *,
-        order_by: str | None = None,
+        ordering: Ordering = NO_ORDER,
     ) -> None:
         self.flow_id = flow_id
         self.revision = revision
         self.secret_names = webhook.secret_names()
-        self.own = Endpoint(flow_id, webhook, secrets, order_by=order_by)
+        self.own = Endpoint(flow_id, webhook, secrets, ordering=ordering)
         self._subpaths = webhook.subpaths
         self._callbacks = {
             name: Endpoint(flow_id, callback, secrets, callback=name)

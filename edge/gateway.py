@@ -14,11 +14,12 @@ import re
 import time
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 from edge import answers
 from edge.answers import Answer
 from edge.body_stream import BodyStream, BodyTooLargeError
+from edge.content import Content
 from edge.contents import Contents
 from edge.directory import Directory
 from edge.endpoints import Endpoint
@@ -93,10 +94,11 @@ class Gateway:
         self,
         directory: Directory,
         ingest: Ingest,
+        callbacks: Ingest,
         replies: Replies,
+        *,
         refusals: LimitedLog,
         rejections: Rejections,
-        *,
         keys: Keys,
         outbound: Outbound,
         contents: Contents,
@@ -108,7 +110,8 @@ class Gateway:
 
         Args:
             directory: finds flows.
-            ingest: stores what is answered at once.
+            ingest: stores what starts executions and is answered at once.
+            callbacks: stores what comes to callbacks, which takes the router longer.
             replies: stores what its flow answers, and fetches answers.
             refusals: takes what operators should know.
             rejections: takes down refused requests.
@@ -121,6 +124,7 @@ class Gateway:
         """
         self._directory = directory
         self._ingest = ingest
+        self._callbacks = callbacks
         self._replies = replies
         self._refusals = refusals
         self._rejections = rejections
@@ -171,18 +175,20 @@ class Gateway:
         if not admitted:
             return answers.ADDRESS_FORBIDDEN
         seen, verified, streamed = await self._authenticated(endpoint, request, seen, address)
+        event = _event(endpoint, head, seen, verified[1])
         if streamed is not None:
-            return await self._store(endpoint, request, seen, verified, streamed.content, streamed=streamed)
+            event = event._replace(body_blob=streamed.blob, parts=streamed.parts, form=streamed.form)
+            return await self._store(endpoint, request, seen, verified, event=event, content=Content(streamed.content))
         _check_rate(endpoint, verified[1], address, seen)
         if endpoint.rereads and (seen.json is None or len(seen.body) > endpoint.max_unproven_json):
             seen = await _with_json(seen, JsonBody(endpoint.max_parsed, limits.MAX_VALUES))
-        content = await self._content(endpoint, head, seen)
+        content = await self._content(endpoint, head, seen, event)
         if handshakes is not None:
-            asked = content if content is not None or not seen.body else json_of(seen)
+            asked = content.body if content.body is not None or not seen.body else json_of(seen)
             handshake = handshakes.late(verified[1], seen, asked)
             if handshake is not None:
                 return await self._visited(handshake) if isinstance(handshake, Visit) else handshake
-        return await self._store(endpoint, request, seen, verified, content)
+        return await self._store(endpoint, request, seen, verified, event=event, content=content)
 
     def _view(self, request: Request) -> tuple[Address, RequestView]:
         """Return the sender's address, and the request as verification sees it, without its body."""
@@ -208,7 +214,7 @@ class Gateway:
             body = await request.body(endpoint.max_body)
         else:
             received = await request.receive(
-                endpoint.most(verified=good), endpoint.in_memory(request.head, verified=good)
+                endpoint.most(seen.headers, verified=good), endpoint.in_memory(request.head, verified=good)
             )
             if isinstance(received, BodyStream):
                 streamed = await self._stream(endpoint, request.head, address, seen, verified, body=received)
@@ -297,10 +303,10 @@ class Gateway:
             raise _Refused(answers.CALLBACK_NOT_FOUND)
         return endpoint
 
-    async def _content(self, endpoint: Endpoint, head: Head, seen: RequestView) -> Any:
+    async def _content(self, endpoint: Endpoint, head: Head, seen: RequestView, event: Event) -> Content:
         """Return what the body says, attachments aside."""
         try:
-            return await self._contents.of(endpoint, head, seen)
+            return await self._contents.of(endpoint, head, seen, event)
         except InvalidError as error:
             too_large = error.reason == "BODY_TOO_LARGE"
             refusal = answers.BODY_TOO_LARGE if too_large else answers.body_invalid(error.message)
@@ -331,55 +337,26 @@ class Gateway:
         request: Request,
         seen: RequestView,
         verified: tuple[Verifier, Match],
-        content: Any,
         *,
-        streamed: Streamed | None = None,
+        event: Event,
+        content: Content,
     ) -> Answer:
         """Have the event stored, and answer as the flow wants it."""
-        _, match = verified
-        head = request.head
-        now_ms = time.time_ns() // 1_000_000
-        event_id = ids.mint(endpoint.slot, now_ms=now_ms)
-        # What `Connection` names stays: to remove it is for intermediaries (RFC 9110, section 7.6.1). Here it would let
-        # whoever repeats a signed request hide the field by which it is known again.
-        dropped = endpoint.dropped_headers
-        headers = tuple([field for field in head.headers if field[0] not in dropped])
-        query = head.query
-        if endpoint.dropped_query:
-            query = strip_query(query, endpoint.dropped_query)
-            headers = without_repeats(headers, credentials_of(head.query, endpoint.dropped_query))
-        event = Event(
-            event_id,
-            endpoint.flow_id,
-            now_ms,
-            Principal(*match) if endpoint.asks else None,
-            "",
-            head.method,
-            head.path,
-            query,
-            head.content_type,
-            headers,
-            seen.body,
-            head.traceparent,
-        )
-        if streamed is not None:
-            event = event._replace(body_blob=streamed.blob, parts=streamed.parts, form=streamed.form)
-        if endpoint.callback:
-            event = _mid_flow(event, endpoint)
-        shown = webhook_view(event, content) if endpoint.needs_view else None
+        shown = webhook_view(event, content.body) if endpoint.needs_view else None
         key = endpoint.dedupe_key(verified, seen, shown, content)
         message = event_to_proto(event)
         if key:
             message.dedupe_key = key
         # also when it is empty: the router need not look whether there is one
-        message.order_key = "" if endpoint.order_key is None else endpoint.order_key.of_view(shown)
+        message.order_key = endpoint.order_key_of(shown, content)
+        message.flow_revision = endpoint.flow_revision
         if endpoint.flow is not None:
             try:
                 return await request.hold(self._replies.hold(message, endpoint.flow))
             except FlowhookError as error:
                 return self._rejected(endpoint, failure_to_proto(error))
-        size = MAX_GROWTH * head.size + len(seen.body) + (0 if streamed is None else message.ByteSize())
-        result = await self._ingest.submit(message, size)
+        size = MAX_GROWTH * request.head.size + len(seen.body) + (message.ByteSize() if event.body_blob else 0)
+        result = await (self._callbacks if endpoint.callback else self._ingest).submit(message, size)
         if result.HasField("accepted"):
             return endpoint.response.render(result.accepted.execution_id, shown)
         return self._rejected(endpoint, result.rejected)
@@ -405,6 +382,35 @@ class Gateway:
             detail=failure.message,
         )
         return answers.NOT_STORED
+
+
+def _event(endpoint: Endpoint, head: Head, seen: RequestView, match: Match) -> Event:
+    """Return the event that a request is, without credentials."""
+    now_ms = time.time_ns() // 1_000_000
+    event_id = ids.mint(endpoint.slot, now_ms=now_ms)
+    # What `Connection` names stays: to remove it is for intermediaries (RFC 9110, section 7.6.1). Here it would let
+    # whoever repeats a signed request hide the field by which it is known again.
+    dropped = endpoint.dropped_headers
+    headers = tuple([field for field in head.headers if field[0] not in dropped])
+    query = head.query
+    if endpoint.dropped_query:
+        query = strip_query(query, endpoint.dropped_query)
+        headers = without_repeats(headers, credentials_of(head.query, endpoint.dropped_query))
+    event = Event(
+        event_id,
+        endpoint.flow_id,
+        now_ms,
+        Principal(*match) if endpoint.asks else None,
+        "",
+        head.method,
+        head.path,
+        query,
+        head.content_type,
+        headers,
+        seen.body,
+        head.traceparent,
+    )
+    return _mid_flow(event, endpoint) if endpoint.callback else event
 
 
 def _mid_flow(event: Event, endpoint: Endpoint) -> Event:

@@ -14,11 +14,11 @@ from typing import Final, Generic, Protocol, TypeVar
 from edge.senders import site_of
 
 MAX_CANDIDATES: Final = 256
-"""Connections that one look at all of them finds for those to come."""
+"""Connections that one look at all of them, or at all of an address, finds for those to come."""
 
 LOOK_SECONDS: Final = 0.000_01
-"""Between two looks at all connections, for each of them: 0.1 s between looks at 10,000, which take 3 ms. So a flood of
-new ones can't make a look of each."""
+"""Between two looks at the same connections, for each of them: 0.1 s between looks at 10,000, which take 3 ms. So a
+flood of new ones can't make a look of each."""
 
 NEVER: Final = float("inf")
 
@@ -56,58 +56,75 @@ class OpenConnections(Generic[C]):
         self._most_of_one = most_of_one
         self._shared = shared
         self._now = now
-        self._all: set[C] = set()
-        self._by_site: dict[str, set[C]] = {}
-        self._candidates: list[tuple[float, C]] = []
-        self._looked = -NEVER
+        self._all = _Group[C]()
+        self._by_site: dict[str, _Group[C]] = {}
 
     def __len__(self) -> int:
-        return len(self._all)
+        return len(self._all.members)
 
     def __iter__(self) -> Iterator[C]:
-        return iter(tuple(self._all))
+        return iter(tuple(self._all.members))
 
     def add(self, connection: C) -> None:
         """Add one, whether there is room or not."""
-        self._all.add(connection)
-        self._by_site.setdefault(site_of(connection.address), set()).add(connection)
+        self._all.members.add(connection)
+        site = site_of(connection.address)
+        group = self._by_site.get(site)
+        if group is None:
+            group = self._by_site[site] = _Group()
+        group.members.add(connection)
 
     def discard(self, connection: C) -> None:
         """Take one out; without effect if it is not there."""
-        if connection in self._all:
-            self._all.discard(connection)
+        if connection in self._all.members:
+            self._all.members.discard(connection)
             site = site_of(connection.address)
-            others = self._by_site[site]
+            others = self._by_site[site].members
             others.discard(connection)
             if not others:
                 del self._by_site[site]
 
     def gives_way(self, address: IPv4Address | IPv6Address) -> tuple[bool, C | None]:
         """Return whether there is room for one more of an address; if not, which one would make it (None: none)."""
-        others = self._by_site.get(site_of(address), ())
-        if len(others) >= self._most_of_one and not self._shared(address):
-            return False, next((connection for _, connection in _longest_waiting(others, 1)), None)
-        if len(self._all) < self._most:
+        others = self._by_site.get(site_of(address))
+        if others is not None and len(others.members) >= self._most_of_one and not self._shared(address):
+            return False, others.candidate(self._now())
+        if len(self._all.members) < self._most:
             return True, None
-        return False, self._candidate()
+        return False, self._all.candidate(self._now())
 
-    def _candidate(self) -> C | None:
-        """Return one of all; of those that an earlier look found, as long as there are any."""
+
+class _Group(Generic[C]):
+    """Connections of which one gives way to another: all there are, or those of one address.
+
+    Attributes:
+        members: of the group.
+    """
+
+    __slots__ = ("_candidates", "_looked", "members")
+
+    def __init__(self) -> None:
+        self.members: set[C] = set()
+        self._candidates: list[tuple[bool, float, C]] = []
+        self._looked = -NEVER
+
+    def candidate(self, now: float) -> C | None:
+        """Return one that gives way; of those that an earlier look found, as long as there are any."""
         while True:
             while self._candidates:
-                since, connection = self._candidates.pop()
-                if connection.waiting_since == since and connection in self._all:
+                idle, since, connection = self._candidates.pop()
+                if (connection.idle, connection.waiting_since) == (idle, since) and connection in self.members:
                     return connection
-            if self._now() - self._looked < LOOK_SECONDS * len(self._all):
+            if now - self._looked < LOOK_SECONDS * len(self.members):
                 return None
-            self._looked = self._now()
-            self._candidates = _longest_waiting(self._all, MAX_CANDIDATES)[::-1]
+            self._looked = now
+            self._candidates = _longest_waiting(self.members, MAX_CANDIDATES)[::-1]
             if not self._candidates:
                 return None
 
 
-def _longest_waiting(connections: Collection[C], count: int) -> list[tuple[float, C]]:
+def _longest_waiting(connections: Collection[C], count: int) -> list[tuple[bool, float, C]]:
     """Return those that wait for a request, idle ones first, and of these the one that has waited longest."""
     waiting = [each for each in connections if each.waiting_since != NEVER]
     chosen = heapq.nsmallest(count, waiting, key=lambda each: (not each.idle, each.waiting_since))
-    return [(each.waiting_since, each) for each in chosen]
+    return [(each.idle, each.waiting_since, each) for each in chosen]

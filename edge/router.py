@@ -35,10 +35,15 @@ INVOKE_GRACE_SECONDS: Final = 5.0
 
 
 class Definition(NamedTuple):
-    """A flow: canonical JSON of its latest revision, and the registry's revision the answer is at least as new as."""
+    """A flow: canonical JSON of its latest revision, and the registry's revision the answer is at least as new as.
+
+    Attributes:
+        flow_revision: of the flow, from 1.
+    """
 
     definition: bytes
     revision: int
+    flow_revision: int
 
 
 class Secrets(NamedTuple):
@@ -204,7 +209,7 @@ class GrpcRouter:
             response = await self._flows.GetFlow(request, timeout=seconds, wait_for_ready=True)
         except grpc.aio.AioRpcError as error:
             raise status.from_rpc_error(error) from None
-        return Definition(response.flow.definition, response.registry_revision)
+        return Definition(response.flow.definition, response.registry_revision, response.flow.revision)
 
     async def find_flows(self, flow_ids: Sequence[str], seconds: float) -> Collection[str]:
         """See `Router.find_flows`."""

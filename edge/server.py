@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from email.utils import formatdate
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from tornado.iostream import IOStream
 from tornado.tcpserver import TCPServer
@@ -98,6 +98,7 @@ class Server(TCPServer):
         self._beginning_by_site: Counter[str] = Counter()
         self._listening: list[socket.socket] = []
         self._accepted_late: set[asyncio.Task[None]] = set()
+        self._serving: set[asyncio.Task[None]] = set()  # of all connections, from before their handshakes on
         self._one_less = asyncio.Event()
         self._date = 0
         self._tick()
@@ -114,6 +115,14 @@ class Server(TCPServer):
 
     async def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         """Serve a new connection to its end."""
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        self._serving.add(task)
+        try:
+            await self._handle(stream, address)
+        finally:
+            self._serving.discard(task)
+
+    async def _handle(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         peer = str(address[0])
         own, peer = await self._begin(stream.socket, peer)
         if own is None:
@@ -173,6 +182,9 @@ class Server(TCPServer):
             self._counts.incomplete += 1
             sock.close()
             return None, peer
+        except asyncio.CancelledError:
+            sock.close()
+            raise
         finally:
             self._beginning -= 1
             if site:
@@ -260,12 +272,16 @@ class Server(TCPServer):
         return self._is_empty()
 
     async def ended(self) -> None:
-        """Wait until no connection is left; call it when nothing is to be waited for any more."""
+        """End all connections; call it when nothing is to be waited for any more.
+
+        Requests that are still under way are cancelled: what they wait for may take any time.
+        """
         for connection in (*self._connections, *self._turned_away, *self._giving_way):
             connection.abort()
-        while self._connections or self._turned_away or self._giving_way:
-            self._one_less.clear()
-            await self._one_less.wait()
+        serving = tuple(self._serving)
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
 
     def _tick(self) -> None:
         now = int(time.time())

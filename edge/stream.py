@@ -51,7 +51,7 @@ class Stream(asyncio.Protocol):
         self.client_names: tuple[str, ...] = ()
 
     async def read(self, most: int) -> bytes:
-        """Return what comes next, 1 to `most` bytes.
+        """Return what comes next, 1 to `most` bytes; when cancelled, the next call does.
 
         Raises:
             StreamClosedError: nothing comes any more.
@@ -63,6 +63,10 @@ class Stream(asyncio.Protocol):
         self._reader = reader = self._loop.create_future()
         try:
             data: bytes = await reader
+        except asyncio.CancelledError:
+            if reader.done() and not reader.cancelled() and reader.exception() is None:  # it came in the same turn
+                self._keep(reader.result() + self._ahead)
+            raise
         finally:
             self._reader = None
         if len(data) > most:
@@ -145,8 +149,6 @@ class Stream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand on what has come, or keep it; drop what TLS still brings of a connection that was ended."""
-        if self._lost:
-            return
         reader = self._reader
         if reader is not None and not reader.done():
             reader.set_result(data)
@@ -176,6 +178,8 @@ class Stream(asyncio.Protocol):
 
     def _keep(self, data: bytes) -> None:
         """Have this read ahead, and nothing more; end the connection when there is no memory for it."""
+        if self._lost:  # nobody gives back what it would take
+            return
         budget = self._budget
         budget.received += len(data) - len(self._ahead)
         self._ahead = data

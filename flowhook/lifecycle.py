@@ -129,8 +129,8 @@ def is_event_data(data: bytes) -> bool:
 
 
 def error_data(error: WorkflowError) -> dict[str, Any]:
-    """Return what is told of an error."""
-    return {key: value for key, value in error.as_dict().items() if value != ""}
+    """Return what is told of an error: not what was answered, for any flow may listen."""
+    return {key: value for key, value in error.without_response().as_dict().items() if value != ""}
 
 
 def lifecycle_event(

@@ -102,13 +102,15 @@ class Acceptance:
     async def order_key(self, entry: FlowEntry, event: envelope_pb2.Event) -> str:
         """Return the key that an event came with, or what its flow's `order_by` makes of it; empty: no order.
 
+        One that an edge made by another revision of the flow does not count: the edge has not heard of the latest yet.
         The body of an event that no edge has read is checked with it.
 
         Raises:
             InvalidError: the key is too long (`ORDER_KEY_INVALID`), or what `check_body` says of the body.
             ExhaustedError: too many bodies of the flow wait to be read (`OVERLOADED`).
         """
-        key: str | None = event.order_key if event.HasField("order_key") else None
+        is_current = event.HasField("order_key") and event.flow_revision in (0, entry.revision)
+        key: str | None = event.order_key if is_current else None
         if key and len(key.encode()) > limits.MAX_ORDER_KEY_BYTES:
             raise InvalidError("the order key is too long", reason="ORDER_KEY_INVALID")
         if is_unread(event) and not entry.raw:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import orjson
@@ -27,7 +27,7 @@ from runner.interpreter import data as json
 from runner.interpreter.clock import calls_now
 from runner.interpreter.errors import ExpressionFailed, SchemaViolated, TaskFault
 from runner.interpreter.ports import Template, Validator
-from runner.interpreter.redaction import MASK, redact
+from runner.interpreter.redaction import MASK, Redactor
 from runner.interpreter.scope import Scope
 from runner.programs import PROGRAM_CACHE, Programs, Schema
 
@@ -126,7 +126,7 @@ class Evaluator:
         except orjson.JSONDecodeError:
             raise ExpressionFailed("the result is nested too deeply") from None
         except ValueError as problem:
-            raise ExpressionFailed(_safe(str(problem), scope.workflow.secrets)) from None
+            raise ExpressionFailed(_safe(str(problem), scope.workflow.redactor)) from None
 
     def _guarded(self, scope: Scope, evaluate: Callable[[], Result]) -> Result:
         record = self._record
@@ -247,8 +247,8 @@ def _literal(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
-def _safe(message: str, secrets: Mapping[str, Any]) -> str:
+def _safe(message: str, redactor: Redactor | None) -> str:
     """Return jq's message; where the flow has secrets, without the values that jq puts into parentheses."""
-    if not secrets:
+    if redactor is None:
         return message
-    return redact(_VALUE_IN_MESSAGE.sub(f"({MASK})", message), secrets)
+    return redactor.redact(_VALUE_IN_MESSAGE.sub(f"({MASK})", message))

@@ -33,8 +33,15 @@ class Connector(aiohttp.TCPConnector):
     """
 
     def __init__(self, **options: Any) -> None:
-        """Take the options of `aiohttp.TCPConnector`."""
+        """Take the options of `aiohttp.TCPConnector`.
+
+        Raises:
+            RuntimeError: this aiohttp makes its connections in another way, and nothing would be bounded.
+        """
         super().__init__(**options)
+        made: object = getattr(self, "_factory", None)  # private: pyproject.toml names the versions that have it
+        if not isinstance(made, functools.partial) or made.func is not ResponseHandler:
+            raise RuntimeError(f"what servers send can't be bounded with aiohttp {aiohttp.__version__}")
         handler: type[ResponseHandler] = _Answers
         self._factory = functools.partial(handler, loop=asyncio.get_running_loop())
 

@@ -69,7 +69,7 @@ async def _ask(sender: Sender, drafts: Drafts, draft: Draft, name: str, expected
     data = drafts.encoded(draft)
     edge = KEYED if name in KEYED_FLOWS else PLAIN
     plan = Plan(edge, "127.0.0.1", b"", [data], 1, whole=True)
-    for _ in range(20):
+    for _ in range(75):
         received = await sender.exchange(plan)
         statuses = [status for status in read_answers(received).statuses if status >= 200]
         if not {429, 503} & set(statuses):  # limits of rates and fetching run out

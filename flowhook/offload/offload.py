@@ -10,7 +10,7 @@ from typing import Final
 from flowhook import limits
 from flowhook.errors import ExhaustedError
 from flowhook.offload.pool import ProcessPool
-from flowhook.offload.worker import Function, InterruptedWorkError, TooCostlyError, Worker
+from flowhook.offload.worker import Function, InterruptedWorkError, OutOfMemoryError, Worker
 
 SECONDS: Final = 10.0
 """CPU time of one call, unless `Offload` is told something else."""
@@ -25,7 +25,7 @@ WAIT_SECONDS: Final = 30.0
 """That a call waits for a process: those of its key that are before it take too long, or none can be started."""
 
 TRIES: Final = 2
-"""Of a call whose process somebody else kills; whatever is killed twice is taken for what kills."""
+"""Of a call whose process somebody else kills, or has no memory left of what it did before."""
 
 
 class Offload:
@@ -46,7 +46,8 @@ class Offload:
         Raises:
             InvalidError: the function did.
             TooCostlyError: it takes more CPU time or memory than it may.
-            ExhaustedError: too much of `key` waits already, or for too long (`OVERLOADED`).
+            ExhaustedError: too much of `key` waits already, or for too long, or somebody else killed its processes
+                (`OVERLOADED`).
             InternalError: the function raised something else.
         """
         if self._pool.waiting(key) >= MAX_WAITING:
@@ -58,11 +59,15 @@ class Offload:
                         worker = await stack.enter_async_context(self._pool.process(key))
                 except TimeoutError:
                     raise _overloaded() from None
+                is_fresh = worker.is_fresh
                 try:
                     return await worker.run(function, *parts)
+                except OutOfMemoryError:
+                    if is_fresh:
+                        raise  # else what was done before may have left too little
                 except InterruptedWorkError:
                     continue
-        raise TooCostlyError("its process was killed twice")
+        raise _overloaded()
 
     async def aclose(self) -> None:
         """End all processes."""

@@ -16,6 +16,9 @@ from flowhook.offload import frames, process
 START_SECONDS: Final = 60.0
 """That a process may take to start: some hundred times what it needs."""
 
+WALL_SECONDS: Final = 120.0
+"""That a call may take in all: some ten times what it may compute."""
+
 COMMAND: Final = ("-I", "-m", "flowhook.offload.process")
 """What Python is told to run: without the environment, the user's packages and the folder it is started in."""
 
@@ -29,12 +32,20 @@ class TooCostlyError(InvalidError):
     default_reason = "TOO_COSTLY"
 
 
+class OutOfMemoryError(TooCostlyError):
+    """Work needs more memory than is left: all that the process may have, if it did nothing before."""
+
+
 class InterruptedWorkError(Exception):
     """Somebody else killed the process: whether for its work nobody knows."""
 
 
 class Worker:
-    """One process; it does one thing at a time."""
+    """One process; it does one thing at a time.
+
+    Attributes:
+        is_fresh: whether it has done nothing yet.
+    """
 
     def __init__(
         self,
@@ -48,6 +59,7 @@ class Worker:
         self._writer = writer
         self._limits = limits
         self._is_usable = True
+        self.is_fresh = True
 
     @classmethod
     async def start(cls, seconds: float, memory: int) -> Self:
@@ -113,11 +125,15 @@ class Worker:
             InternalError: the function raised something else.
         """
         name = f"{function.__module__}:{function.__qualname__}"
-        self._is_usable = False
+        self._is_usable, self.is_fresh = False, False
         try:
             self._writer.write(frames.encode(process.CALL, name.encode(), *parts))
             await self._writer.drain()
-            kind, result = await frames.read(self._reader)
+            async with asyncio.timeout(WALL_SECONDS):
+                kind, result = await frames.read(self._reader)
+        except TimeoutError:  # it was stopped, or gets hardly any time
+            self._process.kill()
+            raise InterruptedWorkError from None
         except (EOFError, OSError):
             self._explain(await self._process.wait())
         self._is_usable = kind != process.TOO_LARGE  # its memory may be in pieces
@@ -136,8 +152,8 @@ class Worker:
             raise self._too_much_memory()
         raise InterruptedWorkError
 
-    def _too_much_memory(self) -> TooCostlyError:
-        return TooCostlyError(f"it takes more than {self._limits[1] >> 20} MiB of memory")
+    def _too_much_memory(self) -> OutOfMemoryError:
+        return OutOfMemoryError(f"it takes more than {self._limits[1] >> 20} MiB of memory")
 
     async def close(self) -> None:
         """End the process."""

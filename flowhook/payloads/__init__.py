@@ -13,7 +13,7 @@ from flowhook.payloads.cloud_event import with_attributes
 from flowhook.payloads.content_type import ContentType, is_json, parse_content_type
 from flowhook.payloads.form_data import StreamedParts
 from flowhook.payloads.parsing import Attachment, Content, event_identity, is_left_whole, is_parsed, parse
-from flowhook.payloads.selection import Selection, encoded_headers, parse_selected, selection_of
+from flowhook.payloads.selection import Selection, select, selection_of
 
 __all__ = [
     "Attachment",
@@ -21,14 +21,13 @@ __all__ = [
     "ContentType",
     "Selection",
     "StreamedParts",
-    "encoded_headers",
     "event_identity",
     "is_json",
     "is_left_whole",
     "is_parsed",
     "parse",
     "parse_content_type",
-    "parse_selected",
+    "select",
     "selection_of",
     "with_attributes",
 ]

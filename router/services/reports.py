@@ -162,12 +162,17 @@ def _result(message: pb.Outcome) -> Completed | WorkflowError | Parked | Release
 
 def _bounded(error: WorkflowError) -> WorkflowError:
     """Return an error whose texts are cut to what is kept of them: a flow may give them any length."""
+    response = error.response
+    if response is not None:
+        url, body = response.url[:MAX_ERROR_TEXT], response.body[: limits.MAX_ERROR_BODY_BYTES]
+        response = response._replace(url=url, body=body)
     return replace(
         error,
         type=error.type[:MAX_ERROR_TEXT],
         title=error.title[:MAX_ERROR_TEXT],
         instance=error.instance[:MAX_ERROR_TEXT],
         detail=error.detail[:MAX_ERROR_TEXT],
+        response=response,
     )
 
 

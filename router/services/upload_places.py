@@ -3,13 +3,17 @@
 A sender whose signature covers the body can prove who it is only at the body's end. Until then it may be anybody, who
 holds a place for as long as it sends a little. So senders that have proved who they are have places of their own, as
 many; of those that have not each address has a few and, when all are taken, the slowest gives way to a new one.
+
+Bytes are taken as places are: a body counts from its beginning by the size that was declared, one of unknown size by
+what has come of it. Declaring costs nothing, so no address has more than a quarter of the bytes; and nobody has to give
+way for one that gets no place even so.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from flowhook import limits
@@ -22,6 +26,9 @@ PACE_SECONDS: Final = 10.0
 """Over which the rate of an upload is taken: what came long ago makes up for nothing."""
 
 RETRY_SECONDS: Final = 5
+
+SENDER_SHARE: Final = 4
+"""An address has this part of the bytes of unproven senders: by default 1 GiB, which is as much as a body may have."""
 
 
 class Place:
@@ -100,22 +107,18 @@ class UploadPlaces:
             give_way: has the upload end, should it have to.
 
         Raises:
-            ExhaustedError: the flow has no place (`FLOW_UPLOADS_FULL`), or the sender none (`SENDER_UPLOADS_FULL`).
-            UnavailableError: there is none (`UPLOADS_FULL`).
+            ExhaustedError: the flow has no place (`FLOW_UPLOADS_FULL`), or the sender none (`SENDER_UPLOADS_FULL`);
+                nobody gave way.
+            UnavailableError: there is none (`UPLOADS_FULL`); nobody gave way.
         """
         places = self._proven if proven else self._unproven
-        if not proven and sender and self._by_sender[sender] >= limits.MAX_SENDER_UPLOADS:
-            raise ExhaustedError(
-                "too many bodies are uploaded by this sender", reason="SENDER_UPLOADS_FULL", retry_after=RETRY_SECONDS
-            )
-        while len(of_flow := [each for each in places if each.flow_id == flow_id]) >= limits.MAX_FLOW_UPLOADS:
-            if proven or not self._end_slowest(of_flow):
-                raise ExhaustedError(
-                    "too many bodies are uploaded to this flow", reason="FLOW_UPLOADS_FULL", retry_after=RETRY_SECONDS
-                )
-        while len(places) >= self._most or (not proven and self._bytes() + (size or 0) > self._most_bytes):
-            if proven or not self._end_slowest(places):
-                raise full()
+        if not proven and sender:
+            self._check_sender(sender, size or 0)
+        for slowest in self._in_the_way(flow_id, size or 0, proven=proven):
+            give_way_now = slowest.give_way
+            self.release(slowest)
+            if give_way_now is not None:
+                give_way_now()
         place = Place(flow_id, sender, size, proven=proven, give_way=give_way, now=self._now())
         places.add(place)
         if not proven:
@@ -126,10 +129,15 @@ class UploadPlaces:
         """Note that so many bytes of an upload came.
 
         Raises:
+            ExhaustedError: its sender has no room for so many (`SENDER_UPLOADS_FULL`).
             UnavailableError: there is no room for so many (`UPLOADS_FULL`).
         """
         place.received(count, self._now())
-        if not place.proven and self._bytes() > self._most_bytes:
+        if place.proven:
+            return
+        if place.sender and self._bytes_of(place.sender) > self._most_bytes // SENDER_SHARE:
+            raise _sender_full()
+        if _bytes(self._unproven) > self._most_bytes:
             raise full()
 
     def release(self, place: Place) -> None:
@@ -142,21 +150,57 @@ class UploadPlaces:
             if not self._by_sender[place.sender]:
                 del self._by_sender[place.sender]
 
-    def _bytes(self) -> int:
-        return sum(place.bytes for place in self._unproven)
+    def _check_sender(self, sender: str, size: int) -> None:
+        if self._by_sender[sender] >= limits.MAX_SENDER_UPLOADS:
+            raise _sender_full()
+        if self._bytes_of(sender) + size > self._most_bytes // SENDER_SHARE:
+            raise _sender_full()
 
-    def _end_slowest(self, places: Collection[Place]) -> bool:
-        """End one upload; whether there was one."""
+    def _in_the_way(self, flow_id: str, size: int, *, proven: bool) -> list[Place]:
+        """Return which uploads have to end so that there is a place for one of so many bytes: the slowest ones.
+
+        Raises:
+            FlowhookError: it would get no place even so; see `take`.
+        """
+        places = self._proven if proven else self._unproven
+        slowest = [] if proven else self._slowest()
+        of_flow = [each for each in slowest if each.flow_id == flow_id]
+        excess = sum(each.flow_id == flow_id for each in places) + 1 - limits.MAX_FLOW_UPLOADS
+        if excess > len(of_flow):
+            raise ExhaustedError(
+                "too many bodies are uploaded to this flow", reason="FLOW_UPLOADS_FULL", retry_after=RETRY_SECONDS
+            )
+        chosen = of_flow[: max(excess, 0)]
+        others = iter([each for each in slowest if each not in chosen])
+        count = len(places) - len(chosen)
+        total = 0 if proven else _bytes(places) + size - _bytes(chosen)
+        while count >= self._most or total > self._most_bytes:
+            other = next(others, None)
+            if other is None:
+                raise full()
+            chosen.append(other)
+            count -= 1
+            total -= other.bytes
+        return chosen
+
+    def _slowest(self) -> Sequence[Place]:
+        """Return the unproven uploads that may have to end, the slowest first."""
         now = self._now()
-        candidates = [each for each in places if each.give_way is not None and each.age(now) >= GRACE_SECONDS]
-        if not candidates:
-            return False
-        slowest = min(candidates, key=lambda each: each.rate(now))
-        give_way = slowest.give_way
-        self.release(slowest)
-        if give_way is not None:
-            give_way()
-        return True
+        candidates = [each for each in self._unproven if each.give_way is not None and each.age(now) >= GRACE_SECONDS]
+        return sorted(candidates, key=lambda each: each.rate(now))
+
+    def _bytes_of(self, sender: str) -> int:
+        return _bytes(each for each in self._unproven if each.sender == sender)
+
+
+def _bytes(places: Iterable[Place]) -> int:
+    return sum(place.bytes for place in places)
+
+
+def _sender_full() -> FlowhookError:
+    return ExhaustedError(
+        "too much is uploaded by this sender", reason="SENDER_UPLOADS_FULL", retry_after=RETRY_SECONDS
+    )
 
 
 def full() -> FlowhookError:

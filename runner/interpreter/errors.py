@@ -49,12 +49,14 @@ class TaskFault(Exception):  # noqa: N818 - the DSL's word for a task that ends 
     Attributes:
         error: as the flow sees it.
         retry_after_ms: how long whoever failed asks to be left alone.
+        presentable: the error without the values of secrets, once somebody has asked (`Workflow.presentable`).
     """
 
     def __init__(self, error: WorkflowError, retry_after_ms: int = 0) -> None:
         super().__init__(error.detail or error.title)
         self.error = error
         self.retry_after_ms = retry_after_ms
+        self.presentable: WorkflowError | None = None
 
     def at(self, instance: str) -> TaskFault:
         """Return the fault with the task it comes from, unless that is known already."""
@@ -120,9 +122,9 @@ def standard_type(kind: str) -> str:
     return ERROR_TYPE_BASE + kind.removeprefix(_EARLIER_BASE) if kind.startswith(_EARLIER_BASE) else kind
 
 
-def shorten(text: str) -> str:
-    """Return `text`, cut so that it fits into an error's detail."""
+def shorten(text: str, size: int = limits.MAX_ERROR_DETAIL_BYTES) -> str:
+    """Return `text`, cut so that it fits into `size` bytes, by default those of an error's detail."""
     data = text.encode()
-    if len(data) <= limits.MAX_ERROR_DETAIL_BYTES:
+    if len(data) <= size:
         return text
-    return data[: limits.MAX_ERROR_DETAIL_BYTES - 3].decode(errors="ignore") + "…"
+    return data[: size - 3].decode(errors="ignore") + "…"

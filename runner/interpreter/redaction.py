@@ -38,40 +38,30 @@ def redact(text: str, secrets: Any) -> str:
 
     They are found as they are, as JSON or a URL has them, and in base64, also of something that has them within.
     """
-    return _Redactor(secrets).redact(text)
+    return Redactor(secrets).redact(text)
 
 
 def redact_error(error: WorkflowError, secrets: Any) -> WorkflowError:
     """Return `error` without the texts in `secrets`; see `redact`."""
-    if not secrets:
-        return error
-    redactor = _Redactor(secrets)
-    type_, title, detail = (redactor.redact(text) for text in (error.type, error.title, error.detail))
-    response = error.response
-    if response is not None:
-        response = response._replace(url=redactor.redact(response.url), body=redactor.redact_beginning(response.body))
-    return dataclasses.replace(error, type=type_, title=title, detail=detail, response=response)
+    return Redactor(secrets).redact_error(error) if secrets else error
 
 
 def redact_beginning(text: str, secrets: Any) -> str:
     """Return what `redact` does of the beginning of a longer text, without the beginning of a secret at its end."""
-    return _Redactor(secrets).redact_beginning(text)
+    return Redactor(secrets).redact_beginning(text)
 
 
-def redact_values(value: Any, secrets: Any) -> Any:
-    """Return JSON without the texts in `secrets`; see `redact`."""
-    return _Redactor(secrets).redact_values(value) if secrets else value
-
-
-class _Redactor:
-    """Knows all spellings of some texts."""
+class Redactor:
+    """Knows all spellings of some texts. To find them takes milliseconds where the texts are long: keep it."""
 
     def __init__(self, secrets: Any) -> None:
+        """Find the spellings of the texts in `secrets` (JSON)."""
         texts = {text for value in _texts(secrets) for text in (value, value.strip()) if len(text) >= MIN_LENGTH}
         self._plain = sorted({spelling for text in texts for spelling in _spellings(text)}, key=len, reverse=True)
         self._encoded = {found: around for text in texts for found, around in _encodings(text)}
 
     def redact(self, text: str) -> str:
+        """See the function of this name."""
         for spelling in self._plain:
             text = text.replace(spelling, MASK)
         for found, (before, after) in self._encoded.items():
@@ -84,11 +74,22 @@ class _Redactor:
         text = self.redact(text)
         begun = 0
         for value in (*self._plain, *self._encoded):
-            lengths = range(min(len(value) - 1, len(text)), MIN_LENGTH - 1, -1)
-            begun = max(begun, next((length for length in lengths if text.endswith(value[:length])), 0))
+            first, at = value[:MIN_LENGTH], max(0, len(text) - len(value) + 1)
+            while (at := text.find(first, at)) >= 0 and not value.startswith(text[at:]):
+                at += 1
+            begun = max(begun, len(text) - at if at >= 0 else 0)
         return text[: len(text) - begun] + MASK if begun else text
 
+    def redact_error(self, error: WorkflowError) -> WorkflowError:
+        """Redact an error, with what was answered."""
+        type_, title, detail = (self.redact(text) for text in (error.type, error.title, error.detail))
+        response = error.response
+        if response is not None:
+            response = response._replace(url=self.redact(response.url), body=self.redact_beginning(response.body))
+        return dataclasses.replace(error, type=type_, title=title, detail=detail, response=response)
+
     def redact_values(self, value: Any) -> Any:
+        """Redact all texts of JSON."""
         if isinstance(value, str):
             return self.redact(value)
         if isinstance(value, list):

@@ -32,7 +32,6 @@ from runner.interpreter.history import History
 from runner.interpreter.journal import Journal, diverged, event_of, moment_entry, moment_of, place, tells
 from runner.interpreter.nodes import Program
 from runner.interpreter.observing import Observer
-from runner.interpreter.redaction import redact_error
 from runner.interpreter.requests import Arrived, AwaitEnd, Branch, Fork, Listen, Now, Pause, Request, Sleep, Within
 from runner.interpreter.retrying import is_transient
 from runner.interpreter.scope import Workflow
@@ -422,7 +421,7 @@ class Run:
         return found
 
     def _faulted(self, problem: TaskFault) -> Faulted:
-        return Faulted(redact_error(problem.error, self._workflow.secrets))
+        return Faulted(self._workflow.presentable(problem))
 
     def _complete(self, output: object) -> None:
         entry = self._journal.next

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from flowhook import __version__
 from flowhook.document.names import flow_id
 from flowhook.event_input import rfc3339
-from runner.interpreter.errors import ExpressionFailed
+from flowhook.model import WorkflowError
+from runner.interpreter.errors import ExpressionFailed, TaskFault
+from runner.interpreter.redaction import Redactor
 
 if TYPE_CHECKING:
     from runner.interpreter.telling import TaskTelling
@@ -102,9 +104,24 @@ class Workflow:
     depth: int = 0
     one_time: OneTimeUrls | None = None
     elsewhere: Elsewhere | None = None
+    _redactor: Redactor | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.effect_scope = self.effect_scope or self.id
+
+    @property
+    def redactor(self) -> Redactor | None:
+        """What takes the values of secrets out of what others see; None: there are no secrets."""
+        if self._redactor is None and self.secrets:
+            self._redactor = Redactor(self.secrets)
+        return self._redactor
+
+    def presentable(self, problem: TaskFault) -> WorkflowError:
+        """Return the error of a fault as others may see it; the fault keeps it, for it goes through all around it."""
+        if problem.presentable is None:
+            redactor = self.redactor
+            problem.presentable = problem.error if redactor is None else redactor.redact_error(problem.error)
+        return problem.presentable
 
     @property
     def flow_id(self) -> str:

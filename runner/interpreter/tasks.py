@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from flowhook.model import WorkflowError
+from flowhook import limits
+from flowhook.model import FailedResponse, WorkflowError
 from runner.interpreter import calling, composite, dataflow, extending, listening, snapshot, trying
 from runner.interpreter import data as json
 from runner.interpreter.errors import (
@@ -47,7 +48,6 @@ from runner.interpreter.nodes import (
     WaitNode,
 )
 from runner.interpreter.observing import Observation, Observer
-from runner.interpreter.redaction import redact_error
 from runner.interpreter.requests import PAUSE, Now, Sleep, Steps, TaskSteps, Within
 from runner.interpreter.retrying import is_true, milliseconds
 from runner.interpreter.scope import Scope
@@ -162,7 +162,7 @@ def run_block(block: Block, state: State, data: Any) -> Steps:
             left = SKIPPED if scope.skipped else COMPLETED if node.then == directive else BRANCHED + directive
         except (ExpressionFailed, SchemaViolated, TaskFault) as problem_:
             raised = _fault_at(problem_, node.pointer)
-            left = _told(raised.error, workflow.secrets)
+            left = _told(workflow.presentable(raised))
             raise raised from None
         finally:
             history.end(noted, left, scope.tries, replaying=journal.replaying)
@@ -179,9 +179,8 @@ def _fault_at(problem: ExpressionFailed | SchemaViolated | TaskFault, pointer: s
     return problem.at(pointer) if isinstance(problem, TaskFault) else fault_of(problem, pointer)
 
 
-def _told(problem: WorkflowError, secrets: Any) -> str:
+def _told(shown: WorkflowError) -> str:
     """Return what the history says of an error."""
-    shown = redact_error(problem, secrets)
     return f"{FAULTED}{shown.status} {shown.title}: {shown.detail}".rstrip(": ")
 
 
@@ -351,7 +350,22 @@ def _raised(node: RaiseNode, scope: Scope, data: Any) -> WorkflowError:
     title, detail = (_as_text(definition.get(member)) for member in ("title", "detail"))
     if node.whole:
         pointer = _as_text(definition.get("instance")) or pointer
-    return WorkflowError(kind, int(definition["status"]), title, pointer, detail)
+    response = _answered(definition.get("response")) if node.whole else None
+    return WorkflowError(kind, int(definition["status"]), title, pointer, detail, response)
+
+
+def _answered(value: Any) -> FailedResponse | None:
+    """Return what a caught error says was answered, within the bounds of one that was; None where it says nothing."""
+    try:
+        answer = FailedResponse(**value)
+    except TypeError:
+        return None
+    numbers, texts = (answer.status, answer.size), (answer.url, answer.body)
+    if not (all(type(number) is int for number in numbers) and all(isinstance(text, str) for text in texts)):
+        return None
+    if answer.status not in _STATUSES or not 0 <= answer.size <= limits.MAX_RESULT_BYTES:
+        return None
+    return answer._replace(url=shorten(answer.url), body=shorten(answer.body, limits.MAX_ERROR_BODY_BYTES))
 
 
 def _is_error(value: Any) -> bool:

@@ -30,7 +30,6 @@ from flowhook.lifecycle import (
 from runner.interpreter import data as json
 from runner.interpreter.errors import ExpressionFailed, SchemaViolated, TaskFault, fault_of
 from runner.interpreter.journal import Journal
-from runner.interpreter.redaction import redact_error, redact_values
 from runner.interpreter.requests import TaskSteps
 from runner.interpreter.scope import Scope, Workflow
 
@@ -58,7 +57,8 @@ class Teller:
 
     def presentable(self, value: Any) -> Any:
         """Return JSON as others may see it."""
-        return redact_values(value, self._workflow.secrets)
+        redactor = self._workflow.redactor
+        return value if redactor is None else redactor.redact_values(value)
 
 
 class TaskTelling:
@@ -117,8 +117,7 @@ class TaskTelling:
     def _faulted(self, problem: TaskFault, scope: Scope) -> None:
         if not self._begun:
             self.created()  # it is its condition that failed
-        error = redact_error(problem.error, scope.workflow.secrets)
-        self._tell(TaskLifecycle.FAULTED, error=error_data(error))
+        self._tell(TaskLifecycle.FAULTED, error=error_data(scope.workflow.presentable(problem)))
 
     def _completed(self, output: Any) -> None:
         try:

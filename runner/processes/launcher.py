@@ -48,6 +48,9 @@ def main() -> None:
     _keep_only(lifeline.fileno())
     job = _receive(lifeline)
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    # here, for all that it starts inherits both from its first moment on, and is known by it (`strays`)
+    _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    _limit(resource.RLIMIT_FSIZE, job["limits"]["FSIZE"])
     directory = tempfile.mkdtemp(prefix="flowhook-")
     try:
         _say(lifeline, {"directory": directory})
@@ -90,7 +93,6 @@ def _become(job: dict[str, Any], directory: str) -> NoReturn:
     try:
         os.setsid()
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         for number in _RESET:
             signal.signal(number, signal.SIG_DFL)

@@ -11,19 +11,27 @@ import sys
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
+import psutil
 
 from flowhook import limits, logs
 from runner.interpreter.errors import Kind, fault
-from runner.processes.strays import end_strays, is_of_another_session
+from runner.processes.strays import end_strays, is_of_a_launcher
 
 GRACE_SECONDS: Final = 5.0
 """That the end of a launcher is waited for; one that takes longer is killed, and cleared up after."""
+LOOK_SECONDS: Final = 0.2
+"""Between looks at a launcher that should end: one that its job has stopped is killed at once."""
+
+SWEEPS: Final = 10
+"""That clear up after a launcher; others start between them. What is left then is left to the next one."""
 
 _LAUNCHER: Final = Path(__file__).with_name("launcher.py")
 _CHUNK_BYTES: Final = 64 * limits.KIB
+
+T = TypeVar("T")
 
 log = logs.get_logger(__name__)
 
@@ -121,26 +129,51 @@ class Launchers:
             self._pids.discard(process.pid)
 
     async def _has_ended(self, launcher: Launcher) -> bool:
-        streams = (launcher.process.stdout, launcher.process.stderr)
+        """Wait for the end of a launcher, for as long as it may take and is not stopped."""
+        end = asyncio.create_task(self._ended_without_output(launcher), name="end of a launcher")
         try:
             async with asyncio.timeout(GRACE_SECONDS):
-                await asyncio.gather(self.ended(launcher), *(_drop(stream) for stream in streams))
+                while not (await asyncio.wait([end], timeout=LOOK_SECONDS))[0]:
+                    if _is_stopped(launcher.process.pid):
+                        return False
+                await end
         except TimeoutError:
             return False
+        finally:
+            end.cancel()
+            await asyncio.wait([end])
         return True
 
+    async def _ended_without_output(self, launcher: Launcher) -> None:
+        streams = (launcher.process.stdout, launcher.process.stderr)
+        await asyncio.gather(self.ended(launcher), *(_drop(stream) for stream in streams))
+
     async def _clear_up(self, launcher: Launcher) -> None:
-        async with self._starting_or_sweeping:
-            known = frozenset(self._pids)
-            strays = await asyncio.to_thread(
-                end_strays, lambda child: child not in known and is_of_another_session(child)
-            )
-        log.warning("a launcher was killed; cleared up after it", launcher=launcher.process.pid, processes=strays)
+        ended, is_over, sweeps = 0, False, 0
+        while not is_over and sweeps < SWEEPS:
+            sweeps += 1
+            async with self._starting_or_sweeping:
+                sweep = asyncio.to_thread(end_strays, self._is_stray)
+                more, is_over = await _to_the_end(sweep)  # a thread can't be called off: nobody starts before its end
+            ended += more
+        log.warning("a launcher was killed; cleared up after it", launcher=launcher.process.pid, processes=ended)
+        if not is_over:
+            log.error("processes of a flow do not let themselves be killed", launcher=launcher.process.pid)
         if launcher.directory:
             await asyncio.to_thread(shutil.rmtree, launcher.directory, ignore_errors=True)
 
+    def _is_stray(self, child: int) -> bool:
+        return child not in self._pids and is_of_a_launcher(child)
 
-async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+
+def _is_stopped(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+    except psutil.Error:
+        return False
+
+
+async def _to_the_end(work: Coroutine[Any, Any, T]) -> T:
     """Await something short; being cancelled meanwhile takes effect after it."""
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
@@ -151,7 +184,7 @@ async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
             cancelled = problem
     if cancelled is not None:
         raise cancelled
-    task.result()
+    return task.result()
 
 
 async def _drop(stream: asyncio.StreamReader | None) -> None:

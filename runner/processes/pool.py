@@ -15,6 +15,7 @@ from flowhook import limits, logs
 from flowhook.config import RunnerSettings
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.processes.launchers import Launchers
+from runner.processes.strays import FILE_BYTES
 
 MAX_PROCESSES: Final = 16
 """That flows wait for at a time; further ones wait their turn, for as long as their calls may."""
@@ -26,7 +27,6 @@ MAX_OUTPUT_BYTES: Final = limits.MAX_RESULT_BYTES
 
 MEMORY_BYTES: Final = 512 * limits.MIB
 """Each process may have; what is merely reserved does not count, for some languages reserve a lot."""
-FILE_BYTES: Final = 64 * limits.MIB
 MAX_TASKS: Final = 64
 """Processes and threads beside those that the user has; the system does not hold root to it."""
 MAX_FILES: Final = 256

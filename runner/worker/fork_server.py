@@ -38,6 +38,10 @@ MAX_PACKET: Final = 256
 
 STRAYS_SECONDS: Final = 5.0
 """After the end of a child: how long launchers of processes that flows started have to clear up by themselves."""
+STRAYS_AGAIN_SECONDS: Final = 0.1
+"""Until those are ended that a sweep has left; twice as long after each, up to `STRAYS_SECONDS`."""
+STRAYS_ROUNDS: Final = 4
+"""Looks that one sweep takes, some milliseconds apart."""
 
 THREADS: Final = (
     "flowhook: a component starts a thread when it is imported; working processes are forked, and will not have it. "
@@ -66,6 +70,7 @@ class _Server:
         """Process IDs of those that are yet to be reaped."""
         self._strays_at = 0.0
         """When what children left behind is to be ended; 0: nothing was."""
+        self._strays_again = STRAYS_AGAIN_SECONDS
         self._poll = select.poll()
         self._poll.register(link, select.POLLIN)
 
@@ -83,9 +88,14 @@ class _Server:
                 self._end_strays()
 
     def _end_strays(self) -> None:
-        self._strays_at = 0.0
         known = frozenset(self._children.values()) | self._ended
-        strays.end_strays(lambda child: child not in known)
+        # one thread does all here: a few looks at a time, with requests in between
+        sweep = strays.end_strays(lambda child: child not in known, rounds=STRAYS_ROUNDS)
+        if sweep.is_over:
+            self._strays_at, self._strays_again = 0.0, STRAYS_AGAIN_SECONDS
+        else:
+            self._strays_at = time.monotonic() + self._strays_again
+            self._strays_again = min(2 * self._strays_again, STRAYS_SECONDS)
 
     def _take_request(self) -> bool:
         packet, descriptors, _, _ = socket.recv_fds(self._link, MAX_PACKET, 2)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, NamedTuple
+
+import orjson
 
 from flowhook import limits, logs
 from flowhook.errors import FlowhookError, UnavailableError
@@ -28,7 +31,8 @@ RETRY_SECONDS: Final = 0.5
 """Pause before the router is asked again for what an execution needs."""
 
 APART_BYTES: Final = 16 * limits.KIB
-"""Bodies from this size on are read apart for a flow in quarantine: less is read before a process could be asked."""
+"""Bodies from this size on are read apart for a flow in quarantine: less is read before a process could be asked.
+What is compressed has any size once it is not."""
 
 _NOTHING: Final[Mapping[Any, bytes]] = {}
 
@@ -99,14 +103,14 @@ class Preparer:
                 contents = await self._bodies.contents(execution.event, raw=raw)
                 if self._is_read_apart(execution.event):
                     self._attach(execution, raw=raw)
-                    data = await self._quarantine.event_input(
+                    text = await self._quarantine.event_input(
                         execution.event,
                         webhook=has_webhook(flow.program.definition),
                         raw=raw,
                         owner=execution.effect_scope,
                         contents=contents,
                     )
-                    return Prepared(flow, values, data)
+                    return Prepared(flow, values, self._recorded(execution, partial(orjson.loads, text)))
                 return self._prepared(execution, flow, values, contents)
             except UnavailableError as problem:
                 log.debug("router not available", reason=problem.reason)
@@ -134,7 +138,9 @@ class Preparer:
             return session.Faulted(defect(execution, problem))
 
     def _is_read_apart(self, event: Event) -> bool:
-        return len(event.body) >= APART_BYTES and event.flow_id in self._quarantine
+        if event.flow_id not in self._quarantine:
+            return False
+        return len(event.body) >= APART_BYTES or any(name == "content-encoding" for name, _ in event.headers)
 
     def _attach(self, execution: Execution, *, raw: bool) -> None:
         event = execution.event
@@ -146,17 +152,25 @@ class Preparer:
         )
 
     def _read(self, execution: Execution, definition: Mapping[str, Any], contents: Mapping[int, bytes]) -> Any:
-        event, record = execution.event, self._record
-        record.assign(execution.lease, event.flow_id)
-        began, cpu = record.begin(INPUT, Activity.BODY), time.thread_time_ns()
-        try:
-            return workflow_input(
+        event = execution.event
+        return self._recorded(
+            execution,
+            lambda: workflow_input(
                 event,
                 webhook=has_webhook(definition),
                 raw=wants_raw(definition),
                 owner=execution.effect_scope,
                 contents=contents,
-            )
+            ),
+        )
+
+    def _recorded(self, execution: Execution, read: Callable[[], Any]) -> Any:
+        """Return what is read of an event's body, with the guard looking."""
+        event, record = execution.event, self._record
+        record.assign(execution.lease, event.flow_id)
+        began, cpu = record.begin(INPUT, Activity.BODY), time.thread_time_ns()
+        try:
+            return read()
         finally:
             record.end()
             # wall time first, for it costs next to nothing; on a busy machine it says little

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
 from flowhook import logs
 from flowhook.model import Event
@@ -68,8 +68,8 @@ class Quarantine:
 
     async def event_input(
         self, event: Event, *, webhook: bool, raw: bool, owner: str, contents: Mapping[int, bytes]
-    ) -> Any:
-        """Wait for a process and have it read an event; see `flowhook.event_input.workflow_input`.
+    ) -> str:
+        """Wait for a process and have it read an event; see `IsolatedEvaluator.event_input`.
 
         Raises:
             EvaluationEnded: the process had to be ended for that, or died of it.

@@ -58,3 +58,16 @@ def be_killed():
     """Die of somebody else's hand."""
     os.kill(os.getpid(), signal.SIGKILL)
     yield b""
+
+
+def fail_in(process):
+    """Find no memory in one process, and yield the number of any other one."""
+    if str(os.getpid()).encode() == process:
+        raise MemoryError
+    yield from process_id()
+
+
+def stop():
+    """Stand still until somebody continues it."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+    yield b""

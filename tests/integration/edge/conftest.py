@@ -63,6 +63,7 @@ class MemoryRouter(
         reject: failure per flow ID.
         fail: errors that the next calls of IngestEvents end with, after storing.
         gate: while it is not set, IngestEvents does not answer.
+        calls_back: while it is not set, it does not answer to calls with a callback.
         silent: while set, the watch says nothing.
         invoked: executions that somebody waits for, or waited, once per call.
         left: how many of those calls were given up by the edge.
@@ -89,6 +90,8 @@ class MemoryRouter(
         self.fail = []
         self.gate = asyncio.Event()
         self.gate.set()
+        self.calls_back = asyncio.Event()
+        self.calls_back.set()
         self.arrived = asyncio.Event()
         self.silent = False
         self.history = []
@@ -150,6 +153,8 @@ class MemoryRouter(
         self.batches.append(len(request.events))
         self.arrived.set()
         await self.gate.wait()
+        if any(event.callback for event in request.events):
+            await self.calls_back.wait()
         results = []
         for event in request.events:
             if event.flow_id in self.reject:
@@ -240,7 +245,9 @@ class MemoryRouter(
         if request.flow_id not in self.flows:
             await status.abort(context, NotFoundError("no such flow", reason="FLOW_NOT_FOUND"))
         return flow_service_pb2.GetFlowResponse(
-            flow=flow_service_pb2.Flow(id=request.flow_id, definition=self.flows[request.flow_id], has_webhook=True),
+            flow=flow_service_pb2.Flow(
+                id=request.flow_id, definition=self.flows[request.flow_id], has_webhook=True, revision=3
+            ),
             registry_revision=self.revision,
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from support.patience import seen_within
 
@@ -87,6 +89,20 @@ async def test_the_token_is_nowhere_but_where_the_router_looks_for_it(edge, orde
     written = "".join(capsys.readouterr())
     assert "router refused an event" in written
     assert TOKEN not in written
+
+
+async def test_callbacks_that_take_the_router_long_keep_no_other_event_waiting(edge, router, orders):
+    orders()
+    router.put_flow("open")
+    router.calls_back.clear()
+    url, credentials = "/hook/orders/approval", [("X-Api-Key", "a secret of sixteen")]
+    slow = [asyncio.create_task(edge.post(url, b"{}", credentials)) for _ in range(4)]
+    while not router.batches:
+        await asyncio.sleep(0)
+    assert (await edge.post("/hook/open")).status == 202
+    assert not any(task.done() for task in slow)
+    router.calls_back.set()
+    assert [answer.status for answer in await asyncio.gather(*slow)] == [202] * 4
 
 
 @pytest.mark.parametrize("token", ["", "a/b", "a" * 129, "%41", "a b", "é", "a+b", "../x"])

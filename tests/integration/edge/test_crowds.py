@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 
 import pytest
 from support.certificates import Authority
@@ -129,8 +130,9 @@ async def test_an_address_that_begins_no_tls_keeps_nobody_out(start_edge, tmp_pa
     while sum(end.done() for end in ends) < 4:
         await asyncio.wait([end for end in ends if not end.done()], return_when=asyncio.FIRST_COMPLETED)
     other = await of(edge, "192.0.2.1")
-    answered = asyncio.create_task(other.at_eof())
-    await asyncio.wait([answered], timeout=0.2)
-    assert not answered.done()  # its handshake is waited for
-    for end in (*ends, answered):
+    context = ssl.create_default_context(cafile=authority.ca_file)
+    await asyncio.wait_for(other.writer.start_tls(context, server_hostname="127.0.0.1"), PATIENCE)
+    await served(other)
+    assert sum(end.done() for end in ends) == 4
+    for end in ends:
         end.cancel()

@@ -47,3 +47,40 @@ def test_what_crosses_the_end_of_an_idle_connection_is_not_reset(monkeypatch, ne
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(asyncio.wait_for(cross(), PATIENCE))
+
+
+@pytest.mark.parametrize("new_loop", [uvloop.new_event_loop, asyncio.new_event_loop])
+@pytest.mark.parametrize("begun", [REQUEST, b"PROXY TCP4"], ids=["request", "handshake"])
+def test_what_never_comes_to_an_end_does_not_keep_the_edge_from_ending(monkeypatch, new_loop, begun):
+    monkeypatch.setattr("edge.server.HANDSHAKE_SECONDS", 3600.0)
+
+    async def run():
+        arrived, cancelled = asyncio.Event(), []
+
+        async def handle(_request):
+            arrived.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled.append(True)
+                raise
+
+        settings = EdgeSettings(proxy_protocol=begun != REQUEST)
+        server = Server(settings, handle, Counts(), max_connections=10)
+        listening = socket.create_server(("127.0.0.1", 0))
+        listening.setblocking(False)
+        server.add_sockets([listening])
+        reader, writer = await asyncio.open_connection(*listening.getsockname())
+        writer.write(begun)
+        if begun == REQUEST:
+            await arrived.wait()
+        await server.drain(0.0)
+        assert cancelled == []
+        await server.ended()
+        assert cancelled == [True] * (begun == REQUEST)
+        assert server.connections == 0
+        assert await reader.read() == b""
+        writer.close()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(asyncio.wait_for(run(), PATIENCE))

@@ -82,6 +82,20 @@ async def test_a_server_with_little_memory_refuses_large_bodies(start_edge, monk
         assert (await edge.post("/hook/open", b"x" * 90_000, [])).status == 202
 
 
+async def test_what_is_dropped_takes_no_memory(start_edge, monkeypatch, capsys):
+    monkeypatch.setattr("edge.server.MAX_RECEIVED_BYTES", 30_000)
+    edge = await start_edge()
+    sender = await edge.connect()
+    sender.write(b"POST /hook/nope HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n")
+    assert (await sender.response()).status == 404
+    for _ in range(6):
+        sender.write(b"x" * 10_000)
+        await sender.writer.drain()
+        assert (await edge.post("/hook/nope")).status == 404
+    assert (await sender.request("POST", "/hook/open", body=b"1")).status == 202
+    assert "connection failed" not in "".join(capsys.readouterr())
+
+
 async def test_heads_that_are_not_complete_take_of_the_same_memory(start_edge, monkeypatch):
     monkeypatch.setattr("edge.server.MAX_RECEIVED_BYTES", 100_000)
     edge = await start_edge()
@@ -218,6 +232,24 @@ class TestDraining:
         assert (await busy.response()).status == 503
         assert await busy.at_eof() == b""
         assert await slow.at_eof() == b""
+
+    async def test_a_request_that_waits_for_something_else_does_not_keep_the_edge_from_ending(
+        self, start_edge, monkeypatch
+    ):
+        waits = asyncio.Event()
+
+        async def wait(*_):
+            waits.set()
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr("edge.contents.Contents.of", wait)
+        edge = await start_edge(drain_seconds=0.1)
+        busy = await edge.connect()
+        busy.write(POST % 1)
+        await waits.wait()
+        edge.lifecycle.stop.set()
+        await asyncio.wait_for(edge.task, PATIENCE)
+        assert await busy.at_eof() == b""
 
 
 async def test_several_edges_share_a_port(start_edge, router):

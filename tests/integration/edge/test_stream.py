@@ -94,6 +94,32 @@ async def test_what_comes_of_a_connection_that_was_ended_takes_no_memory(ends, b
     assert budget.received == 0
 
 
+async def test_what_comes_in_the_turn_in_which_its_reader_is_cancelled_is_not_lost(ends, budget):
+    stream, peer = ends
+    reading = asyncio.ensure_future(stream.read(4))
+    await asyncio.sleep(0)
+    stream.data_received(b"abc")
+    stream.data_received(b"def")
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert budget.received == 6
+    await sent(peer, b"ghi")
+    assert await stream.read(100) == b"abcdef"
+    assert await stream.read(100) == b"ghi"
+    assert budget.received == 0
+
+
+async def test_what_a_reader_leaves_of_a_connection_that_ended_in_the_same_turn_takes_no_memory(ends, budget):
+    stream, _ = ends
+    reading = asyncio.ensure_future(stream.read(4))
+    await asyncio.sleep(0)
+    stream.data_received(b"abcdef")
+    stream.close()
+    assert await reading == b"abcd"
+    assert budget.received == 0
+
+
 async def test_a_sender_that_ended_its_side_still_gets_what_is_written(ends):
     stream, peer = ends
     assert not stream.peer_ended()

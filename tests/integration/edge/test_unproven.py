@@ -16,6 +16,8 @@ JSON = [("Content-Type", "application/json")]
 LOOP_SECONDS = 0.25
 """Of CPU, on the thread of the event loop, sending and receiving included."""
 
+DISCORD = "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c"
+
 IN_BODY = {
     "mailgun": {"mailgun": {"secret": "key"}},
     "adyen": {"adyen": {"secret": "key"}},
@@ -46,6 +48,21 @@ async def test_a_body_that_has_to_be_read_first_is_small_unless_the_flow_says_so
     assert (await flows.post(f"/hook/{kind}", body, headers)).status == 413
     assert (await flows.post(f"/hook/{kind}", body[: limits.MIB], headers)).status == 401
     assert (await flows.post(f"/hook/large-{kind}", body, headers)).status == 401
+
+
+@pytest.mark.parametrize("kind", [kind for kind in IN_BODY if kind != "linear"])
+@pytest.mark.parametrize("other", ["typeform", "discord"], ids=["streamed", "whole"])
+async def test_it_is_small_next_to_another_kind_of_which_nothing_came(edge, kind, other):
+    others = {"typeform": {"typeform": {"secret": "key"}}, "discord": {"discord": {"public_key": DISCORD}}}
+    edge.router.put_flow("mixed", auth=[others[other], IN_BODY[kind]])
+    body = lists(limits.MIB + 3)
+    signed = {
+        "typeform": [("Typeform-Signature", "sha256=" + "0" * 43 + "=")],
+        "discord": [("X-Signature-Ed25519", "00" * 64), ("X-Signature-Timestamp", "1")],
+    }[other]
+    assert (await edge.post("/hook/mixed", body, JSON)).status == 413
+    assert (await edge.post("/hook/mixed", body[: limits.MIB], JSON)).status == 401
+    assert (await edge.post("/hook/mixed", body, [*JSON, *signed])).status == 401
 
 
 @pytest.mark.parametrize("kind", IN_BODY)

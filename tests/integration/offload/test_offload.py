@@ -9,7 +9,19 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.offloaded import be_killed, crash, devour, environment, fail, hang, process_id, refuse, reverse
+from support.offloaded import (
+    be_killed,
+    crash,
+    devour,
+    environment,
+    fail,
+    fail_in,
+    hang,
+    process_id,
+    refuse,
+    reverse,
+    stop,
+)
 from support.patience import PATIENCE
 
 from flowhook.errors import ExhaustedError, InternalError, InvalidError
@@ -65,13 +77,32 @@ async def test_a_defect_is_told_and_harms_nobody(offload):
         (hang, r"more than 0\.5 s of CPU time"),
         (devour, "more than 256 MiB of memory"),
         (crash, "more than 256 MiB of memory"),
-        (be_killed, "killed twice"),
     ],
 )
 async def test_what_takes_too_much_is_ended_and_the_next_one_is_done(offload, function, cause):
     with pytest.raises(TooCostlyError, match=cause):
         await offload.run("f", function)
     assert await offload.run("f", reverse, b"ab") == [b"ba"]
+
+
+async def test_one_that_somebody_else_kills_twice_is_to_be_tried_later(offload):
+    with pytest.raises(ExhaustedError):
+        await offload.run("f", be_killed)
+    assert await offload.run("f", reverse, b"ab") == [b"ba"]
+
+
+async def test_what_finds_no_memory_in_a_used_process_gets_a_new_one(offload):
+    before = await offload.run("f", process_id)
+    assert await offload.run("f", fail_in, before[0]) != before
+
+
+async def test_a_process_that_was_stopped_is_given_up(offload, monkeypatch):
+    monkeypatch.setattr(worker, "WALL_SECONDS", 0.05)
+    with pytest.raises(ExhaustedError):
+        await offload.run("f", stop)
+    async with asyncio.timeout(PATIENCE):
+        await offload.aclose()
+    assert [each for each in psutil.Process().children() if each.status() == psutil.STATUS_STOPPED] == []
 
 
 async def test_the_loop_goes_on_meanwhile(offload):

@@ -105,8 +105,16 @@ async def test_a_key_that_is_too_long_is_refused(router, client):
         await send(router, client, "é" * 129)
 
 
-async def send(router, client, key):
-    event = envelope_pb2.Event(id=ids.mint(ids.slot_of("plain")), flow_id="plain", order_key=key)
+async def test_a_key_that_an_edge_made_by_another_revision_of_the_flow_is_made_anew(router, client, ordered):
+    async with attached(router, credit=10) as runner:
+        for revision in (1, 1, 7, 7):  # the latest one is 1; of 7 the edge has another idea
+            await send(router, client, "", flow_id="ordered", body=b'{"account": "a"}', flow_revision=revision)
+        assert len(await runner.assignments(3)) == 3
+        assert len([item async for item in client.executions.list(statuses=[Status.PENDING])]) == 1
+
+
+async def send(router, client, key, flow_id="plain", **fields):
+    event = envelope_pb2.Event(id=ids.mint(ids.slot_of(flow_id)), flow_id=flow_id, order_key=key, **fields)
     connection = channel.connect(router.target, router.token("edge"))
     stub = ingest_service_pb2_grpc.IngestServiceStub(connection)
     response = await stub.IngestEvents(ingest_service_pb2.IngestEventsRequest(events=[event]))

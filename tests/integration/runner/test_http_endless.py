@@ -12,11 +12,13 @@ import zlib
 import brotli
 import pytest
 from support.calls import kind
+from support.patience import PATIENCE
 
 from flowhook import limits
-from runner.http_answers import MAX_INTERIM_ANSWERS
+from runner.http_answers import MAX_INTERIM_ANSWERS, Connector
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
+MANY_BYTES = 24 * 1024 * 1024
 ZEROS = bytes(256 * 1024 * 1024)
 
 
@@ -79,12 +81,49 @@ async def test_as_many_interim_answers_as_are_allowed_are_passed_over(caller, ra
         assert result.output == b'"ok"'
 
 
-async def test_answers_that_nobody_asked_for_end_the_connection_and_no_call(caller, raw_server):
+@pytest.fixture
+async def talkative():
+    """Serve one answer, and then, once told to, answers that nobody asked for until the connection is lost.
+
+    It says how many bytes it sent. Both ends buffer some megabytes before either notices; beyond twice that it
+    gives up.
+    """
+    sent, idle = asyncio.get_running_loop().create_future(), asyncio.Event()
+
+    async def serve(reader, writer):
+        unasked = ANSWER * (limits.CHUNK_BYTES // len(ANSWER))
+        count = 0
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(ANSWER)
+            await idle.wait()
+            while count < MANY_BYTES:
+                writer.write(unasked)
+                await writer.drain()
+                count += len(unasked)
+        except OSError:
+            pass
+        finally:
+            sent.set_result(count)
+            writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield idle, sent, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+
+
+async def test_answers_that_nobody_asked_for_end_the_connection_and_no_call(caller, talkative):
     """They come on a connection that is kept, while nobody reads it."""
-    endpoint = await raw_server([ANSWER], endless(ANSWER))
-    for _ in range(3):
-        assert (await caller("http", method="get", endpoint=endpoint)).output == b'"ok"'
-        await asyncio.sleep(0)
+    idle, sent, endpoint = talkative
+    assert (await caller("http", method="get", endpoint=endpoint)).output == b'"ok"'
+    idle.set()
+    async with asyncio.timeout(PATIENCE):
+        assert await sent < MANY_BYTES
+
+
+async def test_a_library_that_makes_connections_in_another_way_is_refused(monkeypatch):
+    monkeypatch.setattr("runner.http_answers.ResponseHandler", object)
+    with pytest.raises(RuntimeError, match="can't be bounded"):
+        Connector()
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,17 @@ from flowhook.offload.pool import SIZE
 from flowhook.v1 import runner_service_pb2
 from runner.evaluator import Evaluator
 from runner.guard import record, starting
+from runner.guard.record import Activity, Record
 from runner.interpreter.errors import ExpressionFailed, SchemaViolated
+from runner.interpreter.nodes import Block, Flow, Program
 from runner.interpreter.scope import Scope, Workflow
 from runner.quarantine.evaluators import EvaluationEnded, EvaluationInterrupted, IsolatedEvaluator
+from runner.quarantine.flows import QuarantinedFlows
 from runner.quarantine.pool import EvaluatorPool
+from runner.worker.execution import Execution
+from runner.worker.flows import LoadedFlow
+from runner.worker.preparing import APART_BYTES, Preparer
+from runner.worker.quarantine import Quarantine
 
 ENDLESS = "last(range(1e15))"
 GREEDY = 'reduce range(1e9) as $i ("xxxxxxxx"; . + .) | length'
@@ -87,9 +94,10 @@ async def test_a_schema_is_checked_there_too(pool):
 async def read(pool, event, **options):
     """Read an event in a process apart."""
     async with pool.evaluator("f") as evaluator:
-        return await evaluator.run(
+        text = await evaluator.run(
             lambda: evaluator.event_input(event, webhook=True, raw=False, owner=event.id, **options), pool.threads
         )
+        return orjson.loads(text)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +122,66 @@ async def test_contents_of_attachments_are_read_there_too(pool):
     )
     contents = {0: b"abc", 1: b"\xff\xfe"}
     assert await read(pool, event, contents=contents) == workflow_input(event, contents=contents)
+
+
+class Local:
+    """What an execution needs, without a router."""
+
+    loaded = LoadedFlow(Program({"webhook": {}}, Flow(), Block((), {}), Flow(), ()))
+
+    def cached(self, _flow_id, _revision):
+        return self.loaded
+
+    async def load(self, _flow_id, _revision):
+        return self.loaded
+
+    async def contents(self, _event, **_options):
+        return {}
+
+
+@pytest.fixture
+def shared_record():
+    record = Record()
+    yield record
+    record.close()
+
+
+@pytest.fixture
+def preparer(pool, shared_record):
+    flows = QuarantinedFlows(lambda: 0.0)
+    flows.add("f")
+    local = Local()
+    return Preparer(
+        flows=local,
+        secrets=local,
+        bodies=local,
+        record=shared_record,
+        quarantine=Quarantine(flows, pool),
+        on_slow=lambda _flow_id: None,
+    )
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br"])
+def test_a_body_that_is_compressed_is_read_apart_however_small_it_is(preparer, coding):
+    event = request("application/json", b"{}")._replace(headers=(("content-encoding", coding.encode()),))
+    assert preparer.at_once(Execution(b"lease", event, 1, (), "evt_1", 0)) is None
+    small = event._replace(headers=())
+    assert preparer.at_once(Execution(b"lease", small, 1, (), "evt_1", 0)).data["body"] == {}
+
+
+async def test_a_guard_sees_that_what_was_read_apart_is_taken_in(preparer, shared_record, monkeypatch):
+    loads, seen = orjson.loads, []
+
+    def looked_at(text):
+        seen.append(shared_record.read())
+        return loads(text)
+
+    monkeypatch.setattr(orjson, "loads", looked_at)
+    event = request("application/json", b'{"a": 1%s}' % (APART_BYTES * b" "))
+    prepared = await preparer.prepare(Execution(b"lease", event, 1, (), "evt_1", 0))
+    assert prepared.data["body"] == {"a": 1}
+    assert [(each.started_ns > 0, each.lease, each.activity) for each in seen] == [(True, b"lease", Activity.BODY)]
+    assert shared_record.read().started_ns == 0
 
 
 async def test_a_body_that_takes_too_long_is_ended_by_name(quick_pool):

@@ -46,7 +46,7 @@ class ScriptedRouter:
             raise NotFoundError("no such flow")
         if isinstance(found, Exception):
             raise found
-        return Definition(orjson.dumps({"webhook": found}), revision)
+        return Definition(orjson.dumps({"webhook": found}), revision, 1)
 
     async def find_flows(self, flow_ids, seconds):
         self.searches.append(list(flow_ids))

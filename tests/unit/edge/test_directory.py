@@ -19,7 +19,7 @@ GITHUB = {"auth": {"github": {"secret": "key"}}}
 async def directory(router, counts, running, settled):
     router.flows = {"a": OPEN, "b": OPEN, "g": GITHUB}
     states = []
-    made = Directory(router, counts, size=3, lookup_seconds=PATIENCE, on_state=states.append)
+    made = Directory(router, counts, size=3, lookup_seconds=PATIENCE, silence_seconds=PATIENCE, on_state=states.append)
     made.states = states
     running(made.run())
     router.progress()
@@ -149,6 +149,7 @@ async def test_there_is_one_call_for_them_in_so_much_time_however_fast_it_is_ans
 async def test_flows_that_are_known_are_looked_up_while_made_up_ids_wait_and_those_are_limited(
     directory, router, settled
 ):
+    directory._existence._pace = 0.0  # calls follow one another by turns of the loop, not by the clock
     await directory.find("a")
     router.tell(flow_id="a")
     router.tell(flow_id="new")

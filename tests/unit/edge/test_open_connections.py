@@ -77,15 +77,18 @@ def test_an_address_that_many_share_has_no_limit_of_its_own(make):
     assert them.gives_way(PROXY) == (True, None)
 
 
-def test_whoever_was_found_idle_and_is_no_longer_stays(make):
+@pytest.mark.parametrize("change", [{"waiting_since": NEVER}, {"idle": False}], ids=["request", "head"])
+def test_whoever_was_found_idle_and_is_no_longer_stays(make, change):
     connections = [Connection(float(number), ip_address(number)) for number in range(1, 4)]
     them = make(connections=connections)
     assert them.gives_way(ONE) == (False, connections[0])
-    connections[1].waiting_since = NEVER
+    for name, value in change.items():
+        setattr(connections[1], name, value)
     assert them.gives_way(ONE) == (False, connections[2])
 
 
-def test_a_flood_does_not_make_a_look_at_all_of_each(make, clock):
+@pytest.mark.parametrize(("most", "address"), [(2 * MAX_CANDIDATES, OTHER), (1_000_000, ONE)], ids=["all", "of one"])
+def test_a_flood_does_not_make_a_look_at_all_of_each(make, clock, most, address):
     class Counted(Connection):
         looks = 0
 
@@ -95,16 +98,16 @@ def test_a_flood_does_not_make_a_look_at_all_of_each(make, clock):
             return super().__getattribute__(name)
 
     count = 2 * MAX_CANDIDATES
-    them = make(most=count, most_of_one=count, connections=[Counted(float(number)) for number in range(count)])
+    them = make(most=most, most_of_one=count, connections=[Counted(float(number)) for number in range(count)])
     for _ in range(MAX_CANDIDATES):
-        room, other = them.gives_way(OTHER)
+        room, other = them.gives_way(address)
         assert not room
         them.discard(other)
         them.add(Counted(NEVER))
-    assert them.gives_way(OTHER) == (False, None)
+    assert them.gives_way(address) == (False, None)
     assert Counted.looks < 6 * count
     clock.now += LOOK_SECONDS * count
-    assert them.gives_way(OTHER)[1].waiting_since == MAX_CANDIDATES
+    assert them.gives_way(address)[1].waiting_since == MAX_CANDIDATES
 
 
 def test_those_that_are_gone_leave_nothing(make):

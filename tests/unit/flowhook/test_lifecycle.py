@@ -1,5 +1,7 @@
 """What is told of executions is a CloudEvent with the data that the DSL names."""
 
+from dataclasses import replace
+
 import orjson
 import pytest
 
@@ -13,7 +15,7 @@ from flowhook.lifecycle import (
     is_lifecycle,
     lifecycle_event,
 )
-from flowhook.model import WorkflowError
+from flowhook.model import FailedResponse, WorkflowError
 
 SHOP = Definition("samples", "order-pet", "1.0.0")
 ERROR = WorkflowError("https://serverlessworkflow.io/spec/1.0.0/errors/communication", 503, "Away", "/do/0/a")
@@ -43,6 +45,12 @@ def made(kind, **fields):
             Lifecycle.FAULTED,
             "faultedAt",
             {"error": ERROR},
+            {"error": {"type": ERROR.type, "status": 503, "title": "Away", "instance": "/do/0/a"}},
+        ),
+        (
+            Lifecycle.FAULTED,
+            "faultedAt",
+            {"error": replace(ERROR, response=FailedResponse(503, "https://shop.example/", "for us alone", 12))},
             {"error": {"type": ERROR.type, "status": 503, "title": "Away", "instance": "/do/0/a"}},
         ),
         (Lifecycle.COMPLETED, "completedAt", {"output": b'{"a":1}'}, {"output": {"a": 1}}),

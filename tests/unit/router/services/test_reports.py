@@ -7,7 +7,7 @@ import pytest
 from flowhook import limits
 from flowhook.errors import InvalidError
 from flowhook.lifecycle import MAX_DATA_BYTES, LifecycleEvent
-from flowhook.model import Correlation, EventFilter, JournalEntry, Subscription
+from flowhook.model import Correlation, EventFilter, FailedResponse, JournalEntry, Subscription, WorkflowError
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.wire import convert
 from router.dispatch.link import Checkpoint, Parked
@@ -108,3 +108,13 @@ def test_what_happened_has_a_short_key_and_an_object(fields):
 def test_more_than_fits_is_the_executions_own_fault():
     value = pb.Correlation(path=".data", expected=b'"%s"' % (b"x" * limits.MIB))
     assert "has more than 1048576 bytes" in parked(events(pb.EventFilter(correlations=[value]))).detail
+
+
+def test_of_an_error_is_kept_what_it_may_have():
+    text = 9000 * "x"
+    answer = FailedResponse(500, text, text, 9000)
+    told = convert.error_to_proto(WorkflowError(text, 500, text, text, text, answer))
+    kept = reports.outcome(pb.Outcome(lease=b"l", faulted=told)).result
+    text = text[: limits.MAX_ERROR_DETAIL_BYTES]
+    body = text[: limits.MAX_ERROR_BODY_BYTES]
+    assert kept == WorkflowError(text, 500, text, text, text, FailedResponse(500, text, body, 9000))

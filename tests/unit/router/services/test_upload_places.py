@@ -15,7 +15,7 @@ KIB = limits.KIB
 class Crowd:
     """Places of which there are four of each kind, and who was told to give way."""
 
-    def __init__(self, *, most=4, most_bytes=1000 * KIB):
+    def __init__(self, *, most=4, most_bytes=4000 * KIB):
         self.now = Clock()
         self.places = UploadPlaces(most=most, most_bytes=most_bytes, now=self.now)
         self.told = []
@@ -120,13 +120,59 @@ def test_a_flow_takes_no_more_than_its_own(proven):
         assert crowd.told != ["other"]
 
 
-def test_unproven_senders_have_half_of_the_bytes(crowd):
-    crowd.take("declared", size=300 * KIB)
-    unknown = crowd.take("unknown")
-    crowd.places.received(unknown, 200 * KIB)
+def test_unproven_senders_have_half_of_the_bytes():
+    crowd = Crowd(most=100, most_bytes=1000 * KIB)
+    for number in range(3):
+        crowd.take(f"declared {number}", size=125 * KIB)
+    unknown = [crowd.take("unknown 0"), crowd.take("unknown 1")]
+    crowd.places.received(unknown[0], 100 * KIB)
+    crowd.places.received(unknown[1], 25 * KIB)
     assert refused(crowd.take, "late", size=1) == (UnavailableError, "UPLOADS_FULL")
-    assert refused(crowd.places.received, unknown, 1) == (UnavailableError, "UPLOADS_FULL")
+    assert refused(crowd.places.received, unknown[1], 1) == (UnavailableError, "UPLOADS_FULL")
     crowd.take("proven", size=900 * KIB, proven=True)
     crowd.now.now += GRACE_SECONDS
     crowd.take("late", size=1)
-    assert crowd.told == ["declared"]
+    assert len(crowd.told) == 1
+    assert crowd.told[0].startswith("declared")
+
+
+def test_an_address_has_a_quarter_of_the_bytes_whether_it_only_declares_them_or_sends_them():
+    crowd = Crowd(most=100, most_bytes=1000 * KIB)
+    for number in range(5):
+        crowd.places.received(crowd.take(f"honest {number}", size=40 * KIB), 30 * KIB)
+    crowd.now.now += GRACE_SECONDS
+    assert refused(crowd.take, "greedy", size=125 * KIB + 1) == (ExhaustedError, "SENDER_UPLOADS_FULL")
+    crowd.take("greedy", size=125 * KIB)
+    assert refused(crowd.take, "greedy", size=1) == (ExhaustedError, "SENDER_UPLOADS_FULL")
+    growing = crowd.take("growing")
+    crowd.places.received(growing, 125 * KIB)
+    assert refused(crowd.places.received, growing, 1) == (ExhaustedError, "SENDER_UPLOADS_FULL")
+    for number in range(3):
+        crowd.take(f"from behind a proxy {number}", sender="", size=10 * KIB)
+    assert crowd.told == []
+
+
+def test_nobody_gives_way_for_one_that_gets_no_place_even_so():
+    crowd = Crowd(most=100, most_bytes=1000 * KIB)
+    for number in range(5):
+        crowd.places.received(crowd.take(f"old {number}", size=20 * KIB), 10 * KIB)
+    crowd.now.now += GRACE_SECONDS
+    for number in range(3):
+        crowd.take(f"new {number}", size=125 * KIB)
+    assert refused(crowd.take, "late", size=125 * KIB + 1, sender="") == (UnavailableError, "UPLOADS_FULL")
+    assert crowd.told == []
+    crowd.take("late", size=85 * KIB)
+    assert len(crowd.told) == 3
+
+
+def test_nobody_gives_way_for_one_whose_flow_has_a_place_but_the_router_none():
+    crowd = Crowd(most=limits.MAX_FLOW_UPLOADS + 4, most_bytes=1000 * KIB)
+    for number in range(limits.MAX_FLOW_UPLOADS):
+        crowd.take(f"{number}", size=1)
+    crowd.now.now += GRACE_SECONDS
+    for number in range(4):
+        crowd.take(f"new {number}", flow="b", size=124 * KIB)
+    assert refused(crowd.take, "late", size=5 * KIB, sender="") == (UnavailableError, "UPLOADS_FULL")
+    assert crowd.told == []
+    crowd.take("late", size=1)
+    assert len(crowd.told) == 1

@@ -8,10 +8,12 @@ from urllib.parse import quote
 
 import pytest
 
+from flowhook import limits
 from flowhook.model import FailedResponse, WorkflowError
+from runner.interpreter import redaction
 from runner.interpreter.effects import Result
 from runner.interpreter.errors import Kind, error
-from runner.interpreter.redaction import redact, redact_error, redact_values
+from runner.interpreter.redaction import Redactor, redact, redact_error
 
 SECRETS = {"bank": {"user": "u", "password": 'pa"55/wörd'}, "token": "t0ken-0f-mine"}
 
@@ -74,7 +76,7 @@ def test_large_values_are_redacted_quickly():
     secrets = {str(number): f"{number:02}" * 32_768 for number in range(10, 40)}
     value = [{"a": "x" * 100, "b": ["y"] * 10}] * 100
     began = time.thread_time()
-    assert redact_values(value, secrets) == value
+    assert Redactor(secrets).redact_values(value) == value
     assert time.thread_time() - began < 1.0
 
 
@@ -112,3 +114,74 @@ def test_an_error_with_what_was_answered_is_read_as_it_was_written():
     for each in (error, error.without_response()):
         assert WorkflowError.from_dict(each.as_dict()) == each
     assert "response" not in error.without_response().as_dict()
+
+
+FAILING = {"f": Result(None, error(Kind.COMMUNICATION, "no t0ken-0f-mine"))}
+
+
+def nested(task, depth):
+    return {"a": task} if not depth else {"a": {"do": [nested(task, depth - 1)]}}
+
+
+def test_secrets_are_looked_through_once_for_all_errors_of_an_execution(execute, monkeypatch):
+    spelled, redacted = [], []
+    spellings, redact_one = redaction._spellings, Redactor.redact_error
+    monkeypatch.setattr(redaction, "_spellings", lambda text: spelled.append(text) or spellings(text))
+    monkeypatch.setattr(Redactor, "redact_error", lambda self, each: redacted.append(each) or redact_one(self, each))
+    caught = {"try": [nested({"call": "f"}, depth=5)], "catch": {}}
+    outcome = execute(
+        [{"a": caught}, {"b": caught}, nested({"call": "f"}, depth=5)],
+        {},
+        world=execute.World(FAILING),
+        secrets=SECRETS,
+    )
+    assert outcome.error.detail == "no …"
+    assert len(spelled) == len(set(spelled))
+    assert len(redacted) == 3  # one for each error, however many tasks it goes through
+
+
+@pytest.mark.parametrize("size", [5, 40, 70_000])
+def test_the_beginning_of_a_secret_at_the_end_is_found_wherever_it_begins(size):
+    secret = "abcabcab" * (size // 8 + 1)
+    for length in (4, 5, 7, min(size, len(secret) - 1)):
+        assert redaction.redact_beginning("x" * 10 + secret[:length], [secret]) == "x" * 10 + "…"
+    assert redaction.redact_beginning("xabc", [secret]) == "xabc"
+
+
+ANSWER = FailedResponse(502, "http://x/a", "we are away", 9000)
+
+
+def raised_again(execute, answer, change="."):
+    world = execute.World({"f": Result(None, error(Kind.COMMUNICATION, "away", response=answer))})
+    again = {"raise": {"error": f"${{ $error | {change} }}"}}
+    return execute([{"a": {"try": [{"b": {"call": "f"}}], "catch": {"do": [{"c": again}]}}}], {}, world=world).error
+
+
+def test_an_error_that_is_caught_and_raised_again_keeps_what_was_answered(execute):
+    assert raised_again(execute, ANSWER).response == ANSWER
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        'response = "x"',
+        "response = null",
+        "response.more = 1",
+        "del(.response.url)",
+        "response.status = 7",
+        "response.status = true",
+        "response.size = -1",
+        "response.size = 1e9",
+        "response.body = {}",
+    ],
+)
+def test_what_no_answer_can_be_is_left_out_of_an_error_that_is_raised_again(execute, change):
+    again = raised_again(execute, ANSWER, change if change.startswith("del") else f".{change}")
+    assert (again.response, again.detail) == (None, "away")
+
+
+def test_what_an_author_says_was_answered_is_kept_as_far_as_an_answer_is(execute):
+    again = raised_again(execute, ANSWER, '.response.body = "é" * 9000 | .response.url = "x" * 9000').response
+    assert len(again.url.encode()) <= limits.MAX_ERROR_DETAIL_BYTES
+    assert len(again.body.encode()) <= limits.MAX_ERROR_BODY_BYTES
+    assert again.body.endswith("…")

@@ -1,0 +1,122 @@
+"""What a working process does about launchers that were killed or stopped, and whom it takes for their strays."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+from support.patience import PATIENCE
+
+from runner.processes import launchers as module
+from runner.processes import strays
+from runner.processes.launchers import Launchers
+
+UNKNOWN_PIDS = 1 << 22  # from here on no process has one
+
+
+@pytest.fixture
+def sleeper():
+    """A process in a session of its own that no launcher knows of, as a component may keep one."""
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as process:
+        yield process
+        process.kill()
+
+
+async def test_a_sweep_that_is_called_off_goes_on_and_nobody_starts_meanwhile(monkeypatch):
+    sweeping, go_on, judged = threading.Event(), threading.Event(), []
+
+    def slow_sweep(is_stray, **more):
+        judged.append(is_stray)
+        sweeping.set()
+        assert go_on.wait(PATIENCE)
+        return strays.end_strays(is_stray, **more)
+
+    monkeypatch.setattr(module, "end_strays", slow_sweep)
+    launchers = Launchers()
+    async with launchers.launched() as first:
+        first.process.kill()
+        ending = asyncio.create_task(launchers.ended(first))
+        assert await asyncio.to_thread(sweeping.wait, PATIENCE)
+        ending.cancel()
+        starting = asyncio.create_task(_started(launchers, judged))
+        try:
+            await asyncio.wait([ending], timeout=0.5)  # a task that is called off at once ends at once
+            assert not ending.done()
+            assert not starting.done()
+        finally:
+            go_on.set()
+        await asyncio.wait([ending])
+        assert ending.cancelled()
+        assert not await starting
+
+
+async def _started(launchers, judged):
+    """Start another, and return whether a sweep of before takes it for a stray."""
+    async with launchers.launched() as launcher:
+        return judged[0](launcher.process.pid)
+
+
+async def test_one_that_is_stopped_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(module, "GRACE_SECONDS", 10 * PATIENCE)
+    async with asyncio.timeout(PATIENCE):
+        async with Launchers().launched() as launcher:
+            launcher.process.send_signal(signal.SIGSTOP)
+        assert launcher.process.returncode == -signal.SIGKILL
+
+
+def test_a_sweep_gives_up_when_strays_come_as_fast_as_they_are_found(monkeypatch):
+    ever_more = itertools.chain(([pid] for pid in range(UNKNOWN_PIDS, UNKNOWN_PIDS + 5000)), itertools.repeat([]))
+    monkeypatch.setattr(strays, "_children", lambda: next(ever_more))
+    assert strays.end_strays(lambda _: True) == strays.Sweep(0, is_over=False)
+
+
+def test_a_sweep_does_not_wait_for_what_does_not_die(monkeypatch):
+    with subprocess.Popen(["sleep", "20"]) as process:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "kill", lambda *_: None)
+            assert strays.end_strays(lambda child: child == process.pid) == strays.Sweep(0, is_over=False)
+        assert process.poll() is None
+        assert strays.end_strays(lambda child: child == process.pid) == strays.Sweep(1, is_over=True)
+
+
+def test_a_process_that_a_component_keeps_in_a_session_of_its_own_is_no_stray(sleeper):
+    assert not strays.is_of_a_launcher(sleeper.pid)
+
+
+CONFINED = """
+import ctypes, subprocess
+from runner.processes import strays
+assert ctypes.CDLL(None).prctl(38, 1, 0, 0, 0) == 0
+with subprocess.Popen(["sleep", "60"], start_new_session=True) as helper:
+    print(strays.is_of_a_launcher(helper.pid))
+    helper.kill()
+"""
+
+
+def test_nor_is_it_where_the_runner_may_gain_no_privileges_itself():
+    """As the service in operations.md runs it."""
+    ran = subprocess.run([sys.executable, "-c", CONFINED], capture_output=True, text=True, check=True)
+    assert ran.stdout == "False\n"
+
+
+async def test_a_launcher_with_a_job_is_known_as_one():
+    async with Launchers().launched() as launcher:
+        launcher.lifeline.write(
+            b'{"argv": ["/bin/sleep", "60"], "environment": {}, "files": {}, "limits": {"FSIZE": %d}}\n'
+            % strays.FILE_BYTES
+        )
+        await launcher.reader.readline()  # it is under way
+        code = asyncio.create_task(launcher.code())
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not strays.is_of_a_launcher(launcher.process.pid):
+                    await asyncio.sleep(0.01)
+        finally:
+            launcher.lifeline.close()
+            await asyncio.wait([code])

@@ -6,7 +6,7 @@ flows emit, and what comes to callbacks is read here: inline up to `INLINE_BYTES
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 import orjson
@@ -23,6 +23,7 @@ from flowhook.order_key import OrderKey
 from flowhook.payloads import parse as parse_body
 from flowhook.v1 import envelope_pb2
 from flowhook.wire import convert
+from router.scheduling.matching import Content, Shape
 
 DOCUMENT_SECONDS: Final = 5.0
 DOCUMENT_MEMORY: Final = 192 * limits.MIB
@@ -93,6 +94,24 @@ class Reader:
         (payload,) = await self._offload.run(event.flow_id, read_callback_event, b"raw" if raw else b"", serialized)
         return payload
 
+    async def content(self, flow_id: str, payload: bytes, shapes: Sequence[Shape]) -> Content:
+        """Return an event's content; that of a large one knows what the shapes ask for, and need not be parsed.
+
+        Args:
+            flow_id: the flow that the event is for.
+            payload: JSON of CloudEvents 1.0; an object.
+            shapes: where it will be looked into, but for `ANYTHING`.
+
+        Raises:
+            InvalidError: it takes too much to be read (`TOO_COSTLY`).
+            ExhaustedError: too many bodies of the flow wait to be read (`OVERLOADED`).
+        """
+        content = Content(payload)
+        if shapes and len(payload) > INLINE_BYTES:
+            values = await self._offload.run(flow_id, read_values, orjson.dumps([*map(tuple, shapes)]), payload)
+            content.learn({shape: value or None for shape, value in zip(shapes, values, strict=True)})
+        return content
+
     async def document(self, source: bytes, *, file: str, functions: Collection[str] | None) -> FlowDocument:
         """Read and check a flow file; see `flowhook.document.parse`.
 
@@ -149,6 +168,13 @@ def read_checked(order_key: bytes, event: bytes) -> Iterator[bytes]:
 def read_callback_event(raw: bytes, event: bytes) -> Iterator[bytes]:
     """Yield the CloudEvent of a serialized event."""
     yield cloud_events.of_callback(_event(event), raw=bool(raw))
+
+
+def read_values(shapes: bytes, payload: bytes) -> Iterator[bytes]:
+    """Yield what an event has where each of some shapes looks; nothing where it can pass no such filter."""
+    content = Content(payload)
+    for attributes, paths in orjson.loads(shapes):
+        yield content.values(Shape(tuple(attributes), tuple(paths))) or b""
 
 
 def read_document(file: bytes, functions: bytes, source: bytes) -> Iterator[bytes]:

@@ -24,7 +24,7 @@ from router.dispatch.durable import Durable
 from router.dispatch.offers import Offer, Offers
 from router.scheduling.changes import Requeued
 from router.scheduling.kept import Kept, KeptArrivals
-from router.scheduling.matching import Content, IncomingEvent
+from router.scheduling.matching import ANYTHING, Content, IncomingEvent, Shape
 from router.scheduling.shard import Shard
 from router.scheduling.subscriptions import Kind, Receiver, Subscriptions, Wait
 from router.storage.arrivals import ArrivalAppended, LoggedArrival, NewArrival
@@ -98,6 +98,11 @@ class Arrivals:
             for flow_id in self._subscriptions.flows(event.type)
             if flow_id not in besides and self._subscriptions.listening(event.to(flow_id), 1)
         ]
+
+    def shapes(self, flow_id: str, type_: str, *, callback: bool) -> list[Shape]:
+        """Return where an event of a flow will be looked into when it is published."""
+        kind = (flow_id, callback, type_)
+        return sorted((self._subscriptions.shapes(kind) | self._kept.shapes(kind)) - {ANYTHING})
 
     # --- kept for others than executions ----------------------------------------------------------------------------
 

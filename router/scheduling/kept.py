@@ -99,6 +99,10 @@ class KeptArrivals:
         newest_first = () if there is None else takewhile(lambda number: number > after, reversed(there.numbers))
         return [(number, self._arrivals[number].kind[2]) for number in newest_first][::-1]
 
+    def shapes(self, kind: Kind) -> set[Shape]:
+        """Return where values were looked for in what is kept of a kind: so they will be in what is added to it."""
+        return {shape for each in _kinds_of(kind) if each in self._kinds for shape in self._kinds[each].tables}
+
     def concern(self, seq: int, flow_id: str) -> bool:
         """Whether any arrival is kept that an execution may wait for."""
         return flow_id in self._of_flow or seq in self._addressed

@@ -68,6 +68,10 @@ class Content:
             self._values[shape] = self._read(shape)
         return self._values[shape]
 
+    def learn(self, values: Mapping[Shape, bytes | None]) -> None:
+        """Take in values that somebody else read of the same payload."""
+        self._values.update(values)
+
     def release(self) -> None:
         """Forget what was parsed, which takes many times the payload's memory; the values that were asked for stay."""
         self._parsed = None

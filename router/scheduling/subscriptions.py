@@ -151,6 +151,11 @@ class Subscriptions:
             if not parents:
                 del self._awaited[awaited]
 
+    def shapes(self, kind: Kind) -> set[Shape]:
+        """Return where those who wait for events of a kind look for values."""
+        flow_id, callback, type_ = kind
+        return {shape for each in types_of(type_) for shape in self._tables.get((flow_id, callback, each), ())}
+
     def listening(self, event: IncomingEvent, limit: int) -> list[Receiver]:
         """Return who waits for an event, at most `limit`, longest waiting first.
 

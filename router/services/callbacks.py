@@ -86,7 +86,9 @@ class Callbacks:
             token_until_ms=now_ms + TOKEN_MS,
             to_all=callback.to_all,
         )
-        (appended,) = await self._arrivals.publish([arrival])
+        shapes = [] if execution_id else self._arrivals.shapes(entry.id, event.callback, callback=True)
+        content = await self._reader.content(entry.id, arrival.payload, shapes)
+        (appended,) = await self._arrivals.publish([arrival], content=content)
         if appended.gone:
             raise _gone()
         return appended.duplicate_of

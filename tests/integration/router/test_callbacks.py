@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import orjson
 import pytest
@@ -312,3 +313,28 @@ async def test_callbacks_are_kept_as_long_as_the_setting_says(tmp_path):
             execution_id, assignment = await begun(client, runner)
             await runner.park(assignment, subscriptions=[listen()])
             assert (await client.executions.get(execution_id)).execution.status is Status.WAITING
+
+
+async def test_a_large_callback_is_not_parsed_on_the_routers_loop(router, client, edge, orders, monkeypatch):
+    """Nor where it is looked for: tens of milliseconds for a MiB, which its sender chooses."""
+    value = pb.Correlation(path=".data.body.order", expected=b"2")
+    filters = [pb.EventFilter(callback=True, type="approval", correlations=[value])]
+    parsed = []
+
+    def counted(payload, real=orjson.loads):
+        parsed.append(payload)
+        return real(payload)
+
+    async with attached(router, credit=2) as runner:
+        execution_id, assignment = await begun(client, runner)
+        await runner.park(assignment, subscriptions=[pb.Subscription(key=KEY, events=pb.EventFilters(filters=filters))])
+        large = {"lines": [[]] * 100_000}
+        with monkeypatch.context() as patched:
+            patched.setattr("router.scheduling.matching.orjson", SimpleNamespace(**vars(orjson) | {"loads": counted}))
+            for order in (1, 2):
+                assert await sent(edge, call(body=orjson.dumps({"order": order, **large}))) == ["accepted"]
+        assert parsed == []
+        [again] = await runner.assignments(1)
+        assert orjson.loads(again.journal[0].output)["data"]["body"]["order"] == 2
+        await runner.complete(again)
+    assert (await client.executions.get(execution_id)).execution.status is Status.COMPLETED

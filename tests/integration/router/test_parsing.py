@@ -15,6 +15,7 @@ from flowhook.model import Event
 from flowhook.offload.offload import Offload
 from flowhook.order_key import OrderKey
 from router.parsing import Reader
+from router.scheduling.matching import Content, Shape
 
 BOUND = 0.1
 """CPU seconds of the loop's thread for a body of a few MiB, which take ten times that to be parsed."""
@@ -141,3 +142,14 @@ async def test_constants_that_jq_computes_while_it_compiles_are_limited(reader, 
     assert time.thread_time() - began < BOUND
     assert "large constant" in refusal.value.faults[0].cause
     assert (await reader.document(document(".a"), file="0", functions=None)).id == "f"
+
+
+async def test_where_a_large_event_is_looked_into_it_is_read_elsewhere(reader):
+    shapes = [Shape((), (".data.order",)), Shape(("subject",), ()), Shape((), (".data.lines",))]
+    event = {"subject": "s", "data": {"order": 7, "lines": [[]] * 300_000}}
+    payload = orjson.dumps(event)
+    content = await reader.content("f", payload, shapes)
+    values = [content.values(shape) for shape in shapes]
+    assert content._parsed is None
+    assert values == [Content(payload).values(shape) for shape in shapes]
+    assert values[2] is None

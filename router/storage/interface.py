@@ -159,7 +159,7 @@ class ShardState(Protocol):
     ) -> list[ExecutionRecord]:
         """Return executions, newest first, that meet all conditions.
 
-        `unresolved`: they are not `replayed`, and have no `resolution`.
+        `unresolved`: no later replay of their event runs, completed or faulted, and they have no `resolution`.
         """
         ...
 

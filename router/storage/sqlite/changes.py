@@ -109,8 +109,14 @@ _UPSERT_SCHEDULE = Bulk(
 
 
 _UPSERT_RESOLUTION = Bulk(
-    "INSERT INTO resolution (seq, time_ms, reason) SELECT * FROM (VALUES {rows})"
-    " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND status IN (6, 7))"
+    "WITH said (seq, id, root, time_ms, reason) AS ("
+    "SELECT e.seq, e.event_id, e.replay_root, column2, column3 FROM (VALUES {rows})"
+    " CROSS JOIN execution e ON e.seq = column1 AND e.status IN (6, 7))"
+    "INSERT INTO resolution (seq, time_ms, reason) SELECT seq, time_ms, reason FROM ("
+    "SELECT seq, time_ms, reason FROM said UNION ALL"
+    " SELECT r.seq, time_ms, reason FROM said CROSS JOIN execution r ON r.event_id = root AND r.status IN (6, 7)"
+    " UNION ALL SELECT r.seq, time_ms, reason FROM said"
+    " CROSS JOIN execution r ON r.replay_root = coalesce(root, id) AND r.status IN (6, 7)) WHERE true"
     " ON CONFLICT (seq) DO UPDATE SET time_ms = excluded.time_ms, reason = excluded.reason",
     3,
 )

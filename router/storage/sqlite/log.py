@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -16,7 +15,7 @@ from router.storage.sqlite import arrivals as arrivals_
 from router.storage.sqlite.blobs import BlobDirectory
 from router.storage.sqlite.bodies import Claim, SqliteBodies
 from router.storage.sqlite.errors import STORAGE_FULL, StorageError, storage_full, translate, unavailable
-from router.storage.sqlite.rows import dump_error
+from router.storage.sqlite.rows import dedupe_digest, dump_error
 from router.storage.sqlite.statements import Bulk
 from router.storage.sqlite.writer import Writer
 
@@ -167,7 +166,7 @@ class AppendOperation:
                 logged.appended.append(Appended(stored.seq, event_id) if known else Appended(0, taken=True))
                 continue
             seq = self._next_seq
-            digest = _digest(flow_id, dedupe_key) if dedupe_key else b""
+            digest = dedupe_digest(flow_id, dedupe_key) if dedupe_key else b""
             if digest:
                 key = rows.keys.get(digest)
                 if key is not None and receive_ms < key.until_ms:
@@ -227,7 +226,7 @@ class _Rows:
         self.ids.update(
             (row[0], _Stored(*row[1:])) for row in _BY_ID.fetch(connection, [(event.event_id,) for event in events])
         )
-        digests = [(_digest(event.flow_id, event.dedupe_key),) for event in events if event.dedupe_key]
+        digests = [(dedupe_digest(event.flow_id, event.dedupe_key),) for event in events if event.dedupe_key]
         self.keys.update((row[0], _Key(*row[1:])) for row in _BY_KEY.fetch(connection, digests))
         replays = [(event.replay_of,) for event in events if event.body and event.replay_of]
         self.bodies.update(_BODIES.fetch(connection, replays))
@@ -364,8 +363,3 @@ def _release(claims: Mapping[int, Claim]) -> None:
 
 def _journal_bytes(resumes: Resumption) -> int:
     return sum(ROW_BYTES + len(entry.output or b"") for entry in resumes.journal)
-
-
-def _digest(flow_id: str, dedupe_key: str) -> bytes:
-    """Return a key's fingerprint: 16 bytes instead of up to 256, in an index where each insert hits another page."""
-    return hashlib.blake2b(f"{flow_id}\0{dedupe_key}".encode(), digest_size=16).digest()

@@ -20,7 +20,7 @@ from router.storage.model import (
     Work,
 )
 from router.storage.sqlite.blobs import BlobDirectory
-from router.storage.sqlite.rows import RECORD, STANDS_FOR, journal_entry, load_subscriptions, record
+from router.storage.sqlite.rows import RECORD, SUPERSEDES, dedupe_digest, journal_entry, load_subscriptions, record
 from router.storage.sqlite.schema import CODES, STATUSES, UNENDED, WAITING
 from router.storage.sqlite.statements import Bulk
 
@@ -225,7 +225,7 @@ def list_executions(
             index = f"INDEXED BY execution_unsuccessful{'_by_flow' if flow_id else ''}"
             conditions.append("e.status IN (6, 7)")  # SQLite uses a partial index for its very condition only
     if unresolved:
-        conditions.append(f"NOT EXISTS (SELECT 1 {STANDS_FOR})")
+        conditions.append(f"NOT EXISTS (SELECT 1 {SUPERSEDES})")
         conditions.append("NOT EXISTS (SELECT 1 FROM resolution s WHERE s.seq = e.seq)")
     if before_seq is not None:
         conditions.append("e.seq < ?")

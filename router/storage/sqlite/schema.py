@@ -20,7 +20,7 @@ from typing import Final
 from flowhook.errors import ConflictError
 from flowhook.model import Status
 
-FORMAT_VERSION: Final = 7
+FORMAT_VERSION: Final = 8
 APPLICATION_ID: Final = 0x464C4857
 """`FLHW`, in the file's header (https://www.sqlite.org/fileformat2.html, "Application ID")."""
 
@@ -88,7 +88,6 @@ ALTER TABLE occurrence ADD COLUMN data BLOB NOT NULL DEFAULT x'';
 
 _REPLAYS = """
 CREATE INDEX replay_by_original ON execution (replay_of) WHERE replay_of IS NOT NULL;
-CREATE INDEX replay_by_root ON execution (replay_root) WHERE replay_root IS NOT NULL AND status NOT IN (6, 7);
 CREATE TABLE history ( -- what tasks came to, where no entry of the journal has it any more
   seq INTEGER NOT NULL,
   place INTEGER NOT NULL, -- twice the position of the entry that came next, plus 1 if it was told with that
@@ -98,6 +97,12 @@ CREATE TABLE history ( -- what tasks came to, where no entry of the journal has 
 CREATE TABLE resolution (seq INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, reason TEXT NOT NULL) STRICT;
 """
 """What came with format 7: which executions stand for one that was replayed, which operators settled, and histories."""
+
+_LINES = """
+DROP INDEX IF EXISTS replay_by_root;
+CREATE INDEX replay_by_root ON execution (replay_root) WHERE replay_root IS NOT NULL;
+"""
+"""What came with format 8: replays are found by what the first of them replayed whether they failed or not."""
 
 _ROOTS = """
 UPDATE execution SET replay_root = line.root FROM (
@@ -187,6 +192,7 @@ CREATE TABLE registry_change (
 {_OCCURRENCES}
 {_WITHIN}
 {_REPLAYS}
+{_LINES}
 """
 
 _MIGRATIONS: Final = {
@@ -199,6 +205,7 @@ _MIGRATIONS: Final = {
     5: _WITHIN,
     6: "ALTER TABLE outcome ADD COLUMN history BLOB; ALTER TABLE journal ADD COLUMN history BLOB;"
     f"ALTER TABLE execution ADD COLUMN replay_root TEXT; {_REPLAYS} {_ROOTS}",
+    7: _LINES,
 }
 """What makes the next version of each earlier one. Adding a column rewrites no row; a new index is of few rows.
 

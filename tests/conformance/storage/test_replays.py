@@ -50,7 +50,28 @@ async def test_a_replay_that_failed_is_named_and_stands_for_nothing(cluster, rep
     again = await replay(failed, status)
     record = await cluster.state.find(failed)
     assert (record.replayed_by, record.replayed) == (again, False)
-    assert failed in await unresolved(cluster)
+    assert await unresolved(cluster) == {again if status is Status.FAULTED else failed}
+
+
+async def test_of_replays_of_one_event_that_all_faulted_the_last_one_is_unresolved(cluster, replay, failed):
+    first = await replay(failed, Status.FAULTED)
+    second = await replay(failed, Status.FAULTED)
+    third = await replay(first, Status.FAULTED)
+    await replay(second, Status.CANCELLED)
+    assert await unresolved(cluster) == {third}
+
+
+@pytest.mark.parametrize("which", range(3))
+async def test_what_is_resolved_is_so_with_all_that_failed_of_its_event(cluster, replay, failed, which):
+    other = await replay("", Status.FAULTED)
+    line = [failed, await replay(failed, Status.FAULTED)]
+    line.append(await replay(line[1], Status.CANCELLED))
+    seq = (await cluster.state.find(line[which])).seq
+    await cluster.state.write([Resolved(seq, 7, "by hand")])
+    assert [(await cluster.state.find(each)).resolution for each in line] == [Resolution("by hand", 7)] * 3
+    assert await unresolved(cluster) == {other}
+    later = await replay(failed, Status.FAULTED)
+    assert await unresolved(cluster) == {other, later}
 
 
 async def test_a_replay_of_a_replay_stands_for_all_before_it_also_after_a_restart(cluster, replay, failed):

@@ -10,6 +10,7 @@ from support.patience import PATIENCE
 from support.routers import running_router
 
 from flowhook.config import RunnerSettings
+from flowhook.model import Status
 from flowhook.process import Lifecycle
 from runner import app
 
@@ -41,11 +42,20 @@ async def test_the_examples_run(tmp_path, monkeypatch):
     hello = (pages.ROOT / "examples/hello.yaml").read_bytes()
     async with running_router(tmp_path / "data") as router, router.client() as client, running_runner(router):
         await client.flows.apply([hello, PRICE])
+        failed = await client.ingest("price", {})
+        await _fault(client, failed)
+        await _fault(client, (await client.executions.replay(failed)).id)
         monkeypatch.setenv("FLOWHOOK_ROUTER", router.target)
         monkeypatch.setenv("FLOWHOOK_TOKEN", router.token())
         for block in EXAMPLES:
             code = compile(block.text, str(block), "exec")
             await asyncio.to_thread(exec, code, {"__name__": "__main__"})
+
+
+async def _fault(client, execution_id):
+    async with asyncio.timeout(PATIENCE):
+        while (await client.executions.get(execution_id)).execution.status is not Status.FAULTED:
+            await asyncio.sleep(0.02)
 
 
 def test_the_page_names_every_class_of_errors():

@@ -82,9 +82,15 @@ def test_numbers_stay_the_same_over_a_compaction(execute):
     assert resumed.tasks[-2:] == whole.tasks[-2:]
 
 
+def test_when_a_task_began_that_another_attempt_began_is_not_known():
+    history = History(lambda: START)
+    history.end(history.begin(1, "/do/0/a", replaying=True), "", 1, replaying=False)
+    assert told(history.take()) == [[1, "/do/0/a", 0, START, 1, ""]]
+
+
 def test_how_a_task_failed_is_told_in_short():
     history = History(lambda: START)
-    noted = history.begin(1, "/do/0/a", instant=False, replaying=False)
+    noted = history.begin(1, "/do/0/a", replaying=False)
     history.end(noted, "!500 " + "x" * 300, 3, replaying=False)
     ((_, _, _, _, tries, result),) = told(history.take())
     assert (tries, len(result)) == (3, 200)
@@ -100,12 +106,12 @@ def test_an_error_is_told_with_its_status_and_detail_without_secrets(begin, exec
 def test_what_is_told_at_a_time_is_bounded_and_has_the_first_and_the_last():
     history = History(lambda: START)
     for number in range(1, 10 * MAX_TASKS):
-        history.end(history.begin(number, "/do/0/a", instant=False, replaying=False), "", 1, replaying=False)
+        history.end(history.begin(number, "/do/0/a", replaying=False), "", 1, replaying=False)
     numbers = [task[0] for task in told(history.take())]
     assert len(numbers) == MAX_TASKS
     assert (numbers[0], numbers[-1]) == (1, 10 * MAX_TASKS - 1)
     for number in range(1, MAX_TASKS):
-        history.end(history.begin(number, "/" + "n" * 1000, instant=False, replaying=False), "", 1, replaying=False)
+        history.end(history.begin(number, "/" + "n" * 1000, replaying=False), "", 1, replaying=False)
     text = history.take()
     assert 0 < len(text) <= limits.MAX_HISTORY_BYTES
     assert [told(text)[0][0], told(text)[-1][0]] == [1, MAX_TASKS - 1]

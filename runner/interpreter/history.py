@@ -39,7 +39,10 @@ AT_ONCE: Final = -1
 
 
 class History:
-    """Notes tasks until they are told."""
+    """Notes tasks until they are told.
+
+    A number of 0 is that of a task which an earlier version left under way, and did not count: it is left out.
+    """
 
     __slots__ = ("_begun", "_clock", "_first", "_last", "_last_ms")
 
@@ -53,7 +56,7 @@ class History:
 
     def begin(self, number: int, key: str, *, replaying: bool) -> Begun:
         """Note that a task begins; what is returned is for `end`. One that is `AT_ONCE` need not be noted here."""
-        if replaying:
+        if replaying or not number:
             return number, key, 0
         self._last_ms = self._clock()
         task = self._begun[number] = (number, key, self._last_ms)
@@ -64,7 +67,7 @@ class History:
         number, key, began = begun
         if began != AT_ONCE:
             self._begun.pop(number, None)
-        if replaying:
+        if replaying or not number:
             return
         now = self._clock()
         if began == AT_ONCE:

@@ -6,6 +6,7 @@ of its own. While a journal is replayed nothing is noted: that was told with the
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -27,60 +28,65 @@ BRANCHED: Final = ">"
 FAULTED: Final = "!"
 """Before what is told of the error."""
 
-Task = list[int | str]
+Task = tuple[int, str, int, int, int, str]
 """Number among all tasks of the execution, key, when it began and ended (Unix ms, 0: not known), tries, result."""
 
-_NUMBER, _BEGAN, _ENDED, _TRIES, _RESULT = 0, 2, 3, 4, 5
+Begun = tuple[int, str, int]
+"""Number, key, and when it began; `AT_ONCE` for one in which nothing can happen but expressions."""
+
+AT_ONCE: Final = -1
+"""It began when the clock was read last: most tasks of most flows are so, and the clock costs as much as the rest."""
 
 
 class History:
-    """Notes tasks until they are told."""
+    """Notes tasks until they are told.
 
-    __slots__ = ("_begun", "_clock", "_ended", "_last_ms")
+    A number of 0 is that of a task which an earlier version left under way, and did not count: it is left out.
+    """
+
+    __slots__ = ("_begun", "_clock", "_first", "_last", "_last_ms")
 
     def __init__(self, clock: Callable[[], int]) -> None:
         """Note times by `clock`, in Unix milliseconds."""
         self._clock = clock
-        self._begun: dict[int, Task] = {}
-        self._ended: list[Task] = []
+        self._begun: dict[int, Begun] = {}
+        self._first: list[Task] = []
+        self._last: deque[Task] = deque(maxlen=MAX_TASKS // 2)
         self._last_ms = 0
 
-    def begin(self, number: int, key: str, *, instant: bool, replaying: bool) -> Task:
-        """Note that a task begins; what is returned is for `end`.
-
-        `instant`: nothing can happen until it ends but expressions, so that it begins when the clock was read last:
-        most tasks of most flows are so, and the clock costs as much as the rest of this.
-        """
-        if instant:
-            return [number, key, self._last_ms or self._clock(), 0, 1, COMPLETED]
-        if not replaying:
-            self._last_ms = self._clock()
-        task: Task = [number, key, 0 if replaying else self._last_ms, 0, 1, COMPLETED]
-        self._begun[number] = task
+    def begin(self, number: int, key: str, *, replaying: bool) -> Begun:
+        """Note that a task begins; what is returned is for `end`. One that is `AT_ONCE` need not be noted here."""
+        if replaying or not number:
+            return number, key, 0
+        self._last_ms = self._clock()
+        task = self._begun[number] = (number, key, self._last_ms)
         return task
 
-    def end(self, task: Task, result: str, tries: int, *, replaying: bool) -> None:
+    def end(self, begun: Begun, result: str, tries: int, *, replaying: bool) -> None:
         """Note that a task ended."""
-        self._begun.pop(task[_NUMBER], None)  # type: ignore[arg-type]  # the number
-        if replaying:
+        number, key, began = begun
+        if began != AT_ONCE:
+            self._begun.pop(number, None)
+        if replaying or not number:
             return
-        task[_ENDED] = self._last_ms = self._clock()
-        task[_TRIES] = tries
-        if result:
-            task[_RESULT] = result[:MAX_RESULT]
-        self._ended.append(task)
-        if len(self._ended) > MAX_TASKS:
-            del self._ended[MAX_TASKS // 2]
+        now = self._clock()
+        if began == AT_ONCE:
+            began = self._last_ms or now
+        self._last_ms = now
+        task = (number, key, began, now, tries, result[:MAX_RESULT] if result else result)
+        if len(self._first) < MAX_TASKS // 2:
+            self._first.append(task)
+        else:
+            self._last.append(task)
 
     def take(self) -> bytes:
         """Take what is to be told: JSON, at most `limits.MAX_HISTORY_BYTES`; empty when there is nothing."""
-        told = self._ended
-        if self._begun:
-            told = told + [task for task in self._begun.values() if task[_BEGAN]]
-            self._begun.clear()
+        told = [*self._first, *self._last, *((*begun, 0, 1, COMPLETED) for begun in self._begun.values())]
         if not told:
             return b""
-        self._ended = []
+        self._begun.clear()
+        self._first.clear()
+        self._last.clear()
         text = orjson.dumps(told)
         while len(text) > limits.MAX_HISTORY_BYTES and told:
             told = told[: len(told) // 4] + told[len(told) - len(told) // 4 :]

@@ -24,7 +24,7 @@ from runner.interpreter.errors import (
     fault_of,
     shorten,
 )
-from runner.interpreter.history import BRANCHED, CANCELLED, COMPLETED, FAULTED, SKIPPED
+from runner.interpreter.history import AT_ONCE, BRANCHED, CANCELLED, COMPLETED, FAULTED, SKIPPED
 from runner.interpreter.nodes import (
     CONTINUE,
     END,
@@ -151,8 +151,8 @@ def run_block(block: Block, state: State, data: Any) -> Steps:
             variables=state.variables,
         )
         number = shared.tasks if resumed is None else resumed.get("number", 0)  # an earlier version kept none
-        key = f"{state.prefix}{node.pointer}{state.suffix}"
-        noted = history.begin(number, key, instant=node.instant, replaying=journal.replaying)
+        key = f"{state.prefix}{node.pointer}{state.suffix}" if state.prefix or state.suffix else node.pointer
+        noted = (number, key, AT_ONCE) if node.instant else history.begin(number, key, replaying=journal.replaying)
         left = CANCELLED
         try:
             steps = _run_task(node, state, scope, data, resumed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import orjson
 
 from flowhook import limits
+from flowhook.model import JournalEntry
 from runner.interpreter.effects import Result
 from runner.interpreter.errors import Kind, error
 from runner.interpreter.history import MAX_TASKS, History
@@ -82,9 +83,33 @@ def test_numbers_stay_the_same_over_a_compaction(execute):
     assert resumed.tasks[-2:] == whole.tasks[-2:]
 
 
+def test_tasks_that_an_earlier_version_left_under_way_and_did_not_count_are_left_out(execute):
+    call = {"x": {"call": "f"}}
+    inner = {"inner": {"for": {"in": "${ [range(60)] }"}, "do": [call]}}
+    do = [{"outer": {"for": {"in": "${ [range(2)] }"}, "do": [inner]}}, {"after": {"set": {"a": 1}}}]
+    whole = execute(do)
+    kept = whole.journal[: [entry.key for entry in whole.journal].index("@") + 1]
+    snapshot = orjson.loads(kept[-1].output)
+    for frame in snapshot["frames"]:
+        if "inside" in frame:
+            del frame["inside"]["number"]
+    earlier = [*kept[:-1], JournalEntry("@", orjson.dumps(snapshot))]
+    resumed = execute(do, journal=earlier)
+    assert resumed.output == whole.output
+    assert 0 not in {task[0] for task in resumed.tasks}
+    assert "/do/0/outer" not in {task[1] for task in resumed.tasks}
+    assert resumed.tasks[-1] == whole.tasks[-1]
+
+
+def test_when_a_task_began_that_another_attempt_began_is_not_known():
+    history = History(lambda: START)
+    history.end(history.begin(1, "/do/0/a", replaying=True), "", 1, replaying=False)
+    assert told(history.take()) == [[1, "/do/0/a", 0, START, 1, ""]]
+
+
 def test_how_a_task_failed_is_told_in_short():
     history = History(lambda: START)
-    noted = history.begin(1, "/do/0/a", instant=False, replaying=False)
+    noted = history.begin(1, "/do/0/a", replaying=False)
     history.end(noted, "!500 " + "x" * 300, 3, replaying=False)
     ((_, _, _, _, tries, result),) = told(history.take())
     assert (tries, len(result)) == (3, 200)
@@ -100,12 +125,12 @@ def test_an_error_is_told_with_its_status_and_detail_without_secrets(begin, exec
 def test_what_is_told_at_a_time_is_bounded_and_has_the_first_and_the_last():
     history = History(lambda: START)
     for number in range(1, 10 * MAX_TASKS):
-        history.end(history.begin(number, "/do/0/a", instant=False, replaying=False), "", 1, replaying=False)
+        history.end(history.begin(number, "/do/0/a", replaying=False), "", 1, replaying=False)
     numbers = [task[0] for task in told(history.take())]
     assert len(numbers) == MAX_TASKS
     assert (numbers[0], numbers[-1]) == (1, 10 * MAX_TASKS - 1)
     for number in range(1, MAX_TASKS):
-        history.end(history.begin(number, "/" + "n" * 1000, instant=False, replaying=False), "", 1, replaying=False)
+        history.end(history.begin(number, "/" + "n" * 1000, replaying=False), "", 1, replaying=False)
     text = history.take()
     assert 0 < len(text) <= limits.MAX_HISTORY_BYTES
     assert [told(text)[0][0], told(text)[-1][0]] == [1, MAX_TASKS - 1]

@@ -75,7 +75,10 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
                 event=convert.event_from_bytes(content.payload),
                 journal=held.split(content.journal)[0],
                 output=content.output,
-                history=history_of(content.history, ended=record.status.ended),
+                # off the loop: there may be thousands
+                history=await asyncio.to_thread(
+                    history_of, await self._state.history(record.seq), ended=record.status.ended
+                ),
             )
         )
 

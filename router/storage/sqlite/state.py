@@ -154,6 +154,10 @@ class SqliteShardState:
         """See `interface.ShardState`."""
         return await self._queries.run(lambda connection: queries.content(connection, self._blobs, seq))
 
+    async def history(self, seq: int) -> tuple[bytes, ...]:
+        """See `interface.ShardState`."""
+        return await self._queries.run(lambda connection: queries.history(connection, seq))
+
     async def body_of(self, execution_id: str) -> str | None:
         """See `interface.ShardState`."""
         return await self._queries.run(lambda connection: queries.body_of(connection, execution_id))

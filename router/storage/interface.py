@@ -147,6 +147,10 @@ class ShardState(Protocol):
         """
         ...
 
+    async def deduplicated(self, flow_id: str, dedupe_key: str, *, now_ms: int) -> str | None:
+        """Return the ID of the event that a dedupe key of a flow stands for at this time; None: it stands for none."""
+        ...
+
     async def body_of(self, execution_id: str) -> str | None:
         """Return the ID of the body that an execution's event names; None: it names none, or is not known."""
         ...

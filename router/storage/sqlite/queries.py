@@ -274,3 +274,11 @@ def _journal(rows: Sequence[tuple[Any, ...]]) -> tuple[tuple[JournalEntry, ...],
 
 def _singles(values: Iterable[int]) -> list[tuple[int]]:
     return [(value,) for value in values]
+
+
+def deduplicated(connection: sqlite3.Connection, flow_id: str, dedupe_key: str, now_ms: int) -> str | None:
+    """Return the ID of the event that a dedupe key stands for."""
+    row = connection.execute(
+        "SELECT event_id FROM dedupe WHERE digest = ? AND until_ms > ?", (dedupe_digest(flow_id, dedupe_key), now_ms)
+    ).fetchone()
+    return None if row is None else str(row[0])

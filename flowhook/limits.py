@@ -103,6 +103,9 @@ MAX_HISTORY_BYTES: Final = 8 * KIB
 MAX_HISTORIES: Final = 200
 """Journal entries that were compacted whose history is kept."""
 
+MAX_READ_HISTORY_BYTES: Final = 2 * MIB
+"""What is read of what was told of the tasks of one execution, to show them: half of it the first, half the last."""
+
 DEFAULT_FLOW_BACKLOG: Final = 1_000_000
 """`execution.max_backlog` of a flow that does not say: accepted events that have not ended."""
 

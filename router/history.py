@@ -29,11 +29,15 @@ def history_of(told: Iterable[bytes], *, ended: bool) -> tuple[TaskRun, ...]:
     """Return the tasks in the order in which they began.
 
     Args:
-        told: as runners told it, in order; what is none of that is passed over.
+        told: as runners told it, in order; what is none of that is passed over. An empty piece says that some are left
+            out there: what had not ended before is not shown, unless a later one tells of it.
         ended: whether the execution has: then what did not end was called off.
     """
     runs: dict[int, TaskRun] = {}
     for text in told:
+        if not text:
+            runs = {number: run for number, run in runs.items() if run.end_time_ms is not None}
+            continue
         for item in _items(text):
             run = _run(item, TaskState.CANCELLED if ended else TaskState.RUNNING)
             if run is not None:

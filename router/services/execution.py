@@ -30,8 +30,6 @@ REPLAY_WINDOW_MS: Final = 24 * 3600 * 1000
 MAX_REQUEST_ID: Final = 64
 MAX_REASON: Final = 1000
 """Characters of the reason why nothing is to be done any more."""
-REMEMBERED_REPLAYS: Final = 1000
-"""Replays of which it is remembered which call started them, so that the same call again is no second one."""
 _IN_MOTION: Final = frozenset({Status.PENDING, Status.RUNNING, Status.WAITING})
 """Statuses that the core knows better than storage does."""
 
@@ -57,7 +55,6 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         self._registry = registry
         self._now_ms = now_ms
         self._replaying = asyncio.Lock()
-        self._replays: dict[tuple[str, str], str] = {}
 
     @guarded.method
     async def GetExecution(  # noqa: N802 - the name of the RPC
@@ -75,7 +72,10 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
                 event=convert.event_from_bytes(content.payload),
                 journal=held.split(content.journal)[0],
                 output=content.output,
-                history=history_of(content.history, ended=record.status.ended),
+                # off the loop: there may be thousands
+                history=await asyncio.to_thread(
+                    history_of, await self._state.history(record.seq), ended=record.status.ended
+                ),
             )
         )
 
@@ -142,9 +142,15 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         original = await self._operators.find(request.execution_id)
         if not original.status.ended:
             raise ConflictError(f"{original.id} has not ended: {original.status}", reason="EXECUTION_NOT_ENDED")
-        call = (original.id, request.request_id)
-        if request.unless_replayed and (earlier := self._unless_replayed(original, call)):
-            return _execution(await self._operators.find(earlier))
+        # the space keeps it apart from senders' keys, which are visible characters
+        dedupe_key = f"replay {original.id} {request.request_id}" if request.request_id else ""
+        if request.unless_replayed:
+            if dedupe_key:
+                now_ms = self._now_ms()
+                earlier = await self._state.deduplicated(original.flow_id, dedupe_key, now_ms=now_ms)
+                if earlier is not None:  # the same call, whose answer was lost
+                    return _execution(await self._operators.find(earlier))
+            _check_unsettled(original)
         content = await self._state.content(original.seq)
         if content is None:
             raise _past_retention(original.id)
@@ -163,8 +169,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
                     revision,
                     now_ms,
                     event.SerializeToString(),
-                    # the space keeps it apart from senders' keys, which are visible characters
-                    f"replay {original.id} {request.request_id}" if request.request_id else "",
+                    dedupe_key,
                     now_ms + REPLAY_WINDOW_MS,
                     original.id,
                     original.order_key,
@@ -176,30 +181,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         )
         if appended[0].bodiless:
             raise _past_retention(original.id)
-        replayed = await self._operators.find(appended[0].duplicate_of or event.id)
-        if request.request_id:
-            self._replays[call] = replayed.id
-            if len(self._replays) > REMEMBERED_REPLAYS:
-                del self._replays[next(iter(self._replays))]
-        return _execution(replayed)
-
-    def _unless_replayed(self, original: ExecutionRecord, call: tuple[str, str]) -> str:
-        """Return the ID of the replay that the same call started before; empty: it was not replayed.
-
-        Raises:
-            ConflictError: it was replayed already (`EXECUTION_REPLAYED`), or settled otherwise (`EXECUTION_RESOLVED`).
-        """
-        if original.replayed:
-            if self._replays.get(call) == original.replayed_by:
-                return original.replayed_by
-            raise ConflictError(
-                f"{original.id} was replayed already, as {original.replayed_by}", reason="EXECUTION_REPLAYED"
-            )
-        if original.resolution is not None:
-            reason = original.resolution.reason
-            said = f"{original.id} is marked as resolved{f': {reason}' if reason else ''}"
-            raise ConflictError(said, reason="EXECUTION_RESOLVED")
-        return ""
+        return _execution(await self._operators.find(appended[0].duplicate_of or event.id))
 
     @guarded.method
     async def ResolveExecution(  # noqa: N802 - the name of the RPC
@@ -271,6 +253,22 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         del context
         record = await self._operators.resume(request.execution_id)
         return pb.ResumeExecutionResponse(execution=convert.execution_to_proto(_execution(record)))
+
+
+def _check_unsettled(original: ExecutionRecord) -> None:
+    """Make sure that nothing came of a failure yet.
+
+    Raises:
+        ConflictError: it was replayed already (`EXECUTION_REPLAYED`), or settled otherwise (`EXECUTION_RESOLVED`).
+    """
+    if original.replayed:
+        raise ConflictError(
+            f"{original.id} was replayed already, as {original.replayed_by}", reason="EXECUTION_REPLAYED"
+        )
+    if original.resolution is not None:
+        reason = original.resolution.reason
+        said = f"{original.id} is marked as resolved{f': {reason}' if reason else ''}"
+        raise ConflictError(said, reason="EXECUTION_RESOLVED")
 
 
 def _execution(record: ExecutionRecord) -> Execution:

@@ -140,6 +140,17 @@ class ShardState(Protocol):
         """Return the bulky part of an execution, or None when there is none."""
         ...
 
+    async def history(self, seq: int) -> tuple[bytes, ...]:
+        """Return what runners told of an execution's tasks, in order: at most `limits.MAX_READ_HISTORY_BYTES`.
+
+        Where there is more, the first and the last of it, and an empty piece between them.
+        """
+        ...
+
+    async def deduplicated(self, flow_id: str, dedupe_key: str, *, now_ms: int) -> str | None:
+        """Return the ID of the event that a dedupe key of a flow stands for at this time; None: it stands for none."""
+        ...
+
     async def body_of(self, execution_id: str) -> str | None:
         """Return the ID of the body that an execution's event names; None: it names none, or is not known."""
         ...

@@ -329,14 +329,13 @@ class ExecutionRecord(NamedTuple):
 
 
 class ExecutionContent(NamedTuple):
-    """The bulky part of an execution; `history` is in the order it was told in."""
+    """The bulky part of an execution."""
 
     payload: bytes
     journal: tuple[JournalEntry, ...]
     output: bytes | None
     reply: bytes | None
     journal_start: int = 0
-    history: tuple[bytes, ...] = ()
 
 
 class JournalSize(NamedTuple):

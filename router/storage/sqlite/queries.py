@@ -141,16 +141,28 @@ def identify(connection: sqlite3.Connection, execution_ids: Sequence[str]) -> di
     return {each.id: each for each in found}
 
 
+_PIECES = (
+    "SELECT place, {told} FROM (SELECT place, content FROM history WHERE seq = ?1 AND length(content) > 0)"
+    " WHERE place <= ?2 OR place >= ?3 UNION ALL"
+    " SELECT place, {told} FROM (SELECT position * 2 + 1 AS place, history AS content FROM journal"
+    " WHERE seq = ?1 AND length(history) > 0) WHERE place <= ?2 OR place >= ?3 UNION ALL"
+    " SELECT place, {told} FROM (SELECT 4611686018427387904 AS place, history AS content FROM outcome"
+    " WHERE seq = ?1 AND length(history) > 0) WHERE place <= ?2 OR place >= ?3 ORDER BY 1"
+)
+_PIECE_SIZES: Final = _PIECES.format(told="length(content)")
+_TOLD: Final = _PIECES.format(told="content")
+
+
 def content(connection: sqlite3.Connection, blobs: BlobDirectory, seq: int) -> ExecutionContent | None:
     """Return the bulky part of an execution."""
     row = connection.execute(
-        "SELECT v.payload, b.name, o.output, o.reply, o.history FROM execution e LEFT JOIN event v USING (seq)"
+        "SELECT v.payload, b.name, o.output, o.reply FROM execution e LEFT JOIN event v USING (seq)"
         " LEFT JOIN blob b USING (seq) LEFT JOIN outcome o USING (seq) WHERE e.seq = ?",
         (seq,),
     ).fetchone()
     if row is None:
         return None
-    payload, name, output, reply, last = row
+    payload, name, output, reply = row
     entries = connection.execute(
         "SELECT seq, position, key, output, error FROM journal WHERE seq = ? ORDER BY position", (seq,)
     ).fetchall()
@@ -159,13 +171,29 @@ def content(connection: sqlite3.Connection, blobs: BlobDirectory, seq: int) -> E
     if payload is None:  # expired since the snapshot was taken
         return None
     journal, start = _journal(entries)
-    told = connection.execute(
-        "SELECT place, content FROM history WHERE seq = ?1 UNION ALL"
-        " SELECT position * 2 + 1, history FROM journal WHERE seq = ?1 AND history IS NOT NULL ORDER BY 1",
-        (seq,),
-    )
-    history = (*(content_ for _, content_ in told), *([] if last is None else [last]))
-    return ExecutionContent(payload, journal, output, reply, start, history)
+    return ExecutionContent(payload, journal, output, reply, start)
+
+
+def history(connection: sqlite3.Connection, seq: int) -> tuple[bytes, ...]:
+    """Return what runners told of tasks, in order; see `interface.ShardState.history`."""
+    sizes = connection.execute(_PIECE_SIZES, (seq, 0, 0)).fetchall()
+    if sum(size for _, size in sizes) <= limits.MAX_READ_HISTORY_BYTES:
+        return tuple(told for _, told in connection.execute(_TOLD, (seq, 0, 0)))
+    last_of_first, first_of_last = _within_half(sizes), _within_half(reversed(sizes))
+    pieces = connection.execute(_TOLD, (seq, last_of_first, first_of_last)).fetchall()
+    first = [told for place, told in pieces if place <= last_of_first]
+    return (*first, b"", *(told for _, told in pieces[len(first) :]))
+
+
+def _within_half(sizes: Iterable[tuple[int, int]]) -> int:
+    """Return the place of the last piece up to which half of what is read is not exceeded."""
+    found, total = -1, 0
+    for place, size in sizes:
+        total += size
+        if found >= 0 and total > limits.MAX_READ_HISTORY_BYTES // 2:
+            break
+        found = place
+    return found
 
 
 def body_of(connection: sqlite3.Connection, execution_id: str) -> str | None:
@@ -246,3 +274,11 @@ def _journal(rows: Sequence[tuple[Any, ...]]) -> tuple[tuple[JournalEntry, ...],
 
 def _singles(values: Iterable[int]) -> list[tuple[int]]:
     return [(value,) for value in values]
+
+
+def deduplicated(connection: sqlite3.Connection, flow_id: str, dedupe_key: str, now_ms: int) -> str | None:
+    """Return the ID of the event that a dedupe key stands for."""
+    row = connection.execute(
+        "SELECT event_id FROM dedupe WHERE digest = ? AND until_ms > ?", (dedupe_digest(flow_id, dedupe_key), now_ms)
+    ).fetchone()
+    return None if row is None else str(row[0])

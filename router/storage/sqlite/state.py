@@ -154,6 +154,14 @@ class SqliteShardState:
         """See `interface.ShardState`."""
         return await self._queries.run(lambda connection: queries.content(connection, self._blobs, seq))
 
+    async def history(self, seq: int) -> tuple[bytes, ...]:
+        """See `interface.ShardState`."""
+        return await self._queries.run(lambda connection: queries.history(connection, seq))
+
+    async def deduplicated(self, flow_id: str, dedupe_key: str, *, now_ms: int) -> str | None:
+        """See `interface.ShardState`."""
+        return await self._readers.run(lambda connection: queries.deduplicated(connection, flow_id, dedupe_key, now_ms))
+
     async def body_of(self, execution_id: str) -> str | None:
         """See `interface.ShardState`."""
         return await self._queries.run(lambda connection: queries.body_of(connection, execution_id))

@@ -10,7 +10,7 @@ def entry(seq, index, history=b"", *, compacts=False):
 
 
 async def histories(cluster, seq):
-    return (await cluster.state.content(seq)).history
+    return await cluster.state.history(seq)
 
 
 async def test_history_is_kept_in_the_order_it_was_told_in_also_after_a_restart(cluster, new_event):
@@ -57,3 +57,13 @@ async def test_history_goes_with_its_execution(cluster, new_event):
     await cluster.state.write([Parked(seq, 9, 1, history=b"[2]"), Ended(seq, Status.COMPLETED, 5, 1, b"{}")])
     assert await cluster.state.expire(ended_before_ms=2**45) == 1
     assert await cluster.state.content(seq) is None
+
+
+async def test_of_very_much_history_the_first_and_the_last_is_read(cluster, new_event, monkeypatch):
+    monkeypatch.setattr(limits, "MAX_READ_HISTORY_BYTES", 20)
+    (seq,) = await cluster.append(new_event())
+    await cluster.state.write([entry(seq, index, b"[%d]" % index) for index in range(6)])
+    assert len(await histories(cluster, seq)) == 6
+    await cluster.state.write([entry(seq, index, b"[%d]" % index) for index in range(6, 9)])
+    await cluster.state.write([Ended(seq, Status.FAULTED, 5, 1, history=b"[9]")])
+    assert await histories(cluster, seq) == (b"[0]", b"[1]", b"[2]", b"", b"[7]", b"[8]", b"[9]")

@@ -112,3 +112,12 @@ async def test_only_what_failed_is_resolved(cluster, new_event):
     await cluster.end(seqs[0], status=Status.COMPLETED)
     await cluster.state.write([Resolved(seq, 7, "by hand") for seq in (*seqs, 99)])
     assert [record.resolution for record in (await cluster.state.records(seqs)).values()] == [None, None]
+
+
+async def test_a_dedupe_key_is_found_while_it_lasts_also_after_a_restart(cluster, new_event):
+    event = new_event("shop", dedupe_key="k", dedupe_until_ms=100)
+    await cluster.append(event)
+    await cluster.restart()
+    assert await cluster.state.deduplicated("shop", "k", now_ms=99) == event.event_id
+    assert await cluster.state.deduplicated("shop", "k", now_ms=100) is None
+    assert await cluster.state.deduplicated("other", "k", now_ms=99) is None

@@ -157,6 +157,19 @@ async def test_a_replay_whose_answer_was_lost_is_not_refused_as_another_one(clie
     assert await client.executions.replay(execution_id, unless_replayed=True, request_id="k") == first
 
 
+async def test_that_holds_after_a_restart_too(tmp_path):
+    async with running_router(tmp_path) as router, router.client() as client:
+        await client.flows.apply([flow("hello")])
+        execution_id = await client.ingest("hello", {})
+        await client.executions.cancel(execution_id)
+        first = await client.executions.replay(execution_id, unless_replayed=True, request_id="k")
+    async with running_router(tmp_path) as router, router.client() as client:
+        again = await client.executions.replay(execution_id, unless_replayed=True, request_id="k")
+        assert again.id == first.id
+        with pytest.raises(ConflictError):
+            await client.executions.replay(execution_id, unless_replayed=True, request_id="other")
+
+
 async def test_what_is_resolved_is_no_longer_unresolved_and_not_replayed_unless_that_is_wanted(client, failed):
     execution_id, _ = failed
     (listed,) = [each async for each in client.executions.list(unresolved=True)]

@@ -47,3 +47,12 @@ def test_of_very_many_the_first_and_the_last_are_shown():
     told = [text(*([number, "/do/0/a", 1, 1, 1, ""] for number in range(1, 3 * MAX_SHOWN)))]
     numbers = [run.number for run in history_of(told, ended=True)]
     assert (len(numbers), numbers[0], numbers[-1]) == (MAX_SHOWN, 1, 3 * MAX_SHOWN - 1)
+
+
+def test_what_ends_where_something_is_left_out_is_not_shown_as_called_off():
+    told = [text([1, "/do/0/a", 1, 0, 1, ""], [2, "/do/1/b", 1, 0, 1, ""], [3, "/do/2/c", 1, 2, 1, ""]), b""]
+    told.append(text([1, "/do/0/a", 1, 9, 1, ""]))
+    assert [(run.number, run.state) for run in history_of(told, ended=True)] == [
+        (1, TaskState.COMPLETED),
+        (3, TaskState.COMPLETED),
+    ]

@@ -65,7 +65,7 @@ def _call(name: str, parts: list[bytes]) -> tuple[bytes, list[bytes]]:
         return RESULT, list(getattr(import_module(module), function)(*parts))
     except InvalidError as error:
         return INVALID, [error.reason.encode(), error.message.encode("utf-8", "replace")]
-    except MemoryError:
+    except (MemoryError, SystemError):  # the latter from libraries in C that take no care of the former
         return TOO_LARGE, []
     except Exception as error:  # noqa: BLE001 - the process goes on; whoever asked is told
         return FAILURE, [type(error).__name__.encode()]

@@ -6,13 +6,15 @@ from collections import Counter
 
 import orjson
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from flowhook.errors import ConflictError
 from flowhook.model import Raising, Status
 from router.replay import resumption
 from router.storage.model import ExecutionContent, ExecutionRecord
 from runner.interpreter import journal as journals
-from runner.interpreter.effects import Result
+from runner.interpreter.effects import Faulted, Result
 from runner.interpreter.errors import Kind, error
 
 RAISE = {"raise": {"error": {"type": "https://example.com/no", "status": 500}}}
@@ -146,3 +148,48 @@ def test_what_ran_beside_a_call_that_failed_is_not_done_again(execute):
     first = execute(do, {}, world=world)
     replayed(execute, first, do, world)
     assert Counter(performed(world)) == {"p": 1, "b": 2, "notify": 1}
+
+
+def blocks(depth=3):
+    """Lists of tasks, some of which fail: calls by chance, others always; handlers go on, or raise."""
+    leaves = st.sampled_from([call("f"), call("f"), FAILS, {"set": {"x": 1}}])
+    if not depth:
+        return st.lists(leaves, min_size=1, max_size=2).map(named)
+    inner = blocks(depth - 1)
+    handler = st.tuples(inner, st.sampled_from([[], [RAISE], [WHOLE]])).map(lambda parts: parts[0] + named(parts[1]))
+    tasks = st.one_of(
+        leaves,
+        st.builds(lambda block, catch: {"try": block, "catch": {"as": "e", "do": catch}}, inner, handler),
+        inner.map(lambda block: {"for": {"in": "${ [1, 2] }"}, "do": block}),
+        inner.map(lambda block: {"fork": {"branches": block}}),
+    )
+    return st.lists(tasks, min_size=1, max_size=3).map(named)
+
+
+def named(tasks):
+    return [{f"t{index}{'r' if 'raise' in task else ''}": task} for index, task in enumerate(tasks)]
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(do=blocks(), fails=st.lists(st.booleans(), max_size=40))
+def test_nothing_that_succeeded_is_ever_done_again(execute, do, fails):
+    outcomes = list(fails)
+    succeeded = Counter()
+
+    def answer(effect):
+        if outcomes and outcomes.pop():
+            return Result(None, error(Kind.RUNTIME, "away", status=503))
+        succeeded[effect.key] += 1
+        return {"n": 1}
+
+    world = execute.World({"f": answer})
+    outcome = execute(do, {}, world=world)
+    for _ in range(4):
+        if not isinstance(outcome.step, Faulted):
+            break
+        try:
+            outcome = replayed(execute, outcome, do, world)
+        except ConflictError:
+            break
+        assert "diverged" not in getattr(getattr(outcome.step, "error", None), "detail", "")
+    assert set(succeeded.values()) <= {1}

@@ -33,7 +33,7 @@ def test_members_are_counted():
     assert "500 members" in refusal(member * (MAX_MEMBERS + 1), "gzip")[1]
 
 
-@pytest.mark.parametrize("rest", [b"\0" * 5 + b"1", b"\0" * 5 + gzip.compress(b"1"), b"1"])
+@pytest.mark.parametrize("rest", [b"\0" * 5 + b"1", b"\0" * 5 + gzip.compress(b"1", mtime=0), b"1"])
 def test_only_zeros_may_follow_the_last_member(rest):
     body = gzip.compress(b"0")
     assert decompress(body + b"\0" * 5, "gzip", LIMIT) == b"0"

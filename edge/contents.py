@@ -29,19 +29,17 @@ class Contents:
         """Parse what is large in the processes of `offload`."""
         self._offload = offload
 
-    async def of(self, endpoint: Endpoint, head: Head, request: RequestView, event: Event) -> Content:
-        """Return what a body says.
+    def at_once(self, endpoint: Endpoint, head: Head, request: RequestView) -> Content | None:
+        """Return what a small body says; None for one that is to be parsed apart (`apart`).
 
         Args:
             endpoint: that it came to.
             head: of the request, for what it says of the body.
             request: with the body.
-            event: what is made of the request.
 
         Raises:
-            InvalidError: it is not what its Content-Type says (`BODY_INVALID`), is too large decompressed
-                (`BODY_TOO_LARGE`), or takes too much to be parsed (`TOO_COSTLY`).
-            ExhaustedError: too many large bodies of the flow wait to be parsed (`OVERLOADED`).
+            InvalidError: it is not what its Content-Type says (`BODY_INVALID`), or is too large decompressed
+                (`BODY_TOO_LARGE`).
         """
         body = request.body
         if endpoint.raw or not (body or head.method not in BODYLESS_METHODS):
@@ -52,13 +50,28 @@ class Contents:
                 if value is not None:
                     return Content(with_attributes(head.content_type, head.headers, value))
             return Content(parse(head.content_type, body, head.headers, limit=endpoint.max_parsed).body)
+        return None
+
+    async def apart(self, endpoint: Endpoint, head: Head, request: RequestView, event: Event) -> Content:
+        """Return what a large body says, or one that is compressed; see `at_once`.
+
+        Args:
+            endpoint: that it came to.
+            head: of the request, for what it says of the body.
+            request: with the body.
+            event: what is made of the request.
+
+        Raises:
+            InvalidError: as `at_once`, or it takes too much to be parsed (`TOO_COSTLY`).
+            ExhaustedError: too many large bodies of the flow wait to be parsed (`OVERLOADED`).
+        """
         selected, order_key, dedupe = await self._offload.run(
             endpoint.flow_id,
             read_body,
             orjson.dumps([head.content_type, _of_the_body(head.headers), endpoint.max_parsed]),
             endpoint.wanted,
             orjson.dumps(webhook_view(event, None)),
-            body,
+            request.body,
         )
         return Content(orjson.loads(selected), order_key.decode(), dedupe.decode())
 

@@ -182,7 +182,16 @@ class Gateway:
         _check_rate(endpoint, verified[1], address, seen)
         if endpoint.rereads and (seen.json is None or len(seen.body) > endpoint.max_unproven_json):
             seen = await _with_json(seen, JsonBody(endpoint.max_parsed, limits.MAX_VALUES))
-        content = await self._content(endpoint, head, seen, event)
+        try:
+            content = self._contents.at_once(endpoint, head, seen) or await self._contents.apart(
+                endpoint, head, seen, event
+            )
+        except InvalidError as error:
+            too_large = error.reason == "BODY_TOO_LARGE"
+            refusal = answers.BODY_TOO_LARGE if too_large else answers.body_invalid(error.message)
+            raise _Refused(refusal, seen=seen) from None
+        except ExhaustedError:
+            raise Overloaded from None
         if handshakes is not None:
             asked = content.body if content.body is not None or not seen.body else json_of(seen)
             handshake = handshakes.late(verified[1], seen, asked)
@@ -224,7 +233,10 @@ class Gateway:
             seen = seen._replace(body=body)
         if verified is None or isinstance(verified, SignatureError):
             earlier = verified
-            seen, verified = await self._proved(endpoint, seen)
+            if endpoint.reads_json or endpoint.late_keyed or len(body) > INLINE_BYTES:
+                seen, verified = await self._proved(endpoint, seen)
+            else:
+                verified = _check(endpoint.late, seen)
             if isinstance(verified, SignatureError):
                 raise self._unauthenticated(endpoint, address, seen, earlier, verified)
         return seen, verified, None
@@ -302,17 +314,6 @@ class Gateway:
         if endpoint.one_time and _TOKEN.fullmatch(suffix.partition("/")[2]) is None:
             raise _Refused(answers.CALLBACK_NOT_FOUND)
         return endpoint
-
-    async def _content(self, endpoint: Endpoint, head: Head, seen: RequestView, event: Event) -> Content:
-        """Return what the body says, attachments aside."""
-        try:
-            return await self._contents.of(endpoint, head, seen, event)
-        except InvalidError as error:
-            too_large = error.reason == "BODY_TOO_LARGE"
-            refusal = answers.BODY_TOO_LARGE if too_large else answers.body_invalid(error.message)
-            raise _Refused(refusal, seen=seen) from None
-        except ExhaustedError:
-            raise Overloaded from None
 
     def _unauthenticated(
         self, endpoint: Endpoint, address: Address, seen: RequestView, *outcomes: _Outcome | None

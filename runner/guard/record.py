@@ -45,6 +45,8 @@ class Activity(IntEnum):
     """A step of a call."""
     BODY = 2
     """The body of an event is read: parsed, hashed, encoded."""
+    INPUT = 3
+    """What was read of it in a process apart is taken in, which can be done nowhere else."""
 
 
 _ACTIVITIES: Final = {int(each): each for each in Activity}

@@ -35,6 +35,7 @@ SUBJECTS: Final = {
     Activity.EXPRESSION: "the expression",
     Activity.STEP: "the call",
     Activity.BODY: "reading the event's body",
+    Activity.INPUT: "reading the event's body",
 }
 """What an activity is called in errors."""
 
@@ -110,6 +111,8 @@ class Watch:
             return _guilty(Kind.EXPRESSION, evaluation, over_time(evaluation.activity, self._seconds))
         if usage.resident - self._baseline > self._bytes:
             return _guilty(Kind.EXPRESSION, evaluation, f"{subject} took more than {self._bytes // _MIB} MiB of memory")
+        if evaluation.activity is Activity.INPUT:
+            return None  # the others have to wait: in quarantine it is already
         if self._shared_seconds is not None and self._own_ns > self._shared_seconds * _NS:
             return Verdict(f"{subject} holds up others; its flow goes into quarantine", evaluation, None)
         return None

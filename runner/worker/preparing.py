@@ -110,7 +110,9 @@ class Preparer:
                         owner=execution.effect_scope,
                         contents=contents,
                     )
-                    return Prepared(flow, values, self._recorded(execution, partial(orjson.loads, text)))
+                    return Prepared(
+                        flow, values, self._recorded(execution, partial(orjson.loads, text), Activity.INPUT)
+                    )
                 return self._prepared(execution, flow, values, contents)
             except UnavailableError as problem:
                 log.debug("router not available", reason=problem.reason)
@@ -164,11 +166,11 @@ class Preparer:
             ),
         )
 
-    def _recorded(self, execution: Execution, read: Callable[[], Any]) -> Any:
+    def _recorded(self, execution: Execution, read: Callable[[], Any], activity: Activity = Activity.BODY) -> Any:
         """Return what is read of an event's body, with the guard looking."""
         event, record = execution.event, self._record
         record.assign(execution.lease, event.flow_id)
-        began, cpu = record.begin(INPUT, Activity.BODY), time.thread_time_ns()
+        began, cpu = record.begin(INPUT, activity), time.thread_time_ns()
         try:
             return read()
         finally:

@@ -74,7 +74,7 @@ async def test_a_kept_connection_that_the_server_closed_is_replaced_once_and_a_n
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    async with HttpClient(allow_private_addresses=True) as http, server:
+    async with server, HttpClient(allow_private_addresses=True) as http:
         settings = RunnerSettings(http_timeout=2.0)
         caller = Caller(components(), http, settings, Shared(settings))
         for number in range(2 if answers else 1):

@@ -74,7 +74,7 @@ async def test_one_interim_answer_at_a_time_is_counted_as_well(call, raw_server)
     assert "interim answers" in error.detail
 
 
-async def test_as_many_interim_answers_as_are_allowed_are_passed_over(caller, raw_server):
+async def test_as_many_interim_answers_as_are_allowed_are_passed_over(raw_server, caller):
     endpoint = await raw_server([INTERIM * MAX_INTERIM_ANSWERS, ANSWER])
     for _ in range(3):  # over one connection
         result = await caller("http", method="get", endpoint=endpoint)

@@ -180,7 +180,7 @@ async def test_a_guard_sees_that_what_was_read_apart_is_taken_in(preparer, share
     event = request("application/json", b'{"a": 1%s}' % (APART_BYTES * b" "))
     prepared = await preparer.prepare(Execution(b"lease", event, 1, (), "evt_1", 0))
     assert prepared.data["body"] == {"a": 1}
-    assert [(each.started_ns > 0, each.lease, each.activity) for each in seen] == [(True, b"lease", Activity.BODY)]
+    assert [(each.started_ns > 0, each.lease, each.activity) for each in seen] == [(True, b"lease", Activity.INPUT)]
     assert shared_record.read().started_ns == 0
 
 

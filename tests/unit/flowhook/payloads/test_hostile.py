@@ -1,4 +1,9 @@
-"""Whatever the bytes, reading them takes a bounded time and a bounded memory. Each body is read in a child process."""
+"""Whatever the bytes, reading them takes a bounded time and a bounded memory. Each body is read in a child process.
+
+Times are of CPU, of the best of some tries, and in proportion to what this machine takes for the same loop as the one
+they were measured on. The suite reads bodies of a megabyte, where most of the formats' own limits are met;
+`FLOWHOOK_HOSTILE_BODIES=all` reads the largest.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -25,17 +31,37 @@ SECONDS = 0.25
 INLINE_MEMORY = 16 * limits.MIB
 MEMORY = 256 * limits.MIB
 
-SLOWER = {
-    "as many members": 0.5,
-    "as many objects": 0.5,
-    "as many strings": 0.5,
-    "attributes": 0.5,
-    "carriage returns": 0.5,
-    "lines of text": 0.5,
-    "one CDATA section without end": 0.5,
-}
-"""CPU seconds of large bodies that take longer: as much JSON as is read, with a string for each value, and text that
-the XML parser tells a line at a time."""
+SLOWER = frozenset(
+    {
+        "as many members",
+        "as many objects",
+        "as many strings",
+        "attributes",
+        "carriage returns",
+        "lines of text",
+        "one CDATA section without end",
+    }
+)
+"""Large bodies that may take twice as long: as much JSON as is read, with a string for each value, and text that the
+XML parser tells a line at a time."""
+
+ALL = os.environ.get("FLOWHOOK_HOSTILE_BODIES") == "all"
+LARGE_BYTES = limits.DEFAULT_BODY_BYTES if ALL else limits.DEFAULT_BODY_BYTES // 10
+LOOP_SECONDS = 0.012
+"""CPU seconds of `loop` on the machine that the times were measured on."""
+
+
+def loop():
+    """Compute for some milliseconds."""
+    began = time.process_time()
+    sum(number * number for number in range(300_000))
+    return time.process_time() - began
+
+
+@pytest.fixture(scope="module")
+def slowness():
+    """How many times as long as there everything takes here; not less than once."""
+    return max(1.0, min(loop() for _ in range(9)) / LOOP_SECONDS)
 
 
 def cost(family, max_bytes, seconds):
@@ -58,25 +84,30 @@ pytestmark = pytest.mark.timeout(600)  # on a machine that others use, too: what
 
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family != "compressed"])
-def test_no_body_that_is_read_on_an_event_loop_holds_it_up(family):
-    costs = cost(family, INLINE_BYTES, INLINE_SECONDS)
-    assert [each for each in costs if each[3] > INLINE_SECONDS or each[4] > INLINE_MEMORY] == []
+def test_no_body_that_is_read_on_an_event_loop_holds_it_up(family, slowness):
+    seconds = INLINE_SECONDS * slowness
+    costs = cost(family, INLINE_BYTES, seconds)
+    assert [each for each in costs if each[3] > seconds or each[4] > INLINE_MEMORY] == []
 
 
 @pytest.mark.parametrize(
     ("family", "max_bytes"),
     [
-        *((family, limits.DEFAULT_BODY_BYTES) for family in FAMILIES),
+        *((family, LARGE_BYTES) for family in FAMILIES),
         ("properties", properties.MAX_BYTES),
         ("forms", forms.MAX_BYTES),
         ("xml", MAX_TOKEN_BYTES * 2),
     ],
 )
-def test_no_body_takes_more_than_its_size_allows(family, max_bytes):
-    costs = cost(family, max_bytes, SECONDS)
-    over = [each for each in costs if each[3] > SLOWER.get(each[0].partition("/")[2].rpartition(", ")[2], SECONDS)]
-    assert over == []
+def test_no_body_takes_more_than_its_size_allows(family, max_bytes, slowness):
+    seconds = SECONDS * slowness
+    costs = cost(family, max_bytes, seconds)
+    assert [each for each in costs if each[3] > seconds * (2 if is_slower(each[0]) else 1)] == []
     assert [each for each in costs if each[4] > MEMORY] == []
+
+
+def is_slower(name):
+    return name.partition("/")[2].rpartition(", ")[2] in SLOWER
 
 
 def test_the_bodies_have_names_of_their_own_and_no_more_bytes_than_they_may():

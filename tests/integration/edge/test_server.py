@@ -242,7 +242,8 @@ class TestDraining:
             waits.set()
             await asyncio.Event().wait()
 
-        monkeypatch.setattr("edge.contents.Contents.of", wait)
+        monkeypatch.setattr("edge.contents.Contents.at_once", lambda *_: None)
+        monkeypatch.setattr("edge.contents.Contents.apart", wait)
         edge = await start_edge(drain_seconds=0.1)
         busy = await edge.connect()
         busy.write(POST % 1)

@@ -7,6 +7,7 @@ compilers written in C do; and nothing can end it. A process can be killed.
 - `offload`: `Offload`, which runs a function in one of a few processes.
 - `worker`: one such process, as its parent sees it.
 - `process`: what runs in it; `frames`: how it is spoken to.
+- `spawning` and `isolation`: start and set up such a process, for other kinds, too.
 - `pool`: as many processes as there may be, of which no single key (a flow, say) gets all; for other kinds of
   processes, too.
 

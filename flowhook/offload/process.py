@@ -8,17 +8,14 @@ more than SECONDS of CPU time. A call that needs more than BYTES of memory fails
 from __future__ import annotations
 
 import contextlib
-import os
-import resource
 import signal
-import socket
 import sys
 from importlib import import_module
 from typing import Final
 
 from flowhook.errors import InvalidError
 from flowhook.offload import frames
-from flowhook.parent_death import die_with_parent
+from flowhook.offload.isolation import isolate
 
 CALL: Final = b"c"
 """Request: `module:name`, arguments."""
@@ -31,23 +28,11 @@ TOO_LARGE: Final = b"m"
 FAILURE: Final = b"f"
 """Response: name of the exception that it raised."""
 
-NICENESS: Final = 5
-"""Large work gives way to what many wait for."""
-
 
 def main() -> None:
     """Do what is asked for until the other end is gone."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    die_with_parent()
-    descriptor, seconds, memory = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
-    os.environ.clear()
-    with contextlib.suppress(OSError, ValueError):
-        os.nice(NICENESS)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-    link = socket.socket(fileno=descriptor)
-    link.set_inheritable(False)
+    seconds = float(sys.argv[2])
+    link = isolate(int(sys.argv[1]), int(sys.argv[3]))
     with contextlib.suppress(OSError, EOFError):
         frames.send(link, frames.READY)
         while True:

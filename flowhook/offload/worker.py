@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import signal
-import socket
-import sys
 from collections.abc import Callable, Iterable
 from typing import Final, NoReturn, Self
 
 from flowhook.errors import InternalError, InvalidError
 from flowhook.offload import frames, process
+from flowhook.offload.spawning import spawn
 
 START_SECONDS: Final = 60.0
 """That a process may take to start: some hundred times what it needs."""
@@ -72,24 +71,7 @@ class Worker:
         Raises:
             OSError: it can't be started.
         """
-        ours, theirs = socket.socketpair()
-        try:
-            started = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *COMMAND,
-                str(theirs.fileno()),
-                str(seconds),
-                str(memory),
-                stdin=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.DEVNULL,  # libraries say there that they have no memory, which is no news
-                pass_fds=(theirs.fileno(),),
-                env={},
-            )
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
+        started, ours = await spawn(*COMMAND, options=(seconds, memory))
         ours.setblocking(False)
         reader, writer = await asyncio.open_connection(sock=ours)
         worker = cls(started, reader, writer, (seconds, memory))

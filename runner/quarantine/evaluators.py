@@ -6,7 +6,6 @@ import asyncio
 import errno
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
@@ -18,6 +17,7 @@ from flowhook import limits
 from flowhook.config import RunnerSettings
 from flowhook.model import Event, WorkflowError
 from flowhook.offload.frames import READY, receive, send
+from flowhook.offload.spawning import spawn
 from flowhook.wire import convert
 from runner.guard.record import Activity, Evaluation
 from runner.guard.usage import ProcessUsage
@@ -74,27 +74,8 @@ class IsolatedEvaluator:
         Raises:
             OSError: it can't be started.
         """
-        ours, theirs = socket.socketpair()
-        try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-I",
-                "-m",
-                "runner.quarantine.process",
-                str(theirs.fileno()),
-                str(settings.expression_seconds),
-                str(settings.expression_bytes),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.DEVNULL,  # jq says there that it has no memory, which is no news
-                pass_fds=(theirs.fileno(),),
-                env={},
-            )
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
+        options = (settings.expression_seconds, settings.expression_bytes)
+        process, ours = await spawn("-I", "-m", "runner.quarantine.process", options=options)
         evaluator = cls(process, ours, settings)
         try:
             await asyncio.to_thread(evaluator._greet)

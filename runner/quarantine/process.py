@@ -7,8 +7,6 @@ that it sets for itself are a second line, for when nobody gets to look: the ker
 from __future__ import annotations
 
 import contextlib
-import os
-import resource
 import signal
 import socket
 import sys
@@ -20,15 +18,12 @@ import orjson
 
 from flowhook.event_input import workflow_input
 from flowhook.offload.frames import READY, receive, send
-from flowhook.parent_death import die_with_parent
+from flowhook.offload.isolation import isolate
 from flowhook.wire import convert
 from runner.interpreter import data as json
 from runner.interpreter.errors import TaskFault
 from runner.programs import Programs, Schema
 from runner.quarantine import frames
-
-NICENESS: Final = 5
-"""What is known to take long gives way to everything else of the runner."""
 
 GRACE_SECONDS: Final = 1.0
 """CPU time beyond the limit of one evaluation after which the kernel ends it."""
@@ -40,21 +35,9 @@ _MIB: Final = 1024 * 1024
 
 def main() -> None:
     """Evaluate what is asked for until the other end is gone."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    os.environ.clear()
-    die_with_parent()
     seconds, memory = float(sys.argv[2]), int(sys.argv[3])
-    with contextlib.suppress(OSError, ValueError):
-        os.nice(NICENESS)
-    with contextlib.suppress(OSError, ValueError):
-        # twice what it may grow by, with room for what is there already
-        resource.setrlimit(resource.RLIMIT_DATA, (2 * memory + 256 * _MIB,) * 2)
-    link = socket.socket(fileno=int(sys.argv[1]))
-    # not every event loop closes what it should not pass on
-    os.closerange(3, link.fileno())
-    os.closerange(link.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
-    link.set_inheritable(False)
+    # twice what it may grow by, with room for what is there already
+    link = isolate(int(sys.argv[1]), 2 * memory + 256 * _MIB)
     with contextlib.suppress(OSError):
         send(link, READY)
         _serve(link, seconds + GRACE_SECONDS)

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 
 import typer
 
+# gRPC reads both when it is imported. What we fork executes something else at once, so that it need not prepare for it.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
 if sys.argv[1:2] != ["router"]:
-    # gRPC tells of each attempt to connect, between our own lines, and reads this when it is imported. A router is not
-    # the one who connects: what it says of strangers' handshakes is nowhere else.
+    # it tells of each attempt to connect, between our own lines. A router is not the one who connects: what it says of
+    # strangers' handshakes is nowhere else.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 from cli import app

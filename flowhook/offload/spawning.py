@@ -4,11 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
 import sys
 
 
-async def spawn(*arguments: str, options: tuple[str | float, ...]) -> tuple[asyncio.subprocess.Process, socket.socket]:
+class SpawnedProcess:
+    """A process that was started; like `asyncio.subprocess.Process`."""
+
+    def __init__(self, started: subprocess.Popen[bytes]) -> None:
+        self._started = started
+        self.pid = started.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """Exit code, negative for a signal; None while it runs."""
+        return self._started.poll()
+
+    def kill(self) -> None:
+        """Send it SIGKILL, unless it has ended."""
+        self._started.kill()
+
+    async def wait(self) -> int:
+        """Return its exit code. For one that is about to end: it takes a thread."""
+        code = self._started.poll()
+        return await asyncio.to_thread(self._started.wait) if code is None else code
+
+
+def spawn(*arguments: str, options: tuple[str | float, ...]) -> tuple[SpawnedProcess, socket.socket]:
     """Start Python, and return the process and our end of its socket, which is blocking.
+
+    By `subprocess`, which forks with vfork(2). The event loop's own fork(2) would run the handlers that gRPC has for
+    forks while other threads are in gRPC, and one child in a hundred crashed in them.
 
     Args:
         arguments: of Python, which name what it runs.
@@ -19,14 +45,11 @@ async def spawn(*arguments: str, options: tuple[str | float, ...]) -> tuple[asyn
     """
     ours, theirs = socket.socketpair()
     try:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *arguments,
-            str(theirs.fileno()),
-            *map(str, options),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,  # libraries say there that they have no memory, which is no news
+        process = subprocess.Popen(  # noqa: S603 - our own code
+            (sys.executable, *arguments, str(theirs.fileno()), *map(str, options)),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,  # libraries say there that they have no memory, which is no news
             pass_fds=(theirs.fileno(),),
             env={},
         )
@@ -35,4 +58,4 @@ async def spawn(*arguments: str, options: tuple[str | float, ...]) -> tuple[asyn
         raise
     finally:
         theirs.close()
-    return process, ours
+    return SpawnedProcess(process), ours

@@ -10,7 +10,7 @@ from typing import Final, NoReturn, Self
 
 from flowhook.errors import InternalError, InvalidError
 from flowhook.offload import frames, process
-from flowhook.offload.spawning import spawn
+from flowhook.offload.spawning import SpawnedProcess, spawn
 
 START_SECONDS: Final = 60.0
 """That a process may take to start: some hundred times what it needs."""
@@ -48,7 +48,7 @@ class Worker:
 
     def __init__(
         self,
-        started: asyncio.subprocess.Process,
+        started: SpawnedProcess,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         limits: tuple[float, int],
@@ -71,7 +71,7 @@ class Worker:
         Raises:
             OSError: it can't be started.
         """
-        started, ours = await spawn(*COMMAND, options=(seconds, memory))
+        started, ours = spawn(*COMMAND, options=(seconds, memory))
         ours.setblocking(False)
         reader, writer = await asyncio.open_connection(sock=ours)
         worker = cls(started, reader, writer, (seconds, memory))
@@ -87,10 +87,11 @@ class Worker:
         try:
             async with asyncio.timeout(START_SECONDS):
                 kind, _ = await frames.read(self._reader)
-        except (EOFError, OSError):
-            kind = b""
+        except (EOFError, ConnectionError):
+            code = await self._process.wait()
+            raise OSError(errno.ECONNRESET, f"it ended while it started, with exit code {code}") from None
         if kind != frames.READY:
-            raise OSError(errno.ECONNRESET, "a process to offload work to did not start")
+            raise OSError(errno.EPROTO, "it says something else than that it is ready")
 
     @property
     def is_alive(self) -> bool:

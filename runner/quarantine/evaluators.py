@@ -17,7 +17,7 @@ from flowhook import limits
 from flowhook.config import RunnerSettings
 from flowhook.model import Event, WorkflowError
 from flowhook.offload.frames import READY, receive, send
-from flowhook.offload.spawning import spawn
+from flowhook.offload.spawning import SpawnedProcess, spawn
 from flowhook.wire import convert
 from runner.guard.record import Activity, Evaluation
 from runner.guard.usage import ProcessUsage
@@ -58,7 +58,7 @@ class _ProcessGone(Exception):  # noqa: N818 - as above; known to the thread bef
 class IsolatedEvaluator:
     """One process. `first` and `violation` (`scope.Elsewhere`) are called in a thread, by what `run` runs."""
 
-    def __init__(self, process: asyncio.subprocess.Process, link: socket.socket, settings: RunnerSettings) -> None:
+    def __init__(self, process: SpawnedProcess, link: socket.socket, settings: RunnerSettings) -> None:
         self._process = process
         self._link = link
         self._settings = settings
@@ -75,7 +75,7 @@ class IsolatedEvaluator:
             OSError: it can't be started.
         """
         options = (settings.expression_seconds, settings.expression_bytes)
-        process, ours = await spawn("-I", "-m", "runner.quarantine.process", options=options)
+        process, ours = spawn("-I", "-m", "runner.quarantine.process", options=options)
         evaluator = cls(process, ours, settings)
         try:
             await asyncio.to_thread(evaluator._greet)

@@ -75,8 +75,6 @@ async def _ask(sender: Sender, drafts: Drafts, draft: Draft, name: str, expected
         if not {429, 503} & set(statuses):  # limits of rates and fetching run out
             break
         await asyncio.sleep(1)
-    else:
-        statuses = []
     if statuses != [expected]:
         sender.findings.fail(f"a good request to {name} afterwards: {statuses}, not {expected}", data, received)
 

@@ -17,6 +17,24 @@ from joserfc.jwk import ECKey
 _DAY: Final = dt.timedelta(days=1)
 
 
+def _usage(*, certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=certificates,
+        crl_sign=certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+_SIGNS: Final = _usage(certificates=False)
+_SIGNS_CERTIFICATES: Final = _usage(certificates=True)
+
+
 class Keys:
     """One of each kind.
 
@@ -108,8 +126,13 @@ class Authority:
             _name("fuzz authority"), _name(name), key.public_key(), x509.random_serial_number()
         )
         builder = builder.not_valid_before(now - _DAY).not_valid_after(now + _DAY)
+        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         builder = builder.add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        # clients refuse certificates without these since Python 3.13 (VERIFY_X509_STRICT)
+        builder = builder.add_extension(_SIGNS_CERTIFICATES if authority else _SIGNS, critical=True)
+        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        builder = builder.add_extension(identifier, critical=False)
         return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     def _write(self, name: str, content: bytes) -> Path:

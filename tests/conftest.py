@@ -8,6 +8,7 @@ share a cluster, or a module's fixtures, ever run at the same time.
 
 from __future__ import annotations
 
+import gc
 from typing import Final
 
 import hypothesis
@@ -25,6 +26,13 @@ TOGETHER: Final = {
 # how long an example takes says more of what else runs than of what is tested; `timeout` bounds a test
 hypothesis.settings.register_profile("suite", deadline=None)
 hypothesis.settings.load_profile("suite")
+
+
+def pytest_collection_finish(session):
+    """Let the garbage collector go over what a test makes, and not again and again over thousands of tests."""
+    del session
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

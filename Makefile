@@ -49,7 +49,7 @@ format: $(DEV) ## apply ruff's fixes and formatting
 	$(BIN)/ruff format .
 
 test: $(DEV) ## the whole test suite
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 3
 
 bench: $(DEV) ## the benchmark table, and bench/latest.json
 	$(BIN)/python -m bench

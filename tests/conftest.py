@@ -1,9 +1,9 @@
-"""How `make test` shares the suite between two workers.
+"""How `make test` shares the suite between its workers.
 
-Half of the time that processes take is waiting, so the tests that start whole clusters go to one worker, one after
-another, and those of runners and of commands to one as well; all others go with their module to whoever is free. The
-large groups are no more than a third of the suite, so that neither worker is idle at the end. No two tests that
-share a cluster, or a module's fixtures, ever run at the same time.
+Half of the time that processes take is waiting, so there are three workers for two cores, and the tests that start
+whole clusters go to one of them, one after another; those of runners and of commands to one as well; all others go with
+their module to whoever is free. No group is more than a third of the suite, so that no worker is idle at the end. No
+two tests that share a cluster, or a module's fixtures, ever run at the same time.
 """
 
 from __future__ import annotations

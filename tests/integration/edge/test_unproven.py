@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import time
 from base64 import b64encode
 
 import orjson
 import pytest
+from support.cpu import loop_seconds
 
 from flowhook import limits
 
@@ -68,17 +68,20 @@ async def test_it_is_small_next_to_another_kind_of_which_nothing_came(edge, kind
 @pytest.mark.parametrize("kind", IN_BODY)
 @pytest.mark.parametrize("body", [lists(9_900_000), b'["' + b"a" * 9_900_000 + b'"]'], ids=["lists", "text"])
 async def test_no_body_keeps_the_loop(flows, kind, body):
-    began = time.thread_time()
-    assert (await flows.post(f"/hook/large-{kind}", body, [*JSON, ("Linear-Signature", "0" * 64)])).status == 401
-    assert time.thread_time() - began < LOOP_SECONDS
+    async def post():
+        assert (await flows.post(f"/hook/large-{kind}", body, [*JSON, ("Linear-Signature", "0" * 64)])).status == 401
+
+    assert await loop_seconds(post, LOOP_SECONDS) < LOOP_SECONDS
 
 
 async def test_no_form_keeps_the_loop(edge):
     edge.router.put_flow("twilio", auth={"twilio": {"secret": "key"}})
     headers = [("Content-Type", "application/x-www-form-urlencoded"), ("X-Twilio-Signature", "x" * 27 + "=")]
-    began = time.thread_time()
-    assert (await edge.post("/hook/twilio", b"a=" + b"%41" * 3_300_000, headers)).status == 401
-    assert time.thread_time() - began < LOOP_SECONDS
+
+    async def post():
+        assert (await edge.post("/hook/twilio", b"a=" + b"%41" * 3_300_000, headers)).status == 401
+
+    assert await loop_seconds(post, LOOP_SECONDS) < LOOP_SECONDS
 
 
 @pytest.mark.parametrize(("flow", "size"), [("typeform", 3 * limits.MIB), ("raw", 900_000), ("mixed", 3 * limits.MIB)])

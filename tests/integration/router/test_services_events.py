@@ -7,6 +7,7 @@ import time
 
 import grpc
 import pytest
+from support.cpu import loop_seconds
 from support.routers import flow
 
 from flowhook import ids, limits
@@ -108,7 +109,9 @@ async def test_what_nobody_parses_or_is_as_it_should_be_is_taken(stub, fine):
 
 async def test_what_large_bodies_take_to_be_read_the_loop_does_not(stub):
     body = b"<a>" + b"<b c='d'/>" * 95_000 + b"</a>"
-    before = time.thread_time()
-    [execution_id] = await ingest(stub, event(body, "application/xml"))
-    assert time.thread_time() - before < LOOP_SECONDS
-    assert execution_id.startswith("evt_")
+
+    async def send():
+        [execution_id] = await ingest(stub, event(body, "application/xml"))
+        assert execution_id.startswith("evt_")
+
+    assert await loop_seconds(send, LOOP_SECONDS) < LOOP_SECONDS

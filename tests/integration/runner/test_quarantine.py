@@ -231,9 +231,10 @@ async def test_the_loop_goes_on_meanwhile(pool):
 
 
 async def test_one_that_is_called_off_leaves_no_process(pool):
+    before = {*psutil.Process().children(recursive=True)}
     running = asyncio.create_task(evaluate(pool, ENDLESS))
     async with asyncio.timeout(60):
-        while not (children := psutil.Process().children(recursive=True)):
+        while not (children := {*psutil.Process().children(recursive=True)} - before):
             await asyncio.sleep(0.01)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-import time
 from urllib.parse import quote
 
 import pytest
+from support.cpu import cpu_seconds
 
 from flowhook import limits
 from flowhook.model import FailedResponse, WorkflowError
@@ -75,9 +75,8 @@ def test_spaces_are_found_as_plus():
 def test_large_values_are_redacted_quickly():
     secrets = {str(number): f"{number:02}" * 32_768 for number in range(10, 40)}
     value = [{"a": "x" * 100, "b": ["y"] * 10}] * 100
-    began = time.thread_time()
     assert Redactor(secrets).redact_values(value) == value
-    assert time.thread_time() - began < 1.0
+    assert cpu_seconds(lambda: Redactor(secrets).redact_values(value), 1.0) < 1.0
 
 
 def test_what_is_too_short_to_be_a_secret_is_left_in():

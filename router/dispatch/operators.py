@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection
 
 from flowhook.errors import ConflictError, NotFoundError
 from flowhook.model import Status
@@ -148,9 +148,16 @@ class Operators:
             raise NotFoundError(f"there is no execution {execution_id}", reason="EXECUTION_NOT_FOUND")
         return self.overlay(record)
 
-    async def records(self, seqs: list[int]) -> Mapping[int, stored.ExecutionRecord]:
+    async def records(self, seqs: Collection[int]) -> dict[int, stored.ExecutionRecord]:
         """Return executions by sequence number, as they stand now."""
-        return {seq: self.overlay(record) for seq, record in (await self._state.records(seqs)).items()}
+        under_way = set(filter(self._is_under_way, seqs))
+        found = {seq: self.overlay(record) for seq, record in (await self._state.records(seqs)).items()}
+        # what was read of those is of before their ends: they would seem not to have begun
+        outdated = [seq for seq in under_way & found.keys() if not (found[seq].status.ended or self._is_under_way(seq))]
+        return found | await self.records(outdated) if outdated else found
+
+    def _is_under_way(self, seq: int) -> bool:
+        return self._core.is_leased(seq) or self._core.is_concluding(seq)
 
     def overlay(self, record: stored.ExecutionRecord) -> stored.ExecutionRecord:
         """Return a record with what only the core knows: whether a runner works on it, or it was woken."""
@@ -159,5 +166,7 @@ class Operators:
         attempt = self._core.attempt_of(record.seq)
         if attempt is not None:
             return record._replace(status=Status.RUNNING, attempts=attempt)
+        if self._core.is_concluding(record.seq):
+            return record._replace(status=Status.RUNNING)
         woken = record.status is Status.WAITING and not self._core.is_waiting(record.seq)
         return record._replace(status=Status.PENDING) if woken or record.status is Status.RUNNING else record

@@ -92,6 +92,11 @@ class Places:
         """Whether the end of an execution is yet to be stored."""
         return seq in self._ending
 
+    def is_concluding(self, seq: int) -> bool:
+        """Whether the end of an execution that runs, or did until then, is yet to be stored."""
+        between = self._ending.get(seq)
+        return between is not None and between.counted
+
     def waiting_flow(self, seq: int) -> str | None:
         """Return the flow of an execution that waits; None when it does not, or is about to only."""
         queue = self._waits.get(seq)

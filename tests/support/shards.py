@@ -85,6 +85,9 @@ class Faulty:
     async def identify(self, execution_ids):
         return await self._found("identify", execution_ids)
 
+    async def records(self, seqs):
+        return await self._found("records", seqs)
+
     async def arrival_payloads(self, numbers):
         return await self._found("arrival_payloads", numbers)
 

@@ -1,0 +1,43 @@
+"""How an execution stands for those who ask while it ends."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from support.shards import running_host
+
+from flowhook.model import Status
+from router.dispatch.link import Completed
+
+
+@pytest.fixture
+async def shard(tmp_path):
+    async with running_host(tmp_path) as running:
+        yield running
+
+
+async def test_one_that_ends_while_it_is_looked_up_has_ended_and_is_not_as_if_it_had_not_begun(shard):
+    runner = shard.attach()
+    delivery = await shard.work_on(runner)
+    seq = shard.core.lease_of(delivery.token)
+    gate = shard.state.delay("records")
+    looking = asyncio.create_task(shard.host.operators.records([seq]))
+    await shard.state.reading.wait()
+    await shard.settle(runner, delivery, Completed(b"{}"))
+    while shard.core.is_concluding(seq):
+        await asyncio.sleep(0)
+    gate.set()
+    assert (await looking)[seq].status is Status.COMPLETED
+
+
+async def test_one_whose_end_is_not_stored_yet_runs(shard):
+    runner = shard.attach()
+    delivery = await shard.work_on(runner)
+    seq = shard.core.lease_of(delivery.token)
+    shard.state.away = True
+    settling = asyncio.create_task(shard.settle(runner, delivery, Completed(b"{}")))
+    await shard.state.refused.wait()
+    assert (await shard.host.operators.records([seq]))[seq].status is Status.RUNNING
+    shard.state.away = False
+    await settling

@@ -3,7 +3,8 @@
 `python -m support.hostile.measured FAMILY BYTES SECONDS` prints two lines of JSON for each body of a family: one before
 it is read, so that one that ends the process is known by its name, and one with its cost.
 
-The CPU time is the least of a few attempts where it is more than `SECONDS`: who shares the core slows it down too.
+The CPU time is the least of a few attempts where it is more than `SECONDS`: who shares the core slows it down too. It
+is in proportion to what this machine takes for the same loop, at that moment, as the one it was measured on.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ from flowhook.payloads import parse
 DECODED_BYTES = 16 * 1024 * 1024
 """What a body may have when it is decompressed."""
 
-ATTEMPTS = 5
+ATTEMPTS = 8
+
+LOOP_SECONDS = 0.012
+"""CPU seconds of `loop` on the machine that the times were measured on."""
 
 MOST_SECONDS = 60
 """CPU time that the bodies of one family get; then the process is killed."""
@@ -44,6 +48,18 @@ def forget_peak():
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     _MAPS.write_text("5")
+
+
+def loop():
+    """Compute for some milliseconds, and return the CPU seconds."""
+    began = time.thread_time()
+    sum(number * number for number in range(300_000))
+    return time.thread_time() - began
+
+
+def slowness():
+    """Return how many times as long as there everything takes here and now; not less than once."""
+    return max(1.0, min(loop() for _ in range(3)) / LOOP_SECONDS)
 
 
 def read(body):
@@ -67,7 +83,8 @@ def measure(body, most_seconds=0.0):
     for _ in range(ATTEMPTS - 1):
         if seconds <= most_seconds:
             break
-        seconds = min(seconds, read(body)[0])
+        slower = slowness()
+        seconds = min(seconds, read(body)[0] / slower)
     return seconds, peak, outcome
 
 

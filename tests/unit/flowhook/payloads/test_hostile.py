@@ -1,8 +1,7 @@
 """Whatever the bytes, reading them takes a bounded time and a bounded memory. Each body is read in a child process.
 
-Times are of CPU, of the best of some tries, and in proportion to what this machine takes for the same loop as the one
-they were measured on. The suite reads bodies of a megabyte, where most of the formats' own limits are met;
-`FLOWHOOK_HOSTILE_BODIES=all` reads the largest.
+Times are of CPU, and in proportion to how fast this machine is; see `support.hostile.measured`. The suite reads bodies
+of a megabyte, where most of the formats' own limits are met; `FLOWHOOK_HOSTILE_BODIES=all` reads the largest.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -47,21 +45,6 @@ XML parser tells a line at a time."""
 
 ALL = os.environ.get("FLOWHOOK_HOSTILE_BODIES") == "all"
 LARGE_BYTES = limits.DEFAULT_BODY_BYTES if ALL else limits.DEFAULT_BODY_BYTES // 10
-LOOP_SECONDS = 0.012
-"""CPU seconds of `loop` on the machine that the times were measured on."""
-
-
-def loop():
-    """Compute for some milliseconds."""
-    began = time.process_time()
-    sum(number * number for number in range(300_000))
-    return time.process_time() - began
-
-
-@pytest.fixture(scope="module")
-def slowness():
-    """How many times as long as there everything takes here; not less than once."""
-    return max(1.0, min(loop() for _ in range(9)) / LOOP_SECONDS)
 
 
 def cost(family, max_bytes, seconds):
@@ -84,10 +67,9 @@ pytestmark = pytest.mark.timeout(600)  # on a machine that others use, too: what
 
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family != "compressed"])
-def test_no_body_that_is_read_on_an_event_loop_holds_it_up(family, slowness):
-    seconds = INLINE_SECONDS * slowness
-    costs = cost(family, INLINE_BYTES, seconds)
-    assert [each for each in costs if each[3] > seconds or each[4] > INLINE_MEMORY] == []
+def test_no_body_that_is_read_on_an_event_loop_holds_it_up(family):
+    costs = cost(family, INLINE_BYTES, INLINE_SECONDS)
+    assert [each for each in costs if each[3] > INLINE_SECONDS or each[4] > INLINE_MEMORY] == []
 
 
 @pytest.mark.parametrize(
@@ -99,10 +81,9 @@ def test_no_body_that_is_read_on_an_event_loop_holds_it_up(family, slowness):
         ("xml", MAX_TOKEN_BYTES * 2),
     ],
 )
-def test_no_body_takes_more_than_its_size_allows(family, max_bytes, slowness):
-    seconds = SECONDS * slowness
-    costs = cost(family, max_bytes, seconds)
-    assert [each for each in costs if each[3] > seconds * (2 if is_slower(each[0]) else 1)] == []
+def test_no_body_takes_more_than_its_size_allows(family, max_bytes):
+    costs = cost(family, max_bytes, SECONDS)
+    assert [each for each in costs if each[3] > SECONDS * (2 if is_slower(each[0]) else 1)] == []
     assert [each for each in costs if each[4] > MEMORY] == []
 
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _KEEPALIVE_MS: Final = 10_000
 
+MAX_UNREAD_BYTES: Final = 1024 * 1024
+"""A server receives at most this much of a stream before it is read; 50 MB/s at a round trip of 20 ms."""
+
 CHANNEL_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -43,6 +46,9 @@ SERVER_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     ("grpc.http2.min_recv_ping_interval_without_data_ms", _KEEPALIVE_MS // 2),
     ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
     ("grpc.keepalive_timeout_ms", 5_000),
+    # by itself gRPC estimates how much a caller may send ahead: up to 16 MiB, the more the busier the machine is
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", MAX_UNREAD_BYTES),
 )
 """What a server must permit for these channels, and the limits both share."""
 

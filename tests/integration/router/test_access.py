@@ -42,7 +42,7 @@ async def test_reflection_says_nothing_without_a_token(router):
 
 LARGE = bytes(MAX_MESSAGE_BYTES - 1024)
 SERVING = health_pb2.HealthCheckResponse.SERVING
-UNREAD = 4 * MIB
+UNREAD = channel.MAX_UNREAD_BYTES + MIB
 """More than flow control, and sockets between, take of a message that nobody reads."""
 
 

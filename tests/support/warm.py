@@ -7,6 +7,7 @@ has nothing to do, as it is within one router.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import socket
 import threading
@@ -27,11 +28,11 @@ class _Loop:
     """An event loop in a thread, which outlives those of tests."""
 
     def __init__(self):
-        self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="kept fork servers", daemon=True).start()
+        self.loop = asyncio.new_event_loop()
+        threading.Thread(target=self.loop.run_forever, name="kept fork servers", daemon=True).start()
 
     async def run(self, coroutine):
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.loop))
 
 
 @cache
@@ -106,3 +107,14 @@ class KeptWorker(Worker):
         descriptor = os.dup(self._writer.get_extra_info("socket").fileno())
         self._writer.close()
         WORKERS[self._limits].append((self._process, socket.socket(fileno=descriptor)))
+
+
+@atexit.register
+def _end():
+    """End what is kept, since nobody else does."""
+    for server in FORK_SERVERS.values():
+        asyncio.run_coroutine_threadsafe(server.close(), _kept_loop().loop).result()
+    for process, ours in (each for idle in WORKERS.values() for each in idle):
+        process.kill()
+        asyncio.run(process.wait())
+        ours.close()

@@ -7,7 +7,6 @@ has nothing to do, as it is within one router.
 from __future__ import annotations
 
 import asyncio
-import atexit
 import os
 import socket
 import threading
@@ -109,9 +108,8 @@ class KeptWorker(Worker):
         WORKERS[self._limits].append((self._process, socket.socket(fileno=descriptor)))
 
 
-@atexit.register
-def _end():
-    """End what is kept, since nobody else does."""
+def end():
+    """End what is kept, with the last test."""
     for server in FORK_SERVERS.values():
         asyncio.run_coroutine_threadsafe(server.close(), _kept_loop().loop).result()
     for process, ours in (each for idle in WORKERS.values() for each in idle):

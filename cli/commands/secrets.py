@@ -1,4 +1,4 @@
-"""`flowhook secrets`: sets, lists and deletes what flows name; values are never printed."""
+"""`flowhook secrets`: sets, lists and deletes the secrets of flows; values are never printed."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _delete(*, name: Name, router: Router = None, data_dir: DataDir = None) -> N
 
 
 def _remark(client: Client, name: str) -> str:
-    """Return what to say of a secret that was set, if there is something: its name may be a mistake."""
+    """Return a warning about a secret that was set, if its name may be a mistake; else an empty string."""
     from flowhook.document.named_secrets import looks_like_value
 
     if looks_like_value(name):

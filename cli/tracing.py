@@ -56,7 +56,7 @@ class WaitPrinter:
         self._told = 0
 
     def __call__(self, waiting: Waiting) -> None:
-        """Print a line."""
+        """Print one wait, unless `MAX_WAITS` were printed already."""
         self._told += 1
         if self._told > MAX_WAITS:
             return

@@ -313,7 +313,7 @@ class Directory:
         except NotFoundError:
             return None
         except ValidationError:
-            log.error("a stored flow can't be read", flow=flow_id)  # noqa: TRY400 - it says which flow; the rest is its author's
+            log.error("a stored flow can't be read", flow=flow_id)  # noqa: TRY400 - the traceback may hold the author's data
             raise InternalError("the flow can't be read", reason="FLOW_UNREADABLE") from None
         ordering = Ordering((definition.get("execution") or {}).get("order_by"), found.flow_revision)
         return FlowEndpoints(flow_id, webhook, secrets, revision, ordering=ordering)

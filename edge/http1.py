@@ -21,22 +21,22 @@ MAX_FIELDS: Final = 256
 """Header fields of one request."""
 
 MAX_NAME_BYTES: Final = 256
-"""Name of one header field."""
+"""Bytes of the name of one header field."""
 
 MAX_HOST_BYTES: Final = 300
-"""Host and port; a DNS name has at most 253 characters (RFC 1035, section 2.3.4)."""
+"""Bytes of host and port; a DNS name has at most 253 characters (RFC 1035, section 2.3.4)."""
 
 MAX_CHUNK_LINE_BYTES: Final = 256
-"""Line with the size and the extensions of one chunk."""
+"""Bytes of the line with the size and the extensions of one chunk."""
 
 MAX_TRAILER_BYTES: Final = 8192
-"""Trailer section of a chunked body; it is read and dropped."""
+"""Bytes of the trailer section of a chunked body, which is read and dropped."""
 
 MAX_CONNECTION_OPTIONS: Final = 32
-"""Commas in Connection."""
+"""Maximum number of commas in Connection."""
 
 MAX_EXCESS_BYTES: Final = 16 * 1024
-"""Framing of a chunked body in excess of the allowance: `CHUNK_FRAMING_BYTES` per chunk, plus twice its content."""
+"""Framing of a chunked body beyond its allowance of `CHUNK_FRAMING_BYTES` per chunk, plus twice the chunk's content."""
 
 CHUNK_FRAMING_BYTES: Final = 16
 """Framing allowed for a chunk of any size: to stream a byte at a time is legitimate, long extensions are not."""
@@ -77,7 +77,7 @@ class MalformedRequestError(Exception):
     Attributes:
         status: status of the response: 400, 417, 431, 501 or 505.
         reason: stable cause in UPPER_SNAKE_CASE.
-        detail: for the log.
+        detail: description for the log.
     """
 
     def __init__(self, status: int, reason: str, detail: str) -> None:
@@ -146,7 +146,7 @@ def without_empty_lines(data: bytes) -> bytes:
     Raises:
         MalformedRequestError: a line ends with CR or LF alone.
     """
-    rest = data[_EMPTY_LINES.match(data).end() :]  # type: ignore[union-attr] # it matches nothing, too
+    rest = data[_EMPTY_LINES.match(data).end() :]  # type: ignore[union-attr] # also matches the empty string
     if rest.startswith((b"\r", b"\n")) and rest != b"\r":
         raise MalformedRequestError(400, "REQUEST_MALFORMED", "an empty line ends with CR or LF alone")
     return rest

@@ -1,4 +1,4 @@
-"""`flowhook executions`: looks at executions, replays, resolves, cancels, suspends and resumes them."""
+"""`flowhook executions`: shows, replays, resolves, cancels, suspends and resumes executions."""
 
 from __future__ import annotations
 

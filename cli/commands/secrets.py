@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from flowhook.model import Flow
 
 MAX_SEARCHED: Final = 200
-"""Flows that are searched for the name of a secret that was set."""
+"""Maximum number of flows that are searched for the name of a new secret; if there are more, none is searched."""
 
 app = typer.Typer(help="Set, list and delete the secrets that flows name.", no_args_is_help=True)
 

@@ -1,10 +1,10 @@
-"""The admin process: health, metrics and an overview of the cluster, on a port of its own. A gRPC client, no more.
+"""The admin process: health, metrics and an overview of the cluster, on a port of its own. Only a gRPC client.
 
-- `app`: wires and serves.
-- `health`: what is asked of the router, and whether the cluster is ready; pure.
-- `hosts`: by which names it may be called; pure.
+- `app`: the composition root.
+- `health`: readiness of the cluster and descriptions of its processes; pure.
+- `hosts`: the check of the Host header; pure.
 - `exposition`: the metrics of all processes as one Prometheus text.
-- `handlers`: the HTTP side; `overview.html` is its page.
+- `handlers`: the HTTP handlers; `overview.html` is the template of the page.
 
 Must not live here: storage, flows, anything of the other three processes. Nothing here changes the cluster.
 """

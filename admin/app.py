@@ -1,4 +1,4 @@
-"""The admin process, wired."""
+"""The composition root of the admin process."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ from flowhook.process import Lifecycle
 from flowhook.process_reports import Reporter
 
 ROUTER_TIMEOUT: Final = 0.8
-"""Seconds within which the router must answer: who asks for health (Kubernetes, for one) waits for 1 s."""
+"""Seconds within which the router must respond: health checkers (Kubernetes, for example) wait for 1 s."""
 
 TOKENS: Final = ("view", "admin")
-"""Whose token is read when none is set: this process changes nothing. An older data directory has no `view.token`."""
+"""Token names to try, in order, when no token is configured. `view` suffices, because this process changes nothing; an
+older data directory has no `view.token`."""
 
 IDLE_SECONDS: Final = 75.0
 BACKLOG: Final = 128
 
 
 async def serve(settings: AdminSettings, lifecycle: Lifecycle) -> None:
-    """Serve until `lifecycle.stop` is set. A router that is away is what this process is there to tell.
+    """Serve until `lifecycle.stop` is set. An unreachable router is no error: this process is there to report it.
 
     Raises:
         InvalidError: there is no token, or a TLS file can't be read.
-        UnavailableError: the address can't be listened on (`ADDRESS_UNUSABLE`).
+        UnavailableError: the address can't be bound (`ADDRESS_UNUSABLE`).
     """
     client = AsyncClient(
         settings.router,

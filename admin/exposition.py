@@ -1,4 +1,4 @@
-"""The metrics of all processes as one Prometheus text, told apart by the labels `process` and `role`."""
+"""Merges the metrics of all processes into one Prometheus text, with the labels `process` and `role`."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ log = logs.get_logger(__name__)
 
 
 def merge(processes: Sequence[ProcessInfo]) -> bytes:
-    """Return one text with every family once, and `flowhook_up` for each process.
+    """Return one text with each metric family once, and `flowhook_up` for each process.
 
-    What a process reports that is no Prometheus text is left out: the others must show.
+    A report that is not valid Prometheus text is left out, so that the other processes still show.
 
     Source: Prometheus, "Exposition formats": all lines of a metric must be one group.
     """

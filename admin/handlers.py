@@ -1,4 +1,4 @@
-"""The HTTP side: `/healthz`, `/readyz`, `/health`, `/metrics` and the overview page."""
+"""HTTP handlers of the admin process: `/healthz`, `/readyz`, `/health`, `/metrics` and the overview page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,12 @@ FOLDER: Final = Path(__file__).parent
 
 
 def application(client: AsyncClient, names: Collection[str]) -> tornado.web.Application:
-    """Return the application; it asks `client`, which stays the caller's, and is called by `names` (see `hosts`)."""
+    """Return the application.
+
+    Args:
+        client: client of the router; owned by the caller.
+        names: names by which the application may be called (see `hosts`).
+    """
     context = {"client": client, "names": names}
     return tornado.web.Application(
         [
@@ -41,17 +46,17 @@ def application(client: AsyncClient, names: Collection[str]) -> tornado.web.Appl
 
 
 class Base(tornado.web.RequestHandler):
-    """What all pages share: HEAD as GET, problem details for errors, nothing cached."""
+    """Base class of all handlers: HEAD like GET, problem details for errors, no caching."""
 
     SUPPORTED_METHODS = ("GET", "HEAD")
 
     def initialize(self, client: AsyncClient, names: Collection[str]) -> None:
-        """Take what the application hands over."""
+        """Store the arguments of the application."""
         self.client = client
         self._names = names
 
     def prepare(self) -> None:
-        """Refuse a request that is meant for somebody else (see `hosts`)."""
+        """Refuse a request whose Host is not a name of this process (see `hosts`)."""
         connection = cast("HTTP1Connection", self.request.connection)
         own_address = connection.stream.socket.getsockname()[0]
         if not hosts.is_expected(self.request.headers.get("Host"), own_address, self._names):
@@ -65,7 +70,7 @@ class Base(tornado.web.RequestHandler):
             self.finish_json(problem, content_type="application/problem+json")
 
     def set_default_headers(self) -> None:
-        """Set the headers of every answer. Source: OWASP, "HTTP Headers Cheat Sheet"."""
+        """Set the headers of every response. Source: OWASP, "HTTP Headers Cheat Sheet"."""
         self.set_header("Server", "flowhook")
         self.set_header("Cache-Control", "no-store")
         self.set_header("X-Content-Type-Options", "nosniff")
@@ -73,27 +78,27 @@ class Base(tornado.web.RequestHandler):
         self.set_header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
 
     async def head(self) -> None:
-        """Answer as to GET; Tornado leaves the body away."""
+        """Respond as to GET; Tornado omits the body."""
         await self.get()
 
     async def get(self) -> None:
-        """Answer; each page its own."""
+        """Respond with 404; subclasses override this."""
         raise tornado.web.HTTPError(http.HTTPStatus.NOT_FOUND)
 
     def write_error(self, status_code: int, **_kwargs: Any) -> None:
-        """Answer with a problem detail (RFC 9457) that tells no internals."""
+        """Respond with a problem detail (RFC 9457) that reveals no internals."""
         title = http.HTTPStatus(status_code).phrase
         if status_code == http.HTTPStatus.METHOD_NOT_ALLOWED:
             self.set_header("Allow", ", ".join(self.SUPPORTED_METHODS))
         self.finish_json({"status": status_code, "title": title}, content_type="application/problem+json")
 
     def finish_json(self, value: object, *, content_type: str = "application/json") -> None:
-        """Answer with JSON."""
+        """Respond with JSON."""
         self.set_header("Content-Type", content_type)
         self.finish(orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n")
 
     async def processes(self, *, metrics: bool = False) -> tuple[list[ProcessInfo], list[str]]:
-        """Return the processes there are and why the cluster is not ready; none when the router does not answer."""
+        """Return all processes, and why the cluster is not ready; no processes when the router does not respond."""
         try:
             found = list(await self.client.cluster.processes(metrics=metrics))
         except FlowhookError as error:
@@ -109,15 +114,15 @@ class Alive(Base):
     """`/healthz`: this process runs."""
 
     async def get(self) -> None:
-        """Answer 200."""
+        """Respond with 200."""
         self.finish_json({"status": "ok", "build": flowhook.__version__})
 
 
 class Ready(Base):
-    """`/readyz`: a webhook that comes now becomes an executed flow."""
+    """`/readyz`: a webhook that arrives now is executed by a flow."""
 
     async def get(self) -> None:
-        """Answer 200, or 503 with the reasons."""
+        """Respond with 200, or with 503 and the reasons."""
         _, reasons = await self.processes()
         self.set_status(http.HTTPStatus.SERVICE_UNAVAILABLE if reasons else 200)
         self.finish_json({"ready": not reasons, "reasons": reasons})
@@ -127,7 +132,7 @@ class Health(Base):
     """`/health`: all processes."""
 
     async def get(self) -> None:
-        """Answer 200 whenever this process can, with what is known."""
+        """Respond with 200 and what is known, even when the cluster is not ready."""
         processes, reasons = await self.processes()
         shown = [health.describe(process) for process in processes]
         self.finish_json({"ready": not reasons, "reasons": reasons, "processes": shown})
@@ -137,12 +142,12 @@ class Metrics(Base):
     """`/metrics`: all processes, for Prometheus."""
 
     async def get(self) -> None:
-        """Answer 200, or 503 when the router, who knows them, does not answer."""
+        """Respond with 200, or with 503 when the router, which collects the metrics, does not respond."""
         processes, reasons = await self.processes(metrics=True)
         if not processes and reasons:
             raise tornado.web.HTTPError(http.HTTPStatus.SERVICE_UNAVAILABLE)
         self.set_header("Content-Type", exposition.CONTENT_TYPE)
-        # there may be megabytes to read, and health is asked for meanwhile
+        # parsing megabytes of metrics must not block health checks
         self.finish(await asyncio.to_thread(exposition.merge, processes))
 
 
@@ -150,7 +155,7 @@ class Overview(Base):
     """`/`: a page for people."""
 
     async def get(self) -> None:
-        """Answer 200 with HTML; everything in it is escaped."""
+        """Respond with 200 and HTML in which all values are escaped."""
         processes, reasons = await self.processes()
         shown = [health.describe(process) for process in processes]
         self.render("overview.html", processes=shown, reasons=reasons, build=flowhook.__version__)

@@ -1,4 +1,4 @@
-"""Whether the cluster is ready, and what it consists of; pure."""
+"""Readiness of the cluster, and descriptions of its processes; pure."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import Any, Final
 from flowhook.client import ProcessInfo
 
 NEEDED_ROLES: Final = ("router", "edge", "runner")
-"""Without one ready process of each no webhook becomes an executed flow."""
+"""Roles of which at least one process must be ready, or no webhook is executed by a flow."""
 
 SILENT_SECONDS: Final = 10.0
-"""A process that has missed four of its reports (every 2 s) is not counted on. One that gets a tenth of a core may miss
-some: a runner does not report while it evaluates an expression, which may take half a second of CPU time."""
+"""Age of the last report above which a process is not ready: it has then missed four reports (one every 2 s). One that
+gets a tenth of a core may miss some: a runner does not report while it evaluates an expression, which may take half a
+second of CPU time."""
 
 
 def is_ready(process: ProcessInfo) -> bool:
-    """Return whether a process says that it is ready, and said so lately."""
+    """Whether a process has recently reported that it is ready."""
     return process.ready and process.last_seen <= SILENT_SECONDS
 
 
@@ -33,7 +34,7 @@ def reasons(processes: Sequence[ProcessInfo]) -> list[str]:
 
 
 def describe(process: ProcessInfo) -> dict[str, Any]:
-    """Return what operators are told of a process."""
+    """Return the description of a process for operators."""
     ready = is_ready(process)
     return {
         "name": process.name,

@@ -1,9 +1,9 @@
-"""By which names this process may be called: a page of somebody else's must not reach it by a name of its own; pure.
+"""Checks the Host header of requests against DNS rebinding; pure.
 
-A browser lets a page read what comes from the page's own origin. Whoever owns a name may have it resolve to this
-process's address once the page is loaded, and the browser takes the answers for the page's own (DNS rebinding). The
-Host of such a request is that name, so any that is not expected is refused. Where the address itself is in Host, no
-name was resolved.
+A browser lets a page read responses of the page's own origin. An attacker who owns a name may have it resolve to this
+process's address once the page is loaded, and the browser then treats the responses as the page's own (DNS rebinding).
+The Host of such a request is that name, so unexpected names are refused. If Host is the address itself, no name was
+resolved.
 
 Source: RFC 9110, section 15.5.20 (421); RFC 6761, section 6.3 (localhost);
 https://owasp.org/www-community/attacks/DNS_Rebinding
@@ -17,16 +17,16 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 _AUTHORITY: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9._-]{1,253}))(?::[0-9]{1,5})?")
-"""An address of IPv6, or a name or address of IPv4; and a port, which forwarding may change."""
+"""An IPv6 address in brackets, or a name or IPv4 address; and a port, which is ignored: forwarding may change it."""
 
 
 def is_expected(host: str | None, own_address: str, names: Collection[str]) -> bool:
-    """Whether a request may be answered.
+    """Whether a request with this Host may be served.
 
     Args:
-        host: its header; None: there is none, as in HTTP/1.0, which no browser speaks.
-        own_address: that its connection was accepted on.
-        names: lower-case names, and addresses, that were configured.
+        host: value of Host; None: the header is absent, as in HTTP/1.0, which no browser speaks.
+        own_address: local address of its connection.
+        names: configured names (in lower case) and addresses.
     """
     if host is None:
         return True
@@ -44,6 +44,6 @@ def is_expected(host: str | None, own_address: str, names: Collection[str]) -> b
 
 
 def _plain(text: str) -> IPv4Address | IPv6Address:
-    """Return an address; IPv4-mapped ones as IPv4, scope IDs dropped."""
+    """Parse an address; IPv4-mapped addresses become IPv4, scope IDs are dropped."""
     address = ip_address(text.partition("%")[0])
     return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address

@@ -1,4 +1,4 @@
-"""Entry point of `flowhook` and of `python -m cli`."""
+"""The entry point of `flowhook` and of `python -m cli`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 import typer
 
-# gRPC reads both when it is imported. What we fork executes something else at once, so that it need not prepare for it.
+# gRPC reads both variables when it is imported. Forked processes exec at once, so gRPC need not prepare for forks.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
 if sys.argv[1:2] != ["router"]:
-    # it tells of each attempt to connect, between our own lines. A router is not the one who connects: what it says of
-    # strangers' handshakes is nowhere else.
+    # gRPC logs each attempt to connect, in between this program's own lines. A router does not connect, and failed
+    # handshakes of clients are logged nowhere else, so its log stays on.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 from cli import app
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; errors are printed, never raised.
 
     Args:
-        arguments: those of the process when absent.
+        arguments: arguments of the command; None: those of the process.
     """
     command = typer.main.get_command(app.create())
     try:
@@ -36,20 +36,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # whoever reads the output has seen enough; the interpreter's own flush must not complain
+        # the reader has closed the pipe; the interpreter's flush at exit must not raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:  # noqa: BLE001 - it is told, as the last thing
+    except Exception as error:  # noqa: BLE001 - reported before the process exits
         return report(error)
     return code if isinstance(code, int) else 0
 
 
 def _usage_error(error: typer.TyperException) -> int:
     describe = getattr(error, "format_message", None)
-    # pydantic, which checks the values of options, says of each error what kind of Python it is
+    # pydantic, which checks the values of options, names the Python type of each error; that is removed
     message = " ".join((describe() if describe else str(error)).split()).replace(": Value error, ", ": ")
     context = getattr(error, "ctx", None)
-    if message:  # without one, the help was printed already
+    if message:  # without a message, the help was printed already
         print(f"flowhook: {message}", file=sys.stderr)
         if context is not None:
             print(f"Try '{context.command_path} --help'.", file=sys.stderr)

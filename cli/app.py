@@ -1,4 +1,4 @@
-"""The tree of commands."""
+"""The command tree of `flowhook`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from cli.commands import (
 
 
 def create() -> typer.Typer:
-    """Return the whole command line."""
+    """Return the application with all commands."""
     app = typer.Typer(
         help="Receives webhooks, stores them durably, and runs flows with them.",
         no_args_is_help=True,
@@ -54,7 +54,7 @@ def create() -> typer.Typer:
     return app
 
 
-def _print_version(value: bool) -> None:  # noqa: FBT001 - how typer calls it
+def _print_version(value: bool) -> None:  # noqa: FBT001 - typer passes it by position
     if value:
         print(flowhook.__version__)
         raise typer.Exit

@@ -1,7 +1,7 @@
-"""Applies the flows of `flowhook up`, in a process of its own: `python -m cli.applying [FILE_OR_DIR]`.
+"""Applies the flows of `flowhook up`, in a separate process: `python -m cli.applying [FILE_OR_DIR]`.
 
-A process of its own, that the supervisor starts and that ends when it is done. The files were checked before; the
-router checks them again. On the socket to the supervisor it tells which flows have a webhook.
+The supervisor starts the process, which ends when it is done. The files were checked before; the router checks them
+again. On the socket to the supervisor it reports the flows that have a webhook.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
             asyncio.run(_apply([Path(argument) for argument in arguments], parent))
         except UnavailableError:
             return ROUTER_AWAY
-        except Exception as error:  # noqa: BLE001 - it is told, as the last thing
+        except Exception as error:  # noqa: BLE001 - reported before the process exits
             return failures.report(error)
     return 0
 

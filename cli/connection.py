@@ -1,4 +1,4 @@
-"""How client commands find the router and their token."""
+"""Finds the router and the token for client commands, and opens clients."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _AWAY: Final = frozenset({"ROUTER_UNREACHABLE", "ROUTER_TIMEOUT"})
 def settings_of(router: str | None, data_dir: Path | None) -> CommonSettings:
     """Return the settings of a client command.
 
-    Without an address in options or environment, the cluster that runs on the data directory is meant, if one does.
+    If neither options nor environment set an address, it is that of the cluster running on the data directory, if any.
     """
     settings = read_settings(CommonSettings, {"router": router, "data_dir": data_dir})
     if "router" not in settings.model_fields_set:
         cluster = read_cluster(settings.data_dir)
         if cluster is not None:
-            # its port is on the loopback address; TLS that the environment speaks of is another router's
+            # its port is on the loopback address, without TLS; TLS settings of the environment are for another router
             plain = dict.fromkeys(("router_ca_file", "client_cert_file", "client_key_file"))
             return settings.model_copy(update={"router": cluster.grpc_address, **plain})
     return settings
@@ -37,11 +37,11 @@ def settings_of(router: str | None, data_dir: Path | None) -> CommonSettings:
 
 @contextmanager
 def open_client(router: str | None, data_dir: Path | None) -> Iterator[Client]:
-    """Give a client with the admin token.
+    """Open a client with the admin token.
 
     Raises:
         InvalidError: there is no token, or a TLS file can't be read.
-        UnavailableError: the router is away; says where the address comes from, unless an option gave it.
+        UnavailableError: the router is unreachable; states the origin of its address, unless that is an option.
     """
     with client_of(settings_of(router, data_dir)) as client:
         yield client
@@ -49,7 +49,7 @@ def open_client(router: str | None, data_dir: Path | None) -> Iterator[Client]:
 
 @contextmanager
 def client_of(settings: CommonSettings) -> Iterator[Client]:
-    """Give a client with the admin token, for settings that were read already; raises as `open_client` does."""
+    """Open a client with the admin token, for given settings; raises as `open_client` does."""
     client = Client(
         settings.router,
         token=read_token(settings, "admin"),
@@ -63,7 +63,7 @@ def client_of(settings: CommonSettings) -> Iterator[Client]:
 
 @contextmanager
 def explained(settings: CommonSettings) -> Iterator[None]:
-    """Add to an error of a router that is away why it was looked for at that address."""
+    """Add the origin of the router's address to an error about an unreachable router."""
     try:
         yield
     except UnavailableError as error:
@@ -76,7 +76,7 @@ def explained(settings: CommonSettings) -> Iterator[None]:
 
 
 def _origin(settings: CommonSettings) -> str:
-    """Return where the router's address comes from; empty for an option, which who reads this has before them."""
+    """Return the origin of the router's address; empty for an option, which the user has just typed."""
     if "router" not in settings.model_fields_set:
         named = f"--router or {variable_name('router')} names another"
         return f"no cluster runs on {settings.data_dir}, so this is the default address; {named}"
@@ -89,10 +89,10 @@ def _origin(settings: CommonSettings) -> str:
 
 
 def of_flow(client: Client, flow_id: str, found: Iterator[T]) -> Iterator[T]:
-    """Give what was found of a flow, or of all when the ID is empty.
+    """Yield what was found for a flow, or for all flows when the ID is empty.
 
     Raises:
-        NotFoundError: nothing was, and there is no such flow. Of one that was deleted something may still be kept.
+        NotFoundError: nothing was found, and there is no such flow. Data of a deleted flow may still be stored.
     """
     nothing = True
     for each in found:

@@ -1,4 +1,4 @@
-"""Deliveries of webhooks: the IDs by which repeated ones are recognised, and the executions that they came to."""
+"""Delivery IDs of webhooks, by which repeated deliveries are recognised, and the executions of deliveries."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Headers = Sequence[tuple[str, str]]
 
 RECENT: Final = 20
-"""Executions among which the one is looked for that an answer does not name."""
+"""Number of latest executions that are searched when a response does not contain the execution's ID."""
 
 _KEY: Final = re.compile(
     r"\.(?P<part>headers|query|body)(?:\.(?P<path>\w+(?:\.\w+)*)|\[\"(?P<name>[^\"\\]+)\"\])", re.ASCII
@@ -35,7 +35,7 @@ _LAST_PAUSE: Final = 1.0
 
 
 class _Place(NamedTuple):
-    """Where a delivery's ID stands: in a `header`, or in the `field` of a JSON body (names joined by dots)."""
+    """The location of a delivery ID: a `header`, or a `field` of a JSON body (names joined by dots)."""
 
     kind: str
     name: str
@@ -44,16 +44,16 @@ class _Place(NamedTuple):
 def with_new_id(
     document: FlowDocument, kind: AuthKind | None, headers: Headers, body: bytes
 ) -> tuple[list[tuple[str, str]], bytes]:
-    """Return headers and body with another delivery ID; as they are where nothing tells deliveries apart.
+    """Return headers and body with a new delivery ID; unchanged if deliveries have no ID.
 
     Args:
         document: the flow.
-        kind: of auth, that the request is going to be signed for.
-        headers: of the request, without a signature.
-        body: of the request.
+        kind: kind of auth for which the request will be signed.
+        headers: headers of the request, without a signature.
+        body: body of the request.
 
     Raises:
-        InvalidError: the ID stands where it can't be changed (`DELIVERY_ID_FIXED`).
+        InvalidError: the ID is in a location that can't be changed (`DELIVERY_ID_FIXED`).
     """
     present = {name.lower() for name, _ in headers}
     places = _places(document, kind, headers)
@@ -113,15 +113,15 @@ def _with_field(body: bytes, path: str, value: str) -> bytes:
 
 
 class Delivery:
-    """One delivery to a flow, and what is known of the execution that it came to.
+    """One delivery to a flow, and its execution as far as it is known.
 
     Attributes:
-        execution_id: that it came to; empty: not known.
-        duplicate: whether it had been delivered before, so that it started nothing; None: not known.
+        execution_id: ID of its execution; empty: unknown.
+        duplicate: whether it is a repeated delivery, which starts no execution; None: unknown.
     """
 
     def __init__(self, client: Client, document: FlowDocument) -> None:
-        """Begin before the request is sent: what is there by then is what it may be a repetition of."""
+        """Record the newest execution. Create this before the request is sent, to detect repeated deliveries."""
         self._client = client
         self._flow = document.id
         self._trace = secrets.token_hex(16)
@@ -136,13 +136,13 @@ class Delivery:
             self._newest = None
 
     def marked(self, headers: Headers) -> list[tuple[str, str]]:
-        """Return headers by which the execution is found that the answer does not name: a `traceparent`."""
+        """Add a `traceparent`, by which the execution is found if the response will not contain its ID."""
         if not self._unnamed or self._newest is None or any(name.lower() == "traceparent" for name, _ in headers):
             return list(headers)
         return [*headers, ("traceparent", f"00-{self._trace}-{secrets.token_hex(8)}-01")]
 
     def answered(self, body: bytes) -> None:
-        """Find out which execution an answer that is no refusal is about."""
+        """Determine the execution of the delivery from the body of a response that is no refusal."""
         named = _named(body)
         if named and not self._unnamed:
             self.execution_id = named
@@ -155,7 +155,7 @@ class Delivery:
     def _is_old(self, execution_id: str) -> bool:
         if not self._newest or ids.time_ms_of(execution_id) > ids.time_ms_of(self._newest):
             return False
-        # clocks of edges differ: what counts is whether it came to the log since
+        # clocks of edges differ, so the order in the list decides, not the time
         for execution in self._client.executions.list(flow_id=self._flow, limit=RECENT):
             if execution.id == self._newest:
                 break
@@ -175,7 +175,7 @@ class Delivery:
         """Wait until the execution has ended, however long that takes.
 
         Raises:
-            NotFoundError: it is not known which one it is.
+            NotFoundError: the execution is unknown.
         """
         if not self.execution_id:
             raise NotFoundError("which execution this delivery came to is not known, for the answer does not say")
@@ -187,7 +187,7 @@ class Delivery:
 
 
 def _names_it(body: Any) -> bool:
-    """Whether an answer with this body has the ID of the execution as its `id`."""
+    """Whether a response with this body contains the ID of the execution as `id`."""
     text = body.get("id") if isinstance(body, dict) else None
     return isinstance(text, str) and strip(text).strip() == ".id"
 

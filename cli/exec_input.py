@@ -1,4 +1,4 @@
-"""What `flowhook exec` gives a flow: its input, as an edge would make it of a request, and events to listen for."""
+"""Builds the input of `flowhook exec`: the event that starts the flow, its callbacks, and events to listen for."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ JSON: Final = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the options say of the request: headers and query in the order in which they were given."""
+    """The request as given by the options; headers and query are in the order of the options."""
 
     body: bytes
     content_type: str
@@ -34,10 +34,10 @@ class Request:
 
 
 def request_of(body: str | None, content_type: str | None, headers: Sequence[str], query: Sequence[str]) -> Request:
-    """Read the options.
+    """Parse the options of the request.
 
     Raises:
-        typer.BadParameter: one of them can't be read.
+        typer.BadParameter: an option is malformed, or its file can't be read.
     """
     return Request(
         b"{}" if body is None and content_type is None else content_of("--input", body or ""),
@@ -48,7 +48,7 @@ def request_of(body: str | None, content_type: str | None, headers: Sequence[str
 
 
 def content_of(option: str, text: str) -> bytes:
-    """Return the content that an option gives: text, `@FILE`, or `@-` for stdin.
+    """Return the content of an option: text, `@FILE`, or `@-` for stdin.
 
     Raises:
         typer.BadParameter: the file can't be read.
@@ -64,10 +64,10 @@ def content_of(option: str, text: str) -> bytes:
 
 
 def event_of(document: FlowDocument, request: Request) -> Event:
-    """Return the event that starts the flow: what an edge makes of the request or, without a webhook, the input alone.
+    """Return the event that starts the flow: the request as an edge converts it or, without a webhook, the input alone.
 
     Raises:
-        typer.BadParameter: the body is not what its type says, or there is no webhook that a request could come to.
+        typer.BadParameter: the body does not match its type, or a flow without a webhook is given headers or a query.
     """
     webhook = document.webhook
     if webhook is None:
@@ -86,7 +86,7 @@ def callback_of(document: FlowDocument, text: str) -> GivenEvent:
     """Return the event of a callback, given as `NAME=@FILE` or `NAME=JSON`.
 
     Raises:
-        typer.BadParameter: the flow has no such callback, or its body is no JSON.
+        typer.BadParameter: the flow has no such callback, or its body is not JSON.
     """
     from flowhook import cloud_events
     from runner.control import GivenEvent
@@ -104,10 +104,10 @@ def callback_of(document: FlowDocument, text: str) -> GivenEvent:
 
 
 def emitted_of(text: str) -> GivenEvent:
-    """Return an event that somebody emitted: a CloudEvent in JSON, `@FILE` or as it is; all but `type` has a default.
+    """Return an emitted event: a CloudEvent in JSON, as `@FILE` or text; all attributes but `type` have defaults.
 
     Raises:
-        typer.BadParameter: it is no CloudEvent.
+        typer.BadParameter: it is not a CloudEvent.
     """
     import orjson
 
@@ -130,7 +130,7 @@ def emitted_of(text: str) -> GivenEvent:
 
 
 def _received(flow_id: str, webhook: Webhook | Callback, request: Request, callback: str = "") -> Event:
-    """Return a request as an edge hands it on: without credentials."""
+    """Return a request as an edge passes it on: without credentials."""
     from edge.endpoints import Endpoint
     from flowhook.signatures.query import strip_query
 
@@ -157,7 +157,7 @@ def _event(flow_id: str, path: str, content_type: str, body: bytes) -> Event:
 
 
 def _check(option: str, event: Event, *, raw: bool) -> None:
-    """Refuse a body that an edge would."""
+    """Refuse a body that an edge would refuse."""
     from flowhook import limits, payloads
 
     try:
@@ -169,7 +169,7 @@ def _check(option: str, event: Event, *, raw: bool) -> None:
 
 
 def _where(body: bytes) -> str:
-    """Return what a parser says of a body that is no JSON, with line and column; empty: it has nothing against it."""
+    """Return the parser's error for a body that is not JSON, with line and column; empty: it is JSON."""
     import orjson
 
     try:

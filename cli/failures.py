@@ -1,4 +1,4 @@
-"""Turns an exception that ends a command into one line on stderr and an exit code."""
+"""Converts an exception that ends a command to one line on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ EXIT_INTERRUPTED: Final = 130
 
 
 def report(error: Exception) -> int:
-    """Print an exception as one line on stderr and return the exit code; `FLOWHOOK_DEBUG` has defects raised."""
+    """Print an exception as one line on stderr and return the exit code; with `FLOWHOOK_DEBUG`, re-raise defects."""
     if isinstance(error, InvalidFlowError):
-        print(error.message, file=sys.stderr)  # one FILE:LINE: a line, as editors and CI read it
+        print(error.message, file=sys.stderr)  # each line begins with FILE:LINE:, which editors and CI parse
     elif isinstance(error, FlowhookError):
         print(f"flowhook: {error.message}", file=sys.stderr)
     else:

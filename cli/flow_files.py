@@ -1,4 +1,4 @@
-"""Flow files as commands take them: found, read and checked, with all faults of all files at once."""
+"""Reads and checks flow files for commands, and collects the faults of all files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from runner.component_names import component_names
 
 @dataclass(frozen=True, slots=True)
 class FlowFile:
-    """A flow file that was checked."""
+    """A valid flow file."""
 
     name: str
     content: bytes
@@ -22,13 +22,13 @@ class FlowFile:
 
 
 def read(paths: Sequence[Path]) -> list[FlowFile]:
-    """Return the flows of files, and of directories: what ends like a flow file, by name, not what lies deeper.
+    """Return the flows of files and directories; of a directory, the flow files directly in it, sorted by name.
 
     Blocking.
 
     Raises:
-        InvalidFlowError: with every fault of every file.
-        InvalidError: there is no such file, or no flow in it (`FLOW_FILE_MISSING`).
+        InvalidFlowError: a file has faults; contains every fault of every file.
+        InvalidError: a file does not exist, or a directory has no flow file (`FLOW_FILE_MISSING`).
     """
     files, faults = examine(paths)
     if faults:
@@ -42,7 +42,7 @@ def examine(paths: Sequence[Path]) -> tuple[list[FlowFile], list[Fault]]:
     Blocking.
 
     Raises:
-        InvalidError: there is no such file, or no flow in it (`FLOW_FILE_MISSING`).
+        InvalidError: a file does not exist, or a directory has no flow file (`FLOW_FILE_MISSING`).
     """
     functions = component_names()
     files: list[FlowFile] = []

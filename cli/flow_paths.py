@@ -1,4 +1,4 @@
-"""Finds flow files and names them in messages. Their contents are read by `flow_files`."""
+"""Finds flow files, and names them in messages; `flow_files` reads their contents."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SUFFIXES: Final = (".yaml", ".yml", ".json")
 
 
 def find(paths: Sequence[Path]) -> list[Path]:
-    """Return files, and of directories what ends like a flow file, by name, not what lies deeper. Blocking.
+    """Return files, and of each directory the flow files directly in it, sorted by name. Blocking.
 
     Raises:
         InvalidError: there is no flow file in a directory (`FLOW_FILE_MISSING`).
@@ -31,12 +31,12 @@ def find(paths: Sequence[Path]) -> list[Path]:
 
 
 def unreadable(path: Path, error: OSError) -> str:
-    """Return what to say of a file that can't be read."""
+    """Return the message for a file that can't be read."""
     return f"{path}: {os.strerror(error.errno or 0)}"
 
 
 def in_terms_of(error: InvalidFlowError, names: Sequence[str]) -> InvalidFlowError:
-    """Return a router's refusal with the files' names in place of their positions in the request."""
+    """Return a router's error with the names of the files instead of their positions in the request."""
     faults = []
     for fault in error.faults:
         index = int(fault.file) if fault.file.isdecimal() else len(names)

@@ -1,4 +1,4 @@
-"""What an execution came to, task by task: for programs, and as a table for people."""
+"""Formats the task history of an execution: as JSON for programs, and as a table for people."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from flowhook.model import ExecutionDetail, JournalEntry, TaskRun, TaskState
 COLUMNS: Final = ("BEGAN", "TASK", "TRIES", "DURATION", "RESULT")
 
 MAX_SHOWN: Final = 120
-"""Characters of a call's result that the table shows."""
+"""Maximum number of characters of a call's result in the table."""
 
 _SECOND: Final = 1000
 _MINUTE: Final = 60 * _SECOND
 _HOUR: Final = 60 * _MINUTE
 
 _EFFECT: Final = re.compile(r"(?P<task>.*)#(?P<visit>\d+)", re.DOTALL)
-"""Key of a call's entry in the journal."""
+"""Key of the journal entry of a call."""
 
 
 def history_as_json(runs: Sequence[TaskRun]) -> list[dict[str, Any]]:
-    """Return tasks as they are printed for programs; `duration` is in seconds."""
+    """Return tasks as JSON values; `duration` is in seconds."""
     return [
         {
             "number": run.number,
@@ -41,7 +41,7 @@ def history_as_json(runs: Sequence[TaskRun]) -> list[dict[str, Any]]:
 
 
 def history_rows(detail: ExecutionDetail) -> Iterator[tuple[object, ...]]:
-    """Yield tasks as rows under `COLUMNS`; where some are not kept, a row says how many."""
+    """Yield tasks as rows for `COLUMNS`; a row in place of tasks that are not stored shows their number."""
     results = _results(detail.history, detail.journal)
     last = 0
     for run in detail.history:
@@ -58,7 +58,7 @@ def history_rows(detail: ExecutionDetail) -> Iterator[tuple[object, ...]]:
 
 
 def duration(milliseconds: int | None) -> str:
-    """Return a duration as people read it: `12 ms`, `3.2 s`, `2 min 5 s`, `26 h 3 min`."""
+    """Format a duration for people: `12 ms`, `3.2 s`, `2 min 5 s`, `26 h 3 min`."""
     if milliseconds is None:
         return ""
     if milliseconds < _SECOND:
@@ -86,7 +86,7 @@ def _result(run: TaskRun, output: bytes | None) -> str:
 
 
 def _results(runs: Sequence[TaskRun], journal: Sequence[JournalEntry]) -> dict[int, bytes]:
-    """Return the results of calls by number of the task, as far as the journal has all of that task's."""
+    """Return the results of calls by task number, for those tasks whose results are all in the journal."""
     outputs: defaultdict[str, dict[int, bytes]] = defaultdict(dict)
     for entry in journal:
         match = _EFFECT.fullmatch(entry.key)

@@ -1,4 +1,4 @@
-"""Options: those made of settings models, and those that client commands share."""
+"""Command-line options: generated from settings models, and shared by client commands."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ DataDir = Annotated[
 
 
 def command_of(model: type[S], action: Callable[[S], int | None], *, help_text: str) -> Callable[..., None]:
-    """Return a typer command that has an option for each setting of `model` and hands the settings to `action`.
+    """Return a typer command that has an option for each setting of `model` and passes the settings to `action`.
 
-    Settings that are secret have no option: an argument is visible to everyone on the machine. An option that is not
-    given leaves the setting to the environment, then to its default. What `action` returns is the exit code.
+    Secret settings have no option: an argument is visible to everyone on the machine. Without an option, a setting
+    comes from the environment, or else is its default. `action` returns the exit code.
     """
 
     def command(**given: Any) -> None:
@@ -54,10 +54,10 @@ def command_of(model: type[S], action: Callable[[S], int | None], *, help_text: 
 
 
 def read_settings(model: type[S], given: Mapping[str, Any]) -> S:
-    """Return settings made of options, the environment and defaults; options that are None were not given.
+    """Return settings from options, the environment and defaults; options that are None were not given.
 
     Raises:
-        typer.BadParameter: a value is not acceptable; the message names the option or the variable.
+        typer.BadParameter: a value is invalid; the message names the option or the variable.
     """
     try:
         return model(**{name: value for name, value in given.items() if value is not None})
@@ -72,7 +72,7 @@ def _annotation(name: str, field: FieldInfo) -> Any:
     option = option_name(name)
     if _is(bool, field):
         return Annotated[bool | None, typer.Option(f"{option}/--no-{option[2:]}", help=help_text)]
-    # the model checks the value; typer would only know half of its rules
+    # the model validates the value; typer knows only some of its rules
     return Annotated[str | None, typer.Option(option, help=help_text, metavar=_metavar(field))]
 
 

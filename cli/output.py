@@ -1,4 +1,4 @@
-"""What commands print: JSON lines for programs, tables for people."""
+"""Formats and prints the output of commands: JSON lines for programs, tables for people."""
 
 from __future__ import annotations
 
@@ -30,17 +30,18 @@ STATUS_STYLES: Final = {
 
 
 DEEP_FRAMES: Final = 4096
-"""Calls within one another that writing the deepest data takes."""
+"""Stack depth that is needed to write the most deeply nested data."""
 
 
 _MOMENT: Final = re.compile(r"(?::[a-z]+|(?:^| )/timeout#\d+)$")
-"""End of the key of an entry that holds no result of a call."""
+"""End of the key of a journal entry that is not the result of a call."""
 
 
 def to_json(value: Any, *, indent: bool = False) -> bytes:
     """Return data as JSON, on one line or (`indent`) on many.
 
-    orjson writes data that are nested 254 deep and reads four times of it; the standard library writes the rest.
+    orjson writes data with up to 254 levels of nesting, but reads four times as many; for deeper data the standard
+    library is used.
     """
     try:
         return orjson.dumps(value, option=orjson.OPT_INDENT_2 if indent else 0)
@@ -78,7 +79,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, emp
 
 
 def print_fields(fields: Iterable[tuple[str, object]]) -> None:
-    """Print names and values, one pair a line; values that are containers as JSON."""
+    """Print names and values, one pair per line; containers are printed as JSON."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -95,7 +96,7 @@ def _print(table: Any, kind: Any) -> None:
     if sys.stdout.isatty():
         kind(highlight=False).print(table)
         return
-    # without a terminal there is no width to respect: a line stays a line for grep; nor is there one to fill
+    # without a terminal, do not wrap lines, so that grep sees whole ones, and do not pad them
     console = kind(highlight=False, width=500)
     with console.capture() as capture:
         console.print(table)
@@ -112,7 +113,7 @@ def _cell(value: object) -> str:
 
 
 def _printable(text: str) -> str:
-    """Return text without control characters: what a sender wrote must not steer the terminal."""
+    """Replace control characters: text of a sender must not control the terminal."""
     return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
@@ -125,7 +126,7 @@ def rfc3339(milliseconds: int | None) -> str | None:
 
 
 def flow_as_json(flow: Flow) -> dict[str, Any]:
-    """Return what is told of a flow in a list."""
+    """Return the JSON representation of a flow in a list."""
     return {
         "id": flow.id,
         "revision": flow.revision,
@@ -138,7 +139,7 @@ def flow_as_json(flow: Flow) -> dict[str, Any]:
 
 
 def execution_as_json(execution: Execution) -> dict[str, Any]:
-    """Return what is told of an execution in a list."""
+    """Return the JSON representation of an execution in a list."""
     return {
         "id": execution.id,
         "flow": execution.flow_id,
@@ -159,7 +160,7 @@ def _resolution_as_json(resolution: Resolution) -> dict[str, Any]:
 
 
 def detail_as_json(detail: ExecutionDetail) -> dict[str, Any]:
-    """Return everything that is kept of an execution."""
+    """Return the JSON representation of everything that is stored of an execution."""
     return {
         **execution_as_json(detail.execution),
         "request": request_as_json(detail.event),
@@ -169,10 +170,11 @@ def detail_as_json(detail: ExecutionDetail) -> dict[str, Any]:
 
 
 def request_as_json(event: Event) -> dict[str, Any]:
-    """Return a stored request. A repeated header's values are joined by commas (RFC 9110, section 5.3).
+    """Return the JSON representation of a stored request.
 
-    `body` is the parsed JSON, or text; what is neither stands in `body_base64`. Of one that was streamed there are only
-    the fields of a form, and `parts`: where its attachments lie.
+    The values of a repeated header are joined by commas (RFC 9110, section 5.3). `body` is the parsed JSON, or text; a
+    body that is neither is in `body_base64`. For a streamed body, `body` has only the fields of a form, and `parts`
+    describes the attachments.
     """
     headers: dict[str, str] = {}
     for name, value in event.headers:
@@ -218,7 +220,7 @@ def _task_as_json(entry: JournalEntry) -> dict[str, Any]:
 
 
 def _moment_as_text(entry: JournalEntry, output: Any) -> Any:
-    """Return the output of a journal entry, a moment in it as RFC 3339."""
+    """Return the output of a journal entry; a time in it is formatted as RFC 3339."""
     is_moment = isinstance(output, dict) and len(output) == 1 and _MOMENT.search(entry.key) is not None
     if not is_moment:
         return output

@@ -1,4 +1,4 @@
-"""Prints progress on stdout, and goes on when nobody reads it any more."""
+"""Prints progress on stdout, and ignores that its reader has gone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 
 def say(line: str) -> None:
-    """Print a line at once; that nobody reads it any more is no reason to stop."""
+    """Print a line and flush it; if stdout is closed, discard this and all further lines."""
     try:
         print(line, flush=True)
     except OSError:

@@ -1,4 +1,4 @@
-"""Replaying executions: one, or all that match, at a rate, or just saying which."""
+"""Replays executions: one, or all that match; with a rate limit, or as a dry run."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from flowhook.errors import ConflictError, FlowhookError
 from flowhook.model import Execution, Status
 
 UNASKED: Final = 10
-"""Executions that are replayed on a terminal without a question."""
+"""Maximum number of executions that are replayed on a terminal without a confirmation."""
 
 _SKIPPED: Final = {
     "EXECUTION_REPLAYED": "replayed already",
     "EXECUTION_RESOLVED": "marked as resolved",
 }
-"""What the router's refusals of `unless_replayed` are called."""
+"""Descriptions of the router's reasons to refuse a replay with `unless_replayed`."""
 _REPLAY_FAILED: Final = "their replays, which failed, come in their place"
 
 
 class Replay:
-    """How to replay, and where to say so."""
+    """Replays executions with fixed options, and prints the progress."""
 
     def __init__(
         self,
@@ -42,9 +42,16 @@ class Replay:
         rate: float | None,
         json: bool,
     ) -> None:
-        """Replay with `client`; `rate` is the most that is started a second, None: no limit.
+        """Configure the replays.
 
-        `again`: also what was replayed already, or is marked as resolved.
+        Args:
+            client: client of the router.
+            latest: run the latest revision of the flow, rather than the one that the execution ran.
+            from_failed: start from the failed task, rather than from the start.
+            again: also replay executions that were replayed already, or are marked as resolved.
+            dry_run: only print what would be replayed.
+            rate: maximum number of replays started per second; None: no limit.
+            json: print JSON, for programs.
         """
         self._client = client
         self._latest = latest
@@ -58,7 +65,7 @@ class Replay:
         """Replay an execution.
 
         Raises:
-            FlowhookError: it can't be replayed.
+            FlowhookError: the execution can't be replayed.
         """
         if not self._dry_run:
             try:
@@ -75,15 +82,15 @@ class Replay:
         self._preview(execution)
 
     def all(self, flow: str, statuses: Sequence[Status], *, ask: bool) -> int:
-        """Replay what matches now, in order of arrival, and return how many could not be.
+        """Replay all executions that match now, in order of arrival, and return the number of failures.
 
-        `ask`: whether to have it confirmed that more than `UNASKED` are.
+        `ask`: whether to require a confirmation to replay more than `UNASKED` executions.
 
         Raises:
-            NotFoundError: there is no such flow, and nothing of it.
-            typer.Exit: that was not confirmed.
+            NotFoundError: there is no such flow, and no execution of it.
+            typer.Exit: the confirmation was refused.
         """
-        # all of them first: those that are started while this runs must not be found again
+        # list all of them first: executions that are started meanwhile must not be found again
         found = list(of_flow(self._client, flow, self._client.executions.list(flow_id=flow, statuses=statuses)))
         skipped: Counter[str] = Counter()
         wanted = found if self._again else self._not_replayed(found, skipped)
@@ -102,13 +109,13 @@ class Replay:
                 self._start(execution.id)
                 done += 1
             except FlowhookError as error:
-                if error.reason in _SKIPPED:  # somebody else was faster
+                if error.reason in _SKIPPED:  # replayed or resolved by another client meanwhile
                     skipped[_SKIPPED[error.reason]] += 1
                     continue
                 failed += 1
                 print(f"flowhook: {execution.id}: {error.message}", file=sys.stderr)
         for reason, number in skipped.items():
-            # with --json stdout is for programs
+            # with --json, stdout is reserved for JSON
             print(f"{number} skipped: {reason}", file=sys.stderr if self._json else sys.stdout)
         if not self._json:
             print(f"{done} of {done + failed} {'would be replayed' if self._dry_run else 'replayed'}")
@@ -120,7 +127,7 @@ class Replay:
             raise typer.Exit(EXIT_REFUSED)
 
     def _not_replayed(self, found: Sequence[Execution], skipped: Counter[str]) -> list[Execution]:
-        """Return those that are to be replayed: of an execution and its replays, which all failed, the last one."""
+        """Return the executions to replay: of an execution and its replays, if all failed, only the last one."""
         originals = {execution.replay_of for execution in found}
         wanted: list[Execution] = []
         for execution in found:

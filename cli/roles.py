@@ -16,8 +16,8 @@ class Role(Generic[S]):
     """One kind of process.
 
     Attributes:
-        settings: model of what it is set with.
-        load: imports its code, and returns what runs a process to its end and returns the exit code.
+        settings: model of its settings.
+        load: imports its code, and returns a function that runs a process to its end and returns the exit code.
     """
 
     settings: type[S]
@@ -45,7 +45,7 @@ def _router() -> Callable[[RouterSettings], int]:
 def _runner() -> Callable[[RunnerSettings], int]:
     from runner.guard import starting
 
-    starter = starting.new_starter()  # what working processes import, they import meanwhile
+    starter = starting.new_starter()  # imports the code of worker processes in parallel with the imports below
 
     from flowhook import process
     from runner import app

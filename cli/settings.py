@@ -1,4 +1,4 @@
-"""Names settings as command-line options and environment variables, and explains invalid ones in these terms."""
+"""Names of settings as command-line options and environment variables, and messages about invalid settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def variable_name(setting: str) -> str:
 
 
 def explain(error: ValidationError, given: Mapping[str, Any]) -> str:
-    """Return what is wrong with settings, each named as its option when it was `given`, else as its variable."""
+    """Describe the faults of settings; each setting is named by its option if it was `given`, else by its variable."""
     problems = []
     for detail in error.errors(include_url=False, include_input=False, include_context=False):
         name = str(detail["loc"][0]) if detail["loc"] else ""

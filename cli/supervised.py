@@ -1,7 +1,7 @@
-"""Entry point of a process that the supervisor starts: `python -m cli.supervised ROLE`.
+"""The entry point of a process that the supervisor starts: `python -m cli.supervised ROLE`.
 
-It imports the role's code, which takes longest and needs nobody, and then waits for the settings that were not known
-when it was started. Everything that it is set with stands in the environment.
+It imports the role's code, which takes longest and depends on no other process, and then waits for the settings that
+were unknown when it was started. It reads all its settings from the environment.
 """
 
 from __future__ import annotations

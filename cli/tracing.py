@@ -1,4 +1,4 @@
-"""What `flowhook exec` prints on stderr while a flow runs: stdout is the output's."""
+"""Prints the trace and the waits of `flowhook exec` on stderr while a flow runs; stdout is reserved for the output."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from runner.control import Waiting
 
 MAX_WAITS: Final = 50
-"""Waits that are told of one run; a loop may have any number."""
+"""Maximum number of waits that are printed for one run; a loop may have any number."""
 
 MAX_SHOWN: Final = 2000
-"""Characters of one value that people are shown; programs get it whole."""
+"""Maximum number of characters of a value in text output; JSON output has the whole value."""
 
 _VALUES: Final = ("input", "output", "context", "error")
 
 
 def print_entry(entry: bytes, *, json: bool) -> None:
-    """Print one task that has ended: for people a few lines, for programs the object as it is."""
+    """Print one completed task: as a few lines for people, or as the unchanged JSON object for programs."""
     if json:
         sys.stderr.buffer.write(entry + b"\n")
         sys.stderr.buffer.flush()
@@ -49,14 +49,14 @@ def _printable(text: str) -> str:
 
 
 class WaitPrinter:
-    """Tells what nothing happens for, in a line each, for programs as JSON; no more than `MAX_WAITS` times."""
+    """Prints each wait as a line, or as JSON for programs; at most `MAX_WAITS` of them."""
 
     def __init__(self, *, json: bool) -> None:
         self._json = json
         self._told = 0
 
     def __call__(self, waiting: Waiting) -> None:
-        """Print a line."""
+        """Print one wait, unless `MAX_WAITS` were printed already."""
         self._told += 1
         if self._told > MAX_WAITS:
             return

@@ -1,4 +1,4 @@
-"""Which certificate of an edge a command believes.
+"""SSL contexts with the certificates that a command trusts when it connects to an edge.
 
 Source: RFC 9110, section 4.3.4; https://docs.python.org/3/library/ssl.html.
 """
@@ -14,15 +14,15 @@ REASON = "TLS_FILE_UNREADABLE"
 
 
 def authorities(ca_file: Path | None) -> ssl.SSLContext:
-    """Return a context for what these PEM certificates sign, or are; those of the system when absent. Blocking.
+    """Return a context that trusts these PEM certificates and what they sign; None: those of the system. Blocking.
 
     Raises:
-        InvalidError: the file can't be read, or holds no certificate (`TLS_FILE_UNREADABLE`).
+        InvalidError: the file can't be read, or contains no certificate (`TLS_FILE_UNREADABLE`).
     """
     if ca_file is None:
         return ssl.create_default_context()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # whoever names a certificate believes that one
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # a certificate that the user names need not be a root
     try:
         context.load_verify_locations(ca_file)
     except OSError as error:  # an SSLError is one
@@ -31,14 +31,14 @@ def authorities(ca_file: Path | None) -> ssl.SSLContext:
 
 
 def certificate_itself(cert_file: Path) -> ssl.SSLContext:
-    """Return a context for a server that shows the first certificate of a PEM file, whatever its name. Blocking.
+    """Return a context that trusts only the first certificate of a PEM file, whatever its name. Blocking.
 
-    That is how an edge of a cluster on this machine is known: its certificate is for the host that senders use, seldom
-    for the address that this machine reaches it at. What else is in the file, its issuers, is not believed: without
-    regard to names that would be everybody's certificate that one of them signed.
+    It identifies an edge of a cluster on this machine. The certificate of such an edge is for the host that senders
+    use, seldom for the address by which this machine reaches it. The other certificates of the file, its issuers, are
+    not trusted: since names are not checked, that would trust every certificate that one of them signed.
 
     Raises:
-        InvalidError: the file can't be read, or holds no certificate (`TLS_FILE_UNREADABLE`).
+        InvalidError: the file can't be read, or contains no certificate (`TLS_FILE_UNREADABLE`).
     """
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import Encoding

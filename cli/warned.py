@@ -1,4 +1,4 @@
-"""What a valid flow file is warned of, as compilers write it: `FILE:LINE: warning: KEY: TEXT`."""
+"""Formats the warnings about a valid flow file as compilers do: `FILE:LINE: warning: KEY: TEXT`."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ _UNSET: Final = re.compile(r"secret (\S+) is not set")
 
 
 def as_text(warning: Fault) -> str:
-    """Return a warning as a line."""
+    """Return a warning as one line."""
     where = f"{warning.file}:{warning.line}" if warning.line else warning.file
     return ": ".join(filter(None, (where, "warning", warning.key, warning.cause)))
 
 
 def in_file(document: FlowDocument, source: bytes, file: str, told: Sequence[str]) -> list[Fault]:
-    """Return what a router warned of, with file and line.
+    """Return the warnings of a router, with file and line.
 
     Args:
         document: the flow.
-        source: its file.
-        file: how that is named.
-        told: warnings, most of them known from the file alone; others, as of secrets that are not set, are not.
+        source: content of its file.
+        file: name of the file.
+        told: warnings of the router. Most of them can be derived from the file; others, such as those about secrets
+            that are not set, can't.
     """
     known = {f"{each.key}: {each.cause}": each for each in located_warnings(document, source, file=file)}
     return [known[text] if text in known else _located(document, source, file, text) for text in told]

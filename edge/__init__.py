@@ -1,16 +1,16 @@
-"""The edge: the only code that speaks HTTP to senders. Stateless; any number of them share one port.
+"""The edge: the only code that speaks HTTP to senders. Stateless; any number of edges share one port.
 
-- `http1`: HTTP/1.1 requests, pure, sans-I/O.
-- `request`: what a request is to those who answer it.
-- `connection`, `server`: requests and answers over Tornado's streams; timeouts, limits, draining.
-- `open_connections`: which of them gives way when there are too many.
-- `answers`: what senders get, as bytes.
-- `gateway`: what a request must pass, in order, before it is accepted.
+- `http1`: the HTTP/1.1 parser; pure, sans-I/O.
+- `request`: the request interface that handlers see.
+- `stream`, `connection`, `server`: requests and responses over asyncio transports; timeouts, limits, draining.
+- `open_connections`: the table of open connections, and which one is closed when there are too many.
+- `answers`: HTTP responses as bytes.
+- `gateway`: the checks that a request passes, in order, before it is accepted.
 - `endpoints`, `directory`: flows compiled for the gateway, and the cache of them.
 - `ingest`: batches of events to the router.
-- `replies`: requests that wait for the answer of their flow.
+- `replies`: requests that are held until their flow responds.
 - `app`: the composition root.
 
-Invariants: a 2xx is written only after the router said that the event is durable; a credential is never kept; nothing
-that a sender does raises an exception past its own connection.
+Invariants: a 2xx is written only after the router has confirmed that the event is durable; a credential is never
+stored; no input from a sender raises an exception past its own connection.
 """

@@ -1,6 +1,7 @@
-"""What senders get, as bytes that are ready to be written.
+"""HTTP responses as bytes that are ready to be written.
 
-An answer lacks only what depends on the connection: the Date, Connection, and the empty line; `connection` adds them.
+A response lacks only the parts that depend on the connection: Date, Connection, and the empty line. `connection` adds
+them.
 
 Source: RFC 9110; problem details: RFC 9457.
 """
@@ -15,7 +16,7 @@ from typing import Final, NamedTuple
 import orjson
 
 UNAUTHENTICATED_DETAIL: Final = "The request carries no valid credentials."
-"""Always this text: which check failed is told to the operator alone."""
+"""The same text for every failed check: only the operator learns which check failed."""
 
 
 class Answer(NamedTuple):
@@ -24,7 +25,7 @@ class Answer(NamedTuple):
     Attributes:
         status: HTTP status code.
         head: status line and header fields, each with its CRLF, without the empty line.
-        body: what follows, exactly as long as Content-Length says.
+        body: content, exactly as long as Content-Length says.
         reason: stable cause of a refusal, or empty.
         close: whether the connection must not be used again.
     """
@@ -57,11 +58,11 @@ def has_no_content(status: int) -> bool:
 def make(
     status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes, *, reason: str = "", close: bool = False
 ) -> Answer:
-    """Return an answer with Content-Length added; for a status without content the body is left out.
+    """Return a response with Content-Length added; for a status without content the body is left out.
 
     Args:
         status: in [200, 599].
-        headers: fields in order; the caller has made sure that no value holds CR or LF.
+        headers: fields in order; the caller ensures that no value contains CR or LF.
         body: content.
         reason: stable cause of a refusal.
         close: whether the connection must not be used again.
@@ -92,9 +93,9 @@ def problem(
         reason: stable cause in UPPER_SNAKE_CASE.
         detail: explanation for the sender; the same for all requests refused for this reason.
         headers: further fields.
-        retry_after: seconds after which a retry makes sense; 0 when none does.
+        retry_after: seconds after which a retry makes sense; 0 when a retry is pointless.
         close: whether the connection must not be used again.
-        execution_id: the execution that it is about, if any.
+        execution_id: ID of the execution that the refusal concerns, if any.
     """
     members = {
         "type": "about:blank",
@@ -146,7 +147,7 @@ NOT_STORED: Final = problem(500, "NOT_STORED", "The event could not be stored.")
 FLOW_FOUND: Final = make(200, (), b"")
 
 PENDING_SECONDS: Final = 2
-"""After which it makes sense to ask again for an answer."""
+"""Seconds after which it makes sense to request a pending response again."""
 
 FLOW_FAULTED: Final = "FLOW_FAULTED"
 
@@ -160,38 +161,42 @@ _MALFORMED_DETAILS: Final = {
 
 
 def malformed(status: int, reason: str) -> Answer:
-    """Return the answer to a request that can't be understood; the connection is closed after it."""
+    """Return the response to a request that can't be parsed; the connection is closed after it."""
     return problem(status, reason, _MALFORMED_DETAILS.get(status, "The request is malformed."), close=True)
 
 
 def method_not_allowed(methods: Sequence[str]) -> Answer:
-    """Return a 405 that names what is allowed (RFC 9110, section 15.5.6)."""
+    """Return a 405 that lists the allowed methods (RFC 9110, section 15.5.6)."""
     allow = ", ".join(sorted({*methods, "HEAD"})).encode("ascii")
     return problem(405, "METHOD_NOT_ALLOWED", "The method is not allowed here.", headers=[(b"Allow", allow)])
 
 
 @lru_cache(256)
 def limited(reason: str, retry_after: int) -> Answer:
-    """Return the 429 of a flow that takes no more for now."""
+    """Return the 429 of a flow that accepts no more requests for now."""
     return problem(429, reason, "This URL takes no more requests for now.", retry_after=retry_after)
 
 
 @lru_cache(256)
 def body_invalid(cause: str) -> Answer:
-    """Return the 400 for a body that is not what its headers say; `cause` has nothing of it, and few values."""
+    """Return the 400 for a body that does not match its headers.
+
+    Args:
+        cause: one of a few fixed texts; contains nothing of the body. Responses are cached by it.
+    """
     return problem(400, "BODY_INVALID", f"{cause[:1].upper()}{cause[1:]}.")
 
 
 @lru_cache(256)
 def sender_limited(retry_after: int) -> Answer:
-    """Return the 429 of a sender that sends more than one may."""
+    """Return the 429 for a sender that exceeds its rate limit."""
     detail = "This URL takes no more requests from this sender for now."
     return problem(429, "SENDER_RATE_LIMITED", detail, retry_after=retry_after)
 
 
 @lru_cache(256)
 def unavailable(reason: str, retry_after: int) -> Answer:
-    """Return the 503 for something that is away or full."""
+    """Return the 503 for a dependency that is unavailable or full."""
     return problem(503, reason, "The request can't be stored now. Try again later.", retry_after=retry_after)
 
 
@@ -205,7 +210,7 @@ def unauthenticated(challenge: str | None) -> Answer:
 
 
 def pending(execution_id: str, location: str) -> Answer:
-    """Return the 202 of a flow that has not answered yet: the ID of its execution, and where the answer will be."""
+    """Return the 202 of a flow that has not responded yet: its execution's ID, and the URL of the later response."""
     return make(
         202,
         [

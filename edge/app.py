@@ -1,4 +1,4 @@
-"""The composition root of an edge: everything is made and wired here."""
+"""The composition root of an edge: creates and wires all its parts."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ from flowhook.process import Lifecycle
 from flowhook.process_reports import Reporter
 
 BACKLOG: Final = 1024
-"""Connections that the kernel holds until they are accepted."""
+"""Connections that the kernel queues until they are accepted."""
 
 SPARE_FILES: Final = 256
-"""Descriptors that a process needs beside those of its connections."""
+"""File descriptors that a process needs in addition to those of its connections."""
 
 
 async def serve(settings: EdgeSettings, lifecycle: Lifecycle, *, registry: CollectorRegistry | None = None) -> None:
     """Serve senders until `lifecycle.stop` is set, then drain for at most `settings.drain_seconds`.
 
-    `lifecycle.ready` is set while the flows are known; without a router requests are answered 503. Metrics go into
-    `registry`, the process's own one when absent.
+    `lifecycle.ready` is set while the flow cache is valid; without a router requests get a 503. Metrics are registered
+    in `registry`, by default the registry of the process.
 
     Raises:
-        InvalidError: there is no token for the router, or a setting makes no sense.
-        UnavailableError: the port can't be had (`PORT_UNAVAILABLE`).
+        InvalidError: there is no token for the router, or a setting is invalid.
+        UnavailableError: the port can't be bound (`PORT_UNAVAILABLE`).
     """
     channel = open_channel(settings, "edge")
     try:
@@ -144,9 +144,9 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any, reg
 
 
 def _listen(host: str, port: int, *, reuse_port: bool) -> list[socket.socket]:
-    """Return listening sockets for all addresses of `host`; `reuse_port` lets several edges share the port.
+    """Return listening sockets for all addresses of `host`; `reuse_port` lets several edges share the port. Blocking.
 
-    Not `tornado.netutil.bind_sockets`, which leaves its socket open when the port is taken. Blocking.
+    Not `tornado.netutil.bind_sockets`, which leaves its socket open when the port is in use.
     """
     sockets: list[socket.socket] = []
     try:
@@ -159,13 +159,13 @@ def _listen(host: str, port: int, *, reuse_port: bool) -> list[socket.socket]:
     except OSError as error:
         for each in sockets:
             each.close()
-        # Python adds to its own text what it was about to do; names that are not known have numbers below 0
+        # Python appends the attempted operation to its own text; errors of name resolution have negative numbers
         cause = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         raise UnavailableError(f"can't listen on {host}:{port}: {cause}", reason="PORT_UNAVAILABLE") from None
     return sockets
 
 
 def _file_limit(connections: int) -> int:
-    """Raise this process's limit of open files for so many connections; return how many there can be."""
+    """Raise this process's limit of open files for `connections`; return how many connections it allows."""
     soft = open_files.raise_towards(connections + SPARE_FILES)
     return connections if soft is None else min(connections, max(1, soft - SPARE_FILES))

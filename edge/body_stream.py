@@ -1,7 +1,7 @@
-"""A body that is taken from its connection a piece at a time, when somebody asks for the next one.
+"""A request body as an async iterator that reads from its connection one chunk at a time, on demand.
 
-Nothing is read ahead, so that a sender is as fast as whoever takes the pieces. It may take as long as it likes in all,
-but not stand still: who is slower than a minimum rate for longer than `Host.body_timeout` is cut off.
+Nothing is read ahead, so the consumer's pace limits the sender's (back-pressure). The whole body may take any time, but
+a sender that stays below a minimum rate for longer than `Host.body_timeout` is cut off.
 """
 
 from __future__ import annotations
@@ -14,57 +14,57 @@ from edge.http1 import ChunkedBody
 from flowhook import limits
 
 MIN_BYTES_PER_SECOND: Final = 4 * limits.KIB
-"""Rate below which a sender uses up its time."""
+"""Minimum rate: a sender that is slower uses up its `patience`."""
 
 READ_BYTES: Final = 64 * limits.KIB
-"""Read from a socket at once."""
+"""Bytes to read from a socket at once."""
 
 
 class BodyTooLargeError(Exception):
-    """The body is, or says that it will be, larger than the endpoint takes."""
+    """The body is larger than the endpoint accepts, or is declared to be."""
 
 
 class Source(Protocol):
-    """The connection, as far as its body is concerned."""
+    """The part of a connection that `BodyStream` reads from."""
 
     def now(self) -> float:
         """Return the loop's time in seconds."""
         ...
 
     async def take(self, most: int, seconds: float) -> bytes:
-        """Return what comes next, 1 to `most` bytes.
+        """Return the next 1 to `most` bytes, waiting at most `seconds`.
 
         Raises:
-            StreamClosedError: the sender went away, or sent nothing for so long.
+            StreamClosedError: the sender disconnected, or sent nothing within `seconds`.
         """
         ...
 
     def complete(self, rest: bytes) -> None:
-        """Note that the body has come, and what came behind it."""
+        """Record that the body is complete; `rest` is what was received after it."""
         ...
 
 
 class BodyStream:
-    """One body; an iterator over its pieces, of `limits.CHUNK_BYTES` but for the last one.
+    """One body; an iterator over pieces of `limits.CHUNK_BYTES`, of which the last may be shorter.
 
-    Taking the next piece may raise BodyTooLargeError, and what `Request.body` raises.
+    Reading the next piece may raise BodyTooLargeError, and whatever `Request.body` raises.
 
     Attributes:
-        size: its length in bytes; None: nobody knows.
+        size: length of the body in bytes; None: unknown.
     """
 
     def __init__(
         self, source: Source, *, length: int, max_bytes: int, patience: float, first: bytes, chunks: ChunkedBody | None
     ) -> None:
-        """Go on where the connection is.
+        """Start at the connection's current position.
 
         Args:
             source: the connection.
-            length: of a body that is not chunked, at least that of `first`.
-            max_bytes: what there may be of it.
-            patience: seconds for which the sender may keep below the minimum rate.
-            first: what has come of it already; chunked, it is in `chunks`.
-            chunks: takes a chunked body apart.
+            length: length of a body that is not chunked; at least that of `first`.
+            max_bytes: maximum size of the body.
+            patience: seconds for which the sender may stay below the minimum rate.
+            first: bytes of the body that were received already; those of a chunked body are in `chunks` instead.
+            chunks: decoder of a chunked body; None: the body is not chunked.
         """
         self.size = None if chunks is not None else length
         self._source = source
@@ -104,7 +104,7 @@ class BodyStream:
             self._missing -= len(data)
         if self._ended:
             self._source.complete(b"" if chunks is None else chunks.rest)
-        await asyncio.sleep(0)  # a fast sender must not keep the loop
+        await asyncio.sleep(0)  # a fast sender must not monopolise the loop
 
     async def _take(self) -> bytes:
         began = self._source.now()

@@ -1,8 +1,9 @@
-"""One connection: requests in, answers out, one at a time and in order (so pipelining just works).
+"""One HTTP/1.1 connection: reads requests and writes responses, one at a time and in order, which allows pipelining.
 
-One task a connection, none a request; timers are deadlines that the server looks at a few times a second. A request
-that was refused before its body was read is answered at once; what still comes of it is drained for at most a second,
-because closing a socket with unread data makes the kernel reset it, and the sender would never see the answer.
+Each connection has one task, a request has none of its own; timers are deadlines that the server checks a few times a
+second. A request that is refused before its body was read gets its response at once. The rest of its body is drained
+for at most a second: closing a socket with unread data makes the kernel reset it, and the sender would never see the
+response.
 
 Source: RFC 9112, sections 9.3 (persistence, pipelining) and 9.6 (tear-down); RFC 9110, section 10.1.1 (Expect).
 """
@@ -25,16 +26,16 @@ from edge.stream import Stream
 from flowhook import limits, logs
 
 LINGER_SECONDS: Final = 1.0
-"""How long what a sender still sends is read and dropped, after it was told that this is the end."""
+"""How long input is still read and dropped after the last response was sent."""
 
 DISCARDED_BYTES: Final = 64 * limits.KIB
-"""Unread bodies up to this size are read and dropped, and the connection lives on; above it, it is closed."""
+"""Unread bodies up to this size are read and dropped, and the connection persists; above it, the connection closes."""
 
 LOOK_SECONDS: Final = 0.5
-"""How often is looked whether a sender who waits for a flow is still there."""
+"""How often to check whether a sender that waits for a flow is still connected."""
 
 STREAM_BYTES: Final = 1 * limits.MIB
-"""What a body in transit takes of the memory for what is received."""
+"""Share of the receive budget (`Host.max_received`) that is charged for a body in transit."""
 
 NEVER: Final = float("inf")
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -43,19 +44,19 @@ log = logs.get_logger(__name__)
 
 
 class Host(Protocol):
-    """What connections share."""
+    """State and limits that all connections of a server share."""
 
     header_timeout: float
     body_timeout: float
     idle_timeout: float
     keep_tail: bytes
-    """Ends the head of an answer after which the connection persists: Date and the empty line."""
+    """End of a response head after which the connection persists: Date and the empty line."""
     close_tail: bytes
     """The same, with `Connection: close`."""
     draining: bool
-    """Whether connections shall end after the request they are at."""
+    """Whether connections are to end after their current request."""
     received: int
-    """Bytes of incomplete heads, and of bodies, that are in memory; what comes at once is not counted."""
+    """Bytes of incomplete heads, and of bodies, in memory; a body received along with its head is not counted."""
     max_received: int
 
     def now(self) -> float:
@@ -63,21 +64,21 @@ class Host(Protocol):
         ...
 
     def answered(self, answer: Answer) -> None:
-        """Count an answer."""
+        """Count a response."""
         ...
 
     def cut_short(self) -> None:
-        """Count a request whose sender went away before it was complete."""
+        """Count a request whose sender disconnected before it was complete."""
         ...
 
 
 class Connection:
-    """Serves one sender until either side has enough.
+    """Serves one sender until either side ends the connection.
 
     Attributes:
         deadline: loop time after which `expire` is called.
         idle: whether no request has begun.
-        waiting_since: loop time from which the head of a request is waited for; `NEVER` while there is one.
+        waiting_since: loop time since which the connection waits for a request head; `NEVER` once it has one.
     """
 
     __slots__ = (
@@ -99,19 +100,19 @@ class Connection:
     )
 
     head: Head
-    """Of the request under way; not there before the first one."""
+    """Head of the current request; unset before the first one."""
 
     def __init__(self, stream: Stream, peer: str, host: Host, handler: Handler) -> None:
         self._stream = stream
         self._peer = peer
         self._host = host
         self._handler = handler
-        self._buffer = b""  # received and not yet looked at
-        self._continued = False  # whether the sender was told to go on with the body
-        self._unread = 0  # bytes of the body that were not read yet; -1: more than none, nobody knows where it ends
+        self._buffer = b""  # received and not yet parsed
+        self._continued = False  # whether `100 Continue` was sent
+        self._unread = 0  # bytes of the body that were not read yet; -1: at least one, and its end is unknown
         self._served = False
-        self._leaving = False  # whether nothing can be answered any more
-        self._held = 0  # bytes of the head or the body that count in the host's `received`
+        self._leaving = False  # whether no response can be sent any more
+        self._held = 0  # bytes of the head or the body that are counted in the host's `received`
         self.address = peer_address(peer)
         self.deadline = NEVER
         self.idle = True
@@ -134,7 +135,7 @@ class Connection:
                 if self._stream.writing():
                     await self._flush()
                 if self._buffer:
-                    await asyncio.sleep(0)  # a pipeline of refused requests must not keep the loop
+                    await asyncio.sleep(0)  # a pipeline of refused requests must not monopolise the loop
         except StreamClosedError:
             pass
         except Exception:
@@ -144,17 +145,17 @@ class Connection:
             self._stream.close()
 
     def expire(self) -> None:
-        """End the connection, because it is past its deadline; tell the sender when there is something to tell."""
+        """End the connection, past its deadline; send a 408 if a request has begun and no output is pending."""
         if not self.idle and not self._stream.closed() and not self._stream.writing():
             self._send(answers.REQUEST_TIMEOUT, None, keep_alive=False)
             self._host.answered(answers.REQUEST_TIMEOUT)
         self.abort()
 
     def retire(self) -> None:
-        """End the connection, which is idle: say so, and give the sender a moment to end its side.
+        """End an idle connection: shut the write side, and give the sender a moment to end its side.
 
-        A request that crosses what is said gets no answer, but no reset either, which may take with it an answer that
-        the sender has not read yet. It is dropped, so that it can be sent again.
+        A request that crosses the shutdown is dropped without a response, so it can be sent again. It causes no reset
+        either, which could destroy an earlier response that the sender has not read yet.
         """
         self._leaving = True
         self.waiting_since = NEVER
@@ -163,11 +164,11 @@ class Connection:
             self._stream.close()
 
     async def reject(self, answer: Answer, *, linger: bool) -> None:
-        """Send an answer without waiting for a request, and end the connection. Raises nothing.
+        """Send a response without waiting for a request, and end the connection. Raises nothing.
 
         Args:
-            answer: what the sender gets.
-            linger: whether to take for a while what the sender has sent already, so that it sees the answer.
+            answer: the response.
+            linger: whether to read what the sender has sent already for a while, so that it sees the response.
         """
         try:
             if linger:
@@ -196,11 +197,11 @@ class Connection:
             log.debug("malformed request", address=self._peer, reason=error.reason, detail=error.detail)
             await self._refuse(answers.malformed(error.status, error.reason), head)
             return False
-        except Overloaded:  # by heads: handlers answer it for bodies
+        except Overloaded:  # caused by a head: for bodies, the handler responds
             await self._refuse(answers.OVERLOADED, head)
             return False
         except StreamClosedError:
-            if self.deadline != NEVER and not self.idle:  # more of the request was waited for
+            if self.deadline != NEVER and not self.idle:  # the request was incomplete
                 host.cut_short()
             raise
         except Exception:
@@ -225,7 +226,7 @@ class Connection:
         buffer = self._buffer
         self.idle = not buffer
         self.waiting_since = now = host.now()
-        # a new connection has no more time for its first request than a request has
+        # on a new connection the first request gets the header timeout, not the longer idle timeout
         self.deadline = now + (host.idle_timeout if self.idle and self._served else host.header_timeout)
         searched = 0
         while True:
@@ -260,7 +261,7 @@ class Connection:
             raise BodyTooLargeError
         if length > 0:
             buffer = self._buffer
-            if len(buffer) == length:  # the usual case: it came along with the head
+            if len(buffer) == length:  # the usual case: the body arrived along with the head
                 self._buffer = b""
                 self._unread = 0
                 return buffer
@@ -280,7 +281,7 @@ class Connection:
         return body
 
     async def receive(self, max_bytes: int, in_memory: int) -> bytes | BodyStream:
-        """Receive the body, or begin to; see `Request.receive`."""
+        """Receive the body, or start to stream it; see `Request.receive`."""
         length = self._unread
         if length > max_bytes:
             raise BodyTooLargeError
@@ -295,8 +296,9 @@ class Connection:
                 return bytes(chunks.content)
         else:
             first, self._buffer = self._buffer[:length], self._buffer[length:]
-            # Whoever takes it may be stopped in the middle of taking. So until it is complete nobody relies on how much
-            # of it is missing: the connection ends rather than take a piece of it for the next request, or the reverse.
+            # The consumer may be cancelled in the middle of a read. So until the body is complete, the number of
+            # missing bytes is not relied on: the connection ends rather than confuse part of the body with the next
+            # request.
             self._unread = -1 if len(first) < length else 0
         self.deadline = NEVER
         self._hold(max(0, STREAM_BYTES - self._held))
@@ -314,7 +316,7 @@ class Connection:
         return self._host.now()
 
     async def take(self, most: int, seconds: float) -> bytes:
-        """Return what comes next of a body; see `body_stream.Source`."""
+        """Return the next bytes of a body; see `body_stream.Source`."""
         if self.head.expects_continue and not self._continued:
             self._continued = True
             self._stream.write(_CONTINUE)
@@ -324,7 +326,7 @@ class Connection:
         return data
 
     def complete(self, rest: bytes) -> None:
-        """Note that a body has come; see `body_stream.Source`."""
+        """Record that a body is complete; see `body_stream.Source`."""
         self._unread = 0
         self._buffer += rest
 
@@ -335,10 +337,10 @@ class Connection:
             self._stream.write(_CONTINUE)
 
     async def hold(self, answer: Coroutine[Any, Any, Answer]) -> Answer:
-        """Wait for an answer that takes its time; see `Request.hold`.
+        """Wait for a slow response; see `Request.hold`.
 
-        A sender that ended its side may have closed the connection, or wait for the answer all the same. It is asked:
-        an interim response means nothing to the one, and the other one's host answers it with a reset.
+        A sender that ended its side may have closed the connection, or may still wait for the response. An interim
+        response tells which: a sender that waits ignores it; the host of one that has closed replies with a reset.
 
         Source: RFC 9110, section 15.2: a client parses interim responses even when it expects none.
         """
@@ -362,16 +364,16 @@ class Connection:
         while self._unread:
             piece = await self._stream.read(min(READ_BYTES, self._unread))
             self._unread -= len(piece)
-            if not self._unread and not body:  # it came as one piece, as small ones do
+            if not self._unread and not body:  # received as one piece, as small bodies are
                 return piece
             body += piece
             if self._unread:
                 self._hold(len(piece))
-                await asyncio.sleep(0)  # a fast sender must not keep the loop
+                await asyncio.sleep(0)  # a fast sender must not monopolise the loop
         return bytes(body)
 
     async def _read_chunked(self, chunks: ChunkedBody, most: int) -> bool:
-        """Read a chunked body to its end; false as soon as there is more of it."""
+        """Read a chunked body to its end; return False as soon as it exceeds `most` bytes."""
         data, self._buffer = self._buffer, b""
         while True:
             if data or chunks.more:
@@ -385,7 +387,7 @@ class Connection:
                 if len(chunks.content) > most:
                     return False
                 self._hold(len(chunks.content) - before)
-                await asyncio.sleep(0)  # a fast sender, or one of tiny chunks, must not keep the loop
+                await asyncio.sleep(0)  # a fast sender, or one of tiny chunks, must not monopolise the loop
                 continue
             data = await self._stream.read(READ_BYTES)
 
@@ -402,14 +404,14 @@ class Connection:
             self._held = 0
 
     async def _finish_unread(self, answer: Answer) -> bool:
-        """Send an answer after which the connection ends, or whose request was not read to its end."""
+        """Send a response after which the connection ends, or whose request was not read to its end."""
         head = self.head
         host = self._host
         modest = 0 < self._unread <= DISCARDED_BYTES and not head.expects_continue
         if modest and head.keep_alive and not answer.close and not host.draining:
             host.answered(answer)
             self._send(answer, head, keep_alive=True)
-            self.idle = True  # it has its answer: should the rest never come, nothing more is said
+            self.idle = True  # the response is out: should the rest of the body never arrive, no 408 follows
             await self._discard()
             return True
         if self._unread or answer.close:
@@ -419,12 +421,12 @@ class Connection:
             self.deadline = host.now() + host.body_timeout
             self._send(answer, head, keep_alive=False)
             await self._flush()
-            if head.keep_alive:  # it does not expect the end
+            if head.keep_alive:  # the sender does not expect the connection to end
                 await self._linger()
         return False
 
     async def _discard(self) -> None:
-        """Read what is left of a body whose end is known, and keep nothing of it."""
+        """Read and drop the rest of a body whose end is known."""
         self.deadline = self._host.now() + self._host.body_timeout
         left = self._unread - len(self._buffer)
         self._buffer = self._buffer[self._unread :]
@@ -434,11 +436,11 @@ class Connection:
         self.deadline = NEVER
 
     def _is_last(self) -> bool:
-        """Whether nothing has come of another request."""
+        """Whether no byte of another request was received."""
         return not (self._buffer or self._stream.read_ahead())
 
     async def _refuse(self, answer: Answer, head: Head | None) -> None:
-        """Send an answer, then drop what still comes for at most `LINGER_SECONDS`; the connection ends."""
+        """Send a response, then drop further input for at most `LINGER_SECONDS`; the connection ends."""
         self._host.answered(answer)
         self.deadline = NEVER
         self._buffer = b""
@@ -447,7 +449,7 @@ class Connection:
         await self._linger()
 
     async def _linger(self) -> None:
-        """Say that nothing more comes, and drop what still does, so that what was said last is not lost by a reset."""
+        """Shut the write side and drop further input, so that no reset destroys the last response."""
         self.deadline = NEVER
         try:
             async with asyncio.timeout(LINGER_SECONDS):
@@ -469,7 +471,7 @@ class Connection:
         self._stream.write(data)
 
     async def _flush(self) -> None:
-        """Wait until the sender has taken what was written, so that one that reads nothing piles nothing up."""
+        """Wait until the sender has received what was written, so that one that reads nothing fills no buffer."""
         if self._stream.writing():
             if self.deadline == NEVER:
                 self.deadline = self._host.now() + self._host.body_timeout
@@ -478,6 +480,6 @@ class Connection:
 
 
 def peer_address(peer: str) -> IPv4Address | IPv6Address:
-    """Return the address of a peer as sockets name it; IPv4-mapped ones as IPv4, scope IDs dropped."""
+    """Parse a peer's address as sockets report it; IPv4-mapped addresses become IPv4, scope IDs are dropped."""
     address = ip_address(peer.partition("%")[0])
     return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address

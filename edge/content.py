@@ -1,4 +1,4 @@
-"""What the body of a request says, as far as the edge has to know."""
+"""The parsed content of a request body, as far as the edge needs it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any, Final, NamedTuple
 
 
 class Content(NamedTuple):
-    """What a body says.
+    """The parsed content of a body.
 
     Attributes:
-        body: attachments aside; of a large one, what the endpoint looks at.
-        order_key: of a large one; None: it is still to be made of `body`.
-        dedupe: text of the dedupe key, likewise.
+        body: parsed value without attachments; for a large body, only the parts that the endpoint uses.
+        order_key: order key of a large body; None: to be evaluated from `body`.
+        dedupe: text of the dedupe key of a large body; None: to be evaluated from `body`.
     """
 
     body: Any

@@ -1,4 +1,4 @@
-"""What the body of an accepted request says, read so that no body holds up anybody else's request."""
+"""Parses the bodies of accepted requests so that no body delays other requests."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from flowhook.payloads import is_json, is_left_whole, parse, with_attributes
 from flowhook.signatures import RequestView
 
 BODYLESS_METHODS: Final = frozenset({"GET", "DELETE"})
-"""Requests of these methods are complete without a body, whatever their Content-Type says."""
+"""Methods whose requests are complete without a body, whatever their Content-Type says."""
 
 
 class Contents:
-    """Parses bodies: small ones at once, others, and compressed ones, in a process apart."""
+    """Parses bodies: small ones inline, large and compressed ones in a separate process."""
 
     def __init__(self, offload: Offload) -> None:
-        """Parse what is large in the processes of `offload`."""
+        """Parse large bodies in the processes of `offload`."""
         self._offload = offload
 
     def at_once(self, endpoint: Endpoint, head: Head, request: RequestView) -> Content | None:
-        """Return what a small body says; None for one that is to be parsed apart (`apart`).
+        """Parse a small body inline; return None for one that must be parsed in a separate process (`apart`).
 
         Args:
-            endpoint: that it came to.
-            head: of the request, for what it says of the body.
-            request: with the body.
+            endpoint: endpoint that received the request.
+            head: head of the request, which describes the body.
+            request: the request with its body.
 
         Raises:
-            InvalidError: it is not what its Content-Type says (`BODY_INVALID`), or is too large decompressed
+            InvalidError: the body does not match its Content-Type (`BODY_INVALID`), or is too large once decompressed
                 (`BODY_TOO_LARGE`).
         """
         body = request.body
@@ -46,24 +46,24 @@ class Contents:
             return EMPTY
         if not head.compressed and (len(body) <= INLINE_BYTES or is_left_whole(head.content_type)):
             if request.json is not None and is_json(head.content_type):
-                value = request.json.of(body)  # it was read to be verified
+                value = request.json.of(body)  # verification has parsed it already
                 if value is not None:
                     return Content(with_attributes(head.content_type, head.headers, value))
             return Content(parse(head.content_type, body, head.headers, limit=endpoint.max_parsed).body)
         return None
 
     async def apart(self, endpoint: Endpoint, head: Head, request: RequestView, event: Event) -> Content:
-        """Return what a large body says, or one that is compressed; see `at_once`.
+        """Parse a large or compressed body in a separate process; see `at_once`.
 
         Args:
-            endpoint: that it came to.
-            head: of the request, for what it says of the body.
-            request: with the body.
-            event: what is made of the request.
+            endpoint: endpoint that received the request.
+            head: head of the request, which describes the body.
+            request: the request with its body.
+            event: the event made of the request.
 
         Raises:
-            InvalidError: as `at_once`, or it takes too much to be parsed (`TOO_COSTLY`).
-            ExhaustedError: too many large bodies of the flow wait to be parsed (`OVERLOADED`).
+            InvalidError: as for `at_once`, or parsing exceeds its resource limits (`TOO_COSTLY`).
+            ExhaustedError: too many large bodies of the flow are queued for parsing (`OVERLOADED`).
         """
         selected, order_key, dedupe = await self._offload.run(
             endpoint.flow_id,
@@ -77,7 +77,7 @@ class Contents:
 
 
 def _of_the_body(headers: Sequence[tuple[str, bytes]]) -> list[tuple[str, str]]:
-    """Return the headers that `parse` looks at."""
+    """Return the headers that `parse` reads."""
     return [
         (name, value.decode("latin-1"))
         for name, value in headers

@@ -1,12 +1,12 @@
-"""Which flows there are: a bounded cache of compiled endpoints, kept true by a watch.
+"""A bounded cache of compiled flow endpoints, invalidated by a watch of the router's registry.
 
-What is cached was true at a registry revision and is dropped when the watch tells of a later change to it. A watch that
-says nothing for `limits.WATCH_SILENCE_SECONDS` can't be trusted to have told everything: then nothing cached is used,
-so that no revoked secret and no deleted flow lives on, and each request asks the router.
+An entry was current at a registry revision, and is dropped when the watch reports a later change to it. A watch that is
+silent for `limits.WATCH_SILENCE_SECONDS` may have missed changes. Until it recovers the cache is not used, and every
+request asks the router, so that no revoked secret and no deleted flow remains in use.
 
-IDs that name no flow are cached too, apart from the flows, so that made-up ones can't push real ones out. An ID that
-was a flow's, or that the watch told of, is looked up at once; of others it is asked first whether there is such a flow,
-for many at a time (see `existence`).
+IDs of unknown flows are cached separately, so that made-up IDs can't evict real flows. An ID that belonged to a flow,
+or that the watch has reported, is looked up at once; for any other the edge first asks the router whether the flow
+exists, in batches (see `existence`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from flowhook.errors import FlowhookError, InternalError, NotFoundError, OutOfRa
 from flowhook.wire.unreachable import cause_of
 
 MAX_LOOKUPS: Final = 64
-"""Flows that are read at the router at a time; further ones wait for their turn."""
+"""Concurrent reads of flows from the router; further ones wait for their turn."""
 
 RECHECK_SECONDS: Final = 0.01
 RECONNECT_SECONDS: Final = 0.2
@@ -43,14 +43,14 @@ log = logs.get_logger(__name__)
 
 
 class _LookupTimedOutError(UnavailableError):
-    """The router did not say in time what a flow is."""
+    """The router did not return a flow in time."""
 
     def __init__(self) -> None:
         super().__init__("the lookup of a flow took too long")
 
 
 class _Lookup:
-    """A lookup under way: who waits for it, what changed meanwhile, and whether more may have than was told."""
+    """A lookup in progress: its future, the changes reported meanwhile, and whether the watch may have missed any."""
 
     __slots__ = ("changes", "doubtful", "result")
 
@@ -60,13 +60,13 @@ class _Lookup:
         self.doubtful = False
 
     def fail(self, error: FlowhookError) -> None:
-        """End it; whoever waited may have given up already."""
+        """Fail the lookup; all its waiters may have given up already."""
         self.result.set_exception(error)
-        self.result.exception()  # or it would be told of as never looked at
+        self.result.exception()  # else asyncio logs an exception that was never retrieved
 
 
 class Directory:
-    """The cache. `run` must be running for it to be used, and for lookups to be made."""
+    """The cache of flow endpoints. Lookups, and use of the cache, require `run` to be running."""
 
     def __init__(
         self,
@@ -78,11 +78,11 @@ class Directory:
         silence_seconds: float = limits.WATCH_SILENCE_SECONDS,
         on_state: Callable[[str], None] = lambda _lack: None,
     ) -> None:
-        """Cache up to `size` flows, and as many IDs that name none.
+        """Cache up to `size` flows, and as many IDs of unknown flows.
 
-        A request may wait `lookup_seconds` for the router, whoever else waits for the same.
+        A request waits up to `lookup_seconds` for the router, even when it joins a lookup that began earlier.
 
-        `on_state` is told what the cache lacks when it can't be used any more, and an empty string when it can.
+        `on_state` is called with the reason when the cache becomes unusable, and with an empty string when it recovers.
         """
         self._router = router
         self._counts = counts
@@ -95,7 +95,7 @@ class Directory:
         self._known: OrderedDict[str, FlowEndpoints] = OrderedDict()
         self._unknown: OrderedDict[str, None] = OrderedDict()
         self._named: OrderedDict[str, None] = OrderedDict()
-        """IDs, out of the cache, that are of flows as far as was told last."""
+        """IDs outside the cache that belong to flows according to the latest report."""
         self._existence = Existence(router, seconds=lookup_seconds)
         self._lookups: dict[str, _Lookup] = {}
         self._slots = asyncio.Semaphore(MAX_LOOKUPS)
@@ -105,16 +105,16 @@ class Directory:
 
     @property
     def cached(self) -> int:
-        """How many flows, known and unknown, are remembered."""
+        """Number of cached IDs, of known and of unknown flows."""
         return len(self._known) + len(self._unknown)
 
     async def find(self, flow_id: str) -> FlowEndpoints | None:
         """Return the endpoints of a flow; None when there is no such flow, or it has no webhook.
 
-        Does not suspend when the cache knows.
+        Does not suspend on a cache hit.
 
         Raises:
-            FlowhookError: nobody can say now.
+            FlowhookError: the lookup failed.
         """
         if self._now() < self._trusted_until:
             endpoints = self._known.get(flow_id)
@@ -132,7 +132,7 @@ class Directory:
         return await self._join_lookup(flow_id)
 
     def drop(self, flow_id: str) -> None:
-        """Forget what is cached of a flow."""
+        """Drop a flow from the cache."""
         if self._known.pop(flow_id, None) is not None:
             self._name(flow_id)
         self._unknown.pop(flow_id, None)
@@ -144,7 +144,7 @@ class Directory:
             self._named.popitem(last=False)
 
     async def run(self) -> None:
-        """Follow the registry until cancelled."""
+        """Watch the registry until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             while True:
@@ -161,18 +161,18 @@ class Directory:
                 await asyncio.sleep(RECONNECT_SECONDS)
 
     def _tell_lack(self, reason: str, detail: str) -> None:
-        if not self._interrupted:  # once, not with every attempt
+        if not self._interrupted:  # log once, not for every attempt
             log.warning("watch of flows interrupted", reason=reason, detail=detail + cause_of(detail))
         self._interrupted = True
         if self._now() >= self._trusted_until:
             self._on_state(f"flows can't be watched: {reason}")
 
     async def _watch(self) -> None:
-        """Follow one stream to its end.
+        """Apply the changes of one watch stream until it ends.
 
         Raises:
-            FlowhookError: it ended with an error.
-            TimeoutError: it went silent.
+            FlowhookError: the stream ended with an error.
+            TimeoutError: the stream went silent.
         """
         caught_up = False
         changes = self._router.watch(self._revision)
@@ -181,7 +181,7 @@ class Directory:
                 async with asyncio.timeout(self._silence):
                     change = await anext(changes)
                 self._apply(change)
-                # what comes before the first progress mark is history: more of it may follow
+                # changes before the first progress mark are history, and more may follow
                 caught_up = caught_up or change.is_progress
                 if caught_up:
                     if self._now() >= self._trusted_until:
@@ -195,8 +195,8 @@ class Directory:
 
     def _apply(self, change: Change) -> None:
         if change.revision < self._revision or self._revision == 0:
-            # Another history than the one we know (a restored database), or the first word of it: what was looked up
-            # before may have changed unnoticed.
+            # A different history (a restored database), or the first message of a watch: what was looked up before may
+            # have changed unnoticed.
             self._forget_all()
         self._revision = change.revision
         for lookup in self._lookups.values():
@@ -210,7 +210,7 @@ class Directory:
                 self.drop(flow_id)
 
     def known(self, first: str, limit: int) -> list[FlowEndpoints]:
-        """Return some of the flows that are in the cache, most of them the latest, `first` first if it is there."""
+        """Return up to `limit` of the most recently used cached flows, preceded by the flow `first` if it is cached."""
         own = self._known.get(first)
         latest = islice(reversed(self._known.values()), limit)
         return ([] if own is None else [own]) + [each for each in latest if each is not own]
@@ -229,7 +229,7 @@ class Directory:
                 while True:
                     try:
                         return await asyncio.shield(self._lookup(flow_id).result)
-                    except _LookupTimedOutError:  # it began before this request came, which has time left
+                    except _LookupTimedOutError:  # it began before this request, which has time left
                         continue
         except TimeoutError:
             raise _LookupTimedOutError from None
@@ -264,7 +264,7 @@ class Directory:
                 lookup.fail(UnavailableError("the edge is stopping"))
 
     async def _current(self, flow_id: str, lookup: _Lookup, tasks: asyncio.TaskGroup) -> FlowEndpoints | None:
-        """Return endpoints that nothing the watch told of has overtaken."""
+        """Look up a flow until its endpoints are at least as new as every change the watch has reported."""
         while True:
             floor = self._revision
             lookup.changes.clear()
@@ -313,7 +313,7 @@ class Directory:
         except NotFoundError:
             return None
         except ValidationError:
-            log.error("a stored flow can't be read", flow=flow_id)  # noqa: TRY400 - it says which flow; the rest is its author's
+            log.error("a stored flow can't be read", flow=flow_id)  # noqa: TRY400 - the traceback may hold the author's data
             raise InternalError("the flow can't be read", reason="FLOW_UNREADABLE") from None
         ordering = Ordering((definition.get("execution") or {}).get("order_by"), found.flow_revision)
         return FlowEndpoints(flow_id, webhook, secrets, revision, ordering=ordering)

@@ -1,4 +1,4 @@
-"""Fetches documents over HTTPS; see `outbound`, which imports this when the first one is wanted."""
+"""Fetches documents over HTTPS with aiohttp; `outbound` imports this module on first use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Documents:
-    """A session with HTTP servers; close it."""
+    """An HTTP client session. The caller must close it."""
 
     def __init__(self, *, allow_private_addresses: bool) -> None:
         """See `Outbound`. Needs a running event loop."""
@@ -38,7 +38,7 @@ class Documents:
         )
 
     async def close(self) -> None:
-        """Close what is open."""
+        """Close all connections."""
         await self._session.close()
 
     async def fetch(self, url: str, body: bytes = b"") -> bytes | None:

@@ -1,8 +1,7 @@
-"""A flow as the edge sees it: everything that can be worked out before a request comes, worked out.
+"""Compiled endpoints of a flow: everything about its URLs that can be computed before a request arrives.
 
-A flow has the URL `/hook/<flow>`; each of its callbacks has, for whoever was told it, a one-time URL
-`/hook/<flow>/<name>/<token>` and, unless it says that this is all, `/hook/<flow>/<name>`. Each of the three is an
-`Endpoint`.
+A flow has the URL `/hook/<flow>`. Each of its callbacks has a one-time URL `/hook/<flow>/<name>/<token>`, whose token
+is its credential, and, unless the callback allows only that, `/hook/<flow>/<name>`. Each of the three is an `Endpoint`.
 """
 
 from __future__ import annotations
@@ -56,10 +55,10 @@ HOP_BY_HOP: Final = frozenset(
         "upgrade",
     }
 )
-"""Fields that concern one connection alone (RFC 9110, section 7.6.1)."""
+"""Fields that apply to a single connection (RFC 9110, section 7.6.1)."""
 
 CREDENTIALS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
-"""Fields that carry credentials whatever a flow asks for."""
+"""Fields that carry credentials, whatever authentication a flow requires."""
 
 URLS: Final = frozenset(
     {
@@ -71,15 +70,15 @@ URLS: Final = frozenset(
         "x-rewrite-url",
     }
 )
-"""Fields in which proxies and browsers repeat the URL: they carry the credential that stands in it."""
+"""Fields in which proxies and browsers repeat the URL, and with it a credential that the URL contains."""
 
 
 class Ordering(NamedTuple):
-    """How the events of a flow are ordered.
+    """The ordering rule of a flow's events.
 
     Attributes:
-        order_by: expression; None: in no order.
-        revision: of the flow that says so.
+        order_by: expression that computes the order key; None: events are not ordered.
+        revision: flow revision that defines the rule.
     """
 
     order_by: str | None = None
@@ -90,33 +89,33 @@ NO_ORDER: Final = Ordering()
 
 
 class Endpoint:
-    """One URL, compiled.
+    """One compiled URL.
 
     Attributes:
-        slot: of the flow, for minting IDs.
+        slot: slot of the flow, for minting IDs.
         callback: name of the callback; empty for the URL of a flow.
-        log_fields: what names it in a line of the log.
-        one_time: whether the last segment of the path is a token, which is all the credential it takes.
-        asks: whether credentials are asked for at all.
+        log_fields: fields that identify the endpoint in a log line.
+        one_time: whether the last segment of the path is a token, the only credential this URL requires.
+        asks: whether any credentials are required.
         early: verifiers that need no body.
         late: verifiers that need the body.
-        early_keyed: those of `early` whose keys are fetched.
-        late_keyed: those of `late`.
-        dropped_headers: lower-case names of fields that are not kept.
-        raw: whether bodies are left as they are.
-        senders: how much each sender may send; None when there is no such limit.
-        keeps_rejected: whether operators want to see the bodies of refused requests.
-        streaming: those of `late` that take bodies as they come.
-        max_parsed: bytes that a body may have that is parsed, as it is and decompressed.
-        reads_json: whether one of `late` reads bodies as JSON.
-        max_unproven_json: bytes of a body that is read so for them.
-        rereads: whether bodies that were verified are read so, besides being parsed.
-        handshakes: those of its providers; None when they have none.
-        flow: the answers of the flow itself, when senders wait for those.
-        order_key: the flow's order of events; None when it has none, and for callbacks.
-        flow_revision: of the flow that `order_key` is of.
-        wanted: JSON of what is wanted of a large body (`parsing_apart.Wanted`).
-        dropped_query: names of query parameters that are not kept.
+        early_keyed: verifiers of `early` whose keys are fetched.
+        late_keyed: verifiers of `late` whose keys are fetched.
+        dropped_headers: lower-case names of fields that are not stored.
+        raw: whether bodies are stored unparsed.
+        senders: rate limits by sender; None when there is no such limit.
+        keeps_rejected: whether the bodies of refused requests are stored for operators.
+        streaming: verifiers of `late` that can process a body while it arrives.
+        max_parsed: maximum size in bytes of a body that is parsed, both as received and decompressed.
+        reads_json: whether a verifier of `late` parses bodies as JSON.
+        max_unproven_json: maximum size in bytes of an unverified body that is parsed as JSON for these verifiers.
+        rereads: whether verified bodies are also parsed as JSON separately, for handshakes or delivery IDs.
+        handshakes: handshakes of its providers; None when they have none.
+        flow: responses of the flow itself, when senders wait for them.
+        order_key: order key of the flow's events; None when they are not ordered, and for callbacks.
+        flow_revision: flow revision that defines `order_key`.
+        wanted: JSON of the parts needed of a large body (`parsing_apart.Wanted`).
+        dropped_query: names of query parameters that are not stored.
     """
 
     __slots__ = (
@@ -203,7 +202,7 @@ class Endpoint:
         self.unauthenticated = answers.unauthenticated(challenges[0] if challenges else None)
         self.asks = bool(webhook.auth) and not one_time
         dedupe = webhook.dedupe
-        deduplicates = dedupe.enabled and not one_time  # the token says it: the second delivery finds it used
+        deduplicates = dedupe.enabled and not one_time  # a repeated delivery finds the token used
         self.delivery_ids = deduplicates and dedupe.key is None and self.asks
         self._dedupe = DedupeKey(dedupe.key) if deduplicates and dedupe.key is not None else None
         self.raw = webhook.parse == "raw"
@@ -223,7 +222,7 @@ class Endpoint:
         )
 
     def _selection(self) -> Selection:
-        """Return what of a body is looked at, but for its keys."""
+        """Return the parts of a body that are read, apart from its order and dedupe keys."""
         looked_at: list[Sequence[Step]] = [path[1:] for path in self.response.paths if path[:1] in ((), ("body",))]
         if self.delivery_ids:
             looked_at += IDENTITY
@@ -232,11 +231,11 @@ class Endpoint:
         return selection_of(looked_at)
 
     def admits(self, address: IPv4Address | IPv6Address) -> bool:
-        """Whether `allow_from` lets requests from this address in."""
+        """Whether `allow_from` accepts requests from this address."""
         return not self._networks or any(address in network for network in self._networks)
 
     def may_be_signed(self, headers: Sequence[tuple[str, bytes]]) -> bool:
-        """Whether one of `late` may pass, so that it is worth receiving the body: a signature is there, of any value.
+        """Whether a verifier of `late` may pass, so that the body is worth receiving: a signature of any value exists.
 
         Args:
             headers: lower-case names and values.
@@ -244,17 +243,17 @@ class Endpoint:
         signatures = self._signatures
         if signatures is None:
             return True
-        for name, _ in headers:  # noqa: SIM110 - a third of the time that `any` takes, for each signed request
+        for name, _ in headers:  # noqa: SIM110 - a third of the time of `any`, for each signed request
             if name in signatures:
                 return True
         return False
 
     def in_memory(self, head: Head, *, verified: bool) -> int:
-        """Return how large a body may be to be received as a whole; a larger one is streamed.
+        """Return the maximum size in bytes of a body that is received as a whole; a larger one is streamed.
 
         Args:
-            head: of the request.
-            verified: whether the sender is known, whatever the body is.
+            head: head of the request.
+            verified: whether the sender was verified without the body.
         """
         if not (verified or len(self.streaming) == len(self.late)):
             return limits.MAX_BODY_BYTES
@@ -262,19 +261,19 @@ class Endpoint:
         return limits.MAX_BODY_BYTES if whole and not self.raw else limits.STREAMED_BODY_BYTES
 
     def takes_apart(self, head: Head) -> bool:
-        """Whether a body that is streamed is scanned for its parts; a compressed one stays as it is."""
+        """Whether a streamed body is scanned for multipart parts; a compressed one is stored unchanged."""
         multipart = parse_content_type(head.content_type).essence.startswith("multipart/")
         return multipart and not self.raw and not head.compressed
 
     def most(self, headers: Sequence[tuple[str, bytes]], *, verified: bool) -> int:
-        """Return how large a body may be at all.
+        """Return the maximum size in bytes of a body.
 
-        What nobody can verify as it comes has to fit into memory, and what can only be verified when it was read has to
-        be read quickly. A verifier whose signature is not there verifies nothing.
+        A body that no verifier can process while it arrives has to fit into memory. One that must be parsed to be
+        verified has to be parsed quickly. A verifier whose signature is absent verifies nothing.
 
         Args:
             headers: lower-case names and values.
-            verified: whether the sender is known, whatever the body is.
+            verified: whether the sender was verified without the body.
         """
         if verified:
             return self.max_body
@@ -291,16 +290,16 @@ class Endpoint:
         view: Mapping[str, Any] | None,
         content: Content = EMPTY,
     ) -> str:
-        """Return the key under which a repeated delivery of this request is recognised, or an empty string.
+        """Return the dedupe key, by which a repeated delivery of this request is recognised, or an empty string.
 
-        A key counts among the deliveries of one kind of `auth`, and of one name in certificates: whoever may send as
-        one partner can't have another one's events taken for repeated ones, nor can it happen by chance.
+        A key is scoped to one kind of `auth`, and to one name in certificates. So a sender with the credentials of one
+        partner can't make another partner's events look like repeated ones, nor can that happen by chance.
 
         Args:
-            verified: the verifier that passed, whose provider may number its deliveries, and what it found.
-            request: what came in.
-            view: what `.` is; there when `needs_view`.
-            content: what the body says; CloudEvents have IDs of their own.
+            verified: the verifier that passed, whose provider may number its deliveries, and its match.
+            request: the request as received.
+            view: the value of `.`; not None when `needs_view`.
+            content: the parsed body; CloudEvents have IDs of their own.
         """
         verifier, match = verified
         key = self._key(verifier, request, view, content)
@@ -318,19 +317,19 @@ class Endpoint:
         return self._dedupe.of_view(view) if content.dedupe is None else content.dedupe
 
     def order_key_of(self, view: Mapping[str, Any] | None, content: Content) -> str:
-        """Return the order key of an event; see `dedupe_key` for the arguments. Empty for none."""
+        """Return the order key of an event, or an empty string; see `dedupe_key` for the arguments."""
         if self.order_key is None:
             return ""
         return self.order_key.of_view(view) if content.order_key is None else content.order_key
 
 
 class FlowEndpoints:
-    """The URLs of one flow.
+    """The endpoints of one flow.
 
     Attributes:
-        own: that of the flow.
-        revision: registry-wide revision that this is at least as new as.
-        secret_names: secrets whose change makes this out of date.
+        own: endpoint of the flow's own URL.
+        revision: registry revision that these endpoints are at least as new as.
+        secret_names: secrets whose change invalidates these endpoints.
     """
 
     __slots__ = ("_callbacks", "_one_time", "_subpaths", "flow_id", "own", "revision", "secret_names")
@@ -360,16 +359,16 @@ class FlowEndpoints:
         }
 
     def all(self) -> list[Endpoint]:
-        """Return all URLs that ask for credentials of their own."""
+        """Return all endpoints that have credentials of their own: all but the one-time URLs."""
         return [self.own, *self._callbacks.values()]
 
     def below(self, suffix: str) -> Endpoint | None:
-        """Return what is at a suffix of the flow's URL; None: nothing.
+        """Return the endpoint at a suffix of the flow's URL; None: there is none.
 
-        The names of callbacks come before `subpaths`, so that no URL changes its meaning with what follows it.
+        Names of callbacks take precedence over `subpaths`, so that no URL changes its meaning with what follows it.
 
         Args:
-            suffix: what follows the flow's ID and a slash, percent-encoding kept.
+            suffix: the path after the flow's ID and a slash, percent-encoding retained.
         """
         name, slash, _ = suffix.partition("/")
         if name in self._one_time:
@@ -378,9 +377,10 @@ class FlowEndpoints:
 
 
 def _namespaces(verifiers: Sequence[Verifier]) -> dict[Verifier, str]:
-    """Return what precedes the dedupe keys of each kind of `auth`.
+    """Return the prefix of the dedupe keys of each kind of `auth`.
 
-    Its name, and a number where several have the same one. Not the secret's, which changes while it is rotated.
+    The prefix is the name of the kind, with a number where several have the same name. It is not the secret's name,
+    which changes while the secret is rotated.
     """
     names: Counter[str] = Counter()
     namespaces = {}
@@ -392,7 +392,7 @@ def _namespaces(verifiers: Sequence[Verifier]) -> dict[Verifier, str]:
 
 
 def shortened(key: str) -> str:
-    """Return a dedupe key that is short enough to be stored: itself, or its hash."""
+    """Return a dedupe key that is short enough to be stored: the key itself, or its hash."""
     encoded = key.encode("utf-8", "replace")
     if len(encoded) <= limits.MAX_DEDUPE_KEY_BYTES:
         return encoded.decode()

@@ -1,8 +1,8 @@
-"""Whether there are flows of IDs that nobody has heard of: anybody can make up thousands of those a second.
+"""Batches existence checks of unknown flow IDs, of which anybody can make up thousands a second.
 
-What such IDs cost the router must not depend on how many there are. Those that come while a call is under way go
-together with the next one, there is one call at a time, and no more than one in `PACE_SECONDS`. What comes when too
-many wait is told that nobody can say now.
+The cost to the router must not depend on the number of such IDs. IDs that arrive during a call are batched into the
+next one; there is one call at a time, and at most one per `PACE_SECONDS`. When too many IDs are waiting, a further
+check fails at once.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from flowhook import limits, logs
 from flowhook.errors import FlowhookError, UnavailableError
 
 PACE_SECONDS: Final = 0.02
-"""From the start of one call to that of the next; the first one is made at once."""
+"""Minimum time from the start of one call to the start of the next; the first call is made at once."""
 
 MAX_WAITING: Final = 4 * limits.MAX_FOUND_FLOWS
-"""IDs that wait for a call. They wait for some 0.1 s then."""
+"""IDs that may wait for a call. At this limit the wait is some 0.1 s."""
 
 log = logs.get_logger(__name__)
 
 
 class Existence:
-    """Asks the router. Every ID is asked for once at a time; see to that."""
+    """Asks the router which flows exist. The caller must not ask for an ID again while it is being asked for."""
 
     def __init__(self, router: Router, *, seconds: float, pace: float = PACE_SECONDS) -> None:
-        """Let a call take `seconds`, and make one in `pace` seconds."""
+        """Allow `seconds` for a call, and make at most one call in `pace` seconds."""
         self._router = router
         self._seconds = seconds
         self._pace = pace
@@ -38,14 +38,14 @@ class Existence:
         self._next_at = 0.0
 
     async def of(self, flow_id: str, tasks: asyncio.TaskGroup) -> bool:
-        """Return whether there is a flow.
+        """Return whether a flow exists.
 
         Args:
             flow_id: its ID, at most `limits.MAX_FLOW_ID_LENGTH` characters.
-            tasks: for a task that asks for all.
+            tasks: group in which the task that makes the batched calls is started.
 
         Raises:
-            FlowhookError: nobody can say now.
+            FlowhookError: the check failed, or too many IDs are waiting.
         """
         if len(self._waiting) >= MAX_WAITING:
             raise UnavailableError("too many flows that nobody knows are asked for", reason="LOOKUPS_FULL")
@@ -56,7 +56,7 @@ class Existence:
         try:
             return await answer
         finally:
-            if self._waiting.get(flow_id) is answer:  # whoever asked gave up
+            if self._waiting.get(flow_id) is answer:  # the caller gave up
                 del self._waiting[flow_id]
 
     async def _ask(self) -> None:

@@ -1,7 +1,7 @@
-"""What a request must pass before it is accepted: cheapest checks first.
+"""The webhook pipeline: the checks that a request passes before it is accepted, cheapest first.
 
-Flow, method, address, credentials that stand in headers, size, signature, rate (asked of the router with storage),
-parsing, storage. A refusal says no more than the sender may know.
+Flow, method, address, credentials in headers, size, signature, rate (the router checks it along with storage), parsing,
+storage. A refusal reveals no more than the sender may know.
 
 Source: DESIGN, "HTTP" is the contract; RFC 9110 for the statuses.
 """
@@ -59,14 +59,14 @@ from flowhook.wire.failures import THROTTLED, failure_to_proto
 PREFIX: Final = "/hook/"
 
 MAX_GROWTH: Final = 3
-"""How much longer than the head what is made of it may be: Content-Type and traceparent stand in an event twice, the
-second time in UTF-8, which takes two bytes for each that is not ASCII."""
+"""Upper bound of the ratio of an event's metadata to the head it is made from: an event contains Content-Type and
+traceparent twice, the second time in UTF-8, which takes two bytes for each byte that is not ASCII."""
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_.~-]{1,128}")
-"""What a token of a one-time URL may look like; only the router can say whether it is one."""
+"""Syntax of the token of a one-time URL; only the router can tell whether a token is valid."""
 
 _Outcome = tuple[Verifier, Match] | SignatureError
-"""Of verification: the verifier that passed with what it found, or why none did."""
+"""Outcome of verification: the verifier that passed and its match, or the reason why none passed."""
 
 _OF_CALLBACKS: Final = {
     "CALLBACK_NOT_FOUND": answers.CALLBACK_NOT_FOUND,
@@ -74,11 +74,11 @@ _OF_CALLBACKS: Final = {
     "CALLBACK_AMBIGUOUS": answers.CALLBACK_AMBIGUOUS,
     "CALLBACK_TOO_LARGE": answers.CALLBACK_TOO_LARGE,
 }
-"""Answers by the router's reasons."""
+"""Responses by the router's reasons."""
 
 
-class _Refused(Exception):  # noqa: N818 - carries an answer, not an error
-    """The request is answered with a refusal."""
+class _Refused(Exception):  # noqa: N818 - carries a response, not an error
+    """The request is refused with the given response."""
 
     def __init__(self, answer: Answer, *, error: SignatureError | None = None, seen: RequestView | None = None) -> None:
         super().__init__(answer.status, answer.reason)
@@ -88,7 +88,7 @@ class _Refused(Exception):  # noqa: N818 - carries an answer, not an error
 
 
 class Gateway:
-    """Answers requests."""
+    """The HTTP handler for webhooks, callbacks and replies."""
 
     def __init__(
         self,
@@ -106,20 +106,20 @@ class Gateway:
         proxies: Proxies | None = None,
         public_url: str = "",
     ) -> None:
-        """Prepare to answer.
+        """Create a handler.
 
         Args:
             directory: finds flows.
-            ingest: stores what starts executions and is answered at once.
-            callbacks: stores what comes to callbacks, which takes the router longer.
-            replies: stores what its flow answers, and fetches answers.
-            refusals: takes what operators should know.
-            rejections: takes down refused requests.
-            keys: fetches what signatures are verified by, where a flow has it elsewhere.
-            outbound: visits what a handshake has us visit.
+            ingest: stores events that start executions and are acknowledged at once.
+            callbacks: stores events for callbacks, which take the router longer.
+            replies: stores events whose flow responds to the sender, and fetches the responses of flows.
+            refusals: log of refusals, for operators.
+            rejections: records refused requests.
+            keys: fetches signature verification keys that are published elsewhere.
+            outbound: fetches the URLs that handshakes require the edge to visit.
             contents: parses bodies.
-            uploads: takes bodies that are too large to be held.
-            proxies: those that may say who is behind them.
+            uploads: streams bodies that are too large for memory.
+            proxies: trusted proxies, which may report the sender behind them.
             public_url: scheme and host as senders see them.
         """
         self._directory = directory
@@ -136,11 +136,11 @@ class Gateway:
         self._public_url = public_url.rstrip("/")
 
     async def handle(self, request: Request) -> Answer:
-        """Answer one request.
+        """Handle one request and return the response.
 
         Raises:
-            MalformedRequestError: its body is not framed as it should be.
-            StreamClosedError: the sender went away before it was complete.
+            MalformedRequestError: the framing of its body is invalid.
+            StreamClosedError: the sender disconnected before the request was complete.
         """
         try:
             if request.head.path.startswith(REPLIES):
@@ -200,7 +200,7 @@ class Gateway:
         return await self._store(endpoint, request, seen, verified, event=event, content=content)
 
     def _view(self, request: Request) -> tuple[Address, RequestView]:
-        """Return the sender's address, and the request as verification sees it, without its body."""
+        """Return the sender's address, and the request as input for verification, without its body."""
         head = request.head
         address, scheme, host = request.address, request.scheme, head.host
         if self._proxies is not None:
@@ -212,7 +212,7 @@ class Gateway:
     async def _authenticated(
         self, endpoint: Endpoint, request: Request, seen: RequestView, address: Address
     ) -> tuple[RequestView, tuple[Verifier, Match], Streamed | None]:
-        """Receive the body of a request that may pass, and return it, or where it went, with what was found."""
+        """Receive and verify the body of a request; return the request, the match, and the upload of a large body."""
         if endpoint.early_keyed:
             seen = await self._keys.add(seen, endpoint.early_keyed)
         verified = _check(endpoint.early, seen) if endpoint.early else None
@@ -242,7 +242,7 @@ class Gateway:
         return seen, verified, None
 
     async def _proved(self, endpoint: Endpoint, seen: RequestView) -> tuple[RequestView, _Outcome]:
-        """Return a request with what was made of its body, and what those found that verify it by that."""
+        """Verify a request by its parsed body and fetched keys; return it with these, and the outcome."""
         if endpoint.reads_json:
             seen = await _with_json(seen, JsonBody(endpoint.max_unproven_json))
         if endpoint.late_keyed:
@@ -261,7 +261,7 @@ class Gateway:
         *,
         body: BodyStream,
     ) -> Streamed:
-        """Have a body stored as it comes; what it takes to be accepted is the same as for one in memory."""
+        """Store a body while it arrives; the conditions for accepting it are the same as for one in memory."""
         try:
             verified = None if isinstance(earlier, SignatureError) else earlier
             return await self._uploads.take(
@@ -287,7 +287,7 @@ class Gateway:
             raise _Refused(self._rejected(endpoint, failure_to_proto(error))) from None
 
     async def _visited(self, visit: Visit) -> Answer:
-        """Return the answer to a handshake that has us visit a URL, having done so."""
+        """Visit the URL that a handshake requires, and return the response."""
         try:
             if await self._outbound.fetch(visit.url) is not None:
                 return DONE
@@ -328,7 +328,7 @@ class Gateway:
             detail=error.detail,
             address=str(address),
         )
-        if error.reason == "KEY_UNAVAILABLE":  # not the sender's fault: it may try again
+        if error.reason == "KEY_UNAVAILABLE":  # not the sender's fault, so a retry may succeed
             return _Refused(answers.KEYS_UNAVAILABLE, error=error, seen=seen)
         return _Refused(endpoint.unauthenticated, error=error, seen=seen)
 
@@ -342,13 +342,13 @@ class Gateway:
         event: Event,
         content: Content,
     ) -> Answer:
-        """Have the event stored, and answer as the flow wants it."""
+        """Store the event, and return the response that the flow configures."""
         shown = webhook_view(event, content.body) if endpoint.needs_view else None
         key = endpoint.dedupe_key(verified, seen, shown, content)
         message = event_to_proto(event)
         if key:
             message.dedupe_key = key
-        # also when it is empty: the router need not look whether there is one
+        # set even when it is empty, so that the router need not evaluate it
         message.order_key = endpoint.order_key_of(shown, content)
         message.flow_revision = endpoint.flow_revision
         if endpoint.flow is not None:
@@ -386,11 +386,11 @@ class Gateway:
 
 
 def _event(endpoint: Endpoint, head: Head, seen: RequestView, match: Match) -> Event:
-    """Return the event that a request is, without credentials."""
+    """Return a request as an event, without credentials."""
     now_ms = time.time_ns() // 1_000_000
     event_id = ids.mint(endpoint.slot, now_ms=now_ms)
-    # What `Connection` names stays: to remove it is for intermediaries (RFC 9110, section 7.6.1). Here it would let
-    # whoever repeats a signed request hide the field by which it is known again.
+    # Fields that `Connection` names are retained: only intermediaries remove them (RFC 9110, section 7.6.1). Removing
+    # them here would let an attacker who replays a signed request hide the field by which it is recognised.
     dropped = endpoint.dropped_headers
     headers = tuple([field for field in head.headers if field[0] not in dropped])
     query = head.query
@@ -415,16 +415,16 @@ def _event(endpoint: Endpoint, head: Head, seen: RequestView, match: Match) -> E
 
 
 def _mid_flow(event: Event, endpoint: Endpoint) -> Event:
-    """Return the event of a callback; that of a one-time URL has the token in the one place that is not stored."""
+    """Return the event of a callback; for a one-time URL, move the token to the only field that is not stored."""
     if not endpoint.one_time:
         return event._replace(callback=endpoint.callback)
     path, _, token = event.path.rpartition("/")
-    headers = without_repeats(event.headers, [token.encode()])  # `URLS` can't name all there are
+    headers = without_repeats(event.headers, [token.encode()])  # `URLS` can't list every such field
     return event._replace(callback=endpoint.callback, callback_token=token, path=path, headers=headers)
 
 
 def _check_rate(endpoint: Endpoint, match: Match, address: Address, seen: RequestView) -> None:
-    """Refuse a sender that sends too much."""
+    """Refuse a sender that exceeds its rate limit."""
     if endpoint.senders is None:
         return
     wait = endpoint.senders.take(sender_of(match, address, asked=endpoint.asks), time.monotonic())
@@ -433,14 +433,14 @@ def _check_rate(endpoint: Endpoint, match: Match, address: Address, seen: Reques
 
 
 async def _with_json(seen: RequestView, body: JsonBody) -> RequestView:
-    """Return a request whose body is read as JSON once, whoever looks at it: in a thread, where that takes long."""
+    """Return a request whose body is parsed as JSON only once; a large one is parsed in a thread."""
     if len(seen.body) > INLINE_BYTES:
         await asyncio.to_thread(body.of, seen.body)
     return seen._replace(json=body)
 
 
 def _check(verifiers: Sequence[Verifier], seen: RequestView) -> _Outcome:
-    """Return what the first verifier found that passes, or the most telling refusal."""
+    """Return the match of the first verifier that passes, or the most specific refusal."""
     now = time.time()
     worst: SignatureError | None = None
     for verifier in verifiers:

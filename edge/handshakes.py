@@ -1,9 +1,10 @@
-"""What providers ask when a URL is entered with them: answered here, whether the flow is paused or not; no event.
+"""Answers the handshakes by which providers validate a webhook URL when it is registered with them.
 
-Some ask without signing, with a request that no event looks like (`early`). Others sign, and are answered only when
-the signature was good (`late`). What is echoed is text of bounded length that no browser takes for a page.
+A handshake is answered whether the flow is paused or not, and makes no event. Some providers send it unsigned, as a
+request that no event resembles (`early`). Others sign it, and get a response only if the signature is valid (`late`).
+Echoed text has a bounded length and a type that no browser renders as a page.
 
-Source: the pages that `flowhook.signatures.providers` names for each provider, and those beside the functions.
+Source: the pages that `flowhook.signatures.providers` names for each provider, and those named at the functions.
 """
 
 from __future__ import annotations
@@ -25,20 +26,20 @@ from flowhook.signatures import Match, RequestView, json_of
 from flowhook.signatures.providers import AWS_SNS_HOST
 
 MAX_ECHO: Final = 2048
-"""Characters of a challenge that is echoed."""
+"""Maximum number of characters of a challenge that is echoed."""
 
 _TEXT: Final = ((b"Content-Type", b"text/plain; charset=utf-8"), (b"X-Content-Type-Options", b"nosniff"))
 _JSON: Final = ((b"Content-Type", b"application/json"),)
 _ECHOED: Final = re.compile(r"[\x20-\x7e]+")
 _CRC: Final = re.compile(r"[A-Za-z0-9+/=_-]{1,256}")
-"""What X sends to have it signed: base64. X's events are JSON objects, so that none of them looks like it."""
+"""The token that X sends to be signed: base64. X's events are JSON objects, so none of them matches."""
 
 SUBSCRIBE_URL: Final = re.compile(rf"https://{AWS_SNS_HOST}/\?Action=ConfirmSubscription&[A-Za-z0-9%&=_.:~-]{{1,2048}}")
-"""Where Amazon SNS wants a subscription confirmed."""
+"""URL at which Amazon SNS expects a subscription to be confirmed."""
 
 
 class Visit(NamedTuple):
-    """Instead of an answer: fetch this URL, and answer `DONE` then."""
+    """Instruction to fetch a URL and then respond with `DONE`."""
 
     url: str
 
@@ -50,12 +51,12 @@ Late = Callable[[bytes, RequestView, Mapping[str, Any]], Answer | Visit | None]
 
 
 class Handshakes:
-    """The handshakes of one URL."""
+    """The handshakes of one endpoint."""
 
     __slots__ = ("_early", "_late", "_secrets")
 
     def __init__(self, kinds: Sequence[AuthKind], secrets: Mapping[str, bytes]) -> None:
-        """Prepare for the providers among `kinds`; `secrets` has the values they name."""
+        """Support the providers among `kinds`; `secrets` has the values of the secrets that they name."""
         self._early = [(kind, _EARLY[kind.kind]) for kind in kinds if kind.kind in _EARLY]
         self._late = {kind.kind: _LATE[kind.kind] for kind in kinds if kind.kind in _LATE}
         names = {name for kind in kinds for name in (*kind.secret_names, *kind.other_secret_names)}
@@ -63,15 +64,15 @@ class Handshakes:
 
     @property
     def paths(self) -> Sequence[tuple[str, ...]]:
-        """Where `late` looks in what a body says."""
+        """Paths of the parsed body that `late` reads."""
         return _LOOKED_AT if self._late else ()
 
     def __bool__(self) -> bool:
-        """Whether there are any."""
+        """Whether any of the providers has a handshake."""
         return bool(self._early or self._late)
 
     def early(self, request: RequestView) -> Answer | None:
-        """Return the answer to a handshake that nobody signs, from a request without its body; None: it is none."""
+        """Return the response to an unsigned handshake, given a request without its body; None: it is no handshake."""
         for kind, answer in self._early:
             answered = answer(kind, self._secrets, request)
             if answered is not None:
@@ -79,12 +80,12 @@ class Handshakes:
         return None
 
     def late(self, match: Match, request: RequestView, content: Any) -> Answer | Visit | None:
-        """Return the answer to what is no event although its signature was good; None: it is one.
+        """Return the response to a handshake with a valid signature; None: the request is an event.
 
         Args:
-            match: who was authenticated.
-            request: what came in.
-            content: what its body says.
+            match: the authenticated sender.
+            request: the request as received.
+            content: its parsed body.
         """
         answer = self._late.get(match.scheme)
         if answer is None:
@@ -93,7 +94,7 @@ class Handshakes:
 
 
 def _echo(text: object) -> Answer | None:
-    """Return a challenge as text; None when it is none that may be sent back."""
+    """Return a response that echoes a challenge as text; None when it is not safe to echo."""
     if not isinstance(text, str) or not _ECHOED.fullmatch(text) or len(text) > MAX_ECHO:
         return None
     return answers.make(200, _TEXT, text.encode())
@@ -132,7 +133,7 @@ def _dropbox(_kind: AuthKind, _secrets: Mapping[str, bytes], request: RequestVie
 
 
 def _x(kind: AuthKind, secrets: Mapping[str, bytes], request: RequestView) -> Answer | None:
-    """Sign what X asks for, which anybody may ask for: `_x_signed` sees to it that no event is signed that way."""
+    """Sign the token of a CRC request, which anybody may send; `_x_signed` refuses events signed that way."""
     token = _parameters(request).get("crc_token", "") if request.method == "GET" else ""
     known = [secrets[name] for name in kind.secret_names if name in secrets]
     if not _CRC.fullmatch(token) or not known:
@@ -141,7 +142,7 @@ def _x(kind: AuthKind, secrets: Mapping[str, bytes], request: RequestView) -> An
 
 
 def _x_signed(_secret: bytes, request: RequestView, _content: Mapping[str, Any]) -> Answer | None:
-    """Refuse a body whose signature anybody gets from `_x`."""
+    """Refuse a body whose signature anybody can obtain from `_x`."""
     return answers.UNAUTHENTICATED if _CRC.fullmatch(request.body[:MAX_ECHO].decode("latin-1")) else None
 
 
@@ -150,7 +151,7 @@ def _microsoft_graph(_kind: AuthKind, _secrets: Mapping[str, bytes], request: Re
 
 
 def _asana(_kind: AuthKind, _secrets: Mapping[str, bytes], request: RequestView) -> Answer | None:
-    """Return the key that Asana chose; whoever made the webhook gets it from Asana as well, and sets the secret."""
+    """Echo the key that Asana chose; the creator of the webhook also gets it from Asana, and sets the secret."""
     key = _header(request, "x-hook-secret")
     if request.method != "POST" or not key or _header(request, "x-hook-signature") or not _ECHOED.fullmatch(key):
         return None
@@ -182,11 +183,11 @@ def _twitch(_secret: bytes, request: RequestView, content: Mapping[str, Any]) ->
 
 
 def _aws_sns(_secret: bytes, request: RequestView, _content: Mapping[str, Any]) -> Answer | Visit | None:
-    """Confirm a subscription; take note that one has ended. They come as text, so the body is read here.
+    """Confirm a subscription, or acknowledge its end. SNS sends both as plain text, so the body is parsed here.
 
     Source: https://docs.aws.amazon.com/sns/latest/dg/http-subscription-confirmation-json.html
     """
-    message = json_of(request)  # it was verified, so it is an object
+    message = json_of(request)  # an object, because it was verified
     if message["Type"] != "SubscriptionConfirmation":
         return DONE if message["Type"] == "UnsubscribeConfirmation" else None
     url = message["SubscribeURL"]

@@ -1,10 +1,11 @@
-"""HTTP/1.1 requests, as a server reads them. Pure: bytes in, values out.
+"""A sans-I/O parser of HTTP/1.1 requests: bytes in, values out.
 
-Strict on purpose, because a proxy in front of us may read a lenient message differently (request smuggling): bare LF,
-folded lines, spaces before the colon, and every ambiguous framing are refused.
+Strict on purpose, because a proxy in front of the edge may interpret a lenient message differently (request smuggling):
+bare LF, folded lines, spaces before the colon, and every ambiguous framing are refused.
 
-Why not `tornado.http1connection`: it keeps fields in a dict, which loses their order; it answers malformed and too
-large requests itself, before we could say why; and it costs 37 µs more a request (docs/performance.md).
+`tornado.http1connection` is not used: it stores fields in a dict, which loses their order; it responds to malformed and
+too large requests itself, before the edge could give a reason; and it costs 37 µs more per request
+(docs/performance.md).
 
 Source: RFC 9110 (semantics), RFC 9112 (HTTP/1.1).
 """
@@ -20,31 +21,31 @@ MAX_FIELDS: Final = 256
 """Header fields of one request."""
 
 MAX_NAME_BYTES: Final = 256
-"""Name of one header field."""
+"""Bytes of the name of one header field."""
 
 MAX_HOST_BYTES: Final = 300
-"""Host and port; a DNS name has at most 253 characters (RFC 1035, section 2.3.4)."""
+"""Bytes of host and port; a DNS name has at most 253 characters (RFC 1035, section 2.3.4)."""
 
 MAX_CHUNK_LINE_BYTES: Final = 256
-"""Size and extensions of one chunk."""
+"""Bytes of the line with the size and the extensions of one chunk."""
 
 MAX_TRAILER_BYTES: Final = 8192
-"""Trailer section of a chunked body; it is read and dropped."""
+"""Bytes of the trailer section of a chunked body, which is read and dropped."""
 
 MAX_CONNECTION_OPTIONS: Final = 32
-"""Commas in Connection."""
+"""Maximum number of commas in Connection."""
 
 MAX_EXCESS_BYTES: Final = 16 * 1024
-"""Framing of a chunked body beyond what its chunks may have: `CHUNK_FRAMING_BYTES` each, and twice their content."""
+"""Framing of a chunked body beyond its allowance of `CHUNK_FRAMING_BYTES` per chunk, plus twice the chunk's content."""
 
 CHUNK_FRAMING_BYTES: Final = 16
-"""Framing that a chunk of any size may have: a byte at a time is a way to stream, long extensions are not."""
+"""Framing allowed for a chunk of any size: to stream a byte at a time is legitimate, long extensions are not."""
 
 LINES_AT_ONCE: Final = 128
-"""Lines of a chunked body that are looked at in one turn of the loop: some 100 µs, as a small request takes."""
+"""Lines of a chunked body that are parsed in one turn of the loop: some 100 µs, the cost of a small request."""
 
 _TCHAR: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
-# Possessive quantifiers: nothing in here can backtrack, whatever is sent.
+# Possessive quantifiers: no input can make these patterns backtrack.
 _REQUEST_LINE: Final = re.compile(rb"(" + _TCHAR + rb"++) ([\x21-\x7e\x80-\xff]++) HTTP/([0-9])\.([0-9])\r\n")
 _FIELD_LINES: Final = re.compile(rb"(?:%b{1,%d}+:[\t\x20-\x7e\x80-\xff]*+\r\n)*+" % (_TCHAR, MAX_NAME_BYTES))
 _ABSOLUTE_FORM: Final = re.compile(rb"(?i:https?)://([^/?#]++)(.*)", re.DOTALL)
@@ -71,12 +72,12 @@ _SPECIAL: Final = frozenset(
 
 
 class MalformedRequestError(Exception):
-    """What was received is no request we take; nothing after it on the connection can be trusted.
+    """The input is not an acceptable request; nothing after it on the connection can be trusted.
 
     Attributes:
-        status: what to answer: 400, 417, 431, 501 or 505.
+        status: status of the response: 400, 417, 431, 501 or 505.
         reason: stable cause in UPPER_SNAKE_CASE.
-        detail: for the log.
+        detail: description for the log.
     """
 
     def __init__(self, status: int, reason: str, detail: str) -> None:
@@ -91,19 +92,19 @@ class Head:
 
     Attributes:
         method: as sent; methods are case-sensitive.
-        path: up to `?`, percent-encoding kept, never empty.
-        query: after `?`, percent-encoding kept.
+        path: up to `?`, percent-encoding retained, never empty.
+        query: after `?`, percent-encoding retained.
         target: path and query as sent, with the `?` of an empty query.
         headers: pairs in wire order; lower-case name, value without surrounding whitespace.
         host: value of Host, or the authority of an absolute target; empty in HTTP/1.0 without one.
         content_type: value of Content-Type, or empty.
         length: declared length of the body in bytes; 0 without a body, -1 for a chunked one.
         keep_alive: whether the sender wants the connection to persist.
-        http10: whether it is a HTTP/1.0 request.
+        http10: whether it is an HTTP/1.0 request.
         expects_continue: whether the sender waits for `100 Continue` before it sends the body.
         compressed: whether there is a Content-Encoding.
         traceparent: value of the W3C header, or empty.
-        size: bytes of all this.
+        size: size of the whole head in bytes.
     """
 
     __slots__ = (
@@ -140,23 +141,23 @@ class Head:
 
 
 def without_empty_lines(data: bytes) -> bytes:
-    """Return what follows the empty lines before a request; a server ignores them (RFC 9112, section 2.2).
+    """Return `data` without the empty lines before a request, which a server ignores (RFC 9112, section 2.2).
 
     Raises:
         MalformedRequestError: a line ends with CR or LF alone.
     """
-    rest = data[_EMPTY_LINES.match(data).end() :]  # type: ignore[union-attr] # it matches nothing, too
+    rest = data[_EMPTY_LINES.match(data).end() :]  # type: ignore[union-attr] # also matches the empty string
     if rest.startswith((b"\r", b"\n")) and rest != b"\r":
         raise MalformedRequestError(400, "REQUEST_MALFORMED", "an empty line ends with CR or LF alone")
     return rest
 
 
 def check_partial_head(data: bytes, start: int) -> None:
-    """Look at a head that is not complete, so that one which never will be is not waited for.
+    """Check an incomplete head, so that the server does not wait for one that can never be complete.
 
     Args:
-        data: what there is of it.
-        start: up to where it was looked at before.
+        data: the bytes received so far.
+        start: offset up to which they were checked before.
 
     Raises:
         MalformedRequestError: a line ends with LF alone.
@@ -169,7 +170,7 @@ def parse_head(data: bytes) -> Head:
     """Parse a request's head: from its first byte up to and including the CRLF of its last line.
 
     Raises:
-        MalformedRequestError: it is no request that we take.
+        MalformedRequestError: it is not an acceptable request.
     """
     line = _REQUEST_LINE.match(data)
     if line is None:
@@ -178,7 +179,7 @@ def parse_head(data: bytes) -> Head:
     if major != b"1":
         raise MalformedRequestError(505, "HTTP_VERSION_UNSUPPORTED", "not HTTP/1")
     start = line.end()
-    if data.count(b"\r\n", start) > MAX_FIELDS:  # before any of them costs anything
+    if data.count(b"\r\n", start) > MAX_FIELDS:  # checked before any field is parsed
         raise MalformedRequestError(431, "HEADER_TOO_LARGE", "too many header fields")
     if _FIELD_LINES.fullmatch(data, start) is None:
         raise MalformedRequestError(400, "HEADER_MALFORMED", "a header line is malformed")
@@ -208,7 +209,7 @@ def parse_head(data: bytes) -> Head:
 
 
 def _interpret(head: Head, fields: Mapping[str, Sequence[bytes]]) -> None:
-    """Take from the fields what decides where the request ends, what becomes of the connection, and what it is."""
+    """Set the attributes of a head that depend on fields: framing, persistence, host and type."""
     hosts = fields.get("host", ())
     if len(hosts) > 1 or not (hosts or head.http10):
         raise MalformedRequestError(400, "HOST_INVALID", "not exactly one Host")
@@ -216,7 +217,7 @@ def _interpret(head: Head, fields: Mapping[str, Sequence[bytes]]) -> None:
         head.host = _checked_host(hosts[0])
     if "content-type" in fields:
         types = fields["content-type"]
-        if len(types) > 1:  # what a proxy looked at may be the other one (RFC 9110, section 8.3)
+        if len(types) > 1:  # a proxy may have used the other one (RFC 9110, section 8.3)
             raise MalformedRequestError(400, "CONTENT_TYPE_INVALID", "more than one Content-Type")
         head.content_type = types[0].decode("latin-1")
     if "traceparent" in fields:
@@ -277,12 +278,12 @@ def _options(value: bytes) -> frozenset[str]:
 
 
 class ChunkedBody:
-    """Takes a chunked body apart. Feed it what arrives until `done`; extensions and trailers are dropped.
+    """Incremental decoder of a chunked body. Feed it input until `done`; extensions and trailers are dropped.
 
     Attributes:
-        content: what was received of the body.
-        done: whether the body is complete; `rest` then holds what followed it.
-        more: whether something that arrived was not looked at yet: feed nothing then, after others had their turn.
+        content: bytes of the body received so far.
+        done: whether the body is complete; `rest` then holds the input that followed it.
+        more: whether buffered input is not parsed yet: call `feed` without data after a turn of the loop.
     """
 
     __slots__ = ("_buffer", "_excess", "_pending", "_trailer", "content", "done", "more", "rest")
@@ -293,15 +294,15 @@ class ChunkedBody:
         self.more = False
         self.rest = b""
         self._buffer = b""
-        self._pending = 0  # bytes still to come of the present chunk, its CRLF included
+        self._pending = 0  # bytes missing from the current chunk, its CRLF included
         self._trailer = -1  # bytes of the trailer section so far; -1 before the last chunk
-        self._excess = 0  # bytes of framing beyond what the chunks so far may have
+        self._excess = 0  # bytes of framing in excess of the allowance of the chunks so far
 
     def feed(self, data: bytes = b"") -> None:
-        """Take what arrived, and look at `LINES_AT_ONCE` of its lines.
+        """Add input, and parse up to `LINES_AT_ONCE` of its lines.
 
         Raises:
-            MalformedRequestError: this is no chunked body, or next to nothing but framing.
+            MalformedRequestError: this is no chunked body, or consists almost entirely of framing.
         """
         data = self._buffer + data if self._buffer else data
         position = 0
@@ -326,7 +327,7 @@ class ChunkedBody:
             self.rest, self._buffer = self._buffer, b""
 
     def _take_content(self, data: bytes, position: int) -> int:
-        """Take what is there of the present chunk and of its CRLF; return where it ends."""
+        """Consume the available part of the current chunk and of its CRLF; return the offset of its end."""
         content = self._pending - 2
         if content > 0:
             piece = data[position : position + content]
@@ -344,7 +345,7 @@ class ChunkedBody:
         return position
 
     def _take_line(self, line: bytes) -> None:
-        """Take a line without its CRLF: a chunk's size, or one of the trailer section."""
+        """Consume a line without its CRLF: a chunk's size, or a line of the trailer section."""
         if self._trailer >= 0:
             self._trailer += len(line) + 2
             self._check_partial_line(0)
@@ -358,7 +359,7 @@ class ChunkedBody:
         if size is None:
             raise MalformedRequestError(400, "FRAMING_INVALID", "a chunk's size is malformed")
         length = int(size[1], 16)
-        # the line's CRLF, and that of the content
+        # 4 bytes for two CRLFs: that of the line, and that of the content
         self._excess = max(0, self._excess + len(line) + 4 - CHUNK_FRAMING_BYTES - 2 * length)
         if self._excess > MAX_EXCESS_BYTES:
             raise MalformedRequestError(400, "FRAMING_INVALID", "next to nothing but chunk extensions")

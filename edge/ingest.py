@@ -1,8 +1,8 @@
-"""Hands events to the router in batches that form by themselves: what arrives while calls are in flight goes together.
+"""Sends events to the router in batches: events that arrive while calls are in flight form the next batch.
 
-A call that fails for want of a router is made again with the same events: ingest is idempotent by event ID, so a
-router that restarts is not noticed by senders whose deadline allows for it. An event whose fate is still unknown at
-its deadline is reported as unavailable; the sender tries again.
+A call that fails because the router is unavailable is retried with the same events. Ingest is idempotent by event ID,
+so senders whose deadline is long enough do not notice a restart of the router. An event whose outcome is still unknown
+at its deadline is reported as unavailable; the sender retries.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from flowhook.v1.envelope_pb2 import Event
 from flowhook.v1.ingest_service_pb2 import IngestResult
 
 DEPTH: Final = 2
-"""Calls in flight: while one waits for the disk, the next one is on its way."""
+"""Concurrent calls: while one waits for the disk, the next one is being transmitted."""
 
 RETRY_SECONDS: Final = 0.05
 MAX_RETRY_SECONDS: Final = 0.5
@@ -30,17 +30,17 @@ EXPIRY_SECONDS: Final = 0.25
 """How often waiting events are checked for their deadline."""
 
 MAX_PENDING_BYTES: Final = 256 * limits.MIB
-"""Bodies that wait for the router."""
+"""Bytes of events that may wait for the router."""
 
 _OVERHEAD: Final = 512
-"""What is reckoned for an event beside its body and headers."""
+"""Bytes added to the size of an event for what is neither body nor header."""
 
 _AGAIN: Final = (UnavailableError, ConflictError, InternalError)
-"""Failures of a call that may be over when it is made again."""
+"""Failures of a call that are retried, because they may be temporary."""
 
 
 class IngestUnavailableError(Exception):
-    """Nobody can say whether the event is stored: the router is away, overloaded or talks nonsense."""
+    """It is unknown whether the event is stored: the router is unreachable, overloaded, or its response is invalid."""
 
 
 class _Pending(NamedTuple):
@@ -51,10 +51,10 @@ class _Pending(NamedTuple):
 
 
 class Ingest:
-    """The way to the router. `run` must be running for anything to be sent."""
+    """Batches events for the router. Nothing is sent unless `run` is running."""
 
     def __init__(self, router: Router, counts: Counts, log: LimitedLog, *, timeout: float, max_pending: int) -> None:
-        """Let an event wait for `timeout` seconds at most, and `max_pending` of them at a time."""
+        """Let an event wait for at most `timeout` seconds, and at most `max_pending` events wait at a time."""
         self._router = router
         self._log = log
         self._counts = counts
@@ -68,14 +68,14 @@ class Ingest:
         self._pending_bytes = 0
 
     async def submit(self, event: Event, size: int) -> IngestResult:
-        """Have an event stored and return the router's word on it.
+        """Store an event and return the router's result.
 
         Args:
-            event: not to be changed any more.
-            size: bytes it has at most, serialized; `_OVERHEAD` aside.
+            event: must not be changed afterwards.
+            size: upper bound of its serialized size in bytes, not counting `_OVERHEAD`.
 
         Raises:
-            IngestUnavailableError: its fate is unknown, or too much is waiting already.
+            IngestUnavailableError: the outcome is unknown, or too many events are waiting already.
         """
         size += _OVERHEAD
         if self.pending >= self._max_pending or (self.pending and self._pending_bytes + size > MAX_PENDING_BYTES):
@@ -95,7 +95,7 @@ class Ingest:
             self._counts.latency.observe(self._loop.time() - start)
 
     async def run(self) -> None:
-        """Send what is submitted, until cancelled; what waits then is given up."""
+        """Send submitted events until cancelled; events that are still queued then fail."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._expire(), name="expire events")
@@ -108,7 +108,7 @@ class Ingest:
     async def _send_batches(self) -> None:
         while True:
             while not self._queue:
-                # Woken at the end of a loop's turn: what else the turn brings is in the same batch.
+                # Woken at the end of a turn of the loop, so that all events of the turn are in the same batch.
                 idle: asyncio.Future[None] = self._loop.create_future()
                 self._idle.append(idle)
                 await idle
@@ -130,7 +130,7 @@ class Ingest:
         return batch
 
     async def _send(self, batch: list[_Pending]) -> None:
-        """Send a batch until there is an answer, or nobody waits for one any more."""
+        """Send a batch until the router responds, or no submitter waits any more."""
         pause = RETRY_SECONDS
         self._sending.append(batch)
         try:
@@ -150,14 +150,14 @@ class Ingest:
                 _settle(batch, results)
                 return
         except FlowhookError as error:
-            # a defect, or a token that is not valid: no repetition would help
+            # a defect, or an invalid token: a retry would not help
             self._log.warning("router refused a batch", reason=error.reason, detail=error.message)
         finally:
             _give_up(batch)
             self._sending = [other for other in self._sending if other is not batch]
 
     async def _expire(self) -> None:
-        """Give up events at their deadline, queued or on their way; all wait equally long, so the first ends first."""
+        """Fail events at their deadline, queued or in flight. All wait equally long, so the queue is in that order."""
         queue = self._queue
         while True:
             await asyncio.sleep(EXPIRY_SECONDS)

@@ -1,12 +1,13 @@
-"""Public keys that stand elsewhere, fetched before verification asks for them; see `flowhook.signatures.fetched`.
+"""A cache of published verification keys, fetched before verification; see `flowhook.signatures.fetched`.
 
-Whose key is fetched is up to a sender who has proved nothing. So what is known, because it was there and had keys, is
-kept apart from what is merely named: made-up names neither take its place nor use up the pace at which documents of its
-publisher are fetched again. What is named for the first time is fetched at a bounded pace of its own.
+An unverified sender chooses whose key is fetched. So known documents, which were fetched and had keys, are cached
+separately from documents that requests have merely named. Made-up names neither evict known documents nor use up the
+rate limit at which known documents of a publisher are fetched again. Documents named for the first time have a rate
+limit of their own.
 
-One that is known is fetched again now and then, so that keys that are withdrawn die, and at once for a key ID that it
-doesn't have, for issuers rotate theirs; but not more often than every `AGAIN_SECONDS`. Where nobody answers, what is
-known stays good for a while: an issuer's outage isn't ours.
+A known document is fetched again periodically, so that withdrawn keys expire, and at once for a key ID that it lacks,
+because issuers rotate their keys; but at most once per `AGAIN_SECONDS`. If a fetch fails, the cached keys remain valid
+for a while, so that an issuer's outage does not become an outage of the edge.
 """
 
 from __future__ import annotations
@@ -21,44 +22,44 @@ from edge.refusals import LimitedLog
 from flowhook.signatures import KeyedVerifier, KeyRequest, RequestView
 
 FRESH_SECONDS: Final = 600.0
-"""After which a document is fetched again."""
+"""Age after which a document is fetched again."""
 
 KEPT_SECONDS: Final = 24 * 3600.0
-"""For which a document is good that can't be fetched again."""
+"""Age up to which a document that can't be fetched again stays valid."""
 
 AGAIN_SECONDS: Final = 10.0
-"""Between two attempts to fetch the same document."""
+"""Minimum time between two attempts to fetch the same document."""
 
 WAIT_SECONDS: Final = 6.0
-"""For which a request waits for its key."""
+"""Maximum time for which a request waits for its key."""
 
 MAX_DOCUMENTS: Final = 1000
-"""That are known."""
+"""Known documents in the cache."""
 
 MAX_NAMED: Final = 1000
-"""Documents that were named lately and aren't known: those named last."""
+"""Unknown documents in the cache, those that were named last."""
 
 MAX_PUBLISHERS: Final = 1000
 FETCHES_PER_MINUTE: Final = 30
-"""Of the documents of one publisher that are known, and as many of those that are not."""
+"""Fetches of known documents of one publisher; as many again of unknown ones."""
 
 
 _Name = tuple[str, bytes]
-"""Of a document: its URL, and what is posted there."""
+"""Identity of a document: its URL, and the body that is posted there."""
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 
 class _Document:
-    """A document as far as it is known.
+    """A cached document.
 
     Attributes:
-        keys: by ID; empty until it was fetched.
-        fetched_at: when that was.
-        tried_at: when that was attempted last.
-        is_awaited: whether it is being fetched: who finds its key here doesn't wait for that.
-        lock: held meanwhile.
+        keys: keys by ID; empty until the document is fetched.
+        fetched_at: time of the last successful fetch.
+        tried_at: time of the last attempt.
+        is_awaited: whether a fetch is in progress; a request whose key is cached does not wait for it.
+        lock: held during a fetch.
     """
 
     __slots__ = ("fetched_at", "is_awaited", "keys", "lock", "tried_at")
@@ -71,10 +72,10 @@ class _Document:
 
 
 class Keys:
-    """The cache."""
+    """The key cache."""
 
     def __init__(self, outbound: Outbound, log: LimitedLog, now: Callable[[], float]) -> None:
-        """Fetch by `outbound`; `now` tells the time in seconds."""
+        """Fetch documents with `outbound`; `now` returns the time in seconds."""
         self._outbound = outbound
         self._log = log
         self._now = now
@@ -83,9 +84,9 @@ class Keys:
         self._paces: OrderedDict[tuple[str, bool], deque[float]] = OrderedDict()
 
     async def add(self, seen: RequestView, verifiers: Sequence[KeyedVerifier]) -> RequestView:
-        """Return a request with the keys that verifiers want for it, as far as they can be had.
+        """Return a request with the keys that verifiers need for it, as far as they are available.
 
-        Does not suspend when they are known.
+        Does not suspend when all of them are cached.
         """
         keys: dict[KeyRequest[object], object] = {}
         for verifier in verifiers:
@@ -100,11 +101,11 @@ class Keys:
         return seen._replace(keys={**seen.keys, **keys}) if keys else seen
 
     async def _find(self, wanted: KeyRequest[object]) -> object:
-        """Return a key, or None where there is none of its ID.
+        """Return a key, or None when the document has no key of that ID.
 
         Raises:
-            FetchError: nobody can say.
-            TimeoutError: nobody could in time.
+            FetchError: the document can't be fetched.
+            TimeoutError: the document was not fetched in time.
         """
         name = (wanted.url, wanted.body)
         document = self._known.get(name)
@@ -114,7 +115,7 @@ class Keys:
             self._known.move_to_end(name)
         if self._is_due(document, wanted.key_id):
             async with asyncio.timeout(WAIT_SECONDS), document.lock:
-                if self._is_due(document, wanted.key_id):  # nobody has fetched it meanwhile
+                if self._is_due(document, wanted.key_id):  # no other request has fetched it meanwhile
                     document.is_awaited = True
                     await self._fetch(wanted, document)
         if self._now() - document.fetched_at > KEPT_SECONDS:
@@ -160,7 +161,7 @@ class Keys:
 
 
 def _put(table: OrderedDict[K, V], key: K, value: V, most: int) -> None:
-    """Put an entry last, and drop the first of too many."""
+    """Put an entry last, and evict the first one when there are more than `most`."""
     table[key] = value
     table.move_to_end(key)
     if len(table) > most:

@@ -1,4 +1,4 @@
-"""What an edge counts: plain integers where requests pass, turned into metrics when somebody looks.
+"""The metrics of an edge: plain integers on the hot path, converted to Prometheus metrics when they are collected.
 
 `prometheus_client` takes a lock for each increment; at ten thousand requests a second that is worth avoiding.
 """
@@ -35,7 +35,7 @@ class Histogram:
         self.total += value
 
     def buckets(self) -> list[tuple[str, float]]:
-        """Return cumulative counts by upper bound, as Prometheus wants them."""
+        """Return cumulative counts by upper bound, as Prometheus requires."""
         result = []
         running = 0
         for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
@@ -45,18 +45,18 @@ class Histogram:
 
 
 class Counts(Collector):
-    """All of an edge's numbers.
+    """All counters of an edge.
 
     Attributes:
-        answers: by status and reason (empty for what was not refused).
-        incomplete: requests whose sender went away in the middle; nobody is left to get an answer.
-        cache_hits: lookups of flows that the cache could answer.
-        cache_misses: those that went to the router.
-        latency: seconds from a whole request to the router's word on it.
+        answers: number of responses by status and reason (empty when the request was not refused).
+        incomplete: requests whose sender disconnected before they were complete, so that they got no response.
+        cache_hits: flow lookups answered by the cache.
+        cache_misses: flow lookups sent to the router.
+        latency: seconds from a complete request to the router's result.
         batches: events per call to the router.
-        retries: calls to the router that failed and were made again.
-        streamed_bytes: of bodies that were not in memory as a whole.
-        unreported: refused requests that the router could not be told of.
+        retries: calls to the router that failed and were retried.
+        streamed_bytes: bytes of bodies that were streamed rather than held in memory as a whole.
+        unreported: refused requests that could not be reported to the router.
     """
 
     def __init__(self) -> None:
@@ -72,16 +72,16 @@ class Counts(Collector):
         self._gauges: list[tuple[str, str, Callable[[], float]]] = []
 
     def answered(self, status: int, reason: str) -> None:
-        """Count an answer."""
+        """Count a response."""
         key = (status, reason)
         self.answers[key] = self.answers.get(key, 0) + 1
 
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """Have `value` asked for whenever metrics are collected."""
+        """Register a gauge; `value` is called whenever metrics are collected."""
         self._gauges.append((name, text, value))
 
     def collect(self) -> Iterator[Metric]:
-        """Yield everything as Prometheus metrics."""
+        """Yield all counters as Prometheus metrics."""
         requests = CounterMetricFamily("flowhook_edge_requests", "Answers to senders.", labels=("status", "reason"))
         for (status, reason), count in sorted(self.answers.items()):
             requests.add_metric((str(status), reason), count)

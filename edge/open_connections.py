@@ -1,7 +1,7 @@
-"""Which connections are open, how many each address has, and which one gives way when there is no room for another.
+"""The table of open connections, with limits in total and per address, and the choice of which one to close.
 
-Whoever opens connections and leaves them idle must not keep others out: at either limit the one goes that has waited
-longest for a request. An address that many senders share, such as a proxy's, has no limit of its own.
+A sender that leaves connections idle must not lock others out: at either limit the connection that has waited longest
+for a request is closed. An address shared by many senders, such as a proxy's, has no limit of its own.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from typing import Final, Generic, Protocol, TypeVar
 from edge.senders import site_of
 
 MAX_CANDIDATES: Final = 256
-"""Connections that one look at all of them, or at all of an address, finds for those to come."""
+"""Candidates that one scan of a group of connections collects for later use."""
 
 LOOK_SECONDS: Final = 0.000_01
-"""Between two looks at the same connections, for each of them: 0.1 s between looks at 10,000, which take 3 ms. So a
-flood of new ones can't make a look of each."""
+"""Minimum time between two scans of a group, per connection in it: 0.1 s for 10,000 connections, whose scan takes 3 ms.
+So a flood of new connections does not cause a scan for each of them."""
 
 NEVER: Final = float("inf")
 
 
 class Waiting(Protocol):
-    """A connection, as far as it may give way.
+    """The attributes of a connection that decide whether it may be closed to make room.
 
     Attributes:
-        address: of the sender's side.
+        address: address of the sender's side.
         idle: whether no request has begun.
-        waiting_since: loop time from which the head of a request was waited for; `NEVER` while there is one.
+        waiting_since: loop time since which the connection waits for a request head; `NEVER` once it has one.
     """
 
     address: IPv4Address | IPv6Address
@@ -41,7 +41,7 @@ C = TypeVar("C", bound=Waiting)
 
 
 class OpenConnections(Generic[C]):
-    """All connections."""
+    """The table of open connections."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class OpenConnections(Generic[C]):
         shared: Callable[[IPv4Address | IPv6Address], bool],
         now: Callable[[], float],
     ) -> None:
-        """Let there be `most` at a time, and `most_of_one` of each address that is not `shared`."""
+        """Allow `most` connections at a time, and `most_of_one` for each address that is not `shared`."""
         self._most = most
         self._most_of_one = most_of_one
         self._shared = shared
@@ -66,7 +66,7 @@ class OpenConnections(Generic[C]):
         return iter(tuple(self._all.members))
 
     def add(self, connection: C) -> None:
-        """Add one, whether there is room or not."""
+        """Add a connection, whether there is room or not."""
         self._all.members.add(connection)
         site = site_of(connection.address)
         group = self._by_site.get(site)
@@ -75,7 +75,7 @@ class OpenConnections(Generic[C]):
         group.members.add(connection)
 
     def discard(self, connection: C) -> None:
-        """Take one out; without effect if it is not there."""
+        """Remove a connection; without effect if it is not in the table."""
         if connection in self._all.members:
             self._all.members.discard(connection)
             site = site_of(connection.address)
@@ -85,7 +85,7 @@ class OpenConnections(Generic[C]):
                 del self._by_site[site]
 
     def gives_way(self, address: IPv4Address | IPv6Address) -> tuple[bool, C | None]:
-        """Return whether there is room for one more of an address; if not, which one would make it (None: none)."""
+        """Return whether there is room for one more connection of an address; if not, the one to close (None: none)."""
         others = self._by_site.get(site_of(address))
         if others is not None and len(others.members) >= self._most_of_one and not self._shared(address):
             return False, others.candidate(self._now())
@@ -95,10 +95,10 @@ class OpenConnections(Generic[C]):
 
 
 class _Group(Generic[C]):
-    """Connections of which one gives way to another: all there are, or those of one address.
+    """A group with a common limit: all connections, or those of one address.
 
     Attributes:
-        members: of the group.
+        members: connections of the group.
     """
 
     __slots__ = ("_candidates", "_looked", "members")
@@ -109,7 +109,7 @@ class _Group(Generic[C]):
         self._looked = -NEVER
 
     def candidate(self, now: float) -> C | None:
-        """Return one that gives way; of those that an earlier look found, as long as there are any."""
+        """Return the connection to close, from the candidates of an earlier scan as long as there are any."""
         while True:
             while self._candidates:
                 idle, since, connection = self._candidates.pop()
@@ -124,7 +124,7 @@ class _Group(Generic[C]):
 
 
 def _longest_waiting(connections: Collection[C], count: int) -> list[tuple[bool, float, C]]:
-    """Return those that wait for a request, idle ones first, and of these the one that has waited longest."""
+    """Return up to `count` connections that wait for a request: idle ones first, longest waiting first."""
     waiting = [each for each in connections if each.waiting_since != NEVER]
     chosen = heapq.nsmallest(count, waiting, key=lambda each: (not each.idle, each.waiting_since))
     return [(each.idle, each.waiting_since, each) for each in chosen]

@@ -1,7 +1,7 @@
-"""What an edge asks of others: small documents over HTTPS, within bounds of size, time and place.
+"""Fetches small documents over HTTPS, with limits on size, time and destination.
 
-No redirect is followed, no cookie kept, no proxy of the environment used. Addresses are checked when a socket is about
-to connect, after DNS.
+No redirect is followed, no cookie is stored, no proxy of the environment is used. Addresses are checked when a socket
+is about to connect, after DNS.
 """
 
 from __future__ import annotations
@@ -15,39 +15,39 @@ if TYPE_CHECKING:
 
 MAX_DOCUMENT_BYTES: Final = 256 * 1024
 SECONDS: Final = 5.0
-"""Within which a document has to be there."""
+"""Timeout for fetching a document."""
 
 
 class FetchError(Exception):
-    """There is no document to be had now; the text says why and holds nothing that was sent or received."""
+    """A document can't be fetched now; the text gives the cause and contains nothing that was sent or received."""
 
 
 class Outbound:
-    """The one session of an edge, opened when it is first needed."""
+    """The only HTTP client session of an edge, opened on first use."""
 
     def __init__(self, *, allow_private_addresses: bool) -> None:
-        """Fetch from public addresses alone, unless others are allowed; then also by http from this machine."""
+        """Fetch from public addresses only, unless private ones are allowed; then also over http from this machine."""
         self._allow_private = allow_private_addresses
         self._documents: Documents | None = None
 
     async def close(self) -> None:
-        """Close what is open."""
+        """Close the session."""
         if self._documents is not None:
             await self._documents.close()
 
     async def fetch(self, url: str, body: bytes = b"") -> bytes | None:
-        """Return a document; None where the server says that there is no such thing.
+        """Return a document; None when the server reports that it does not exist.
 
         Args:
-            url: https, with its percent-encoding.
+            url: https URL, percent-encoded.
             body: JSON to POST; empty: GET.
 
         Raises:
-            FetchError: no answer, not in time, too large, or one that says nothing.
+            FetchError: there is no response, or it is late, too large, or has an unexpected status.
         """
         if self._documents is None:
-            # with aiohttp, 7 MiB and 65 ms: most edges fetch nothing; in a thread, so that senders don't wait for it
+            # it imports aiohttp, 7 MiB and 65 ms, and most edges fetch nothing; in a thread, so that senders don't wait
             module = await asyncio.to_thread(import_module, "edge.documents")
-            if self._documents is None:  # nobody was quicker
+            if self._documents is None:  # no concurrent call was faster
                 self._documents = module.Documents(allow_private_addresses=self._allow_private)
         return await self._documents.fetch(url, body)

@@ -1,6 +1,6 @@
-"""What an edge's process apart does with a large body: parses it, makes its keys, and returns the little that is left.
+"""Parses a large body in a separate process, and returns its keys and the small part of it that the edge needs.
 
-Whatever the body holds, the edge gets no more than `MAX_SELECTED_BYTES` back, so that its own work is bounded.
+Whatever the body contains, the edge gets at most `MAX_SELECTED_BYTES` of it back, so that its own work is bounded.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from flowhook.payloads import Selection, parse, select
 from flowhook.payloads.selection import encoded
 
 MAX_SELECTED_BYTES: Final = 64 * limits.KIB
-"""JSON of what answers, handshakes and delivery IDs look at in a body; of one with more they see nothing."""
+"""JSON of the parts of a body that responses, handshakes and delivery IDs read; if it is larger, they read nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is wanted of a body.
+    """The parts that are needed of a body.
 
     Attributes:
-        selection: what is looked at in it.
-        order_by: expression of the order key; None: none is asked for.
-        dedupe: expression of the dedupe key; None: none is asked for.
+        selection: parts of the body to return.
+        order_by: expression of the order key; None: not needed.
+        dedupe: expression of the dedupe key; None: not needed.
     """
 
     selection: Selection
@@ -40,10 +40,10 @@ def read_body(kind: bytes, wanted: bytes, view: bytes, body: bytes) -> Iterator[
     """Parse a body and yield the selected part of it as JSON, its order key and its dedupe key; for `flowhook.offload`.
 
     Args:
-        kind: JSON, an array: the Content-Type; the headers that say something of the body, pairs of strings in
-            ISO 8859-1; and the bytes that it may have when it is decompressed.
+        kind: JSON array of the Content-Type, the headers that describe the body (pairs of strings in ISO 8859-1), and
+            the maximum size in bytes of the decompressed body.
         wanted: JSON of `Wanted`.
-        view: JSON of what `.` is, but for the body.
+        view: JSON of the value of `.`, without the body.
         body: as received.
 
     Raises:

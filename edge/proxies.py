@@ -1,11 +1,12 @@
-"""Who is behind a proxy: the sender's address, and the URL that it called, as proxies that are trusted tell.
+"""Determines the sender behind trusted proxies: its address, and the URL that it called.
 
-What a proxy adds stands to the right of what it received. So the fields are read from the right, for as long as the
-address is that of a trusted proxy: the first that is not is the sender's. What lies further left anybody may have
-written. Without trusted proxies the fields mean nothing.
+A proxy appends to the right of what it received. So the fields are read from the right, for as long as the address is
+that of a trusted proxy; the first other address is the sender's. Entries further left can be forged. Without trusted
+proxies the fields are ignored.
 
-Proxies write one of the two kinds of fields and pass the other on as the sender wrote it. Which one it is nobody knows;
-so where both are there and name different senders, or one can't be read, the sender is `UNKNOWN`, whom no list lets in.
+Proxies write one of the two kinds of fields and forward the other as the sender wrote it. It is unknown which one they
+write. So if both are present and name different senders, or one can't be parsed, the sender is `UNKNOWN`, an address
+that no allow list includes.
 
 Source: RFC 7239 (Forwarded); `X-Forwarded-For`, `-Proto` and `-Host` are de-facto standards
 (https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/X-Forwarded-For).
@@ -21,13 +22,13 @@ from typing import Final, NamedTuple
 from flowhook.errors import InvalidError
 
 MAX_HOPS: Final = 32
-"""Proxies in a row that are looked at."""
+"""Consecutive proxies that are considered."""
 
 MAX_PAIRS: Final = 256
-"""Parameters of `Forwarded`; one with more of them can't be read."""
+"""Parameters of `Forwarded`; a value with more of them is not parsed."""
 
-UNKNOWN: Final = IPv4Address("0.0.0.0")  # noqa: S104 - bound to by nobody
-"""Of a sender about whom the fields contradict themselves."""
+UNKNOWN: Final = IPv4Address("0.0.0.0")  # noqa: S104 - no socket is bound to it
+"""Address of a sender about whom the fields contradict each other."""
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -38,7 +39,7 @@ _PORT: Final = re.compile(r"^(\[[0-9A-Fa-f:.]+\]|[0-9.]+)(?::[0-9]{1,5})?$")
 
 
 class Origin(NamedTuple):
-    """Where a request came from: the sender's address, and scheme and host (empty: as the request says) it called."""
+    """The origin of a request: the sender's address, and the scheme and host it called (host empty: as in Host)."""
 
     address: Address
     scheme: str
@@ -46,27 +47,27 @@ class Origin(NamedTuple):
 
 
 class Proxies:
-    """The proxies that are trusted."""
+    """The set of trusted proxies."""
 
     def __init__(self, networks: Sequence[Network] = ()) -> None:
         self._networks = tuple(networks)
 
     def __bool__(self) -> bool:
-        """Whether any is."""
+        """Whether any proxy is trusted."""
         return bool(self._networks)
 
     def trusts(self, address: Address) -> bool:
-        """Whether what comes from an address may say who is behind it."""
+        """Whether an address is that of a proxy that is trusted to report the sender behind it."""
         return any(address in network for network in self._networks)
 
     def origin(self, address: Address, scheme: str, headers: Sequence[tuple[str, bytes]]) -> Origin:
-        """Return where a request came from.
+        """Return the origin of a request.
 
         Args:
-            address: of the peer.
-            scheme: `http` or `https`, of the connection.
-            headers: lower-case names and values. Of a sender that `forwarded` and `x-forwarded-for` both name, the
-                former says the rest.
+            address: address of the peer.
+            scheme: scheme of the connection, `http` or `https`.
+            headers: lower-case names and values. If `forwarded` and `x-forwarded-for` name the same sender, scheme and
+                host are those of `forwarded`.
         """
         if not self.trusts(address):
             return Origin(address, scheme)
@@ -80,7 +81,7 @@ class Proxies:
         return origin
 
     def _followed(self, hops: Sequence[Mapping[str, str]], address: Address, scheme: str) -> Origin:
-        """Return where the hops lead, from the last to the first."""
+        """Follow the hops from the last to the first, and return the origin that they lead to."""
         origin = Origin(address, scheme)
         for hop in reversed(hops[-MAX_HOPS:]):
             sender = _address(hop.get("for", ""))
@@ -95,10 +96,10 @@ class Proxies:
 
 
 def parse_networks(text: str) -> tuple[Network, ...]:
-    """Return networks that are written with commas between them.
+    """Parse a comma-separated list of networks.
 
     Raises:
-        InvalidError: one of them is none (`NETWORK_INVALID`).
+        InvalidError: an item is not a network (`NETWORK_INVALID`).
     """
     try:
         return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
@@ -113,12 +114,12 @@ def _joined(headers: Sequence[tuple[str, bytes]], name: str) -> str:
 
 
 def _last_of(text: str) -> list[str]:
-    """Return the last `MAX_HOPS` parts: what lies further left is looked at by nobody, whatever there is of it."""
+    """Return the last `MAX_HOPS` parts; those further left are ignored, however many there are."""
     return text.rsplit(",", MAX_HOPS)[-MAX_HOPS:]
 
 
 def _forwarded(text: str) -> list[dict[str, str]] | None:
-    """Return the elements of Forwarded; None when it can't be read."""
+    """Return the elements of Forwarded; None when it can't be parsed."""
     hops: list[dict[str, str]] = [{}]
     position = 0
     if text.count("=") > MAX_PAIRS:
@@ -140,7 +141,7 @@ def _forwarded(text: str) -> list[dict[str, str]] | None:
 
 
 def _x_forwarded(headers: Sequence[tuple[str, bytes]]) -> list[dict[str, str]]:
-    """Return the same of `X-Forwarded-…`; a proxy may keep a list of addresses and set the others anew."""
+    """Return the same of `X-Forwarded-…`; a proxy may extend the list of addresses but overwrite the other fields."""
     senders, protos, hosts = (_last_of(_joined(headers, f"x-forwarded-{name}")) for name in ("for", "proto", "host"))
 
     def at(values: list[str], index: int) -> str:

@@ -1,6 +1,6 @@
-"""The PROXY protocol, by which load balancers that see no HTTP say whom a connection is from.
+"""Parses the PROXY protocol header, in which load balancers that see no HTTP report a connection's sender.
 
-Off by default: where it is on, a connection without it is refused, for it may not come from the balancer.
+Off by default. When it is on, a connection without the header is refused, because it may not come from the balancer.
 
 Source: https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt, versions 1 and 2.
 """
@@ -16,7 +16,7 @@ MAX_LINE: Final = 107
 """Bytes of the header of version 1, its line end included."""
 
 MAX_ADDRESSES: Final = 2048
-"""Bytes that follow the fixed part of the header of version 2: addresses, and what else a balancer has to say."""
+"""Bytes after the fixed part of the header of version 2: addresses, and further data of the balancer."""
 
 _SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
 _FIXED: Final = struct.Struct(">BBH")
@@ -25,7 +25,7 @@ _IPV4, _IPV6 = 0x1, 0x2
 _FIELDS: Final = 6
 
 Read = Callable[[int], Awaitable[bytes]]
-"""Returns exactly so many bytes of the connection; raises OSError or EOFError."""
+"""Returns exactly the given number of bytes of the connection; raises OSError or EOFError."""
 
 
 class ProxyProtocolError(Exception):
@@ -33,11 +33,11 @@ class ProxyProtocolError(Exception):
 
 
 async def read_header(read: Read) -> IPv4Address | IPv6Address | None:
-    """Read the header and nothing more; return the sender's address, None when the balancer speaks for itself.
+    """Read exactly the header; return the sender's address, or None when the header names no sender.
 
     Raises:
-        ProxyProtocolError: there is none, or it can't be read.
-        OSError, EOFError: of `read`.
+        ProxyProtocolError: there is no header, or it is malformed.
+        OSError, EOFError: raised by `read`.
     """
     start = await read(len(_SIGNATURE))
     if start == _SIGNATURE:

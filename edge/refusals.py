@@ -1,7 +1,7 @@
-"""A log that senders can make us write to: enough for an operator to see why, too little to fill a disk with.
+"""Rate-limited logging of events that senders cause: enough to diagnose them, too little to fill a disk.
 
-Each flow has an allowance of its own, so that a flood at one of them hides nothing of the others; and there is one for
-all of them together.
+Each flow has a token bucket of its own, so that a flood at one flow does not suppress lines about others. One more
+bucket limits all flows together.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ if TYPE_CHECKING:
 
 FLOW_PER_SECOND: Final = 5.0
 FLOW_BURST: Final = 25.0
-"""Lines that may be written about one flow: a token bucket."""
+"""Rate and burst of the lines about one flow."""
 
 PER_SECOND: Final = 50.0
 BURST: Final = 250.0
-"""Lines that may be written at all."""
+"""Rate and burst of all lines."""
 
 MAX_FLOWS: Final = 1000
-"""Flows whose allowance is remembered: those that were heard of last."""
+"""Flows that have a token bucket: those that were used last."""
 
 
 class Allowances:
-    """A token bucket for each flow that was heard of lately, and one for all."""
+    """Token buckets: one for each recently used flow, and one for all flows together."""
 
     def __init__(self, now: Callable[[], float]) -> None:
-        """Go by `now`, in seconds."""
+        """Create the buckets; `now` returns the time in seconds."""
         self._now = now
         self._all = Bucket(PER_SECOND, BURST, now())
         self._flows: OrderedDict[str, Bucket] = OrderedDict()
 
     def take(self, flow_id: str) -> bool:
-        """Whether something may be said about a flow; if not, it is counted as kept back."""
+        """Take a token for a flow and return whether there was one; if not, count one suppression."""
         now = self._now()
         bucket = self._flows.get(flow_id)
         if bucket is None:
@@ -49,7 +49,7 @@ class Allowances:
         return False
 
     def kept_back(self, flow_id: str) -> int:
-        """Return how much about a flow was kept back since this was asked last."""
+        """Return the number of suppressions for a flow since the last call."""
         bucket = self._flows.get(flow_id)
         if bucket is None:
             return 0
@@ -58,22 +58,22 @@ class Allowances:
 
 
 class LimitedLog:
-    """Writes warnings, and with the next one of a flow how many about it were kept back."""
+    """A rate-limited logger of warnings; each line reports how many lines about its flow were suppressed before it."""
 
     def __init__(self, log: structlog.stdlib.BoundLogger, now: Callable[[], float]) -> None:
-        """Write to `log`; `now` tells the time in seconds."""
+        """Write to `log`; `now` returns the time in seconds."""
         self._log = log
         self._allowances = Allowances(now)
 
     def warning(self, event: str, **fields: object) -> None:
-        """Write a line unless there were too many lately; the field `flow` says whose allowance it takes."""
+        """Write a line unless the rate limit is exceeded; the field `flow` selects the token bucket."""
         flow_id = str(fields.get("flow", ""))
         if self._allowances.take(flow_id):
             self._log.warning(event, suppressed=self._allowances.kept_back(flow_id), **fields)
 
 
 class Bucket:
-    """A token bucket, full at first; `suppressed` counts what was kept back."""
+    """A token bucket, initially full; `suppressed` counts the lines that were not written."""
 
     __slots__ = ("_burst", "_last", "_per_second", "_tokens", "suppressed")
 
@@ -84,7 +84,7 @@ class Bucket:
         self.suppressed = 0
 
     def take(self, now: float) -> bool:
-        """Take one token; whether there was one."""
+        """Take one token, and return whether there was one."""
         self._tokens = min(self._burst, self._tokens + (now - self._last) * self._per_second)
         self._last = now
         if self._tokens < 1.0:

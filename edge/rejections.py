@@ -1,10 +1,10 @@
-"""Tells the router of refused requests, for operators to look at: a few of each flow, in batches, as well as it goes.
+"""Reports refused requests to the router, for operators: a few per flow, in batches, on a best-effort basis.
 
-What is told holds no credential, not even one that came in the wrong place: of headers only those are shown that are
-known to be harmless, of the others how long they are; of the query the names; of a one-time URL all but its token.
+A report contains no credential, not even one in the wrong place. Of headers it contains the values that are known to be
+harmless, and the lengths of the others; of the query, the names; of a one-time URL, all but the token.
 
-Why a signature does not match is found out when its sender has had the answer, by one thread, and of a few requests at
-a time: what of them is kept meanwhile has a bound.
+The cause of a signature mismatch is diagnosed after the sender got its response, by one thread, for a few requests at a
+time. The memory of waiting requests is bounded.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from flowhook.wire.convert import headers_to_proto, timestamp
 FLUSH_SECONDS: Final = 0.5
 MAX_BATCH: Final = 100
 MAX_WAITING: Final = 1000
-"""Rejections that wait to be told; beyond it they are only counted."""
+"""Rejections that may wait to be reported; further ones are only counted."""
 
 MAX_DIAGNOSES: Final = 20
-"""Requests that wait to be diagnosed; further ones are told without."""
+"""Requests that may wait for a diagnosis; further ones are reported without one."""
 
 MAX_DIAGNOSED_BYTES: Final = limits.MAX_BODY_BYTES
-"""Of their bodies in all."""
+"""Total size of the bodies of these requests."""
 
 MAX_BODY_BYTES: Final = 64 * 1024
 MAX_TEXT: Final = 2048
@@ -71,14 +71,14 @@ HARMLESS: Final = frozenset(
         "x-shopify-topic",
     }
 )
-"""Headers whose values are shown: no sender puts a credential there."""
+"""Headers whose values are reported: no sender puts a credential there."""
 
 
 log = logs.get_logger(__name__)
 
 
 class _Noted(NamedTuple):
-    """A refused request: what is told of it and, where it is to be diagnosed, as what it came where."""
+    """A refused request: its report, and the endpoint and request view (None: no diagnosis) to diagnose it with."""
 
     rejection: Rejection
     endpoint: Endpoint
@@ -86,7 +86,7 @@ class _Noted(NamedTuple):
 
 
 class Rejections:
-    """Collects refused requests; `run` must be running for any of them to be told."""
+    """Collects refused requests. None is reported unless `run` is running."""
 
     def __init__(self, router: Router, directory: Directory, allowances: Allowances, counts: Counts) -> None:
         self._router = router
@@ -109,15 +109,15 @@ class Rejections:
         seen: RequestView | None = None,
         now: float,
     ) -> None:
-        """Take a refused request down, unless there were too many of this flow lately.
+        """Record a refused request, unless the rate limit of its flow is exceeded.
 
         Args:
-            endpoint: that it was for.
-            head: of the request.
-            address: of the sender.
-            answer: that the sender gets.
-            error: why it is not authenticated, when that is the reason.
-            seen: the request as it was verified, when it was.
+            endpoint: endpoint that received the request.
+            head: head of the request.
+            address: address of the sender.
+            answer: response to the sender.
+            error: why authentication failed, if it did.
+            seen: the request as it was verified, if verification was reached.
             now: Unix time in seconds.
         """
         if not self._allowances.take(endpoint.flow_id):
@@ -151,7 +151,7 @@ class Rejections:
         self._due.set()
 
     def _may_be_diagnosed(self, body: bytes) -> bool:
-        """Whether there is room for one more request that waits for it; if so, it is taken."""
+        """Reserve room for one more request that waits for a diagnosis; return whether there was room."""
         if self._suspects >= MAX_DIAGNOSES or self._suspect_bytes + len(body) > MAX_DIAGNOSED_BYTES:
             return False
         self._suspects += 1
@@ -159,14 +159,14 @@ class Rejections:
         return True
 
     async def _diagnosed(self, noted: _Noted) -> Rejection:
-        """Return what is told of a request, with what would have made it pass, if that was to be found out."""
+        """Return the report of a request, with a hint how it would have passed, if a diagnosis was requested."""
         rejection, endpoint, seen = noted
         if seen is not None:
             try:
                 verifiers, others = [*endpoint.early, *endpoint.late], self._others(endpoint)
                 now = rejection.time.seconds + rejection.time.nanos / 1e9
                 hint = await asyncio.to_thread(diagnose, verifiers, seen, now, others)
-            except Exception as error:  # noqa: BLE001 - no thread to be had, or a defect: it is told without, then
+            except Exception as error:  # noqa: BLE001 - no thread available, or a defect: reported without a hint
                 log.error("a refused request can't be diagnosed", cause=type(error).__name__)  # noqa: TRY400 - no data
                 hint = ""
             finally:
@@ -177,7 +177,7 @@ class Rejections:
         return rejection
 
     def _others(self, endpoint: Endpoint) -> list[Named]:
-        """Return other URLs whose credentials the sender may have used, those of the same flow first."""
+        """Return other endpoints whose credentials the sender may have used, those of the same flow first."""
         found: list[Named] = []
         for endpoints in self._directory.known(endpoint.flow_id, MAX_OTHERS):
             for other in endpoints.all()[: MAX_OTHERS - len(found)]:
@@ -187,7 +187,7 @@ class Rejections:
         return found
 
     async def run(self) -> None:
-        """Tell what was taken down, until cancelled."""
+        """Report what was recorded, until cancelled."""
         while True:
             await self._due.wait()
             await asyncio.sleep(FLUSH_SECONDS)
@@ -202,7 +202,7 @@ class Rejections:
 
 
 def _credentials(endpoint: Endpoint, head: Head) -> list[bytes]:
-    """Return what was sent as a credential in the URL."""
+    """Return the credentials that the URL contained."""
     token = [head.path.rpartition("/")[2].encode()] if endpoint.one_time else []
     return token + credentials_of(head.query, endpoint.dropped_query)
 
@@ -220,7 +220,7 @@ def _shown(headers: Sequence[tuple[str, bytes]], credentials: Sequence[bytes]) -
 
 
 def _names_of(query: str) -> str:
-    """Return a query string without its values, percent-encoding kept."""
+    """Return a query string without its values, percent-encoding retained."""
     return (
         "&".join(f"{field.partition('=')[0]}=…" if "=" in field else "…" for field in query.split("&")) if query else ""
     )

@@ -1,8 +1,8 @@
-"""Requests that are held until their flow answers, and answers that are fetched later.
+"""Holds requests until their flow responds, and serves responses that are fetched later.
 
-A held request is a call of InvokeFlow. One that fails is made again with the same event until the flow's time is up:
-the router attaches it to the execution that it started, so that senders don't notice a restart. After that time the
-sender gets a URL at which the answer is to be had. A sender who goes away ends the call, never the execution.
+A held request is an InvokeFlow call. A call that fails is retried with the same event until the flow's response timeout
+expires; the router attaches it to the execution that the event started, so that senders don't notice a restart. After
+the timeout the sender gets a URL for the later response. A sender that disconnects ends the call, never the execution.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from flowhook.v1.ingest_service_pb2 import GetReplyResponse, InvokeFlowResponse
 PREFIX: Final = "/replies/"
 
 MAX_WAIT_SECONDS: Final = 300.0
-"""That one InvokeFlow call may wait."""
+"""Maximum wait of one InvokeFlow call."""
 
 BRIEF_SECONDS: Final = 0.05
-"""Waited for a flow whose time is up, or whose edge is about to stop."""
+"""Wait for a flow whose response timeout has expired, or when the edge is about to stop."""
 
 RETRY_SECONDS: Final = 0.05
 MAX_RETRY_SECONDS: Final = 0.5
 
 REFUSED: Final = frozenset({"BODY_LOST", "STORAGE_FULL", "STORAGE_UNAVAILABLE", "TOTAL_BACKLOG_FULL", "UPLOADS_FULL"})
-"""Wants of the router that a sender is told of at once."""
+"""Reasons of the router that are returned to the sender at once, without a retry."""
 
 _AGAIN: Final = (UnavailableError, ConflictError, InternalError)
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_.~-]{1,128}")
@@ -43,16 +43,16 @@ _NOT_ALLOWED: Final = answers.method_not_allowed(("GET",))
 
 
 class Replies:
-    """Answers that come from flows.
+    """Waits for the responses of flows.
 
     Attributes:
-        held: requests that wait for their flow.
+        held: number of requests that wait for their flow.
     """
 
     def __init__(
         self, router: Router, directory: Directory, counts: Counts, *, max_held: int, router_timeout: float
     ) -> None:
-        """Hold `max_held` requests at a time, and let as many others wait `router_timeout` seconds for the router."""
+        """Hold up to `max_held` requests; let as many fetches wait up to `router_timeout` seconds for the router."""
         self._router = router
         self._directory = directory
         self._counts = counts
@@ -65,21 +65,21 @@ class Replies:
         self.held = 0
 
     def release(self) -> None:
-        """Answer all who are held, and whoever still comes, without waiting: with where the answer is to be had."""
+        """Respond to all held and further requests without waiting, with the URL of the later response."""
         self._leaving = True
         for call in self._calls:
             call.cancel()
 
     async def hold(self, event: Event, response: FlowResponse) -> Answer:
-        """Have an event stored and wait for what its flow answers.
+        """Store an event and wait for the response of its flow.
 
         Args:
-            event: not to be changed any more.
-            response: of its flow.
+            event: must not be changed afterwards.
+            response: response configuration of its flow.
 
         Raises:
             FlowhookError: the router refuses the event; it is not stored.
-            IngestUnavailableError: whether it is stored is not known.
+            IngestUnavailableError: it is unknown whether the event is stored.
         """
         if self.held >= self._max_held:
             return answers.TOO_MANY_HELD
@@ -115,7 +115,7 @@ class Replies:
                 return answers.pending(answered.execution_id, PREFIX + answered.pending.reply_token)
 
     async def _call(self, event: Event, seconds: float) -> InvokeFlowResponse | None:
-        """Wait for an answer; None: the call was given up because the edge is about to stop."""
+        """Wait for a response; None: the call was cancelled because the edge is about to stop."""
         call = asyncio.ensure_future(self._router.invoke(event, seconds))
         self._calls.add(call)
         try:
@@ -130,7 +130,7 @@ class Replies:
             call.cancel()
 
     async def fetch(self, head: Head) -> Answer:
-        """Answer a request for a URL below `PREFIX`."""
+        """Handle a request for a URL below `PREFIX`."""
         if head.method not in ("GET", "HEAD"):
             return _NOT_ALLOWED
         token = head.path[len(PREFIX) :]
@@ -153,7 +153,7 @@ class Replies:
 
 
 def _answer(answered: InvokeFlowResponse | GetReplyResponse, response: FlowResponse) -> Answer | None:
-    """Return what the sender gets; None: there is no answer yet."""
+    """Return the response to the sender; None: the flow has not responded yet."""
     match answered.WhichOneof("outcome"):
         case "reply" if answered.from_output:
             return response.output(answered.execution_id, answered.reply.body)

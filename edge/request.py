@@ -1,4 +1,4 @@
-"""What a request is to those who answer it; how it comes is no concern of theirs."""
+"""The request interface that handlers see, independent of the transport."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from edge.body_stream import BodyStream
 from edge.http1 import Head
 
 
-class Overloaded(Exception):  # noqa: N818 - says what is, not what went wrong
-    """All that is being received takes more memory than it may."""
+class Overloaded(Exception):  # noqa: N818 - names a state, not an error
+    """Requests being received exceed the memory limit."""
 
 
 class Request(Protocol):
-    """A request, as far as it has arrived; what a handler sees of a connection."""
+    """A request that may still be arriving, as a handler sees it."""
 
     @property
     def head(self) -> Head:
@@ -25,7 +25,7 @@ class Request(Protocol):
 
     @property
     def address(self) -> IPv4Address | IPv6Address:
-        """Where the sender's side of the connection is; IPv4-mapped addresses as IPv4."""
+        """Address of the sender's side of the connection; IPv4-mapped addresses as IPv4."""
         ...
 
     @property
@@ -35,39 +35,39 @@ class Request(Protocol):
 
     @property
     def client_names(self) -> tuple[str, ...]:
-        """Names in the sender's certificate, which TLS verified; none without one."""
+        """Names in the sender's certificate, verified by TLS; empty without a certificate."""
         ...
 
     async def body(self, max_bytes: int) -> bytes:
-        """Receive the body, once; until then the sender is not even told to continue.
+        """Receive the body; call it once. No `100 Continue` is sent before.
 
         Raises:
-            BodyTooLargeError: it is larger than `max_bytes`.
+            BodyTooLargeError: the body is larger than `max_bytes`.
             Overloaded: there is no memory for it now.
-            MalformedRequestError: it is not framed as it should be.
-            StreamClosedError: the sender went away.
+            MalformedRequestError: its framing is invalid.
+            StreamClosedError: the sender disconnected.
         """
         ...
 
     async def receive(self, max_bytes: int, in_memory: int) -> bytes | BodyStream:
-        """Receive the body, once, or begin to: what has more than `in_memory` bytes comes a piece at a time.
+        """Receive the body, or a stream of it if it has more than `in_memory` bytes; call it once.
 
         Raises:
-            BodyTooLargeError: it is larger than `max_bytes`.
+            BodyTooLargeError: the body is larger than `max_bytes`.
             Overloaded: there is no memory for it now.
-            MalformedRequestError: it is not framed as it should be.
-            StreamClosedError: the sender went away.
+            MalformedRequestError: its framing is invalid.
+            StreamClosedError: the sender disconnected.
         """
         ...
 
     async def hold(self, answer: Coroutine[Any, Any, Answer]) -> Answer:
-        """Wait for an answer for as long as the sender is there; what the answer raises goes through.
+        """Wait for a response for as long as the sender is connected; exceptions of `answer` propagate.
 
         Raises:
-            StreamClosedError: the sender went away; `answer` was cancelled.
+            StreamClosedError: the sender disconnected; `answer` was cancelled.
         """
         ...
 
 
 Handler = Callable[[Request], Awaitable[Answer]]
-"""Answers a request. Must not raise but for what `Request.body` raises."""
+"""Handles a request. Must not raise anything that `Request.body` does not raise."""

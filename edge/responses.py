@@ -1,4 +1,4 @@
-"""Configured responses (`webhook.respond`), compiled: what never varies is bytes, the rest a few accessors."""
+"""Compiled configured responses (`webhook.respond`): the constant parts are bytes, the rest a few accessors."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from flowhook.expressions.paths import compile_accessor, is_expression, paths_in
 from flowhook.ids import LENGTH
 
 Template = Callable[[Any], Any]
-"""Gives a value for what `.` is."""
+"""Evaluates to a value, given the value of `.`."""
 
 MAX_HEADER_VALUE_BYTES: Final = 4 * limits.KIB
-"""A longer value is left empty: senders and proxies would take the whole answer for a broken one."""
+"""A longer value is left empty: senders and proxies would treat the whole response as malformed."""
 
 _ID: Final = "${ .id }"
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -31,11 +31,11 @@ _LINE_ENDS: Final = re.compile(rb"[\x00\r\n]")
 
 
 class ConfiguredResponse:
-    """The answer of a flow to an accepted request.
+    """The configured response of a flow to an accepted request.
 
     Attributes:
-        needs_view: whether expressions look at more than the event's ID, so that `render` needs the request.
-        paths: where in `.` they look.
+        needs_view: whether expressions read more than the event's ID, so that `render` needs the request.
+        paths: paths of `.` that they read.
     """
 
     __slots__ = ("_after", "_before", "_body", "_fixed", "_head", "_headers", "_status", "needs_view", "paths")
@@ -60,18 +60,18 @@ class ConfiguredResponse:
             self._split_at_id(respond.body)
 
     def render(self, event_id: str, view: Mapping[str, Any] | None) -> Answer:
-        """Return the answer.
+        """Return the response.
 
         Args:
-            event_id: of the stored event.
-            view: what `.` is; None unless `needs_view`.
+            event_id: ID of the stored event.
+            view: the value of `.`; None unless `needs_view`.
         """
         if self._before and len(event_id) == LENGTH:
             return Answer(self._status, self._head, self._before + event_id.encode() + self._after)
         return self._fixed or self._render({**(view or {}), "id": event_id})
 
     def _split_at_id(self, body: Any) -> None:
-        """Prebuild a response that differs in the ID alone: all IDs are equally long, and need no escaping."""
+        """Prebuild a response in which only the ID varies: all IDs are equally long, and need no escaping."""
         mark = "0" * LENGTH
         answer = self._render({"id": mark})
         if body is not None and answer.body.count(mark.encode()) == 1:
@@ -91,10 +91,10 @@ class ConfiguredResponse:
 
 
 class FlowResponse:
-    """The answers of a flow in mode `reply`.
+    """The responses of a flow in mode `reply`.
 
     Attributes:
-        timeout: seconds that a sender is held.
+        timeout: maximum time in seconds for which a request is held.
     """
 
     __slots__ = ("_fault", "_output", "_problem_status", "timeout")
@@ -107,11 +107,11 @@ class FlowResponse:
         self._fault = _Envelope(fault.status, fault.headers, "") if fault.body is None else ConfiguredResponse(fault)
 
     def output(self, execution_id: str, body: bytes) -> Answer:
-        """Return the flow's output, JSON, as an answer."""
+        """Return the flow's output, JSON, as a response."""
         return self._output.around(execution_id, body)
 
     def reply(self, status: int, headers: Sequence[tuple[str, bytes]], body: bytes) -> Answer:
-        """Return what the flow replied, without the fields that concern the connection or are not well-formed."""
+        """Return the flow's reply as a response, without fields that concern the connection or are malformed."""
         fields = [
             (name.encode("ascii"), value)
             for name, value in headers
@@ -120,7 +120,7 @@ class FlowResponse:
         return answers.make(status, fields, b"" if status in BODYLESS_STATUSES else body)
 
     def fault(self, execution_id: str) -> Answer:
-        """Return what a sender gets when the flow ended without an answer; nothing of why."""
+        """Return the response for a flow that ended without a reply; it does not reveal the cause."""
         if isinstance(self._fault, ConfiguredResponse):
             return self._fault.render(execution_id, None)._replace(reason=answers.FLOW_FAULTED)
         return answers.problem(
@@ -133,7 +133,7 @@ class FlowResponse:
 
 
 class _Envelope:
-    """Status and headers that go around a body made elsewhere; of expressions, only those about the ID work."""
+    """Status and headers for a body produced elsewhere; only expressions that read the ID have a value."""
 
     __slots__ = ("_headers", "_status")
 
@@ -162,7 +162,7 @@ def _header_value(value: Any) -> bytes:
 
 
 def _json(value: Any) -> bytes:
-    """Return a value as JSON; as null when it nests deeper than can be written, although it could be read."""
+    """Return a value as JSON; as null when it nests deeper than orjson can write, although it can read it."""
     try:
         return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
     except orjson.JSONEncodeError:
@@ -170,9 +170,9 @@ def _json(value: Any) -> bytes:
 
 
 def _compile(value: Any) -> Template:
-    """Return a template for JSON whose strings may be expressions; one that can't be evaluated gives null.
+    """Return a template for JSON whose strings may be expressions; one that can't be evaluated yields null.
 
-    The event is durable when this runs: whatever the data look like, the answer has to be an acceptance.
+    The event is durable when a template runs: whatever the data, the response has to be an acceptance.
     """
     if is_expression(value):
         accessor = compile_accessor(strip(value))
@@ -202,4 +202,4 @@ def _expressions(values: Any) -> list[str]:
 
 
 DEFAULT_FLOW_RESPONSE: Final = FlowResponse(Respond.model_validate({"mode": "reply"}))
-"""Of a flow that is gone, or does not answer by itself any more, when somebody fetches what it answered."""
+"""For a fetch of an earlier reply of a flow that was deleted, or is not in mode `reply` any more."""

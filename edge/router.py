@@ -1,4 +1,4 @@
-"""What the edge asks of the router, over gRPC. Failures come out as `flowhook.errors`."""
+"""The edge's interface to the router, and its gRPC client. Failures are raised as `flowhook.errors`."""
 
 from __future__ import annotations
 
@@ -31,14 +31,16 @@ from flowhook.wire import status
 from flowhook.wire.convert import duration
 
 INVOKE_GRACE_SECONDS: Final = 5.0
-"""For storing an event that is waited for, and for the way there and back."""
+"""Allowance added to an InvokeFlow deadline, for storing the event and for the round trip."""
 
 
 class Definition(NamedTuple):
-    """A flow: canonical JSON of its latest revision, and the registry's revision the answer is at least as new as.
+    """A flow.
 
     Attributes:
-        flow_revision: of the flow, from 1.
+        definition: canonical JSON of its latest revision.
+        revision: registry revision that the definition is at least as new as.
+        flow_revision: revision of the flow, from 1.
     """
 
     definition: bytes
@@ -47,14 +49,14 @@ class Definition(NamedTuple):
 
 
 class Secrets(NamedTuple):
-    """Values by name, missing where not set, and the registry's revision the answer is at least as new as."""
+    """Values by name, without those that are not set, and the registry revision they are at least as new as."""
 
     values: dict[str, bytes]
     revision: int
 
 
 class Change(NamedTuple):
-    """A change of the registry. At most one of `flow_id` and `secret_name` is non-empty; neither: a progress mark."""
+    """A change of the registry. At most one of `flow_id` and `secret_name` is set; neither: a progress mark."""
 
     revision: int
     flow_id: str = ""
@@ -62,81 +64,84 @@ class Change(NamedTuple):
 
     @property
     def is_progress(self) -> bool:
-        """Whether nothing changed: the watch is alive and has told everything up to `revision`."""
+        """Whether this is a progress mark: the watch is alive and has reported all changes up to `revision`."""
         return not self.flow_id and not self.secret_name
 
 
 class Upload(Protocol):
-    """A body on its way to the router. Methods may raise any FlowhookError: it is gone then, as when cancelled."""
+    """An upload of a body to the router. Methods may raise any FlowhookError, which ends the upload like `cancel`."""
 
     async def write(self, data: bytes) -> None:
-        """Send the next bytes, as fast as the router takes them."""
+        """Send the next bytes, no faster than the router accepts them (back-pressure)."""
         ...
 
     async def finish(self) -> Blob:
-        """Say that it is complete, and return what events call it; it is durable."""
+        """Complete the upload, and return the reference to the body for events; the body is durable."""
         ...
 
     def cancel(self) -> None:
-        """Give it up; without effect once it is finished."""
+        """Abort the upload; without effect once it is finished."""
         ...
 
     def on_end(self, callback: Callable[[], object]) -> None:
-        """Have something called when the router ends it, be it finished or not, but not when it is cancelled here."""
+        """Call `callback` when the router ends the upload, finished or not, but not after `cancel`."""
         ...
 
     async def outcome(self) -> None:
-        """Raise why the router ended it."""
+        """Raise the error with which the router ended the upload."""
         ...
 
 
 class Router(Protocol):
-    """The router, as the edge sees it. Every method may raise any FlowhookError but what it names has a meaning."""
+    """The router, as the edge sees it. Every method may raise any FlowhookError; those listed have a specific meaning.
+
+    `seconds` is the timeout of a call, unless a method says otherwise.
+    """
 
     async def ingest(self, events: Sequence[Event], seconds: float) -> Sequence[IngestResult]:
-        """Have events stored, within `seconds`; one result per event, in order."""
+        """Store events; return one result per event, in order."""
         ...
 
     async def invoke(self, event: Event, seconds: float) -> InvokeFlowResponse:
-        """Have an event stored and wait up to `seconds` for its flow's answer.
+        """Store an event and wait up to `seconds` for its flow's response.
 
         Raises:
-            UnavailableError: among other causes, the router is away, which is told at once.
+            UnavailableError: among other causes, the router is unreachable; this is raised without waiting.
         """
         ...
 
     async def upload(self, start: UploadStart, seconds: float) -> Upload:
-        """Begin to send a body, once the router admits it. Each step, the beginning among them, may take `seconds`.
+        """Start an upload, once the router admits it. Each step of it, the start included, may take `seconds`.
 
         Raises:
             NotFoundError: there is no such flow.
-            ExhaustedError: the flow takes no more, or no more of this sender.
-            UnavailableError: the router takes no more, or is away.
+            ExhaustedError: the flow accepts no more uploads, or no more of this sender.
+            UnavailableError: the router accepts no more uploads, or is unreachable.
         """
         ...
 
     async def get_reply(self, token: str, seconds: float) -> GetReplyResponse:
-        """Return what an execution has answered so far, within `seconds`.
+        """Return the response of an execution so far.
 
         Raises:
-            NotFoundError: nobody was given this token, or the execution is past retention.
+            NotFoundError: the token was never issued, or the execution is past retention.
         """
         ...
 
     async def get_flow(self, flow_id: str, seconds: float) -> Definition:
-        """Return a flow, within `seconds`.
+        """Return a flow.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: there is no such flow.
         """
         ...
 
     async def find_flows(self, flow_ids: Sequence[str], seconds: float) -> Collection[str]:
-        """Return those of 1 to `limits.MAX_FOUND_FLOWS` IDs that are of flows, within `seconds`."""
+        """Return the IDs, of 1 to `limits.MAX_FOUND_FLOWS` given ones, that belong to existing flows."""
         ...
 
     async def resolve_secrets(self, flow_id: str, names: Collection[str], seconds: float) -> Secrets:
-        """Return verification secrets of a flow, within `seconds`.
+        """Return verification secrets of a flow.
 
         Raises:
             NotFoundError: there is no such flow.
@@ -144,10 +149,10 @@ class Router(Protocol):
         ...
 
     async def report(self, rejections: Sequence[Rejection]) -> None:
-        """Tell of refused requests.
+        """Report refused requests.
 
         Raises:
-            FlowhookError: the router does not take them; never mind.
+            FlowhookError: the router does not accept them; the caller may ignore that.
         """
         ...
 
@@ -155,17 +160,17 @@ class Router(Protocol):
         """Yield changes after a revision (0: from now on) until the router ends the stream.
 
         Raises:
-            OutOfRangeError: changes after `start_revision` are not kept any more.
+            OutOfRangeError: changes after `start_revision` are not retained any more.
         """
         ...
 
 
 REPORT_SECONDS: Final = 5.0
-"""That telling of refused requests may take."""
+"""Deadline of a report of refused requests."""
 
 
 class GrpcRouter:
-    """The router over a channel, which stays the caller's."""
+    """A router client over a gRPC channel. The caller owns the channel."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._ingest = IngestServiceStub(channel)

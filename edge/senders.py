@@ -1,8 +1,9 @@
-"""How much each sender of one URL may send (`webhook.sender_rate_limit`).
+"""Rate limits for the senders of one URL (`webhook.sender_rate_limit`).
 
-Here rather than at the router, for it is here that senders are known: by the credential that let them in or, where none
-is asked for, by their address. So one that sends too much costs no more than the check of its signature. Each edge
-counts for itself. The table is bounded: who has sent nothing for the longest time is forgotten, and begins anew.
+The edge applies them, rather than the router, because only the edge can identify senders: by the credential that
+authenticated them or, where none is required, by their address. So a sender that exceeds its rate costs no more than
+the check of its signature. Each edge counts separately. The table is bounded: the sender that has been silent longest
+is evicted, and later starts with a full bucket.
 """
 
 from __future__ import annotations
@@ -16,19 +17,19 @@ from flowhook.signatures import Match
 from flowhook.token_bucket import TokenBucket
 
 MAX_SENDERS: Final = 10_000
-"""Senders of one URL that are remembered."""
+"""Senders of one URL that have a token bucket."""
 
 _SITE_BITS: Final = 64
-"""Of an IPv6 address, what its owner can't choose at will (RFC 4291, section 2.5.4)."""
+"""Bits of an IPv6 address that form the network prefix, which its owner can't choose (RFC 4291, section 2.5.4)."""
 
 
 def sender_of(match: Match, address: IPv4Address | IPv6Address, *, asked: bool) -> str:
-    """Return what tells a sender from the others of a URL; `asked`: whether it had to show credentials."""
+    """Return the identity of a sender among those of a URL; `asked`: whether credentials were required."""
     return f"{match.scheme} {match.secret}" if asked else site_of(address)
 
 
 def site_of(address: IPv4Address | IPv6Address) -> str:
-    """Return what tells an address from those of others: itself or, of an IPv6 address, its network."""
+    """Return the identity of an address's owner: the address itself or, for IPv6, its network."""
     return str(int(address) >> _SITE_BITS) if isinstance(address, IPv6Address) else str(address)
 
 
@@ -38,13 +39,13 @@ class SenderRates:
     __slots__ = ("_buckets", "_max_senders", "_rate")
 
     def __init__(self, rate: RateLimit, *, max_senders: int = MAX_SENDERS) -> None:
-        """Give every sender this rate."""
+        """Allow every sender this rate."""
         self._rate = rate
         self._max_senders = max_senders
         self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
 
     def take(self, sender: str, now: float) -> float:
-        """Count one request and return 0, or return after how many seconds the sender may come again."""
+        """Count one request and return 0, or return the seconds after which the sender may retry."""
         bucket = self._buckets.get(sender)
         if bucket is None:
             bucket = TokenBucket(per_second=self._rate.per_second, burst=self._rate.burst, now=now)

@@ -1,4 +1,4 @@
-"""Accepts connections, looks after their deadlines, and ends them in good order."""
+"""The HTTP server: accepts connections, enforces their deadlines and limits, and drains them on shutdown."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ from flowhook import limits
 from flowhook.config import EdgeSettings
 
 SWEEP_SECONDS: Final = 0.25
-"""How often deadlines are looked at; a timeout is this much late at the most."""
+"""Interval of deadline checks; a timeout fires at most this much late."""
 
 MAX_RECEIVED_BYTES: Final = 512 * limits.MIB
-"""Bodies and incomplete heads in memory; beyond it large or slow ones are refused with 503."""
+"""Bodies and incomplete heads in memory; beyond this, large or slow requests are refused with 503."""
 
 MAX_TURNED_AWAY: Final = 128
-"""Connections that were one too many and may linger, so that their senders see the 503; others may see a reset."""
+"""Refused excess connections that may linger, so that their senders see the 503; further ones may see a reset."""
 
 MAX_GIVING_WAY: Final = 64
-"""Connections that gave way to others and may linger; others may see a reset."""
+"""Connections closed to make room for others that may linger; further ones may see a reset."""
 
 ANNOUNCE_SECONDS: Final = 1.0
-"""For which an edge that stops goes on to answer on the connections there are, and says that these answers are the last
-ones, before it ends those that are idle: a sender that sees the end coming sends nothing into it."""
+"""Time for which a stopping edge still serves its connections and marks each response as the last one
+(`Connection: close`), before it ends idle connections. A sender that is warned sends nothing into a closing one."""
 
 MAX_ACCEPTED_LATE: Final = 1024
-"""Connections of each socket that an edge that stops takes from the kernel, which would reset them."""
+"""Connections that a stopping edge still accepts from each socket, because the kernel would reset them."""
 
 
 class Server(TCPServer):
-    """The HTTP server. Give it sockets (`add_sockets`), keep `sweep` running, and `drain` it in the end."""
+    """The HTTP server. The caller adds sockets (`add_sockets`), runs `sweep` as a task, and finally calls `drain`."""
 
     def __init__(
         self,
@@ -62,15 +62,15 @@ class Server(TCPServer):
         shared: Callable[[IPv4Address | IPv6Address], bool] = lambda _: False,
         certificates: Certificates | None = None,
     ) -> None:
-        """Serve with `handler`.
+        """Create a server.
 
         Args:
-            settings: timeouts, and limits that are not here.
-            handler: answers requests.
-            counts: of what happens.
-            max_connections: at a time.
-            shared: whether many senders are behind an address.
-            certificates: for TLS; None: there is none.
+            settings: timeouts, and limits that are not constants of this module.
+            handler: handles requests.
+            counts: metrics to update.
+            max_connections: maximum number of open connections.
+            shared: returns whether many senders share an address.
+            certificates: certificates for TLS; None: no TLS.
         """
         super().__init__()
         self._certificates = certificates
@@ -98,23 +98,23 @@ class Server(TCPServer):
         self._beginning_by_site: Counter[str] = Counter()
         self._listening: list[socket.socket] = []
         self._accepted_late: set[asyncio.Task[None]] = set()
-        self._serving: set[asyncio.Task[None]] = set()  # of all connections, from before their handshakes on
+        self._serving: set[asyncio.Task[None]] = set()  # tasks of all connections, handshakes included
         self._one_less = asyncio.Event()
         self._date = 0
         self._tick()
 
     @property
     def connections(self) -> int:
-        """How many connections are open."""
+        """Number of open connections."""
         return len(self._connections)
 
     def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
-        """Accept connections on listening sockets."""
+        """Accept connections on these listening sockets."""
         self._listening = list(sockets)
         super().add_sockets(self._listening)
 
     async def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
-        """Serve a new connection to its end."""
+        """Serve a new connection until it ends."""
         task = cast("asyncio.Task[None]", asyncio.current_task())
         self._serving.add(task)
         try:
@@ -140,7 +140,7 @@ class Server(TCPServer):
             self._one_less.set()
 
     def _make_room(self, address: IPv4Address | IPv6Address) -> bool:
-        """See to it that there is room for one more connection of an address; false: there is none to be had."""
+        """Close connections until there is room for one more of an address; return False if there can be none."""
         while True:
             room, other = self._connections.gives_way(address)
             if room or other is None:
@@ -155,12 +155,12 @@ class Server(TCPServer):
                 other.abort()
 
     async def _begin(self, sock: socket.socket, peer: str) -> tuple[Stream | None, str]:
-        """Take what comes before HTTP: who is behind a balancer, and the handshake of TLS; None: it did not go well."""
+        """Read the PROXY header and do the TLS handshake; return the stream (None: failed) and the peer's address."""
         if self._beginning >= self._max_connections:
             sock.close()
             return None, peer
         self._beginning += 1
-        site = ""  # that it counts for
+        site = ""  # whose count this connection increments; empty: none
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
                 if self._proxy_protocol:
@@ -173,7 +173,7 @@ class Server(TCPServer):
                         sock.close()
                         return None, peer
                 stream = Stream(self)
-                # of a connection over TLS uvloop returns a protocol of its own, not ours
+                # the protocol is not taken from the result: over TLS uvloop returns one of its own
                 await asyncio.get_running_loop().connect_accepted_socket(
                     lambda: stream, sock, ssl=None if self._certificates is None else self._certificates.context
                 )
@@ -208,11 +208,11 @@ class Server(TCPServer):
         )
 
     def answered(self, answer: Answer) -> None:
-        """Count an answer."""
+        """Count a response."""
         self._counts.answered(answer.status, answer.reason)
 
     def cut_short(self) -> None:
-        """Count a request whose sender went away before it was complete."""
+        """Count a request whose sender disconnected before it was complete."""
         self._counts.incomplete += 1
 
     async def sweep(self) -> None:
@@ -227,31 +227,32 @@ class Server(TCPServer):
                 connection.expire()
 
     async def drain(self, seconds: float) -> None:
-        """Stop accepting, and let requests that are under way, or come at once, finish for at most `seconds`.
+        """Stop accepting, and wait at most `seconds` for requests in progress, or arriving now, to finish.
 
-        Source: RFC 9112, section 9.6: who ends a connection says so in the last answer, and reads on for a while.
+        Source: RFC 9112, section 9.6: a server announces the end of a connection in the last response, and continues to
+        read for a while.
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         self.draining = True
         self._accept_late()
         self.stop()
-        await asyncio.sleep(0)  # what was accepted just before has begun then
+        await asyncio.sleep(0)  # lets connections that were accepted just before start
         if await self._emptied(min(ANNOUNCE_SECONDS, seconds / 2)):
             return
         for connection in self._connections:
-            await asyncio.sleep(0)  # whatever has come is noticed
+            await asyncio.sleep(0)  # lets received data reach its connection
             if connection.idle:
                 connection.retire()
         await self._emptied(end - loop.time())
 
     def _accept_late(self) -> None:
-        """Take the connections that the kernel has for us."""
+        """Accept the connections that the kernel has queued."""
         for sock in self._listening:
             for _ in range(MAX_ACCEPTED_LATE):
                 try:
                     connection, address = sock.accept()
-                except OSError:  # none is left; or the process has no file for it
+                except OSError:  # none is left, or the process is out of file descriptors
                     break
                 connection.setblocking(False)
                 task = asyncio.ensure_future(self.handle_stream(IOStream(connection), address))
@@ -263,7 +264,7 @@ class Server(TCPServer):
         self._one_less.set()
 
     async def _emptied(self, seconds: float) -> bool:
-        """Wait until no connection is left, for so long at most; return whether none is."""
+        """Wait at most `seconds` until no connection is left; return whether none is left."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not self._is_empty():
@@ -272,9 +273,9 @@ class Server(TCPServer):
         return self._is_empty()
 
     async def ended(self) -> None:
-        """End all connections; call it when nothing is to be waited for any more.
+        """End all connections at once, after `drain`.
 
-        Requests that are still under way are cancelled: what they wait for may take any time.
+        Requests that are still in progress are cancelled: they may wait for any length of time.
         """
         for connection in (*self._connections, *self._turned_away, *self._giving_way):
             connection.abort()

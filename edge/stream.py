@@ -1,10 +1,10 @@
-"""A sender's connection, as bytes: over TCP or TLS, on the transports of asyncio (which uvloop has in C).
+"""A byte stream over TCP or TLS, on asyncio transports (which uvloop implements in C).
 
-Tornado's `IOStream` closes both directions when the peer has shut one, so that a sender that ends its side right after
-the request, as `nc` and some HTTP/1.0 clients do, would never see the answer. It also costs a third of all the time
-that a small request takes (docs/performance.md).
+Tornado's `IOStream` closes both directions when the peer has shut one. A sender that ends its side right after the
+request, as `nc` and some HTTP/1.0 clients do, would never see the response. It also costs a third of the total time of
+a small request (docs/performance.md).
 
-Source: RFC 9112, section 9.6: a server should not take a half-closed connection for a closed one.
+Source: RFC 9112, section 9.6: a server should not treat a half-closed connection as a closed one.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from edge.tls import names_of
 
 
 class Budget(Protocol):
-    """What all connections share: how much of what was received may be in memory."""
+    """The receive budget that all connections share: bytes of received data in memory, and their maximum."""
 
     received: int
     max_received: int
 
 
 class Stream(asyncio.Protocol):
-    """One connection. One reader and one writer at a time.
+    """One connection, with one reader and one writer at a time.
 
-    At most one piece is read ahead, of a size that the loop sets (256 KB); the rest stays in the kernel.
+    At most one piece is read ahead, of a size that the loop determines (256 KB); the rest stays in the kernel.
 
     Attributes:
-        scheme: of the URLs that are called over it: `http`, or `https` over TLS.
-        client_names: of the sender's certificate, which TLS verified; none without one.
+        scheme: scheme of the URLs called over it: `http`, or `https` over TLS.
+        client_names: names in the sender's certificate, verified by TLS; empty without a certificate.
     """
 
     __slots__ = ("_ahead", "_blocked", "_budget", "_ended", "_loop", "_lost", "_reader", "_transport", "_writer",
@@ -43,18 +43,18 @@ class Stream(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._reader: asyncio.Future[bytes] | None = None
         self._writer: asyncio.Future[None] | None = None
-        self._ahead = b""  # came while nobody read; nothing more comes until it is taken
-        self._blocked = False  # whether something written is still here
+        self._ahead = b""  # received while there was no reader; reading is paused until it is consumed
+        self._blocked = False  # whether written data is still buffered here
         self._ended = False
         self._lost = False
         self.scheme = "http"
         self.client_names: tuple[str, ...] = ()
 
     async def read(self, most: int) -> bytes:
-        """Return what comes next, 1 to `most` bytes; when cancelled, the next call does.
+        """Return the next 1 to `most` bytes; if cancelled, no data is lost.
 
         Raises:
-            StreamClosedError: nothing comes any more.
+            StreamClosedError: the stream has ended.
         """
         if self._ahead:
             return self._take_ahead(most)
@@ -64,7 +64,7 @@ class Stream(asyncio.Protocol):
         try:
             data: bytes = await reader
         except asyncio.CancelledError:
-            if reader.done() and not reader.cancelled() and reader.exception() is None:  # it came in the same turn
+            if reader.done() and not reader.cancelled() and reader.exception() is None:  # received in the same turn
                 self._keep(reader.result() + self._ahead)
             raise
         finally:
@@ -75,19 +75,19 @@ class Stream(asyncio.Protocol):
         return data
 
     def write(self, data: bytes) -> None:
-        """Send bytes, or keep what the kernel does not take at once; without effect on a connection that is gone."""
+        """Send bytes, buffering what the kernel does not accept at once; without effect on a lost connection."""
         if self._transport is not None:
             self._transport.write(data)
 
     def writing(self) -> bool:
-        """Whether something that was written waits for the sender to take it."""
+        """Whether written data is still buffered, waiting for the sender to receive it."""
         return self._blocked
 
     async def flush(self) -> None:
-        """Wait until the sender has taken what was written.
+        """Wait until the sender has received what was written.
 
         Raises:
-            StreamClosedError: it never will.
+            StreamClosedError: the connection is lost.
         """
         if self._lost:
             raise StreamClosedError
@@ -103,7 +103,7 @@ class Stream(asyncio.Protocol):
         return self._lost
 
     def close(self) -> None:
-        """End the connection; what the sender has not taken yet is lost."""
+        """End the connection; buffered data is discarded."""
         transport, self._transport = self._transport, None
         if transport is None:
             return
@@ -114,33 +114,33 @@ class Stream(asyncio.Protocol):
         self._lose()
 
     def peer_ended(self) -> bool:
-        """Whether the peer has ended its side; false while something it sent before was not read yet.
+        """Whether the peer has ended its side; False while data that it sent before is unread.
 
         Raises:
-            StreamClosedError: the connection is gone.
+            StreamClosedError: the connection is lost.
         """
         if self._lost:
             raise StreamClosedError
         return self._ended and not self._ahead
 
     def shut_write_side(self) -> bool:
-        """Tell the peer that nothing more comes; what it sends can still be read. False: TLS has no such thing."""
+        """End the write side, and leave the read side open; return False if that is impossible, as with TLS."""
         if self._transport is None or not self._transport.can_write_eof():
             return False
         self._transport.write_eof()
         return True
 
     def read_ahead(self) -> bool:
-        """Whether something has come that was not read yet."""
+        """Whether received data is unread."""
         return bool(self._ahead)
 
-    # What asyncio calls
+    # Callbacks of asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection over."""
-        transport = cast("asyncio.Transport", transport)  # uvloop's has its methods, and is none
+        """Attach the stream to its transport."""
+        transport = cast("asyncio.Transport", transport)  # uvloop's has the same methods, but is no subclass
         secured = transport.get_extra_info("ssl_object")
-        # `pause_writing` is called as soon as the kernel takes no more; over TLS when as much is left as is said here
+        # without TLS `pause_writing` is called as soon as the kernel accepts no more, over TLS when `high` is reached
         transport.set_write_buffer_limits(high=0 if secured is None else 1, low=0)
         if secured is not None:
             self.scheme = "https"
@@ -148,7 +148,7 @@ class Stream(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Hand on what has come, or keep it; drop what TLS still brings of a connection that was ended."""
+        """Pass data to the reader, or buffer it; drop what TLS still delivers after the connection was ended."""
         reader = self._reader
         if reader is not None and not reader.done():
             reader.set_result(data)
@@ -156,29 +156,29 @@ class Stream(asyncio.Protocol):
             self._keep(self._ahead + data)
 
     def eof_received(self) -> bool:
-        """Note that the peer has ended its side, and keep ours; TLS has no half-closed connections."""
+        """Record that the peer has ended its side, and leave the write side open, except over TLS, which can't."""
         self._ended = True
         self._wake_reader()
         return self.scheme == "http"
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why makes no difference
-        """Note that the connection is gone."""
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the cause makes no difference
+        """Record that the connection is lost."""
         self._transport = None
         self._lose()
 
     def pause_writing(self) -> None:
-        """Note that the kernel takes no more."""
+        """Record that the kernel accepts no more data."""
         self._blocked = True
 
     def resume_writing(self) -> None:
-        """Note that the kernel has taken everything."""
+        """Record that the kernel has accepted everything."""
         self._blocked = False
         if self._writer is not None and not self._writer.done():
             self._writer.set_result(None)
 
     def _keep(self, data: bytes) -> None:
-        """Have this read ahead, and nothing more; end the connection when there is no memory for it."""
-        if self._lost:  # nobody gives back what it would take
+        """Set the read-ahead data and pause reading; end the connection when it exceeds the receive budget."""
+        if self._lost:  # the budget it would take would never be returned
             return
         budget = self._budget
         budget.received += len(data) - len(self._ahead)

@@ -1,7 +1,7 @@
-"""Large bodies, from the sender to the router's disk while they are verified, taken apart and hashed.
+"""Streams large bodies from the sender to the router's disk, while verifying, splitting and hashing them.
 
-An edge holds no more of one than a few pieces. Whatever speaks against it, at once or at its very end, the router is
-told nothing but that the upload is given up, and keeps nothing of it.
+An edge holds only a few pieces of a body in memory. If the body is refused, at once or at its very end, the edge
+cancels the upload without giving the router a reason, and the router retains nothing of it.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from flowhook.v1.ingest_service_pb2 import UploadStart
 
 
 class UnprovenError(Exception):
-    """None of the ways to prove where a body comes from passed.
+    """No signature of a body was valid.
 
     Attributes:
-        errors: why not.
+        errors: the cause for each verifier.
     """
 
     def __init__(self, errors: Sequence[SignatureError]) -> None:
@@ -38,12 +38,12 @@ class UnprovenError(Exception):
 
 
 class Streamed(NamedTuple):
-    """A body that is durable, and waits for its event.
+    """A body that is durable, and whose event is not stored yet.
 
     Attributes:
-        verified: what passed, and what it found.
-        form: fields of a form as JSON; empty when it was none.
-        content: what `.body` is.
+        verified: the verifier that passed, and its match.
+        form: fields of a form as JSON; empty when the body is no form.
+        content: the value of `.body`.
     """
 
     verified: tuple[Verifier, Match]
@@ -54,14 +54,14 @@ class Streamed(NamedTuple):
 
 
 class BodyUploads:
-    """Takes large bodies.
+    """Uploads large bodies.
 
     Attributes:
-        under_way: how many are on their way.
+        under_way: number of uploads in progress.
     """
 
     def __init__(self, router: Router, counts: Counts, *, timeout: float) -> None:
-        """Let the router take `timeout` seconds for a piece."""
+        """Allow the router `timeout` seconds for each piece."""
         self._router = router
         self._counts = counts
         self._timeout = timeout
@@ -78,22 +78,22 @@ class BodyUploads:
         sender: str,
         admit: Callable[[Match], None],
     ) -> Streamed:
-        """Have a body stored.
+        """Store a body while it arrives.
 
         Args:
-            endpoint: that it came to.
-            head: of the request.
-            seen: the request as verification sees it.
-            body: yet to come.
-            verified: what passed without the body; None: nothing did.
-            sender: what tells the sender from others as long as it has proved nothing.
-            admit: is asked at the end, when it is known who the sender is; what it raises goes through.
+            endpoint: endpoint that received the request.
+            head: head of the request.
+            seen: the request as input for verification.
+            body: stream of the body.
+            verified: the verifier that passed without the body, and its match; None: none passed.
+            sender: identity of the sender while it is unverified.
+            admit: called at the end, when the sender is verified; its exceptions propagate.
 
         Raises:
-            UnprovenError: its signature is wrong.
-            InvalidError: it is not multipart, although its Content-Type says so (`BODY_INVALID`).
-            FlowhookError: the router does not take it.
-            BodyTooLargeError, MalformedRequestError, StreamClosedError: as it comes from the sender.
+            UnprovenError: no signature is valid.
+            InvalidError: the body is not multipart, although its Content-Type says so (`BODY_INVALID`).
+            FlowhookError: the router does not accept the body.
+            BodyTooLargeError, MalformedRequestError, StreamClosedError: raised by `body`.
         """
         proofs = BodyProofs(() if verified else endpoint.streaming, seen, time.time())
         if not verified and not proofs.may_pass:
@@ -134,11 +134,11 @@ class BodyUploads:
             else:
                 upload.cancel()
                 if not proofs.may_pass:
-                    scan.check()  # else it is said at the end, to whoever proves to be a sender of ours
+                    scan.check()  # else it is raised at the end, so that only a verified sender learns of it
 
 
 async def _until_it_ends(upload: Upload, sending: Coroutine[Any, Any, None]) -> None:
-    """Send a body, and wait for no more of it once the router has ended the upload."""
+    """Send a body; stop waiting for the rest of it once the router has ended the upload."""
     task = asyncio.ensure_future(sending)
     upload.on_end(task.cancel)
     try:
@@ -154,7 +154,7 @@ async def _until_it_ends(upload: Upload, sending: Coroutine[Any, Any, None]) -> 
 
 
 class _Scan:
-    """What a body that comes is made of, if it is multipart; `problem`: why it is not, although it says so."""
+    """Incremental parser of a multipart body; `problem`: why a body that is declared as multipart is not."""
 
     def __init__(self, endpoint: Endpoint, head: Head) -> None:
         self._parts: StreamedParts | None = None
@@ -166,7 +166,7 @@ class _Scan:
                 self.problem = error
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes. Raises nothing."""
+        """Parse the next bytes. Raises nothing."""
         if self._parts is not None and self.problem is None:
             try:
                 self._parts.feed(data)
@@ -179,10 +179,10 @@ class _Scan:
             raise self.problem
 
     def end(self) -> tuple[bytes, tuple[Part, ...]]:
-        """Return the fields as JSON and the attachments; both empty where all of it is one attachment.
+        """Return the fields as JSON and the attachments; both are empty when the whole body is one attachment.
 
         Raises:
-            InvalidError: it is not what it says.
+            InvalidError: the body is not what its Content-Type says.
         """
         self.check()
         return (b"", ()) if self._parts is None else self._parts.end()

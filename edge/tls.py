@@ -1,4 +1,4 @@
-"""TLS of the edge: one context, whose certificate is read again when its files change.
+"""TLS of the edge: one SSL context, whose certificate is reloaded when its files change.
 
 Source: RFC 8446; https://docs.python.org/3/library/ssl.html.
 """
@@ -19,17 +19,17 @@ log = logs.get_logger(__name__)
 
 
 class Certificates:
-    """The edge's certificate, and the authorities of senders' ones.
+    """The edge's certificate, and the authorities that sign senders' certificates.
 
     Attributes:
-        context: for all connections; those that begin after a change get the new certificate.
+        context: context of all connections; those that begin after a change get the new certificate.
     """
 
     def __init__(self, certificate: Path, key: Path, client_authorities: Path | None) -> None:
-        """Load everything.
+        """Load the files.
 
         Raises:
-            InvalidError: a file can't be read, or the key takes a passphrase, or is not the certificate's
+            InvalidError: a file can't be read, or the key needs a passphrase, or does not match the certificate
                 (`TLS_FILES_INVALID`).
         """
         self._files = (certificate, key)
@@ -38,7 +38,7 @@ class Certificates:
         self.context.set_alpn_protocols(["http/1.1"])
         try:
             if client_authorities is not None:
-                self.context.verify_mode = ssl.CERT_OPTIONAL  # whether one is needed is each flow's affair
+                self.context.verify_mode = ssl.CERT_OPTIONAL  # each flow decides whether a certificate is required
                 self.context.load_verify_locations(client_authorities)
             self._stamps = self._look()
             self.context.load_cert_chain(certificate, key, _no_passphrase)
@@ -46,12 +46,12 @@ class Certificates:
             raise InvalidError(f"TLS can't be set up: {error}", reason="TLS_FILES_INVALID") from None
 
     def refresh(self) -> None:
-        """Read the files again if they changed; what can't be read leaves the certificate as it is."""
+        """Reload the files if they changed; if they can't be loaded, the current certificate stays in use."""
         try:
             stamps = self._look()
             if stamps == self._stamps:
                 return
-            # a pair that does not fit must not be half in force
+            # load into a scratch context first: a mismatched pair must not be half applied
             ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(*self._files, _no_passphrase)
             self.context.load_cert_chain(*self._files, _no_passphrase)
         except (OSError, InvalidError) as error:  # an SSLError is an OSError
@@ -66,15 +66,15 @@ class Certificates:
 
 
 def _no_passphrase() -> str:
-    """Refuse an encrypted key: OpenSSL would ask at the terminal, and the whole edge would wait for an answer."""
+    """Refuse an encrypted key: OpenSSL would prompt at the terminal, and block the whole edge."""
     raise InvalidError("TLS can't be set up: the key takes a passphrase; remove it", reason="TLS_FILES_INVALID")
 
 
 def load(certificate: Path | None, key: Path | None, client_authorities: Path | None) -> Certificates | None:
-    """Return what the settings of the same names ask for; None when they ask for no TLS. Blocking.
+    """Load the certificates that the settings of the same names configure; None when they configure no TLS. Blocking.
 
     Raises:
-        InvalidError: one of the files is missing or not what it should be (`TLS_FILES_INVALID`).
+        InvalidError: a file is missing or invalid (`TLS_FILES_INVALID`).
     """
     if certificate is None and key is None and client_authorities is None:
         return None
@@ -84,10 +84,10 @@ def load(certificate: Path | None, key: Path | None, client_authorities: Path | 
 
 
 def names_of(certificate: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """Return the names of a sender, as the certificate has them that TLS verified: its subject's, and all others.
+    """Return the names in a sender's verified certificate: the subject's common name, and the alternative names.
 
     Args:
-        certificate: what `SSLSocket.getpeercert` returns; None or empty without one.
+        certificate: the result of `SSLSocket.getpeercert`; None or empty without a certificate.
     """
     found = certificate or {}
     names = [value for part in found.get("subject", ()) for name, value in part if name == "commonName"]

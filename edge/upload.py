@@ -1,4 +1,4 @@
-"""One body on its way to the router: a call of UploadBody."""
+"""An upload of one body to the router, as an UploadBody call."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class GrpcUpload:
     async def begin(self, start: UploadStart) -> None:
         """Wait until the router admits the body."""
         await self._send(UploadBodyRequest(start=start))
-        if _ADMITTED not in dict(await self._step(self._call.initial_metadata())):  # a refusal is on its way
+        if _ADMITTED not in dict(await self._step(self._call.initial_metadata())):  # the call ends with a refusal
             await self._step(self._call)
 
     async def write(self, data: bytes) -> None:
@@ -69,7 +69,7 @@ class GrpcUpload:
             await self._step(self._call)
         try:
             await self._step(self._call.write(message))
-        except asyncio.InvalidStateError:  # it ended just now
+        except asyncio.InvalidStateError:  # the call has just ended
             await self._step(self._call)
 
     async def _step(self, step: Awaitable[T]) -> T:
@@ -80,7 +80,7 @@ class GrpcUpload:
             self._call.cancel()
             raise UnavailableError("the router does not take the body") from None
         except grpc.aio.AioRpcError as error:
-            # of what is written while the router ends the call gRPC makes an error of its own
+            # if a write overlaps the end of the call, gRPC replaces the router's error with one of its own
             if error.code() is grpc.StatusCode.INTERNAL:
                 raise UnavailableError("the router ended the upload") from None
             raise status.from_rpc_error(error) from None

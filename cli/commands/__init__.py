@@ -1,1 +1,1 @@
-"""One module per command or family of commands; each adds itself to the tree in `cli.app`."""
+"""One module per command or family of commands; `cli.app` adds each of them to the command tree."""

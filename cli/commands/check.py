@@ -1,4 +1,4 @@
-"""`flowhook check`: what `apply` would say of flow files, without a router."""
+"""`flowhook check`: checks flow files as `apply` does, without a router."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`flowhook components`: what a `call` may name here."""
+"""`flowhook components`: lists and describes the functions that a `call` may name."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _descriptions() -> Iterator[Description]:
     from flowhook import logs
     from runner.components.catalogue import descriptions
 
-    logs.configure(level="error")  # of one that can't be imported; stdout is for the others
+    logs.configure(level="error")  # logs a component that can't be imported; stdout is reserved for the others
     return descriptions()
 
 

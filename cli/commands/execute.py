@@ -1,4 +1,4 @@
-"""`flowhook exec`: runs one flow document here, with no cluster and no storage."""
+"""`flowhook exec`: runs one flow document locally, without a cluster or storage."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def _exec(
 
 
 def _print_reply(reply: Reply) -> None:
-    """Show on stderr what a waiting sender would get: stdout is for the output."""
+    """Print the response that a waiting sender would get, on stderr: stdout is reserved for the output."""
     import orjson
 
     shown = {
@@ -164,7 +164,7 @@ def _check_task(definition: Mapping[str, Any], until: str) -> None:
 
 
 def _secrets(names: Iterable[str], given: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Return values by name; one that is set nowhere is missing, and the task that needs it says so."""
+    """Return secrets by name; one that is not set is absent, and the task that needs it reports that."""
     found = dict(given)
     for name in names:
         variable = "FLOWHOOK_SECRET_" + re.sub(r"[^A-Z0-9]", "_", name.upper())

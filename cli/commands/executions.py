@@ -1,4 +1,4 @@
-"""`flowhook executions`: looks at executions, replays, resolves, cancels, suspends and resumes them."""
+"""`flowhook executions`: shows, replays, resolves, cancels, suspends and resumes executions."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Statuses = Annotated[
 
 
 class Start(StrEnum):
-    """Where a replay begins."""
+    """Starting point of a replay."""
 
     START = "start"
     FAILED = "failed"
 
 
 class Revision(StrEnum):
-    """Which revision a replay runs."""
+    """Flow revision that a replay runs."""
 
     PINNED = "pinned"
     LATEST = "latest"
@@ -177,7 +177,7 @@ def _resolve(
         raise typer.BadParameter("give IDs of executions, or --flow")
     with open_client(router, data_dir) as client:
         if flow:
-            # all of them first: pages must not move while this goes through them
+            # list all of them first: resolving executions would shift the pages of the list
             found = list(of_flow(client, flow, client.executions.list(flow_id=flow, unresolved=True)))
             ids = [execution.id for execution in reversed(found)]
         else:
@@ -234,7 +234,7 @@ def _show(execution: Execution, *, json: bool, what: str = "") -> None:
 
 
 def row(execution: Execution) -> tuple[object, ...]:
-    """Return an execution as a row under `COLUMNS`."""
+    """Return an execution as a row for `COLUMNS`."""
     from cli.output import rfc3339
 
     error = execution.error
@@ -251,7 +251,7 @@ def row(execution: Execution) -> tuple[object, ...]:
 
 
 def _replay_of(execution: Execution) -> str:
-    """Return what a list says of the replays of an execution, and of what became of it otherwise."""
+    """Return the replay column of a list: the replays of an execution, and its resolution."""
     said = [f"of {execution.replay_of}"] if execution.replay_of else []
     if execution.replayed_by:
         said.append(f"by {execution.replayed_by}")

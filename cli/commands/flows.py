@@ -1,4 +1,4 @@
-"""`flowhook flows`: looks at flows, draws them, pauses, resumes and deletes them."""
+"""`flowhook flows`: shows, draws, pauses, resumes and deletes flows."""
 
 from __future__ import annotations
 

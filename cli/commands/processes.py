@@ -1,4 +1,4 @@
-"""`flowhook edge|router|runner|admin`: one process each, for systemd or Kubernetes."""
+"""`flowhook edge|router|runner|admin`: runs one process in the foreground, for systemd or Kubernetes."""
 
 from __future__ import annotations
 

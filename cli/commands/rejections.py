@@ -1,4 +1,4 @@
-"""`flowhook rejections`: requests that were refused, and why."""
+"""`flowhook rejections`: shows refused requests and the reasons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`flowhook schema`: the JSON Schema of a flow file, for editors."""
+"""`flowhook schema`: prints the JSON Schema of a flow file, for editors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _schema(*, json: Json = False) -> None:
     from flowhook.document.json_schema import flow_schema
     from runner.components.catalogue import descriptions
 
-    logs.configure(level="error")  # of a component that can't be imported; stdout is the schema's
+    logs.configure(level="error")  # logs a component that can't be imported; stdout is reserved for the schema
     schema = flow_schema({item.name: item.arguments for item in descriptions() if item.arguments is not None})
     if json:
         print_json(schema)

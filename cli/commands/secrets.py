@@ -1,4 +1,4 @@
-"""`flowhook secrets`: sets, lists and deletes what flows name; values are never printed."""
+"""`flowhook secrets`: sets, lists and deletes the secrets of flows; values are never printed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from flowhook.model import Flow
 
 MAX_SEARCHED: Final = 200
-"""Flows that are searched for the name of a secret that was set."""
+"""Maximum number of flows that are searched for the name of a new secret; if there are more, none is searched."""
 
 app = typer.Typer(help="Set, list and delete the secrets that flows name.", no_args_is_help=True)
 
@@ -86,7 +86,7 @@ def _delete(*, name: Name, router: Router = None, data_dir: DataDir = None) -> N
 
 
 def _remark(client: Client, name: str) -> str:
-    """Return what to say of a secret that was set, if there is something: its name may be a mistake."""
+    """Return a warning about a secret that was set, if its name may be a mistake; else an empty string."""
     from flowhook.document.named_secrets import looks_like_value
 
     if looks_like_value(name):

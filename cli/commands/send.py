@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from flowhook.model import ExecutionDetail
 
 TIMEOUT: Final = 90.0
-"""Seconds to wait for the answer; a flow may hold a request for a while."""
+"""Seconds to wait for the response; a flow may hold a request for a while."""
 
 DEFAULT_EDGE: Final = "http://127.0.0.1:8080"
 
@@ -33,7 +33,7 @@ FIRST_REFUSAL: Final = 400
 
 
 class Request(NamedTuple):
-    """What is sent."""
+    """The HTTP request to send."""
 
     method: str
     url: str
@@ -42,7 +42,7 @@ class Request(NamedTuple):
 
 
 class Response(NamedTuple):
-    """What came back."""
+    """The HTTP response."""
 
     status: int
     reason: str
@@ -129,7 +129,7 @@ def _signed(
     body: bytes,
     new_id: bool,
 ) -> Request:
-    """Return the request with what the first kind of auth whose secret is set demands."""
+    """Return the request, signed as required by the first kind of auth whose secret is set."""
     from cli.deliveries import with_new_id
     from flowhook.signatures.build import sign, sign_url
 
@@ -163,7 +163,7 @@ def _with_remedy(error: InvalidError, kind: AuthKind | None) -> InvalidError:
 
 
 def _trusted(ca_file: Path | None, own_file: str) -> ssl.SSLContext:
-    """Return a context that believes the right edges; `own_file` has the certificate of the one on this machine."""
+    """Return the SSL context for the edge; `own_file`: certificate of the edge on this machine, or empty."""
     from cli import trust
 
     return trust.certificate_itself(Path(own_file)) if own_file and ca_file is None else trust.authorities(ca_file)
@@ -221,7 +221,7 @@ def _show(response: Response, delivery: Delivery, *, json: bool) -> None:
 
 
 def _show_outcome(detail: ExecutionDetail, *, json: bool) -> bool:
-    """Print what became of an execution; whether it completed."""
+    """Print the outcome of an execution, and return whether it completed."""
     from cli.output import detail_as_json, print_json, to_json
 
     shown = detail_as_json(detail)

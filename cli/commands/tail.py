@@ -1,4 +1,4 @@
-"""`flowhook tail`: follows executions."""
+"""`flowhook tail`: prints executions as their status changes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _tail(
     with open_client(router, data_dir) as client:
         try:
             for _ in of_flow(client, flow, client.executions.list(flow_id=flow, limit=1)):
-                break  # something of it is kept, although it may have been deleted
+                break  # it has executions, although the flow itself may have been deleted
         except NotFoundError as error:
             print(f"flowhook: {error.message} yet; waiting for it", file=sys.stderr, flush=True)
         delay, established = FIRST_DELAY, False
@@ -61,7 +61,7 @@ def _tail(
 
 
 def _end(_number: int, _frame: object) -> None:
-    """End at once: a KeyboardInterrupt in one of gRPC's callbacks would be printed and forgotten."""
+    """Exit at once: a KeyboardInterrupt raised in a callback of gRPC would be printed and otherwise ignored."""
     os._exit(EXIT_INTERRUPTED)
 
 

@@ -1,4 +1,4 @@
-"""`flowhook tokens`: bearer tokens of the gRPC services, kept in the router's data directory."""
+"""`flowhook tokens`: manages the bearer tokens of the gRPC services, stored in the router's data directory."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def _time(seconds: int | None) -> str | None:
 
 
 def _shown(moment: str | None, otherwise: str) -> str:
-    """Return a time to the minute, for people."""
+    """Format a time to the minute, for people."""
     return otherwise if moment is None else f"{moment[:10]} {moment[11:16]}"
 
 

@@ -1,4 +1,4 @@
-"""`flowhook up`: the local cluster."""
+"""`flowhook up`: runs a local cluster."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ def register(app: typer.Typer) -> None:
 
 
 def _up(settings: UpSettings) -> int:
-    """Check everything that can be refused before anything is started; then become the supervisor.
+    """Check everything that can be refused before anything is started; then exec the supervisor.
 
-    It is the same process to everybody outside, without what only the checks need: it lives as long as the cluster.
+    The process ID stays the same, but the code that only the checks need is no longer in memory: the supervisor lives
+    as long as the cluster.
     """
     from cli.supervisor.rundir import RunDir
     from flowhook import open_files
@@ -40,7 +41,7 @@ def _up(settings: UpSettings) -> int:
     finally:
         run_dir.close()
     sys.stdout.flush()
-    # the last arguments say nothing to the supervisor, but to whoever looks for the process
+    # the supervisor ignores the last arguments; they identify the process in a process list
     arguments = [sys.executable, "-P", "-m", "cli.supervisor", "flowhook", *sys.argv[1:]]
     os.execve(sys.executable, arguments, {**os.environ, PLAN: plan.to_json()})  # noqa: S606 - no shell is wanted
 

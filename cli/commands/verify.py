@@ -1,4 +1,4 @@
-"""`flowhook verify`: checks the signature of a request that lies in a file, and says why it does not match."""
+"""`flowhook verify`: checks the signature of a request in a file, and explains a mismatch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from flowhook.signatures import RequestView
 
 NAME: Final = "secret"
-"""What the secret is called here."""
+"""Name of the secret in this command."""
 
 _START: Final = re.compile(rb"([A-Z]+) (\S+)(?: HTTP/[0-9.]+)?")
 
@@ -74,11 +74,12 @@ def _verify(
 
 
 def parse_request(content: bytes, url: str) -> RequestView:
-    """Return the request that a file holds.
+    """Parse the content of a request file.
 
     Args:
         content: request line, headers, an empty line, body; lines of the head may end with LF alone.
-        url: that was called; empty: that of the request line, else made of it and of Host.
+        url: URL that the sender called; empty: the absolute URL of the request line or, if that is a path, one built
+            from it and Host.
     """
     from flowhook import limits
     from flowhook.signatures import JsonBody, RequestView

@@ -1,6 +1,6 @@
-"""Entry point of the process that supervises, which `flowhook up` becomes after its checks.
+"""The entry point of the supervisor process, which `flowhook up` execs after its checks.
 
-It lives as long as the cluster and does little: it imports asyncio and next to nothing else.
+The process lives as long as the cluster and does little, so it imports little more than asyncio.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cli.supervisor.rundir import ClusterFile, RunDir
 
 
 def main() -> int:
-    """Run the cluster of the plan in the environment to its end and return the exit code."""
+    """Run the cluster of the plan in the environment until it ends, and return the exit code."""
     try:
         plan = Plan.from_json(os.environ.pop(PLAN))
         run_dir = RunDir(Path(plan.data_dir))
@@ -31,7 +31,7 @@ def main() -> int:
             run_dir.close()
     except KeyboardInterrupt:
         return failures.EXIT_INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - it is told, as the last thing
+    except Exception as error:  # noqa: BLE001 - reported before the process exits
         return failures.report(error)
 
 

@@ -1,4 +1,4 @@
-"""Has the flows applied at the start, by a process of its own: what speaks gRPC is large, and needed once."""
+"""Applies the flows at the start, in a separate process: a gRPC client is large, and is needed only once."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from cli.supervisor.keeper import FIRST_DELAY, MAX_DELAY, MAX_FIRST_STARTS, REFU
 from flowhook.errors import InternalError
 
 ROUTER_AWAY: Final = 75
-"""Exit code of `cli.applying` when the router can't be asked (sysexits.h, EX_TEMPFAIL)."""
+"""Exit code of `cli.applying` when the router is unreachable (sysexits.h, EX_TEMPFAIL)."""
 
 
 async def apply_flows(
     command: Command, settings: Callable[[], Awaitable[Mapping[str, str]]], *, say: Callable[[str], None]
 ) -> list[str]:
-    """Have the flows applied, and return the IDs of all that have a webhook.
+    """Apply the flows, and return the IDs of all flows that have a webhook.
 
-    A router that is away, and a process that is killed, are tried again for as long as it takes.
+    Retries without limit while the router is unreachable, or when the process is killed.
 
     Args:
-        command: starts `cli.applying`, at once.
-        settings: waits until the router serves, and returns what the process waits for.
+        command: command of `cli.applying`, which is started at once.
+        settings: waits until the router serves, and returns the settings that the process waits for.
         say: prints one line.
 
     Raises:
-        StartRefusedError: the router refuses the flows; the process said why on stderr.
+        StartRefusedError: the router refuses the flows; the process has printed the reason on stderr.
         InternalError: the process has a defect.
     """
     delay, defects = FIRST_DELAY, 0
@@ -39,7 +39,7 @@ async def apply_flows(
             code = await _run_once(command, settings, webhooks)
         except OSError as error:
             say(f"what applies the flows can't be started: {os.strerror(error.errno or 0)}")
-            code = ROUTER_AWAY  # as temporary as that
+            code = ROUTER_AWAY  # as temporary as an unreachable router
         if code == 0:
             return webhooks
         if code in (REFUSED, WRONG_USAGE):

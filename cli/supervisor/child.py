@@ -1,4 +1,4 @@
-"""One running process, and the socket between it and this one."""
+"""A running child process, and the socket that connects it to the supervisor."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from cli.supervisor.command import Command
 from flowhook.parent import PARENT_FD
 
 FROM_OUTSIDE: Final = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
-"""Signals by which others end a process; no defect of its own does."""
+"""Signals by which others end a process; a defect of the process itself does not cause them."""
 
 
 class Child:
-    """A process that ends at the latest when this one does: it holds the other end of a socket of ours."""
+    """A child process. It holds one end of a socket pair, and ends at the latest when the supervisor's end closes."""
 
     def __init__(
         self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -36,7 +36,7 @@ class Child:
         """Start a process.
 
         Raises:
-            OSError: the system refuses.
+            OSError: the system can't start it.
         """
         ours, theirs = socket.socketpair()
         try:
@@ -45,19 +45,19 @@ class Child:
                 env={**command.environment, PARENT_FD: str(theirs.fileno())},
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
-                start_new_session=True,  # Ctrl-C is for the supervisor, which knows in which order to stop
+                start_new_session=True,  # Ctrl-C must reach only the supervisor, which stops processes in order
             )
             await priority.lower(process.pid, command.nice)
             reader, writer = await asyncio.open_connection(sock=ours)
         except BaseException:
-            ours.close()  # and the process ends, if it was started
+            ours.close()  # this ends the process, if it was started
             raise
         finally:
             theirs.close()
         return cls(process, reader, writer)
 
     async def tell(self, settings: Mapping[str, str]) -> None:
-        """Give the process what it waits for; one that has ended meanwhile is no error."""
+        """Send the process the settings that it waits for; no error if it has ended meanwhile."""
         with contextlib.suppress(ConnectionError):
             self._writer.write(orjson.dumps(settings) + b"\n")
             await self._writer.drain()
@@ -66,7 +66,7 @@ class Child:
         """Wait until the process has ended and return its exit code, negative for a signal.
 
         Args:
-            on_message: called with each thing that the process says.
+            on_message: called with each message of the process.
         """
         try:
             while line := await self._read_line():
@@ -84,7 +84,7 @@ class Child:
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End the process, with everything that it started in its session."""
+        """Kill the process, and everything that it started in its session."""
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except ProcessLookupError:
@@ -102,17 +102,17 @@ class Child:
 
 
 def ended_from_outside(code: int) -> bool:
-    """Whether an exit code says that somebody else ended the process: it drained, or had no time to."""
+    """Whether an exit code means that the process was ended from outside, drained or not."""
     return code == 0 or -code in FROM_OUTSIDE or code - 128 in FROM_OUTSIDE
 
 
 def killed_from_outside(code: int) -> bool:
-    """Whether an exit code says that somebody else ended the process before it could put down what it had under way."""
+    """Whether an exit code means that the process was ended from outside before it could hand back its work."""
     return code != 0 and ended_from_outside(code)
 
 
 def how_it_ended(code: int) -> str:
-    """Return what to say of an exit code."""
+    """Describe an exit code."""
     if code < 0:
         try:
             return f"was killed by {signal.Signals(-code).name}"

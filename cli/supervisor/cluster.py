@@ -1,4 +1,4 @@
-"""The order of things: what starts after what, when the cluster is ready, and how it drains."""
+"""A local cluster: the order in which its processes start, its readiness, and its drain."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ from cli.supervisor.waiting import remind
 from flowhook.errors import FlowhookError, InternalError
 
 STOP_SECONDS: Final = 60.0
-"""What a process may take to stop beside its drain, which it limits itself, before it is killed. One that hangs is
-meant: of a machine that gives a process a tenth of a core for half a minute half of this is left."""
+"""Time that a process may take to stop before it is killed, in addition to its drain, which it limits itself. This is
+for a process that hangs: half of it remains on a machine that gives a process a tenth of a core for half a minute."""
 
 FIRST_POLL_SECONDS: Final = 0.05
 MAX_POLL_SECONDS: Final = 1.0
-"""Between two looks whether requests are served: doubling, for a machine that is busy has no time for many."""
+"""Interval between two probes whether requests are served; it doubles, to spare a busy machine."""
 
 OK: Final = 200
 NOT_FOUND: Final = 404
 
 
 class Plan(Protocol):
-    """What the cluster consists of; see `plan.Plan`."""
+    """The specification of a cluster; see `plan.Plan`."""
 
     @property
     def host(self) -> str:
-        """Address that senders reach."""
+        """Address for senders."""
         ...
 
     @property
     def http_port(self) -> int:
-        """Port that senders reach."""
+        """Port for senders."""
         ...
 
     @property
     def admin_port(self) -> int:
-        """Port that operators reach."""
+        """Port for operators."""
         ...
 
     @property
@@ -55,17 +55,17 @@ class Plan(Protocol):
 
     @property
     def drain_seconds(self) -> float:
-        """How long what is under way in a process may take after it was told to stop."""
+        """Maximum time in seconds for which a process may finish its work after a stop signal."""
         ...
 
     @property
     def tls_cert_file(self) -> str | None:
-        """Certificate that senders see; None: edges speak no TLS."""
+        """Certificate file of the edges; None: edges do not use TLS."""
         ...
 
     @property
     def proxy_protocol(self) -> bool:
-        """Whether connections to edges begin with a header of the PROXY protocol."""
+        """Whether connections to edges begin with a PROXY protocol header."""
         ...
 
     def names(self, role: str) -> list[str]:
@@ -73,13 +73,13 @@ class Plan(Protocol):
         ...
 
     def command(self, role: str, name: str) -> Command:
-        """Return how to start one process, which then waits for its settings."""
+        """Return the command that starts one process, which then waits for its settings."""
         ...
 
     def settings(
         self, role: str, *, http_port: int, admin_port: int, grpc_port: int, losses_explained: bool
     ) -> Mapping[str, str]:
-        """Return what a process waits for, with the ports known so far."""
+        """Return the settings that a process waits for, with the ports known so far."""
         ...
 
 
@@ -96,15 +96,17 @@ class Cluster:
         on_ready: Callable[[ClusterFile], None],
         probe_path: Callable[[], str],
     ) -> None:
-        """Prepare; nothing is started yet.
+        """Create a cluster; nothing is started yet.
 
         Args:
-            plan: what to start.
-            run_dir: held by the caller.
+            plan: specification of the cluster.
+            run_dir: run directory; owned by the caller.
             say: prints one line of progress.
-            apply_flows: called at the start with the router's address to be; edges and runners wait for its return.
+            apply_flows: called at the start with a future of the router's address; edges and runners wait until it
+                returns.
             on_ready: called once requests are served.
-            probe_path: path whose HEAD an edge answers with 200 once the cluster serves; empty: any answer will do.
+            probe_path: returns a path for which HEAD gets 200 from an edge once the cluster serves; empty: 404 also
+                counts as served.
         """
         self._plan = plan
         self._run_dir = run_dir
@@ -119,7 +121,7 @@ class Cluster:
         self._forced: signal.Signals | None = None
 
     async def run(self) -> int:
-        """Start everything, keep it running until a signal comes, drain, and return the exit code.
+        """Start everything, run it until a signal is received, drain, and return the exit code.
 
         Raises:
             FlowhookError: the cluster could not be started; nothing is left running.
@@ -141,7 +143,7 @@ class Cluster:
         return 0 if self._forced is None else 128 + self._forced
 
     async def _start(self, group: asyncio.TaskGroup) -> None:
-        """Start everything at once, for the imports take long; let each go on when what it depends on serves."""
+        """Start everything at once, because imports take long; release each process when its dependencies serve."""
         router, edges, runners, admin = (self._launch(group, role) for role in ("router", "edge", "runner", "admin"))
         async with asyncio.TaskGroup() as steps:
             reminding = steps.create_task(remind(self._what_is_missing, self._say), name="remind")
@@ -155,7 +157,7 @@ class Cluster:
             await applying
             self._step = ""
             if self._plan.http_port == 0:
-                await _serve(edges[:1])  # the others share its port, and runners give out URLs with it
+                await _serve(edges[:1])  # the other edges share its port, and runners build URLs with it
             _let_go(edges + runners)
             await _serve(edges + runners + admin)
             await self._until_served()
@@ -192,7 +194,7 @@ class Cluster:
         )
 
     async def _until_served(self) -> None:
-        """Wait until the admin process finds every role ready, and an edge knows the flows."""
+        """Wait until the admin process reports every role as ready, and an edge knows the flows."""
         admin = self._address("admin", "http", self._plan.admin_port)
         edge = self._address("edge", "http", self._plan.http_port)
         pauses = _pauses()
@@ -234,7 +236,7 @@ class Cluster:
         )
 
     def _address(self, role: str, kind: str, port: int) -> str:
-        """Return where a role listens, as it said; a port that was asked for need not be said."""
+        """Return the address that a role has reported or, if it has reported none, that of the configured port."""
         address = self._known(role, kind)
         if address:
             return address
@@ -265,7 +267,7 @@ def _let_go(keepers: Sequence[Keeper]) -> None:
 
 
 async def _serve(keepers: Sequence[Keeper]) -> None:
-    """Let processes go on, and wait until all of them serve."""
+    """Release processes, and wait until all of them serve."""
     _let_go(keepers)
     for keeper in keepers:
         await keeper.ready.wait()
@@ -279,7 +281,7 @@ def _pauses() -> Iterator[float]:
 
 
 def _reasons(status: int, body: bytes) -> str:
-    """Return what the admin process says of the cluster."""
+    """Describe the response of the admin process about the cluster."""
     try:
         return f"which says: {'; '.join(orjson.loads(body)['reasons'])}"
     except (ValueError, KeyError, TypeError):
@@ -299,6 +301,6 @@ def _port_of(address: str) -> int:
 
 
 def _reachable(address: str) -> str:
-    """Return an address that this machine can connect to: one that means all of them is none."""
+    """Return an address that this machine can connect to: the loopback address in place of a wildcard."""
     host, _, port = address.rpartition(":")
     return f"127.0.0.1:{port}" if host in ("0.0.0.0", "[::]") else address  # noqa: S104 - compared, not bound

@@ -1,4 +1,4 @@
-"""What a process of the cluster is started with; apart from `child`, so that to name a command imports little."""
+"""The command line of a process of the cluster; separate from `child`, so that importing it is cheap."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to execute: arguments, the whole environment, and how far others go first (see `priority.lower`)."""
+    """A command to execute: its arguments, the whole environment, and the nice increment (see `priority.lower`)."""
 
     arguments: Sequence[str]
     environment: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""The one HTTP question a supervisor asks: what does this path answer?"""
+"""A minimal HTTP client, with which the supervisor probes a path of a process."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ if TYPE_CHECKING:
     import ssl
 
 TIMEOUT: Final = 60.0
-"""Seconds for an answer. A process that has little of the machine takes long, and its answer is worth waiting for; one
-that is gone closes the connection. It is there for an answer that never comes."""
+"""Seconds to wait for a response. A process that gets little CPU time responds late, and its response is worth waiting
+for; one that has died closes the connection. The timeout covers a response that never arrives."""
 
 MAX_BYTES: Final = 65536
-"""Of an answer that are read."""
+"""Bytes of a response that are read."""
 
 
 async def ask(method: str, address: str, path: str, *, tls: bool = False, proxied: bool = False) -> tuple[int, bytes]:
-    """Return status and body that `address` (`host:port`) answers; status 0 when it does not, within `TIMEOUT`.
+    """Send a request; return status and body of the response, or status 0 when there is none within `TIMEOUT`.
 
     Args:
-        method: of the request.
-        address: of a process of this cluster; nothing that is secret goes there.
-        path: of the request.
-        tls: whether to speak TLS; whose certificate it is is not asked.
-        proxied: whether connections begin with a header of the PROXY protocol; this one's says that it is nobody's.
+        method: method of the request.
+        address: address (`host:port`) of a process of this cluster; nothing secret is sent to it.
+        path: path of the request.
+        tls: whether to use TLS; the certificate is not verified.
+        proxied: whether to begin with a PROXY protocol header; the one sent names no sender (`UNKNOWN`).
     """
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
@@ -52,11 +52,11 @@ async def ask(method: str, address: str, path: str, *, tls: bool = False, proxie
 
 
 def _any_certificate() -> ssl.SSLContext:
-    """Return a context that believes every certificate.
+    """Return a context that accepts every certificate.
 
-    The supervisor asks a process that it started itself, on this machine, whether it serves; it sends nothing that
-    somebody else could use. The certificate names the host that senders use, so that it would not be right for this
-    address, and one that has expired is no reason to say that nothing is served.
+    The supervisor probes a process that it started itself, on this machine, and sends nothing that others could use.
+    The certificate is for the host that senders use, so it would not match this address; and a process with an expired
+    certificate does serve.
     """
     import ssl
 

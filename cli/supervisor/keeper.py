@@ -1,4 +1,4 @@
-"""Keeps one process running: starts it, tells it what it waits for, and starts it again when it dies."""
+"""Supervises one process: starts it, sends it its settings, and restarts it when it dies."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from flowhook.errors import FlowhookError, InternalError
 
 FIRST_DELAY: Final = 0.1
 MAX_DELAY: Final = 5.0
-"""Seconds before a dead process is started again: doubling from the first to the last."""
+"""Seconds before a dead process is restarted: doubling from the first to the last."""
 
 HEALTHY_SECONDS: Final = 30.0
-"""A process that lived this long before it died is started again after the first delay. Measures nothing but that."""
+"""A process that lived longer than this before it died is restarted after the first delay. Used for nothing else."""
 
 REFUSED: Final = 1
-"""Exit code of a process that was refused what it needs: another start may find it, when others serve already."""
+"""Exit code of a process that lacks something it needs: a restart may succeed once other processes serve."""
 
 WRONG_USAGE: Final = 2
-"""Exit code of a process that is configured wrongly: what it is told does not change from start to start."""
+"""Exit code of a process with invalid settings: these do not change from start to start."""
 
 MAX_FIRST_STARTS: Final = 5
-"""Defects of a process after which it is given up, as long as the router has never served."""
+"""Failures of a process after which the start is abandoned, while the router has never served."""
 
 Addresses = dict[str, str]
-"""Where a process listens, `host:port` by kind (`http`, `grpc`)."""
+"""Addresses at which a process listens: `host:port` by kind (`http`, `grpc`)."""
 
 
 class StartRefusedError(FlowhookError):
-    """A process of the cluster can't start; it said why on stderr."""
+    """A process of the cluster can't start; it has printed the reason on stderr."""
 
     default_reason = "START_REFUSED"
 
 
 class Keeper:
-    """One place in the cluster, `edge-1` for example, and the process that fills it at present.
+    """The supervisor of one named process of the cluster, `edge-1` for example, across restarts.
 
     Attributes:
-        go: set once what the process depends on serves; it has imported its code by then, and waits.
+        go: set once the processes that it depends on serve; until then it imports its code, and waits.
         ready: set while the process serves.
-        addresses: where it listens; kept over restarts.
+        addresses: addresses at which it listens; retained across restarts.
     """
 
     def __init__(
@@ -60,16 +60,16 @@ class Keeper:
         run_dir: RunDir,
         say: Callable[[str], None],
     ) -> None:
-        """Prepare.
+        """Create a supervisor; nothing is started yet.
 
         Args:
             name: role and number.
-            role: of the process.
-            command: how to start it.
-            settings: asked after each start, so that a restart may know more than the first one, for what the process
-                waits for; its argument says whether the loss of the process before was somebody else's doing.
-            served: set once the router has served; from then on no end of a process ends the cluster.
-            run_dir: for pid files.
+            role: role of the process.
+            command: command that starts it.
+            settings: returns the settings that the process waits for. It is called after each start, because more may
+                be known by a restart; its argument tells whether the previous process was ended from outside.
+            served: set once the router has served; from then on the end of a process does not end the cluster.
+            run_dir: directory for pid files.
             say: prints one line.
         """
         self.name = name
@@ -90,10 +90,10 @@ class Keeper:
         self._explained = False
 
     async def run(self) -> None:
-        """Keep the process running until `stop`.
+        """Run the process, and restart it when it ends, until `stop`.
 
         Raises:
-            StartRefusedError: it ended before it was ever ready, in a way that another start would not change.
+            StartRefusedError: it ended before it was ever ready, for a reason that a restart would not change.
         """
         loop = asyncio.get_running_loop()
         delay, defects = FIRST_DELAY, 0
@@ -104,7 +104,7 @@ class Keeper:
                 try:
                     code = await self._run_once()
                     how = how_it_ended(code)
-                except OSError as error:  # no memory or no process left, for example
+                except OSError as error:  # out of memory or processes, for example
                     code, how = None, f"can't be started: {os.strerror(error.errno or 0)}"
                 if self._stopping.is_set():
                     return
@@ -121,7 +121,7 @@ class Keeper:
             self._ended.set()
 
     async def stop(self, grace: float) -> None:
-        """Have the process drain and wait for its end; it is killed after `grace` seconds."""
+        """Have the process drain, and wait for its end; kill it after `grace` seconds."""
         self._stopping.set()
         if self._child is not None:
             self._child.terminate()
@@ -134,7 +134,7 @@ class Keeper:
             await self._ended.wait()
 
     def kill(self) -> None:
-        """End the process at once and don't start it again."""
+        """Kill the process and don't restart it."""
         self._stopping.set()
         if self._child is not None:
             self._child.kill()
@@ -159,11 +159,11 @@ class Keeper:
                 code = await child.run(on_message)
                 telling.cancel()
                 reminding.cancel()
-            # one that was never ready leaves what the one before it lost as it was
+            # the end of a process that was never ready does not change whether the loss before it is explained
             self._explained = killed_from_outside(code) and (was_ready or self._explained)
             return code
         finally:
-            # whatever the process left in its session, and itself when this is cancelled: nobody would watch it
+            # kill what the process left in its session and, if this is cancelled, the now unsupervised process itself
             child.kill()
             await child.wait()
             self._child = None
@@ -176,12 +176,12 @@ class Keeper:
         await child.tell(self._settings(self._explained))
 
     async def _remind(self) -> None:
-        """Say that it takes long to come back; of the first start the cluster tells."""
+        """Report a slow restart; the cluster reports a slow first start."""
         if self._was_ready:
             await remind(lambda: "" if self.ready.is_set() or self._stopping.is_set() else self.name, self._say)
 
     def _tell_pid(self, pid: int) -> None:
-        """Write the pid file, if that can be: a full disk is no reason to end what runs."""
+        """Write the pid file if possible: a full disk must not end a running process."""
         try:
             self._run_dir.write_pid(self.name, pid)
         except OSError as error:

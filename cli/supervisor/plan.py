@@ -1,6 +1,7 @@
-"""Describes a local cluster: its processes, their commands and the settings that each is given.
+"""The specification of a local cluster: its processes, their commands and their settings.
 
-Plain values, which travel as JSON to the process that supervises: it lives long, and what reads settings is large.
+It consists of plain values, and is passed as JSON to the supervisor process, which lives long: so that process need not
+import the large code that reads settings.
 """
 
 from __future__ import annotations
@@ -21,28 +22,28 @@ from flowhook.errors import ConflictError, InvalidError
 LOOPBACK: Final = "127.0.0.1"
 
 DRAIN_ORDER: Final = ("edge", "runner", "router", "admin")
-"""First nothing comes in any more, then nothing runs, then nothing is stored; the operator sees it to the end."""
+"""First nothing is received any more, then nothing runs, then nothing is stored; operators can watch until the end."""
 
 RUNNER_NICE: Final = 5
-"""Runners take whatever the machine has while there is a backlog. The others go first: what they do is short, and it is
-what senders and flows with little to do wait for (docs/performance.md, "Fairness")."""
+"""Nice increment of runners, which use all available CPU time while there is a backlog. The other processes have
+priority: their work is short, and senders and small flows wait for it (docs/performance.md, "Fairness")."""
 
 _EDGE_TLS: Final = ("tls_cert_file", "tls_key_file", "tls_client_ca_file")
 
 _NOT_INHERITED: Final = frozenset(
     {
-        # how commands reach some router; the processes of a local cluster have tokens of their own, and a gRPC port
-        # that is on the loopback address and speaks no TLS
+        # for commands that connect to any router; the processes of a local cluster have tokens of their own, and a gRPC
+        # port on the loopback address without TLS
         "FLOWHOOK_TOKEN",
         "FLOWHOOK_ROUTER_CA_FILE",
         "FLOWHOOK_CLIENT_CERT_FILE",
         "FLOWHOOK_CLIENT_KEY_FILE",
         *(f"FLOWHOOK_{name.upper()}" for name in _EDGE_TLS),
-        # said of one restart
+        # applies to one restart only
         "FLOWHOOK_LOSSES_EXPLAINED",
     }
 )
-"""Variables that not every process gets as they are."""
+"""Variables that are not inherited by every process unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +70,18 @@ class Plan:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Return the plan that `to_json` wrote."""
+        """Parse the result of `to_json`."""
         return cls(**orjson.loads(text))
 
     def to_json(self) -> str:
-        """Return everything as one line."""
+        """Return the plan as one line of JSON."""
         return orjson.dumps(asdict(self)).decode()
 
     def check(self) -> None:
-        """Refuse what can't be started. Blocking, briefly.
+        """Refuse a plan that can't be started. Blocking, briefly.
 
         Raises:
-            InvalidError: the storage is not supported, or not by so many routers.
+            InvalidError: the storage is not supported, or not for this number of routers.
             ConflictError: a port is in use (`PORT_IN_USE`).
         """
         scheme = self.storage.partition(":")[0] if self.storage else "sqlite"
@@ -106,31 +107,31 @@ class Plan:
         return [f"{role}-{number}" for number in range(1, count + 1)]
 
     def command(self, role: str, name: str) -> Command:
-        """Return how to start one process, which imports its code and then waits for its `settings`."""
+        """Return the command that starts one process, which imports its code and then waits for its `settings`."""
         environment = {**self._environment(), "FLOWHOOK_PROCESS_NAME": name}
         nice = RUNNER_NICE if role == "runner" else 0
-        # -P: a folder called `router` where the user stands must not be taken for ours
+        # -P: a folder called `router` in the working directory must not be imported in place of the package
         return Command([sys.executable, "-P", "-m", "cli.supervised", role], environment, nice)
 
     def applying(self) -> Command:
-        """Return how to start what applies the flows and lists the webhooks; it waits for its `settings`, too."""
+        """Return the command that applies the flows and lists the webhooks; it also waits for its `settings`."""
         paths = [] if self.flows is None else [self.flows]
         return Command([sys.executable, "-P", "-m", "cli.applying", *paths], self._environment())
 
     def settings(
         self, role: str, *, http_port: int, admin_port: int, grpc_port: int, losses_explained: bool = False
     ) -> Mapping[str, str]:
-        """Return what a process is told once others serve: variables, with the ports known so far.
+        """Return the settings that a process gets once its dependencies serve: variables, with the ports known so far.
 
-        Settings travel in the environment, tokens in files of the data directory.
+        Settings are passed in the environment, tokens in files of the data directory.
 
         Args:
-            role: of the process; "" for what applies the flows.
-            http_port: of edges; 0 lets the system choose, as with the other ports.
-            admin_port: of the admin process.
-            grpc_port: of the router.
-            losses_explained: whether somebody from outside ended the process that this one replaces, so that what a
-                runner had under way is nobody's fault.
+            role: role of the process; "" for the process that applies the flows.
+            http_port: port of edges; 0 lets the system choose, as with the other ports.
+            admin_port: port of the admin process.
+            grpc_port: port of the router.
+            losses_explained: whether the process that this one replaces was ended from outside, so that no execution
+                that a runner was working on is to blame.
         """
         settings = {
             "FLOWHOOK_DATA_DIR": self.data_dir,
@@ -146,12 +147,12 @@ class Plan:
             "FLOWHOOK_PROXY_PROTOCOL": str(self.proxy_protocol).lower(),
             "FLOWHOOK_DRAIN_SECONDS": str(self.drain_seconds),
         }
-        if role == "runner" and not self.public_url:  # an edge takes the host that it is asked for
+        if role == "runner" and not self.public_url:  # an edge uses the host of the request instead
             scheme = "http" if self.tls_cert_file is None else "https"
             settings["FLOWHOOK_PUBLIC_URL"] = _url(scheme, self.host, http_port)
         if role == "runner" and losses_explained:
             settings["FLOWHOOK_LOSSES_EXPLAINED"] = "true"
-        if role == "edge":  # to a router the same variables mean TLS of gRPC
+        if role == "edge":  # for a router the same variables configure TLS of gRPC
             files = {name: getattr(self, name) for name in _EDGE_TLS}
             settings |= {f"FLOWHOOK_{name.upper()}": path for name, path in files.items() if path is not None}
         return settings
@@ -159,22 +160,22 @@ class Plan:
     @staticmethod
     def _environment() -> dict[str, str]:
         environment = {key: value for key, value in os.environ.items() if key.upper() not in _NOT_INHERITED}
-        environment.setdefault("FLOWHOOK_LOG_LEVEL", "warning")  # the supervisor tells of the lifecycle itself
+        environment.setdefault("FLOWHOOK_LOG_LEVEL", "warning")  # the supervisor reports the lifecycle itself
         return environment
 
 
 def _url(scheme: str, host: str, port: int) -> str:
-    """Return where this machine reaches a server: an address that means all of them is none."""
+    """Return the URL at which this machine reaches a server: the loopback address in place of a wildcard."""
     reachable = LOOPBACK if host in ("", "0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
     return f"{scheme}://[{reachable}]:{port}" if ":" in reachable else f"{scheme}://{reachable}:{port}"
 
 
 def check_port(option: str, host: str, port: int) -> None:
-    """Refuse a port that somebody listens on. Blocking, briefly.
+    """Refuse a port that is in use. Blocking, briefly.
 
     Raises:
-        ConflictError: it is in use (`PORT_IN_USE`).
-        InvalidError: the address can't be listened on (`ADDRESS_UNUSABLE`).
+        ConflictError: the port is in use (`PORT_IN_USE`).
+        InvalidError: the address can't be bound (`ADDRESS_UNUSABLE`).
     """
     if port == 0:
         return

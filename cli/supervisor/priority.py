@@ -1,4 +1,4 @@
-"""How much of the machine a process gets while others want it, too."""
+"""Lowers the CPU scheduling priority of child processes."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Final
 
 TRIES: Final = 10
 PAUSE_SECONDS: Final = 0.1
-"""The kernel takes one change of a session's priority in so long, of anybody who is not root."""
+"""Interval in which the kernel accepts one change of a session's priority from a user other than root."""
 
 
 async def lower(pid: int, nice: int) -> None:
-    """Lower the priority of a process that has just been started in a session of its own, and of all it will start.
+    """Lower the priority of a process that was just started in a session of its own, and of its future children.
 
-    Where the kernel shares the cores among sessions first (autogroups; most desktops and servers that have no control
-    groups around a process), a nice value counts within the session alone, so that the session gets one as well.
-    What the system refuses is left as it is: nothing but speed depends on it.
+    Where the kernel first shares the cores among sessions (autogroups; most desktops, and servers without control
+    groups around a process), a nice value has effect only within the session. So the session gets one as well. Errors
+    of the system are ignored: only speed depends on the priority.
 
     Args:
-        pid: of a child; it may have ended meanwhile.
-        nice: what is added to its nice value; 0 changes nothing.
+        pid: process ID of a child; it may have ended meanwhile.
+        nice: increment of its nice value; 0 changes nothing.
 
     Source: sched(7), "The autogroup feature".
     """
@@ -38,7 +38,7 @@ async def lower(pid: int, nice: int) -> None:
 async def _lower_session(group: Path, nice: int) -> None:
     for _ in range(TRIES):
         try:
-            group.write_text(str(nice))  # noqa: ASYNC240 - it is no disk that this goes to
+            group.write_text(str(nice))  # noqa: ASYNC240 - a write to /proc does not block on a disk
         except OSError as error:
             if error.errno != errno.EAGAIN:
                 raise

@@ -1,4 +1,4 @@
-"""`<data-dir>/run`: pid files, what runs where, and the lock that makes one supervisor the only one."""
+"""The run directory, `<data-dir>/run`: pid files, the addresses of the cluster, and the lock of its only supervisor."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ LOCK_FILE: Final = "up.lock"
 
 @dataclass(frozen=True, slots=True)
 class ClusterFile:
-    """Where a running cluster is reached.
+    """The addresses of a running cluster.
 
     Attributes:
-        pid: its supervisor's.
-        http_cert_file: PEM file of the certificate that edges show; empty: they speak no TLS.
+        pid: process ID of its supervisor.
+        http_cert_file: PEM file of the edges' certificate; empty: they do not use TLS.
     """
 
     pid: int
@@ -37,18 +37,18 @@ class ClusterFile:
 
 
 class RunDir:
-    """The run directory, held by this process alone from construction to `close`."""
+    """The run directory, locked by this process from construction to `close`."""
 
     def __init__(self, data_dir: Path) -> None:
-        """Take the directory. Blocking.
+        """Create and lock the directory. Blocking.
 
         Raises:
-            ConflictError: another supervisor has it (`DATA_DIR_IN_USE`).
-            InvalidError: it can't be written (`DATA_DIR_UNUSABLE`).
+            ConflictError: another supervisor holds the lock (`DATA_DIR_IN_USE`).
+            InvalidError: the directory can't be written (`DATA_DIR_UNUSABLE`).
         """
         self._path = data_dir / "run"
         try:
-            # in two steps: parents are made as the umask says
+            # in two steps, because parents are created with the permissions of the umask
             make_directory(data_dir)
             make_directory(self._path)
             self._lock = create(self._path / LOCK_FILE, os.O_RDWR)
@@ -63,26 +63,26 @@ class RunDir:
             raise InvalidError(
                 f"can't use the data directory {data_dir}: {os.strerror(error.errno or 0)}", reason="DATA_DIR_UNUSABLE"
             ) from None
-        self._remove_all()  # what a supervisor left that was killed
+        self._remove_all()  # files of a supervisor that was killed
 
     def write_pid(self, name: str, pid: int) -> None:
-        """Tell the process ID of a process. Blocking.
+        """Write the pid file of a process. Blocking.
 
         Raises:
-            OSError: it can't be written.
+            OSError: the file can't be written.
         """
         write_private(self._path / f"{name}.pid", b"%d\n" % pid, durable=False)
 
     def remove_pid(self, name: str) -> None:
-        """Tell that a process runs no more. Blocking.
+        """Remove the pid file of a process that has ended. Blocking.
 
         Raises:
-            OSError: its file can't be removed.
+            OSError: the file can't be removed.
         """
         (self._path / f"{name}.pid").unlink(missing_ok=True)
 
     def write_cluster(self, cluster: ClusterFile) -> None:
-        """Tell where the cluster is reached. Blocking."""
+        """Publish the addresses of the cluster. Blocking."""
         write_private(self._path / CLUSTER_FILE, orjson.dumps(asdict(cluster)) + b"\n", durable=False)
 
     def close(self) -> None:
@@ -98,7 +98,7 @@ class RunDir:
 
 
 def read_cluster(data_dir: Path) -> ClusterFile | None:
-    """Return where the cluster on a data directory is reached, or None when none runs. Blocking."""
+    """Return the addresses of the cluster on a data directory, or None when none runs. Blocking."""
     try:
         cluster = ClusterFile(**orjson.loads((data_dir / "run" / CLUSTER_FILE).read_bytes()))
         os.kill(cluster.pid, 0)

@@ -1,4 +1,4 @@
-"""Settings of `flowhook up`, as people give them: options, the environment, defaults."""
+"""Settings of `flowhook up`, from options, the environment and defaults."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class UpSettings(BaseSettings):
     """How long what is under way may take after the cluster was told to stop; of each process."""
 
     def plan(self) -> Plan:
-        """Return them as plain values, with absolute paths."""
+        """Return the settings as a plan: plain values, with absolute paths."""
         paths = {
             name: str(value.absolute())
             for name in type(self).model_fields

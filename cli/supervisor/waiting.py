@@ -1,4 +1,4 @@
-"""Reports what a start waits for, ever less often. It never gives up: how long that takes depends on the machine."""
+"""Reports what a start is waiting for, with exponential backoff and no timeout: the duration depends on the machine."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ async def remind(
     *,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
-    """Say what is waited for every now and then, until cancelled.
+    """Print what is being waited for, periodically, until cancelled.
 
     Args:
         lack: returns what is missing at present; empty when nothing is.
         say: prints one line.
-        sleep: waits for seconds.
+        sleep: waits for the given number of seconds.
     """
     pause = FIRST_PAUSE
     while True:

@@ -155,7 +155,7 @@ class FlowTable:
             return self._entries.get(flow_id) or await self._read(flow_id)
 
     async def revision_of(self, entry: FlowEntry, version: str) -> int | None:
-        """Return the latest revision of a flow whose document is of a version; None when there is none.
+        """Return the latest revision of a flow whose document has a certain version; None when there is none.
 
         Raises:
             UnavailableError: storage can't serve.

@@ -45,7 +45,7 @@ class Conclusion:
 class Consequences(NamedTuple):
     """Changes to store together with ends of executions.
 
-    `ends` are those that were given, and those of waiting executions that failed because they could not take one in.
+    `ends` are the given ones, and those of waiting executions that fault because their journal is full.
     """
 
     delivered: list[stored.Delivered]

@@ -64,7 +64,7 @@ class Deliveries:
         return taken
 
     async def fitting(self, taken: Sequence[Taken]) -> Fitting:
-        """Select those that can take an entry: not those that were cancelled meanwhile, or whose journal is full."""
+        """Select the executions that can take an entry: not cancelled meanwhile, and with room in their journals."""
         sizes = await self._durable.insist(lambda: self._state.journal_sizes([each.seq for each in taken]))
         fitting = Fitting([], [])
         for each in taken:

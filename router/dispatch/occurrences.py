@@ -57,7 +57,7 @@ class Occurrences:
         now_ms = self._now_ms()
         found = [each for change in changes for each in occurred(change, now_ms) if self._wants(each.type)]
         within = {each.seq: each.time_ms for each in reversed(found) if each.key}
-        if within:  # the start must not be later than events within the execution, whose times are of a runner's clock
+        if within:  # an execution must not start later than events within it, which have the time of a runner's clock
             found = [
                 each._replace(time_ms=min(each.time_ms, within[each.seq]))
                 if each.first and each.seq in within

@@ -23,7 +23,7 @@ from router.storage.model import Unfinished
 
 
 class Waiting:
-    """Registers waiting executions, and composes what delivers to them.
+    """Registers waiting executions, and wires up the components that deliver to them.
 
     Attributes:
         arrivals: delivers events, or buffers them.

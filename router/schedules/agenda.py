@@ -38,7 +38,7 @@ class _Entry:
 
 
 class Agenda:
-    """Queue of scheduled flows. Methods take logarithmic time; `look` takes linear time after a clock change."""
+    """Queue of scheduled flows. Methods take logarithmic time; `look` linear time after the clock was set back."""
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}

@@ -18,7 +18,7 @@ from router.flows import FlowEntry, FlowTable
 from router.parsing import Reader
 
 MAX_ENVELOPE_BYTES: Final = 4 * limits.MAX_HEADER_BYTES
-"""Bytes of a serialized event without its body: those of an HTTP request's headers, with serialization overhead."""
+"""Most bytes of a serialized event without its body: those of an HTTP request's headers, and serialization overhead."""
 
 MAX_SECONDS: Final = 253_402_300_799
 """The last second of 9999 (Unix time), the greatest that a protobuf timestamp may hold."""
@@ -56,7 +56,7 @@ class Acceptance:
         """Return an event's flow.
 
         Raises:
-            NotFoundError: there is none (`FLOW_NOT_FOUND`).
+            NotFoundError: there is no such flow (`FLOW_NOT_FOUND`).
             UnavailableError: storage can't serve.
         """
         entry = await self._flows.load(flow_id)

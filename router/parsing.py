@@ -1,4 +1,4 @@
-"""Parses bodies and flow documents for the router: small ones inline, others in a separate process.
+"""Parses bodies and flow documents for the router; large bodies and all documents in separate processes.
 
 Events from edges need no parsing: edges have parsed them, and evaluated the order key. Events from internal services,
 emitted events and requests to callbacks are parsed here: inline up to `INLINE_BYTES`, else in a separate process, so

@@ -52,7 +52,7 @@ class Operators:
         """End an execution that has not ended.
 
         Raises:
-            NotFoundError: there is none (`EXECUTION_NOT_FOUND`).
+            NotFoundError: there is no such execution (`EXECUTION_NOT_FOUND`).
             ConflictError: it has ended, or is ending at this moment (`EXECUTION_ENDED`).
             UnavailableError: storage can't serve.
         """
@@ -73,7 +73,7 @@ class Operators:
         """Stop running an execution until it is resumed; one that is suspended stays so.
 
         Raises:
-            NotFoundError: there is none (`EXECUTION_NOT_FOUND`).
+            NotFoundError: there is no such execution (`EXECUTION_NOT_FOUND`).
             ConflictError: it has ended, or is ending at this moment (`EXECUTION_ENDED`).
             UnavailableError: storage can't serve.
         """
@@ -110,7 +110,7 @@ class Operators:
         """Let a suspended execution run again.
 
         Raises:
-            NotFoundError: there is none (`EXECUTION_NOT_FOUND`).
+            NotFoundError: there is no such execution (`EXECUTION_NOT_FOUND`).
             ConflictError: it is not suspended (`EXECUTION_NOT_SUSPENDED`).
             UnavailableError: storage can't serve.
         """
@@ -126,7 +126,7 @@ class Operators:
         """Mark a failed execution as resolved, which means that no more action is needed, and record why.
 
         Raises:
-            NotFoundError: there is none (`EXECUTION_NOT_FOUND`).
+            NotFoundError: there is no such execution (`EXECUTION_NOT_FOUND`).
             ConflictError: it did not fault, and was not cancelled (`EXECUTION_NOT_FAILED`).
             UnavailableError: storage can't serve.
         """

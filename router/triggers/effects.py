@@ -16,7 +16,7 @@ class Effect:
     """An effect of an execution on other flows; when it is repeated, it has the same idempotency key."""
 
     def __init__(self, idempotency_key: str, execution_id: str) -> None:
-        """Check the key, and take the time for derived IDs from it.
+        """Check the key, and take the time of derived IDs from it, or else from `execution_id`.
 
         Args:
             idempotency_key: begins with the ID of the execution that the effect belongs to.

@@ -1,4 +1,4 @@
-"""Whether an event may be stored."""
+"""Admission control: decides whether an event may be stored, by flow, backlog, rate limit and validity."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from router.flows import FlowEntry, FlowTable
 from router.parsing import Reader
 
 MAX_ENVELOPE_BYTES: Final = 4 * limits.MAX_HEADER_BYTES
-"""An event but for its body: what fits into an HTTP request's headers, and what serializing adds."""
+"""Most bytes of a serialized event without its body: those of an HTTP request's headers, and serialization overhead."""
 
 MAX_SECONDS: Final = 253_402_300_799
-"""The last second of 9999, beyond which a protobuf timestamp says nothing."""
+"""The last second of 9999 (Unix time), the greatest that a protobuf timestamp may hold."""
 
 BODYLESS_METHODS: Final = frozenset({"GET", "DELETE"})
-"""Requests of these methods are complete without a body, whatever their Content-Type says."""
+"""Methods whose requests are complete without a body, whatever their Content-Type."""
 
 _BLOB_ID: Final = re.compile(r"[0-9a-f]{32}")
 _HASH_BYTES: Final = 32
 
 
 class Acceptance:
-    """Decides whether an event may be stored; shared by all that start executions."""
+    """Admission checks for events, shared by all components that start executions."""
 
     def __init__(
         self,
@@ -49,14 +49,14 @@ class Acceptance:
         self._clock = clock
 
     def known(self, flow_id: str) -> FlowEntry | None:
-        """Return an event's flow if it is in memory."""
+        """Return an event's flow if it is in memory, else None."""
         return self._flows.known(flow_id)
 
     async def flow(self, flow_id: str) -> FlowEntry:
         """Return an event's flow.
 
         Raises:
-            NotFoundError: there is none (`FLOW_NOT_FOUND`).
+            NotFoundError: there is no such flow (`FLOW_NOT_FOUND`).
             UnavailableError: storage can't serve.
         """
         entry = await self._flows.load(flow_id)
@@ -65,7 +65,7 @@ class Acceptance:
         return entry
 
     async def revision(self, entry: FlowEntry, version: str) -> int:
-        """Return the revision of a flow that a version of its document means.
+        """Return the latest revision of a flow whose document has a certain version.
 
         Raises:
             NotFoundError: no revision has that version (`FLOW_VERSION_NOT_FOUND`).
@@ -80,34 +80,34 @@ class Acceptance:
         return revision
 
     def admit(self, entry: FlowEntry, more: int, more_of_flow: int) -> None:
-        """Check limits for one more event besides `more` (`more_of_flow` of this flow) that are being stored.
+        """Check the limits for one event, on top of `more` (`more_of_flow` of this flow) that are being stored.
 
         Raises:
-            ExhaustedError: the flow's backlog (`BACKLOG_FULL`) or rate (`RATE_LIMITED`) is used up.
-            UnavailableError: all flows together have too much of a backlog (`TOTAL_BACKLOG_FULL`).
+            ExhaustedError: the flow's backlog is full (`BACKLOG_FULL`), or its rate limit reached (`RATE_LIMITED`).
+            UnavailableError: the backlog of all flows together is full (`TOTAL_BACKLOG_FULL`).
         """
         self.check_backlog(entry.id, entry.max_backlog, more, more_of_flow)
         self.check_rate(entry.bucket)
 
     def check_rate(self, bucket: TokenBucket | None) -> None:
-        """Count one event more.
+        """Take a token for one event from a bucket, if there is one.
 
         Raises:
-            ExhaustedError: the rate is used up (`RATE_LIMITED`).
+            ExhaustedError: the rate limit is reached (`RATE_LIMITED`).
         """
         wait = 0.0 if bucket is None else bucket.take(self._clock())
         if wait:
             raise ExhaustedError("the rate limit of this flow", reason="RATE_LIMITED", retry_after=math.ceil(wait))
 
     async def order_key(self, entry: FlowEntry, event: envelope_pb2.Event) -> str:
-        """Return the key that an event came with, or what its flow's `order_by` makes of it; empty: no order.
+        """Return the ordering key that an event carries, or else evaluate its flow's `order_by`; empty: no order.
 
-        One that an edge made by another revision of the flow does not count: the edge has not heard of the latest yet.
-        The body of an event that no edge has read is checked with it.
+        A key from an edge that used another revision of the flow is ignored: that edge has not received the latest yet.
+        The body of an event that no edge has parsed is checked as well.
 
         Raises:
-            InvalidError: the key is too long (`ORDER_KEY_INVALID`), or what `check_body` says of the body.
-            ExhaustedError: too many bodies of the flow wait to be read (`OVERLOADED`).
+            InvalidError: the key is too long (`ORDER_KEY_INVALID`), or the body is invalid (see `check_body`).
+            ExhaustedError: too many bodies of the flow wait to be parsed (`OVERLOADED`).
         """
         is_current = event.HasField("order_key") and event.flow_revision in (0, entry.revision)
         key: str | None = event.order_key if is_current else None
@@ -121,30 +121,30 @@ class Acceptance:
         return key
 
     async def check_body(self, event: envelope_pb2.Event, *, raw: bool) -> None:
-        """Check the body of an event that no edge has read, unless it is left as it is.
+        """Check the body of an event that no edge has parsed, unless it is passed on `raw`.
 
         Raises:
-            InvalidError: it is not what its Content-Type says (`BODY_INVALID`), is too large decompressed
-                (`BODY_TOO_LARGE`), or takes too much to be read (`TOO_COSTLY`).
-            ExhaustedError: too many bodies of the flow wait to be read (`OVERLOADED`).
+            InvalidError: the body does not match its Content-Type (`BODY_INVALID`), is too large decompressed
+                (`BODY_TOO_LARGE`), or takes too much time or memory to parse (`TOO_COSTLY`).
+            ExhaustedError: too many bodies of the flow wait to be parsed (`OVERLOADED`).
         """
         if is_unread(event) and not raw:
             await self._reader.check(convert.event_from_proto(event), None)
 
     async def order_key_of(self, entry: FlowEntry, event: Event) -> str:
-        """Return what a flow's `order_by` makes of an event; empty: no order.
+        """Evaluate a flow's `order_by` for an event and return the ordering key; empty: no order.
 
         Raises:
-            ExhaustedError: too many bodies of the flow wait to be read (`OVERLOADED`).
+            ExhaustedError: too many bodies of the flow wait to be parsed (`OVERLOADED`).
         """
         return "" if entry.order_key is None else await self._reader.order_key(entry.order_key, event)
 
     def check_backlog(self, flow_id: str, max_backlog: int, more: int = 0, more_of_flow: int = 0) -> None:
-        """Check all limits but the rate: that is for senders, and not for operators who replay.
+        """Check the backlog limits, without the rate limit, which applies to senders but not to operators who replay.
 
         Raises:
             ExhaustedError: the flow's backlog is full (`BACKLOG_FULL`).
-            UnavailableError: all flows together have too much of a backlog (`TOTAL_BACKLOG_FULL`).
+            UnavailableError: the backlog of all flows together is full (`TOTAL_BACKLOG_FULL`).
         """
         core = self._host.core
         if core.unfinished + more >= self._total_backlog:
@@ -154,12 +154,12 @@ class Acceptance:
 
 
 def event_id_taken() -> InvalidError:
-    """Return why an event whose ID one of another flow has is refused: it is not that one, and would be lost."""
+    """Return the error for an event whose ID is that of another flow's event: as its duplicate it would be lost."""
     return InvalidError("the event's ID is that of an event of another flow", reason="EVENT_ID_TAKEN")
 
 
 def complete(message: envelope_pb2.Event, now_ms: int) -> None:
-    """Give an event what edges always say and services may leave out: its ID, the time of receipt, and the method."""
+    """Fill in the fields that edges always set and services may omit: ID, time of receipt and method."""
     if not message.id:
         message.id = ids.mint(ids.slot_of(message.flow_id), now_ms=now_ms)
     if not message.HasField("receive_time"):
@@ -169,17 +169,17 @@ def complete(message: envelope_pb2.Event, now_ms: int) -> None:
 
 
 def is_unread(message: envelope_pb2.Event) -> bool:
-    """Whether a body is in an event that no edge has read: those have a path."""
+    """Whether an event has a body that no edge has parsed; events from edges have a path."""
     if message.path or message.HasField("body_blob"):
         return False
     return bool(message.body) or message.method not in BODYLESS_METHODS
 
 
 def checked(message: envelope_pb2.Event) -> bytes:
-    """Return an event serialized.
+    """Validate an event and return it serialized.
 
     Raises:
-        InvalidError: something of it is not as it should be.
+        InvalidError: a field of it is invalid.
     """
     if ids.slot_of_event(message.id) != ids.slot_of(message.flow_id):
         raise InvalidError(
@@ -216,7 +216,7 @@ def _check_blob(message: envelope_pb2.Event) -> None:
         raise _invalid(f"a body has 1 to {limits.MAX_STREAMED_BODY_BYTES} bytes")
     if len(message.parts) > limits.MAX_PARTS or len(message.form) > limits.MAX_FORM_BYTES:
         raise _invalid("there are too many parts, or too much in the fields of the form")
-    # all of it is read where that may take its time, by the runner: one that is none after all spoils its own event
+    # only the runner parses it fully, where that may take time: an invalid form harms nothing but its own event
     form = message.form
     if form and not (form.startswith(b"{") and form.endswith(b"}")):
         raise _invalid("the fields of the form are a JSON object")

@@ -77,22 +77,22 @@ from router.triggers.starter import Starter
 from router.triggers.timekeeper import Timekeeper
 
 REATTACH_SECONDS: Final = 2.0
-"""How long runners have to come back for what they work on, after their stream or the router ended."""
+"""Time for runners to attach again and keep their executions, after their stream or the router ended."""
 
 HEALTH_SECONDS: Final = 2.0
-"""Between two looks at the health of storage."""
+"""Between two checks of the health of storage."""
 
 STOP_GRACE_SECONDS: Final = 2.0
-"""For calls that are under way when the server stops."""
+"""Grace period for calls under way when the server stops."""
 
 MAX_CONCURRENT_CALLS: Final = 20_000
-"""Calls under way at a time; waiting InvokeFlow calls are the many ones."""
+"""Concurrent calls; most of them are waiting InvokeFlow calls."""
 
 USES_SECONDS: Final = 60.0
-"""Between two times that the last uses of tokens are written down."""
+"""Between two writes of the times when tokens were last used."""
 
 MAX_TOLD: Final = 10
-"""Paths that one line of the log tells."""
+"""Most paths in one log entry."""
 
 log = logs.get_logger(__name__)
 
@@ -111,14 +111,14 @@ _SERVICES: Final = tuple(
 
 
 async def serve(settings: RouterSettings, lifecycle: Lifecycle, *, registry: CollectorRegistry | None = None) -> None:
-    """Serve until `lifecycle.stop` is set, then drain: runners leave, what is under way becomes durable.
+    """Serve until `lifecycle.stop` is set, then drain: runners detach, and writes under way become durable.
 
-    Metrics go into `registry`, the process's own one when absent.
+    Metrics are registered in `registry`, by default that of the process.
 
     Raises:
         FlowhookError: the data directory, the storage, the port or a certificate can't be used.
     """
-    # or the storage's writer waits long for the interpreter's lock while this process is busy
+    # else the storage's writer thread waits long for the GIL while this process is busy
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     await _keep_private(settings)
     ensure_tokens(settings.data_dir)
@@ -292,7 +292,7 @@ async def _serve(
 def _observe(
     router_metrics: RouterMetrics, host: ShardHost, timekeeper: Timekeeper, uploads: Uploads, bodies: Bodies
 ) -> None:
-    """Have metrics show how much there is of everything."""
+    """Register the gauges of the router."""
     router_metrics.observe(
         "flowhook_router_backlog", "Accepted executions that have not ended.", lambda: host.core.unfinished
     )
@@ -314,7 +314,7 @@ def _observe(
 
 
 async def _keep_private(settings: RouterSettings) -> None:
-    """Make what is in the data directory readable by its owner only.
+    """Restrict the files in the data directory to their owner.
 
     Raises:
         InvalidError: the directory can't be used (`DATA_DIR_UNUSABLE`).
@@ -332,7 +332,7 @@ async def _keep_private(settings: RouterSettings) -> None:
 
 
 async def _load_key(settings: RouterSettings, registry: Registry) -> bytes:
-    """Return the key of the secrets; a new one if there are none, or they are to be discarded.
+    """Return the secrets key; a new one if there are no secrets, or if they are to be discarded.
 
     Raises:
         FlowhookError: see `sealing.load_key`.
@@ -395,7 +395,7 @@ def _tls(settings: RouterSettings) -> grpc.ServerCredentials | None:
 
 
 async def _save_uses(verifier: TokenVerifier) -> None:
-    """Keep on disk when tokens were used last."""
+    """Write the times when tokens were last used to disk, periodically."""
     while True:
         await asyncio.sleep(USES_SECONDS)
         await _save_uses_once(verifier)
@@ -409,7 +409,7 @@ async def _save_uses_once(verifier: TokenVerifier) -> None:
 
 
 async def _watch_health(storage: Storage, service: HealthService, lifecycle: Lifecycle) -> None:
-    """Keep gRPC health in step with storage."""
+    """Report the health of storage as gRPC health, until cancelled."""
     while True:
         healthy = await storage.healthy()
         service.set(serving=healthy)

@@ -1,7 +1,7 @@
-"""The keys that tokens of one-time URLs are made with (see `flowhook.callback_tokens`): one for each flow.
+"""Derives the key of each flow that signs the tokens of its one-time URLs (see `flowhook.callback_tokens`).
 
-Runners get those of the flows that they run, so that a flow can tell others where to call back without asking a router.
-All routers that share the key of the secrets have the same ones, before and after a restart.
+Runners receive the keys of the flows that they run, so that a flow can issue callback URLs without asking a router. All
+routers that share the secrets key derive the same keys, before and after a restart.
 
 Source: RFC 2104 (HMAC), as a pseudorandom function of the flow's ID.
 """
@@ -18,10 +18,10 @@ _PURPOSE: Final = b"flowhook callback tokens v1"
 
 
 class CallbackKeys:
-    """Gives the key of a flow.
+    """Derives the callback keys of flows.
 
     Args:
-        key: 32 bytes, as `sealing.load_key` returns them; it is not kept.
+        key: 32 bytes, as `sealing.load_key` returns them; it is not stored.
     """
 
     __slots__ = ("_key",)

@@ -1,9 +1,9 @@
-"""What accepting an event needs to know of its flow: revision and limits. Loaded when first asked for, then kept.
+"""Cache of flows for admission: revision and limits of each, loaded on first use and updated from the registry.
 
-The table is bounded; a flow that is forgotten loses nothing but the fill of its rate limit. It follows the registry by
-itself, so that a change is put in force whoever made it and whatever became of its caller. Reads are one at a time, so
-that what an earlier one found never replaces what a later one did. What flows react to beside requests is told to those
-who see to it, of all flows from the start on.
+The cache is bounded; an evicted flow loses nothing but the fill level of its rate limit. The cache follows the registry
+by itself, so that a change takes effect whoever made it, even if its caller is gone. Reads are serialized, so that the
+result of an earlier one never replaces that of a later one. The reactions of all flows (schedules and events) are
+passed on to subscribers, from the start on.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from router.scheduling.queues import DEFAULT_POLICY, FlowPolicy
 from router.storage.interface import Registry
 
 MAX_FLOWS: Final = 20_000
-"""Flows that the table remembers."""
+"""Flows in the cache."""
 
 PAGE: Final = 100
-"""Definitions that are read at a time, of 256 KiB at the most."""
+"""Definitions in one read, of at most 256 KiB each."""
 
 RETRY_SECONDS: Final = 0.5
-"""Between tries to read what changed, while storage is away."""
+"""Seconds between tries to read changes while storage is unavailable."""
 
 DEFAULT_DEDUPE_SECONDS: Final = 24 * 3600.0
-"""Window of dedupe keys that come for a flow which says nothing of them."""
+"""Window of dedupe keys for a flow that does not set one."""
 
 
 log = logs.get_logger(__name__)
@@ -46,14 +46,14 @@ log = logs.get_logger(__name__)
 
 @dataclass(slots=True)
 class CallbackEntry:
-    """One callback of a flow, as accepting sees it.
+    """Admission settings of one callback of a flow.
 
     Attributes:
         bucket: its rate limit, if it has one.
-        dedupe_seconds: how long keys are remembered.
-        raw: whether bodies are left as they are.
+        dedupe_seconds: how long dedupe keys are stored.
+        raw: whether bodies are passed on unparsed.
         to_all: whether an event goes to all executions that wait for it, rather than to one.
-        only_one_time: whether only one-time URLs lead to it.
+        only_one_time: whether it is reachable by one-time URLs only.
     """
 
     bucket: TokenBucket | None
@@ -65,12 +65,18 @@ class CallbackEntry:
 
 @dataclass(slots=True)
 class FlowEntry:
-    """One flow, as accepting sees it. `bucket` is None where no rate limit is set, `order_key` where no order is.
+    """Admission settings of one flow.
 
-    `raw`: bodies are left as they are.
-
-    `callbacks` are those of its latest revision, by name; `versions` are what documents said of themselves, with the
-    latest revision of each, as far as somebody asked for it.
+    Attributes:
+        id: the flow's ID.
+        revision: the latest one.
+        max_backlog: executions that may be unfinished.
+        dedupe_seconds: how long dedupe keys are stored.
+        bucket: its rate limit; None: it has none.
+        order_key: evaluates `order_by`; None: the flow sets no order.
+        raw: whether bodies are passed on unparsed.
+        callbacks: those of the latest revision, by name.
+        versions: latest revision of each document version that was asked for.
     """
 
     id: str
@@ -85,26 +91,26 @@ class FlowEntry:
 
 
 class Policies(Protocol):
-    """Where the limits of flows are put in force."""
+    """Receives the limits of flows and enforces them."""
 
     def set_policy(self, flow_id: str, policy: FlowPolicy) -> None:
-        """Replace what limits a flow."""
+        """Replace the limits of a flow."""
         ...
 
     def retire(self, flow_id: str) -> None:
-        """Let what a deleted flow left behind end under the limits it had."""
+        """Let the remaining executions of a deleted flow finish under its last limits."""
         ...
 
 
 class Reacting(Protocol):
-    """Who sees to it that flows are started by what they react to. Calls are repeated, also without a change."""
+    """Receives the reactions of flows and starts them accordingly. Calls may be repeated without a change."""
 
     def react(self, flow: Flow, reactions: Reactions) -> None:
-        """Have a flow react to these, and to nothing else; maybe to nothing at all."""
+        """Replace the reactions of a flow; they may be empty."""
         ...
 
     def remove(self, flow_id: str) -> None:
-        """Have a flow that was deleted react to nothing."""
+        """Remove the reactions of a deleted flow."""
         ...
 
 
@@ -127,7 +133,7 @@ class FlowTable:
         self._entries: OrderedDict[str, FlowEntry] = OrderedDict()
         self._reactive: set[str] = set()
         self._limited: set[str] = set()
-        """Flows with limits in force, those that were forgotten or can't be read too: a pause ends with its flow."""
+        """Flows with limits in force, including evicted and unreadable ones, so that a pause ends with its flow."""
         self._reading = asyncio.Lock()
         self._changed = asyncio.Event()
         self._told = 0
@@ -149,7 +155,7 @@ class FlowTable:
             return self._entries.get(flow_id) or await self._read(flow_id)
 
     async def revision_of(self, entry: FlowEntry, version: str) -> int | None:
-        """Return the latest revision of a flow whose document is of a version; None when there is none.
+        """Return the latest revision of a flow whose document has a certain version; None when there is none.
 
         Raises:
             UnavailableError: storage can't serve.
@@ -162,11 +168,11 @@ class FlowTable:
         return known
 
     async def start(self, unfinished: Mapping[str, int], reacting: Sequence[Reacting] = ()) -> None:
-        """Put in force the limits of flows that have something unfinished, and what flows react to. Call it once.
+        """Apply the limits of flows with unfinished executions, and the reactions of all flows. Call it once.
 
         Args:
-            unfinished: those flows, each with a revision that is kept, for those that were deleted.
-            reacting: who is told what flows react to, now and whenever one changes.
+            unfinished: flows with unfinished executions, each with a stored revision, which is used for deleted flows.
+            reacting: subscribers that receive the reactions of flows, now and whenever one changes.
 
         Raises:
             UnavailableError: storage can't serve.
@@ -183,12 +189,12 @@ class FlowTable:
         after = ""
         while flows := await self._registry.list_flows(after_id=after, limit=PAGE, reacting=True):
             for flow in flows:
-                with suppress(InternalError):  # without building all models: there may be many
+                with suppress(InternalError):  # there may be many flows: read reactions without building all models
                     self._react(flow, _read_reactions(flow, orjson.loads(flow.definition)))
             after = flows[-1].id
 
     async def follow(self) -> None:
-        """Put changes in force until cancelled."""
+        """Apply changes from the registry until cancelled."""
         while True:
             await self._changed.wait()
             self._changed.clear()
@@ -200,7 +206,7 @@ class FlowTable:
                 self._changed.set()
 
     async def catch_up(self) -> None:
-        """Put every change in force that was committed before the call.
+        """Apply every change that was committed before the call.
 
         Raises:
             UnavailableError: storage can't serve; `follow` tries again.
@@ -218,7 +224,7 @@ class FlowTable:
                 self._seen = changes[-1].revision
 
     async def _read_all(self) -> None:
-        """Put all flows in force, because more changed than is known one by one."""
+        """Read and apply all flows, because some changes are not in the registry's log of changes any more."""
         revision = await self._registry.revision()
         log.warning("too much changed at a time; reading all flows", revision=revision)
         flow_ids = {*self._entries, *self._reactive, *self._limited}
@@ -236,7 +242,7 @@ class FlowTable:
         self._changed.set()
 
     async def _read(self, flow_id: str) -> FlowEntry | None:
-        """Read a flow and put its limits in force; None when it is gone. One call at a time."""
+        """Read a flow and apply its limits; None when it is deleted. Calls must be serialized."""
         flow = await self._registry.get_flow(flow_id)
         if flow is None:
             self._entries.pop(flow_id, None)
@@ -317,8 +323,8 @@ def _reading(flow: Flow) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, KeyError, AttributeError, InvalidError):
-        # of a version that is not compatible: one flow's trouble, which must not become the router's
-        log.error("a stored flow can't be read", flow=flow.id, revision=flow.revision)  # noqa: TRY400 - the rest is its author's
+        # stored by an incompatible version: an error of one flow must not stop the router
+        log.error("a stored flow can't be read", flow=flow.id, revision=flow.revision)  # noqa: TRY400 - a traceback would show the flow
         raise InternalError("this version can't read the flow", reason="FLOW_UNREADABLE") from None
 
 

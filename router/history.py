@@ -1,7 +1,7 @@
-"""What is shown of the tasks of an execution, made of what runners told piece by piece.
+"""Builds the task history of an execution for display, from the fragments that runners reported.
 
-A task may be told of several times: when it began and went on, when it ended, and once more by an attempt that did not
-know of the earlier word. It has one number in all of them, and what is known first of it counts.
+A task may be reported several times: when it begins and progresses, when it ends, and again by a later attempt that
+does not know of the earlier report. It has the same number in all reports, and the first known values count.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import orjson
 from flowhook.model import TaskRun, TaskState
 
 MAX_SHOWN: Final = 1000
-"""Tasks of one execution that are shown: the first and the last ones."""
+"""Tasks shown of one execution: of more, the first half and the last half of this number."""
 
 _STATES: Final = {
     "-": TaskState.SKIPPED,
@@ -22,16 +22,16 @@ _STATES: Final = {
     "!": TaskState.FAULTED,
     ">": TaskState.COMPLETED,
 }
-"""By the first character of how a task was left (`runner.interpreter.history`)."""
+"""State of a task by the first character of its reported result (`runner.interpreter.history`)."""
 
 
 def history_of(told: Iterable[bytes], *, ended: bool) -> tuple[TaskRun, ...]:
     """Return the tasks in the order in which they began.
 
     Args:
-        told: as runners told it, in order; what is none of that is passed over. An empty piece says that some are left
-            out there: what had not ended before is not shown, unless a later one tells of it.
-        ended: whether the execution has: then what did not end was called off.
+        told: fragments that runners reported, in order; malformed ones are ignored. An empty fragment stands for
+            omitted ones: tasks that had not ended before it are not shown, unless a later fragment reports them.
+        ended: whether the execution has ended: then tasks without an end were cancelled.
     """
     runs: dict[int, TaskRun] = {}
     for text in told:

@@ -1,4 +1,4 @@
-"""What the router counts. Cheap on the hot path: plain counters, gauges are read when asked for."""
+"""Prometheus metrics of the router: counters on the hot path, gauges that are read on scrape."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class RouterMetrics:
         self._ended[status].inc()
 
     def rejected(self, reason: str) -> None:
-        """Count an event that was refused."""
+        """Count an event that was rejected."""
         self.events.labels(reason.lower()).inc()
 
     def not_scheduled(self, reason: str) -> None:
@@ -58,13 +58,13 @@ class RouterMetrics:
         self._due.labels(reason.lower()).inc()
 
     def emitted(self, *, heard: bool) -> None:
-        """Count an event that a flow emitted, and that other flows want or not."""
+        """Count an emitted event; `heard`: whether any flow wants it."""
         (self._heard if heard else self._unheard).inc()
 
     def told(self, receivers: int | None) -> None:
-        """Count an event about an execution, and how many flows got it; None: some had no room for it for too long."""
+        """Count a lifecycle event by its number of receivers; None: a flow had no room for it for too long."""
         self._told["dropped" if receivers is None else "heard" if receivers else "unheard"].inc()
 
     def observe(self, name: str, documentation: str, read: Callable[[], float]) -> None:
-        """Add a gauge whose value is read when metrics are asked for."""
+        """Add a gauge whose value is read when metrics are scraped."""
         Gauge(name, documentation, registry=self._registry).set_function(read)

@@ -1,7 +1,8 @@
-"""The little that the router reads of what others sent: never on its loop, unless it is small.
+"""Parses bodies and flow documents for the router; large bodies and all documents in separate processes.
 
-What comes from edges needs no reading: they parsed it, and made the order key. What internal services hand in, what
-flows emit, and what comes to callbacks is read here: inline up to `INLINE_BYTES`, else in a process apart.
+Events from edges need no parsing: edges have parsed them, and evaluated the order key. Events from internal services,
+emitted events and requests to callbacks are parsed here: inline up to `INLINE_BYTES`, else in a separate process, so
+that the event loop is not blocked.
 """
 
 from __future__ import annotations
@@ -27,29 +28,29 @@ from router.scheduling.matching import Content, Shape
 
 DOCUMENT_SECONDS: Final = 5.0
 DOCUMENT_MEMORY: Final = 192 * limits.MIB
-"""What checking one flow file may take; a runner that compiles its programs has no more for each."""
+"""Memory for checking one flow file, bytes; a runner that compiles its programs has no more for each."""
 
 log = logs.get_logger(__name__)
 
 
 class Reader:
-    """Reads bodies and documents."""
+    """Parses bodies and documents."""
 
     def __init__(self) -> None:
-        """Start processes when they are needed; close it."""
+        """Create the reader; processes are started when needed. Close it with `aclose`."""
         self._offload = Offload("reading bodies")
         self._documents = Offload("checking flows", seconds=DOCUMENT_SECONDS, memory=DOCUMENT_MEMORY)
 
     async def aclose(self) -> None:
-        """End the processes."""
+        """Stop the processes."""
         await self._offload.aclose()
         await self._documents.aclose()
 
     async def order_key(self, order_key: OrderKey, event: Event) -> str:
-        """Return the order key of an event; empty, with a warning, where its body takes too much to be read.
+        """Return the order key of an event; empty, with a warning, when its body takes too much to parse.
 
         Raises:
-            ExhaustedError: too many bodies of the flow wait to be read (`OVERLOADED`).
+            ExhaustedError: too many bodies of the flow wait to be parsed (`OVERLOADED`).
         """
         if _is_small(event):
             return order_key.of_event(event)
@@ -67,12 +68,12 @@ class Reader:
         return key.decode()
 
     async def check(self, event: Event, order_key: OrderKey | None) -> str:
-        """Check that a body is what its Content-Type says, as edges do, and return the order key, if one is asked for.
+        """Check that a body matches its Content-Type, as edges do, and return the order key, if `order_key` is given.
 
         Raises:
-            InvalidError: it is something else (`BODY_INVALID`), is too large decompressed (`BODY_TOO_LARGE`), or takes
-                too much to be read (`TOO_COSTLY`).
-            ExhaustedError: too many bodies of the flow wait to be read (`OVERLOADED`).
+            InvalidError: the body does not match (`BODY_INVALID`), is too large decompressed (`BODY_TOO_LARGE`), or
+                takes too much time or memory to parse (`TOO_COSTLY`).
+            ExhaustedError: too many bodies of the flow wait to be parsed (`OVERLOADED`).
         """
         if _is_small(event):
             return _checked(event, order_key)
@@ -82,11 +83,11 @@ class Reader:
         return key.decode()
 
     async def callback_event(self, event: Event, *, raw: bool) -> bytes:
-        """Return the CloudEvent of a request that came to a callback; see `cloud_events.of_callback`.
+        """Return the CloudEvent of a request to a callback; see `cloud_events.of_callback`.
 
         Raises:
-            InvalidError: it is too large (`CALLBACK_TOO_LARGE`), or takes too much to be read (`TOO_COSTLY`).
-            ExhaustedError: too many bodies of the flow wait to be read (`OVERLOADED`).
+            InvalidError: it is too large (`CALLBACK_TOO_LARGE`), or takes too much to parse (`TOO_COSTLY`).
+            ExhaustedError: too many bodies of the flow wait to be parsed (`OVERLOADED`).
         """
         if _is_small(event):
             return cloud_events.of_callback(event, raw=raw)
@@ -95,16 +96,16 @@ class Reader:
         return payload
 
     async def content(self, flow_id: str, payload: bytes, shapes: Sequence[Shape]) -> Content:
-        """Return an event's content; that of a large one knows what the shapes ask for, and need not be parsed.
+        """Return an event's content; for a large one the values at the shapes are extracted in a separate process.
 
         Args:
             flow_id: the flow that the event is for.
             payload: JSON of CloudEvents 1.0; an object.
-            shapes: where it will be looked into, but for `ANYTHING`.
+            shapes: where filters look for values; without `ANYTHING`.
 
         Raises:
-            InvalidError: it takes too much to be read (`TOO_COSTLY`).
-            ExhaustedError: too many bodies of the flow wait to be read (`OVERLOADED`).
+            InvalidError: it takes too much to parse (`TOO_COSTLY`).
+            ExhaustedError: too many bodies of the flow wait to be parsed (`OVERLOADED`).
         """
         content = Content(payload)
         if shapes and len(payload) > INLINE_BYTES:
@@ -113,13 +114,13 @@ class Reader:
         return content
 
     async def document(self, source: bytes, *, file: str, functions: Collection[str] | None) -> FlowDocument:
-        """Read and check a flow file; see `flowhook.document.parse`.
+        """Parse and check a flow file in a separate process; see `flowhook.document.parse`.
 
-        Its programs are compiled, for which jq computes their constants, however large they are.
+        Its programs are compiled, which makes jq compute their constants, however large they are.
 
         Raises:
-            InvalidFlowError: something is wrong with it.
-            ExhaustedError: too many documents wait to be read (`OVERLOADED`).
+            InvalidFlowError: the file is invalid.
+            ExhaustedError: too many documents wait to be parsed (`OVERLOADED`).
         """
         known = orjson.dumps(None if functions is None else sorted(functions))
         try:
@@ -149,7 +150,7 @@ def _packed(order_key: OrderKey) -> bytes:
     return orjson.dumps([order_key.expression, order_key.webhook, order_key.raw])
 
 
-# --- in the process apart ---------------------------------------------------------------------------------------------
+# --- in the separate process ------------------------------------------------------------------------------------------
 
 _DEFINITION = b"definition"
 _FAULTS = b"faults"
@@ -161,7 +162,7 @@ def read_order_key(order_key: bytes, event: bytes) -> Iterator[bytes]:
 
 
 def read_checked(order_key: bytes, event: bytes) -> Iterator[bytes]:
-    """Yield the order key of a serialized event whose body is what its Content-Type says; empty where none is asked."""
+    """Check the body of a serialized event against its Content-Type; yield the order key, empty without `order_key`."""
     yield _checked(_event(event), _unpacked(order_key) if order_key else None).encode()
 
 
@@ -171,14 +172,14 @@ def read_callback_event(raw: bytes, event: bytes) -> Iterator[bytes]:
 
 
 def read_values(shapes: bytes, payload: bytes) -> Iterator[bytes]:
-    """Yield what an event has where each of some shapes looks; nothing where it can pass no such filter."""
+    """Yield an event's values for each shape; empty where the event can't pass a filter of that shape."""
     content = Content(payload)
     for attributes, paths in orjson.loads(shapes):
         yield content.values(Shape(tuple(attributes), tuple(paths))) or b""
 
 
 def read_document(file: bytes, functions: bytes, source: bytes) -> Iterator[bytes]:
-    """Yield the definition of a flow file, or what is wrong with it."""
+    """Yield the definition of a flow file, or its faults, preceded by which of the two it is."""
     try:
         document = parse(source, file=file.decode(), functions=orjson.loads(functions))
     except InvalidFlowError as error:

@@ -1,7 +1,7 @@
-"""Following the registry: many watchers, one source, a sign of life at least once a second.
+"""Streams changes of the registry to many watchers, with a heartbeat at least once a second.
 
-What changed lately is read once for all watchers and kept; a watcher that is further behind reads for itself, and one
-that is up to date costs storage nothing.
+Recent changes are read once for all watchers and cached; a watcher that is further behind reads from storage itself,
+and one that is up to date costs no read.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from router.storage.model import RegistryChange
 
 MAX_WATCHERS: Final = 1000
 RECENT: Final = 1000
-"""Changes that are kept in memory."""
+"""Changes cached in memory."""
 
 
 class RegistryWatch:
-    """Wakes watchers when the registry changes."""
+    """Publishes changes of the registry to watchers."""
 
     def __init__(self, registry: Registry, *, max_watchers: int = MAX_WATCHERS) -> None:
         self._registry = registry
@@ -41,16 +41,16 @@ class RegistryWatch:
     async def follow(
         self, start_revision: int, progress_seconds: float
     ) -> AsyncGenerator[tuple[int, Sequence[RegistryChange]], None]:
-        """Yield (revision reached, changes up to it), with no changes as a sign of life. Close it when done.
+        """Yield (revision reached, changes up to it); without changes it is a heartbeat. Close the generator when done.
 
         Args:
             start_revision: revision the watcher has seen; 0: from now on.
-            progress_seconds: how long at most nothing is yielded.
+            progress_seconds: greatest interval between two yields.
 
         Raises:
             ExhaustedError: there are too many watchers (`TOO_MANY_WATCHERS`).
-            OutOfRangeError: changes after `start_revision` are no longer kept, or it is from another history than
-                storage has, as after a restored backup (`REVISION_COMPACTED`).
+            OutOfRangeError: changes after `start_revision` are no longer stored, or it is from another history than
+                that of storage, as after a backup was restored (`REVISION_COMPACTED`).
             UnavailableError: storage can't serve.
         """
         if self._watchers >= self._max_watchers:
@@ -82,7 +82,7 @@ class RegistryWatch:
             self._watchers -= 1
 
     async def _after(self, seen: int) -> Sequence[RegistryChange]:
-        """Return changes after a revision that is not the latest."""
+        """Return changes after a revision that is not the latest, from the cache or from storage."""
         async with self._reading:
             recent = self._recent
             if recent and recent[0].revision - 1 <= seen < recent[-1].revision:

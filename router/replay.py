@@ -1,11 +1,11 @@
-"""What a replay from the failed task takes over from the execution it replays.
+"""Computes the journal that a replay from the failed task takes over from the original execution.
 
-A key of a journal is the JSON Pointer of a task, the indexes of the loops around it in brackets, `#` and how often the
-flow came there, and after `:` what was journaled: `:retry` and `:failed` belong to retries, `:timeout` and `:attempt`
-to limits of time, `:end` to another flow that the task runs. `/timeout` is the limit of the whole flow. Within a
-function of the workflow's own, or an extension, all of that stands behind the key of its call, or of the extended task,
-and a space. A moment has two entries: `{"until": …}` when it is fixed, `{"over": …}` when it has come. What is held
-(`flowhook.held`) is in no order with the rest.
+A journal key consists of the JSON Pointer of a task, the indexes of the enclosing loops in brackets, `#` and the number
+of earlier visits of the task, and after `:` the kind of entry: `:retry` and `:failed` belong to retries, `:timeout` and
+`:attempt` to time limits, `:end` to another flow that the task runs. `/timeout` is the time limit of the whole flow.
+Within a function defined in the workflow, or an extension, the key follows the key of the call, or of the extended
+task, and a space. A deadline has two entries: `{"until": …}` when it is set, `{"over": …}` when it has passed. Held
+entries (`flowhook.held`) are not ordered with the rest.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _RETRIES: Final = (":retry", ":failed")
 _FLOW_LIMIT: Final = "/timeout"
 _END: Final = ":end"
 _WITHIN: Final = " /use/"
-"""What stands between the key of a call and the place in the function that it calls: in no name is there a slash."""
+"""Separates the key of a call from the position in the function that it calls; names contain no slash."""
 
 _TASK: Final = re.compile(
     r"(?P<pointer>.*?)(?P<iteration>(?:\[\d+\])*)#(?P<visit>\d+)(?P<what>(?::[a-z]+)?)", re.DOTALL
@@ -37,24 +37,24 @@ _TASK: Final = re.compile(
 def resumption(
     original: ExecutionRecord, content: ExecutionContent, revision: int, definition: Mapping[str, Any] | None = None
 ) -> Resumption:
-    """Return the journal before the failure, and the scope of idempotency keys: that of the first in a row of replays.
+    """Return the journal before the failure, and the scope of idempotency keys: that of the first of chained replays.
 
     Args:
-        original: what is replayed.
+        original: the execution to replay.
         content: its journal.
-        revision: of the flow, that the replay is to run.
+        revision: of the flow, that the replay runs.
         definition: of the flow in the revision that `original` ran; None: it is not known.
 
     Raises:
-        ConflictError: it did not fail (`EXECUTION_NOT_FAILED`), nothing of it would run anew (`NOTHING_TO_RUN_ANEW`),
-            or its journal fits no other revision than its own (`JOURNAL_COMPACTED`).
+        ConflictError: it did not fail (`EXECUTION_NOT_FAILED`), no task of it would run again (`NOTHING_TO_RUN_ANEW`),
+            or its journal is compacted, and so fits its own revision only (`JOURNAL_COMPACTED`).
     """
     if original.status not in (Status.FAULTED, Status.CANCELLED):
         raise ConflictError(
             f"{original.id} did not fail: {original.status}; replay it from the start", reason="EXECUTION_NOT_FAILED"
         )
     ordered, holding = held.split(content.journal)
-    # a snapshot counts tasks by position, so that it fits no other revision
+    # a snapshot refers to tasks by position, so it fits no other revision
     if revision != original.flow_revision and ordered and ordered[0].key == SNAPSHOT_KEY:
         raise ConflictError(
             f"the journal of {original.id} fits revision {original.flow_revision} only: replay it on that one, or from"
@@ -64,7 +64,7 @@ def resumption(
     instance = "" if original.error is None else original.error.instance
     raising = None if original.error is None else original.error.raising
     if raising is None and definition is not None and _is_raise(definition, instance):
-        raising = Raising(instance, "")  # an earlier version did not note why
+        raising = Raising(instance, "")  # earlier versions did not record the cause
     if raising is None:
         kept = before_failure(ordered, instance)
     elif (found := _before_cause(ordered, raising.cause)) is not None:
@@ -84,12 +84,12 @@ def resumption(
 
 
 def before_failure(journal: Sequence[JournalEntry], instance: str) -> tuple[JournalEntry, ...]:
-    """Return a journal without what led to the failure of the task at `instance` (JSON Pointer).
+    """Return a journal without the entries that led to the failure of the task at `instance` (JSON Pointer).
 
-    Left out are the failures of the task at the end, with retries and limits of time of the task and of those around
-    it, so that it has all its tries again; and limits of time that ran when the execution ended: they begin anew. Of
-    another flow that failed the start is left out, too: it is run again. What succeeded stays otherwise, whatever it
-    belongs to: it is never performed again. So do failures that the flow went on from.
+    Removed from its end are the failures of the task, with the retries and time limits of the task and of those around
+    it, so that it has all its tries again. Removed are also time limits that were running when the execution ended,
+    which start again, and the start of another flow that failed, which is run again. All other results of successful
+    tasks stay: these are never performed again. Failures that the flow recovered from stay, too.
     """
     places = [_place(entry.key) for entry in journal]
     last = (place for place in reversed(places) if place is not None and place.pointer == instance)
@@ -99,7 +99,7 @@ def before_failure(journal: Sequence[JournalEntry], instance: str) -> tuple[Jour
 
 
 def _up_to(end: int, journal: Sequence[JournalEntry]) -> tuple[JournalEntry, ...]:
-    """Return what goes on from the first `end` entries: without flows that failed, and limits that were running."""
+    """Return the first `end` entries, without failed flows and without time limits that were running."""
     failed_flows = _failed_flows(journal[end:])
     return _without_running_limits([entry for entry in journal[:end] if entry.key not in failed_flows])
 
@@ -107,7 +107,7 @@ def _up_to(end: int, journal: Sequence[JournalEntry]) -> tuple[JournalEntry, ...
 def _before_cause(
     journal: Sequence[JournalEntry], cause: str
 ) -> tuple[tuple[JournalEntry, ...], Sequence[JournalEntry]] | None:
-    """Return a journal without the failure under the key `cause` and all that came of it, and what came then.
+    """Split a journal before the failure under the key `cause`: the entries to keep, and those from the failure on.
 
     None: there is no such failure in the journal.
     """
@@ -122,9 +122,9 @@ def _before_cause(
 
 
 def _results(dropped: Sequence[JournalEntry]) -> dict[str, JournalEntry]:
-    """Return what was performed, by key; not that time passed, or that an event came.
+    """Return the results of performed tasks, by key; not the entries for deadlines or received events.
 
-    Of a flow that was run and failed the start is left out: it is run again.
+    The start of a flow that was run and failed is left out: it is run again.
     """
     failed = _failed_flows(dropped)
     results: dict[str, JournalEntry] = {}
@@ -141,14 +141,14 @@ def _failed_flows(journal: Sequence[JournalEntry]) -> set[str]:
 
 
 def _first_of(failed: _Place, places: Sequence[_Place | None], journal: Sequence[JournalEntry], end: int) -> int:
-    """Return the index after which all entries before `end` led to the failure at a place."""
+    """Return the index from which on all entries before `end` led to the failure at a position."""
     while end and _led_to(failed, places[end - 1], journal[end - 1]):
         end -= 1
     return end
 
 
 def _is_raise(definition: Mapping[str, Any], instance: str) -> bool:
-    """Whether the task at `instance` is a `raise`; a definition is walked along the pointer, for names may be any."""
+    """Whether the task at `instance` is a `raise`, found by following the JSON Pointer, as task names are arbitrary."""
     node: Any = definition
     for token in instance.split("/")[1:]:
         name = token.replace("~1", "/").replace("~0", "~")
@@ -183,7 +183,7 @@ def _without_running_limits(journal: Sequence[JournalEntry]) -> tuple[JournalEnt
 
 
 class _Place(NamedTuple):
-    """What an entry belongs to: a task, in an iteration (`[1][0]`), of the call of a function (its key)."""
+    """Position that an entry belongs to: a task, its iteration (`[1][0]`), and the key of the enclosing call."""
 
     call: str
     pointer: str
@@ -192,7 +192,7 @@ class _Place(NamedTuple):
 
 
 def _place(key: str) -> _Place | None:
-    """Return the place in a key; None: it has none."""
+    """Parse the position from a key; None: the key has none."""
     call, within, task = key.rpartition(_WITHIN)
     parts = _TASK.fullmatch(task)
     return (
@@ -201,7 +201,7 @@ def _place(key: str) -> _Place | None:
 
 
 def _is_around(outer: _Place, inner: _Place) -> bool:
-    """Whether a place is another one, or has it in it."""
+    """Whether a position equals or encloses another one."""
     if outer.pointer == _FLOW_LIMIT:
         return True
     if outer.call != inner.call:

@@ -1,9 +1,9 @@
-"""Tokens that let whoever was promised an answer fetch it: the execution's ID, and a MAC that only routers can make.
+"""Tokens with which a caller fetches the reply of an execution later: the execution's ID and a MAC made by routers.
 
-Nothing is stored for a token. All routers that share the key of the secrets make and know the same ones, before and
-after a restart; another key makes all that were given out worthless.
+Nothing is stored for a token. All routers that share the secrets key issue and accept the same tokens, before and after
+a restart; changing that key invalidates all issued tokens.
 
-Source: RFC 2104 (HMAC); what is compared has 256 bits.
+Source: RFC 2104 (HMAC); the compared digest has 256 bits.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _PURPOSE: Final = b"flowhook reply tokens v1"
 
 
 class ReplyTokens:
-    """Makes tokens and tells which execution one is for.
+    """Issues and verifies tokens.
 
     Args:
-        key: 32 bytes, as `sealing.load_key` returns them; it is not kept.
+        key: 32 bytes, as `sealing.load_key` returns them; it is not stored.
     """
 
     __slots__ = ("_key",)
@@ -38,10 +38,10 @@ class ReplyTokens:
         return f"{execution_id}.{base64.urlsafe_b64encode(digest).rstrip(b'=').decode()}"
 
     def execution_of(self, token: str) -> str:
-        """Return the ID of the execution that a token is for.
+        """Verify a token and return the ID of its execution.
 
         Raises:
-            NotFoundError: it is none of ours (`REPLY_NOT_FOUND`).
+            NotFoundError: the token was not issued with this key (`REPLY_NOT_FOUND`).
         """
         execution_id, _, _ = token.partition(".")
         if len(token) <= MAX_TOKEN_LENGTH and hmac.compare_digest(token.encode(), self.issue(execution_id).encode()):
@@ -50,5 +50,5 @@ class ReplyTokens:
 
 
 def reply_not_found() -> NotFoundError:
-    """Return the error for a token that is wrong, or whose execution is past retention: nobody is told which."""
+    """Return the error for an invalid token, or for an execution past retention: it does not reveal which."""
     return NotFoundError("there is no such reply", reason="REPLY_NOT_FOUND")

@@ -1,4 +1,4 @@
-"""Removes what is older than retention, a little at a time: ended executions, and former revisions of flows."""
+"""Removes ended executions and former revisions of flows that are past retention, in small steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from router.storage.bodies import Bodies
 from router.storage.interface import Registry, ShardState
 
 SWEEP_SECONDS: Final = 60.0
-"""Between two sweeps that found nothing more to remove."""
+"""Between two sweeps."""
 
 STEP_SECONDS: Final = 0.05
 """Between two steps of one sweep, so that it never holds up acceptance."""
@@ -22,7 +22,7 @@ STEP: Final = 500
 """Executions removed in one step."""
 
 REVISION_SWEEPS: Final = 60
-"""Sweeps of which one looks for revisions, too: it takes longer, and nobody makes many in an hour."""
+"""One in this many sweeps removes revisions, too: that takes longer, and few revisions are created in an hour."""
 
 log = logs.get_logger(__name__)
 
@@ -30,9 +30,9 @@ log = logs.get_logger(__name__)
 async def expire_forever(
     state: ShardState, bodies: Bodies, registry: Registry, *, retention_seconds: float, now_ms: Callable[[], int]
 ) -> None:
-    """Sweep until cancelled; storage that is away is asked again at the next sweep.
+    """Sweep until cancelled; when storage fails, the next sweep tries again.
 
-    Bodies that no event has named for `limits.UPLOAD_SECONDS` go with it.
+    Each sweep also removes bodies that no event has referred to for `limits.UPLOAD_SECONDS`.
     """
     for number in itertools.count():
         bodies.sweep(seconds=limits.UPLOAD_SECONDS)

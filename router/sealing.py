@@ -1,7 +1,7 @@
-"""Secrets at rest: AES-256-GCM under one key, which lies in a file beside the database or comes with the settings.
+"""Encryption of secrets at rest: AES-256-GCM under one key, from a file in the data directory or from the settings.
 
 A sealed secret is a version byte (1), a nonce (12 bytes) and the ciphertext with its tag (16 bytes). Version and name
-are authenticated with it, so that no secret can be passed off as another by whoever can write to the database.
+are authenticated as well, so that write access to the database does not allow swapping one secret for another.
 
 Source: NIST SP 800-38D; RFC 5116, section 5.2. A random 96-bit nonce is good for 2^32 secrets under one key.
 """
@@ -36,7 +36,7 @@ _CONTEXT: Final = b"flowhook secret\x00"
 
 
 class Sealer:
-    """Seals and opens secrets.
+    """Encrypts and decrypts secrets.
 
     Args:
         key: 32 bytes, as `load_key` returns them.
@@ -49,16 +49,16 @@ class Sealer:
         self._made: AESGCM | None = None
 
     def seal(self, name: str, value: bytes) -> bytes:
-        """Return `value` encrypted, so that only `open` with the same name and key gives it back."""
+        """Return `value` encrypted; only `open` with the same name and key decrypts it."""
         nonce = secrets.token_bytes(_NONCE_BYTES)
         return _VERSION + nonce + self._cipher().encrypt(nonce, value, _associated_data(name))
 
     def open(self, name: str, sealed: bytes) -> bytes:
-        """Return the value that was sealed under a name.
+        """Return the decrypted value of a secret that was sealed under a name.
 
         Raises:
-            ConflictError: the key is another one, or this was not sealed under that name (`SECRET_NOT_DECRYPTABLE`),
-                or it was by a later version (`SECRET_FORMAT_TOO_NEW`).
+            ConflictError: it was sealed with another key or under another name (`SECRET_NOT_DECRYPTABLE`), or by a
+                later version (`SECRET_FORMAT_TOO_NEW`).
         """
         if sealed[:1] > _VERSION:
             raise ConflictError(
@@ -67,7 +67,7 @@ class Sealer:
         nonce, ciphertext = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
         from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - see `_cipher`
 
-        # The same whatever is wrong, and without the exception that would carry the cipher's arguments along.
+        # One error for all causes, raised outside the handler: a chained exception would hold the cipher's arguments.
         try:
             if sealed[:1] == _VERSION and len(ciphertext) >= _TAG_BYTES:
                 return self._cipher().decrypt(nonce, ciphertext, _associated_data(name))
@@ -80,7 +80,7 @@ class Sealer:
         )
 
     def _cipher(self) -> AESGCM:
-        """Return the cipher. The first time imports `cryptography`, 7 ms and 2 MiB: there may be no secrets."""
+        """Return the cipher. Imports `cryptography` on first use (7 ms, 2 MiB), because there may be no secrets."""
         if self._made is None:
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - see above
 
@@ -89,11 +89,11 @@ class Sealer:
 
 
 def derive_key(key: bytes, purpose: bytes) -> bytes:
-    """Return 32 bytes for one purpose: the same for the same key, and of no help in finding it or those for others.
+    """Derive a key of 32 bytes for one purpose; it reveals neither `key` nor the keys for other purposes.
 
     Args:
         key: as `load_key` returns it.
-        purpose: what the derived key is for; fixed, and different for each.
+        purpose: label of the use of the derived key; fixed, and unique for each use.
 
     Source: RFC 5869 (HKDF with SHA-256, of which one block is enough: section 2); without salt, because the key is
     uniformly random (section 3.1).
@@ -103,12 +103,12 @@ def derive_key(key: bytes, purpose: bytes) -> bytes:
 
 
 def load_sealer(data_dir: Path, setting: SecretStr | None = None) -> Sealer:
-    """Return a sealer with the key that `load_key` finds. Blocks; raises what that raises."""
+    """Return a sealer with the key that `load_key` returns. Blocks; raises the same errors."""
     return Sealer(load_key(data_dir, setting))
 
 
 def is_key_missing(data_dir: Path, setting: SecretStr | None = None) -> bool:
-    """Return whether `load_key` would make a key. Blocks."""
+    """Return whether `load_key` would create a key. Blocks."""
     return setting is None and not os.path.lexists(data_dir / KEY_FILE)
 
 
@@ -116,14 +116,14 @@ def load_key(data_dir: Path, setting: SecretStr | None = None, *, sealed: int = 
     """Return the key that secrets are sealed with. Blocks.
 
     Args:
-        data_dir: where the key file is; both are made when missing (0700 and 0600).
-        setting: the key in base64; the file is then not looked at.
-        sealed: how many secrets there are; if any, no key is made.
+        data_dir: directory of the key file; both are created when missing (0700 and 0600).
+        setting: the key in base64; the file is then ignored.
+        sealed: number of stored secrets; if there are any, no key is created.
 
     Raises:
         InvalidError: the setting is not 32 bytes in base64 (`SECRETS_KEY_INVALID`).
-        ConflictError: there are secrets and no key (`SECRETS_KEY_MISSING`), or the file can't be used: it is damaged
-            (`SECRETS_KEY_INVALID`), others can read it (`SECRETS_KEY_EXPOSED`), or it can't be read or made
+        ConflictError: there are secrets but no key (`SECRETS_KEY_MISSING`), or the file can't be used: it is damaged
+            (`SECRETS_KEY_INVALID`), others can read it (`SECRETS_KEY_EXPOSED`), or it can't be read or created
             (`SECRETS_KEY_UNREADABLE`).
     """
     if setting is not None:
@@ -152,7 +152,8 @@ def load_key(data_dir: Path, setting: SecretStr | None = None, *, sealed: int = 
 def _make(path: Path) -> None:
     if path.exists():
         return
-    # Written under another name and then linked: who sees the file sees all of it, and of two that make one, one does.
+    # Written under a temporary name and then linked: the file is never visible half-written, and of two processes that
+    # create it at the same time only one succeeds.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with os.fdopen(create(temporary, os.O_WRONLY | os.O_EXCL), "wb") as file:

@@ -1,11 +1,12 @@
-"""Events for executions that listen: stored first, then given to who waits for them, or kept for the first who will.
+"""Delivers events to executions that wait for them, and buffers events that no execution waits for yet.
 
-An arrival is on stable storage before anybody is told of it. Who gets it is decided at that moment, by what waits then:
-all that wait and are not under way, or else the first of those that listen while something of theirs is under way (see
-`offers`). What comes to a callback goes to one execution unless its flow says otherwise: while several wait for it
-nothing tells which one is meant, and it is refused; one that begins to wait while it is being stored gets nothing of
-it. What suspended ones wait for is seen when they wait again. The entries for all who get it, and the end of the
-arrival, are one write: after a crash it is either all over, or there to be given anew.
+An event for waiting executions is called an arrival. It is durable before anybody is notified of it. Its receivers are
+chosen at that moment: every matching execution that is parked; if none is parked, the first matching one that listens
+while it is running (see `offers`). An event for a callback goes to one execution, unless its flow says otherwise: while
+several wait for it the receiver is ambiguous, and the event is refused. If a second execution begins to wait only while
+such an event is being stored, the first one receives it. A suspended execution receives nothing; its subscriptions are
+matched when it waits again. The journal entries of all receivers and the removal of the arrival are one write: after a
+crash the delivery is either complete, or the arrival is still there to be delivered again.
 """
 
 from __future__ import annotations
@@ -32,19 +33,19 @@ from router.storage.interface import EventLog, ShardState
 from router.storage.model import Consumed, Delivered
 
 CHUNK: Final = 128
-"""Arrivals that are read at a time."""
+"""Most arrivals in one read."""
 
 CALL_BYTES: Final = 8 * limits.MIB
-"""Arrivals that are handed to storage at a time."""
+"""Bytes of arrivals in one call of storage."""
 
 FULL_RETRY_SECONDS: Final = 10
-"""When to try again to publish to a flow that has too many arrivals."""
+"""Seconds after which a publisher may retry when a flow has too many arrivals."""
 
 log = logs.get_logger(__name__)
 
 
 class _Arrival(NamedTuple):
-    """An arrival on its way; `event` is None where its content is yet to be read."""
+    """An arrival that is being delivered; `event` is None while its content is not in memory."""
 
     number: int
     kept: Kept
@@ -52,7 +53,7 @@ class _Arrival(NamedTuple):
 
 
 class Arrivals:
-    """See the module."""
+    """Stores arrivals of one shard, then delivers or buffers them."""
 
     def __init__(
         self,
@@ -69,7 +70,7 @@ class Arrivals:
         now_ms: Callable[[], int],
         keep_seconds: float,
     ) -> None:
-        """Deliver; what nobody waits for is kept for `keep_seconds`."""
+        """Deliver arrivals; those that nobody waits for are buffered for `keep_seconds`."""
         self._core = core
         self._state = state
         self._log = log_
@@ -87,12 +88,15 @@ class Arrivals:
 
     @property
     def kept(self) -> int:
-        """Arrivals that wait for an execution that listens for them."""
+        """Number of buffered arrivals, for which no execution waits yet."""
         self._kept.expire(self._now_ms())
         return len(self._kept)
 
     def waiting_flows(self, event: IncomingEvent, *, besides: Container[str]) -> list[str]:
-        """Return flows, but for some, of which an execution waits for an event, whatever the flows say by now."""
+        """Return the flows with an execution that waits for an event, except `besides`.
+
+        The waiting executions count, not the current revisions of the flows.
+        """
         return [
             flow_id
             for flow_id in self._subscriptions.flows(event.type)
@@ -100,44 +104,45 @@ class Arrivals:
         ]
 
     def shapes(self, flow_id: str, type_: str, *, callback: bool) -> list[Shape]:
-        """Return where an event of a flow will be looked into when it is published."""
+        """Return where filters will look for values in an event when it is published to a flow."""
         kind = (flow_id, callback, type_)
         return sorted((self._subscriptions.shapes(kind) | self._kept.shapes(kind)) - {ANYTHING})
 
-    # --- kept for others than executions ----------------------------------------------------------------------------
+    # --- buffered for others than executions ------------------------------------------------------------------------
 
     def kept_of(self, flow_id: str, *, after: int = 0) -> list[tuple[int, str]]:
-        """Return number and type of emitted events that are kept for a flow, oldest first: those after a number."""
+        """Return number and type of the emitted events buffered for a flow, oldest first: those after a number."""
         self._kept.expire(self._now_ms())
         return self._kept.emitted(flow_id, after=after)
 
     def keeps(self, number: int) -> bool:
-        """Whether an arrival is kept still."""
+        """Whether an arrival is still buffered."""
         self._kept.expire(self._now_ms())
         return number in self._kept
 
     def forget(self, numbers: Sequence[int]) -> None:
-        """Have nobody get these any more."""
+        """Remove arrivals from the buffer and from storage, undelivered."""
         for number in numbers:
             self._kept.take(number)
         self._durable.spawn(self._durable.write([Consumed(number) for number in numbers]))
 
-    # --- coming in --------------------------------------------------------------------------------------------------
+    # --- publishing -------------------------------------------------------------------------------------------------
 
     async def publish(self, arrivals: Sequence[NewArrival], *, content: Content | None = None) -> list[ArrivalAppended]:
-        """Store events for executions that listen: durable when this returns, they go to whom they concern.
+        """Store events for executions that listen, and deliver them; they are durable when this returns.
 
-        Each is stored once, whatever was stored of the others before an error: call again. `expire_at_ms` is set here.
+        Each is stored once: after an error, which may leave some of them stored, call again. `expire_at_ms` is set
+        here.
 
         Args:
-            arrivals: what to store.
-            content: that of those with its payload, if somebody looked at it before.
+            arrivals: the events to store.
+            content: parsed content for the arrivals that have its payload, if there is one already.
 
         Returns:
             One result per arrival, in order.
 
         Raises:
-            ConflictError: several executions wait for what is for one (`CALLBACK_AMBIGUOUS`): none gets it.
+            ConflictError: several executions wait for an event that is for one (`CALLBACK_AMBIGUOUS`): none gets it.
             ExhaustedError: a flow has too many arrivals that nobody waits for (`ARRIVALS_FULL`).
             UnavailableError: storage can't serve.
         """
@@ -169,7 +174,7 @@ class Arrivals:
         return appended
 
     def _is_ambiguous(self, arrival: NewArrival, event: IncomingEvent) -> bool:
-        """Whether an arrival is for one execution, and several wait for it."""
+        """Whether an arrival is for a single execution, and several wait for it."""
         if not arrival.callback or arrival.to_all or arrival.execution_id:
             return False
         return len(self._subscriptions.listening(event, 2)) > 1
@@ -184,7 +189,7 @@ class Arrivals:
             if not arrival.execution_id:  # an execution has one token at a time for each of its callbacks
                 flows[arrival.flow_id] += 1
                 full |= self._kept.of_flow(arrival.flow_id) + flows[arrival.flow_id] > limits.MAX_ARRIVALS
-            # one that somebody waits for need not be kept
+            # an event that an execution waits for is delivered, so it takes no room in the buffer
             if full and not self._subscriptions.listening(event, 1):
                 raise ExhaustedError(
                     f"too many events are kept that {arrival.flow_id} may listen for, and does not yet",
@@ -200,7 +205,7 @@ class Arrivals:
             event.content.release()
 
     def _incoming(self, arrival: NewArrival, content: Content | None = None) -> IncomingEvent:
-        """Return an event; all that have the same payload share its content for as long as one of them is published."""
+        """Return an event; events with the same payload object share its content while one of them is published."""
         payload = arrival.payload
         if content is None or content.payload is not payload:
             content = self._contents.get(id(payload)) or Content(payload)
@@ -208,12 +213,12 @@ class Arrivals:
         return IncomingEvent(arrival.flow_id, callback=arrival.callback, type_=arrival.type, payload=content)
 
     def _arrive(self, arrival: _Arrival) -> None:
-        """Give an arrival whose content is at hand to who waits for it, or keep it."""
+        """Deliver an arrival whose content is in memory to those that wait for it, or buffer it."""
         if self._durable.tasks is None or not self._give(arrival, self._receivers(arrival)):
             self._keep(arrival)
 
     def _give(self, arrival: _Arrival, receivers: Sequence[Receiver]) -> bool:
-        """Give an arrival to the receivers that wait, or else to one that listens meanwhile; false: there is none."""
+        """Deliver to the parked receivers, else offer to one that listens while it runs; false: there is none."""
         taken = self._take(arrival, receivers)
         if taken:
             self._durable.spawn(self._deliver(arrival, taken))
@@ -226,13 +231,13 @@ class Arrivals:
         return False
 
     def _take(self, arrival: _Arrival, receivers: Sequence[Receiver]) -> list[Taken]:
-        """Take the receivers out that wait: all of them, or the one that waits longest."""
+        """Unpark the receivers that are parked: all of them, or the one that has waited longest."""
         if arrival.kept.to_all:
             return self._deliveries.take(receivers)
         return next((taken for each in receivers if (taken := self._deliveries.take([each]))), [])
 
     def _declined(self, arrival: _Arrival) -> None:
-        """Give an arrival anew; it is in storage still."""
+        """Deliver an arrival again; it is still in storage."""
         if self._durable.tasks is not None:
             self._durable.spawn(self._give_anew(arrival._replace(event=None)))
 
@@ -252,14 +257,14 @@ class Arrivals:
     def _keep(self, arrival: _Arrival) -> None:
         number, (kind, seq, expire_at_ms, to_all), event = arrival
         if seq and self._core.is_ending(seq):
-            return  # what was kept for it is forgotten already
+            return  # what was buffered for it has been removed already
         self._kept.add(number, kind, expire_at_ms, seq=seq, to_all=to_all, event=event)
 
-    # --- going out --------------------------------------------------------------------------------------------------
+    # --- delivering -------------------------------------------------------------------------------------------------
 
     async def _deliver(self, arrival: _Arrival, taken: Sequence[Taken]) -> None:
         event = arrival.event or await self._content(arrival)
-        if event is None:  # it expired at this very moment: they ask again
+        if event is None:  # it has just expired: the receivers are requeued, and subscribe again
             await self._conclude(Conclusion(losses=[Requeued(each.seq, each.attempts) for each in taken]))
             return
         fitting = await self._deliveries.fitting(taken)
@@ -267,12 +272,12 @@ class Arrivals:
         delivered = [Delivered(seq, JournalEntry(key, payload), attempts) for seq, key, attempts in fitting.taken]
         consumed = [Consumed(arrival.number)] if delivered else []
         await self._conclude(Conclusion(ends=fitting.ends, delivered=delivered, consumed=consumed))
-        if not delivered:  # those who were to get it are gone
+        if not delivered:  # none of the receivers can take it any more
             self._arrive(arrival._replace(event=event))
 
     async def _hand_over(self, arrival: _Arrival, offer: Offer) -> None:
         event = arrival.event or await self._content(arrival)
-        if event is None:  # the same
+        if event is None:  # it has just expired
             self._offers.withdraw(offer)
         else:
             self._offers.hand_over(offer, event.payload)
@@ -289,7 +294,7 @@ class Arrivals:
     # --- beginning to wait ------------------------------------------------------------------------------------------
 
     def listen(self, seq: int, flow_id: str, wait: Wait, subscriptions: Sequence[Subscription]) -> None:
-        """Give an execution that begins to wait the oldest arrival that it waits for, if there is one."""
+        """Deliver the oldest buffered arrival that matches to an execution that begins to wait, if there is one."""
         if not self._kept.concern(seq, flow_id):
             return
         self._kept.expire(self._now_ms())
@@ -307,7 +312,7 @@ class Arrivals:
                 self._keep(arrival)
 
     async def _learn(self, seq: int, flow_id: str, wait: Wait, subscriptions: Sequence[Subscription]) -> None:
-        """Read the arrivals whose values are not known, while the execution waits; then look again."""
+        """Read the arrivals whose values are not known, while the execution waits; then look for a match again."""
         while self._subscriptions.is_current(seq, wait):
             numbers = self._kept.unknown(flow_id, subscriptions)[:CHUNK]
             if not numbers:
@@ -319,12 +324,12 @@ class Arrivals:
                 if number in payloads:
                     self._kept.learn(number, payloads[number])
                 elif number < read_up_to or not payloads:
-                    self._kept.take(number)  # storage let it expire
+                    self._kept.take(number)  # it has expired in storage
 
     # --- starting ---------------------------------------------------------------------------------------------------
 
     async def recover(self) -> None:
-        """Take in what storage keeps, and give it to those who wait for it by now. Call it once, when they are known.
+        """Load arrivals from storage, and deliver or buffer them. Call it once, when all waiting executions are known.
 
         Raises:
             UnavailableError: storage can't serve.
@@ -360,7 +365,7 @@ def _kind(event: IncomingEvent) -> Kind:
 
 
 def _portions(arrivals: Sequence[NewArrival]) -> list[list[NewArrival]]:
-    """Return arrivals in portions of at most `CALL_BYTES`, or one that has more."""
+    """Split arrivals into portions of at most `CALL_BYTES`; a larger arrival is a portion of its own."""
     portions: list[list[NewArrival]] = []
     size = CALL_BYTES
     for arrival in arrivals:

@@ -1,4 +1,4 @@
-"""What becomes of executions: stored first, then told."""
+"""State transitions of executions (end, park, requeue, delivery): stored first, then published."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from router.scheduling.shard import Shard
 from router.storage import model as stored
 
 WRITE_BYTES: Final = 16 * limits.MIB
-"""Entries that are delivered in one write; storage takes only so much at a time."""
+"""Bytes of journal entries delivered in one write; storage limits the size of a write."""
 
 
 def runtime_error(detail: str) -> WorkflowError:
-    """Return an error that is not the flow's."""
+    """Return an error that the flow did not cause."""
     return WorkflowError(type=f"{ERROR_TYPE_BASE}runtime", status=500, title="Runtime error", detail=detail)
 
 
 def attempts_exhausted(attempts: int) -> WorkflowError:
-    """Return why an execution that kills its runners is faulted."""
+    """Return the error of an execution that used up its attempts."""
     return runtime_error(f"given up after {attempts} attempts, each of which ended with its runner or lost its lease")
 
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """What becomes of some executions, each in one of these ways; `journaled` and `consumed` go with it."""
+    """State transitions of some executions, one for each; `journaled` and `consumed` are stored in the same write."""
 
     journaled: Sequence[stored.StateChange] = ()
     ends: Sequence[stored.Ended] = ()
@@ -43,7 +43,10 @@ class Conclusion:
 
 
 class Consequences(NamedTuple):
-    """What is to be stored with ends, and the `ends` with those of executions that can't be told of one."""
+    """Changes to store together with ends of executions.
+
+    `ends` are the given ones, and those of waiting executions that fault because their journal is full.
+    """
 
     delivered: list[stored.Delivered]
     consumed: list[stored.Consumed]
@@ -51,24 +54,24 @@ class Consequences(NamedTuple):
 
 
 class Telling(Protocol):
-    """Tells what ends of executions mean to others."""
+    """Delivers ends of executions to those that wait for them."""
 
     @property
     def matter(self) -> bool:
-        """Whether any end may mean anything to anybody."""
+        """Whether any execution may be affected by the end of another."""
         ...
 
     async def consequences(self, ends: Sequence[stored.Ended]) -> Consequences:
-        """Return what is to be stored with ends."""
+        """Return the changes to store together with ends."""
         ...
 
     def told(self, ends: Sequence[stored.Ended]) -> None:
-        """Tell of ends that are stored."""
+        """Offer ends that are durable to executions that listen while they run."""
         ...
 
 
 class Conclusions:
-    """Stores what became of executions, then lets go of what ended, and lets wait or run again what did not."""
+    """Stores state transitions, then applies them to the core: ended executions go, others wait or run again."""
 
     def __init__(
         self,
@@ -84,19 +87,19 @@ class Conclusions:
         wait: Callable[[Sequence[stored.Parked]], None],
         wake: Callable[[], None],
     ) -> None:
-        """Conclude.
+        """Store and apply transitions.
 
         Args:
-            core: what runs.
-            durable: writes.
-            metrics: what is counted.
-            ends: tells what ends mean to others.
-            offers: to executions while they are worked on.
-            waiters: who wait for answers.
-            watchers: who watch changes.
-            now_ms: Unix time.
-            wait: has executions wait that are on record as parked.
-            wake: has others run soon.
+            core: the scheduling core.
+            durable: retrying writer.
+            metrics: counters.
+            ends: delivers ends to executions that wait for them.
+            offers: events and ends offered to running executions.
+            waiters: callers that wait for replies or ends.
+            watchers: watchers of changes.
+            now_ms: Unix time in ms.
+            wait: called with executions that are stored as parked, to park them in the core.
+            wake: schedules a dispatch.
         """
         self._core = core
         self._durable = durable
@@ -111,7 +114,7 @@ class Conclusions:
         self._wake = wake
 
     async def conclude(self, conclusion: Conclusion) -> None:
-        """Store a conclusion, then act upon it."""
+        """Store transitions, then apply and publish them."""
         if self._offers:
             for each in (*conclusion.ends, *conclusion.losses, *conclusion.parks):
                 self._offers.leave(each.seq)
@@ -151,18 +154,18 @@ class Conclusions:
         self._watchers.changed(each.seq for each in concerned)
 
     def follow_ends(self, listener: Callable[[Sequence[stored.Ended]], None]) -> None:
-        """Have `listener` called with executions that ended, once that is durable."""
+        """Register `listener` to be called with executions that ended, once that is durable."""
         self._end_listeners.append(listener)
 
     def pass_on_replies(self, changes: Sequence[stored.StateChange]) -> None:
-        """Tell those who wait for a reply, once it is durable."""
+        """Notify callers that wait for the replies among `changes`, which must be durable."""
         for change in changes:
             if isinstance(change, stored.Replied):
                 self._waiters.replied(change)
 
 
 def _portions(delivered: Sequence[stored.Delivered]) -> Iterator[list[stored.Delivered]]:
-    """Yield what is delivered in portions of some `WRITE_BYTES`. Until the last one is stored none is acted upon."""
+    """Yield deliveries in portions of about `WRITE_BYTES`. None takes effect before the last portion is stored."""
     portion: list[stored.Delivered] = []
     size = 0
     for each in delivered:

@@ -1,8 +1,8 @@
-"""Taking executions that wait out, to write what came for them into their journals.
+"""Unparks waiting executions, so that a delivered event or end can be appended to their journals.
 
-While an execution waits nobody else writes its journal, so the router may. Each gets one entry at a time: what it asks
-for next depends on that one, and an entry that nobody asks for is a defect. Whatever else came is found when it waits
-again.
+While an execution is parked no runner writes its journal, so the router may. Each receives one entry at a time: its
+next subscription depends on that entry, and an entry that the flow does not ask for is a defect. Further events are
+matched when the execution waits again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _EMPTY: Final = JournalSize(0, 0)
 
 
 class Taken(NamedTuple):
-    """An execution that waits no more, and what it has: the key of the coming entry, and attempts charged to it."""
+    """An unparked execution, the key of the journal entry to append, and the attempts charged to it so far."""
 
     seq: int
     key: str
@@ -31,14 +31,14 @@ class Taken(NamedTuple):
 
 
 class Fitting(NamedTuple):
-    """Those of executions taken out that can get an entry, and the ends of those that can't."""
+    """The unparked executions that can take an entry, and the ends of those whose journal is full."""
 
     taken: list[Taken]
     ends: list[Ended]
 
 
 class Deliveries:
-    """See the module."""
+    """Unparks executions and checks that their journals have room."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Deliveries:
         self._now_ms = now_ms
 
     def take(self, receivers: Sequence[Receiver]) -> list[Taken]:
-        """Take those out that wait; they are *returning* from here on."""
+        """Unpark the receivers that are parked and return them; their state in the core is *returning* from here on."""
         keys = dict(receivers)
         taken = [Taken(seq, keys[seq], attempts) for seq, attempts in self._core.deliver(keys)]
         for each in taken:
@@ -64,7 +64,7 @@ class Deliveries:
         return taken
 
     async def fitting(self, taken: Sequence[Taken]) -> Fitting:
-        """Return which of them can get an entry: not those that were cancelled meanwhile or whose journal is full."""
+        """Select the executions that can take an entry: not cancelled meanwhile, and with room in their journals."""
         sizes = await self._durable.insist(lambda: self._state.journal_sizes([each.seq for each in taken]))
         fitting = Fitting([], [])
         for each in taken:

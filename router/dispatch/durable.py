@@ -1,4 +1,4 @@
-"""Storing what must not be lost, however long storage is away, and tasks that outlive the calls that caused them."""
+"""Storage writes that are retried until they succeed, and tasks that outlive the calls that started them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from router.storage.model import Occurred, StateChange
 T = TypeVar("T")
 
 RETRY_DELAY: Final = 0.5
-"""Seconds between tries to store what must not be lost, while storage is away."""
+"""Seconds between retries of a write while storage is unavailable."""
 
 log = logs.get_logger(__name__)
 
 
 class Durable:
-    """A shard's state as the host writes it, and the host's tasks.
+    """Retrying writer of a shard's state, and the host's task group.
 
     Attributes:
-        tasks: the group that spawned tasks belong to, while the host runs.
-        closing: what can't be stored now will not be tried again.
+        tasks: the group that spawned tasks belong to, while the host runs; else None.
+        closing: whether the host stops; a write that fails is not retried then.
     """
 
     def __init__(self, state: ShardState, occurrences: Occurrences) -> None:
@@ -41,11 +41,11 @@ class Durable:
         return self.tasks is not None and not self.closing
 
     async def write(self, changes: Sequence[StateChange]) -> None:
-        """Store changes, however long storage is away: they must not be lost while this process lives."""
+        """Store changes, retrying while storage is unavailable: they must not be lost while this process lives."""
         await self.insist(lambda: self.write_once(changes))
 
     async def write_once(self, changes: Sequence[StateChange]) -> None:
-        """Store changes, with what is to be told of them.
+        """Store changes, with the lifecycle events that report them, without a retry.
 
         Raises:
             UnavailableError: storage can't serve.
@@ -59,14 +59,14 @@ class Durable:
             self._occurrences.stored(len(occurred))
 
     async def try_write(self, changes: Sequence[StateChange]) -> None:
-        """Store changes that do no harm when they are missing."""
+        """Store changes that may be lost without harm: one try, errors are logged."""
         try:
             await self.write_once(changes)
         except UnavailableError as error:
             log.warning("starts not written down", reason=error.reason)
 
     async def insist(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Call storage until it can serve."""
+        """Call storage, retrying while it is unavailable."""
         while True:
             try:
                 return await call()
@@ -74,31 +74,31 @@ class Durable:
                 await self.pause(error)
 
     async def pause(self, error: UnavailableError) -> None:
-        """Wait before storage is tried again; raise the error when there is no time left for that."""
+        """Sleep before a retry; raise the error instead when the host is closing."""
         log.warning("storage is away; trying again", reason=error.reason)
         if self.closing:
             raise error
         await asyncio.sleep(RETRY_DELAY)
 
     def tell(self) -> None:
-        """Say that something became durable, to those who wait `until` something is."""
+        """Notify callers of `until` that something became durable."""
         self._news.set()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until what is stored meanwhile makes a condition true."""
+        """Wait for a condition, which is checked again after each `tell`."""
         while not condition():
             self._news.clear()
             await self._news.wait()
 
     async def outlive(self, work: Coroutine[Any, Any, None]) -> None:
-        """Wait for `work`, which goes on when the waiting call is cancelled."""
+        """Run `work` and wait for it; it goes on when the waiting call is cancelled."""
         await asyncio.shield(self.spawn(work))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run `work` beside the caller.
+        """Run `work` as a task of the host.
 
         Raises:
-            UnavailableError: the host does not run, or is about to end because it failed (`ROUTER_STOPPED`).
+            UnavailableError: the host does not run, or is shutting down after a failure (`ROUTER_STOPPED`).
         """
         if self.tasks is not None:
             try:

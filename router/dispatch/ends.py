@@ -1,8 +1,8 @@
-"""Executions that wait for the ends of others.
+"""Delivers the ends of executions to the executions that wait for them.
 
-What the end is goes into the journal of who waits, in the write that stores the end. Who begins to wait after the end
-gets it from what is stored of it. In between nothing is missed: who waits is known to whoever stores the end, before it
-is looked whether there was one.
+The outcome is appended to the journal of the waiting execution in the same write that stores the end. An execution that
+begins to wait after the end receives the stored outcome. No end is missed in between: a waiting execution is registered
+first, and only then is storage checked for an end.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from router.storage.model import Consumed, Delivered, Ended, ExecutionRecord
 
 
 class Awaiting(NamedTuple):
-    """An execution that waits for the end of another, under the key of an entry; in one of its waits."""
+    """One wait of an execution for the end of another, and the key of the journal entry for the outcome."""
 
     seq: int
     wait: Wait
@@ -33,19 +33,19 @@ class Awaiting(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What the end of an execution is to one that waits for it; exactly one is set."""
+    """Outcome of an execution, for one that waits for its end; exactly one of the two is set."""
 
     output: bytes | None
     error: WorkflowError | None
 
 
 def awaiting(seq: int, wait: Wait, subscriptions: Sequence[Subscription]) -> list[Awaiting]:
-    """Return which ends an execution waits for."""
+    """Return the ends that an execution waits for, from its subscriptions."""
     return [Awaiting(seq, wait, each.key, each.execution_id) for each in subscriptions if each.execution_id]
 
 
 class AwaitedEnds:
-    """See the module."""
+    """Registers waits for ends, and delivers ends to the executions that wait for them."""
 
     def __init__(
         self,
@@ -70,17 +70,17 @@ class AwaitedEnds:
 
     @property
     def matter(self) -> bool:
-        """Whether any end may matter to anybody."""
+        """Whether an execution waits for an end, or an event is buffered for a certain execution."""
         return bool(self._subscriptions.ends_awaited or self._kept.addressed)
 
     async def consequences(self, ends: Sequence[Ended]) -> Consequences:
-        """Take out who waits for executions that are ending, and forget what was kept for these.
+        """Unpark executions that wait for those that are ending, and drop events buffered for the latter.
 
         Returns:
-            What is to be stored with the ends, and the ends with those of executions that can't be told any more.
+            The changes to store with the ends; its `ends` include those of waiting executions whose journal is full.
         """
         result = Consequences([], [], list(ends))
-        for end in result.ends:  # it grows meanwhile
+        for end in result.ends:  # the list grows during the loop
             result.consumed.extend(Consumed(number) for number in self._kept.ended(end.seq))
             taken = self._deliveries.take(self._subscriptions.awaiting(end.seq))
             if taken:
@@ -91,19 +91,19 @@ class AwaitedEnds:
         return result
 
     def told(self, ends: Sequence[Ended]) -> None:
-        """Tell those who wait for ends while something of theirs is under way, now that these are stored."""
+        """Offer ends that are now durable to the executions that wait for them while they run."""
         for end in ends:
             for receiver in self._subscriptions.awaiting(end.seq):
                 self._offer(receiver, _outcome(end.status, end.output, end.error))
 
     def _offer(self, receiver: Receiver, outcome: Outcome) -> None:
-        # who does not take it in finds the end in storage when it waits again
+        # a declined offer needs no retry: the execution finds the end in storage when it waits again
         offer = self._offers.offer(receiver, 0, lambda: None)
         if offer is not None:
             self._offers.hand_over(offer, *outcome)
 
     async def expect(self, waits: Sequence[Awaiting]) -> None:
-        """Have executions wait for ends of others; what ended before is delivered at once."""
+        """Register waits for ends; an end that is stored already is delivered at once."""
         remaining = iter(waits)
         while portion := list(islice(remaining, DEFAULT_PAGE)):
             await self._expect(portion)
@@ -114,7 +114,7 @@ class AwaitedEnds:
             record = records.get(execution_id)
             if record is not None and not record.status.ended:
                 self._subscriptions.expect_end(seq, key, record.seq)
-        # an end that is being stored was looked at before these began to wait
+        # an end that is being stored now did not see these waits: let it become durable, then read it back
         seqs = [record.seq for record in records.values()]
         await self._durable.until(lambda: not any(map(self._core.is_ending, seqs)))
         records = await self._identify(waits)

@@ -1,4 +1,4 @@
-"""A runner whose process has ended, for as long as it takes to settle what that process had."""
+"""Stand-in for a runner whose process has ended, while the leases of that process are settled."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from router.dispatch.link import Delivery, HandedOver
 
 
 class ExitedRunner:
-    """A `RunnerLink` with nobody at its other end: it never has credit, and what it is told is dropped."""
+    """A `RunnerLink` without a peer: it never has credit, and drops everything it is sent."""
 
     full = True
 
@@ -17,25 +17,25 @@ class ExitedRunner:
         self.runner_id = runner_id
 
     async def room(self) -> None:
-        """Return at once: there is never any room to wait for."""
+        """Return at once: there is no queue to wait for."""
 
     def assign(self, deliveries: Sequence[Delivery], *, urgent: bool = False) -> None:
-        """Drop it."""
+        """Drop the message."""
 
     def hand_over(self, arrival: HandedOver, *, urgent: bool = False) -> None:
-        """Drop it."""
+        """Drop the message."""
 
     def acknowledge(self, token: bytes, position: int, number: int = 0, *, urgent: bool = False) -> None:
-        """Drop it."""
+        """Drop the message."""
 
     def want(self, types: Collection[str]) -> None:
-        """Drop it."""
+        """Drop the message."""
 
     def settle(self, tokens: Sequence[bytes]) -> None:
-        """Drop it."""
+        """Drop the message."""
 
     def revoke(self, tokens: Sequence[bytes], reason: str) -> None:
-        """Drop it."""
+        """Drop the message."""
 
     def close(self, error: FlowhookError) -> None:
         """Do nothing: there is no stream."""

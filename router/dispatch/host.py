@@ -1,11 +1,11 @@
-"""One shard's scheduling core with its storage and its attached runners.
+"""Connects one shard's scheduling core with its storage and its attached runners.
 
-Everything runs on one event loop; methods without `await` are atomic. Tasks that must outlive the call that caused
-them (an outcome whose runner hung up is stored all the same) belong to `run`'s task group.
+Everything runs on one event loop; methods without `await` are atomic. Tasks that must outlive the call that started
+them (the outcome of a runner that disconnected is stored all the same) belong to `run`'s task group.
 
-Fencing rests on the order of writes. What a runner says under a lease is handed to storage at the moment the lease is
-seen to be good, and storage keeps the order of calls. The record that the lease is lost is one of these calls, and
-only after it is the execution assigned again: whoever gets it finds everything that was ever acknowledged.
+Fencing relies on the order of writes. A report made under a lease is passed to storage at the moment the lease is
+checked, and storage preserves the order of calls. The record that the lease is lost is one of these calls, and the
+execution is assigned again only after it: the next runner finds everything that was ever acknowledged.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ from router.storage import model as stored
 from router.storage.interface import EventLog, ShardState
 
 MIN_WAIT_MS: Final = 50
-"""How long an execution waits at least. A runner whose clock is behind ours parks again what was woken on time; this is
-how often at the most."""
+"""Shortest wait of a parked execution. A runner whose clock is behind the router's parks an execution again that was
+woken on time; this bounds how often."""
 
 log = logs.get_logger(__name__)
 
 
 class ShardHost:
-    """See the module. Make it, `recover`, then `run` beside the server."""
+    """One shard: scheduling core, storage, runners. Call `recover` and `settle`, then `run` beside the server."""
 
     def __init__(
         self,
@@ -63,13 +63,13 @@ class ShardHost:
         """Make a host.
 
         Args:
-            core: what runs next.
-            state: what is stored of executions.
-            log_: where events come from.
-            metrics: what is counted.
-            clock: seconds of a clock that never goes back.
-            now_ms: Unix time.
-            keep_seconds: how long events are kept that nobody waits for.
+            core: the scheduling core.
+            state: stored state of executions.
+            log_: the event log.
+            metrics: counters.
+            clock: monotonic clock, seconds.
+            now_ms: Unix time in ms.
+            keep_seconds: how long events are buffered that nobody waits for.
         """
         self._core = core
         self._state = state
@@ -150,10 +150,10 @@ class ShardHost:
     # --- life -------------------------------------------------------------------------------------------------------
 
     async def recover(self) -> dict[str, int]:
-        """Take in everything that storage holds unfinished. Call it once, then `settle`, before `run`.
+        """Load all unfinished executions from storage. Call it once, then `settle`, before `run`.
 
         Returns:
-            Flows that have something unfinished, whose policies are to be set, with a revision that is kept of each.
+            Flows with unfinished executions, whose policies the caller sets, each with a revision that is stored.
 
         Raises:
             UnavailableError: storage can't serve.
@@ -174,7 +174,7 @@ class ShardHost:
         return flows
 
     async def settle(self) -> None:
-        """Conclude what is to be concluded of that. Call it when it is known what of executions others want to know.
+        """Store the transitions that recovery led to. Call it when the wanted lifecycle events are known.
 
         Raises:
             UnavailableError: storage can't serve.
@@ -196,7 +196,7 @@ class ShardHost:
         return None
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Dispatch until `stop` is set, then let what is under way become durable."""
+        """Dispatch until `stop` is set, then wait for writes under way to become durable."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._durable.tasks = tasks
@@ -215,7 +215,7 @@ class ShardHost:
             self._durable.tasks = None
 
     async def drain(self, seconds: float) -> None:
-        """Hand out nothing more, and wait up to `seconds` for runners to end what they have."""
+        """Stop assigning, and wait up to `seconds` for runners to finish the executions that they have."""
         self._draining = True
         self._loader.leave_all()
         with suppress(TimeoutError):
@@ -234,17 +234,17 @@ class ShardHost:
         return await self._log.append(events)
 
     def set_policy(self, flow_id: str, policy: FlowPolicy) -> None:
-        """Replace what limits a flow."""
+        """Replace the limits of a flow."""
         self._core.set_policy(flow_id, policy)
         self.wake()
 
     def retire(self, flow_id: str) -> None:
-        """Let what a deleted flow left behind end under the limits it had."""
+        """Let the remaining executions of a deleted flow finish under its last limits."""
         self._core.retire(flow_id)
         self.wake()
 
     def follow_ends(self, listener: Callable[[Sequence[stored.Ended]], None]) -> None:
-        """Have `listener` called with executions that ended, once that is durable."""
+        """Register `listener` to be called with executions that ended, once that is durable."""
         self._conclusions.follow_ends(listener)
 
     def _on_logged(self, events: Sequence[stored.LoggedEvent]) -> None:
@@ -257,7 +257,7 @@ class ShardHost:
     # --- runners ----------------------------------------------------------------------------------------------------
 
     def attach(self, link: RunnerLink, held: Iterable[bytes], *, explained: bool) -> list[bytes]:
-        """Take in a runner and return the tokens it may keep; an earlier stream of it is ended."""
+        """Register a runner and return the lease tokens that it may keep; an earlier stream of it is closed."""
         earlier = self._links.pop(link.runner_id, None)
         if earlier is not None:
             earlier.close(ConflictError("this runner attached again", reason="RUNNER_REATTACHED"))
@@ -279,9 +279,9 @@ class ShardHost:
         return attached.kept
 
     async def exited(self, runner_id: str, evaluated: Outcome | None, *, explained: bool) -> None:
-        """Take in that the process behind a runner has ended, and what it was evaluating then, if anything.
+        """Settle the leases of a runner whose process has ended; `evaluated` is the outcome of what it evaluated then.
 
-        All that it had is assigned again. Returns once that of `evaluated` is durable.
+        All executions that it had are assigned again. Returns once the outcome `evaluated`, if any, is durable.
         """
         link = ExitedRunner(runner_id)
         self.attach(link, [] if evaluated is None else [evaluated.token], explained=explained)
@@ -292,11 +292,11 @@ class ShardHost:
             self.detach(link)
 
     def vouch(self, runner_id: str) -> None:
-        """Extend all leases of a runner that is attached and does not get to say that it lives."""
+        """Extend all leases of an attached runner on behalf of a process that is alive but too busy to renew them."""
         self._core.renew(runner_id, self._clock())
 
     def detach(self, link: RunnerLink) -> None:
-        """Note that a stream ended."""
+        """Unregister a runner's stream, which has ended."""
         if self._links.get(link.runner_id) is link:
             del self._links[link.runner_id]
             self._loader.leave(link)
@@ -304,34 +304,34 @@ class ShardHost:
             self._deadline.arm()
 
     def is_superseded(self, link: RunnerLink) -> bool:
-        """Whether the runner attached anew: it says again, on the new stream, what is not on record of an earlier one.
+        """Whether the runner attached again: it repeats on the new stream what is not stored from an earlier one.
 
-        Both at a time would bring entries back that the new one compacted.
+        Storing reports from both streams would restore entries that the new one compacted.
         """
         return self._links.get(link.runner_id, link) is not link
 
     def add_credit(self, link: RunnerLink, credit: int) -> bool:
-        """Allow a runner more assignments; false when that is more than any may have."""
+        """Allow a runner more assignments; false when that exceeds the maximum credit."""
         if self._links.get(link.runner_id) is not link:
             return True
         self.wake()
         return self._core.add_credit(link.runner_id, credit)
 
     def renew(self, link: RunnerLink) -> bool:
-        """Extend all leases of a runner; false when it lost them, or attached again since."""
+        """Extend all leases of a runner; false when it lost them, or has attached again since."""
         if self._links.get(link.runner_id) is not link:
             return False
         self._core.renew(link.runner_id, self._clock())
         return True
 
     def listen(self, link: RunnerLink, listening: Listening) -> None:
-        """Have an execution be handed what it waits for while it is worked on."""
+        """Subscribe a running execution to the events and ends that it waits for meanwhile."""
         if not self._waiting.listen(listening):
             link.revoke([listening.token], "LEASE_LOST")
         self.inform()
 
     def inform(self) -> None:
-        """Have runners know what is wanted of what only they know, if that is news."""
+        """Send runners the set of wanted lifecycle events that only runners can report, if it has changed."""
         interest = self.occurrences.from_runners
         if interest != self._interest:
             self._interest = interest
@@ -341,20 +341,20 @@ class ShardHost:
     def _send(self, arrival: HandedOver) -> None:
         lease = self._core.lease(arrival.token)
         link = None if lease is None else self._links.get(lease.runner.id)
-        if link is not None:  # else its runner says again what it waits for
+        if link is not None:  # else its runner subscribes again when it attaches
             link.hand_over(arrival, urgent=self._core.is_quiet(arrival.token))
             self._metrics.delivered.inc()
 
     @property
     def runners(self) -> int:
-        """Runners attached now."""
+        """Number of attached runners."""
         return len(self._links)
 
     async def _conclude(self, conclusion: Conclusion) -> None:
         await self._conclusions.conclude(conclusion)
 
     def _fault(self, item: Assigned, why: str) -> None:
-        """End an execution that no runner can ever get."""
+        """Fault an execution that can't be assigned to any runner."""
         taken = self._core.take(item.token)
         if taken is not None:
             log.error("an execution can't be run", seq=item.seq, cause=why)
@@ -367,7 +367,7 @@ class ShardHost:
     # --- operators --------------------------------------------------------------------------------------------------
 
     def _withdrawn(self, seq: int, lease: Lease | None, reason: str) -> None:
-        """Forget what an execution was about, and tell the runner that works on it."""
+        """Clean up after an execution was removed from the core, and revoke its lease, if there was one."""
         self._starts.drop(seq)
         self._payloads.pop(seq)
         self._waiting.leave(seq)
@@ -382,7 +382,7 @@ class ShardHost:
     # --- dispatch ---------------------------------------------------------------------------------------------------
 
     def wake(self) -> None:
-        """Dispatch soon, once for everything that happens until then."""
+        """Schedule a dispatch on the event loop; calls until then are merged into one."""
         if not self._pump_due and self._durable.tasks is not None and not self._draining:
             self._pump_due = True
             asyncio.get_running_loop().call_soon(self._pump)
@@ -411,7 +411,7 @@ class ShardHost:
             self._loader.add(self._links[runner_id], items)
         if assigned:
             if self._core.queued:
-                self.wake()  # for the next batches
+                self.wake()  # for the next batch
             self._starts.add(item.seq for item in assigned)
             self.watchers.changed(item.seq for item in assigned)
 

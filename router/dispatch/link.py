@@ -1,4 +1,7 @@
-"""What the host asks of an attached runner, and what runners report. Plain types; the gRPC service translates."""
+"""The interface of an attached runner, and the messages that runners report.
+
+Plain types; the gRPC service converts them.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,16 @@ from flowhook.model import JournalEntry, Subscription, WorkflowError
 
 
 class Delivery(NamedTuple):
-    """One attempt at one execution, as it goes to a runner.
+    """An assignment: one attempt at one execution, as it is sent to a runner.
 
     Attributes:
+        token: of the lease.
+        attempt: number of the attempt.
+        flow_revision: revision of the flow to run.
         payload: the serialized event.
+        journal: the entries that are stored.
         journal_start: index of the first entry of `journal`.
-        effect_scope: ID of the execution that idempotency keys are made of; empty: its own.
+        effect_scope: ID of the execution that idempotency keys are derived from; empty: its own.
     """
 
     token: bytes
@@ -29,12 +36,18 @@ class Delivery(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """One more journal entry of the execution under a lease, at `position` from 0.
+    """A journal entry that a runner reports for the execution under a lease, or only lifecycle events.
 
-    `compacts`: those before it are no longer needed. `reply` is what the execution answers with this, serialized.
-    `arrival`: number of what was handed over (`HandedOver`) and this takes in; 0: none. `events` happened before it.
-    Without an entry these are all there is; `position` is that of the next entry then, and `number` counts them.
-    `history`: what tasks came to before it, for people; JSON.
+    Attributes:
+        token: of the lease.
+        position: index of the entry, from 0; without an entry: of the next one.
+        entry: the journal entry; None: the checkpoint has `events` only.
+        compacts: the entries before this one are no longer needed.
+        reply: the reply that the execution gives with this entry, serialized.
+        arrival: number of the event that was handed over (`HandedOver`) and this entry consumes; 0: none.
+        events: lifecycle events from before the entry.
+        number: counts the checkpoints without an entry.
+        history: progress of tasks before the entry, for display; JSON.
     """
 
     token: bytes
@@ -49,10 +62,7 @@ class Checkpoint(NamedTuple):
 
 
 class Listening(NamedTuple):
-    """What an execution under a lease waits for while it is worked on, in place of what it said before.
-
-    `generation`: tells what is said under one lease apart.
-    """
+    """Subscriptions of a running execution; they replace earlier ones. `generation` numbers them within a lease."""
 
     token: bytes
     generation: int
@@ -60,7 +70,10 @@ class Listening(NamedTuple):
 
 
 class HandedOver(NamedTuple):
-    """What came for an execution that said, as `generation`, what it listens for; `number` as in `Checkpoint`."""
+    """An event or end that matches a running execution's subscriptions.
+
+    `generation` is that of the subscriptions (`Listening`); `number` is what `Checkpoint.arrival` refers to.
+    """
 
     token: bytes
     generation: int
@@ -69,26 +82,26 @@ class HandedOver(NamedTuple):
 
 
 class Completed(NamedTuple):
-    """The flow ended well. `output` is JSON, `reply` a serialized reply."""
+    """The execution completed. `output` is JSON, `reply` a serialized reply."""
 
     output: bytes
     reply: bytes | None = None
 
 
 class Parked(NamedTuple):
-    """The execution waits; `wake_at_ms`: Unix time at which it is to go on, None: no time makes it go on.
-
-    `subscriptions` are what else makes it go on.
-    """
+    """The execution waits until `wake_at_ms` (Unix time; None: no timer), or until a subscription matches."""
 
     wake_at_ms: int | None
     subscriptions: tuple[Subscription, ...] = ()
 
 
 class Released(NamedTuple):
-    """The runner gives the execution back; `charged` when it is known to have broken something.
+    """The runner gives the execution back unfinished.
 
-    `to_back`: the others of its flow that are ready go first.
+    Attributes:
+        reason: why.
+        charged: the attempt counts, because the execution is known to have caused damage.
+        to_back: the other ready executions of its flow go first.
     """
 
     reason: str
@@ -97,9 +110,14 @@ class Released(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How an attempt ended, with the entries journaled since the last checkpoint, and what happened after these.
+    """How an attempt ended.
 
-    `history`: what tasks came to after them, for people; JSON.
+    Attributes:
+        token: of the lease.
+        checkpoints: entries journaled since the last checkpoint that was sent.
+        result: completed, faulted (an error), released or parked.
+        events: lifecycle events from after the checkpoints.
+        history: progress of tasks after the checkpoints, for display; JSON.
     """
 
     token: bytes
@@ -110,49 +128,49 @@ class Outcome(NamedTuple):
 
 
 class RunnerLink(Protocol):
-    """An attached runner. Calls never block and never fail; what can't be sent is dropped with the stream.
+    """An attached runner. Calls never block and never fail; messages that can't be sent are dropped with the stream.
 
-    What is `urgent` is sent at once, with all that waits; the rest may gather for some milliseconds.
+    `urgent` messages are sent at once, together with all that are queued; others may be batched for some milliseconds.
     """
 
     @property
     def runner_id(self) -> str:
-        """Unique among runners."""
+        """ID of the runner, unique among runners."""
         ...
 
     @property
     def full(self) -> bool:
-        """Whether so much waits to be sent that no more work should be handed over for now."""
+        """Back-pressure: whether so much is queued for sending that no more work should be assigned for now."""
         ...
 
     async def room(self) -> None:
-        """Wait until it is not `full`, or closed."""
+        """Wait until the link is not `full`, or is closed."""
         ...
 
     def assign(self, deliveries: Sequence[Delivery], *, urgent: bool = False) -> None:
-        """Hand over work."""
+        """Send assignments."""
         ...
 
     def hand_over(self, arrival: HandedOver, *, urgent: bool = False) -> None:
-        """Hand over what came for an execution that is worked on."""
+        """Send an event or end to an execution that the runner is running."""
         ...
 
     def acknowledge(self, token: bytes, position: int, number: int = 0, *, urgent: bool = False) -> None:
-        """Tell how far the journal of an execution is durable, and its checkpoints without an entry."""
+        """Acknowledge an execution's journal up to `position`, and checkpoints without an entry up to `number`."""
         ...
 
     def want(self, types: Collection[str]) -> None:
-        """Tell which lifecycle events others want of what only runners know."""
+        """Send the types of lifecycle events to report, of those that only runners can report."""
         ...
 
     def settle(self, tokens: Sequence[bytes]) -> None:
-        """Tell which outcomes are durable."""
+        """Acknowledge outcomes that are durable."""
         ...
 
     def revoke(self, tokens: Sequence[bytes], reason: str) -> None:
-        """Tell which leases are gone, because of `LEASE_LOST`, `EXECUTION_CANCELLED` or `EXECUTION_SUSPENDED`."""
+        """Revoke leases; the reason is `LEASE_LOST`, `EXECUTION_CANCELLED` or `EXECUTION_SUSPENDED`."""
         ...
 
     def close(self, error: FlowhookError) -> None:
-        """End the stream."""
+        """End the stream with an error."""
         ...

@@ -1,8 +1,8 @@
-"""Reads from storage what runners need of executions that are not fresh: a little at a time, and each runner's apart.
+"""Loads assignments from storage that are not in the memory cache: in chunks, with one task for each runner.
 
-So no runner's work waits for another's, for a runner that is slow to take what it was given, or for one execution that
-can't be read; and what was read and is not sent yet is bounded. What a runner that goes away was yet to get is given
-back, uncharged.
+So no runner's work waits for another's, for a runner that is slow to receive, or for an execution that can't be read;
+and the amount that was read and is not sent yet is bounded. When a runner detaches, the assignments it has not received
+are released, uncharged.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from router.storage.interface import ShardState
 from router.storage.model import Started, StateChange, Work
 
 CHUNK: Final = 128
-"""Executions that are read at a time."""
+"""Most executions in one read."""
 
 MAX_WAITING: Final = 2 * CHUNK
-"""Executions that wait to be read for one runner before it is assigned no more: they may do better elsewhere."""
+"""Executions queued for one runner beyond which it is assigned no more: another runner may take them sooner."""
 
 RETRY_DELAY: Final = 0.5
-"""Seconds between tries to read, while storage is away."""
+"""Seconds between tries to read while storage is unavailable."""
 
 MAX_ASSIGNMENT_BYTES: Final = limits.MAX_MESSAGE_BYTES - limits.MIB
-"""An event with its journal that has more fits into no message."""
+"""Largest event with its journal, in bytes; a larger one does not fit into a message."""
 
 log = logs.get_logger(__name__)
 
 
 class Loader:
-    """See the module. One task for each runner that has something to load."""
+    """Loads assignments; runs one task for each runner with assignments to load."""
 
     def __init__(
         self,
@@ -52,13 +52,13 @@ class Loader:
         """Load from `state`.
 
         Args:
-            core: tells which leases are still good.
-            state: where to read.
-            write: stores changes, if storage can serve.
-            spawn: runs a coroutine beside the caller.
-            wake: is called when a runner that was `full` may not be so any more.
-            lost: is told of leases that were given back.
-            fault: ends an execution that no runner can ever get, for a reason.
+            core: the scheduling core, which knows the leases that are still good.
+            state: storage to read from.
+            write: stores changes, without a retry.
+            spawn: runs a coroutine as a task.
+            wake: called when a runner that was `full` may have room again.
+            lost: called with leases that were released.
+            fault: called with an execution that can't be assigned to any runner, and the reason; ends it.
         """
         self._core = core
         self._state = state
@@ -69,16 +69,16 @@ class Loader:
         self._fault = fault
         self._waiting: dict[RunnerLink, deque[Assigned]] = {}
         self.recovered_up_to = 0
-        """Sequence number up to which executions were here when the router started. One of them may be why it had
-        to: an attempt at such a one is written down before it begins, so that it counts whatever it does, and no runner
-        goes on with one before it."""
+        """Highest sequence number recovered at start-up. One of the executions up to it may have crashed the router:
+        an attempt at one of them is stored before it begins, so that it counts whatever happens, and no runner resumes
+        an attempt from before it."""
 
     def full(self, link: RunnerLink) -> bool:
-        """Whether a runner has so much to load that it should be assigned no more for now."""
+        """Whether so much is queued for a runner that it should be assigned no more for now."""
         return len(self._waiting.get(link, ())) >= MAX_WAITING
 
     def add(self, link: RunnerLink, assigned: Sequence[Assigned]) -> None:
-        """Have a runner get what it was assigned as soon as that is read."""
+        """Queue assignments for a runner; they are sent when they have been read."""
         waiting = self._waiting.get(link)
         if waiting is None:
             self._waiting[link] = deque(assigned)
@@ -87,17 +87,17 @@ class Loader:
             waiting.extend(assigned)
 
     def leave(self, link: RunnerLink) -> None:
-        """Give back what a runner was yet to get: its stream ended, or is about to."""
+        """Release the assignments that a runner has not received: its stream ended, or is about to."""
         waiting = self._waiting.pop(link, ())
         self._lost([loss for item in waiting if (loss := self._core.release(item.token, charged=False)) is not None])
 
     def leave_all(self) -> None:
-        """Give back what all runners were yet to get."""
+        """Release the assignments that runners have not received."""
         for link in list(self._waiting):
             self.leave(link)
 
     async def _load(self, link: RunnerLink, waiting: deque[Assigned]) -> None:
-        """Hand over what waits for a runner, until nothing does or the runner left."""
+        """Read and send the assignments queued for a runner, until there are none or the runner has left."""
         alone = 0
         while waiting:
             await link.room()
@@ -112,7 +112,7 @@ class Loader:
                 if self._waiting.get(link) is not waiting:
                     return
                 if len(chunk) > 1:
-                    alone = len(chunk)  # to find out which of them it is
+                    alone = len(chunk)  # read one at a time, to find the one that can't be read
                 elif isinstance(error, UnavailableError):
                     waiting.rotate(-1)
                 else:
@@ -144,7 +144,7 @@ class Loader:
         for item in chunk:
             work = found.get(item.seq)
             if self._core.lease_of(item.token) is None:
-                self._core.refund(link.runner_id)  # cancelled meanwhile: the runner never hears of it
+                self._core.refund(link.runner_id)  # cancelled meanwhile, and never sent
             elif work is None:
                 unread.append(item)
             elif _size(work) > MAX_ASSIGNMENT_BYTES:
@@ -155,7 +155,7 @@ class Loader:
         if deliveries:
             link.assign(deliveries, urgent=any(self._core.is_quiet(delivery.token) for delivery in deliveries))
         if found:
-            waiting.extendleft(reversed(unread))  # large ones come a few at a time
+            waiting.extendleft(reversed(unread))  # storage bounds the bytes of one read: read the rest next
         else:
             for item in unread:
                 self._fault(item, "its event is missing from storage")

@@ -1,4 +1,4 @@
-"""Callers that wait for the answer of an execution, and watchers of every change. All queues are bounded."""
+"""Notifies callers that wait for an execution's reply or end, and watchers of changes. All queues are bounded."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from router.storage.model import Ended, ExecutionRecord, Replied
 
 MAX_WAITERS: Final = 10_000
 MAX_WAITING_BYTES: Final = 256 * limits.MIB
-"""Requests of callers that wait: each stays in memory until it is answered."""
+"""Bytes of the requests of waiting callers, which stay in memory until they are answered."""
 MAX_WATCHERS: Final = 100
 WATCH_QUEUE: Final = 1000
-"""Changes that a slow watcher may lag behind before it misses some."""
+"""Changes queued for one watcher; further ones are dropped, and counted as missed."""
 
 MAX_CHANGED: Final = 10_000
-"""Executions whose change may wait to be read for the watchers."""
+"""Changed executions that are queued to be read for the watchers."""
 
 log = logs.get_logger(__name__)
 
 
 Answer = Replied | Ended
-"""What ends a wait: a reply, or else the end, after which there will be none."""
+"""The result of a wait: a reply, or the end of an execution that gave none."""
 
 
 class Waiter:
-    """One caller's place among those who wait."""
+    """The registration of one waiting caller."""
 
     def __init__(self, waiters: dict[int, list[asyncio.Future[Answer]]]) -> None:
         self._waiters = waiters
@@ -40,13 +40,13 @@ class Waiter:
         self._future: asyncio.Future[Answer] | None = None
 
     def wait_for(self, seq: int) -> asyncio.Future[Answer]:
-        """Return a future of an execution's next answer; once a waiter. There may have been one before."""
+        """Return a future of an execution's next reply, or its end. Call it once; an earlier reply is not seen."""
         self._seq, self._future = seq, asyncio.get_running_loop().create_future()
         self._waiters.setdefault(seq, []).append(self._future)
         return self._future
 
     def leave(self) -> None:
-        """Wait no longer."""
+        """Unregister."""
         waiting = self._waiters.get(self._seq, [])
         if self._future in waiting:
             waiting.remove(self._future)
@@ -55,7 +55,7 @@ class Waiter:
 
 
 class EndWaiters:
-    """Callers that wait for executions to answer, or to end without an answer."""
+    """Callers that wait for executions to reply, or to end without a reply."""
 
     def __init__(self, limit: int = MAX_WAITERS, max_bytes: int = MAX_WAITING_BYTES) -> None:
         self._limit = limit
@@ -66,13 +66,13 @@ class EndWaiters:
 
     @contextmanager
     def place(self, size: int = 0) -> Iterator[Waiter]:
-        """Take a place, before anything is done that can't be undone; it is free again when the block is left.
+        """Reserve capacity for a waiting caller, before any irreversible work; freed when the block is left.
 
         Args:
             size: bytes of the caller's request.
 
         Raises:
-            ExhaustedError: too many callers, or too large requests, wait already (`TOO_MANY_WAITERS`).
+            ExhaustedError: too many callers wait already, or their requests are too large (`TOO_MANY_WAITERS`).
         """
         if self._count >= self._limit or self._bytes + size > self._max_bytes:
             raise ExhaustedError("too many callers wait for replies", reason="TOO_MANY_WAITERS")
@@ -87,11 +87,11 @@ class EndWaiters:
             waiter.leave()
 
     def ended(self, end: Ended) -> None:
-        """Tell those who wait for this execution."""
+        """Notify callers that wait for this execution."""
         self._tell(end)
 
     def replied(self, reply: Replied) -> None:
-        """Tell those who wait for this execution what it answers; it must be durable."""
+        """Pass a reply, which must be durable, to callers that wait for its execution."""
         self._tell(reply)
 
     def _tell(self, answer: Answer) -> None:
@@ -101,14 +101,14 @@ class EndWaiters:
 
 
 class ExecutionChange(NamedTuple):
-    """An execution after a change, and how many changes were missed just before it."""
+    """An execution after a change, and the number of changes that were dropped just before it."""
 
     record: ExecutionRecord
     missed: int
 
 
 class Watcher:
-    """One caller that is told of changes, of one flow or (empty) of all."""
+    """One watcher of changes of executions, of one flow or (empty) of all flows."""
 
     def __init__(self, flow_id: str) -> None:
         self._flow_id = flow_id
@@ -124,7 +124,7 @@ class Watcher:
         return self._queue.popleft()
 
     def offer(self, record: ExecutionRecord) -> None:
-        """Tell of a change, unless there is no place for it."""
+        """Queue a change, or count it as missed when the queue is full."""
         if self._flow_id and record.flow_id != self._flow_id:
             return
         if len(self._queue) >= WATCH_QUEUE:
@@ -135,26 +135,26 @@ class Watcher:
         self._woken.set()
 
     def miss(self, changes: int) -> None:
-        """Tell of changes that nobody could read."""
+        """Count changes that could not be read."""
         self._missed += changes
 
 
 class ExecutionWatchers:
-    """Watchers of changes of executions; without any, a change costs one test of a set.
+    """Publishes changes of executions to watchers; without any watcher, a change costs one test of a set.
 
-    What changed is read by one task, in order: nobody is told of an earlier state after a later one. Changes of an
-    execution that come faster than they can be read are one.
+    One task reads the changed executions in order: no watcher sees an earlier state after a later one. Changes of an
+    execution that follow each other faster than they can be read are merged.
     """
 
     def __init__(self, read: Callable[[list[int]], Awaitable[Mapping[int, ExecutionRecord]]]) -> None:
-        """Watch; `read` returns executions by sequence number, as they are now."""
+        """Publish changes; `read` returns executions by sequence number, in their current state."""
         self._read = read
         self._watchers: set[Watcher] = set()
         self._changed: dict[int, None] = {}
         self._woken = asyncio.Event()
 
     def changed(self, seqs: Iterable[int]) -> None:
-        """Have all watchers told of executions that changed."""
+        """Queue changed executions for all watchers."""
         if not self._watchers:
             return
         for seq in seqs:
@@ -166,7 +166,7 @@ class ExecutionWatchers:
 
     @contextmanager
     def watch(self, flow_id: str) -> Iterator[Watcher]:
-        """Take in a watcher: nothing that changes from now on, until the block is left, escapes it unmentioned.
+        """Register a watcher until the block is left: it receives each change from now on, or counts it as missed.
 
         Raises:
             ExhaustedError: there are too many watchers (`TOO_MANY_WATCHERS`).
@@ -181,7 +181,7 @@ class ExecutionWatchers:
             self._watchers.discard(watcher)
 
     async def run(self) -> None:
-        """Tell watchers, until cancelled."""
+        """Publish changes until cancelled."""
         while True:
             await self._woken.wait()
             self._woken.clear()

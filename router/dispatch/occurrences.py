@@ -1,6 +1,7 @@
-"""What is to be told to others of changes in executions: stored with the changes, told later (`triggers.herald`).
+"""Transactional outbox for lifecycle events: stored with the changes they report, published by `triggers.herald`.
 
-Nothing of it is made unless somebody wants events of that type: a change costs one look at a set then.
+No event is created unless a flow or an execution wants events of its type: without any, a change costs one look-up in
+a set.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from flowhook.lifecycle import FROM_RUNNERS, OF_END, Lifecycle, LifecycleEvent
 from router.storage.model import Ended, Occurred, Parked, Requeued, Resumed, Started, StateChange, Suspended
 
 MAX_PENDING: Final = 100_000
-"""Occurrences that may wait to be told; beyond it nothing is told of what happens."""
+"""Lifecycle events that may be pending; further ones are dropped."""
 
 _NONE: Final[frozenset[str]] = frozenset()
 
@@ -22,14 +23,14 @@ log = logs.get_logger(__name__)
 
 
 class Occurrences:
-    """See the module.
+    """Derives lifecycle events from changes, and knows which types are wanted.
 
     Attributes:
-        by_flows: types that flows want by what they say.
-        by_executions: types that executions wait for, whatever their flows say by now.
-        pending: how many wait to be told, roughly.
-        news: is set when there are more.
-        changed: is called when something else is wanted by flows.
+        by_flows: types that flows want by their current revision.
+        by_executions: types that executions wait for, whatever the current revision of their flow.
+        pending: approximate number of events that are stored and not published.
+        news: set when further events were stored.
+        changed: called when the types that flows want may have changed.
     """
 
     def __init__(self, now_ms: Callable[[], int]) -> None:
@@ -43,20 +44,20 @@ class Occurrences:
 
     @property
     def wanted(self) -> bool:
-        """Whether anything is wanted at all."""
+        """Whether any type of lifecycle event is wanted."""
         return bool(self.by_flows or self.by_executions)
 
     def flows_want(self, types: Collection[str]) -> None:
-        """Take in which types flows want."""
+        """Replace the types that flows want."""
         self.by_flows = types
         self.changed()
 
     def of(self, changes: Sequence[StateChange]) -> list[Occurred]:
-        """Return what is to be stored with changes, and before them."""
+        """Return the lifecycle events to store with changes, and before them."""
         now_ms = self._now_ms()
         found = [each for change in changes for each in occurred(change, now_ms) if self._wants(each.type)]
         within = {each.seq: each.time_ms for each in reversed(found) if each.key}
-        if within:  # it began before anything happened within it, by whatever clock
+        if within:  # an execution must not start later than events within it, which have the time of a runner's clock
             found = [
                 each._replace(time_ms=min(each.time_ms, within[each.seq]))
                 if each.first and each.seq in within
@@ -73,7 +74,7 @@ class Occurrences:
         return found
 
     def within(self, seq: int, events: Sequence[LifecycleEvent]) -> list[Occurred]:
-        """Return what happened within an execution and is wanted, as a change that `of` takes in."""
+        """Convert events that a runner reported from within an execution, if they are wanted, into changes for `of`."""
         return [
             Occurred(seq, type_, time_ms, key=key, data=data)
             for type_, key, time_ms, data in events
@@ -82,11 +83,11 @@ class Occurrences:
 
     @property
     def from_runners(self) -> frozenset[str]:
-        """Types that are wanted of what only runners know."""
+        """Wanted types, of those that only runners can report."""
         return FROM_RUNNERS.intersection((*self.by_flows, *self.by_executions)) if self.wanted else _NONE
 
     def stored(self, count: int) -> None:
-        """Note that so many occurrences are durable: they are to be told."""
+        """Count further events that are durable and to be published."""
         self.pending += count
         self.news.set()
 
@@ -95,10 +96,10 @@ class Occurrences:
 
 
 def occurred(change: StateChange, now_ms: int) -> Iterator[Occurred]:
-    """Yield what happens to an execution by a change of its state.
+    """Yield the lifecycle events that a state change of an execution amounts to.
 
-    That it began is on record with whatever is stored first of a runner having had it; storage knows whether that is
-    so.
+    The start of an execution is recorded with the first change that shows that a runner had it; storage decides whether
+    a change is the first.
     """
     if isinstance(change, Occurred):
         yield change
@@ -111,6 +112,6 @@ def occurred(change: StateChange, now_ms: int) -> Iterator[Occurred]:
     elif isinstance(change, Resumed):
         yield Occurred(change.seq, Lifecycle.RESUMED, now_ms)
     elif isinstance(change, Ended):
-        if change.attempts:  # else it was cancelled before a runner had it
+        if change.attempts:  # else it was cancelled before it was assigned
             yield Occurred(change.seq, Lifecycle.STARTED, change.end_time_ms, first=True)
         yield Occurred(change.seq, OF_END[change.status], change.end_time_ms)

@@ -1,9 +1,10 @@
-"""Handing what came to executions that are worked on: their runners write their journals, and say what they took.
+"""Offers events and ends to running executions, whose runners write the journal and confirm what they consume.
 
-While something of an execution is under way its runner says what it waits for besides. What comes is *offered*, one
-thing at a time; the checkpoint that takes it in names it, and in one write it is journaled and kept no more. It goes to
-others if the runner says something new before, or loses the execution. What a runner took in by a checkpoint of which a
-router that died said nothing may have gone to somebody else since: then it loses the execution, uncharged.
+While an execution is running, its runner reports what the execution waits for meanwhile. A matching event is *offered*,
+one at a time; the checkpoint that consumes it names it, and one write journals it and removes it from storage. The
+event goes to other receivers if the runner sends new subscriptions first, or loses the execution. After a router crash,
+an event may have gone to another receiver although a checkpoint that was not acknowledged consumes it: then the runner
+loses the execution, uncharged.
 """
 
 from __future__ import annotations
@@ -19,7 +20,14 @@ from router.scheduling.subscriptions import Receiver, Subscriptions
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Offer:
-    """Something for an execution, under the key of a journal entry; `declined` is called when it is not taken in."""
+    """An event or end offered to an execution.
+
+    Attributes:
+        seq: sequence number of the execution.
+        key: key of the journal entry.
+        number: number of the event; 0: the offer is an end.
+        declined: called when the offer is not accepted.
+    """
 
     seq: int
     key: str
@@ -29,7 +37,7 @@ class Offer:
 
 @dataclass(slots=True, eq=False)
 class _Listener:
-    """An execution that listens while it is worked on; what was offered, it does not listen meanwhile."""
+    """A running execution with subscriptions. While an offer is open the execution does not listen."""
 
     listening: Listening
     flow_id: str
@@ -37,7 +45,10 @@ class _Listener:
 
 
 class Offers:
-    """See the module. An execution is here from when its runner says so until it does not, or has lost it."""
+    """Running executions with subscriptions, and the offers made to them.
+
+    An execution is registered while its runner reports subscriptions for it and has not lost it.
+    """
 
     def __init__(
         self,
@@ -50,10 +61,10 @@ class Offers:
         """Offer to executions of `core`.
 
         Args:
-            core: tells which leases are good.
-            subscriptions: what all wait for.
-            send: hands something over, if the runner is attached.
-            look: has an execution of a flow begin to wait, and get what came before.
+            core: the scheduling core, which knows the leases that are good.
+            subscriptions: the shard's subscriptions.
+            send: sends an event or end to the runner, if that is attached.
+            look: subscribes an execution of a flow, and delivers what matches already.
         """
         self._core = core
         self._subscriptions = subscriptions
@@ -63,11 +74,11 @@ class Offers:
         self._taken: dict[int, int] = {}
 
     def __bool__(self) -> bool:
-        """Whether any execution is here."""
+        """Whether any running execution has subscriptions, or has accepted an offer."""
         return bool(self._listeners or self._taken)
 
     def listen(self, listening: Listening) -> bool:
-        """Take in what an execution waits for while it is worked on; false: the lease is stale."""
+        """Replace the subscriptions of a running execution; false: the lease is stale."""
         lease = self._core.lease(listening.token)
         if lease is None:
             return False
@@ -78,7 +89,7 @@ class Offers:
         return True
 
     def leave(self, seq: int) -> None:
-        """Note that an execution is not worked on any more."""
+        """Unregister an execution that is not running any more."""
         self._taken.pop(seq, None)
         self._forget(seq)
 
@@ -90,11 +101,11 @@ class Offers:
                 listener.offer.declined()
 
     def offer(self, receiver: Receiver, number: int, declined: Callable[[], None]) -> Offer | None:
-        """Have an execution listen to nothing else until it says whether it takes this in; None: it does not listen.
+        """Open an offer to an execution, which stops listening until it accepts or declines; None: it does not listen.
 
         Args:
-            receiver: the execution.
-            number: of the arrival; 0: it is none.
+            receiver: the execution, and the key of the journal entry.
+            number: number of the event; 0: the offer is an end.
             declined: see `Offer`.
         """
         listener = self._listeners.get(receiver.seq)
@@ -105,25 +116,25 @@ class Offers:
         return listener.offer
 
     def hand_over(self, offer: Offer, output: bytes | None, problem: WorkflowError | None = None) -> None:
-        """Hand over what was offered, unless it was declined meanwhile."""
+        """Send the content of an offer to the runner, unless the offer was declined meanwhile."""
         listener = self._listeners.get(offer.seq)
         if listener is not None and listener.offer is offer:
             token, generation, _ = listener.listening
             self._send(HandedOver(token, generation, offer.number, JournalEntry(offer.key, output, problem)))
 
     def withdraw(self, offer: Offer) -> None:
-        """Have an execution listen again: what was offered is not there any more."""
+        """Close an offer whose event is gone; the execution listens again."""
         listener = self._listeners.get(offer.seq)
         if listener is not None and listener.offer is offer:
             listener.offer = None
             self._look(offer.seq, listener.flow_id, listener.listening.subscriptions)
 
     def take(self, checkpoints: Sequence[Checkpoint]) -> tuple[list[Offer], set[bytes]]:
-        """Note what checkpoints under good leases take in, before they are stored.
+        """Accept the offers that checkpoints under good leases consume, before the checkpoints are stored.
 
         Returns:
-            What was offered, for `restore` if they are not stored; and the leases under which something is taken in
-            that nobody offered.
+            The accepted offers, for `restore` if the checkpoints can't be stored; and the leases whose checkpoints
+            consume something that was not offered.
         """
         taken: list[Offer] = []
         refused: set[bytes] = set()
@@ -137,12 +148,12 @@ class Offers:
                 listener.offer = None
                 self._taken[seq] = each.position
                 taken.append(offer)
-            elif each.position > self._taken.get(seq, -1):  # else it is said again
+            elif each.position > self._taken.get(seq, -1):  # else the checkpoint is a repetition
                 refused.add(each.token)
         return taken, refused
 
     def restore(self, offers: Sequence[Offer]) -> None:
-        """Have offers stand again whose checkpoints could not be stored."""
+        """Reopen offers whose checkpoints could not be stored."""
         for offer in offers:
             listener = self._listeners.get(offer.seq)
             if listener is None or listener.offer is not None:

@@ -1,4 +1,4 @@
-"""What operators do to executions, and how these look to them."""
+"""Cancels, suspends, resumes and resolves executions for operators, and shows them their current state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from router.storage.interface import ShardState
 
 
 class Operators:
-    """See the module."""
+    """Operators' commands on executions, and the current records of executions."""
 
     def __init__(
         self,
@@ -31,13 +31,13 @@ class Operators:
         """Serve operators.
 
         Args:
-            core: what runs.
-            state: what is on record.
-            durable: writes.
-            conclude: stores what became of executions, and acts upon it.
-            withdrawn: is told of executions that were taken out, the lease that this broke, and why.
-            changed: is told of executions that changed once that is durable.
-            now_ms: Unix time.
+            core: the scheduling core.
+            state: stored state of executions.
+            durable: retrying writer.
+            conclude: stores state transitions, then applies them.
+            withdrawn: called with an execution that was removed from the core, its broken lease (if any), and why.
+            changed: called with an execution whose change is durable.
+            now_ms: Unix time in ms.
         """
         self._core = core
         self._state = state
@@ -52,7 +52,7 @@ class Operators:
         """End an execution that has not ended.
 
         Raises:
-            NotFoundError: there is none (`EXECUTION_NOT_FOUND`).
+            NotFoundError: there is no such execution (`EXECUTION_NOT_FOUND`).
             ConflictError: it has ended, or is ending at this moment (`EXECUTION_ENDED`).
             UnavailableError: storage can't serve.
         """
@@ -70,10 +70,10 @@ class Operators:
         await self._conclude(Conclusion(ends=[end]))
 
     async def suspend(self, execution_id: str) -> stored.ExecutionRecord:
-        """Have an execution worked on no more until it is resumed; one that is suspended stays so.
+        """Stop running an execution until it is resumed; one that is suspended stays so.
 
         Raises:
-            NotFoundError: there is none (`EXECUTION_NOT_FOUND`).
+            NotFoundError: there is no such execution (`EXECUTION_NOT_FOUND`).
             ConflictError: it has ended, or is ending at this moment (`EXECUTION_ENDED`).
             UnavailableError: storage can't serve.
         """
@@ -91,7 +91,7 @@ class Operators:
         return await self.find(execution_id)
 
     async def _store(self, change: stored.Suspended | stored.Resumed, then: Callable[[], object]) -> None:
-        """Have it on record what becomes of an execution; what comes next waits for that."""
+        """Store a change of an execution, then call `then`; further commands on the execution wait for that."""
         self._storing.add(change.seq)
         await self._durable.outlive(self._write(change, then))
 
@@ -103,14 +103,14 @@ class Operators:
         self._changed(change.seq)
 
     async def _on_record(self, seq: int) -> None:
-        """Wait until what an execution was doing last is stored, lest what it does next overtake it."""
+        """Wait until the last transition of an execution is durable, lest the next one overtake it."""
         await self._durable.until(lambda: seq not in self._storing and not self._core.is_changing(seq))
 
     async def resume(self, execution_id: str) -> stored.ExecutionRecord:
-        """Have a suspended execution worked on again.
+        """Let a suspended execution run again.
 
         Raises:
-            NotFoundError: there is none (`EXECUTION_NOT_FOUND`).
+            NotFoundError: there is no such execution (`EXECUTION_NOT_FOUND`).
             ConflictError: it is not suspended (`EXECUTION_NOT_SUSPENDED`).
             UnavailableError: storage can't serve.
         """
@@ -123,10 +123,10 @@ class Operators:
         return await self.find(execution_id)
 
     async def resolve(self, execution_id: str, reason: str) -> stored.ExecutionRecord:
-        """Note that nothing is to be done any more about an execution that failed, and why.
+        """Mark a failed execution as resolved, which means that no more action is needed, and record why.
 
         Raises:
-            NotFoundError: there is none (`EXECUTION_NOT_FOUND`).
+            NotFoundError: there is no such execution (`EXECUTION_NOT_FOUND`).
             ConflictError: it did not fault, and was not cancelled (`EXECUTION_NOT_FAILED`).
             UnavailableError: storage can't serve.
         """
@@ -137,7 +137,7 @@ class Operators:
         return await self.find(execution_id)
 
     async def find(self, execution_id: str) -> stored.ExecutionRecord:
-        """Return an execution as it stands now.
+        """Return an execution in its current state.
 
         Raises:
             NotFoundError: it is unknown or past retention (`EXECUTION_NOT_FOUND`).
@@ -149,10 +149,10 @@ class Operators:
         return self.overlay(record)
 
     async def records(self, seqs: Collection[int]) -> dict[int, stored.ExecutionRecord]:
-        """Return executions by sequence number, as they stand now."""
+        """Return executions by sequence number, in their current state."""
         under_way = set(filter(self._is_under_way, seqs))
         found = {seq: self.overlay(record) for seq, record in (await self._state.records(seqs)).items()}
-        # what was read of those is of before their ends: they would seem not to have begun
+        # these ended after they were read: overlaid with the core's present state they would look pending
         outdated = [seq for seq in under_way & found.keys() if not (found[seq].status.ended or self._is_under_way(seq))]
         return found | await self.records(outdated) if outdated else found
 
@@ -160,7 +160,7 @@ class Operators:
         return self._core.is_leased(seq) or self._core.is_concluding(seq)
 
     def overlay(self, record: stored.ExecutionRecord) -> stored.ExecutionRecord:
-        """Return a record with what only the core knows: whether a runner works on it, or it was woken."""
+        """Return a record corrected by what only the core knows: whether a runner runs it, or it was woken."""
         if record.status.ended:
             return record
         attempt = self._core.attempt_of(record.seq)

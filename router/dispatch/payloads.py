@@ -1,4 +1,4 @@
-"""Recently accepted events, kept in memory until they are first dispatched; bounded by bytes."""
+"""Memory cache of accepted events that were not dispatched yet; bounded by bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Payload(NamedTuple):
 
 
 class PayloadCache:
-    """Keeps what fits; what does not is read from storage when its turn comes."""
+    """Caches events as long as they fit; others are read from storage when they are dispatched."""
 
     def __init__(self, max_bytes: int = DEFAULT_BYTES) -> None:
         self._max_bytes = max_bytes
@@ -25,13 +25,13 @@ class PayloadCache:
         self.bytes = 0
 
     def put(self, seq: int, payload: Payload) -> None:
-        """Remember an event unless the cache is full: then the older ones are wanted sooner."""
+        """Store an event, unless the cache is full: the older events in it are needed sooner."""
         if self.bytes + len(payload.payload) <= self._max_bytes:
             self._payloads[seq] = payload
             self.bytes += len(payload.payload)
 
     def pop(self, seq: int) -> Payload | None:
-        """Take an event out; None when it is not here."""
+        """Remove and return an event; None when it is not cached."""
         payload = self._payloads.pop(seq, None)
         if payload is not None:
             self.bytes -= len(payload.payload)

@@ -1,7 +1,7 @@
-"""Puts on record what runners say of the executions they have: journal entries, and how attempts ended.
+"""Stores what runners report of their executions: journal entries, and outcomes of attempts.
 
-What was said under a good lease is handed to storage at the moment the lease is seen to be good, and only then
-answered. What was said under a stale one is answered with its revocation.
+A report under a good lease is passed to storage at the moment the lease is checked, and acknowledged after it is
+durable. A report under a stale lease is answered with the revocation of that lease.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _journaled(seq: int, checkpoint: Checkpoint) -> Iterator[stored.StateChange]
 
 
 class Recorder:
-    """See the module."""
+    """Stores checkpoints and outcomes, and acknowledges them."""
 
     def __init__(
         self,
@@ -51,19 +51,19 @@ class Recorder:
         is_superseded: Callable[[RunnerLink], bool],
         now_ms: Callable[[], int],
     ) -> None:
-        """Record what is said of the executions of `core`.
+        """Record reports on the executions of `core`.
 
         Args:
-            core: tells which leases are good, and gives them up.
-            durable: where journals are written, and what must not be lost.
-            occurrences: what of it is to be told to others.
-            conclusions: stores and tells what becomes of executions.
-            offers: what executions may take in while they are worked on.
-            starts: forgets attempts that ended.
-            withdrawn: forgets what an execution was about that ends unheard, and revokes the lease on it, if any.
+            core: the scheduling core, which knows the good leases and gives them up.
+            durable: retrying writer.
+            occurrences: outbox for lifecycle events.
+            conclusions: stores state transitions, then applies and publishes them.
+            offers: events and ends offered to running executions.
+            starts: attempts that are not stored yet.
+            withdrawn: cleans up after an execution that was removed from the core, and revokes its lease, if any.
             renew: extends the leases of a runner that is still attached.
-            is_superseded: whether a runner says all that is not on record yet on a newer stream.
-            now_ms: Unix time.
+            is_superseded: whether the runner has a newer stream, on which it repeats what is not stored yet.
+            now_ms: Unix time in ms.
         """
         self._core = core
         self._durable = durable
@@ -76,10 +76,10 @@ class Recorder:
         self._is_superseded = is_superseded
         self._now_ms = now_ms
         self.storing: Counter[RunnerLink] = Counter()
-        """Runners of which something is being stored: of what they say after that not all may be read."""
+        """Number of reports being stored for each runner; its renewals may be queued behind them, and not be read."""
 
     async def checkpoint(self, link: RunnerLink, checkpoints: Sequence[Checkpoint]) -> None:
-        """Store journal entries, then acknowledge them; those of stale leases are revoked."""
+        """Store journal entries, then acknowledge them; stale leases are revoked."""
         with self._busy(link):
             await self._durable.outlive(self._journal(link, checkpoints))
 
@@ -113,13 +113,13 @@ class Recorder:
             else:
                 self._conclusions.pass_on_replies(changes)
                 break
-        # an acknowledgement permits the next effect: whoever lost its lease meanwhile must not perform it
+        # an acknowledgement permits the next effect, which a runner that lost the lease meanwhile must not perform
         for each in self._good(link, checkpoints):
             position = each.position if each.entry is not None else each.position - 1
             link.acknowledge(each.token, position, each.number, urgent=self._core.is_quiet(each.token))
 
     def _happened(self, seq: int, events: Sequence[LifecycleEvent]) -> Iterator[stored.StateChange]:
-        """Yield what is to be stored of what happened within an execution: that it began comes first."""
+        """Yield the wanted lifecycle events from within an execution, after its start, if that is not stored yet."""
         occurred = self._occurrences.within(seq, events)
         if occurred and (started := self._starts.take(seq)) is not None:
             yield started
@@ -130,14 +130,14 @@ class Recorder:
             yield started
 
     async def _take_away(self, tokens: Collection[bytes]) -> None:
-        """Have executions go on elsewhere that took in what somebody else may have got since."""
+        """Release leases whose checkpoints consume events that may have gone to other receivers; store the losses."""
         lost = [loss for token in tokens if (loss := self._core.release(token, charged=False)) is not None]
         for loss in lost:
             self._starts.drop(loss.seq)
         await self._conclusions.conclude(Conclusion(losses=lost))
 
     def _good(self, link: RunnerLink, checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
-        """Return those under leases that are good, and revoke the others."""
+        """Return the checkpoints whose leases are good, and revoke the leases of the others."""
         good = [each for each in checkpoints if self._core.lease_of(each.token) is not None]
         if len(good) < len(checkpoints):
             stale = {each.token for each in checkpoints}.difference(each.token for each in good)
@@ -145,7 +145,7 @@ class Recorder:
         return good
 
     async def settle(self, link: RunnerLink, outcomes: Sequence[Outcome]) -> None:
-        """Store how attempts ended, then settle them; those of stale leases are revoked."""
+        """Store the outcomes of attempts, then acknowledge them; stale leases are revoked."""
         journaled: list[stored.StateChange] = []
         ends: list[stored.Ended] = []
         settled: list[bytes] = []
@@ -183,9 +183,11 @@ class Recorder:
             link.settle(settled)
 
     def _confess(self, link: RunnerLink, outcome: Outcome, now_ms: int) -> list[stored.Ended] | None:
-        """Take in what became of a lease that a runner lost by its absence: the end of the execution, if it ends.
+        """Process a late outcome for a lease that was lost while the runner was absent.
 
-        None: nobody waits for that, or it does not explain the loss.
+        Returns:
+            The end of the execution, if the outcome ends it, else an empty list; None: the outcome does not explain the
+            loss, or no explanation is expected.
         """
         result = outcome.result
         charged = isinstance(result, Released) and result.charged
@@ -203,7 +205,7 @@ class Recorder:
 
     @contextmanager
     def _busy(self, link: RunnerLink) -> Iterator[None]:
-        """Count a runner as alive while what it said is being stored: what it says after that may not be read."""
+        """Count a runner as alive while a report of it is being stored: its next renewal may not be read meanwhile."""
         self.storing[link] += 1
         try:
             yield

@@ -1,4 +1,4 @@
-"""Attempts that are under way and not written down yet."""
+"""Stores the starts of attempts that are still under way after a short delay."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from router.scheduling.shard import Shard
 from router.storage.model import Started
 
 STARTED_DELAY: Final = 0.1
-"""Seconds after which an attempt that is still under way is written down; a quicker one costs no write of its own."""
+"""Seconds after which an attempt that is still under way is stored; a quicker one costs no write of its own."""
 
 
 class Starts:
-    """Writes down the attempts that last, so that they count even if everything dies.
+    """Stores the starts of longer attempts, so that they count even if router and runner crash.
 
-    An execution that a time has woken is on record as waiting still. While it is, a router that starts anew gives it
-    what it waited for. So its attempt is written down with the first that is journaled of it, if not before: an entry
-    that was delivered after that one would be nothing that the flow asks for.
+    An execution that was woken by a time is still stored as waiting, and a router that restarts would deliver to it
+    what it waited for. So its attempt is stored at the latest with its first journal entry: an entry delivered after
+    that one would be one that the flow does not ask for.
     """
 
     def __init__(self, core: Shard, durable: Durable) -> None:
@@ -30,22 +30,22 @@ class Starts:
         self._due = False
 
     def add(self, seqs: Iterable[int]) -> None:
-        """Write down the attempts at these executions that are under way, if they still are after `STARTED_DELAY`."""
+        """Store the attempts under way at these executions, if they still are after `STARTED_DELAY`."""
         self._pending.update(dict.fromkeys(seqs))
         if not self._due:
             self._due = True
             asyncio.get_running_loop().call_later(STARTED_DELAY, self._write)
 
     def woken(self, seqs: Iterable[int]) -> None:
-        """Note executions that go on, and may be on record as waiting."""
+        """Register executions that run again, and may still be stored as waiting."""
         self._waiting.update(seqs)
 
     def take_waiting(self, seq: int) -> Started | None:
-        """Return what is to be written down with what is journaled of an execution; None: it is not on record so."""
+        """Return the start to store with a journal entry; None: the execution is not stored as waiting."""
         return self._take(seq, self._waiting)
 
     def take(self, seq: int) -> Started | None:
-        """Return what is to be written down of an attempt now, with something else; None: it was."""
+        """Return the start to store in another write now; None: it is stored already."""
         return self._take(seq, self._pending)
 
     def _take(self, seq: int, noted: Container[int]) -> Started | None:
@@ -56,7 +56,7 @@ class Starts:
         return Started(seq, attempt)
 
     def drop(self, seq: int) -> None:
-        """Forget an attempt that is not under way any more."""
+        """Forget an execution whose attempt is not under way any more."""
         self._pending.pop(seq, None)
         self._waiting.discard(seq)
 

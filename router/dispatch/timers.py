@@ -1,4 +1,4 @@
-"""When the scheduling core has to be looked at next because time went by: once for runners, once for what waits."""
+"""asyncio timers of the scheduling core: one for deadlines of runners, one for executions that wait for a time."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from router.dispatch.durable import Durable
 from router.scheduling.shard import Shard
 
 CLOCK_LOOK: Final = 0.5
-"""Seconds after which the wall clock is asked again while executions wait: it may be set, and it goes on while the
-machine sleeps, when the clock that timers run by may stand still."""
+"""Seconds after which the wall clock is read again while executions wait: it may be set, and it goes on while the
+machine sleeps, when the monotonic clock of the timers may stand still."""
 
 LATE_SECONDS: Final = 0.5
-"""A deadline that is noticed so much too late says that this process stood still, not its runners."""
+"""Seconds; a deadline noticed later than this means that this process was stalled, not its runners."""
 
 CATCH_UP_SECONDS: Final = 0.25
-"""What this process then gives itself to read what runners said meanwhile."""
+"""Seconds that a stalled process then waits, to read what runners sent meanwhile."""
 
 
 class DeadlineTimer:
-    """Says when runners have been silent for too long."""
+    """Calls back when runners have been silent for too long."""
 
     def __init__(
         self, core: Shard, durable: Durable, *, clock: Callable[[], float], expire: Callable[[float], None]
     ) -> None:
-        """Make one that is not set.
+        """Create the timer, not armed.
 
         Args:
-            core: knows the deadlines.
-            durable: tells whether the host runs.
-            clock: seconds of a clock that never goes back.
-            expire: is called when a deadline has passed, with the time; the timer is set again after that.
+            core: the scheduling core, which knows the deadlines.
+            durable: knows whether the host runs.
+            clock: monotonic clock, seconds.
+            expire: called with the time when a deadline has passed; the timer is armed again after that.
         """
         self._core = core
         self._durable = durable
@@ -42,14 +42,14 @@ class DeadlineTimer:
         self._due = 0.0
 
     def arm(self) -> None:
-        """Set it to the core's next deadline."""
+        """Set the timer to the core's next deadline."""
         self.cancel()
         deadline = self._core.next_deadline()
         if deadline is not None:
             self._arm_at(max(deadline, self._clock() + 0.01))
 
     def cancel(self) -> None:
-        """Unset it."""
+        """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -69,18 +69,18 @@ class DeadlineTimer:
 
 
 class WakeTimer:
-    """Wakes what waits for a time."""
+    """Wakes executions that wait for a time."""
 
     def __init__(
         self, core: Shard, durable: Durable, *, now_ms: Callable[[], int], woken: Callable[[Sequence[int]], None]
     ) -> None:
-        """Make one that is not set.
+        """Create the timer, not armed.
 
         Args:
-            core: knows what waits, and until when.
-            durable: tells whether the host runs.
-            now_ms: Unix time.
-            woken: is told of executions that are ready again.
+            core: the scheduling core, which knows the waiting executions and their times.
+            durable: knows whether the host runs.
+            now_ms: Unix time in ms.
+            woken: called with executions that are ready again.
         """
         self._core = core
         self._durable = durable
@@ -89,7 +89,7 @@ class WakeTimer:
         self._timer: asyncio.TimerHandle | None = None
 
     def arm(self) -> None:
-        """Have the waiting executions looked at when the first of them is due, and now and then before."""
+        """Set the timer to the first execution that is due, or to `CLOCK_LOOK` if that is sooner."""
         earliest = self._core.next_wake()
         if earliest is None or not self._durable.is_open:
             return
@@ -102,7 +102,7 @@ class WakeTimer:
         self._timer = loop.call_later(delay, self._on_wake)
 
     def cancel(self) -> None:
-        """Unset it."""
+        """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,6 +1,6 @@
-"""Executions that wait for more than a time: what for, from when they begin to until they do not.
+"""Tracks executions while they wait for events or for the ends of other executions.
 
-Most have nothing else to do, and no lease. The `offers` are for those that something is under way of.
+Most of them are parked and hold no lease. `offers` serves those that wait while they are running.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from router.storage.model import Unfinished
 
 
 class Waiting:
-    """See the module.
+    """Registers waiting executions, and wires up the components that deliver to them.
 
     Attributes:
-        arrivals: events that they may wait for.
-        ends: ends of executions that they may wait for.
-        lifecycle: types of events about other executions that they wait for now.
-        offers: of events and ends, to those that are worked on.
+        arrivals: delivers events, or buffers them.
+        ends: delivers ends of executions.
+        lifecycle: types of lifecycle events that executions wait for now.
+        offers: offers events and ends to running executions.
     """
 
     def __init__(
@@ -44,7 +44,18 @@ class Waiting:
         now_ms: Callable[[], int],
         keep_seconds: float,
     ) -> None:
-        """Wait; `send` hands over what came, and events that nobody waits for are kept for `keep_seconds`."""
+        """Deliver to waiting executions.
+
+        Args:
+            core: the scheduling core.
+            state: stored state of executions.
+            log_: the event log.
+            durable: retrying writer.
+            conclude: stores state transitions, then applies them.
+            send: sends an event or end to the runner of a running execution.
+            now_ms: Unix time in ms.
+            keep_seconds: how long events are buffered that nobody waits for.
+        """
         self._core = core
         self._durable = durable
         self._subscriptions = Subscriptions()
@@ -80,13 +91,13 @@ class Waiting:
         )
 
     def begin(self, seq: int, subscriptions: Sequence[Subscription]) -> None:
-        """Have an execution that waits be told of what comes; one that an operator took out meanwhile is not."""
+        """Subscribe a parked execution, unless an operator has removed it meanwhile."""
         flow_id = self._core.waiting_flow(seq)
         if flow_id is not None:
             self._begin(seq, flow_id, subscriptions)
 
     def listen(self, listening: Listening) -> bool:
-        """Have an execution that is worked on be told of what comes; false: not under this lease."""
+        """Subscribe a running execution; false: the lease is stale."""
         return self.offers.listen(listening)
 
     def _begin(self, seq: int, flow_id: str, subscriptions: Sequence[Subscription]) -> None:
@@ -96,17 +107,17 @@ class Waiting:
         self.arrivals.listen(seq, flow_id, wait, subscriptions)
 
     def leave(self, seq: int) -> None:
-        """Note that an execution does not wait any more, whatever ended that."""
+        """Unsubscribe an execution that does not wait any more."""
         self.offers.leave(seq)
         self._subscriptions.remove(seq)
 
     def recover(self, row: Unfinished) -> None:
-        """Take in an execution that was found waiting at start-up; `settle` when all are here."""
+        """Register an execution found waiting at start-up; call `settle` after the last one."""
         wait = self._subscriptions.add(row.seq, row.flow_id, row.subscriptions)
         self._recovered += awaiting(row.seq, wait, row.subscriptions)
 
     async def settle(self) -> None:
-        """Give the executions that were found what came for them before. Call it once, at the end of start-up.
+        """Deliver stored events and ends to the recovered executions. Call it once, at the end of start-up.
 
         Raises:
             UnavailableError: storage can't serve.

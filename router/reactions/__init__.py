@@ -1,7 +1,7 @@
-"""What flows react to beside requests. Pure: no I/O, no clock, no storage.
+"""Triggers and event subscriptions of flows, other than requests. Pure: no I/O, no clock, no storage.
 
-- `definition`: reads it from a flow's definition.
-- `filters`: what events have to have.
-- `index`: finds the flows that an event concerns.
-- `gathering`: puts events together that start an execution only when there is one of each.
+- `definition`: reads them from a flow's definition.
+- `filters`: compiled event filters.
+- `index`: finds the flows that want an event.
+- `gathering`: correlates events that start an execution only together, one for each filter.
 """

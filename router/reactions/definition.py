@@ -1,4 +1,4 @@
-"""What a flow reacts to, read from its definition.
+"""Reads a flow's triggers and event subscriptions from its definition.
 
 Source: dsl-reference.md, "Schedule", "Listen", "Event Consumption Strategy".
 """
@@ -22,12 +22,13 @@ from router.scheduling.matching import Shape
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """Which events start a flow.
+    """The events that start a flow.
 
     Attributes:
-        filters: alternatives; or, if `all`, there has to be an event for each.
-        keys: of each filter, where the values are that are equal in all events of one execution, in the same order.
-        all: whether one event is not enough.
+        filters: alternatives; or, if `all`, one event is needed for each.
+        keys: for each filter the paths of the correlation keys, in the same order; all events of one execution have
+            equal values there.
+        all: whether an event for each filter is needed, rather than for one of them.
     """
 
     filters: tuple[Filter, ...]
@@ -37,12 +38,12 @@ class Trigger:
 
 @dataclass(frozen=True, slots=True)
 class Reactions:
-    """What a flow reacts to; false when that is nothing.
+    """A flow's schedule, trigger and event subscriptions; false when it has none of them.
 
     Attributes:
-        timetable: when it is started by time, if it is.
-        trigger: which events start it, if any do.
-        listens: events, emitted by flows, that executions of it may wait for: what is certain of them before they do.
+        timetable: its schedule, if it is started by time.
+        trigger: the events that start it, if any do.
+        listens: filters for emitted events that its executions may wait for, as far as these are known in advance.
     """
 
     timetable: Timetable | None = None
@@ -54,13 +55,13 @@ class Reactions:
 
 
 def reactions_of(definition: Mapping[str, Any]) -> Reactions:
-    """Return what a flow reacts to.
+    """Return a flow's schedule, trigger and event subscriptions.
 
     Args:
         definition: of a flow that was checked when it was applied.
 
     Raises:
-        InvalidError, KeyError, TypeError, AttributeError: it was not, or by a version that is not compatible.
+        InvalidError, KeyError, TypeError, AttributeError: it was not checked, or by an incompatible version.
     """
     schedule = definition.get("schedule", {})
     return Reactions(
@@ -88,7 +89,7 @@ def _listens(definition: Mapping[str, Any]) -> tuple[Filter, ...]:
             if _is_for_any(strategy) or _is_for_any(strategy.get("until")):
                 found[ANY_EVENT] = None
             for _, each in filters_of(strategy):
-                # expectations of a task are known when it asks, and to the runner
+                # the expected values of a task are evaluated by the runner, when the task begins to listen
                 event_filter = _filter(each)._replace(correlations=())
                 if event_filter.type not in callbacks:
                     found |= dict.fromkeys(ready([event_filter]))
@@ -100,7 +101,7 @@ def _is_for_any(strategy: object) -> bool:
 
 
 def _filter(event_filter: Mapping[str, Any]) -> EventFilter:
-    """Return what of a filter is literal."""
+    """Return the literal part of a filter, without its expressions."""
     attributes = literals(event_filter)
     type_ = attributes.pop("type", "")
     correlations = tuple(
@@ -112,5 +113,5 @@ def _filter(event_filter: Mapping[str, Any]) -> EventFilter:
 
 
 def _open(event_filter: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Return the correlations of a filter that expect what the other events of an execution have."""
+    """Return the correlations of a filter without an expected value: all events of an execution share their value."""
     return {name: each for name, each in event_filter.get("correlate", {}).items() if each.get("expect") is None}

@@ -1,4 +1,4 @@
-"""Filters of events, ready to be asked."""
+"""Compiled event filters."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from router.scheduling.matching import ANY_TYPE, IncomingEvent, Shape, types_of,
 
 
 class Filter(NamedTuple):
-    """What an event has to have: a type, unless that is `ANY_TYPE`, and values where a shape looks for them."""
+    """A compiled filter: matches events of a type (or of any, `ANY_TYPE`) with certain values at a shape's paths."""
 
     type: str
     shape: Shape
     values: bytes
 
     def takes(self, event: IncomingEvent) -> bool:
-        """Whether an event passes."""
+        """Whether the filter matches an event."""
         return self.type in types_of(event.type) and event.values(self.shape) == self.values
 
 
 def ready(filters: Iterable[EventFilter]) -> tuple[Filter, ...]:
-    """Return filters, ready to be asked.
+    """Compile filters.
 
     Raises:
-        InvalidExpression: a path is none.
+        InvalidExpression: a path is invalid.
     """
     return tuple(Filter(each.type, *wanted(each)) for each in filters)
 
 
 def ready_path(path: str) -> Shape:
-    """Return the shape that looks for the value at a path, and `NOTHING` where there is none or null.
+    """Return the shape of a single path. An event without a value there, or with null, has the values `NOTHING`.
 
     Raises:
-        InvalidExpression: the path is none.
+        InvalidExpression: the path is invalid.
     """
     return wanted(EventFilter(callback=False, type=ANY_TYPE, correlations=(Correlation(path, b"null"),)))[0]
 
 
 _, NOTHING = wanted(EventFilter(callback=False, type=ANY_TYPE, correlations=(Correlation(".", b"null"),)))
-"""The values of an event that has null where a shape of one path looks."""
+"""The values of an event that has null, or nothing, at the path of a shape with one path."""
 
 ANY_EVENT = Filter(ANY_TYPE, *wanted(EventFilter(callback=False, type=ANY_TYPE)))
-"""The filter that all events pass."""
+"""The filter that matches every event."""

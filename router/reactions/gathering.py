@@ -1,4 +1,4 @@
-"""Puts events together that start an execution only when there is one for each filter (`schedule.on.all`)."""
+"""Correlates events that start an execution only together, one for each filter (`schedule.on.all`)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from router.reactions.filters import NOTHING
 from router.scheduling.matching import IncomingEvent
 
 _Key = tuple[bytes, ...]
-"""What is the same in all events that fit together."""
+"""Correlation key: the values that are equal in all events of one execution."""
 
 
 class Gathering:
-    """Events of one flow that wait for others, by number. Of those that fit together the oldest go first.
+    """Events of one flow that wait for correlated ones, by number. Of those with equal keys, the oldest are used first.
 
-    An event stands for one filter: of those that it passes for the one that has the fewest.
+    An event counts for one filter: of those that match it, the one with the fewest waiting events.
     """
 
     def __init__(self, trigger: Trigger) -> None:
@@ -29,19 +29,19 @@ class Gathering:
 
     @property
     def oldest(self) -> int | None:
-        """The first of the events that wait, if there is any."""
+        """Number of the first waiting event, if there is any."""
         return next(iter(self._places), None)
 
     def fits(self, event: IncomingEvent) -> bool:
-        """Whether an event may be taken in."""
+        """Whether a filter matches an event, and the event has all correlation values."""
         return self._place(event) is not None
 
     def add(self, number: int, event: IncomingEvent) -> list[int] | None:
-        """Take in an event; numbers ascend.
+        """Add an event; numbers ascend.
 
         Returns:
-            None; or, when there is one for each filter now, their numbers in the order of the filters. They don't wait
-            any more.
+            The numbers of a complete set of events, in the order of the filters, which are removed; None: there is not
+            an event for each filter yet.
         """
         place = self._place(event)
         if place is None:
@@ -58,7 +58,7 @@ class Gathering:
         return complete
 
     def remove(self, number: int) -> None:
-        """Have an event wait no more; nothing happens when it does not."""
+        """Remove an event; no-op when it is not here."""
         place = self._places.pop(number, None)
         if place is not None:
             key, index = place
@@ -76,7 +76,7 @@ class Gathering:
         return min(places, key=self._waiting, default=None)
 
     def _key(self, index: int, event: IncomingEvent) -> _Key | None:
-        """Return an event's key as one for a filter; None when it lacks a value."""
+        """Return the correlation key of an event for a filter; None when it lacks a value."""
         key: list[bytes] = []
         for shape in self._keys[index]:
             value = event.values(shape)

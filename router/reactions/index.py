@@ -1,4 +1,4 @@
-"""Finds the flows that an event concerns."""
+"""Index of flows by the events that they want."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from router.scheduling.matching import IncomingEvent, types_of
 
 
 class FlowIndex:
-    """Flows by the events that they want. An event costs what flows cost that want one of its type, or of any."""
+    """Flows by event type; finding those that want an event takes time linear in the flows with its type, or any."""
 
     def __init__(self) -> None:
         self._filters: dict[str, tuple[Filter, ...]] = {}
@@ -19,7 +19,7 @@ class FlowIndex:
         return len(self._filters)
 
     def put(self, flow_id: str, filters: Sequence[Filter]) -> None:
-        """Have a flow want events that pass one of `filters`, and no others; none: no event."""
+        """Replace a flow's filters; it wants the events that one of them matches. Empty: it wants none."""
         for each in self._filters.pop(flow_id, ()):
             flows = self._by_type.get(each.type, {})
             flows.pop(flow_id, None)
@@ -31,7 +31,7 @@ class FlowIndex:
                 self._by_type.setdefault(each.type, {})[flow_id] = None
 
     def names(self, type_: str) -> bool:
-        """Whether a flow wants events of a type by its name."""
+        """Whether a flow has a filter for exactly this type."""
         return type_ in self._by_type
 
     def find(self, event: IncomingEvent) -> list[str]:

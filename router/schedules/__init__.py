@@ -1,7 +1,7 @@
-"""When flows are started by time. Pure: no I/O, no clock, no storage.
+"""Schedules of flows that are started by time. Pure: no I/O, no clock, no storage.
 
-- `timetable`: what `schedule.cron`, `every` and `after` mean: when a flow is due next.
-- `agenda`: all flows that are started by time, and which of them are due.
+- `timetable`: computes the next due time of `schedule.cron`, `every` and `after`.
+- `agenda`: queue of all scheduled flows, ordered by due time.
 
-Times are Unix milliseconds of a clock that may be set forward and back. The present is what callers say it is.
+Times are Unix milliseconds of a clock that may be set forward and back. Callers pass the current time.
 """

@@ -1,8 +1,8 @@
-"""All flows that are started by time, and which of them are due.
+"""Queue of all flows that are started by time, ordered by due time.
 
-A flow is due at one time at most. Whoever starts it says so, and then it is due again. What has to be kept of that
-over a restart is told by `unsaved`: a flow that was started and of which that is not on record is due at the same time
-again, so that an ID made of flow and time starts it once.
+A flow has at most one due time. The next one is computed when the caller reports the start. `unsaved` returns the
+changes to persist. A flow whose start was not persisted before a restart is due at the same time again, so that an
+execution ID derived from flow and time starts it once.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from router.schedules.timetable import After, Timetable
 from router.storage.model import Scheduled
 
 SET_BACK_MS: Final = 1000
-"""A clock that goes back by less is merely adjusted."""
+"""Milliseconds; a clock set back by less than this is taken as adjusted, and due times stay."""
 
 MIN_STALE: Final = 1024
-"""Entries of the heap that may be out of date before it is made anew; beyond it as many as there are good ones."""
+"""Stale entries tolerated in the heap before it is rebuilt, besides as many as there are valid ones."""
 
 
 class Run(NamedTuple):
-    """A flow that is due, and since when."""
+    """A flow that is due, and its due time."""
 
     flow_id: str
     due_ms: int
@@ -33,12 +33,12 @@ class Run(NamedTuple):
 class _Entry:
     timetable: Timetable
     due_ms: int | None
-    """None: not before the end of the run that was due at `last_ms`."""
+    """None: not due before the end of the run that was due at `last_ms`."""
     last_ms: int
 
 
 class Agenda:
-    """See the module. Methods take logarithmic time, and `look` linear after the clock was set back."""
+    """Queue of scheduled flows. Methods take logarithmic time; `look` linear time after the clock was set back."""
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
@@ -52,12 +52,12 @@ class Agenda:
     # --- flows ------------------------------------------------------------------------------------------------------
 
     def put(self, flow_id: str, timetable: Timetable, since_ms: int) -> None:
-        """Start a flow by a timetable from now on; nothing changes when it is the one that the flow has.
+        """Add a flow, or replace its timetable; no-op when it has the same one already.
 
         Args:
             flow_id: the flow.
             timetable: its schedule.
-            since_ms: since when it has this one.
+            since_ms: time from which the flow has this schedule.
         """
         entry = self._entries.get(flow_id)
         if entry is None:
@@ -69,13 +69,13 @@ class Agenda:
             self._set(flow_id, entry)
 
     def recover(self, timetable: Timetable, stored: Scheduled, *, since_ms: int, now_ms: int) -> bool:
-        """Take in a flow of which something was stored; tell whether a run may be under way (see `ended`).
+        """Add a flow with its stored state; return whether a run of it may be under way (see `ended`).
 
         Args:
             timetable: its schedule.
-            stored: what was.
-            since_ms: since when it has this schedule.
-            now_ms: the present.
+            stored: the stored state.
+            since_ms: time from which the flow has this schedule.
+            now_ms: current time.
         """
         flow_id, due_ms, last_ms = stored
         under_way = due_ms is None and last_ms > 0 and isinstance(timetable, After)
@@ -89,19 +89,19 @@ class Agenda:
         return under_way
 
     def remove(self, flow_id: str) -> None:
-        """Start a flow by time no more."""
+        """Remove a flow, which is not started by time any more."""
         entry = self._entries.pop(flow_id, None)
         if entry is not None:
             self.forget(flow_id)
 
     def forget(self, flow_id: str) -> None:
-        """Have it stored that a flow, which is not here, is not started by time."""
+        """Mark a flow that is not in the queue as not scheduled, to be persisted."""
         self._unsaved[flow_id] = Scheduled(flow_id, None)
 
     # --- time -------------------------------------------------------------------------------------------------------
 
     def look(self, now_ms: int) -> None:
-        """Take note of the present: after the clock was set back flows may be due earlier than they were to be."""
+        """Pass the current time; if the clock was set back, flows may become due earlier than computed before."""
         if now_ms < self._looked_ms - SET_BACK_MS:
             for flow_id, entry in self._entries.items():
                 corrected = None if entry.due_ms is None else entry.timetable.corrected(entry.due_ms, now_ms)
@@ -111,7 +111,7 @@ class Agenda:
         self._looked_ms = now_ms
 
     def next(self) -> int | None:
-        """Return when the first flow is due, or None."""
+        """Return the earliest due time, or None."""
         heap = self._heap
         while heap:
             if self._is_due(Run(heap[0][1], heap[0][0])):
@@ -120,14 +120,14 @@ class Agenda:
         return None
 
     def next_of(self, flow_id: str) -> int | None:
-        """Return when one flow is due next; None: it is not started by time, or not before a run has ended."""
+        """Return the due time of one flow; None: it is not started by time, or not before a run has ended."""
         entry = self._entries.get(flow_id)
         return None if entry is None else entry.due_ms
 
     def due(self, now_ms: int, limit: int) -> list[Run]:
-        """Take out flows that are due by now, at most `limit`, earliest first.
+        """Remove and return flows that are due by now, at most `limit`, earliest first.
 
-        Of each it is then said that it was `started`, or `left_out`, or that it is to be tried `again`.
+        The caller reports each of them as `started` or `left_out`, or requeues it with `again`.
         """
         runs: list[Run] = []
         while len(runs) < limit:
@@ -139,16 +139,17 @@ class Agenda:
         return runs
 
     def again(self, run: Run) -> None:
-        """Have a flow due that could not be started, unless it is due at another time by now."""
+        """Requeue a flow that could not be started, unless its due time has changed meanwhile."""
         if self._is_due(run):
             heapq.heappush(self._heap, (run.due_ms, run.flow_id))
 
     def started(self, run: Run, at_ms: int) -> bool:
-        """Note that a flow was started; tell whether it matters when that run ends.
+        """Record that a flow was started; return whether its next due time depends on the end of that run.
 
         Args:
-            run: what was due.
-            at_ms: when: now, or earlier and then not put on record. What was missed up to then is made up by it.
+            run: the due run.
+            at_ms: time of the start: now, or earlier if the start was not persisted. The run makes up for all due times
+                missed until then.
         """
         if not self._is_due(run):
             return False
@@ -160,14 +161,14 @@ class Agenda:
         return waits
 
     def left_out(self, run: Run, now_ms: int) -> None:
-        """Have a flow that was due not run before its next time."""
+        """Skip a due run: the flow is due at its next time."""
         if self._is_due(run):
             entry = self._entries[run.flow_id]
             entry.due_ms = entry.timetable.following(run.due_ms, now_ms)
             self._set(run.flow_id, entry)
 
     def ended(self, run: Run, at_ms: int) -> None:
-        """Note the end of a run; it matters while the flow waits for it."""
+        """Record the end of a run; no-op unless the flow's next due time depends on it."""
         entry = self._entries.get(run.flow_id)
         if entry is not None and entry.due_ms is None and entry.last_ms == run.due_ms:
             entry.due_ms = entry.timetable.first(at_ms)
@@ -176,11 +177,11 @@ class Agenda:
     # --- storage ----------------------------------------------------------------------------------------------------
 
     def unsaved(self) -> list[Scheduled]:
-        """Return what is to be stored, the last of each flow."""
+        """Return the states to persist, the latest of each flow."""
         return list(self._unsaved.values())
 
     def saved(self, changes: Iterable[Scheduled]) -> None:
-        """Note that this is stored."""
+        """Mark states as persisted."""
         for change in changes:
             if self._unsaved.get(change.flow_id) == change:
                 del self._unsaved[change.flow_id]

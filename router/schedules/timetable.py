@@ -1,4 +1,4 @@
-"""When a flow is due next, by what its `schedule` says.
+"""Computes the due times of a flow from its `schedule`.
 
 Source: dsl-reference.md, "Schedule".
 """
@@ -15,26 +15,26 @@ from flowhook.document.duration import parse_duration
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """At the times of a cron expression, whatever became of earlier runs."""
+    """Runs at the times of a cron expression, regardless of earlier runs."""
 
     expression: str
 
     def first(self, since_ms: int) -> int:
-        """Return when a flow is due that has this schedule since then."""
+        """Return the first due time of a flow that has this schedule from `since_ms` on."""
         return next_cron(self.expression, since_ms)
 
     def following(self, due_ms: int, now_ms: int) -> int:
-        """Return when it is due after `due_ms`: later than now, so that of those missed one is made up."""
+        """Return the due time after `due_ms`, later than now: one run makes up for all missed ones."""
         return next_cron(self.expression, max(due_ms, now_ms))
 
     def corrected(self, due_ms: int, now_ms: int) -> int:
-        """Return when it is due, now that the clock may have been set back since `due_ms` was found."""
+        """Return the due time, corrected if the clock was set back after `due_ms` was computed."""
         return due_ms if due_ms <= now_ms else next_cron(self.expression, now_ms)
 
 
 @dataclass(frozen=True, slots=True)
 class Every:
-    """Again and again, `period_ms` apart, whatever became of earlier runs."""
+    """Runs periodically, `period_ms` apart, regardless of earlier runs."""
 
     period_ms: int
 
@@ -43,15 +43,15 @@ class Every:
         return since_ms + self.period_ms
 
     def following(self, due_ms: int, now_ms: int) -> int:
-        """See `Cron`. Those that are made up don't shift the later ones."""
+        """See `Cron`. A run that makes up for missed ones does not shift later due times."""
         missed = max(0, now_ms - due_ms) // self.period_ms
         return due_ms + (missed + 1) * self.period_ms
 
     def corrected(self, due_ms: int, now_ms: int) -> int:
-        """See `Cron`. Nobody waits longer than two periods.
+        """See `Cron`. The due time is at most two periods ahead.
 
-        What is due at the same time twice, by a clock that was set back, runs once. So the new times are none of the
-        old ones.
+        Two runs with the same due time are started once. After the clock was set back, the new due times therefore
+        differ from the old ones.
         """
         if due_ms - now_ms <= 2 * self.period_ms:
             return due_ms
@@ -61,16 +61,16 @@ class Every:
 
 @dataclass(frozen=True, slots=True)
 class After:
-    """`delay_ms` after the end of the run before; the first run as long after the schedule was made."""
+    """Runs `delay_ms` after the end of the previous run; the first run is `delay_ms` after the schedule was created."""
 
     delay_ms: int
 
     def first(self, since_ms: int) -> int:
-        """See `Cron`. Since the end of a run, that is, or since there is the schedule."""
+        """See `Cron`. `since_ms` is the end of a run, or the creation of the schedule."""
         return since_ms + self.delay_ms
 
     def following(self, due_ms: int, now_ms: int) -> int:
-        """See `Cron`. For a run that was left out: others are followed by their `first` after their end."""
+        """See `Cron`. Applies to a skipped run; after the end of any other run `first` gives the next due time."""
         return max(due_ms, now_ms) + self.delay_ms
 
     def corrected(self, due_ms: int, now_ms: int) -> int:
@@ -79,14 +79,14 @@ class After:
 
 
 Timetable = Cron | Every | After
-"""Equal ones are the same schedule, however they are written."""
+"""A parsed schedule; equal values are the same schedule, however it is written."""
 
 
 def timetable_of(schedule: Mapping[str, Any]) -> Timetable | None:
-    """Return the timetable of a flow's `schedule`, as written; None when it is started by events.
+    """Parse a flow's `schedule`, as written in its definition; None when the flow is not started by time.
 
     Raises:
-        InvalidError: a duration is none (`DURATION_INVALID`).
+        InvalidError: a duration is invalid (`DURATION_INVALID`).
     """
     if "cron" in schedule:
         return Cron(schedule["cron"])

@@ -1,11 +1,11 @@
-"""What starts executions beside requests: the time, other flows, and the events that these emit.
+"""Triggers that start executions without a request: schedules, other flows, and the events that these emit.
 
-- `effects`: IDs of what flows cause in others.
-- `starter`: appends what starts executions, within the limits of their flows.
-- `publisher`: gives events that flows emit to the flows that want them (see `router.reactions`).
-- `herald`: tells flows what occurred to executions of others.
-- `gatherer`: keeps those that start a flow only together, until there is one of each.
+- `effects`: idempotent IDs for executions and events that are caused by other executions.
+- `starter`: appends the events that start executions, within the limits of their flows.
+- `publisher`: delivers emitted events to the flows that want them (see `router.reactions`).
+- `herald`: publishes lifecycle events of executions to the flows that want them.
+- `gatherer`: buffers events that start a flow only together, until there is one for each filter.
 - `timekeeper`: starts flows when they are due (see `router.schedules`).
 
-Every start has an ID that is made of what caused it, so that whatever is done again after a crash starts nothing twice.
+The ID of every start is derived from its cause, so that work repeated after a crash starts nothing twice.
 """

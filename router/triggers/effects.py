@@ -1,4 +1,4 @@
-"""Effects of executions on other flows, and the IDs of what they cause there."""
+"""Idempotent IDs for the executions and events that an execution causes in other flows."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from flowhook import ids, limits
 from flowhook.errors import InvalidError
 
 MAX_IDEMPOTENCY_KEY: Final = 255
-"""Characters."""
+"""Length of an idempotency key, characters."""
 
 
 class Effect:
-    """An effect that an execution performs: maybe again, then under the same key."""
+    """An effect of an execution on other flows; when it is repeated, it has the same idempotency key."""
 
     def __init__(self, idempotency_key: str, execution_id: str) -> None:
-        """Take in an effect.
+        """Check the key, and take the time of derived IDs from it, or else from `execution_id`.
 
         Args:
             idempotency_key: begins with the ID of the execution that the effect belongs to.
-            execution_id: the execution that performs it: that one, or a replay which took the effect over.
+            execution_id: the execution that performs it: the same, or a replay of it.
 
         Raises:
-            InvalidError: the key has no or too many characters (`IDEMPOTENCY_KEY_INVALID`), or the ID is none.
+            InvalidError: the key is empty, too long or not ASCII (`IDEMPOTENCY_KEY_INVALID`), or the ID is invalid.
         """
         if not 0 < len(idempotency_key) <= MAX_IDEMPOTENCY_KEY or not idempotency_key.isascii():
             raise InvalidError(
@@ -35,18 +35,18 @@ class Effect:
             self._began_ms = ids.time_ms_of(idempotency_key[: ids.LENGTH])
 
     def id_of(self, consequence: str, flow_id: str) -> str:
-        """Return the ID of what the effect causes in a flow; `consequence` tells what kind of thing that is."""
+        """Derive the ID of the execution or event that the effect causes in a flow; `consequence` is its kind."""
         return ids.derive(ids.slot_of(flow_id), self._began_ms, f"{consequence} {flow_id} {self._key}")
 
 
 def check_depth(depth: int) -> None:
-    """Check that an execution may start others: a loop of flows that start one another ends here.
+    """Check that an execution may start others; stops loops of flows that start one another.
 
     Args:
         depth: of the execution; see `Event.depth`.
 
     Raises:
-        InvalidError: it is too deep (`WORKFLOW_TOO_DEEP`), or is no depth.
+        InvalidError: the depth is at the limit (`WORKFLOW_TOO_DEEP`), or negative (`DEPTH_INVALID`).
     """
     if depth < 0:
         raise InvalidError("the depth of an execution is at least 0", reason="DEPTH_INVALID")

@@ -1,9 +1,9 @@
-"""Starts flows by several events together (`schedule.on.all`), which are kept until there is one of each.
+"""Starts flows that need several events (`schedule.on.all`); buffers the events until there is one for each filter.
 
-They are kept as arrivals under an ID that no flow has, so that no execution of the flow takes one that is to start
-another. One task puts them together. It starts an execution first, under the ID that the event brought which made it
-complete, and has the events consumed after that: if a crash comes between the same start is tried again, and found to
-be there.
+They are stored as arrivals under an ID that no flow has, so that no running execution of the flow consumes an event
+that is to start one. A single task correlates them. It first starts an execution, under the ID derived for the event
+that completed the set, and then removes the events: after a crash in between, the same start is tried again and found
+to be a duplicate.
 """
 
 from __future__ import annotations
@@ -29,16 +29,23 @@ from router.storage.interface import ShardState
 from router.triggers.starter import Start, Starter
 
 LOOK_SECONDS: Final = 2.0
-"""Between two looks at all flows: for events whose caller hung up when they were stored, and for what failed before."""
+"""Seconds between scans of all flows: for events whose caller disconnected while storing them, and for retries."""
 
 CHUNK: Final = 128
-"""Events that are read at a time."""
+"""Most events in one read."""
 
 log = logs.get_logger(__name__)
 
 
 class _Complete(NamedTuple):
-    """Events that start an execution together, in order, and what the last of them to come says of that."""
+    """A complete set of events that start an execution.
+
+    Attributes:
+        event_id: ID of the execution, from the event that completed the set.
+        depth: of the execution, from the same event.
+        quiet: whether no lifecycle events are published for the execution, from the same event.
+        numbers: of the events, in the order of the filters.
+    """
 
     event_id: str
     depth: int
@@ -47,7 +54,7 @@ class _Complete(NamedTuple):
 
 
 class _Flow:
-    """One flow: its trigger, the events that wait for others, and those that are complete and start an execution."""
+    """One flow: its trigger, its waiting events, and the complete sets that start executions."""
 
     def __init__(self, trigger: Trigger) -> None:
         self.trigger = trigger
@@ -55,14 +62,14 @@ class _Flow:
         self.begin()
 
     def begin(self) -> None:
-        """Put all events together anew."""
+        """Reset, so that all events are correlated again."""
         self.gathering = Gathering(self.trigger)
         self.complete: deque[_Complete] = deque()
         self.seen = 0
 
 
 class Gatherer:
-    """See the module. Have it told of flows, then let `run` run beside the server."""
+    """Starts flows that need several events. Register flows with `put`, then let `run` run beside the server."""
 
     def __init__(self, *, arrivals: Arrivals, state: ShardState, starter: Starter) -> None:
         self._arrivals = arrivals
@@ -71,11 +78,11 @@ class Gatherer:
         self._index = FlowIndex()
         self._flows: dict[str, _Flow] = {}
         self._news: dict[str, None] = {}
-        """Flows that are to be looked at."""
+        """Flows with events to process."""
         self._woken = asyncio.Event()
 
     def put(self, flow_id: str, trigger: Trigger | None) -> None:
-        """Have a flow started by several events together, or (None) not any more: what was kept for it is forgotten."""
+        """Register a flow that needs several events, or (None) unregister it and remove its buffered events."""
         there = self._flows.get(flow_id)
         if trigger is None:
             self._index.put(flow_id, ())
@@ -87,33 +94,33 @@ class Gatherer:
             self.arrived(flow_id)
 
     def names(self, type_: str) -> bool:
-        """Whether events of a type help to start a flow that names it."""
+        """Whether a registered flow has a filter for exactly this type."""
         return self._index.names(type_)
 
     def find(self, event: IncomingEvent) -> list[str]:
-        """Return the flows that an event may help to start."""
+        """Return the flows that an event may help to start: those that want it and can correlate it."""
         return [flow_id for flow_id in self._index.find(event) if self._flows[flow_id].gathering.fits(event)]
 
     @staticmethod
     def arrival(
         flow_id: str, event_id: str, payload: bytes, now_ms: int, *, depth: int, quiet: bool = False
     ) -> NewArrival:
-        """Return what keeps an event for a flow, to be stored; then `arrived` is to be told.
+        """Return the arrival that buffers an event for a flow. The caller stores it, then calls `arrived`.
 
         Args:
             flow_id: the flow.
-            event_id: of the arrival, and of the execution that starts if this event makes it complete.
+            event_id: of the arrival, and of the execution that starts if this event completes a set.
             payload: the event, JSON.
-            now_ms: the present.
+            now_ms: current time, Unix ms.
             depth: of the execution that emits it.
-            quiet: nothing is told of what it starts.
+            quiet: no lifecycle events are published for the execution that it starts.
         """
-        # executions ask for it neither by flow nor by type: the latter keeps at hand what is to start
+        # no execution subscribes to this flow ID or type, so the type may carry the parameters of the start
         label = f"{event_id}/{depth + 1}{'/quiet' if quiet else ''}"
         return NewArrival(event_id, _shelf(flow_id), False, label, now_ms, payload)
 
     def arrived(self, flow_id: str) -> None:
-        """Have a flow looked at soon."""
+        """Schedule a flow for processing."""
         self._news[flow_id] = None
         self._woken.set()
 
@@ -129,7 +136,7 @@ class Gatherer:
             self._news |= dict.fromkeys(self._flows)
 
     async def turn(self) -> None:
-        """Start what is complete of all flows that have news."""
+        """Process all flows with new events: correlate these, and start executions."""
         news, self._news = self._news, {}
         for flow_id in news:
             flow = self._flows.get(flow_id)
@@ -144,7 +151,7 @@ class Gatherer:
                     flow.failing = False
 
     async def _look(self, flow_id: str, flow: _Flow) -> None:
-        """Start a flow by what is complete, and put together what came since it was looked at last."""
+        """Start a flow by its complete sets, and correlate the events that were stored since the last call."""
         while (oldest := flow.gathering.oldest) is not None and not self._arrivals.keeps(oldest):
             flow.gathering.remove(oldest)  # it expired
         while True:
@@ -159,14 +166,14 @@ class Gatherer:
                 if payload is not None:
                     self._gather(flow, number, label, payload)
                 elif payloads and number > max(payloads):
-                    break  # storage reads so much at a time
+                    break  # storage bounds the bytes of one read: read the rest next
                 else:
                     self._arrivals.forget([number])
                 flow.seen = number
 
     def _gather(self, flow: _Flow, number: int, label: str, payload: bytes) -> None:
         event = IncomingEvent("", callback=False, type_=orjson.loads(payload)["type"], payload=payload)
-        if not flow.gathering.fits(event):  # what the flow wanted before it was changed
+        if not flow.gathering.fits(event):  # it matched an earlier revision of the flow
             self._arrivals.forget([number])
             return
         numbers = flow.gathering.add(number, event)
@@ -180,7 +187,7 @@ class Gatherer:
         while wanted and (read := await self._state.arrival_payloads(wanted)):
             payloads |= read
             wanted = [number for number in wanted if number > max(read)]
-        if len(payloads) < len(complete.numbers):  # one of them expired since: perhaps there are others instead
+        if len(payloads) < len(complete.numbers):  # one of them has expired: others may complete the set
             flow.begin()
             return
         body = b"[%b]" % b",".join(payloads[number] for number in complete.numbers)
@@ -190,7 +197,7 @@ class Gatherer:
             quiet = complete.quiet or any(is_lifecycle(orjson.loads(each)["type"]) for each in payloads.values())
             start = Start(complete.event_id, flow_id, Origin.EVENTS, body, complete.depth, quiet)
             (result,) = await self._starter.start([start])
-            if isinstance(result, InvalidError):  # it never will, and what comes after it is not to wait for that
+            if isinstance(result, InvalidError):  # permanent: drop the set, lest it block those behind it
                 log.warning("events can't start a flow", flow=flow_id, reason=result.reason)
             elif isinstance(result, FlowhookError) and not isinstance(result, NotFoundError):
                 raise result
@@ -199,5 +206,5 @@ class Gatherer:
 
 
 def _shelf(flow_id: str) -> str:
-    """Return the flow ID under which events are kept that are to start a flow. A slash is in no flow's ID."""
+    """Return the pseudo flow ID under which the events that start a flow are buffered; flow IDs contain no slash."""
     return f"{flow_id}/all"

@@ -1,8 +1,8 @@
-"""Tells flows what occurred to executions (see `dispatch.occurrences`), each of them once.
+"""Publishes lifecycle events from the outbox (see `dispatch.occurrences`) to the flows that want them, each once.
 
-What occurred is stored with the change; here it becomes an event, under an ID that is made of it, and is given to all
-flows that want it by then; after that it is forgotten. If a crash comes between, the same event is given again, and
-found to be there. A flow that has no room is tried again for a while, and is in nobody's way.
+Each stored occurrence becomes an event with an ID derived from it, is delivered to all flows that want it by then, and
+is removed after that. After a crash in between, the same event is delivered again and found to be a duplicate. A flow
+that has no room is retried for up to `KEEP_MS`, without delaying others.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from router.triggers.effects import Effect
 from router.triggers.publisher import Publisher
 
 CHUNK: Final = 64
-"""Occurrences that are told at a time."""
+"""Occurrences published in one batch."""
 
 RETRY_SECONDS: Final = 2.0
-"""Between tries to tell flows that have no room, and while storage is away."""
+"""Seconds between retries for flows that have no room, and while storage is unavailable."""
 
 KEEP_MS: Final = 3600 * 1000
-"""How long a flow that has no room is tried."""
+"""Milliseconds for which delivery to a flow that has no room is retried."""
 
 MAX_DEFINITIONS: Final = 1000
-"""Revisions of flows whose names are remembered."""
+"""Revisions of flows whose names are cached."""
 
 log = logs.get_logger(__name__)
 
 
 class _Event(NamedTuple):
-    """What is told of an execution, JSON."""
+    """A lifecycle event of an execution; `payload` is JSON."""
 
     execution_id: str
     payload: bytes
 
 
 class Herald:
-    """See the module. Let `run` run beside the server."""
+    """Publishes lifecycle events from the outbox. Let `run` run beside the server."""
 
     def __init__(
         self,
@@ -68,11 +68,11 @@ class Herald:
         self._now_ms = now_ms
         self._seen = 0
         self._late: deque[Occurrence] = deque()
-        """What is to be told again to a flow that had no room."""
+        """Occurrences to publish again, because a flow had no room."""
         self._definitions: OrderedDict[tuple[str, int], Definition | None] = OrderedDict()
 
     async def run(self) -> None:
-        """Tell until cancelled."""
+        """Publish until cancelled."""
         while True:
             self._occurrences.news.clear()
             again: float | None = None
@@ -86,10 +86,10 @@ class Herald:
                     await self._occurrences.news.wait()
 
     async def turn(self) -> None:
-        """Tell what is yet to be told.
+        """Publish all pending occurrences.
 
         Raises:
-            FlowhookError: storage can't serve; the rest is to be told yet.
+            FlowhookError: storage can't serve; the rest is still pending.
         """
         late = [self._late.popleft() for _ in range(min(CHUNK, len(self._late)))]
         try:
@@ -106,7 +106,7 @@ class Herald:
         if not chunk:
             return
         records = await self._state.records({each.seq for each in chunk})
-        # all of them are at hand before the first is given, so that none overtakes another on its way
+        # build all events before delivering the first, so that none overtakes another
         events = await asyncio.gather(*(self._event(each, records.get(each.seq)) for each in chunk))
         results = await asyncio.gather(*map(self._give, chunk, events), return_exceptions=True)
         done: list[Occurrence] = []
@@ -126,15 +126,15 @@ class Herald:
         self._late += full
 
     async def _give(self, each: Occurrence, event: _Event | None) -> int:
-        """Give one event to the flows that want it, and return how many these are."""
+        """Deliver one event to the flows that want it, and return their number."""
         if event is None:
             return 0
-        # it begins with the execution's ID: what it causes has IDs of that time
+        # the key begins with the execution's ID, whose time goes into all derived IDs
         effect = Effect(f"{event.execution_id}:{each.type}#{each.key or each.number}", event.execution_id)
         return await self._publisher.tell(event.payload, each.type, effect)
 
     async def _event(self, each: Occurrence, record: ExecutionRecord | None) -> _Event | None:
-        """Return the event that tells what occurred; None where the execution is past retention."""
+        """Build the lifecycle event of an occurrence; None when the execution is past retention."""
         definition = None if record is None else await self._definition(record.flow_id, record.flow_revision)
         if record is None or definition is None:
             return None
@@ -142,7 +142,7 @@ class Herald:
         if each.type == Lifecycle.COMPLETED:
             output, _ = await self._state.answer(record.seq)
         time_ms, what = each.time_ms, f"lifecycle {each.number}"
-        if each.key:  # told by a runner, which may say it again
+        if each.key:  # reported by a runner, which may report it again
             time_ms, what = ids.time_ms_of(record.id), f"lifecycle {record.id}:{each.type}#{each.key}"
         payload = lifecycle_event(
             each.type,

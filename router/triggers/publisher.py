@@ -1,4 +1,4 @@
-"""Gives events that flows emit to the flows that want them."""
+"""Delivers emitted events and lifecycle events to the flows that want them."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from router.triggers.gatherer import Gatherer
 from router.triggers.starter import Start, Starter
 
 BATCH: Final = limits.MAX_BATCH_EVENTS
-"""Flows that are started together."""
+"""Flows started in one batch."""
 
 
 class Publisher:
-    """See the module. It knows from the start on which flows want which events."""
+    """Delivers events to flows; knows the wanted events of all flows from start-up on."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Publisher:
         self._want()
 
     def remove(self, flow_id: str) -> None:
-        """See `Reacting`. Executions that wait already get events all the same."""
+        """See `Reacting`. Executions that wait already still receive events."""
         self._listening.put(flow_id, ())
         self._started.put(flow_id, ())
         self._gatherer.put(flow_id, None)
@@ -69,24 +69,24 @@ class Publisher:
         self._occurrences.flows_want(frozenset(type_ for type_ in TYPES if any(each.names(type_) for each in indexes)))
 
     async def publish(self, payload: bytes, effect: Effect, *, depth: int = 0, emitter: str = "") -> int:
-        """Have an event stored for every flow that wants it, once for each effect.
+        """Store an emitted event for every flow that wants it, once for each effect.
 
-        A flow that has no room for it is in nobody's way: the others get it all the same.
+        A flow that has no room for it does not keep other flows from receiving it.
 
         Args:
             payload: the event, JSON.
-            effect: what emits it.
-            depth: of the execution that does; see `Event.depth`.
-            emitter: its ID.
+            effect: the effect that emits it.
+            depth: of the emitting execution; see `Event.depth`.
+            emitter: ID of the emitting execution.
 
         Returns:
-            How many flows want it: none if its type is one of those that are told of executions, which no flow may say.
+            The number of flows that want it; 0 for the type of a lifecycle event, which no flow may emit.
 
         Raises:
-            InvalidError: it is no CloudEvent (`CLOUD_EVENT_INVALID`), or would start a flow, by one that events started
-                in too long a row (`WORKFLOW_TOO_DEEP`): nobody gets it.
+            InvalidError: it is not a CloudEvent (`CLOUD_EVENT_INVALID`), or would start a flow beyond the limit of
+                flows that start one another (`WORKFLOW_TOO_DEEP`): no flow receives it.
             ExhaustedError: a flow has no room (`ARRIVALS_FULL`, `BACKLOG_FULL`).
-            UnavailableError: storage can't serve, or all flows together have no room (`TOTAL_BACKLOG_FULL`).
+            UnavailableError: storage can't serve, or the backlog of all flows together is full (`TOTAL_BACKLOG_FULL`).
         """
         type_ = parse(payload)["type"]
         receivers = 0
@@ -102,13 +102,13 @@ class Publisher:
         return receivers
 
     async def tell(self, payload: bytes, type_: str, effect: Effect) -> int:
-        """Have what happened to an execution stored for every flow that wants to know, once for each effect.
+        """Store a lifecycle event for every flow that wants it, once for each effect.
 
-        Nothing is told of executions that it starts, nor of what these start: else one that wants to know of every end
-        would be told of its own.
+        No lifecycle events are published for executions that it starts, nor for those that these start: else a flow
+        started by the end of any execution would be started by its own.
 
         Returns:
-            How many flows want it.
+            The number of flows that want it.
 
         Raises:
             FlowhookError: as with `publish`.
@@ -156,7 +156,7 @@ class Publisher:
         return len({*started, *gathering, *listening})
 
     async def _start(self, starts: Sequence[Start]) -> None:
-        """Start executions, all that can be started, then raise why others can't."""
+        """Start all executions that can be started, then raise the first error of the others."""
         results = [
             result
             for first in range(0, len(starts), BATCH)
@@ -167,7 +167,7 @@ class Publisher:
                 raise result
 
     async def _keep(self, arrivals: Sequence[NewArrival], content: Content) -> None:
-        """Store arrivals, all that there is room for, then raise why there is none for others."""
+        """Store all arrivals that there is room for, then raise the first error of the others."""
         try:
             await self._arrivals.publish(arrivals, content=content)
         except ExhaustedError:
@@ -175,7 +175,7 @@ class Publisher:
 
 
 async def _all(*work: Awaitable[object]) -> None:
-    """Do all of it, then raise the first error there was."""
+    """Await all of `work` concurrently, then raise the first error, if any."""
     for result in await asyncio.gather(*work, return_exceptions=True):
         if isinstance(result, BaseException):
             raise result

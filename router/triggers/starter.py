@@ -1,4 +1,4 @@
-"""Appends events that start executions and that no request made."""
+"""Appends the events that start executions without a request, within the limits of their flows."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from router.storage.model import Appended, NewEvent
 
 
 class Start(NamedTuple):
-    """An execution that is to start.
+    """An execution to start.
 
     Attributes:
-        event_id: its ID, derived from what causes it (see `ids.derive`).
+        event_id: its ID, derived from its cause (see `ids.derive`).
         flow_id: the flow to run.
-        origin: what causes it.
+        origin: kind of the cause.
         body: the workflow's input, JSON.
         depth: see `Event.depth`.
-        quiet: nothing is told of it.
+        quiet: no lifecycle events are published for it.
         revision: of the flow; 0: the latest.
     """
 
@@ -38,7 +38,7 @@ class Start(NamedTuple):
 
 
 class Starter:
-    """See the module. A start that was stored before is answered as it was then, whatever the limits say by now."""
+    """Starts executions, idempotently: a start that is stored already succeeds again, whatever the limits are now."""
 
     def __init__(
         self, *, host: ShardHost, state: ShardState, acceptance: Acceptance, now_ms: Callable[[], int]
@@ -49,10 +49,10 @@ class Starter:
         self._now_ms = now_ms
 
     async def start(self, starts: Sequence[Start]) -> list[Appended | FlowhookError]:
-        """Store what starts executions, durably and each once.
+        """Store the events that start executions, durably and each once.
 
         Returns:
-            One result per start, in order; an error instead of what can't be started: there is no such flow
+            One result per start, in order; an error for each that can't be started: there is no such flow
             (`FLOW_NOT_FOUND`), this version can't read it (`FLOW_UNREADABLE`), another flow's event has the ID
             (`EVENT_ID_TAKEN`: somebody guessed it), or its backlog (`BACKLOG_FULL`) or that of all flows
             (`TOTAL_BACKLOG_FULL`) is full.
@@ -78,7 +78,7 @@ class Starter:
         return [next(appended) if fate is None else fate for fate in fates]
 
     async def is_quiet(self, execution_id: str) -> bool:
-        """Whether nothing is told of an execution, so that nothing is of what it starts either.
+        """Whether no lifecycle events are published for an execution, nor for those that it starts.
 
         Raises:
             UnavailableError: storage can't serve.

@@ -1,8 +1,8 @@
-"""Starts flows when they are due.
+"""Starts flows by schedule, when they are due.
 
-The order of writes makes up for crashes. A flow is started first, under an ID made of the flow and the time it was due,
-and when it is due next is stored after that. If the latter is missing the same start is tried again, and found to be
-there. All of it is done by one task, so that nothing overtakes anything.
+The order of writes makes crashes harmless. A flow is started first, under an ID derived from the flow and its due time;
+its next due time is stored after that. After a crash in between, the same start is tried again and found to be a
+duplicate. One task does all of it, so that nothing overtakes anything.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from router.storage.model import Appended, Ended, ExecutionRecord, Scheduled
 from router.triggers.starter import Start, Starter
 
 BATCH: Final = 64
-"""Flows that are started together; when they are due next takes some 0.1 ms each to find out."""
+"""Flows started in one batch; computing the next due time takes about 0.1 ms for each."""
 
 RETRY_SECONDS: Final = 0.5
-"""Between tries to start flows and to store what became of them, while storage is away."""
+"""Seconds between tries to start flows and to store their due times, while storage is unavailable."""
 
 log = logs.get_logger(__name__)
 
 
 def run_id(run: Run) -> str:
-    """Return the ID of the execution that a flow being due starts."""
+    """Return the ID of the execution that a due flow starts."""
     return ids.derive(ids.slot_of(run.flow_id), run.due_ms, f"schedule {run.flow_id}")
 
 
 class Timekeeper:
-    """See the module. Call `recover`, have it told of flows, then let `run` run beside the server."""
+    """Starts scheduled flows. Call `recover`, register flows with `react`, then let `run` run beside the server."""
 
     def __init__(
         self,
@@ -57,13 +57,13 @@ class Timekeeper:
         self._now_ms = now_ms
         self._agenda = Agenda()
         self._stored: dict[str, Scheduled] = {}
-        """What was found in storage of flows that were not told of yet."""
+        """Stored schedules of flows that are not registered yet."""
         self._unsure: deque[Run] = deque()
-        """Runs of which it is to be found out whether they have ended."""
+        """Runs that may have ended unnoticed, to be looked up."""
         self._awaited: dict[int, Run] = {}
-        """Runs whose end makes their flow due, by the sequence number of the execution."""
+        """Runs whose end determines the next due time of their flow, by sequence number of the execution."""
         self._failing: set[str] = set()
-        """Flows that were not started when they were due last, and of which that was said."""
+        """Flows whose last start failed, and for which that was logged."""
         self._changed = asyncio.Event()
         host.follow_ends(self._on_ends)
 
@@ -71,11 +71,11 @@ class Timekeeper:
         return len(self._agenda)
 
     def next_of(self, flow_id: str) -> int | None:
-        """Return when a flow is started next, Unix time in ms; None where that is not known (see `Agenda.next_of`)."""
+        """Return when a flow is due next, Unix time in ms; None when that is unknown (see `Agenda.next_of`)."""
         return self._agenda.next_of(flow_id)
 
     async def recover(self) -> None:
-        """Read what storage has of schedules. Call it once, before any flow is told.
+        """Load stored schedules. Call it once, before any flow is registered.
 
         Raises:
             UnavailableError: storage can't serve.
@@ -86,7 +86,7 @@ class Timekeeper:
             after = rows[-1].flow_id
 
     def react(self, flow: Flow, reactions: Reactions) -> None:
-        """See `Reacting`. A schedule that the flow had before goes on."""
+        """See `Reacting`. A schedule that the flow has already goes on."""
         if reactions.timetable is None:
             self.remove(flow.id)
             return
@@ -121,10 +121,10 @@ class Timekeeper:
                 await self._until_next()
 
     async def turn(self) -> None:
-        """Start what is due by now, and store when it is due next.
+        """Start the flows that are due, and store their next due times.
 
         Raises:
-            UnavailableError: storage can't serve; the rest is to be done yet.
+            UnavailableError: storage can't serve; the rest is still due.
         """
         now_ms = self._now_ms()
         self._agenda.look(now_ms)
@@ -170,7 +170,7 @@ class Timekeeper:
 
     def _left_out(self, run: Run, error: FlowhookError) -> None:
         self._agenda.left_out(run, self._now_ms())
-        if isinstance(error, NotFoundError):  # it was deleted at this moment
+        if isinstance(error, NotFoundError):  # the flow has just been deleted
             return
         self._metrics.not_scheduled(error.reason)
         if run.flow_id not in self._failing:
@@ -178,7 +178,7 @@ class Timekeeper:
             log.warning("a flow is due and can't be started", flow=run.flow_id, reason=error.reason)
 
     async def _find_out(self) -> None:
-        """Find out whether a run has ended that may have done so before anybody paid attention."""
+        """Look up a run that may have ended before its end was tracked."""
         run = self._unsure[0]
         event_id = run_id(run)
         record = await self._state.find(event_id)
@@ -210,7 +210,7 @@ class Timekeeper:
             self._agenda.saved(changes)
 
     async def _until_next(self) -> None:
-        """Wait for the time that something is due, for a change, or until the clock is to be looked at again."""
+        """Wait until a flow is due, a change is signalled, or the clock is to be read again."""
         due_ms = self._agenda.next()
         delay = None if due_ms is None else min(max((due_ms - self._now_ms()) / 1000, 0.001), CLOCK_LOOK)
         with suppress(TimeoutError):

@@ -229,7 +229,7 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
                     self._renew(link, message.renewal.stamp)
                 elif kind in ("hello", "bundle"):
                     raise violation("a stream has one hello, and a bundle no bundles")
-                elif kind is not None:  # else it is of a newer version
+                elif kind is not None:  # else it is a message of a newer protocol version, and is ignored
                     await inbox.put(message)
 
     def _renew(self, link: Outbox, stamp: int) -> None:

@@ -1,4 +1,4 @@
-"""Checks that flows do not share secrets such that one flow's handshake would sign another flow's events.
+"""Refuses flows that share a secret when the handshake of one would sign events of the other.
 
 See `flowhook.document.auth.handshakes`. The check needs all flows, so it can't be part of a document's validation.
 """

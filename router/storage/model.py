@@ -139,7 +139,7 @@ class Journaled(NamedTuple):
     """
 
     seq: int
-    index: int  # type: ignore[assignment]  # shadows tuple.index, which nobody needs here
+    index: int  # type: ignore[assignment]  # shadows tuple.index, which is not used here
     entry: JournalEntry
     compacts: bool = False
     history: bytes = b""

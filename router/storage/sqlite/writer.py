@@ -192,7 +192,7 @@ class Writer:
         self.failing = False
 
     def _roll_back(self) -> None:
-        # A rollback may fail with what failed before; SQLite then rolls back by itself.
+        # A rollback may fail for the same reason as the transaction; SQLite then rolls back by itself.
         with contextlib.suppress(sqlite3.Error):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")

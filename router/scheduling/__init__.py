@@ -1,17 +1,17 @@
-"""What runs next: readiness, fairness, per-flow limits, leases, attempts. Pure: no I/O, no clock, no storage.
+"""The scheduler: readiness, fairness, per-flow limits, leases, attempts. Pure: no I/O, no clock, no storage.
 
-- `shard`: the facade that the rest of the router talks to; it draws the places and says what moves an execution.
-- `attendance`: runners that come and go, and what they lose; `absences`: what they may yet say of it.
-- `places`: where executions are, and what was charged to them.
-- `changes`: what the core says it did.
+- `shard`: the facade that the rest of the router uses; its docstring draws the states of an execution.
+- `attendance`: runner membership, and leases lost with a runner; `absences`: lost leases a runner may still explain.
+- `places`: the state of each execution, and the attempts charged to it.
+- `changes`: results of the core's operations.
 - `queues`: ready executions by flow, drawn fairly.
-- `leases`: who works on what, under which fencing token.
-- `waits`: executions that wait, and when to wake them.
-- `lanes`: executions that have to run one after another.
-- `subscriptions`: what else than a time executions wait for.
-- `kept`: events that nobody waited for yet.
-- `matching`: what decides whom an event concerns.
+- `leases`: leases and their fencing tokens.
+- `waits`: the timer queue of parked executions.
+- `lanes`: executions that must run one after another.
+- `subscriptions`: events and ends of executions that parked executions wait for.
+- `kept`: a buffer of events that have no subscriber yet.
+- `matching`: matches events against filters.
 
-Time is a float of seconds that callers pass in and that never goes back; only wake times are of the calendar, in Unix
-milliseconds. The whole of it is tested with a fake clock and hypothesis (tests/unit/router/scheduling).
+Time is monotonic, a float of seconds that callers pass in; only wake times are wall-clock times, in Unix milliseconds.
+The package is tested with a fake clock and hypothesis (tests/unit/router/scheduling).
 """

@@ -1,8 +1,9 @@
-"""What runners lost by staying away, for as long as they may still say why.
+"""Leases lost while their runner was away, retained until the runner can no longer explain the loss.
 
-A runner whose process died comes back as late as the machine is busy, long after its leases were given to others. They
-were charged then, for it might never have come back. If it does, and knows what it died of, what merely shared its
-process is pardoned, and what it died of can be held to account.
+On a busy machine, a runner whose process died can reattach long after its leases were given to others. The lost leases
+were charged to their executions, because the runner might never have returned. If it reattaches and reports which
+execution killed it, the executions that merely shared its process get their attempt refunded, and the one that killed
+it is held accountable.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 EXPLAIN_SECONDS: Final = 60.0
-"""How long after a loss it can be explained: many times what a runner takes to start, its pauses included."""
+"""Time after a loss in which it can be explained: many times what a runner takes to start, its pauses included."""
 
 
 @dataclass(slots=True)
@@ -22,21 +23,21 @@ class _Absence:
 
 
 class Absences:
-    """Leases that were charged because their runner stayed away: tokens with sequence numbers, by runner."""
+    """Leases charged because their runner was absent: tokens with sequence numbers, by runner."""
 
     def __init__(self) -> None:
         self._of: dict[str, _Absence] = {}
 
     def note(self, runner_id: str, token: bytes, seq: int, now: float) -> None:
-        """Note a loss that was charged."""
+        """Record a loss that was charged."""
         absence = self._of.setdefault(runner_id, _Absence(now))
         absence.until = now + EXPLAIN_SECONDS
         absence.lost[token] = seq
 
     def end(self, runner_id: str, held: Collection[bytes], *, explained: bool, now: float) -> list[int]:
-        """Note that a runner is back; returns executions that are known not to have caused their loss.
+        """Record that a runner is back; return the executions known not to have caused their loss.
 
-        What it still holds it has yet to account for, be it what its process died of or work that it never stopped.
+        The runner still has to explain what it holds: either work that killed its process, or work it never stopped.
         """
         self.forget(now)
         absence = self._of.get(runner_id)
@@ -49,11 +50,11 @@ class Absences:
         return pardoned
 
     def take(self, runner_id: str, token: bytes) -> int | None:
-        """Return whose loss a runner accounts for, once; None when nobody waits for that."""
+        """Remove and return the execution whose loss a runner explains; None when no explanation is expected."""
         absence = self._of.get(runner_id)
         return None if absence is None else absence.lost.pop(token, None)
 
     def forget(self, now: float) -> None:
-        """Forget what can't be explained any more."""
+        """Drop losses that can't be explained any more."""
         for runner_id in [runner_id for runner_id, absence in self._of.items() if absence.until <= now]:
             del self._of[runner_id]

@@ -1,8 +1,8 @@
-"""Runners that come, go and stay away, and what becomes of the executions they had.
+"""Runner membership: attachment, loss, and requeueing of a lost runner's executions.
 
-A runner is lost when it says nothing for the time of a lease, or does not come back soon after its stream ended. What
-it had is charged for that, and assigned again. See `leases` for who may keep what, and `absences` for what is learned
-of a loss afterwards.
+A runner is lost when it sends nothing for the duration of a lease, or does not reattach soon after its stream ended.
+Its executions are charged an attempt and assigned again. `leases` defines which leases a reattached runner retains;
+`absences` handles what is learned about a loss afterwards.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from router.scheduling.places import Between, Places
 from router.scheduling.queues import FlowQueue
 
 UNCERTAIN_FACTOR: Final = 4
-"""Losses nobody can explain count this much less than those an execution is known to have caused."""
+"""Unexplained losses count this many times less than losses an execution is known to have caused."""
 
 
 class Attendance(Places):
-    """See the module."""
+    """Attaches, detaches and expires runners, and takes leases away from lost ones."""
 
     def __init__(self, *, epoch: int, lease_seconds: float, max_attempts: int, reattach_seconds: float) -> None:
-        """Make it with no runner and nothing accepted.
+        """Start with no runner and nothing accepted.
 
         Args:
-            epoch: fencing number of this ownership; grows by one with each.
+            epoch: fencing number of this ownership; each ownership's number is one greater than the last.
             lease_seconds: how long a runner may be silent before it is lost.
             max_attempts: attempts charged to an execution before it is exhausted.
-            reattach_seconds: how long a detached runner may take to come back, and how long what was accepted before
-                a restart is held for runners that work on it.
+            reattach_seconds: how long a detached runner may take to reattach, and how long executions accepted before
+                a restart are held for the runners that work on them.
         """
         super().__init__()
         self._tokens = LeaseTokens(epoch)
@@ -41,25 +41,25 @@ class Attendance(Places):
         self._runners: dict[str, Runner] = {}
         self._blamed: dict[int, int] = {}
         self._absences = Absences()
-        # the lease that an execution lost last by the absence of its runner, until somebody has it again
+        # the lease an execution last lost through the absence of its runner, until the execution is leased again
         self._voided: dict[int, Lease] = {}
         self._release_held_at: float | None = None
 
-    # --- who is here --------------------------------------------------------------------------------------------------
+    # --- attached runners ---------------------------------------------------------------------------------------------
 
     def held_by(self, runner_id: str) -> int:
-        """Return how many executions a runner works on."""
+        """Return the number of executions a runner works on."""
         runner = self._runners.get(runner_id)
         return 0 if runner is None else len(runner.leases)
 
     def attach(self, runner_id: str, held: Iterable[bytes], *, explained: bool, now: float) -> Attached:
-        """Take in a runner, new or back again, be it too late to keep its work.
+        """Attach a runner, new or returning, even when it returns too late to retain its leases.
 
         Args:
             runner_id: unique among runners.
             held: tokens the runner still works on; of this epoch or, after restarts, of earlier ones.
             explained: whether executions it no longer holds are known not to have caused their loss.
-            now: the present.
+            now: the current time.
         """
         held = list(held)
         pardoned = [
@@ -76,14 +76,14 @@ class Attendance(Places):
         return Attached(kept, losses, pardoned, adopted)
 
     def detach(self, runner_id: str, now: float) -> None:
-        """Note that a runner's stream ended; its leases live on for a while."""
+        """Record that a runner's stream ended; its leases stay valid until the reattach deadline."""
         runner = self._runners.get(runner_id)
         if runner is not None:
             runner.attached, runner.credit = False, 0
             runner.deadline = min(runner.deadline, now + self._reattach_seconds)
 
     def add_credit(self, runner_id: str, credit: int) -> bool:
-        """Allow a runner more assignments; false when it is not attached, or that is more than any may have."""
+        """Grant a runner more assignments; false when it is not attached or the total would exceed `MAX_CREDIT`."""
         runner = self._runners.get(runner_id)
         if runner is None or not runner.attached or credit < 1 or runner.credit + credit > MAX_CREDIT:
             return False
@@ -91,7 +91,7 @@ class Attendance(Places):
         return True
 
     def refund(self, runner_id: str) -> None:
-        """Give back the credit for an assignment that never reached the runner, on the stream it was granted on."""
+        """Restore the credit for an assignment that never reached the runner, on the stream that granted it."""
         runner = self._runners.get(runner_id)
         if runner is not None and runner.attached:
             runner.credit = min(runner.credit + 1, MAX_CREDIT)
@@ -102,15 +102,15 @@ class Attendance(Places):
         if runner is not None and runner.attached:
             runner.deadline = now + self._lease_seconds
 
-    # --- what they lost -----------------------------------------------------------------------------------------------
+    # --- lost leases --------------------------------------------------------------------------------------------------
 
     def release(self, token: bytes, *, charged: bool, to_back: bool = False) -> Loss | None:
         """Give an execution back unfinished.
 
         Args:
-            token: of its lease.
-            charged: whether it is known to have caused that.
-            to_back: whether those of its flow that are ready go first.
+            token: its lease's token.
+            charged: whether the execution is known to have caused the release.
+            to_back: whether it is queued behind its flow's other ready executions.
 
         Returns:
             What became of it; None when the token is stale.
@@ -119,24 +119,24 @@ class Attendance(Places):
         return None if lease is None else self._lose(lease, charged=charged, certain=True, to_back=to_back)
 
     def give_up(self, seq: int) -> bool:
-        """Have an execution that is *returning* end instead: it is *ending* from here on; false when it is not."""
+        """Move an execution from *returning* to *ending*; false when it is not returning."""
         returning = self._returning.pop(seq, None)
         if returning is not None:
             self._ending[seq] = returning
         return returning is not None
 
     def confess(self, runner_id: str, token: bytes, *, final: bool) -> Confessed | None:
-        """Hold an execution to account for a lease that its runner lost by its absence, and comes to explain.
+        """Attribute a lost lease to its execution, when the runner that was absent explains the loss.
 
-        Its loss was charged then; from here on it counts as one that it is known to have caused.
+        The loss was charged when it happened; from now on it counts as one the execution is known to have caused.
 
         Args:
-            runner_id: who had the lease, and attached again since.
-            token: of the lease.
-            final: whether it is to end for that, also if somebody works on it by now.
+            runner_id: the runner that had the lease and has reattached since.
+            token: the lease's token.
+            final: whether the execution must end because of the loss, even if another runner works on it by now.
 
         Returns:
-            None when there is nothing to account for.
+            None when the runner has no such loss to explain.
         """
         seq = self._absences.take(runner_id, token)
         if seq is None or not self._is_charged(seq):
@@ -154,18 +154,18 @@ class Attendance(Places):
     # --- time ---------------------------------------------------------------------------------------------------------
 
     def begin(self, now: float) -> None:
-        """Give runners time, from now on, to come back for what they worked on."""
+        """Start the period in which runners may reattach and claim the executions held for them."""
         self._release_held_at = now + self._reattach_seconds
 
     def next_deadline(self) -> float | None:
-        """Return when `expire` has something to do next, or None."""
+        """Return the time at which `expire` next has something to do, or None."""
         deadlines = [runner.deadline for runner in self._runners.values()]
         if self._release_held_at is not None:
             deadlines.append(self._release_held_at)
         return min(deadlines, default=None)
 
     def expire(self, now: float) -> Expired:
-        """Give up runners that were silent for too long, and free what was held for their return."""
+        """Drop runners that were silent for too long, and release executions held for runners to reattach."""
         self._absences.forget(now)
         losses: list[Loss] = []
         silent: list[str] = []
@@ -179,10 +179,10 @@ class Attendance(Places):
             losses += self._release_held()
         return Expired(losses, silent)
 
-    # --- inside -------------------------------------------------------------------------------------------------------
+    # --- internals ----------------------------------------------------------------------------------------------------
 
     def _pardon(self, seq: int) -> bool:
-        """Take back one attempt that was charged; the number of the one under way, if any, goes down with it."""
+        """Refund one charged attempt; an attempt in progress gets a number smaller by one."""
         if not self._is_charged(seq):
             return False
         self._charge(seq, self._attempts[seq] - 1)
@@ -192,7 +192,7 @@ class Attendance(Places):
         return True
 
     def _end_voided(self, seq: int, token: bytes) -> bool:
-        """Have an execution end that nobody got since it lost this lease; false when it is not ready or returning."""
+        """Move an execution not leased since it lost this lease to *ending*; false unless ready or returning."""
         lease = self._voided.get(seq)
         if lease is None or lease.token != token:
             return False
@@ -204,7 +204,7 @@ class Attendance(Places):
         return True
 
     def _adopt(self, runner: Runner, token: bytes) -> int | None:
-        """Let a runner go on with what it had before a restart; None when that is not its any more."""
+        """Let a runner continue an execution it had before a restart; None when the lease is no longer valid."""
         earlier = self._tokens.earlier(token)
         if earlier is None:
             return None
@@ -217,7 +217,7 @@ class Attendance(Places):
         queue.running += 1
         charged = self._attempts.get(seq, 0)
         if seq in self._begun:
-            # what is charged is the attempt that is adopted, and it did not end
+            # the charged attempt is the one being adopted, and it has not ended
             self._begun.discard(seq)
             charged -= 1
             self._charge(seq, charged)
@@ -225,9 +225,10 @@ class Attendance(Places):
         return seq
 
     def _claim(self, seq: int) -> FlowQueue | None:
-        """Take out an execution that was there at the start and that nobody got since; None when it is none.
+        """Remove a recovered execution that was not leased since the start from its queue; None when there is none.
 
-        One that is not held has no place: where its flow has none left the next runner gets it.
+        An execution that is not held has no slot reserved: if its flow is at its concurrency limit, it can't be
+        claimed, and the next free runner gets it.
         """
         queue = self._release(seq)
         if queue is not None:
@@ -237,17 +238,17 @@ class Attendance(Places):
             del self._unclaimed[seq]
             self._queues.remove(queue, seq)
             return queue
-        # it was woken, which leaves no record, and the runner had no time to say anything of it
+        # it was woken, which leaves no record, and the runner had no time to report anything about it
         queue = self._waits.get(seq)
         return self._waits.pop(seq) if queue is not None and queue.has_room else None
 
     def _release_held(self) -> list[Loss]:
-        """Make ready what no runner came back for; it is charged for that, and may be exhausted."""
+        """Make held executions ready that no runner claimed; a begun attempt stays charged and may exhaust them."""
         begun, self._begun = self._begun, set()
         self._unclaimed.clear()
         losses: list[Loss] = []
         while self._held:
-            seq, queue = self._held.popitem()  # the latest first
+            seq, queue = self._held.popitem()  # latest first
             self._queues.let_go(queue)
             attempts = self._attempts.get(seq, 0)
             if seq in begun and attempts >= self._max_attempts * UNCERTAIN_FACTOR:
@@ -258,7 +259,7 @@ class Attendance(Places):
         return losses
 
     def _lose_absent(self, lease: Lease, now: float) -> Loss:
-        """Take a lease away from a runner that stays away, and may yet say why."""
+        """Take a lease away from an absent runner, which may still explain the loss."""
         loss = self._lose(lease, charged=True, certain=False)
         if isinstance(loss, Requeued):
             self._absences.note(lease.runner.id, lease.token, lease.seq, now)
@@ -266,7 +267,7 @@ class Attendance(Places):
         return loss
 
     def _lose(self, lease: Lease, *, charged: bool, certain: bool, to_back: bool = False) -> Loss:
-        """Take a lease away; its execution is returning, or exhausted."""
+        """Take a lease away; its execution becomes *returning*, or is exhausted."""
         self._void(lease)
         seq = lease.seq
         attempts = lease.attempt if charged else lease.attempt - 1

@@ -1,6 +1,6 @@
-"""What the scheduling core says it did, or what became of executions by it.
+"""Results of the scheduling core's operations: state transitions of executions and leases.
 
-The caller makes durable what these say before it tells anyone; see `shard`.
+The caller makes them durable before it reports them to anyone; see `shard`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from router.scheduling.leases import Lease
 
 
 class Assigned(NamedTuple):
-    """An execution that a runner is to work on."""
+    """An execution assigned to a runner."""
 
     runner_id: str
     token: bytes
@@ -20,14 +20,14 @@ class Assigned(NamedTuple):
 
 
 class Requeued(NamedTuple):
-    """An execution that is *returning*; `attempts` are those charged so far. Once that is durable: `requeued`."""
+    """An execution that is *returning*; `attempts` are those charged so far. Call `requeued` once that is durable."""
 
     seq: int
     attempts: int
 
 
 class Exhausted(NamedTuple):
-    """An execution that used up its attempts; it is *ending*: the caller faults it, then says `ended`."""
+    """An execution that used up its attempts and is *ending*: the caller faults it, then calls `ended`."""
 
     seq: int
     attempts: int
@@ -37,27 +37,32 @@ Loss = Requeued | Exhausted
 
 
 class Taken(NamedTuple):
-    """A lease that was given up for good; its execution is *ending* or *parking*."""
+    """A lease that was released for good; its execution is *ending* or *parking*."""
 
     seq: int
     attempt: int
 
 
 class Expired(NamedTuple):
-    """What time changed: what became of executions, and attached runners that fell silent: end their streams."""
+    """Effects of time passing.
+
+    Attributes:
+        losses: what became of executions whose lease expired.
+        silent: attached runners that sent nothing for too long; the caller ends their streams.
+    """
 
     losses: list[Loss]
     silent: list[str]
 
 
 class Attached(NamedTuple):
-    """What an attachment changed.
+    """Effects of a runner attaching.
 
     Attributes:
-        kept: tokens that are still good.
-        losses: what became of the others the runner held.
-        pardoned: executions that were charged while it was away, and are not any more.
-        adopted: executions it had before a restart, and goes on with.
+        kept: tokens that are still valid.
+        losses: what became of the other executions the runner held.
+        pardoned: executions whose charge for the runner's absence was refunded.
+        adopted: executions the runner had before a restart and continues.
     """
 
     kept: list[bytes]
@@ -67,12 +72,12 @@ class Attached(NamedTuple):
 
 
 class Confessed(NamedTuple):
-    """An execution that cost its runner the lease, which is learned late.
+    """An execution that caused the loss of its own lease, as its runner reported later.
 
     Attributes:
         attempts: those charged so far.
-        is_ending: whether that was too much: it is *ending*, and the caller faults it, then says `ended`.
-        lease: a newer lease on it that was broken for that; its runner has to be told.
+        is_ending: whether the execution must end for it: it is *ending*; the caller faults it, then calls `ended`.
+        lease: a newer lease on the execution that was broken for this reason; its runner must be notified.
     """
 
     seq: int
@@ -82,7 +87,7 @@ class Confessed(NamedTuple):
 
 
 class Withdrawn(NamedTuple):
-    """An execution that an operator took out: attempts charged to it, and the lease that was broken, if any."""
+    """An execution an operator removed: the attempts charged to it, and the lease that was broken, if any."""
 
     attempts: int
     lease: Lease | None

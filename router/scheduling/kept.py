@@ -1,8 +1,9 @@
-"""Arrivals that nobody waited for, kept for the first execution that will; at most so long.
+"""Buffers events that have no subscriber yet, until an execution subscribes or they expire.
 
-The mirror of `subscriptions`: who begins to wait finds what it waits for by one lookup for each of its filters. An
-arrival's values of a shape are known when its content was at hand after that shape was first looked for; else they are
-*unknown*, until the content is read again and `learn` is told. Only shapes that ask for values take that.
+The mirror of `subscriptions`: an execution that starts to wait finds its event with one lookup for each of its filters.
+An arrival's values for a shape are known if its content was in memory when it was added and the shape had been looked
+up before; otherwise they are *unknown* until the content is read again and passed to `learn`. This applies only to
+shapes that compare values.
 """
 
 from __future__ import annotations
@@ -18,13 +19,17 @@ from router.scheduling.matching import ANY_TYPE, ANYTHING, IncomingEvent, Shape,
 from router.scheduling.subscriptions import Kind
 
 MIN_STALE: Final = 1024
-"""Entries of the heap that may be of arrivals that are gone; beyond it as many as there are good ones."""
+"""Stale entries the heap may hold, besides one for each arrival in the buffer, before it is rebuilt."""
 
 
 class Kept(NamedTuple):
-    """A kept arrival: its kind, the execution it is for (0: whichever waits first), and until when it is kept.
+    """A buffered arrival.
 
-    `to_all` matters where it is for whichever waits: whether it goes to all that do, or to one of them.
+    Attributes:
+        kind: its flow, whether it is a callback, and its type.
+        seq: the execution it is addressed to; 0: the first to wait for it.
+        expire_at_ms: Unix time until which it is buffered.
+        to_all: for an arrival addressed to no execution: whether it goes to all that wait for it, or to one of them.
     """
 
     kind: Kind
@@ -34,7 +39,7 @@ class Kept(NamedTuple):
 
 
 class Match(NamedTuple):
-    """An arrival for who begins to wait, and the key of the journal entry that it is to be written under."""
+    """An arrival for an execution that starts to wait, and the key of the journal entry that records it."""
 
     number: int
     key: str
@@ -66,14 +71,17 @@ class _Table:
 
 @dataclass(slots=True)
 class _Kind:
-    """All arrivals of one kind, oldest first, and the shapes that were looked for while there were any."""
+    """All arrivals of one kind, oldest first, and the shapes looked up while there were any."""
 
     numbers: dict[int, None] = field(default_factory=dict)
     tables: dict[Shape, _Table] = field(default_factory=dict)
 
 
 class KeptArrivals:
-    """All of a shard. Arrivals come by ascending number, but for a few that nobody could take after all."""
+    """The buffered arrivals of a shard.
+
+    They are added in ascending number, except for a few that come back because no execution could take them.
+    """
 
     def __init__(self) -> None:
         self._arrivals: dict[int, Kept] = {}
@@ -83,28 +91,28 @@ class KeptArrivals:
         self._expiry: list[tuple[int, int]] = []
 
     def __len__(self) -> int:
-        """Return how many arrivals are kept."""
+        """Return the number of buffered arrivals."""
         return len(self._arrivals)
 
     def __contains__(self, number: int) -> bool:
         return number in self._arrivals
 
     def of_flow(self, flow_id: str) -> int:
-        """Return how many arrivals of a flow are kept for whichever execution waits first."""
+        """Return the number of buffered arrivals of a flow that are addressed to no particular execution."""
         return self._of_flow.get(flow_id, 0)
 
     def emitted(self, flow_id: str, *, after: int) -> list[tuple[int, str]]:
-        """Return number and type of emitted events that are kept for a flow, oldest first: those after a number."""
+        """Return number and type of the emitted events buffered for a flow after a given number, oldest first."""
         there = self._kinds.get((flow_id, False, ANY_TYPE))
         newest_first = () if there is None else takewhile(lambda number: number > after, reversed(there.numbers))
         return [(number, self._arrivals[number].kind[2]) for number in newest_first][::-1]
 
     def shapes(self, kind: Kind) -> set[Shape]:
-        """Return where values were looked for in what is kept of a kind: so they will be in what is added to it."""
+        """Return the shapes looked up in the buffer for a kind; they also apply to arrivals added later."""
         return {shape for each in _kinds_of(kind) if each in self._kinds for shape in self._kinds[each].tables}
 
     def concern(self, seq: int, flow_id: str) -> bool:
-        """Whether any arrival is kept that an execution may wait for."""
+        """Whether any arrival is buffered that an execution might wait for."""
         return flow_id in self._of_flow or seq in self._addressed
 
     def add(
@@ -117,15 +125,15 @@ class KeptArrivals:
         to_all: bool = True,
         event: IncomingEvent | None = None,
     ) -> None:
-        """Keep an arrival.
+        """Buffer an arrival.
 
         Args:
-            number: its own; the older an arrival is, the smaller.
+            number: the arrival's number; older arrivals have smaller ones.
             kind: its flow, whether it is a callback, and its type.
-            expire_at_ms: Unix time until which it is kept.
-            seq: of the execution that it is for; 0: for whichever waits first.
+            expire_at_ms: Unix time until which it is buffered.
+            seq: the execution it is addressed to; 0: the first to wait for it.
             to_all: see `Kept`.
-            event: its content, when that is at hand.
+            event: its content, when that is in memory.
         """
         self._arrivals[number] = Kept(kind, seq, expire_at_ms, to_all)
         heapq.heappush(self._expiry, (expire_at_ms, number))
@@ -146,7 +154,7 @@ class KeptArrivals:
                     table.learn(number, event.values(shape))
 
     def take(self, number: int) -> Kept | None:
-        """Forget an arrival and return what it was; None when it is not here."""
+        """Remove an arrival and return it; None when it is not in the buffer."""
         arrival = self._arrivals.pop(number, None)
         if arrival is not None:
             self._forget(number, arrival)
@@ -175,7 +183,7 @@ class KeptArrivals:
                 del self._kinds[each]
 
     def expire(self, now_ms: int) -> list[int]:
-        """Forget the arrivals whose time is over, and return their numbers."""
+        """Remove expired arrivals, and return their numbers."""
         expired: list[int] = []
         while self._expiry and self._expiry[0][0] <= now_ms:
             _, number = heapq.heappop(self._expiry)
@@ -184,7 +192,7 @@ class KeptArrivals:
         return expired
 
     def ended(self, seq: int) -> list[int]:
-        """Forget the arrivals for an execution that ended, and return their numbers."""
+        """Remove the arrivals addressed to an execution that ended, and return their numbers."""
         numbers = list(self._addressed.get(seq, ()))
         for number in numbers:
             self.take(number)
@@ -192,13 +200,13 @@ class KeptArrivals:
 
     @property
     def addressed(self) -> int:
-        """Executions that an arrival is kept for."""
+        """Number of executions that a buffered arrival is addressed to."""
         return len(self._addressed)
 
-    # --- who begins to wait -----------------------------------------------------------------------------------------
+    # --- new subscribers --------------------------------------------------------------------------------------------
 
     def unknown(self, flow_id: str, subscriptions: Sequence[Subscription]) -> list[int]:
-        """Return the arrivals that `learn` has to be told of, by ascending number, before `oldest` can tell."""
+        """Return the numbers of arrivals that must be passed to `learn` before calling `oldest`, ascending."""
         numbers: set[int] = set()
         for _, kind, shape, _ in _filters(flow_id, subscriptions):
             there = self._kinds.get(kind)
@@ -208,7 +216,7 @@ class KeptArrivals:
         return sorted(numbers)
 
     def learn(self, number: int, payload: bytes) -> None:
-        """Note the values of an arrival; those of each kind are to be learnt by ascending number."""
+        """Read the values of an arrival from its content. Call it in ascending number for each kind."""
         arrival = self._arrivals.get(number)
         if arrival is None:
             return
@@ -220,9 +228,9 @@ class KeptArrivals:
                     table.learn(number, event.values(shape))
 
     def oldest(self, seq: int, flow_id: str, subscriptions: Sequence[Subscription]) -> Match | None:
-        """Return the oldest arrival that an execution which begins to wait takes; what is unknown is left out.
+        """Return the oldest arrival that matches an execution starting to wait; arrivals of unknown value are skipped.
 
-        Of several subscriptions that take it, it is for the first.
+        If several subscriptions match it, it is delivered to the first.
         """
         found: dict[int, str] = {}
         for key, kind, shape, values in _filters(flow_id, subscriptions):
@@ -242,7 +250,7 @@ class KeptArrivals:
 
 
 def _kinds_of(kind: Kind) -> tuple[Kind, ...]:
-    """Return the kinds that filters name which take arrivals of a kind."""
+    """Return the kinds of filters that accept arrivals of a kind."""
     flow_id, callback, type_ = kind
     return tuple((flow_id, callback, each) for each in types_of(type_))
 

@@ -1,7 +1,7 @@
-"""Executions that have to run one after another: those of one flow with one order key, in order of arrival.
+"""Serialises the executions of a flow that share an order key, in order of arrival.
 
-An execution keeps its turn until it has ended, wherever it is meanwhile: ready, under lease, waiting or suspended.
-Executions without a key take no memory here.
+An execution has its turn until it ends, whatever its state: ready, leased, waiting or suspended. Executions without a
+key take no memory here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class _Lane:
-    """Executions of one key: the one whose turn it is, and those behind it, if any."""
+    """Executions of one key: the one whose turn it is, and those queued behind it, if any."""
 
     id: tuple[str, str]
     turn: int
@@ -20,7 +20,7 @@ class _Lane:
 
 
 class OrderLanes:
-    """All lanes of a shard."""
+    """The lanes of a shard: one queue for each flow and order key."""
 
     def __init__(self) -> None:
         self._lanes: dict[tuple[str, str], _Lane] = {}
@@ -32,7 +32,7 @@ class OrderLanes:
         return len(self._by_seq) - len(self._lanes)
 
     def enter(self, seq: int, flow_id: str, key: str) -> bool:
-        """Take in an execution behind those of its key that came before; tell whether it is its turn at once."""
+        """Queue an execution behind earlier ones of its key; return whether its turn is now."""
         lane = self._lanes.get((flow_id, key))
         if lane is None:
             lane = self._lanes[flow_id, key] = _Lane((flow_id, key), seq)
@@ -45,14 +45,14 @@ class OrderLanes:
         return False
 
     def is_blocked(self, seq: int) -> bool:
-        """Whether an execution has a key, and it is another's turn."""
+        """Whether an execution has a key and it is another execution's turn."""
         lane = self._by_seq.get(seq)
         return lane is not None and lane.turn != seq
 
     def leave(self, seq: int) -> int | None:
-        """Forget an execution, and return the one whose turn it is because of that.
+        """Remove an execution, and return the one whose turn it becomes.
 
-        Takes constant time for the one whose turn it was, time linear in its lane for any other.
+        Takes constant time for the execution whose turn it was, time linear in its lane for any other.
         """
         lane = self._by_seq.pop(seq, None)
         if lane is None:

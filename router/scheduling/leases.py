@@ -1,15 +1,15 @@
-"""Who works on what, under which fencing token.
+"""Leases of executions to runners, and their fencing tokens.
 
 A lease token is 24 bytes: the shard's epoch (4), a term (4), a number (8) and the execution's sequence number (8),
-big-endian. The *term* counts the leases on an execution that are void, as far as anybody has to know: it is on record
-that a lease is void before anybody gets the next one, which is of a later term.
+big-endian. The *term* counts the void leases on an execution, as far as it matters to anyone: that a lease is void is
+stored before the next lease, of a later term, is granted.
 
-A runner that was attached when a router died presents its tokens to the next one, which *adopts* those of the term that
-is on record, while nobody else works on the execution: nobody else ever got it. That holds over any number of restarts,
-since what was there at a start is handed out under a term of its own, on record before the runner hears of it. A fresh
-execution's first lease, of term 0, needs no record.
+A runner that was attached when a router died presents its tokens to the next router. That one *adopts* the leases of
+the stored term, unless another runner works on the execution: no other runner ever had it. This holds over any number
+of restarts, because executions found at a start are assigned under a new term, stored before the runner is notified.
+The first lease of a new execution, of term 0, needs no record.
 
-Leases are renewed a runner at a time, so that what expires is a runner, and a renewal costs nothing per execution.
+Leases are renewed and expire per runner, so a renewal costs nothing per execution.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Lease:
 
 @dataclass(slots=True, eq=False)
 class Runner:
-    """An attached runner, or one that may come back until `deadline` (s)."""
+    """An attached runner, or a detached one that may reattach until `deadline` (s)."""
 
     id: str
     deadline: float
@@ -56,12 +56,12 @@ class LeaseTokens:
         self._number = 0
 
     def mint(self, seq: int, term: int) -> bytes:
-        """Return a token that no other lease of this shard ever has."""
+        """Return a token unique among all leases of this shard, past and future."""
         self._number += 1
         return _TOKEN.pack(self._epoch, term & 0xFFFFFFFF, self._number, seq)
 
     def earlier(self, token: bytes) -> tuple[int, int] | None:
-        """Return the sequence number and the term of a token of an epoch before ours, else None."""
+        """Return the sequence number and the term of a token from an earlier epoch, else None."""
         if len(token) != _TOKEN.size:
             return None
         epoch, term, _, seq = _TOKEN.unpack(token)

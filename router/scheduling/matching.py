@@ -1,7 +1,7 @@
-"""What decides whom an event concerns: its flow, its type, and the values that filters ask for.
+"""Matches events against filters: by flow, by type, and by the values that filters compare.
 
-Filters that ask for values in the same places have the same *shape*: then one lookup tells which of them an event
-passes, however many there are. Values are compared as JSON, numbers by what they amount to: 1 is 1.0, as in jq.
+Filters that compare values at the same locations have the same *shape*: one lookup finds all of them that an event
+passes, however many there are. Values are compared as JSON, numbers by numeric value: 1 equals 1.0, as in jq.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ from flowhook.lifecycle import is_lifecycle
 from flowhook.model import EventFilter
 
 ANY_TYPE: Final = ""
-"""The type of a filter that takes events of every type."""
+"""The type of a filter that accepts events of every type."""
 
 
 def types_of(type_: str) -> tuple[str, ...]:
-    """Return the types of filters that take events of a type: it itself, and every type.
+    """Return the types of filters that accept events of a type: the type itself and `ANY_TYPE`.
 
-    What is told of executions goes to those who name it, and to nobody else: who listens for every event would be told
-    of itself.
+    Lifecycle events go only to filters that name their type: an execution that listens for every event would otherwise
+    receive events about itself.
     """
     return (type_,) if is_lifecycle(type_) else (type_, ANY_TYPE)
 
 
 class Shape(NamedTuple):
-    """Where a filter looks for values: context attributes by name, and paths over the whole event."""
+    """Locations of the values a filter compares: context attributes by name, and paths over the whole event."""
 
     attributes: tuple[str, ...]
     paths: tuple[str, ...]
 
 
 MAX_COMPARED_BYTES: Final = 16 * limits.KIB
-"""JSON of a value that events are told apart by: to compare it takes time, and a sender chooses how large it is."""
+"""Largest compared value, as JSON: comparing takes time, and the sender chooses the size."""
 
 ANYTHING: Final = Shape((), ())
-"""The shape of a filter that asks for no value."""
+"""The shape of a filter that compares no value."""
 
 
 class Content:
-    """What an event says, for all that it goes to: it is parsed when a value of it is first asked for.
+    """An event's content, shared by all its receivers and parsed when one of its values is first read.
 
     Args:
         payload: JSON of CloudEvents 1.0; an object.
@@ -69,11 +69,11 @@ class Content:
         return self._values[shape]
 
     def learn(self, values: Mapping[Shape, bytes | None]) -> None:
-        """Take in values that somebody else read of the same payload."""
+        """Add values that were read elsewhere from the same payload."""
         self._values.update(values)
 
     def release(self) -> None:
-        """Forget what was parsed, which takes many times the payload's memory; the values that were asked for stay."""
+        """Drop the parsed content, which takes many times the payload's memory; values already read are retained."""
         self._parsed = None
 
     def _read(self, shape: Shape) -> bytes | None:
@@ -92,10 +92,10 @@ class IncomingEvent:
     """An event for executions of a flow.
 
     Args:
-        flow_id: the flow that may listen for it.
-        callback: whether it came to one of the flow's callbacks.
-        type_: its type; with a callback, that one's name.
-        payload: JSON of CloudEvents 1.0, an object; or the content that others share.
+        flow_id: the flow whose executions may listen for it.
+        callback: whether it was sent to one of the flow's callbacks.
+        type_: its type; with a callback, the callback's name.
+        payload: JSON of CloudEvents 1.0, an object; or a `Content` shared with other receivers.
     """
 
     __slots__ = ("callback", "content", "flow_id", "type")
@@ -112,20 +112,20 @@ class IncomingEvent:
         return self.content.payload
 
     def to(self, flow_id: str) -> IncomingEvent:
-        """Return the same event for a flow."""
+        """Return the same event, addressed to another flow."""
         return IncomingEvent(flow_id, callback=self.callback, type_=self.type, payload=self.content)
 
     def values(self, shape: Shape) -> bytes | None:
-        """Return a fingerprint of what the event has where a shape looks; None when it can pass no such filter."""
+        """Return a fingerprint of the event's values for a shape; None when it can pass no filter of that shape."""
         return self.content.values(shape)
 
 
 def wanted(filter_: EventFilter) -> tuple[Shape, bytes]:
-    """Return the shape of a filter, and what `IncomingEvent.values` gives for an event that passes it.
+    """Return the shape of a filter, and the result of `IncomingEvent.values` for an event that passes it.
 
     Raises:
-        InvalidExpression: a path is none.
-        ValueError: an expected value is not JSON; one above `MAX_COMPARED_BYTES` is never found.
+        InvalidExpression: a path is not valid.
+        ValueError: an expected value is not JSON. One above `MAX_COMPARED_BYTES` raises nothing, but never matches.
     """
     if not filter_.attributes and not filter_.correlations:
         return ANYTHING, b""
@@ -143,11 +143,11 @@ def _accessor(path: str) -> Accessor:
 
 
 def _compared(value: Any) -> bytes | None:
-    """Return what a value is compared by; None for one that is too large, which passes no filter."""
+    """Return the canonical form a value is compared in; None when it is too large, so that it passes no filter."""
     return cloud_events.canonical(value) if len(orjson.dumps(value)) <= MAX_COMPARED_BYTES else None
 
 
 def _condensed(values: list[str | bytes | None]) -> bytes:
-    """Return a fingerprint: it is as short for long values as for others."""
+    """Return a fingerprint of fixed length, whatever the length of the values."""
     texts = [value.decode() if isinstance(value, bytes) else value for value in values]
     return hashlib.blake2b(orjson.dumps(texts), digest_size=16).digest()

@@ -1,7 +1,7 @@
-"""Where the unfinished executions of a shard are, and what was charged to them.
+"""The state of each unfinished execution of a shard, and the attempts charged to it.
 
-Each is in exactly one place; `shard` draws them, and says what moves an execution from one to the next. Here is only
-what all moves have in common.
+An execution is in exactly one state; the docstring of `shard` draws the states and their transitions. This module holds
+only what all transitions have in common.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from router.scheduling.waits import Waits
 
 @dataclass(slots=True)
 class Between:
-    """An execution that is ending or returning: what becomes of it is being stored."""
+    """An execution that is ending or returning, while that transition is being stored."""
 
     queue: FlowQueue
     counted: bool
-    """Whether it still counts as running for its flow."""
+    """Whether it still counts against its flow's concurrency."""
     to_back: bool = False
-    """Whether a returning one is made ready behind the others of its flow, and not before them."""
+    """Whether a returning execution is queued behind its flow's other ready executions instead of before them."""
 
 
 class Places:
-    """See the module. Whoever reads asks here; the moves are those of the classes made of it."""
+    """States of executions, with all queries about them; subclasses implement the transitions."""
 
     def __init__(self) -> None:
-        """Make them all empty."""
+        """Start with no executions."""
         self.unfinished = 0
         self._queues = FairQueues()
         self._lanes = OrderLanes()
         self._held: dict[int, FlowQueue] = {}
-        # of these, what is on record as begun: an attempt of theirs is charged that may yet go on
+        # held executions stored as begun: an attempt is charged to them that a runner may still be working on
         self._begun: set[int] = set()
-        # found at a start and ready all the same: a runner may have got them so shortly before that nothing tells
+        # found at a start and made ready at once: a runner may have got them just before the end, without any record
         self._unclaimed: dict[int, FlowQueue] = {}
         self._recovered_up_to = 0
         self._terms: dict[int, int] = {}
@@ -52,13 +52,13 @@ class Places:
 
     @property
     def ready(self) -> int:
-        """Executions that wait for a runner or soon will, or for an earlier one of their order key."""
+        """Executions that wait for a runner, now or soon, or for an earlier execution of their order key."""
         elsewhere = len(self._leases) + len(self._ending) + len(self._parking) + len(self._waits) + len(self._suspended)
         return self.unfinished - elsewhere
 
     @property
     def queued(self) -> int:
-        """Executions that `assign` may draw, those of paused and limited flows included."""
+        """Executions in the ready queues that `assign` draws from, including paused and limited flows."""
         return self._queues.ready
 
     @property
@@ -68,7 +68,7 @@ class Places:
 
     @property
     def waiting(self) -> int:
-        """Executions that wait for a time, or for something to happen, or are about to."""
+        """Executions that wait for a time or an event, or are about to."""
         return len(self._waits) + len(self._parking)
 
     @property
@@ -81,24 +81,24 @@ class Places:
         return seq in self._waits or seq in self._parking
 
     def is_changing(self, seq: int) -> bool:
-        """Whether what became of an execution's lease, or what came for it, is yet to be stored, and it did not end."""
+        """Whether a change of an execution other than its end is being stored: a lost lease, an event, or parking."""
         return seq in self._returning or seq in self._parking
 
     def is_returning(self, seq: int) -> bool:
-        """Whether an execution is to be assigned again once that is on record."""
+        """Whether an execution becomes ready again once its lost lease or delivered event is stored."""
         return seq in self._returning
 
     def is_ending(self, seq: int) -> bool:
-        """Whether the end of an execution is yet to be stored."""
+        """Whether the end of an execution is still being stored."""
         return seq in self._ending
 
     def is_concluding(self, seq: int) -> bool:
-        """Whether the end of an execution that runs, or did until then, is yet to be stored."""
+        """Whether the end of an execution that was running until then is still being stored."""
         between = self._ending.get(seq)
         return between is not None and between.counted
 
     def waiting_flow(self, seq: int) -> str | None:
-        """Return the flow of an execution that waits; None when it does not, or is about to only."""
+        """Return the flow of an execution that waits; None when it does not wait, or is still parking."""
         queue = self._waits.get(seq)
         return None if queue is None else queue.flow_id
 
@@ -111,41 +111,41 @@ class Places:
         return seq in self._by_seq
 
     def attempt_of(self, seq: int) -> int | None:
-        """Return the number of the attempt under way, or None when none is."""
+        """Return the number of the attempt in progress, or None."""
         lease = self._by_seq.get(seq)
         return None if lease is None else lease.attempt
 
     def charged_to(self, seq: int) -> int:
-        """Return the attempts that are charged to an execution, without one that is under way."""
+        """Return the attempts charged to an execution, excluding one in progress."""
         return self._attempts.get(seq, 0)
 
     def lease_of(self, token: bytes) -> int | None:
-        """Return the execution that a token is good for, or None when it is stale."""
+        """Return the execution a token is valid for, or None when the token is stale."""
         lease = self._leases.get(token)
         return None if lease is None else lease.seq
 
     def term_of(self, seq: int) -> int:
-        """Return the term of an execution's present or next lease; those of earlier terms are void."""
+        """Return the term of an execution's current or next lease; leases of earlier terms are void."""
         term = self._terms.get(seq)
         return int(seq <= self._recovered_up_to) if term is None else term
 
     def lease(self, token: bytes) -> Lease | None:
-        """Return a lease that is good, or None when the token is stale."""
+        """Return the lease of a valid token, or None when the token is stale."""
         return self._leases.get(token)
 
     def is_quiet(self, token: bytes) -> bool:
-        """Return whether the flow whose execution a token is good for has little under way."""
+        """Whether the flow of a token's execution has few executions running (at most `QUIET`)."""
         lease = self._leases.get(token)
         return lease is not None and lease.queue.running <= QUIET
 
     def backlog(self, flow_id: str) -> int:
-        """Return how many accepted executions of a flow have not ended."""
+        """Return the number of accepted executions of a flow that have not ended."""
         return self._queues.unfinished(flow_id)
 
-    # --- for what moves them ------------------------------------------------------------------------------------------
+    # --- shared by the transitions ------------------------------------------------------------------------------------
 
     def _recover(self, seq: int, flow_id: str, attempts: int, term: int, order_key: str) -> tuple[FlowQueue, bool]:
-        """Count an execution; returns its queue, and whether it is its turn."""
+        """Count a recovered execution; return its queue, and whether it is its turn."""
         queue = self._queues.flow(flow_id)
         queue.unfinished += 1
         self.unfinished += 1
@@ -156,7 +156,7 @@ class Places:
         return queue, not order_key or self._lanes.enter(seq, flow_id, order_key)
 
     def _withdraw(self, seq: int, flow_id: str) -> FlowQueue | None:
-        """Take out an execution that is returning, parking, held, waiting, blocked or ready."""
+        """Remove an execution that is returning, parking, held, waiting, blocked or ready; return its queue."""
         self._unclaimed.pop(seq, None)
         returning = self._returning.pop(seq, None)
         if returning is not None:
@@ -172,14 +172,14 @@ class Places:
         return queue
 
     def _release(self, seq: int) -> FlowQueue | None:
-        """Take out an execution that is held; None when it is not."""
+        """Remove a held execution and return its queue; None when it is not held."""
         queue = self._held.pop(seq, None)
         if queue is not None:
             self._queues.let_go(queue)
         return queue
 
     def _is_counted(self, seq: int) -> bool:
-        """Whether an execution without a lease counts as running for its flow."""
+        """Whether an execution without a lease still counts against its flow's concurrency."""
         returning = self._returning.get(seq)
         return seq in self._parking or (returning is not None and returning.counted)
 
@@ -190,14 +190,14 @@ class Places:
             self._attempts.pop(seq, None)
 
     def _is_charged(self, seq: int) -> bool:
-        """Whether an execution that was charged is still there, and not about to end."""
+        """Whether attempts are charged to an execution that is not about to end."""
         return seq in self._attempts and seq not in self._ending
 
     def _lease(self, lease: Lease) -> None:
         self._leases[lease.token] = self._by_seq[lease.seq] = lease.runner.leases[lease.token] = lease
 
     def _void(self, lease: Lease) -> None:
-        """Take a lease away for another one to follow, once that is on record."""
+        """Take a lease away and start a new term; the next lease may be granted once that is stored."""
         self._drop(lease)
         self._terms[lease.seq] = self.term_of(lease.seq) + 1
 

@@ -1,10 +1,10 @@
-"""Ready executions by flow, drawn fairly.
+"""Ready executions by flow, drawn round-robin.
 
-Each flow has a queue in order of arrival. Flows that have something to run, are not paused and are below their
-concurrency stand in a ring; each draw takes one execution of the flow in front, which then goes to the back. So a flow
-with a backlog of a million delays another's next execution by one turn of the ring, not by its backlog.
+Each flow has a queue in order of arrival. Flows that have a ready execution, are not paused and are below their
+concurrency limit form a ring; each draw takes one execution of the flow in front, which then goes to the back. So a
+flow with a backlog of a million delays another flow's next execution by one turn of the ring, not by its backlog.
 
-A queue holds nothing but sequence numbers (40 bytes each), so that a backlog of millions fits in memory.
+A queue holds only sequence numbers (40 bytes each), so that a backlog of millions fits in memory.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from dataclasses import dataclass, field, replace
 
 @dataclass(frozen=True, slots=True)
 class FlowPolicy:
-    """What limits a flow.
+    """Limits of a flow.
 
     Attributes:
-        concurrency: executions under lease at a time, those that may be after a restart included; None: no limit.
-        paused: nothing of it is handed out.
-        retired: the flow is deleted; the policy holds for what it left behind and is forgotten with the last of it.
+        concurrency: executions under lease at a time, including those that may be after a restart; None: no limit.
+        paused: its executions are not assigned.
+        retired: the flow is deleted; the policy applies to its remaining executions and is dropped with the last one.
     """
 
     concurrency: int | None = None
@@ -33,12 +33,12 @@ DEFAULT_POLICY = FlowPolicy()
 
 @dataclass(slots=True)
 class FlowQueue:
-    """One flow's executions.
+    """One flow's ready executions, and counts of the others.
 
     Attributes:
-        running: under lease, or about to end, wait or return.
-        held: found at a start, and maybe under way at a runner that is yet to come back for them.
-        unfinished: all that were accepted and have not ended.
+        running: executions under lease, or about to end, wait or return.
+        held: executions found at a start that a runner may still be working on, and may claim when it reattaches.
+        unfinished: accepted executions that have not ended.
     """
 
     flow_id: str
@@ -51,64 +51,64 @@ class FlowQueue:
 
     @property
     def eligible(self) -> bool:
-        """Whether something of this flow may run now."""
+        """Whether an execution of this flow may run now."""
         return bool(self.ready) and not self.policy.paused and self.has_room
 
     @property
     def has_room(self) -> bool:
-        """Whether one more may run beside those that do, and those that may."""
+        """Whether one more execution may run besides the running and the held ones."""
         concurrency = self.policy.concurrency
         return concurrency is None or self.running + self.held < concurrency
 
 
 class FairQueues:
-    """All flows of a shard. A flow without unfinished executions and with the default policy takes no memory."""
+    """The queues of all flows of a shard. An idle flow with the default policy takes no memory."""
 
     def __init__(self) -> None:
         self._flows: dict[str, FlowQueue] = {}
         self._ring: deque[FlowQueue] = deque()
         self.ready = 0
-        """Executions that wait for a runner, of paused and limited flows too."""
+        """Number of executions that wait for a runner, including paused and limited flows."""
 
     def flow(self, flow_id: str) -> FlowQueue:
-        """Return the queue of a flow, made when missing."""
+        """Return the queue of a flow, created when missing."""
         queue = self._flows.get(flow_id)
         if queue is None:
             queue = self._flows[flow_id] = FlowQueue(flow_id)
         return queue
 
     def set_policy(self, flow_id: str, policy: FlowPolicy) -> None:
-        """Replace what limits a flow; executions under lease are not touched."""
+        """Replace the limits of a flow; executions under lease are not affected."""
         queue = self.flow(flow_id)
         queue.policy = policy
         self._admit(queue)
         self.forget_if_idle(queue)
 
     def retire(self, flow_id: str) -> None:
-        """Let what a deleted flow left behind end under the limits it had; a pause ends with the flow."""
+        """Mark a flow as deleted: its remaining executions run under the same limits, except that a pause ends."""
         queue = self._flows.get(flow_id)
         if queue is not None:
             self.set_policy(flow_id, replace(queue.policy, paused=False, retired=True))
 
     def put(self, queue: FlowQueue, seq: int) -> None:
-        """Make an execution ready, behind those of its flow that are."""
+        """Make an execution ready, behind its flow's other ready executions."""
         queue.ready.append(seq)
         self.ready += 1
         if not queue.in_ring:
             self._admit(queue)
 
     def put_first(self, queue: FlowQueue, seq: int) -> None:
-        """Make an execution ready before all others of its flow: its turn came before theirs."""
+        """Make an execution ready before all others of its flow, because it was queued before them."""
         queue.ready.appendleft(seq)
         self.ready += 1
         if not queue.in_ring:
             self._admit(queue)
 
     def draw(self, share: int) -> tuple[FlowQueue, int] | None:
-        """Take the next execution, counted as running from here on; None when nothing may run.
+        """Remove and return the next execution, counted as running from now on; None when nothing may run.
 
         Args:
-            share: executions that a flow without a limit of its own may have running.
+            share: running executions allowed for a flow without a concurrency limit.
         """
         ring = self._ring
         for _ in range(len(ring)):
@@ -131,7 +131,7 @@ class FairQueues:
         return None
 
     def remove(self, queue: FlowQueue, seq: int) -> bool:
-        """Take a ready execution out, in time linear in the flow's backlog; false when it is not ready."""
+        """Remove a ready execution, in time linear in the flow's backlog; false when it is not ready."""
         try:
             queue.ready.remove(seq)
         except ValueError:
@@ -140,29 +140,29 @@ class FairQueues:
         return True
 
     def stopped(self, queue: FlowQueue) -> None:
-        """Count one execution less as running."""
+        """Decrement the count of running executions."""
         queue.running -= 1
         if not queue.in_ring:
             self._admit(queue)
 
     def hold(self, queue: FlowQueue) -> None:
-        """Keep a place for an execution that may be under way."""
+        """Reserve a slot of the flow's concurrency for an execution a runner may be working on."""
         queue.held += 1
 
     def let_go(self, queue: FlowQueue) -> None:
-        """Keep the place no longer: it runs, or does not."""
+        """Release a slot reserved by `hold`: the execution runs now, or it is known not to."""
         queue.held -= 1
         if not queue.in_ring:
             self._admit(queue)
 
     def forget_if_idle(self, queue: FlowQueue) -> None:
-        """Free the memory of a flow that has nothing to run and no limits to remember."""
+        """Free the memory of a flow that has no unfinished executions and no limits to retain."""
         forgettable = queue.policy == DEFAULT_POLICY or queue.policy.retired
         if queue.unfinished == 0 and forgettable and not queue.in_ring:
             self._flows.pop(queue.flow_id, None)
 
     def unfinished(self, flow_id: str) -> int:
-        """Return how many accepted executions of a flow have not ended."""
+        """Return the number of accepted executions of a flow that have not ended."""
         queue = self._flows.get(flow_id)
         return 0 if queue is None else queue.unfinished
 

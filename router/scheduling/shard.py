@@ -8,15 +8,15 @@ It knows every unfinished execution by its sequence number, in exactly one of th
                           │ │ └──requeued── returning ◀──────────────deliver───────┘      │
                           │ └──────────────────────────────────────────────────────wake───┘
                           └──resume── suspended ◀──suspend── anywhere but ending
-    held: accepted before a restart; ready once runners had time to come back for what they were working on. Until then
-        each takes a place of its flow's concurrency. What is on record as given back, or waits, is not held; a runner
-        that got it just before may claim it until then, if there is a place
-    blocked: has an order key, and it is the turn of an earlier one
+    held: accepted before a restart; ready once runners had time to reattach and claim their executions. Until then each
+        takes a slot of its flow's concurrency. An execution stored as given back, or as waiting, is not held; a runner
+        that got it just before the restart may claim it within the same time, if its flow has a free slot
+    blocked: has an order key, and it is the turn of an earlier execution
 
-The caller makes durable what the returned values say, before it tells anyone and before it says `ended`, `requeued` or
-`parked`. The latter two are the fence: while it is not on record that a lease is void, nobody gets another one, and
-what was written under the old one came before. Nothing here fails on a stale token: it is answered with None, and the
-caller revokes it.
+The caller makes the returned changes durable before it reports them to anyone and before it calls `ended`, `requeued`
+or `parked`. The latter two are the fence: until it is stored that a lease is void, no other lease is granted, so
+everything written under the old lease precedes the new one. No method fails on a stale token: it returns None, and the
+caller revokes the token.
 """
 
 from __future__ import annotations
@@ -31,50 +31,50 @@ from router.scheduling.places import Between
 from router.scheduling.queues import FlowPolicy, FlowQueue
 
 MAX_ASSIGNMENTS: Final = 64
-"""Assignments that one runner gets in one batch."""
+"""Most assignments that one runner gets in one batch."""
 
 RESERVE: Final = 4
-"""One place in so many is kept from each single flow, so that one whose calls hang leaves room for the others."""
+"""One slot in so many is withheld from each single flow, so that a flow whose calls hang leaves room for others."""
 
 MIN_SHARE: Final = 32
-"""Places that each flow may take however few there are."""
+"""Slots that each flow may take, however few there are."""
 
 SOON: Final = 4096
-"""Executions of one flow whose turn may come soon; what stands further back is better read when it comes."""
+"""Queue positions of a flow whose executions may be assigned soon; those further back are better read later."""
 
 MAX_WAKES: Final = 512
-"""Executions that one call of `wake` wakes, so that it takes no longer than a millisecond."""
+"""Most executions that one call of `wake` wakes, so that it takes no longer than a millisecond."""
 
 
 def _flow_share(places: int) -> int:
-    """Return how many of all runners' places one flow may take."""
+    """Return the number of all runners' slots that one flow may take."""
     return max(MIN_SHARE, places - places // RESERVE)
 
 
 class Shard(Attendance):
-    """See the module. After `recover`, call `begin`.
+    """The scheduler of a shard. After the `recover` calls, call `begin`.
 
-    Methods take constant time per execution they concern; logarithmic to park and wake; linear in the flow's backlog
-    to cancel or suspend one that is ready or blocked.
+    Methods take constant time for each execution they concern; parking and waking take logarithmic time; cancelling or
+    suspending a ready or blocked execution takes time linear in the flow's backlog.
     """
 
     # --- flows and events -------------------------------------------------------------------------------------------
 
     def set_policy(self, flow_id: str, policy: FlowPolicy) -> None:
-        """Replace what limits a flow."""
+        """Replace the limits of a flow."""
         self._queues.set_policy(flow_id, policy)
 
     def retire(self, flow_id: str) -> None:
-        """Let what a deleted flow left behind end under the limits it had."""
+        """Mark a flow as deleted: its remaining executions end under the limits it had."""
         self._queues.retire(flow_id)
 
     def accept(self, seq: int, flow_id: str, order_key: str = "") -> bool:
-        """Take in an execution that has just become durable; tell whether its turn may come soon.
+        """Add an execution that has just become durable; return whether it may be assigned soon.
 
         Args:
-            seq: its sequence number, greater than all before.
+            seq: its sequence number, greater than all earlier ones.
             flow_id: its flow.
-            order_key: it runs after those of its flow with the same key; empty: whenever it can.
+            order_key: it runs after earlier executions of its flow with the same key; empty: no order.
         """
         queue = self._queues.flow(flow_id)
         queue.unfinished += 1
@@ -87,20 +87,20 @@ class Shard(Attendance):
     def recover(
         self, seq: int, flow_id: str, attempts: int, *, begun: bool = False, term: int = 0, order_key: str = ""
     ) -> Exhausted | None:
-        """Take in an execution that was found pending or running at start-up.
+        """Add an execution that was found pending or running at start-up.
 
-        All that is found is to be recovered by ascending `seq`, and before anything is accepted.
+        Recover all executions by ascending `seq`, before any is accepted.
 
         Args:
             seq: its sequence number.
             flow_id: its flow.
-            attempts: those charged to it, one that has `begun` included.
-            begun: whether an attempt is on record that was under way when the router died.
-            term: the one on record: no runner can come back for what it had under an earlier one.
+            attempts: attempts charged to it, including one that has `begun`.
+            begun: whether an attempt is stored that was in progress when the router died.
+            term: the stored term: no runner can claim the execution with a lease of an earlier one.
             order_key: see `accept`.
 
         Returns:
-            None, or that it was there at too many deaths.
+            None, or that the execution used up its attempts, as it was running when too many processes died.
         """
         queue, its_turn = self._recover(seq, flow_id, attempts, term, order_key)
         if attempts - begun >= self._max_attempts * UNCERTAIN_FACTOR:
@@ -121,23 +121,23 @@ class Shard(Attendance):
     def recover_waiting(
         self, seq: int, flow_id: str, attempts: int, wake_at_ms: int | None, *, term: int = 0, order_key: str = ""
     ) -> None:
-        """Take in an execution that was found waiting at start-up; `attempts` includes the one that parked it."""
+        """Add an execution that was found waiting at start-up; `attempts` includes the one that parked it."""
         queue, _ = self._recover(seq, flow_id, attempts - 1, term, order_key)
         self._waits.add(seq, queue, wake_at_ms)
 
     def recover_suspended(self, seq: int, flow_id: str, attempts: int, *, term: int = 0, order_key: str = "") -> None:
-        """Take in an execution that was found suspended at start-up."""
+        """Add an execution that was found suspended at start-up."""
         self._suspended[seq], _ = self._recover(seq, flow_id, attempts, term, order_key)
 
     # --- work -------------------------------------------------------------------------------------------------------
 
     def assign(self, full: Collection[str] = ()) -> list[Assigned]:
-        """Hand ready executions to runners with credit, fairly across flows and evenly across runners.
+        """Assign ready executions to runners with credit, fairly across flows and evenly across runners.
 
-        Each runner gets one batch at the most; call again, until nothing is assigned, for more.
+        Each runner gets at most one batch; for more, call again until nothing is assigned.
 
         Args:
-            full: runners that can take nothing just now, credit or not.
+            full: runners that can't accept assignments now, even if they have credit.
         """
         assigned: list[Assigned] = []
         flow_share = _flow_share(sum(runner.credit + len(runner.leases) for runner in self._runners.values()))
@@ -151,7 +151,7 @@ class Shard(Attendance):
         return assigned
 
     def take(self, token: bytes) -> Taken | None:
-        """Give up a lease because its execution is about to end; None when the token is stale."""
+        """Release a lease whose execution is about to end; None when the token is stale."""
         lease = self._leases.get(token)
         if lease is None:
             return None
@@ -160,10 +160,10 @@ class Shard(Attendance):
         return Taken(lease.seq, lease.attempt)
 
     def park(self, token: bytes) -> Taken | None:
-        """Give up a lease because its execution is to wait: it is *parking*, and `attempt` is not charged.
+        """Release a lease whose execution is about to wait: it is *parking*, and `attempt` is not charged.
 
         Returns:
-            What it was; None when the token is stale.
+            The released lease; None when the token is stale.
         """
         lease = self._leases.get(token)
         if lease is None:
@@ -174,11 +174,11 @@ class Shard(Attendance):
         return Taken(lease.seq, lease.attempt)
 
     def parked(self, seq: int, wake_at_ms: int | None) -> None:
-        """Have an execution wait that was *parking* and is on record as such.
+        """Move an execution from *parking* to waiting, once that is stored.
 
         Args:
-            seq: the execution; nothing happens when an operator took it out meanwhile.
-            wake_at_ms: when it is ready again (Unix time); None: no time wakes it.
+            seq: the execution; nothing happens if an operator removed it meanwhile.
+            wake_at_ms: Unix time at which it becomes ready again; None: no timer wakes it.
         """
         queue = self._parking.pop(seq, None)
         if queue is not None:
@@ -186,7 +186,7 @@ class Shard(Attendance):
             self._queues.stopped(queue)
 
     def requeued(self, seqs: Iterable[int]) -> None:
-        """Make ready again, in order of arrival, what was *returning* and is on record as such."""
+        """Make *returning* executions ready again, in order of arrival, once that is stored."""
         for seq in sorted(seqs, reverse=True):
             returning = self._returning.pop(seq, None)
             if returning is not None:  # else it was cancelled meanwhile
@@ -196,9 +196,9 @@ class Shard(Attendance):
                     self._queues.stopped(returning.queue)
 
     def deliver(self, seqs: Iterable[int]) -> list[Requeued]:
-        """Take executions that wait out because what they wait for has come; they are *returning* from here on.
+        """Move waiting executions to *returning*, because the event they wait for has arrived.
 
-        Those that do not wait, or are about to only, are left alone and not returned.
+        Executions that do not wait, or are still *parking*, are left alone and not in the result.
         """
         delivered: list[Requeued] = []
         for seq in seqs:
@@ -209,7 +209,7 @@ class Shard(Attendance):
         return delivered
 
     def ended(self, seq: int) -> None:
-        """Forget an execution that was *ending* and whose end is durable."""
+        """Remove an execution that was *ending* and whose end is durable."""
         ending = self._ending.pop(seq)
         self._attempts.pop(seq, None)
         self._blamed.pop(seq, None)
@@ -226,11 +226,11 @@ class Shard(Attendance):
         self._queues.forget_if_idle(queue)
 
     def cancel(self, seq: int, flow_id: str) -> Withdrawn | None:
-        """Take an execution out to end it: it is *ending* from here on.
+        """Remove an execution from its state to end it: it is *ending* from now on.
 
         Returns:
-            What it was, the attempt that is under way or made it wait included; None when it is not here or ending
-            already.
+            Its attempts, including the one in progress or the one that parked it, and its lease; None when it is
+            unknown or already ending.
         """
         lease = self._by_seq.get(seq)
         if lease is not None:
@@ -247,10 +247,10 @@ class Shard(Attendance):
         return Withdrawn(self._attempts.get(seq, 0) + waits, None)
 
     def suspend(self, seq: int, flow_id: str) -> Withdrawn | None:
-        """Take an execution out until `resume`; it keeps its order key. An attempt under way is not charged.
+        """Suspend an execution until `resume`; its order key stays blocked. An attempt in progress is not charged.
 
         Returns:
-            What it was; None when it is not here, suspended or ending already.
+            Its attempts and its lease; None when it is unknown, or already suspended or ending.
         """
         if seq in self._suspended:
             return None
@@ -271,7 +271,7 @@ class Shard(Attendance):
         return Withdrawn(self._attempts.get(seq, 0), lease)
 
     def resume(self, seq: int) -> bool:
-        """Make a suspended execution ready, before those that came later; false when it is not suspended."""
+        """Make a suspended execution ready, ahead of its flow's ready executions; false when it is not suspended."""
         queue = self._suspended.pop(seq, None)
         if queue is None:
             return False
@@ -282,11 +282,11 @@ class Shard(Attendance):
     # --- time -------------------------------------------------------------------------------------------------------
 
     def next_wake(self) -> int | None:
-        """Return when `wake` has something to do next (Unix milliseconds), or None."""
+        """Return the Unix time (ms) at which `wake` next has something to do, or None."""
         return self._waits.next()
 
     def wake(self, now_ms: int) -> list[int]:
-        """Make ready what waited for a time that has come, before what arrived later; at most `MAX_WAKES` at a time."""
+        """Make executions ready that are due to wake, ahead of their flows' others; at most `MAX_WAKES` a call."""
         due = self._waits.due(now_ms, MAX_WAKES)
         for seq, queue in reversed(due):
             self._queues.put_first(queue, seq)
@@ -294,7 +294,7 @@ class Shard(Attendance):
                 self._unclaimed[seq] = queue
         return [seq for seq, _ in due]
 
-    # --- inside -----------------------------------------------------------------------------------------------------
+    # --- internals --------------------------------------------------------------------------------------------------
 
     def _draw(self, runner: Runner, count: int, flow_share: int, assigned: list[Assigned]) -> int:
         for number in range(count):

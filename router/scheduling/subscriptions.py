@@ -1,7 +1,8 @@
-"""What waiting executions wait for, beside times: events, and ends of other executions.
+"""Subscriptions of waiting executions to events and to the ends of other executions.
 
-An event finds those who wait for it by one lookup for each shape of filter that its flow has for its type: shapes stand
-in flow files, so there are a few, however many executions wait. One that waits for one event takes some 300 bytes.
+An event finds its subscribers with one lookup for each filter shape its flow uses for its type. Shapes are written in
+flow files, so there are few of them however many executions wait. An execution that waits for one event takes about
+300 bytes.
 """
 
 from __future__ import annotations
@@ -25,21 +26,21 @@ Wait = object
 
 
 class Receiver(NamedTuple):
-    """An execution that waits for something, and the key of the journal entry that it is to be written under."""
+    """A waiting execution, and the key of the journal entry that will record the event or end it waits for."""
 
     seq: int
     key: str
 
 
 class _Table:
-    """Filters of one kind and one shape, by the values they want."""
+    """Filters of one kind and one shape, by the values they expect."""
 
     __slots__ = ("kind", "places", "shape")
 
     def __init__(self, kind: Kind, shape: Shape) -> None:
         self.kind = kind
         self.shape = shape
-        # most values are wanted by one execution: an inner table takes as much memory as all the rest
+        # most values are expected by one execution only: an inner dict takes as much memory as all the rest
         self.places: dict[bytes, _Place | dict[int, _Place]] = {}
 
     def put(self, place: _Place) -> None:
@@ -59,7 +60,7 @@ class _Table:
             del self.places[place.values]
 
     def find(self, values: bytes, limit: int) -> Iterator[_Place]:
-        """Yield who wants these values, longest waiting first."""
+        """Yield the filters that expect these values, longest waiting first."""
         there = self.places.get(values)
         if isinstance(there, dict):
             yield from islice(there.values(), limit)
@@ -68,7 +69,7 @@ class _Table:
 
 
 class _Place:
-    """One filter of one execution; `order` tells who waits longer."""
+    """One filter of one execution; the smaller `order` has waited longer."""
 
     __slots__ = ("key", "order", "seq", "table", "values")
 
@@ -84,7 +85,7 @@ _by_order: Final = attrgetter("order")
 
 
 class Subscriptions:
-    """All of a shard. An execution is here from when it waits until it does not, whatever ended that."""
+    """All subscriptions of a shard. An execution is listed for as long as it waits, whatever ends the wait."""
 
     def __init__(self) -> None:
         self._tables: dict[Kind, dict[Shape, _Table]] = {}
@@ -94,19 +95,19 @@ class Subscriptions:
         self._awaited: dict[int, dict[int, None]] = {}
         self._order = 0
         self.lifecycle: set[str] = set()
-        """Types of events about executions that anybody waits for."""
+        """Types of lifecycle events that some execution waits for."""
 
     def __len__(self) -> int:
-        """Return how many executions wait for something."""
+        """Return the number of executions that wait for an event or an end."""
         return len(self._places)
 
     # --- events -----------------------------------------------------------------------------------------------------
 
     def add(self, seq: int, flow_id: str, subscriptions: Sequence[Subscription]) -> Wait:
-        """Have an execution that is not here wait for events; what it has of ends is left to `expect_end`.
+        """Subscribe an execution that is not listed yet to events; subscribe it to ends with `expect_end`.
 
         Returns:
-            What `is_current` knows this wait by, also when the same execution waits again later.
+            A handle for `is_current` that distinguishes this wait from a later one of the same execution.
         """
         places: list[_Place] = []
         for key, filters, _ in subscriptions:
@@ -136,7 +137,7 @@ class Subscriptions:
         return table
 
     def remove(self, seq: int) -> None:
-        """Forget an execution that does not wait any more; nothing happens when it is not here."""
+        """Remove an execution that no longer waits; nothing happens when it is not listed."""
         for place in self._places.pop(seq, ()):
             table = place.table
             table.take_out(place)
@@ -152,15 +153,15 @@ class Subscriptions:
                 del self._awaited[awaited]
 
     def shapes(self, kind: Kind) -> set[Shape]:
-        """Return where those who wait for events of a kind look for values."""
+        """Return the shapes of all filters that accept events of a kind."""
         flow_id, callback, type_ = kind
         return {shape for each in types_of(type_) for shape in self._tables.get((flow_id, callback, each), ())}
 
     def listening(self, event: IncomingEvent, limit: int) -> list[Receiver]:
-        """Return who waits for an event, at most `limit`, longest waiting first.
+        """Return the receivers that wait for an event, at most `limit`, longest waiting first.
 
-        Each execution is there once, with the first of its subscriptions that takes the event: what it asks for after
-        that depends on what comes first.
+        Each execution is listed once, with the first of its subscriptions that accepts the event: what it waits for
+        next depends on the event it receives first.
         """
         places: list[_Place] = []
         for type_ in types_of(event.type):
@@ -175,16 +176,16 @@ class Subscriptions:
         return [Receiver(seq, key) for seq, key in islice(receivers.items(), limit)]
 
     def flows(self, type_: str) -> list[str]:
-        """Return the flows of which anybody waits for emitted events of a type, whatever values they have to have."""
+        """Return the flows with executions that wait for emitted events of a type, regardless of expected values."""
         return list({flow: None for each in types_of(type_) for flow in self._flows.get((False, each), ())})
 
     def concern(self, kind: Kind) -> bool:
-        """Whether anybody waits for events of a kind, whatever values they may have to have."""
+        """Whether any execution waits for events of a kind, regardless of expected values."""
         flow_id, callback, type_ = kind
         return any((flow_id, callback, each) in self._tables for each in types_of(type_))
 
     def listens(self, seq: int, event: IncomingEvent) -> Receiver | None:
-        """Return an execution as the receiver of an event that is for it, whatever its values, if it waits for it."""
+        """Return an execution as receiver of an event addressed to it, if it waits for one, regardless of values."""
         for place in self._places.get(seq, ()):
             _, callback, type_ = place.table.kind
             if callback == event.callback and type_ in (event.type, ANY_TYPE):
@@ -203,7 +204,7 @@ class Subscriptions:
     # --- ends -------------------------------------------------------------------------------------------------------
 
     def expect_end(self, seq: int, key: str, awaited: int) -> None:
-        """Have an execution wait for the end of another; of several keys for the same one the first counts."""
+        """Subscribe an execution to the end of another; of several keys for the same end the first counts."""
         self._awaits.setdefault(seq, {}).setdefault(awaited, sys.intern(key))
         self._awaited.setdefault(awaited, {})[seq] = None
 
@@ -212,10 +213,10 @@ class Subscriptions:
         return awaited in self._awaits.get(seq, ())
 
     def awaiting(self, awaited: int) -> list[Receiver]:
-        """Return who waits for the end of an execution, longest waiting first."""
+        """Return the receivers that wait for the end of an execution, longest waiting first."""
         return [Receiver(seq, self._awaits[seq][awaited]) for seq in self._awaited.get(awaited, ())]
 
     @property
     def ends_awaited(self) -> int:
-        """Executions whose end is waited for."""
+        """Number of executions whose end another execution waits for."""
         return len(self._awaited)

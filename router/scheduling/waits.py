@@ -1,8 +1,8 @@
-"""Executions that wait, and when each is to be woken.
+"""The timer queue: waiting executions by wake time.
 
-Wake times are Unix milliseconds: what a flow waits for is a moment of the calendar, and it is the same one after a
-restart. Unlike other times in the core they belong to a clock that may be set back or forward; it is asked again each
-time, so that nothing but the present reading counts.
+Wake times are Unix milliseconds, because a flow waits for a wall-clock time, which stays the same across a restart.
+Unlike the other times of the core they belong to a clock that can be set back or forward; it is read again each time,
+so that only the current reading counts.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Final
 from router.scheduling.queues import FlowQueue
 
 MIN_STALE: Final = 1024
-"""Entries of the heap that may be out of date before it is made anew; beyond it as many as there are good ones."""
+"""Stale entries the heap may hold, besides one for each waiting execution, before it is rebuilt."""
 
 _Wait = tuple[int, int, FlowQueue]
-"""Wake time, sequence number, flow. An entry of the heap is good while it is the very one in the table."""
+"""Wake time, sequence number, flow. A heap entry is current while it is the identical object in the table."""
 
 NEVER: Final = -1
-"""Wake time of an execution that no time wakes; it is not in the heap."""
+"""Wake time of an execution that no timer wakes; it is not in the heap."""
 
 
 class Waits:
-    """Waiting executions by sequence number, some 200 bytes each."""
+    """Waiting executions by sequence number, about 200 bytes each."""
 
     def __init__(self) -> None:
         self._waits: dict[int, _Wait] = {}
@@ -36,19 +36,19 @@ class Waits:
         return seq in self._waits
 
     def add(self, seq: int, queue: FlowQueue, wake_at_ms: int | None) -> None:
-        """Have an execution wait until a time, or (None) until it is taken out."""
+        """Add an execution that waits until a time, or (None) until `pop` removes it."""
         wait = (NEVER if wake_at_ms is None else wake_at_ms, seq, queue)
         self._waits[seq] = wait
         if wake_at_ms is not None:
             heapq.heappush(self._heap, wait)
 
     def get(self, seq: int) -> FlowQueue | None:
-        """Return the flow of an execution; None when it does not wait."""
+        """Return the flow queue of an execution; None when it does not wait."""
         wait = self._waits.get(seq)
         return None if wait is None else wait[2]
 
     def pop(self, seq: int) -> FlowQueue | None:
-        """Take an execution out; None when it does not wait."""
+        """Remove an execution and return its flow queue; None when it does not wait."""
         wait = self._waits.pop(seq, None)
         if wait is None:
             return None
@@ -67,7 +67,7 @@ class Waits:
         return None
 
     def due(self, now_ms: int, limit: int) -> list[tuple[int, FlowQueue]]:
-        """Take out what is to be woken by now, at most `limit` executions, earliest first."""
+        """Remove and return the executions whose wake time has passed, at most `limit`, earliest first."""
         due: list[tuple[int, FlowQueue]] = []
         while len(due) < limit:
             earliest = self.next()

@@ -1,9 +1,9 @@
-"""Who may call what: every call carries a bearer token, whose scopes the called method must accept.
+"""Authorises gRPC calls: each call carries a bearer token, and its method requires one of the token's scopes.
 
-What is refused is not read: gRPC reads the message of a unary call before its handler runs, and that may be 32 MiB. So
-a refusal is a handler of streams, which reads nothing, and no more of the message is taken than flow control lets come
-unasked. The same holds for health, which callers without a token may ask for: kubelets have none. Reflection takes any
-valid token.
+The messages of refused calls are not read. gRPC reads the message of a unary call, up to 32 MiB, before its handler
+runs. So a refusal is a streaming handler that reads nothing, and only the bytes that flow control admits in advance are
+received. The same applies to health checks without a token, which are allowed because kubelets have none. Reflection
+accepts any valid token.
 
 Source: RFC 6750, section 2.1 (`authorization: Bearer TOKEN`).
 """
@@ -25,7 +25,7 @@ from flowhook.wire import status
 _ADMIN: Final = frozenset({Scope.ADMIN})
 _READ: Final = frozenset({Scope.ADMIN, Scope.VIEW})
 _ANY: Final = frozenset(Scope)
-"""Of services that say nothing of flows, and take any valid token."""
+"""Scopes for services that reveal nothing about flows and accept any valid token."""
 
 _SERVICES: Final[Mapping[str, frozenset[Scope]]] = {
     "flowhook.v1.IngestService": frozenset({Scope.INGEST}),
@@ -57,24 +57,24 @@ _METHODS: Final[Mapping[str, frozenset[Scope]]] = {
 }
 
 _OPEN: Final = frozenset({"/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"})
-"""Methods that callers without a token get the answer of to an empty request, whatever they sent."""
+"""Methods that callers without a token may call; whatever they send, an empty request is answered."""
 
 caller_scopes: ContextVar[frozenset[Scope]] = ContextVar("caller_scopes", default=frozenset())
-"""Scopes of the token that the current call presented."""
+"""Scopes of the current call's token."""
 
 
 caller_flows: ContextVar[frozenset[str] | None] = ContextVar("caller_flows", default=None)
-"""The only flows that the current call may hand in events to; None: any."""
+"""The only flows to which the current call may send events; None: any flow."""
 
 _OF_FLOWS: Final = frozenset({"/flowhook.v1.IngestService/IngestEvents", "/flowhook.v1.IngestService/InvokeFlow"})
-"""Methods that a token for some flows is good for, besides those for any token: they check which flow it is."""
+"""Methods that a token restricted to some flows may call, besides those for any token: they check the flow."""
 
 
 def check_flow(flow_id: str) -> None:
-    """Refuse an event to a flow that the caller's token is not for.
+    """Check that the caller's token may send events to a flow.
 
     Raises:
-        PermissionDeniedError: it is not (`FLOW_NOT_PERMITTED`).
+        PermissionDeniedError: it may not (`FLOW_NOT_PERMITTED`).
     """
     flows = caller_flows.get()
     if flows is not None and flow_id not in flows:
@@ -82,7 +82,7 @@ def check_flow(flow_id: str) -> None:
 
 
 def scopes_for(method: str) -> frozenset[Scope]:
-    """Return the scopes of which a caller of `method` (`/package.Service/Method`) needs one; empty: nobody may."""
+    """Return the scopes of which `method` (`/package.Service/Method`) requires one; empty: no caller may call it."""
     special = _METHODS.get(method)
     return _SERVICES.get(method[1:].partition("/")[0], frozenset()) if special is None else special
 
@@ -98,8 +98,8 @@ class Authorizer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not ge
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """Let a call through, or answer it with the refusal."""
-        # the stubs forget that there is none for a method nobody knows
+        """Pass a call on to its handler, or answer it with a refusal."""
+        # unlike what the stubs say, there is no handler for an unknown method
         handler: grpc.RpcMethodHandler[Any, Any] | None = await continuation(handler_call_details)
         header = _authorization(handler_call_details)
         if not header and handler is not None and handler_call_details.method in _OPEN:
@@ -137,9 +137,9 @@ def _authorization(details: grpc.HandlerCallDetails) -> str:
 
 
 def _unread(handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
-    """Return a handler that answers as `handler` does to an empty request, without reading the one there is."""
+    """Return a handler that answers as `handler` does to an empty request, without reading the actual request."""
     behavior = handler.unary_stream if handler.response_streaming else handler.unary_unary
-    empty = handler.request_deserializer(b"")  # type: ignore[misc] # the stubs take it for a method
+    empty = handler.request_deserializer(b"")  # type: ignore[misc] # the stubs declare it as a method
 
     async def answer(_requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         return await behavior(empty, context)  # type: ignore[misc,arg-type] # it is one of the two

@@ -1,4 +1,4 @@
-"""Bodies apart from their events: taking them (UploadBody) and reading them (ReadAttachment, ReadBody)."""
+"""Streams of bodies stored separately from events: uploads (UploadBody), reads (ReadAttachment, ReadBody)."""
 
 from __future__ import annotations
 
@@ -17,27 +17,34 @@ from router.storage.bodies import Bodies, BodyReader, StoredBody
 from router.storage.interface import ShardState
 
 START_SECONDS: Final = 10.0
-"""How long the first message of an upload may take."""
+"""Timeout for the first message of an upload."""
 
 SILENCE_SECONDS: Final = 120.0
-"""After which an upload is given up; edges see to it that senders keep a minimum rate, and give up earlier."""
+"""Timeout for the next message of an upload. Edges enforce a minimum rate on senders, and give up earlier."""
 
 MAX_CHUNK_BYTES: Final = 1 * limits.MIB
 
 MAX_SENDER_LENGTH: Final = 64
-"""Characters that tell a sender from others."""
+"""Characters of the name that identifies a sender."""
 
 MAX_READERS: Final = 256
-"""Bodies that are read at a time."""
+"""Most bodies that are read at a time."""
 
 Write = Callable[[bytes], Awaitable[None]]
 
 
 class Uploads:
-    """Takes bodies."""
+    """Receives uploaded bodies into storage."""
 
     def __init__(self, *, bodies: Bodies, acceptance: Acceptance, max_uploads: int, max_bytes: int) -> None:
-        """Take `max_uploads` of each kind at a time, and none once so many bytes are uploaded, or wait for events."""
+        """Set the limits.
+
+        Args:
+            bodies: the store of bodies.
+            acceptance: admission control, for known flows and their backlogs.
+            max_uploads: uploads at a time, of proven senders and of others each.
+            max_bytes: bytes of bodies being uploaded or waiting for events, above which uploads are refused.
+        """
         self._bodies = bodies
         self._acceptance = acceptance
         self._max_bytes = max_bytes
@@ -46,7 +53,7 @@ class Uploads:
 
     @property
     def under_way(self) -> int:
-        """How many are uploaded now."""
+        """Number of uploads in progress."""
         return self._places.under_way
 
     async def take(
@@ -55,11 +62,11 @@ class Uploads:
         """Store one body.
 
         Args:
-            requests: of the call.
-            admit: tells the caller to go on.
+            requests: the messages of the call.
+            admit: called to signal the caller that it may send the body.
 
         Raises:
-            FlowhookError: see protos/flowhook/v1/ingest_service.proto; nothing is left of it.
+            FlowhookError: see protos/flowhook/v1/ingest_service.proto; nothing of the body remains stored.
         """
         start = await _start(requests)
         size = start.size if start.HasField("size") else None
@@ -99,14 +106,14 @@ class Uploads:
                 self._places.received(place, len(chunk))
                 if size is None and self._bodies.bytes > self._max_bytes:
                     raise full()
-            place.give_way = None  # whoever says that it is complete has checked what it is
+            place.give_way = None  # the caller ends a body only after checking it, so it must not be aborted now
             return await upload.finish()
         finally:
             upload.discard()
 
 
 class BodyReads:
-    """Reads bodies, a piece at a time, as fast as they are taken."""
+    """Reads bodies in chunks, as fast as the receiver accepts them."""
 
     def __init__(self, *, bodies: Bodies, state: ShardState) -> None:
         self._bodies = bodies
@@ -114,12 +121,12 @@ class BodyReads:
         self._readers = 0
 
     async def slice(self, execution_id: str, offset: int, size: int, write: Write) -> None:
-        """Write a slice of the body that is stored apart from the event of an execution.
+        """Write a slice of the separately stored body of an execution's event.
 
         Raises:
-            NotFoundError: there is none (`BODY_NOT_FOUND`).
-            InvalidError: it ends before (`SLICE_INVALID`).
-            UnavailableError: too many are read now (`TOO_MANY_READERS`), or storage can't serve.
+            NotFoundError: there is no such body (`BODY_NOT_FOUND`).
+            InvalidError: the body ends before the slice does (`SLICE_INVALID`).
+            UnavailableError: too many bodies are being read (`TOO_MANY_READERS`), or storage can't serve.
         """
         body_id = await self._state.body_of(execution_id)
         if body_id is None:
@@ -131,7 +138,7 @@ class BodyReads:
 
         Raises:
             NotFoundError: it was removed meanwhile (`BODY_NOT_FOUND`).
-            UnavailableError: too many are read now (`TOO_MANY_READERS`), or storage can't serve.
+            UnavailableError: too many bodies are being read (`TOO_MANY_READERS`), or storage can't serve.
         """
         if event.HasField("body_blob"):
             await self._read(event.body_blob.id, write, 0, event.body_blob.size)
@@ -181,7 +188,7 @@ async def _start(requests: AsyncIterator[pb.UploadBodyRequest]) -> pb.UploadStar
 
 
 async def _chunks(requests: AsyncIterator[pb.UploadBodyRequest]) -> AsyncIterator[bytes]:
-    """Give what is uploaded, up to the message that says it is complete."""
+    """Yield the uploaded chunks, up to the message that ends the body."""
     while (request := await _next(requests, SILENCE_SECONDS)).WhichOneof("message") != "end":
         if not 0 < len(request.chunk) <= MAX_CHUNK_BYTES:
             raise _upload_invalid(f"a chunk has 1 to {MAX_CHUNK_BYTES} bytes")

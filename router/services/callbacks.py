@@ -1,4 +1,4 @@
-"""Callbacks: events that come to a flow in the middle, for executions that wait for them or will."""
+"""Stores callback events: requests to a flow for executions that wait for them, now or later."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TOKEN_MS: Final = int(limits.CALLBACK_TOKEN_SECONDS * 1000)
 
 
 class Callbacks:
-    """Takes what comes to callbacks."""
+    """Receives the events sent to callbacks."""
 
     def __init__(
         self,
@@ -40,19 +40,19 @@ class Callbacks:
         self._now_ms = now_ms
 
     async def receive(self, message: envelope_pb2.Event) -> str:
-        """Store an event with a callback; it is durable when this returns.
+        """Store an event for a callback; it is durable when this returns.
 
         Returns:
-            ID of the event that was stored before in place of this one, or empty.
+            ID of the earlier event this one duplicates, or empty.
 
         Raises:
             NotFoundError: there is no such flow (`FLOW_NOT_FOUND`), or its latest revision has no such callback, or
                 the token is wrong, or is missing where there are only one-time URLs (`CALLBACK_NOT_FOUND`).
             ConflictError: the token was used, or is too old, or its execution has ended (`CALLBACK_GONE`); or several
-                executions wait for what is for one (`CALLBACK_AMBIGUOUS`).
-            InvalidError: something of the event is not as it should be, or it is too large (`CALLBACK_TOO_LARGE`).
-            ExhaustedError: the rate (`RATE_LIMITED`) is used up, or too many events wait to be listened for
-                (`ARRIVALS_FULL`), or to be read (`OVERLOADED`).
+                executions wait for an event that goes to one (`CALLBACK_AMBIGUOUS`).
+            InvalidError: a field of the event is invalid, or the event is too large (`CALLBACK_TOO_LARGE`).
+            ExhaustedError: the rate limit is exceeded (`RATE_LIMITED`), or too many events wait for a subscriber
+                (`ARRIVALS_FULL`), or to be parsed (`OVERLOADED`).
             UnavailableError: storage can't serve.
         """
         entry = self._acceptance.known(message.flow_id) or await self._acceptance.flow(message.flow_id)
@@ -70,7 +70,7 @@ class Callbacks:
         if execution_id:
             await self._check_age(execution_id)
         event = convert.event_from_proto(message)
-        # the present, and not when an edge says it was: what is remembered is forgotten by this clock
+        # the current time, not the edge's receive time: deduplication records expire by this clock
         now_ms = self._now_ms()
         arrival = NewArrival(
             event_id=event.id,
@@ -94,7 +94,7 @@ class Callbacks:
         return appended.duplicate_of
 
     async def _check_age(self, execution_id: str) -> None:
-        """Refuse a token that is too old; that of an execution which ended is refused when it comes to storing."""
+        """Refuse a token that is too old; storage refuses the token of an execution that has ended."""
         record = (await self._state.identify([execution_id])).get(execution_id)
         if record is not None and self._now_ms() - record.receive_time_ms > TOKEN_MS:
             raise _gone()

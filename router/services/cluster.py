@@ -1,4 +1,4 @@
-"""ClusterService: who is there and how they fare. Kept in memory only: it is told again every 2 s."""
+"""ClusterService: process membership and health, in memory; processes report every 2 s."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Serve; `own` describes the router itself, with the metrics that `render` gives."""
+        """Start empty; `own` describes the router itself, with the metrics that `render` returns."""
         self._own = own
         self._render = render
         self._clock = clock
@@ -33,7 +33,7 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
     async def ReportProcess(  # noqa: N802 - the name of the RPC
         self, request: pb.ReportProcessRequest, context: guarded.Context
     ) -> pb.ReportProcessResponse:
-        """Remember a process."""
+        """Record the report of a process."""
         del context
         complete = self._processes.keep(request.process, caller_scopes.get())
         return pb.ReportProcessResponse(metrics_dropped=not complete)

@@ -1,4 +1,4 @@
-"""ExecutionService: queries and steers executions."""
+"""ExecutionService: queries and controls executions."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from router.storage.model import ExecutionContent, ExecutionRecord, NewEvent, Re
 
 DEFAULT_PAGE: Final = 50
 REPLAY_WINDOW_MS: Final = 24 * 3600 * 1000
-"""How long a replay's `request_id` is remembered."""
+"""Time for which a replay's `request_id` is deduplicated."""
 MAX_REQUEST_ID: Final = 64
 MAX_REASON: Final = 1000
-"""Characters of the reason why nothing is to be done any more."""
+"""Characters of the reason of a resolution."""
 _IN_MOTION: Final = frozenset({Status.PENDING, Status.RUNNING, Status.WAITING})
-"""Statuses that the core knows better than storage does."""
+"""Statuses for which the scheduling core is more current than storage."""
 
 
 class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
@@ -72,7 +72,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
                 event=convert.event_from_bytes(content.payload),
                 journal=held.split(content.journal)[0],
                 output=content.output,
-                # off the loop: there may be thousands
+                # on another thread: there may be thousands of entries
                 history=await asyncio.to_thread(
                     history_of, await self._state.history(record.seq), ended=record.status.ended
                 ),
@@ -83,7 +83,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     async def ListExecutions(  # noqa: N802 - the name of the RPC
         self, request: pb.ListExecutionsRequest, context: guarded.Context
     ) -> pb.ListExecutionsResponse:
-        """Return a page of executions, newest first; fewer than there are room for where few of those read qualify."""
+        """Return a page of executions, newest first; it may be short when few of the records read qualify."""
         del context
         size, before = page_of(request, default=DEFAULT_PAGE)
         wanted = {convert.status_from_proto(status) for status in request.statuses}
@@ -91,7 +91,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
             if wanted and Status.FAULTED not in wanted:
                 return pb.ListExecutionsResponse()
             wanted = {Status.FAULTED}
-        # what is on record of these is behind: an execution that was woken, or began, is written down later or never
+        # the stored status of these may lag: that an execution was woken or started is stored later or never
         stored = wanted | _IN_MOTION if wanted & _IN_MOTION else wanted
         read = size if stored == wanted else MAX_PAGE
         records = await self._state.list_executions(
@@ -131,7 +131,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         del context
         if not request.unless_replayed:
             return pb.ReplayExecutionResponse(execution=convert.execution_to_proto(await self._replay(request)))
-        async with self._replaying:  # lest two look before either has started one
+        async with self._replaying:  # or two calls could both find no replay before either starts one
             return pb.ReplayExecutionResponse(execution=convert.execution_to_proto(await self._replay(request)))
 
     async def _replay(self, request: pb.ReplayExecutionRequest) -> Execution:
@@ -142,13 +142,13 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         original = await self._operators.find(request.execution_id)
         if not original.status.ended:
             raise ConflictError(f"{original.id} has not ended: {original.status}", reason="EXECUTION_NOT_ENDED")
-        # the space keeps it apart from senders' keys, which are visible characters
+        # the space distinguishes it from senders' keys, which have visible characters only
         dedupe_key = f"replay {original.id} {request.request_id}" if request.request_id else ""
         if request.unless_replayed:
             if dedupe_key:
                 now_ms = self._now_ms()
                 earlier = await self._state.deduplicated(original.flow_id, dedupe_key, now_ms=now_ms)
-                if earlier is not None:  # the same call, whose answer was lost
+                if earlier is not None:  # a retry of the same call, whose response was lost
                     return _execution(await self._operators.find(earlier))
             _check_unsettled(original)
         content = await self._state.content(original.seq)
@@ -187,7 +187,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     async def ResolveExecution(  # noqa: N802 - the name of the RPC
         self, request: pb.ResolveExecutionRequest, context: guarded.Context
     ) -> pb.ResolveExecutionResponse:
-        """Note that nothing is to be done any more about an execution that failed."""
+        """Mark a failed execution as resolved: nothing remains to be done about it."""
         del context
         if len(request.reason) > MAX_REASON:
             raise InvalidError(f"a reason has at most {MAX_REASON} characters", reason="REASON_TOO_LONG")
@@ -216,10 +216,12 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         return resumption(original, content, revision, definition)
 
     async def _revision(self, original: ExecutionRecord, *, latest: bool) -> int:
-        """Return the revision that a replay runs; the one it ran is kept with it, whatever became of its flow.
+        """Return the revision that a replay runs.
+
+        The revision of the original execution is stored as long as that execution, even if its flow is deleted.
 
         Raises:
-            NotFoundError: the latest one is wanted and the flow is deleted (`FLOW_NOT_FOUND`).
+            NotFoundError: the latest revision is requested and the flow is deleted (`FLOW_NOT_FOUND`).
             ExhaustedError: the backlog is full.
         """
         entry = await self._acceptance.flow(original.flow_id) if latest else self._acceptance.known(original.flow_id)
@@ -240,7 +242,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     async def SuspendExecution(  # noqa: N802 - the name of the RPC
         self, request: pb.SuspendExecutionRequest, context: guarded.Context
     ) -> pb.SuspendExecutionResponse:
-        """Have an execution worked on no more until it is resumed."""
+        """Suspend an execution until it is resumed."""
         del context
         record = await self._operators.suspend(request.execution_id)
         return pb.SuspendExecutionResponse(execution=convert.execution_to_proto(_execution(record)))
@@ -249,17 +251,17 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     async def ResumeExecution(  # noqa: N802 - the name of the RPC
         self, request: pb.ResumeExecutionRequest, context: guarded.Context
     ) -> pb.ResumeExecutionResponse:
-        """Have a suspended execution worked on again."""
+        """Resume a suspended execution."""
         del context
         record = await self._operators.resume(request.execution_id)
         return pb.ResumeExecutionResponse(execution=convert.execution_to_proto(_execution(record)))
 
 
 def _check_unsettled(original: ExecutionRecord) -> None:
-    """Make sure that nothing came of a failure yet.
+    """Check that a failed execution was neither replayed nor resolved.
 
     Raises:
-        ConflictError: it was replayed already (`EXECUTION_REPLAYED`), or settled otherwise (`EXECUTION_RESOLVED`).
+        ConflictError: it was replayed already (`EXECUTION_REPLAYED`), or marked as resolved (`EXECUTION_RESOLVED`).
     """
     if original.replayed:
         raise ConflictError(
@@ -289,7 +291,7 @@ def _execution(record: ExecutionRecord) -> Execution:
 
 
 def _listed(record: ExecutionRecord) -> Execution:
-    """Return an execution without what would make pages of a list too large for a message."""
+    """Return an execution without the response of its error, which could make a page too large for a message."""
     error = record.error
     return _execution(record if error is None else record._replace(error=error.without_response()))
 

@@ -1,4 +1,4 @@
-"""FlowService: the registry of flows."""
+"""FlowService: applies, queries and deletes flows, and streams their changes."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         """Serve flows.
 
         Args:
-            registry: where they are.
-            flows: what has changes of them put in force.
-            reader: reads their documents.
-            watch: what tells of changes.
-            functions: tells what attached runners can call, None when none is attached.
-            callback_keys: keys of their one-time URLs.
-            next_of: tells when a flow is started next by its schedule, Unix time in ms.
-            now_ms: Unix time.
+            registry: the stored flows.
+            flows: the table of current flows, into which changes are loaded.
+            reader: parses flow documents.
+            watch: reports changes of the registry.
+            functions: returns the functions that attached runners can call, None when no runner is attached.
+            callback_keys: keys of the flows' one-time URLs.
+            next_of: returns the next start of a flow by its schedule, Unix time in ms, or None.
+            now_ms: returns the current Unix time in ms.
         """
         self._registry = registry
         self._flows = flows
@@ -69,7 +69,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         self._next_of = next_of
         self._now_ms = now_ms
         self._applying = asyncio.Lock()
-        """Held from the check of what flows have to do with one another until they are stored."""
+        """Held from the check of flows against each other until they are stored."""
 
     @guarded.method
     async def ApplyFlows(  # noqa: N802 - the name of the RPC
@@ -110,7 +110,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         )
 
     async def _parsed(self, sources: list[bytes]) -> list[FlowDocument]:
-        """Parse documents; faults carry the document's index as their file."""
+        """Parse documents; faults have the document's index as their file."""
         functions = self._functions()
         documents: list[FlowDocument] = []
         faults: list[Fault] = []
@@ -151,7 +151,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
     async def FindFlows(  # noqa: N802 - the name of the RPC
         self, request: pb.FindFlowsRequest, context: guarded.Context
     ) -> pb.FindFlowsResponse:
-        """Return which flows there are of some."""
+        """Return the flow IDs in the request that belong to existing flows."""
         del context
         flow_ids = request.flow_ids
         if not 0 < len(flow_ids) <= limits.MAX_FOUND_FLOWS or any(
@@ -189,7 +189,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
     async def ResumeFlow(  # noqa: N802 - the name of the RPC
         self, request: pb.ResumeFlowRequest, context: guarded.Context
     ) -> pb.ResumeFlowResponse:
-        """Run what was queued, and what comes."""
+        """Run queued and new events of a paused flow."""
         del context
         return pb.ResumeFlowResponse(flow=self._message(await self._set_paused(request.flow_id, paused=False)))
 
@@ -223,7 +223,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
                     await context.write(pb.WatchFlowsResponse(revision=revision, progress=pb.Progress()))
 
     def _message(self, flow: Flow) -> pb.Flow:
-        """Return a flow's latest revision, with when it is started next."""
+        """Return a flow's latest revision, with the time of its next scheduled start."""
         return convert.flow_to_proto(replace(flow, next_time_ms=self._next_of(flow.id)))
 
     async def _set_paused(self, flow_id: str, *, paused: bool) -> Flow:
@@ -234,7 +234,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         return flow
 
     async def _preview(self, draft: FlowDraft) -> tuple[Flow, Change]:
-        """Return what applying a draft would do."""
+        """Return the flow and the change that applying a draft would produce."""
         stored = await self._registry.get_flow(draft.id)
         now_ms = self._now_ms()
         if stored is None:

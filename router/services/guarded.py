@@ -1,4 +1,4 @@
-"""Turns `flowhook.errors` raised by a service's method into a gRPC status with ErrorInfo."""
+"""Maps `flowhook.errors` raised by a service's method to a gRPC status with ErrorInfo."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Response = TypeVar("Response")
 Context = grpc.aio.ServicerContext[Any, Any]
 
 MAX_HELD_BYTES: Final = limits.KIB
-"""A request that stays in memory for as long as its stream is open, serialized; what it asks for is an ID."""
+"""Serialized size of a request that stays in memory while its stream is open; such a request only contains IDs."""
 
 log = logs.get_logger(__name__)
 
 
 def check_held(request: Message) -> None:
-    """Refuse a request that opens a stream, and is larger than one that asks for something.
+    """Refuse a request that opens a stream and is larger than any valid one.
 
     Raises:
-        InvalidError: it is (`REQUEST_TOO_LARGE`).
+        InvalidError: it is too large (`REQUEST_TOO_LARGE`).
     """
     if request.ByteSize() > MAX_HELD_BYTES:
         raise InvalidError(
@@ -40,10 +40,10 @@ def check_held(request: Message) -> None:
 def method(
     implementation: Callable[[Servicer, Request, Context], Awaitable[Response]],
 ) -> Callable[[Servicer, Request, Context], Awaitable[Response]]:
-    """Decorate a method that answers once, or (with None) by `context.write`.
+    """Decorate a method that returns one response, or that returns None and streams responses by `context.write`.
 
-    Streams are written rather than yielded: a generator that is not resumed any more is closed some time later, while
-    a cancelled coroutine cleans up at once.
+    Streams are written rather than yielded: a generator that is no longer resumed is closed at some later time, while a
+    cancelled coroutine cleans up at once.
     """
 
     @functools.wraps(implementation)
@@ -52,14 +52,14 @@ def method(
             return await implementation(self, request, context)
         except FlowhookError as error:
             await status.abort(context, error)
-        except Exception as error:  # noqa: BLE001 - the boundary: told to the operator, not to the caller
+        except Exception as error:  # noqa: BLE001 - the boundary: reported to the operator, not to the caller
             await status.abort(context, defect(implementation.__qualname__, error))
 
     return guarded
 
 
 def defect(method: str, error: Exception) -> InternalError:
-    """Log what nobody expected of a method; returns what its caller is told. An end that gRPC made is raised again."""
+    """Log an unexpected error of a method and return the error for its caller; re-raise an abort by gRPC."""
     if isinstance(error, grpc.aio.AbortError):
         raise error
     log.error("call failed", method=method, exc_info=error)

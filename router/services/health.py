@@ -1,7 +1,7 @@
-"""grpc.health.v1: whether the router serves. One state for all services, for storage decides it.
+"""The grpc.health.v1 service; one state for all services, because it depends on storage.
 
-Not the servicer of grpcio-health-checking: that one writes to a watcher while it keeps others from being told, so that
-one which reads nothing holds up the news for all, and it keeps whatever name a watcher asks for.
+This replaces the servicer of grpcio-health-checking, which blocks the notification of other watchers while it writes to
+one, so that a watcher that does not read delays all updates. It also retains every service name a watcher asks for.
 
 Source: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
 """
@@ -21,14 +21,14 @@ from router.services import guarded
 from router.services.access import caller_scopes
 
 MAX_WATCHERS: Final = 100
-"""Of callers with a token, and of those without."""
+"""Most watchers with a token, and as many without."""
 
 
 class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # there are no stubs of it
-    """Answers Check and Watch."""
+    """Implements Check and Watch."""
 
     def __init__(self, services: Collection[str]) -> None:
-        """Serve from the start; `services` are those that may be asked for by name."""
+        """Start in the state SERVING; `services` are the names that may be queried."""
         self._services = frozenset({"", *services})
         self._serving = True
         self._stopping = False
@@ -36,7 +36,7 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # the
         self._watchers: Counter[bool] = Counter()
 
     def set(self, *, serving: bool) -> None:
-        """Tell whether the router serves, as long as it does not stop."""
+        """Set whether the router serves; no effect after `stop`, except to report not serving."""
         serving = serving and not self._stopping
         if serving is not self._serving:
             self._serving = serving
@@ -44,7 +44,7 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # the
             self._changed = asyncio.Event()
 
     def stop(self) -> None:
-        """Tell that the router serves no more, for good."""
+        """Report not serving from now on, permanently."""
         self._stopping = True
         self.set(serving=False)
 
@@ -52,7 +52,7 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # the
     async def Check(  # noqa: N802 - the name of the RPC
         self, request: pb.HealthCheckRequest, context: guarded.Context
     ) -> pb.HealthCheckResponse:
-        """Answer once."""
+        """Return the current status."""
         del context
         if request.service not in self._services:
             raise NotFoundError("there is no such service", reason="SERVICE_UNKNOWN")
@@ -62,7 +62,7 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # the
     async def Watch(  # noqa: N802 - the name of the RPC
         self, request: pb.HealthCheckRequest, context: guarded.Context
     ) -> None:
-        """Answer at once, and whenever it changes."""
+        """Stream the current status, and each change."""
         guarded.check_held(request)
         known, has_token = request.service in self._services, bool(caller_scopes.get())
         if self._watchers[has_token] >= MAX_WATCHERS:

@@ -1,8 +1,8 @@
-"""What a runner said that is to be put on record, in order.
+"""Records the messages of a runner durably, in order and in batches.
 
-Reading goes on while storage writes; what was read meanwhile is recorded together, so that the records grow with the
-load and nothing waits in the stream behind somebody else's. A runner that says more than can be recorded is read no
-further.
+Reading continues while storage writes; messages read meanwhile are recorded in one batch, so that batches grow with the
+load and no message waits in the stream behind another one's write. Back-pressure: while a runner has sent more than
+could be recorded, its stream is not read further.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from router.services.outbox import Outbox
 from router.services.reports import checkpoint, listening, outcome
 
 MAX_UNRECORDED_BYTES: Final = limits.MAX_MESSAGE_BYTES
-"""Messages that wait to be recorded before no more are read."""
+"""Bytes of messages that may wait to be recorded before reading stops."""
 
 MAX_RECORD_BYTES: Final = 8 * limits.MIB
-"""Messages that are recorded together, or one that is larger: others want to write, too."""
+"""Bytes of messages recorded in one batch, or one larger message: other runners need to write, too."""
 
 
 class Inbox:
-    """Of one attached runner."""
+    """The messages of one attached runner that wait to be recorded."""
 
     def __init__(self, host: ShardHost, link: Outbox) -> None:
-        """Have `host` record what the runner behind `link` says."""
+        """Record the messages of the runner behind `link` through `host`."""
         self._host = host
         self._link = link
         self._unrecorded: deque[tuple[pb.AttachRequest, int]] = deque()
@@ -40,7 +40,7 @@ class Inbox:
         self._ending = False
 
     async def put(self, message: pb.AttachRequest) -> None:
-        """Have a message recorded; wait while there is no room."""
+        """Queue a message to be recorded; wait while the queue is full."""
         size = message.ByteSize()
         self._unrecorded.append((message, size))
         self._bytes += size
@@ -50,12 +50,12 @@ class Inbox:
             await self._room.wait()
 
     def end(self) -> None:
-        """Have `record` return when all is recorded."""
+        """Let `record` return once all messages are recorded."""
         self._ending = True
         self._woken.set()
 
     async def record(self) -> None:
-        """Record what comes, until the end.
+        """Record queued messages until `end` is called and the queue is empty.
 
         Raises:
             InvalidError: the runner breaks the protocol.
@@ -88,7 +88,7 @@ class Inbox:
             elif kind == "outcomes":
                 outcomes += map(outcome, message.outcomes.outcomes)
             elif kind == "listening":
-                # it takes back what was handed over and is not taken in by a checkpoint before it
+                # it withdraws delivered events that no earlier checkpoint has accepted
                 await self._store(checkpoints, outcomes)
                 checkpoints, outcomes = [], []
                 for item in message.listening.listening:
@@ -97,9 +97,9 @@ class Inbox:
         await self._store(checkpoints, outcomes)
 
     async def _store(self, checkpoints: Sequence[Checkpoint], outcomes: Sequence[Outcome]) -> None:
-        """Store journal entries and outcomes at the same time, each outcome after the entries of its execution."""
+        """Store journal entries and outcomes concurrently, each outcome after the entries of its execution."""
         if self._host.is_superseded(self._link):
-            return  # it says all this again
+            return  # the runner sends all of it again on its new stream
         journals: dict[bytes, list[Checkpoint]] = defaultdict(list)
         for entry in checkpoints:
             journals[entry.token].append(entry)
@@ -107,7 +107,7 @@ class Inbox:
         later: list[Outcome] = []
         for each in outcomes:
             if any(entry.arrival for entry in journals.get(each.token, ())):
-                later.append(each)  # whether it may take that in is asked first
+                later.append(each)  # it must first be checked whether the execution may accept that event
             else:
                 entries = journals.pop(each.token, [])
                 at_once.append(each._replace(checkpoints=(*entries, *each.checkpoints)))

@@ -1,4 +1,4 @@
-"""IngestService: checks events against their flows' limits, has them stored, and waits for ends on request."""
+"""IngestService: checks events against their flows' limits, stores them, and waits for results on request."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ MAX_WAIT: Final = 300.0
 """Seconds that InvokeFlow waits by default, and at most."""
 
 ADMITTED: Final = (("admitted", "1"),)
-"""Initial metadata of an upload that may go on; a refusal comes with none."""
+"""Initial metadata of an upload that may proceed; a refusal has none."""
 
 _Response = ingest_service_pb2.IngestEventsResponse
 _Result = ingest_service_pb2.IngestResult
 _Accepted = ingest_service_pb2.Accepted
 _Pending = ingest_service_pb2.Pending
 _Outcome = dict[str, Any]
-"""What InvokeFlow and GetReply say in the same fields."""
+"""Response fields that InvokeFlow and GetReply share."""
 _Fate = FlowhookError | ExecutionRecord | None
-"""Of an event: why it is refused, or the execution that it started when it came before; None: it is to be stored."""
+"""The error that refuses an event, or the execution that a duplicate started earlier; None: the event is stored."""
 
 _NOT_NOW = (ExhaustedError, UnavailableError, NotFoundError)
-"""In the way of new events only: one that was stored before adds nothing."""
+"""Errors that refuse new events only: an event stored earlier adds no load."""
 
 
 class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
@@ -71,10 +71,10 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         self._uploads = uploads
         self._now_ms = now_ms
         self._storing = 0
-        """Events handed to storage that the core does not count yet."""
+        """Events passed to storage that the scheduling core does not count yet."""
         self._storing_by_flow: dict[str, int] = {}
         self._read_bytes = 0
-        """Bodies that were read since the loop went on to something else."""
+        """Bytes of bodies parsed since control was last yielded to the event loop."""
 
     @guarded.method
     async def IngestEvents(  # noqa: N802 - the name of the RPC
@@ -87,7 +87,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
             raise InvalidError(f"a batch holds 1 to {limits.MAX_BATCH_EVENTS} events", reason="BATCH_INVALID")
         now_ms = self._now_ms()
         for message in messages:
-            if not (message.path and message.id):  # of an edge
+            if not (message.path and message.id):  # an edge sets both
                 complete(message, now_ms)
         if not any(message.callback for message in messages):
             return _Response(results=await self._starts(messages))
@@ -111,7 +111,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
                     events.append(event := await self._admitted(message))
                 except FlowhookError as error:
                     fates.append(error)
-                except Exception as error:  # noqa: BLE001 - the others of the batch have nothing to do with it
+                except Exception as error:  # noqa: BLE001 - it must not affect the others of the batch
                     fates.append(guarded.defect("IngestService.IngestEvents", error))
                 else:
                     fates.append(None)
@@ -140,16 +140,16 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         return results
 
     async def _stored_before(self, messages: Sequence[envelope_pb2.Event]) -> dict[tuple[str, str], ExecutionRecord]:
-        """Return the executions of events that came before, by flow and ID.
+        """Return the executions of events that were stored earlier, by flow and ID.
 
-        Who repeats a call whose answer was lost must not be told that it failed.
+        A caller that retries a call whose response was lost must not receive an error.
         """
         wanted = {(message.flow_id, message.id) for message in messages}
         known = await self._state.identify([message.id for message in messages])
         return {key: each for each in known.values() if (key := (each.flow_id, each.id)) in wanted}
 
     def _discard_body(self, message: envelope_pb2.Event) -> None:
-        """Forget the body that an event names, if it does: whoever sent it is told no."""
+        """Discard the body that an event names, if any: the event was rejected."""
         if message.HasField("body_blob"):
             self._bodies.discard(message.body_blob.id, message.flow_id)
 
@@ -160,7 +160,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
             earlier = await self._callbacks.receive(message)
         except FlowhookError as error:
             return self._rejected(error)
-        except Exception as error:  # noqa: BLE001 - the others of the batch have nothing to do with it
+        except Exception as error:  # noqa: BLE001 - it must not affect the others of the batch
             return self._rejected(guarded.defect("IngestService.IngestEvents", error))
         if earlier:
             return self._duplicate(earlier)
@@ -171,7 +171,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
     async def InvokeFlow(  # noqa: N802 - the name of the RPC
         self, request: ingest_service_pb2.InvokeFlowRequest, context: guarded.Context
     ) -> ingest_service_pb2.InvokeFlowResponse:
-        """Store one event and wait for the answer of its execution."""
+        """Store one event and wait for the reply of its execution."""
         del context
         wait = convert.seconds(request.max_wait) if request.HasField("max_wait") else DEFAULT_WAIT
         if not 0 < wait <= MAX_WAIT:
@@ -179,11 +179,11 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         if request.event.callback:
             raise InvalidError("a callback is handed in with IngestEvents", reason="CALLBACK_NOT_INVOKABLE")
         complete(request.event, self._now_ms())
-        # the place comes first: who gets none must not find out after its event was stored
+        # reserve the waiter first: a caller must be refused before its event is stored, not after
         with self._host.waiters.place(request.ByteSize()) as place:
             seq, execution_id, earlier = await self._stored(request.event)
             answered = place.wait_for(seq)
-            # one that was here before may have answered before we began to wait
+            # the execution of an earlier event may have replied before the wait began
             outcome = await self._outcome(await self._host.operators.find(execution_id)) if earlier else None
             if outcome is None:
                 try:
@@ -205,7 +205,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
     async def GetReply(  # noqa: N802 - the name of the RPC
         self, request: ingest_service_pb2.GetReplyRequest, context: guarded.Context
     ) -> ingest_service_pb2.GetReplyResponse:
-        """Return what an execution has answered so far."""
+        """Return the reply of an execution, or that it is still pending."""
         del context
         execution_id = self._tokens.execution_of(request.reply_token)
         record = await self._state.find(execution_id)
@@ -215,14 +215,14 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         return ingest_service_pb2.GetReplyResponse(execution_id=record.id, flow_id=record.flow_id, **outcome)
 
     async def _outcome(self, record: ExecutionRecord) -> _Outcome | None:
-        """Return what an execution has answered, None when it has not yet."""
+        """Return the outcome of an execution, None when it has neither replied nor ended."""
         output, reply = await self._state.answer(record.seq)
         if reply is None and not record.status.ended:
             return None
         return _outcome(record.status, record.error, output, reply)
 
     async def _stored(self, message: envelope_pb2.Event) -> tuple[int, str, bool]:
-        """Store an event and return (sequence number, ID, whether it was there before) of its execution."""
+        """Store an event and return (sequence number, ID, whether it is a duplicate) of its execution."""
         try:
             event = await self._admitted(message)
         except _NOT_NOW:
@@ -241,18 +241,18 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         return appended.seq, appended.duplicate_of or event.event_id, bool(appended.duplicate_of)
 
     async def _admitted(self, message: envelope_pb2.Event) -> NewEvent:
-        """Check an event and count it as being stored; `_forget` uncounts it."""
+        """Check an event and count it as being stored; `_forget` reverts the count."""
         check_flow(message.flow_id)
         entry = self._acceptance.known(message.flow_id) or await self._acceptance.flow(message.flow_id)
         payload = checked(message)
-        # the most common ones, at once: an edge read them, and knows the flow as it is
+        # fast path for the most common events: an edge parsed them, and knows the flow's current revision
         is_read = bool(message.path) and message.flow_revision == entry.revision and message.HasField("order_key")
         order_key = message.order_key if is_read else await self._acceptance.order_key(entry, message)
         if order_key and len(order_key.encode()) > limits.MAX_ORDER_KEY_BYTES:
             raise InvalidError("the order key is too long", reason="ORDER_KEY_INVALID")
         if not is_read and is_unread(message):
             self._read_bytes += len(message.body)
-            if self._read_bytes > INLINE_BYTES:  # each is small, all of a batch together may not be
+            if self._read_bytes > INLINE_BYTES:  # each body is small, but together those of a batch may be large
                 self._read_bytes = 0
                 await asyncio.sleep(0)
         self._acceptance.admit(entry, self._storing, self._storing_by_flow.get(entry.id, 0))
@@ -305,7 +305,7 @@ def _batch_too_large() -> InvalidError:
 
 
 def _why_not(appended: Appended) -> FlowhookError:
-    """Return why an event that is no duplicate was not stored."""
+    """Return the error for an event that is not a duplicate and was not stored."""
     if appended.taken:
         return event_id_taken()
     return UnavailableError(
@@ -321,7 +321,7 @@ def _outcome_of(answer: Replied | Ended) -> _Outcome:
 
 
 def _outcome(status: Status, error: WorkflowError | None, output: bytes | None, reply: bytes | None) -> _Outcome:
-    """Return the answer of an execution: the reply it gave, else its output as JSON or why it has none."""
+    """Return the outcome of an execution: the reply it gave, else its output as JSON, else its error."""
     if reply is not None:
         return {"reply": envelope_pb2.Reply.FromString(reply)}
     if status is Status.COMPLETED:

@@ -1,8 +1,8 @@
-"""What waits to be sent to a runner, and how much of it there may be.
+"""The bounded send queue of an attached runner.
 
-What gathers while an earlier write is under way goes together, so that messages grow with the load. A runner whose
-outbox is full gets no more work until it has read some of it; one that leaves so much else unread that it can't be
-listening is sent away.
+Messages queued during a write are sent together, so that messages grow with the load. A runner whose queue is full gets
+no more work until it has read some of it (back-pressure). A runner that leaves too many revocations unread is
+disconnected.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from flowhook.wire import convert
 from router.dispatch.link import Delivery, HandedOver
 
 MAX_BATCH_BYTES: Final = limits.MAX_MESSAGE_BYTES // 4
-"""Payloads and journals that go into one message, and messages into one bundle; a larger assignment goes alone."""
+"""Bytes of payloads and journals in one message, and of messages in one bundle; a larger assignment is sent alone."""
 
 MAX_UNSENT_BYTES: Final = 16 * limits.MIB
-"""Payloads and journals that may wait to be sent before a runner gets no more work."""
+"""Bytes of payloads and journals that may be queued before a runner gets no more work."""
 
 MAX_UNSENT_TOKENS: Final = 64 * 1024
-"""Leases that may wait to be told of; a runner holds a few thousand at the most."""
+"""Revoked leases that may be queued for each reason; a runner holds a few thousand leases at most."""
 
 
 class Outbox:
-    """One attached runner, as the host sees it (`RunnerLink`)."""
+    """One attached runner, as the shard host uses it; implements `RunnerLink`."""
 
     def __init__(
         self,
@@ -39,13 +39,13 @@ class Outbox:
         under_way: Callable[[], int] = lambda: 0,
         bundles: bool = False,
     ) -> None:
-        """Gather messages for a runner.
+        """Queue messages for a runner.
 
         Args:
-            runner_id: whose they are.
-            on_room: called when it is not `full` any more.
-            under_way: tells how many executions the runner works on.
-            bundles: whether it takes several messages as one.
+            runner_id: the runner's ID.
+            on_room: called when the queue is no longer `full`.
+            under_way: returns the number of executions the runner works on.
+            bundles: whether the runner accepts several messages bundled in one.
         """
         self._runner_id = runner_id
         self._pace = Pace(under_way)
@@ -67,7 +67,7 @@ class Outbox:
         self.error: FlowhookError | None = None
         self.closed = asyncio.Event()
         self.gone = asyncio.Event()
-        """Set when all that the runner had sent is recorded, and its stream is over."""
+        """Set when everything the runner sent is recorded, and its stream has ended."""
 
     @property
     def runner_id(self) -> str:
@@ -76,15 +76,15 @@ class Outbox:
 
     @property
     def full(self) -> bool:
-        """Whether so much waits to be sent that no more work should be handed over for now."""
+        """Whether so much is queued that no more work should be assigned for now."""
         return self._unsent_bytes >= MAX_UNSENT_BYTES
 
     async def room(self) -> None:
-        """Wait until it is not `full`, or closed."""
+        """Wait until the queue is not `full`, or is closed."""
         await self._room.wait()
 
     def assign(self, deliveries: Sequence[Delivery], *, urgent: bool = False) -> None:
-        """Hand over work."""
+        """Queue assignments."""
         for token, attempt, revision, payload, journal, journal_start, effect_scope in deliveries:
             assignment = pb.Assignment(lease=token, attempt=attempt, flow_revision=revision, event=payload)
             self._unsent_bytes += len(payload)
@@ -99,7 +99,7 @@ class Outbox:
         self._wake(urgent=urgent)
 
     def hand_over(self, arrival: HandedOver, *, urgent: bool = False) -> None:
-        """Hand over what came for an execution that is worked on; there is one at a time for each."""
+        """Queue the delivery of an event to a running execution; each execution has at most one at a time."""
         token, generation, number, entry = arrival
         message = pb.Arrival(
             lease=token, generation=generation, number=number, entry=convert.journal_entry_to_proto(entry)
@@ -110,7 +110,7 @@ class Outbox:
         self._wake(urgent=urgent)
 
     def acknowledge(self, token: bytes, position: int, number: int = 0, *, urgent: bool = False) -> None:
-        """Tell how far the journal of an execution is durable, and its checkpoints without an entry."""
+        """Acknowledge durable checkpoints of an execution: journal entries, and those without an entry."""
         known = self._acknowledged.get(token)
         self._acknowledged[token] = (
             (position, number) if known is None else (max(position, known[0]), max(number, known[1]))
@@ -118,17 +118,17 @@ class Outbox:
         self._wake(urgent=urgent)
 
     def want(self, types: Collection[str]) -> None:
-        """Tell which lifecycle events others want of what only runners know."""
+        """Queue the types of lifecycle events that have subscribers and that only runners can report."""
         self._wanted = types
         self._wake(urgent=False)
 
     def settle(self, tokens: Sequence[bytes]) -> None:
-        """Tell which outcomes are durable."""
+        """Acknowledge durable outcomes."""
         self._settled += tokens
         self._woken.set()
 
     def revoke(self, tokens: Sequence[bytes], reason: str) -> None:
-        """Tell which leases are gone."""
+        """Queue the revocation of leases."""
         unsent = self._revoked.setdefault(reason, [])
         unsent.extend(tokens)
         if len(unsent) > MAX_UNSENT_TOKENS:
@@ -137,29 +137,29 @@ class Outbox:
         self._woken.set()
 
     def renewed(self, stamp: int) -> None:
-        """Tell that leases are good from a moment of the runner's own clock on; only the last one is told."""
+        """Report that leases are renewed as of `stamp`, a time of the runner's own clock; only the last one is sent."""
         self._renewed = stamp
         self._wake(urgent=True)
 
     def drain(self, grace: float) -> None:
-        """Tell that this router is going away in `grace` seconds."""
+        """Announce that this router stops in `grace` seconds."""
         self._drain = grace
         self._wake(urgent=True)
 
     def close(self, error: FlowhookError) -> None:
-        """End the stream with an error once what was gathered is sent."""
+        """End the stream with an error once queued messages are sent."""
         self.error = self.error or error
         self.closed.set()
         self.end()
 
     def end(self) -> None:
-        """End the stream once what was gathered is sent."""
+        """End the stream once queued messages are sent."""
         self._ending = True
         self._room.set()
         self._wake(urgent=True)
 
     async def send(self, write: Callable[[pb.AttachResponse], Awaitable[None]]) -> None:
-        """Send what is gathered, until the end."""
+        """Send queued messages, until the end."""
         while True:
             await self._woken.wait()
             await self._pace.turn()
@@ -178,7 +178,7 @@ class Outbox:
                 return
 
     def _fill(self) -> None:
-        """Have others wait for room when there is none; at the end nobody waits, for there will be none."""
+        """Make `room` wait when the queue is full; not while ending, as there will be no more room."""
         if self.full and not self._ending:
             self._room.clear()
 
@@ -188,7 +188,7 @@ class Outbox:
         self._woken.set()
 
     def _take(self) -> list[pb.AttachResponse]:
-        """Take everything that was gathered, as messages."""
+        """Remove everything from the queue and return it as messages."""
         self._woken.clear()
         messages: list[pb.AttachResponse] = []
         if self._wanted is not None:
@@ -212,11 +212,11 @@ class Outbox:
             messages += [
                 pb.AttachResponse(assignments=pb.AssignmentBatch(assignments=batch)) for batch in _batches(assignments)
             ]
-        # after the assignments: one that was cancelled at once may be among them
+        # after the assignments: they may contain one that was cancelled at once
         for reason, leases in self._revoked.items():
             messages.append(pb.AttachResponse(revocation=pb.Revocation(leases=leases, reason=reason)))
         self._revoked = {}
-        if self._renewed is not None:  # after the revocations: those leases are not meant
+        if self._renewed is not None:  # after the revocations: the renewal does not cover those leases
             messages.append(pb.AttachResponse(renewed=pb.Renewed(stamp=self._renewed)))
             self._renewed = None
         if self._drain is not None:
@@ -229,7 +229,7 @@ _Item = TypeVar("_Item", pb.Assignment, pb.Arrival)
 
 
 def _batches(items: Sequence[_Item]) -> list[list[_Item]]:
-    """Split items into messages of at most `MAX_BATCH_BYTES`, or of one that is larger."""
+    """Split items into batches of at most `MAX_BATCH_BYTES`, or of one larger item."""
     batches: list[list[_Item]] = [[]]
     size = 0
     for item in items:

@@ -1,4 +1,4 @@
-"""Pages of lists that are numbered: the token of the next page is the number of the last one shown.
+"""Pagination of numbered lists: the token of the next page is the number of the last item returned.
 
 Source: https://google.aip.dev/158 (pagination).
 """
@@ -15,36 +15,36 @@ _MAX_DIGITS: Final = 18
 
 
 class PagedRequest(Protocol):
-    """What every request for a page has."""
+    """Fields that every request for a page has."""
 
     @property
     def page_size(self) -> int:
-        """How many are wanted; 0: as many as is usual."""
+        """Number of items requested; 0: the default."""
         ...
 
     @property
     def page_token(self) -> str:
-        """Where it begins; empty: at the newest."""
+        """Token of the page; empty: start at the newest item."""
         ...
 
 
 class Page(NamedTuple):
-    """At most `size` items, in [1, `MAX_PAGE`], whose numbers are less than `before`; None: the newest."""
+    """A page: at most `size` items, in [1, `MAX_PAGE`], with numbers less than `before`; None: the newest."""
 
     size: int
     before: int | None
 
 
 def token_after(number: int | None) -> str:
-    """Return the token of the page after the item with a number; None: there is none after it."""
+    """Return the token of the page after the item with a number; None: there is no further page."""
     return "" if number is None else str(number)
 
 
 def page_of(request: PagedRequest, *, default: int) -> Page:
-    """Return what page is asked for, of `default` items when the request does not say.
+    """Return the page that a request asks for, of `default` items when it gives no size.
 
     Raises:
-        InvalidError: the token is not one of ours (`PAGE_TOKEN_INVALID`).
+        InvalidError: the token was not made by `token_after` (`PAGE_TOKEN_INVALID`).
     """
     size = min(request.page_size, MAX_PAGE) if request.page_size > 0 else default
     token = request.page_token

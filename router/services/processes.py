@@ -1,6 +1,6 @@
-"""What processes report of themselves, within bounds: of each field, of one report, and of all those of a role.
+"""In-memory store of process reports, bounded per field, per report and per role.
 
-Roles share no room: whoever may report for one, and fills up its share, keeps nobody of another from being known.
+Roles have separate limits: a caller that fills up the share of one role does not affect the reports of others.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from flowhook.v1 import cluster_service_pb2 as pb
 FORGET_SECONDS: Final = 60.0
 
 MAX_PROCESSES: Final = 500
-"""Processes of one role."""
+"""Most processes of one role."""
 
 MAX_METRICS_BYTES: Final = 6 * limits.MIB
-"""Metrics of all processes of one role: those of all roles fit into one answer."""
+"""Bytes of metrics of all processes of one role; those of all roles fit into one response."""
 
 REPORTERS: Final[Mapping[str, frozenset[Scope]]] = {
     "edge": frozenset({Scope.VERIFY, Scope.ADMIN}),
@@ -28,11 +28,11 @@ REPORTERS: Final[Mapping[str, frozenset[Scope]]] = {
     "admin": frozenset({Scope.VIEW, Scope.ADMIN}),
     "router": frozenset({Scope.ADMIN}),
 }
-"""Roles, and the scopes of which a token needs one to report for them."""
+"""Roles, and the scopes of which a token needs one to report for a process of the role."""
 
 
 class Report(NamedTuple):
-    """What a process said, its metrics apart; and when (s)."""
+    """A process's report: its fields without the metrics, its metrics, and the time of the report (s)."""
 
     process: pb.Process
     metrics: bytes
@@ -40,24 +40,24 @@ class Report(NamedTuple):
 
 
 class Processes:
-    """The processes that reported lately."""
+    """The processes that reported within the last `FORGET_SECONDS`."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """Keep none yet; `clock` gives seconds."""
+        """Start empty; `clock` returns seconds."""
         self._clock = clock
         self._by_role: dict[str, dict[str, Report]] = {role: {} for role in REPORTERS}
 
     def keep(self, process: pb.Process, scopes: Collection[Scope]) -> bool:
-        """Keep what a process reports, in place of what it reported before; false when its metrics had no room.
+        """Store the report of a process in place of its previous one; false when there was no room for its metrics.
 
         Args:
-            process: of which only the fields of a report are kept.
-            scopes: of who reports.
+            process: the report; only the fields of a report are stored.
+            scopes: scopes of the caller.
 
         Raises:
             InvalidError: a field is not within its bounds (`PROCESS_INVALID`).
-            PermissionDeniedError: the role is not one that these scopes report for (`SCOPE_MISSING`).
-            ExhaustedError: too many of the role report already (`TOO_MANY_PROCESSES`).
+            PermissionDeniedError: these scopes do not allow reports for the role (`SCOPE_MISSING`).
+            ExhaustedError: too many processes of the role report already (`TOO_MANY_PROCESSES`).
         """
         kept = _checked(process)
         if not REPORTERS[kept.role].intersection(scopes):
@@ -74,7 +74,7 @@ class Processes:
         return has_room
 
     def all(self) -> list[Report]:
-        """Return what is known of all processes."""
+        """Return the reports of all processes."""
         self._forget(self._clock())
         return [report for reports in self._by_role.values() for report in reports.values()]
 
@@ -86,7 +86,7 @@ class Processes:
 
 
 def _checked(process: pb.Process) -> pb.Process:
-    """Return a copy without the metrics, and with nothing but what was checked: unknown fields are of any length."""
+    """Return a copy of the checked fields only, without the metrics: unknown fields can have any length."""
     texts = (
         (process.name, MAX_NAME),
         (process.build, MAX_BUILD),

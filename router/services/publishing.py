@@ -1,4 +1,4 @@
-"""RunnerService.EmitEvent: a flow publishes an event."""
+"""RunnerService.EmitEvent: publishes an event that a flow emits."""
 
 from __future__ import annotations
 

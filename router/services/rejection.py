@@ -1,4 +1,4 @@
-"""RejectionService: keeps what edges refused, for operators to look at."""
+"""RejectionService: stores requests that edges rejected, for operators to inspect."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from router.storage.interface import Rejections
 from router.storage.model import StoredRejection
 
 MAX_REPORTED: Final = 100
-"""Rejections in one report."""
+"""Most rejections in one report."""
 
 MAX_BYTES: Final = 128 * limits.KIB
-"""One rejection, serialized. Of one that has more, the headers are left out, and then the body."""
+"""Serialized size of one rejection. From a larger one, the headers are removed, and then the body."""
 
 MAX_BODY_BYTES: Final = 64 * limits.KIB
 
@@ -33,7 +33,7 @@ MAX_TEXTS: Final[Mapping[str, int]] = {
     "path": 2048,
     "query": 2048,
 }
-"""Characters that are kept of a field: what a sender chose is no reason to refuse the report of others."""
+"""Characters to which a field is cut: a field chosen by one sender must not cause a whole report to be refused."""
 
 DEFAULT_PAGE: Final = 100
 
@@ -51,7 +51,7 @@ class RejectionService(rejection_service_pb2_grpc.RejectionServiceServicer):
     async def ReportRejections(  # noqa: N802 - the name of the RPC
         self, request: pb.ReportRejectionsRequest, context: guarded.Context
     ) -> pb.ReportRejectionsResponse:
-        """Add refused requests."""
+        """Add rejected requests."""
         del context
         if not 0 < len(request.rejections) <= MAX_REPORTED:
             raise InvalidError(f"a report has 1 to {MAX_REPORTED} rejections", reason="REPORT_INVALID")
@@ -63,7 +63,7 @@ class RejectionService(rejection_service_pb2_grpc.RejectionServiceServicer):
     async def ListRejections(  # noqa: N802 - the name of the RPC
         self, request: pb.ListRejectionsRequest, context: guarded.Context
     ) -> pb.ListRejectionsResponse:
-        """Return a page, newest first."""
+        """Return a page of rejections, newest first."""
         del context
         size, before = page_of(request, default=DEFAULT_PAGE)
         found = await self._rejections.page(flow_id=request.flow_id, before_number=before, limit=size + 1)
@@ -87,10 +87,10 @@ class RejectionService(rejection_service_pb2_grpc.RejectionServiceServicer):
 
 
 def _stored(message: pb.Rejection, now_ms: int) -> StoredRejection:
-    """Return what is kept of a rejection, within the bounds of each of its fields."""
+    """Return a rejection to store, with each field cut to its bounds."""
     if not _ID.fullmatch(message.id) or not 0 < len(message.flow_id) <= limits.MAX_FLOW_ID_LENGTH:
         raise InvalidError("a rejection has an ID, and a flow", reason="REPORT_INVALID")
-    # those that nobody knows are of any length
+    # unknown fields can have any length
     message.DiscardUnknownFields()
     for name, limit in MAX_TEXTS.items():
         setattr(message, name, getattr(message, name)[:limit])
@@ -98,6 +98,6 @@ def _stored(message: pb.Rejection, now_ms: int) -> StoredRejection:
     for name in ("headers", "body"):
         if message.ByteSize() > MAX_BYTES:
             message.ClearField(name)
-    # one from the future would have all that is older than a week before it forgotten
+    # a time in the future would expire other rejections: those a week older than the newest are removed
     time_ms = min(max(convert.milliseconds(message.time), 0), now_ms)
     return StoredRejection(0, message.id, message.flow_id, time_ms, message.SerializeToString())

@@ -1,4 +1,4 @@
-"""What runners report, checked and translated. What a runner of ours never says is a violation of the protocol."""
+"""Validates and decodes the messages of runners; one that no Flowhook runner sends is a protocol violation."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from router.dispatch.link import Checkpoint, Completed, Listening, Outcome, Park
 from router.scheduling.matching import wanted
 
 MAX_KEY_BYTES: Final = 64 * limits.KIB
-"""Key of a journal entry that something is waited for under."""
+"""Bytes of a subscription's key, which becomes the key of a journal entry."""
 
 MAX_WAIT_BYTES: Final = limits.MIB
-"""All that one execution waits for, serialized; values that events must have are the flow's data."""
+"""Serialized size of all subscriptions of an execution; they contain expected values from the flow's data."""
 
 MAX_RUNNER_ID: Final = 63
 MAX_COMPONENTS: Final = 1000
@@ -32,22 +32,22 @@ MAX_COMPONENT_NAME: Final = 255
 
 MAX_HELD_LEASES: Final = 64 * 1024
 MAX_LEASE_BYTES: Final = 64
-"""Leases that a runner says it holds; it works on a few thousand executions at the most."""
+"""Bounds of the leases a runner claims to hold; it works on a few thousand executions at most."""
 
 MAX_ERROR_TEXT: Final = limits.MAX_ERROR_DETAIL_BYTES
-"""Characters that are kept of each text of an error."""
+"""Characters to which each text of an error is cut."""
 
 MAX_EXECUTION_ID: Final = 64
 MAX_EVENT_KEY: Final = 64
 
 
 def violation(message: str) -> InvalidError:
-    """Return the error that ends the stream of a runner which does not keep to the protocol."""
+    """Return the error that ends the stream of a runner which violates the protocol."""
     return InvalidError(message, reason="ATTACH_PROTOCOL_VIOLATION")
 
 
 def check_runner_id(runner_id: str) -> None:
-    """Refuse what is no ID of a runner.
+    """Refuse an invalid runner ID.
 
     Raises:
         InvalidError: see `violation`.
@@ -57,7 +57,7 @@ def check_runner_id(runner_id: str) -> None:
 
 
 def check_hello(hello: pb.Hello) -> None:
-    """Refuse a hello that says more than any runner has to say.
+    """Refuse a hello that exceeds the limits.
 
     Raises:
         InvalidError: see `violation`.
@@ -72,7 +72,7 @@ def check_hello(hello: pb.Hello) -> None:
 
 
 def checkpoint(message: pb.Checkpoint) -> Checkpoint:
-    """Return a journal entry that a runner hands in.
+    """Decode a checkpoint: a journal entry, a reply, an accepted event or lifecycle events.
 
     Raises:
         InvalidError: see `violation`.
@@ -96,7 +96,7 @@ def checkpoint(message: pb.Checkpoint) -> Checkpoint:
 
 
 def _history(told: bytes) -> bytes:
-    """Return what is kept of the history of tasks: nothing, where it is too large for what it is good for."""
+    """Return the task history to store: empty when it is too large to be useful."""
     return told if len(told) <= limits.MAX_HISTORY_BYTES else b""
 
 
@@ -111,18 +111,18 @@ def _events(messages: Sequence[pb.LifecycleEvent]) -> tuple[LifecycleEvent, ...]
 
 
 def listening(message: pb.Listening) -> Listening:
-    """Return what an execution waits for while it is worked on; nothing, where that is too much to be looked for.
+    """Decode the subscriptions of a running execution; none, if they are too large.
 
     Raises:
         InvalidError: see `violation`.
     """
-    if message.ByteSize() > MAX_WAIT_BYTES:  # it faults when it waits for that alone
+    if message.ByteSize() > MAX_WAIT_BYTES:  # the execution faults when it parks with the same subscriptions
         return Listening(message.lease, message.generation, ())
     return Listening(message.lease, message.generation, _subscriptions(message.subscriptions))
 
 
 def outcome(message: pb.Outcome) -> Outcome:
-    """Return how an attempt ended.
+    """Decode the outcome of an attempt.
 
     Raises:
         InvalidError: see `violation`.
@@ -134,7 +134,7 @@ def outcome(message: pb.Outcome) -> Outcome:
 
 
 def exit_outcome(message: pb.Outcome) -> Outcome:
-    """Return what becomes of the execution that a process was evaluating when it ended.
+    """Decode the outcome of the execution that a process was evaluating when it ended.
 
     Raises:
         InvalidError: it is neither faulted nor released; see `violation`.
@@ -161,7 +161,7 @@ def _result(message: pb.Outcome) -> Completed | WorkflowError | Parked | Release
 
 
 def _bounded(error: WorkflowError) -> WorkflowError:
-    """Return an error whose texts are cut to what is kept of them: a flow may give them any length."""
+    """Return an error with its texts cut to their limits: a flow may give them any length."""
     response = error.response
     if response is not None:
         url, body = response.url[:MAX_ERROR_TEXT], response.body[: limits.MAX_ERROR_BODY_BYTES]
@@ -178,7 +178,7 @@ def _bounded(error: WorkflowError) -> WorkflowError:
 
 
 def _parked(message: pb.Parked) -> Parked | WorkflowError:
-    """Return what an execution waits for, or why it can't."""
+    """Decode the wake time and subscriptions of an execution, or return the error that it can't wait."""
     wake_at_ms = convert.milliseconds(message.wake_time) if message.HasField("wake_time") else None
     if message.ByteSize() > MAX_WAIT_BYTES:
         return runtime_error(f"what it waits for has more than {MAX_WAIT_BYTES} bytes: let `expect` be a short value")

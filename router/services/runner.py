@@ -1,6 +1,6 @@
 """RunnerService: the router's end of the Attach stream.
 
-Reading and writing are two loops over one stream; what is to be sent gathers in an `outbox`.
+Reading and writing are two loops over one stream; messages to be sent are queued in an `outbox`.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from router.services.outbox import Outbox
 from router.services.reports import check_hello, check_runner_id, exit_outcome, violation
 
 MAX_CREDIT: Final = 1024
-"""Assignments that one message may permit."""
+"""Credit (assignments) that one message may grant."""
 
 MAX_RUNNERS: Final = 1000
-"""Runners that are attached at a time."""
+"""Most runners attached at a time."""
 
 HELLO_SECONDS: Final = 30.0
-"""How long a runner may take to say hello, on a machine that gives it a tenth of a core."""
+"""Timeout for a runner's hello, enough for a machine that gives it a tenth of a core."""
 
 LAST_WORDS_SECONDS: Final = 1.0
-"""How long what was gathered may take to be sent when a stream is ended."""
+"""Timeout for sending queued messages when a stream ends."""
 
 RECORD_SECONDS: Final = 5.0
-"""How long what was read of a stream that has ended may take to be recorded; nobody else gets its executions before."""
+"""Timeout for recording messages read from an ended stream; its executions are not assigned to others before."""
 
 log = logs.get_logger(__name__)
 
@@ -64,11 +64,11 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         self._idle.set()
 
     def components(self) -> frozenset[str] | None:
-        """Return what attached runners can call, None when none is attached."""
+        """Return the functions that attached runners can call, None when no runner is attached."""
         return frozenset().union(*self._components.values()) if self._components else None
 
     async def drain(self, grace: float) -> None:
-        """Tell all runners to attach elsewhere, and give them up to `grace` seconds to report what they have."""
+        """Ask all runners to attach elsewhere, and give them up to `grace` seconds to report their executions."""
         self._closing = True
         for link in self._links:
             link.drain(grace)
@@ -83,14 +83,14 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
     async def Attach(  # type: ignore[override] # noqa: N802 - grpc.aio takes a coroutine that writes, too
         self, request_iterator: AsyncIterator[pb.AttachRequest], context: guarded.Context
     ) -> None:
-        """Hold one runner's stream until either side ends it."""
+        """Serve one runner's stream until either side ends it."""
         link, welcome = self._welcome(await _first(request_iterator))
         log.info("runner attached", runner=link.runner_id)
         try:
             await context.write(welcome)
             await self._converse(link, request_iterator, context)
         finally:
-            link.end()  # whoever waits for it to have room does so no longer, whatever ended the call
+            link.end()  # wakes callers that wait for room in the queue, whatever ended the call
             self._links.discard(link)
             self._components.pop(link, None)
             self._host.detach(link)
@@ -103,12 +103,12 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
     async def ReportExit(  # noqa: N802 - the name of the RPC
         self, request: pb.ReportExitRequest, context: guarded.Context
     ) -> pb.ReportExitResponse:
-        """Assign again what a runner had whose process has ended."""
+        """Reassign the executions of a runner whose process has ended."""
         del context
         check_runner_id(request.runner_id)
         evaluated = exit_outcome(request.evaluated) if request.HasField("evaluated") else None
         earlier = [link for link in self._links if link.runner_id == request.runner_id]
-        with suppress(TimeoutError):  # what it had sent counts, and is still being recorded
+        with suppress(TimeoutError):  # messages it sent before count, and are still being recorded
             async with asyncio.timeout(RECORD_SECONDS + LAST_WORDS_SECONDS):
                 await asyncio.gather(*(link.gone.wait() for link in earlier))
         if not earlier or not all(map(self._host.is_superseded, earlier)):  # else the next process has taken over
@@ -119,7 +119,7 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
     async def RenewLeases(  # noqa: N802 - the name of the RPC
         self, request: pb.RenewLeasesRequest, context: guarded.Context
     ) -> pb.RenewLeasesResponse:
-        """Renew the leases of a runner that does not get to say that it lives."""
+        """Renew the leases of a runner on its behalf, while it is too busy to do so itself."""
         del context
         check_runner_id(request.runner_id)
         self._host.vouch(request.runner_id)
@@ -137,7 +137,7 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
     async def StartExecution(  # noqa: N802 - the name of the RPC
         self, request: pb.StartExecutionRequest, context: guarded.Context
     ) -> pb.StartExecutionResponse:
-        """Start an execution that another one asks for."""
+        """Start an execution requested by another one."""
         del context
         return await self._start_execution(request)
 
@@ -156,10 +156,10 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
     async def _converse(
         self, link: Outbox, requests: AsyncIterator[pb.AttachRequest], context: guarded.Context
     ) -> None:
-        """Read and write until one of the two ends, or the link is closed.
+        """Read and write until either ends, or the link is closed.
 
         Raises:
-            FlowhookError: why the link was closed, or what the runner did wrong.
+            FlowhookError: the reason for closing the link, or a protocol violation by the runner.
         """
         inbox = Inbox(self._host, link)
         reading = asyncio.create_task(self._read(link, inbox, requests), name="read from runner")
@@ -171,10 +171,10 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                # what was read counts, also of a runner that is gone, whose call gRPC cancels
+                # messages already read count, even from a disconnected runner, whose call gRPC cancels
                 inbox.end()
                 await asyncio.wait({recording}, timeout=RECORD_SECONDS)
-            # and is answered; a runner that does not read gets its last words never
+            # and they are acknowledged, unless the runner does not read
             link.end()
             await asyncio.wait({writing}, timeout=LAST_WORDS_SECONDS)
             if link.error is not None:
@@ -197,7 +197,7 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         runner_id = hello.runner_id
         if len(self._links) >= MAX_RUNNERS and not any(link.runner_id == runner_id for link in self._links):
             raise ExhaustedError("too many runners are attached", reason="TOO_MANY_RUNNERS", retry_after=5)
-        # of the message nothing stays: what nobody knows of it is of any length
+        # no reference to the message is retained: its unknown fields can have any length
         link = Outbox(
             runner_id,
             self._host.wake,
@@ -229,7 +229,7 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
                     self._renew(link, message.renewal.stamp)
                 elif kind in ("hello", "bundle"):
                     raise violation("a stream has one hello, and a bundle no bundles")
-                elif kind is not None:  # else it is of a newer version
+                elif kind is not None:  # else it is a message of a newer protocol version, and is ignored
                     await inbox.put(message)
 
     def _renew(self, link: Outbox, stamp: int) -> None:

@@ -1,4 +1,4 @@
-"""SecretService: values go in, and come out only for those who verify or run."""
+"""SecretService: stores secrets; returns their values only to callers that verify webhooks or run flows."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class SecretService(secret_service_pb2_grpc.SecretServiceServicer):
     async def ResolveSecrets(  # noqa: N802 - the name of the RPC
         self, request: pb.ResolveSecretsRequest, context: guarded.Context
     ) -> pb.ResolveSecretsResponse:
-        """Return values to those who verify webhooks or run flows."""
+        """Return values to callers that verify webhooks or run flows."""
         del context
         names = set(request.names)
         if len(names) > MAX_NAMES:

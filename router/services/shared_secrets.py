@@ -1,6 +1,6 @@
-"""Secrets that two flows must not share: the handshake of one would sign events of the other.
+"""Refuses flows that share a secret when the handshake of one would sign events of the other.
 
-See `flowhook.document.auth.handshakes`. A document alone can't tell; here all of them are known.
+See `flowhook.document.auth.handshakes`. The check needs all flows, so it can't be part of a document's validation.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from flowhook.model import Flow
 from router.storage.interface import Registry
 
 PAGE: Final = 100
-"""Definitions that are read at a time."""
+"""Most definitions read at a time."""
 
 Uses = Mapping[str, set[str]]
-"""Kinds of `auth` by the secrets that they verify by."""
+"""Kinds of `auth` by the name of the secret they verify with."""
 
 
 async def check(documents: Sequence[FlowDocument], registry: Registry) -> None:
-    """Check documents that are to be applied against one another, and against all other flows.
+    """Check documents to be applied against each other, and against all other flows.
 
     Raises:
-        InvalidFlowError: a secret is used as it must not be; faults carry the document's index as their file.
+        InvalidFlowError: flows share a secret in a forbidden way; faults have the document's index as their file.
         UnavailableError: storage can't serve.
     """
     applied: dict[str, Uses] = {
@@ -58,7 +58,7 @@ async def check(documents: Sequence[FlowDocument], registry: Registry) -> None:
 
 
 def _causes(flow_id: str, uses: Uses, others: Mapping[str, Uses]) -> Iterator[str]:
-    """Yield what is wrong with the secrets of a flow, a secret and another flow at a time."""
+    """Yield a message for each secret that a flow must not share with another one, once for each other flow."""
     for other, theirs in others.items():
         told: set[str] = set()
         for found in misuses(uses, theirs) if other != flow_id else ():
@@ -72,8 +72,8 @@ def _causes(flow_id: str, uses: Uses, others: Mapping[str, Uses]) -> Iterator[st
 
 
 def _uses(flows: Sequence[Flow], secrets: frozenset[str]) -> dict[str, Uses]:
-    """Return how flows use some secrets; those that don't are left out. Blocking."""
-    names = [name.encode() for name in secrets]  # JSON has them as they are
+    """Return how flows use some secrets; flows that don't use any are left out. Blocking."""
+    names = [name.encode() for name in secrets]  # JSON does not escape their characters
     found: dict[str, Uses] = {}
     for flow in flows:
         if flow.has_webhook and any(name in flow.definition for name in names):
@@ -82,7 +82,7 @@ def _uses(flows: Sequence[Flow], secrets: frozenset[str]) -> dict[str, Uses]:
 
 
 def _stored_kinds(definition: Mapping[str, Any]) -> list[AuthKind]:
-    """Return the kinds that a stored definition names; not those that this version can't read, for it serves none."""
+    """Return the kinds of `auth` in a stored definition; skip those this version can't parse, and so does not serve."""
     webhook = definition.get("webhook") or {}
     kinds: list[AuthKind] = []
     for each in (webhook, *(webhook.get("callbacks") or {}).values()):

@@ -1,4 +1,4 @@
-"""RunnerService.StartExecution: a flow runs another one."""
+"""RunnerService.StartExecution: starts an execution of another flow."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from router.triggers.effects import Effect, check_depth
 from router.triggers.starter import Start, Starter
 
 LATEST: Final = frozenset({"", "latest"})
-"""What stands for the latest revision, whatever its document's version."""
+"""Versions that mean the latest revision, whatever its document's version."""
 
 
 async def start_execution(
     request: pb.StartExecutionRequest, *, acceptance: Acceptance, starter: Starter
 ) -> pb.StartExecutionResponse:
-    """Start an execution that another one asks for, once for each idempotency key.
+    """Start an execution requested by another one, once for each idempotency key.
 
     Raises:
-        FlowhookError: see protos/flowhook/v1/runner_service.proto; and what `Starter.start` says.
+        FlowhookError: see protos/flowhook/v1/runner_service.proto, and `Starter.start`.
     """
     _check(request)
     check_depth(request.parent_depth)

@@ -1,12 +1,12 @@
-"""Places for bodies that are being uploaded: who gets one, and who gives way; pure.
+"""Admission control for uploads: allocates slots, and evicts slow unproven uploads. Pure.
 
-A sender whose signature covers the body can prove who it is only at the body's end. Until then it may be anybody, who
-holds a place for as long as it sends a little. So senders that have proved who they are have places of their own, as
-many; of those that have not each address has a few and, when all are taken, the slowest gives way to a new one.
+A sender whose signature covers the body can prove its identity only at the body's end. Until then any sender can occupy
+a slot by sending slowly. So proven senders have their own slots, and unproven ones as many. Of the latter, each address
+may have a few, and when all are taken, the slowest upload is aborted in favour of a new one.
 
-Bytes are taken as places are: a body counts from its beginning by the size that was declared, one of unknown size by
-what has come of it. Declaring costs nothing, so no address has more than a quarter of the bytes; and nobody has to give
-way for one that gets no place even so.
+Bytes are allocated like slots: a body counts by its declared size from the beginning, one of unknown size by the bytes
+received. Declaring costs nothing, so no address may have more than a quarter of the bytes. No upload is aborted for a
+new one that would get no slot even so.
 """
 
 from __future__ import annotations
@@ -20,26 +20,29 @@ from flowhook import limits
 from flowhook.errors import ExhaustedError, FlowhookError, UnavailableError
 
 GRACE_SECONDS: Final = 10.0
-"""For which an upload gives way to none: what it is worth shows only then."""
+"""Time for which a new upload is not aborted, because its rate is not known yet."""
 
 PACE_SECONDS: Final = 10.0
-"""Over which the rate of an upload is taken: what came long ago makes up for nothing."""
+"""Time constant of the average rate of an upload: bytes received long ago do not count."""
 
 RETRY_SECONDS: Final = 5
 
 SENDER_SHARE: Final = 4
-"""An address has this part of the bytes of unproven senders: by default 1 GiB, which is as much as a body may have."""
+"""Divisor: an address may have one part in so many of the unproven senders' bytes.
+
+By default that is 1 GiB, the maximum size of a body.
+"""
 
 
 class Place:
-    """One upload.
+    """A slot, taken by one upload.
 
     Attributes:
-        flow_id: that it is for.
-        sender: what tells the sender from others; empty: nothing does.
-        proven: whether the sender has proved who it is.
-        bytes: that it has, or will have.
-        give_way: is called, once, when it has to end; None: it can't any more.
+        flow_id: the flow the upload is for.
+        sender: identifies the sender; empty: unknown.
+        proven: whether the sender has proved its identity.
+        bytes: the declared size of the body, else the bytes received.
+        give_way: called once to abort the upload; None: it can't be aborted any more.
     """
 
     __slots__ = ("_began", "_last", "_recent", "_size", "bytes", "flow_id", "give_way", "proven", "sender")
@@ -54,21 +57,21 @@ class Place:
         self.give_way: Callable[[], None] | None = give_way
         self._size = size
         self._began = self._last = now
-        self._recent = 0.0  # bytes received, each of which counts for less with time
+        self._recent = 0.0  # bytes received, with a weight that decays over time
 
     def received(self, count: int, now: float) -> None:
-        """Note that so many bytes came."""
+        """Count received bytes."""
         if self._size is None:
             self.bytes += count
         self._recent = self._faded(now) + count
         self._last = now
 
     def age(self, now: float) -> float:
-        """Return for how many seconds it has been there."""
+        """Return the age of the upload in seconds."""
         return now - self._began
 
     def rate(self, now: float) -> float:
-        """Return bytes a second, of late."""
+        """Return the recent rate, in bytes per second."""
         return self._faded(now) / (PACE_SECONDS * -math.expm1(-max(self.age(now), 1.0) / PACE_SECONDS))
 
     def _faded(self, now: float) -> float:
@@ -76,14 +79,14 @@ class Place:
 
 
 class UploadPlaces:
-    """All places.
+    """The upload slots of a router.
 
     Attributes:
-        under_way: how many uploads there are.
+        under_way: number of uploads in progress.
     """
 
     def __init__(self, *, most: int, most_bytes: int, now: Callable[[], float]) -> None:
-        """Have `most` places for proven senders, and as many for others, who may have half of `most_bytes` in all."""
+        """Create `most` slots for proven senders, and as many for others, who may use half of `most_bytes` in total."""
         self._most = most
         self._most_bytes = most_bytes // 2
         self._now = now
@@ -93,23 +96,23 @@ class UploadPlaces:
 
     @property
     def under_way(self) -> int:
-        """How many uploads there are."""
+        """Number of uploads in progress."""
         return len(self._proven) + len(self._unproven)
 
     def take(self, flow_id: str, sender: str, size: int | None, *, proven: bool, give_way: Callable[[], None]) -> Place:
-        """Return a place, which may be that of another upload, which gives way.
+        """Allocate a slot, if necessary by aborting other uploads.
 
         Args:
-            flow_id: that the body is for.
-            sender: what tells the sender from others that are not proven.
-            size: bytes that the body will have; None: nobody knows.
-            proven: whether the sender has proved who it is.
-            give_way: has the upload end, should it have to.
+            flow_id: the flow the body is for.
+            sender: identifies the sender among unproven ones.
+            size: declared size of the body in bytes; None: unknown.
+            proven: whether the sender has proved its identity.
+            give_way: called to abort the upload.
 
         Raises:
-            ExhaustedError: the flow has no place (`FLOW_UPLOADS_FULL`), or the sender none (`SENDER_UPLOADS_FULL`);
-                nobody gave way.
-            UnavailableError: there is none (`UPLOADS_FULL`); nobody gave way.
+            ExhaustedError: the flow has no free slot (`FLOW_UPLOADS_FULL`), or the sender has none
+                (`SENDER_UPLOADS_FULL`); no upload was aborted.
+            UnavailableError: there is no free slot (`UPLOADS_FULL`); no upload was aborted.
         """
         places = self._proven if proven else self._unproven
         if not proven and sender:
@@ -126,11 +129,11 @@ class UploadPlaces:
         return place
 
     def received(self, place: Place, count: int) -> None:
-        """Note that so many bytes of an upload came.
+        """Count received bytes of an upload.
 
         Raises:
-            ExhaustedError: its sender has no room for so many (`SENDER_UPLOADS_FULL`).
-            UnavailableError: there is no room for so many (`UPLOADS_FULL`).
+            ExhaustedError: its sender exceeds its share (`SENDER_UPLOADS_FULL`).
+            UnavailableError: unproven uploads exceed their limit (`UPLOADS_FULL`).
         """
         place.received(count, self._now())
         if place.proven:
@@ -141,7 +144,7 @@ class UploadPlaces:
             raise full()
 
     def release(self, place: Place) -> None:
-        """Give a place back; without effect if it was."""
+        """Release a slot; no effect if it was released already."""
         place.give_way = None
         self._proven.discard(place)
         if place in self._unproven:
@@ -157,10 +160,10 @@ class UploadPlaces:
             raise _sender_full()
 
     def _in_the_way(self, flow_id: str, size: int, *, proven: bool) -> list[Place]:
-        """Return which uploads have to end so that there is a place for one of so many bytes: the slowest ones.
+        """Return the uploads to abort to make room for one of `size` bytes: the slowest ones.
 
         Raises:
-            FlowhookError: it would get no place even so; see `take`.
+            FlowhookError: aborting them would not make enough room; see `take`.
         """
         places = self._proven if proven else self._unproven
         slowest = [] if proven else self._slowest()
@@ -184,7 +187,7 @@ class UploadPlaces:
         return chosen
 
     def _slowest(self) -> Sequence[Place]:
-        """Return the unproven uploads that may have to end, the slowest first."""
+        """Return the unproven uploads that may be aborted, slowest first."""
         now = self._now()
         candidates = [each for each in self._unproven if each.give_way is not None and each.age(now) >= GRACE_SECONDS]
         return sorted(candidates, key=lambda each: each.rate(now))
@@ -204,5 +207,5 @@ def _sender_full() -> FlowhookError:
 
 
 def full() -> FlowhookError:
-    """Return the error of an upload for which there is no place, or none any more."""
+    """Return the error for an upload that has no slot, or has lost it."""
     return UnavailableError("too much is being uploaded", reason="UPLOADS_FULL", retry_after=RETRY_SECONDS)

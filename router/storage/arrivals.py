@@ -1,4 +1,4 @@
-"""Arrivals: events for executions that listen for them, as storage takes and gives them."""
+"""Values for arrivals: inbound events for executions that are already running and listen for them."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from typing import NamedTuple
 
 
 class NewArrival(NamedTuple):
-    """An event for executions of a flow that listen for it, to append.
+    """An event to append, for executions of a flow that listen for it.
 
     Attributes:
-        callback: whether it came to one of the flow's callbacks, which `type` then names.
+        callback: whether it was sent to one of the flow's callbacks, which `type` then names.
         receive_time_ms: Unix time.
         payload: the event as JSON of CloudEvents 1.0; at most `limits.MAX_RESULT_BYTES`.
-        expire_at_ms: Unix time until which it is kept. Its ID is remembered as long, and for a day at least.
-        dedupe_key: empty for one that is never deduplicated; scoped to the flow, and in it to the callback.
+        expire_at_ms: Unix time until which it is retained. Its ID is retained as long, and for at least a day.
+        dedupe_key: scoped to the flow, and within it to the callback; empty: the arrival is never deduplicated.
         dedupe_until_ms: Unix time until which another arrival with this key is a duplicate of this one.
-        execution_id: of the one execution it is for; empty: for whichever listen.
-        token: what it may be stored for once, scoped to the flow; or empty.
-        token_until_ms: Unix time until which that is remembered.
-        to_all: whether it goes to all that wait for it; else, of a callback, to one. What is emitted goes to all.
-        only_repeated: store nothing: only tell whether it was stored before.
+        execution_id: the one execution it is addressed to; empty: any that listens for it.
+        token: a single-use token, scoped to the flow: one arrival is stored for it; or empty.
+        token_until_ms: Unix time until which a used token is retained.
+        to_all: whether a callback's event goes to all executions that wait for it, not to one. An emitted event always
+            goes to all.
+        only_repeated: store nothing, only check whether it was stored before.
     """
 
     event_id: str
@@ -39,13 +40,14 @@ class NewArrival(NamedTuple):
 
 
 class ArrivalAppended(NamedTuple):
-    """Fate of one appended arrival.
+    """Result of appending one arrival.
 
     Attributes:
-        number: its place among all arrivals, from 1, ascending; 0 when it is `gone`, or is new and `only_repeated`.
-        duplicate_of: ID of the event that was stored before under the same event ID or dedupe key; empty when this
-            one is new. `number` is then the earlier one's.
-        gone: nothing was stored, because its token was used before, or the execution it is for has ended or is unknown.
+        number: its number among all arrivals, from 1, ascending; 0 when it is `gone`, or is new and `only_repeated`.
+        duplicate_of: ID of the event stored earlier under the same event ID or dedupe key, in which case `number` is
+            the earlier arrival's; empty when this one is new.
+        gone: nothing was stored, because its token was used before, or because the execution it is addressed to has
+            ended or is unknown.
     """
 
     number: int
@@ -54,7 +56,10 @@ class ArrivalAppended(NamedTuple):
 
 
 class LoggedArrival(NamedTuple):
-    """A durable arrival, as the shard's owner is told of it; `seq` of the execution it is for, 0: whichever listen."""
+    """A durable arrival, as reported to the shard's owner.
+
+    `seq` is the execution it is addressed to; 0: any that listens for it.
+    """
 
     number: int
     arrival: NewArrival
@@ -62,7 +67,7 @@ class LoggedArrival(NamedTuple):
 
 
 class KeptArrival(NamedTuple):
-    """An arrival that was not consumed, as found at start-up; `seq` as in `LoggedArrival`, `to_all` in `NewArrival`."""
+    """An unconsumed arrival, as found at start-up; `seq` as in `LoggedArrival`, `to_all` as in `NewArrival`."""
 
     number: int
     flow_id: str

@@ -1,8 +1,8 @@
-"""Bodies that are stored apart from their events: as they come, a piece at a time.
+"""Interfaces for request bodies that are uploaded in chunks and stored separately from their events.
 
-A body is *under way* while it is uploaded, *waiting* once it is durable, and *named* when an event that says so was
-appended (`NewEvent.body`). It then lives as long as the executions whose events name it. What is under way or waiting
-dies with the process that took it.
+A body is *under way* while it is uploaded, *waiting* once it is durable, and *named* when an event that refers to it
+was appended (`NewEvent.body`). A named body lives as long as the executions whose events name it. Bodies that are under
+way or waiting do not survive the process that received them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 
 class StoredBody(NamedTuple):
-    """A body that is durable. `id` is unguessable, `sha256` 32 bytes."""
+    """A durable body. `id` can't be guessed; `sha256` has 32 bytes."""
 
     id: str
     size: int
@@ -19,41 +19,41 @@ class StoredBody(NamedTuple):
 
 
 class BodyUpload(Protocol):
-    """One body on its way into storage. Its methods are called one after another."""
+    """A body being uploaded into storage. Methods must not be called concurrently."""
 
     async def write(self, data: bytes) -> None:
-        """Append to it.
+        """Append a chunk.
 
         Raises:
-            InvalidError: it is longer than was said, or than a body may be (`UPLOAD_INVALID`).
+            InvalidError: the body is longer than declared, or than the limit (`UPLOAD_INVALID`).
             UnavailableError: storage can't serve, or is full (`STORAGE_FULL`).
         """
         ...
 
     async def finish(self) -> StoredBody:
-        """Make it durable; it waits for an event from now on.
+        """Make the body durable; it is *waiting* for an event from now on.
 
         Raises:
-            InvalidError: it is empty, or shorter than was said (`UPLOAD_INVALID`).
+            InvalidError: it is empty, or shorter than declared (`UPLOAD_INVALID`).
             UnavailableError: storage can't serve, or is full (`STORAGE_FULL`).
         """
         ...
 
     def discard(self) -> None:
-        """Give it up: nothing is left of it soon. Without effect once it is finished."""
+        """Abort the upload; its file is removed in the background. No effect once it is finished."""
         ...
 
 
 class BodyReader(Protocol):
-    """An open body. It can be read to its end, also when it is removed meanwhile."""
+    """An open body. It can be read to its end even if it is removed meanwhile."""
 
     @property
     def size(self) -> int:
-        """Bytes that it has."""
+        """Size in bytes."""
         ...
 
     async def read(self, offset: int, size: int) -> bytes:
-        """Return a slice; less than `size` at the end.
+        """Return a slice; fewer than `size` bytes at the end.
 
         Raises:
             UnavailableError: storage can't serve.
@@ -61,24 +61,24 @@ class BodyReader(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of it."""
+        """Release the body."""
         ...
 
 
 class Bodies(Protocol):
-    """All of them. Methods may raise UnavailableError, as those of `interface` do."""
+    """The store of bodies. Methods may raise UnavailableError, as those of `interface` do."""
 
     @property
     def bytes(self) -> int:
-        """Bytes of all that is under way, as far as known what it will have, and waiting."""
+        """Total bytes of bodies under way and waiting; one under way counts its declared size, else what it has."""
         ...
 
     async def begin(self, flow_id: str, size: int | None) -> BodyUpload:
-        """Begin to take a body.
+        """Begin an upload.
 
         Args:
-            flow_id: of the flow whose event may name it.
-            size: bytes that it will have; None: nobody knows.
+            flow_id: the flow whose event may name the body.
+            size: declared size in bytes; None: unknown.
 
         Raises:
             UnavailableError: there is no room for it (`STORAGE_FULL`).
@@ -86,17 +86,17 @@ class Bodies(Protocol):
         ...
 
     def waiting(self, body_id: str, flow_id: str) -> StoredBody | None:
-        """Return a body of the flow that waits for an event; None: there is none."""
+        """Return a body of the flow that is waiting for an event; None when there is none."""
         ...
 
     def discard(self, body_id: str, flow_id: str) -> None:
-        """Remove a body of the flow that waits, unless an event that names it is being appended."""
+        """Remove a waiting body of the flow, unless an event that names it is being appended."""
         ...
 
     async def open(self, body_id: str) -> BodyReader | None:
-        """Return a body that an event names; None: it is gone."""
+        """Open a body that an event names; None when it was removed."""
         ...
 
     def sweep(self, *, seconds: float) -> int:
-        """Remove what has waited for longer, and return how many that were."""
+        """Remove bodies that have been waiting for longer than `seconds`, and return their number."""
         ...

@@ -1,12 +1,11 @@
-"""What the router asks of storage.
+"""Storage interfaces of the router, named by role.
 
-Small interfaces, named by role. A `Storage` has one `Registry` (flows and secrets) and a fixed number of *shards*.
-A shard is an ordered log of accepted events (`EventLog`: any router may append) and the state of the executions they
-start (`ShardState`: one owner at a time, writes of a former owner are refused). SQLite has one shard; the split is
-what a distributed backend needs.
+A `Storage` has one `Registry` (flows and secrets) and a fixed number of *shards*. A shard is an ordered log of accepted
+events (`EventLog`: any router may append) and the state of the executions they start (`ShardState`: one owner at a
+time, writes of a former owner are refused). SQLite has one shard; a distributed backend needs the split.
 
-All methods run on the router's event loop and never block it. Writes that arrive while an earlier commit is under way
-go into the next one together (group commit); each call returns after its own commit is on stable storage.
+All methods run on the router's event loop and never block it. Writes that arrive during a commit go into the next one
+together (group commit); each call returns after its own commit is on stable storage.
 
 Every method may raise:
     UnavailableError: storage can't serve now (`STORAGE_FULL`, `STORAGE_UNAVAILABLE`); nothing of the call was stored.
@@ -39,17 +38,17 @@ from router.storage.model import (
 )
 
 DEFAULT_PAGE = 1000
-"""Rows that one call returns at the most, unless it says otherwise."""
+"""Most rows that one call returns, unless it is given another limit."""
 
 
 class EventLog(Protocol):
-    """Appends accepted events to a shard."""
+    """The append-only log of a shard's accepted events."""
 
     async def append(self, events: Sequence[NewEvent]) -> list[Appended]:
         """Store events durably, each once.
 
-        Two events of one flow with one event ID, or with one dedupe key within its window, are one: in the database
-        and within one commit alike. An event ID that another flow's event has is `taken`.
+        Two events of one flow with the same event ID, or with the same dedupe key within its window, are duplicates,
+        whether the earlier one is in the database or in the same commit. An event ID used by another flow is `taken`.
 
         Returns:
             One result per event, in order.
@@ -57,10 +56,11 @@ class EventLog(Protocol):
         ...
 
     async def append_arrivals(self, arrivals: Sequence[NewArrival]) -> list[ArrivalAppended]:
-        """Store arrivals durably, each once, all of those that are new or none.
+        """Store arrivals durably, each once; either all new ones or none.
 
-        Two with one flow and event ID are one; else, of two with one token the second is `gone`; else, two with one
-        dedupe key of one callback within its window are one: in the database and within one commit alike.
+        The rules apply in this order, whether the earlier arrival is in the database or in the same commit. Two
+        arrivals of one flow with the same event ID are duplicates. Of two with the same token, the second is `gone`.
+        Two of one callback with the same dedupe key within its window are duplicates.
 
         Returns:
             One result per arrival, in order.
@@ -69,7 +69,7 @@ class EventLog(Protocol):
 
 
 class ShardState(Protocol):
-    """State of a shard's executions; for its owner."""
+    """The state of a shard's executions, for the shard's owner."""
 
     @property
     def epoch(self) -> int:
@@ -77,16 +77,17 @@ class ShardState(Protocol):
         ...
 
     def follow(self, listener: Callable[[Sequence[LoggedEvent]], None]) -> None:
-        """Have `listener` called on the event loop with every event that becomes durable from now on.
+        """Call `listener` on the event loop with every event that becomes durable from now on.
 
-        In log order, each once, and before the `append` that stored it returns. Duplicates are not told.
+        Events are reported in log order, each once, before the `append` that stored them returns. Duplicates are not
+        reported.
         """
         ...
 
     def follow_arrivals(self, listener: Callable[[Sequence[LoggedArrival]], None]) -> None:
-        """Have `listener` called on the event loop with every arrival that becomes durable from now on.
+        """Call `listener` on the event loop with every arrival that becomes durable from now on.
 
-        By ascending number, each once, and before the `append_arrivals` that stored it returns.
+        Arrivals are reported by ascending number, each once, before the `append_arrivals` that stored them returns.
         """
         ...
 
@@ -94,7 +95,7 @@ class ShardState(Protocol):
         """Store changes durably, in order, all of them or none.
 
         Raises:
-            ConflictError: the shard has another owner by now (`SHARD_LOST`).
+            ConflictError: the shard has another owner now (`SHARD_LOST`).
         """
         ...
 
@@ -103,29 +104,29 @@ class ShardState(Protocol):
         ...
 
     async def work(self, seqs: Collection[int]) -> dict[int, Work]:
-        """Return what runners need of executions that have not ended; missing where there is none.
+        """Return what runners need to run executions that have not ended; others are missing from the result.
 
-        Where much is to be read it may return some only, one at least: ask again for the others.
+        A large result may be partial, with at least one execution: call again for the others.
         """
         ...
 
     async def arrivals(self, *, after_number: int = 0, limit: int = DEFAULT_PAGE) -> list[KeptArrival]:
-        """Return arrivals that were not consumed, by ascending number, but for those whose execution has ended."""
+        """Return unconsumed arrivals by ascending number, except those addressed to an execution that has ended."""
         ...
 
     async def arrival_payloads(self, numbers: Collection[int]) -> dict[int, bytes]:
-        """Return payloads of arrivals that were not consumed; missing where there is none.
+        """Return payloads of unconsumed arrivals; others are missing from the result.
 
-        Where much is to be read it may return some only, one at least: ask again for the others.
+        A large result may be partial, with at least one payload: call again for the others.
         """
         ...
 
     async def journal_sizes(self, seqs: Collection[int]) -> dict[int, JournalSize]:
-        """Return how large journals are; missing where there is nothing in it."""
+        """Return the sizes of journals; empty ones are missing from the result."""
         ...
 
     async def identify(self, execution_ids: Collection[str]) -> dict[str, ExecutionRecord]:
-        """Return executions by ID; missing where one is unknown or past retention. At most `DEFAULT_PAGE` at a time."""
+        """Return executions by ID, except those unknown or past retention. At most `DEFAULT_PAGE` at a time."""
         ...
 
     async def find(self, execution_id: str) -> ExecutionRecord | None:
@@ -133,30 +134,30 @@ class ShardState(Protocol):
         ...
 
     async def records(self, seqs: Collection[int]) -> dict[int, ExecutionRecord]:
-        """Return executions by sequence number; missing where there is none. At most `DEFAULT_PAGE` at a time."""
+        """Return executions by sequence number, except unknown ones. At most `DEFAULT_PAGE` at a time."""
         ...
 
     async def content(self, seq: int) -> ExecutionContent | None:
-        """Return the bulky part of an execution, or None when there is none."""
+        """Return the large parts of an execution, or None when it is unknown."""
         ...
 
     async def history(self, seq: int) -> tuple[bytes, ...]:
-        """Return what runners told of an execution's tasks, in order: at most `limits.MAX_READ_HISTORY_BYTES`.
+        """Return the task history that runners reported, in order: at most `limits.MAX_READ_HISTORY_BYTES`.
 
-        Where there is more, the first and the last of it, and an empty piece between them.
+        A longer history is cut in the middle: the first and last pieces, with an empty piece between them.
         """
         ...
 
     async def deduplicated(self, flow_id: str, dedupe_key: str, *, now_ms: int) -> str | None:
-        """Return the ID of the event that a dedupe key of a flow stands for at this time; None: it stands for none."""
+        """Return the ID of the event a flow's dedupe key refers to at `now_ms` (Unix time); None when there is none."""
         ...
 
     async def body_of(self, execution_id: str) -> str | None:
-        """Return the ID of the body that an execution's event names; None: it names none, or is not known."""
+        """Return the ID of the body that an execution's event names; None when it names none or is unknown."""
         ...
 
     async def answer(self, seq: int) -> ExecutionAnswer:
-        """Return what an execution has answered so far; nothing when it is unknown."""
+        """Return an execution's output and reply so far; both None when it is unknown."""
         ...
 
     async def list_executions(
@@ -168,30 +169,29 @@ class ShardState(Protocol):
         limit: int = DEFAULT_PAGE,
         unresolved: bool = False,
     ) -> list[ExecutionRecord]:
-        """Return executions, newest first, that meet all conditions.
+        """Return executions that meet all conditions, newest first.
 
-        `unresolved`: no later replay of their event runs, completed or faulted, and they have no `resolution`.
+        `unresolved`: no later replay of their event is unfinished, completed or faulted, and they have no `resolution`.
         """
         ...
 
     async def schedules(self, *, after_id: str = "", limit: int = DEFAULT_PAGE) -> list[Scheduled]:
-        """Return what was stored last of each flow's schedule, by ascending flow ID."""
+        """Return the last stored schedule state of each flow, by ascending flow ID."""
         ...
 
     async def occurrences(self, *, after_number: int = 0, limit: int = DEFAULT_PAGE) -> list[Occurrence]:
-        """Return what occurred and was not told yet, by ascending number."""
+        """Return lifecycle events that are not yet published (the outbox), by ascending number."""
         ...
 
     async def expire(self, *, ended_before_ms: int, limit: int = DEFAULT_PAGE) -> int:
-        """Remove ended executions with their events, journals and blobs; arrivals and dedupe keys that are past.
+        """Remove executions that ended before a Unix time, with their events, journals and blobs.
 
-        A body goes with the last execution whose event names it.
-
-        So are schedules of flows that were deleted before that time, and revisions of these once no execution of them
+        A body is removed with the last execution whose event names it. Also removed are expired arrivals and dedupe
+        keys, the schedules of flows deleted before that time, and these flows' revisions once none of their executions
         is left.
 
         Returns:
-            How many executions were removed.
+            The number of executions removed.
         """
         ...
 
@@ -200,7 +200,7 @@ class Registry(Protocol):
     """Flows and secrets. Every change gets the next registry-wide revision, from 1."""
 
     async def revision(self) -> int:
-        """Return the latest registry-wide revision; 0 when nothing was ever changed."""
+        """Return the latest registry-wide revision; 0 before the first change."""
         ...
 
     async def apply_flows(self, drafts: Sequence[FlowDraft], *, now_ms: int) -> list[tuple[Flow, Change]]:
@@ -211,56 +211,59 @@ class Registry(Protocol):
         ...
 
     async def get_flow(self, flow_id: str, *, revision: int = 0) -> Flow | None:
-        """Return a flow; 0 means its latest revision and None then means deleted or never there."""
+        """Return a revision of a flow, or None when there is none.
+
+        Revision 0 means the latest one; None then means that the flow is deleted or never existed.
+        """
         ...
 
     async def existing_flows(self, flow_ids: Sequence[str]) -> list[str]:
-        """Return those of some IDs that are of flows, each once, in no particular order."""
+        """Return the IDs among `flow_ids` that belong to existing flows, each once, in no particular order."""
         ...
 
     async def find_revision(self, flow_id: str, *, version: str) -> int | None:
-        """Return the latest revision of a flow whose document is of a version (`document.version`).
+        """Return the latest revision of a flow whose document has a version (`document.version`).
 
-        None when there is no such flow or none among its last `limits.KEPT_REVISIONS`; those from before a flow was
-        deleted are none of it.
+        None when there is no such flow, or no such revision among its last `limits.KEPT_REVISIONS`. Revisions from
+        before a flow was deleted do not count.
         """
         ...
 
     async def forget_revisions(self, *, superseded_before_ms: int) -> int:
-        """Remove revisions of flows, but for the last `limits.KEPT_REVISIONS` and those that executions are of.
+        """Remove old revisions of flows, except the last `limits.KEPT_REVISIONS` and those that executions run.
 
         Args:
-            superseded_before_ms: when the next revision of the flow has to have come, Unix time.
+            superseded_before_ms: Unix time; only revisions replaced by a newer one before it are removed.
 
         Returns:
-            How many were removed.
+            The number of revisions removed.
         """
         ...
 
     async def list_flows(self, *, after_id: str = "", limit: int = DEFAULT_PAGE, reacting: bool = False) -> list[Flow]:
-        """Return flows by ascending ID, their `document` left empty.
+        """Return flows by ascending ID, with an empty `document`.
 
         Args:
-            after_id: ID that those returned come after.
-            limit: how many at the most.
-            reacting: only those whose latest revision `reacts`; it takes no longer however many others there are.
+            after_id: only flows with a greater ID.
+            limit: most flows to return.
+            reacting: only flows whose latest revision `reacts`; the time taken does not depend on the other flows.
         """
         ...
 
     async def set_paused(self, flow_id: str, *, paused: bool) -> Flow | None:
-        """Pause or resume a flow; None when there is none. Without effect it makes no revision."""
+        """Pause or resume a flow; None when there is none. If that changes nothing, no revision is made."""
         ...
 
     async def delete_flow(self, flow_id: str) -> bool:
         """Delete a flow; false when there was none.
 
-        Its revisions stay readable while executions of them are kept, and until `expire` is told of a time after the
-        deletion: an event may be on its way. Their numbers are not used again.
+        Its revisions stay readable while any of its executions is stored, and until `expire` is called with a time
+        after the deletion, because an event may still be in transit. Revision numbers are not reused.
         """
         ...
 
     async def set_secret(self, name: str, sealed: bytes, *, now_ms: int) -> SecretInfo:
-        """Create or replace a secret. `sealed` is encrypted already.
+        """Create or replace a secret. `sealed` is already encrypted.
 
         Raises:
             ExhaustedError: there are `limits.MAX_SECRETS` already (`TOO_MANY_SECRETS`).
@@ -268,7 +271,7 @@ class Registry(Protocol):
         ...
 
     async def get_secrets(self, names: Collection[str]) -> dict[str, bytes]:
-        """Return sealed values by name; missing where there is none."""
+        """Return sealed values by name, except unknown ones."""
         ...
 
     async def list_secrets(self) -> list[SecretInfo]:
@@ -283,21 +286,21 @@ class Registry(Protocol):
         """Return changes by ascending revision.
 
         Raises:
-            OutOfRangeError: some of them are no longer kept (`REVISION_COMPACTED`); the metadata's `revision` is the
-                present one, to go on from.
+            OutOfRangeError: some of them are no longer stored (`REVISION_COMPACTED`); the metadata's `revision` is the
+                current one, to continue from.
         """
         ...
 
     def follow(self, listener: Callable[[int], None]) -> None:
-        """Have `listener` called on the event loop with the latest revision after each change."""
+        """Call `listener` on the event loop with the latest revision after each change."""
         ...
 
 
 class Rejections(Protocol):
-    """Requests that were refused. A bounded log: the oldest of a flow, and of all, make room for new ones."""
+    """A bounded log of rejected requests: the oldest of a flow, and of all flows, make room for new ones."""
 
     async def add(self, rejections: Sequence[StoredRejection]) -> None:
-        """Add some; their `number` does not count. One whose ID is there already is passed over."""
+        """Add rejections, ignoring their `number`. A rejection whose ID is already stored is skipped."""
         ...
 
     async def page(
@@ -307,16 +310,16 @@ class Rejections(Protocol):
         ...
 
     async def get(self, rejection_id: str) -> StoredRejection | None:
-        """Return one, or None when it is not or no longer there."""
+        """Return a rejection, or None when it is not stored (any more)."""
         ...
 
 
 class Storage(Protocol):
-    """All of it. Opened by the backend's `open`; closed once, after which every call raises UnavailableError."""
+    """The whole storage. Opened by the backend's `open`; after `close`, every call raises UnavailableError."""
 
     @property
     def shards(self) -> int:
-        """How many shards there are; fixed for the life of the data."""
+        """Number of shards; fixed for the life of the data."""
         ...
 
     @property
@@ -326,12 +329,12 @@ class Storage(Protocol):
 
     @property
     def rejections(self) -> Rejections:
-        """Requests that were refused."""
+        """The log of rejected requests."""
         ...
 
     @property
     def bodies(self) -> Bodies:
-        """Bodies that are stored apart from their events."""
+        """Bodies stored separately from their events."""
         ...
 
     def log(self, shard: int) -> EventLog:
@@ -339,7 +342,7 @@ class Storage(Protocol):
         ...
 
     async def own(self, shard: int) -> ShardState:
-        """Take ownership of a shard; its former owner's writes fail from here on."""
+        """Take ownership of a shard; writes of its former owner fail from now on."""
         ...
 
     async def healthy(self) -> bool:
@@ -347,5 +350,5 @@ class Storage(Protocol):
         ...
 
     async def close(self) -> None:
-        """Finish what is under way, then release everything. Idempotent."""
+        """Finish calls in progress, then release all resources. Idempotent."""
         ...

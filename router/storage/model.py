@@ -1,4 +1,4 @@
-"""Values that the router and its storage exchange: what is appended, changed, and found again."""
+"""Values exchanged between the router and its storage: appended events, state changes, and query results."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from flowhook.model import JournalEntry, Resolution, Status, Subscription, Workf
 
 
 class Resumption(NamedTuple):
-    """What a new execution takes over from one that ended, so that it goes on where that one stopped.
+    """State a new execution inherits from one that ended, so that it continues where that one stopped.
 
     Attributes:
-        effect_scope: ID of the execution that idempotency keys are made of.
+        effect_scope: ID of the execution that idempotency keys are derived from.
         journal: its entries, in order.
-        journal_start: index of the first of them.
+        journal_start: index of the first entry.
     """
 
     effect_scope: str
@@ -25,15 +25,15 @@ class NewEvent(NamedTuple):
     """An event to append.
 
     Attributes:
-        dedupe_key: empty for an event that is never deduplicated; scoped to the flow.
+        dedupe_key: scoped to the flow; empty: the event is never deduplicated.
         dedupe_until_ms: Unix time until which another event with this key is a duplicate of this one.
-        payload: the serialized event; above `limits.INLINE_BODY_BYTES` it is kept as a blob.
+        payload: the serialized event; above `limits.INLINE_BODY_BYTES` it is stored as a blob.
         replay_of: ID of the execution that this one replays, or empty.
         order_key: executions of the flow with the same key run one after another; empty: no order.
-        resumes: what the execution takes over from the one it replays, stored with it.
-        body: ID of the body that it names, or empty: one that waits (see `bodies`), or that of `replay_of`, which the
-            two then share.
-        quiet: nothing is to be told of the execution (see `Occurred`).
+        resumes: state the execution inherits from the one it replays, stored with it.
+        body: ID of the body that it names, or empty: a waiting one (see `bodies`), or that of `replay_of`, which the
+            two executions then share.
+        quiet: no lifecycle events of the execution are recorded (see `Occurred`).
     """
 
     event_id: str
@@ -51,14 +51,14 @@ class NewEvent(NamedTuple):
 
 
 class Appended(NamedTuple):
-    """Fate of one appended event.
+    """Result of appending one event.
 
     Attributes:
         seq: position in the shard's log, from 1, ascending.
-        duplicate_of: ID of the event that was stored before under the same event ID or dedupe key; empty when this
-            one is new. `seq` is then the earlier one's.
-        bodiless: nothing was stored, because the body that the event names is not there (any more); `seq` is 0.
-        taken: nothing was stored, because an event of another flow has this one's ID; `seq` is 0.
+        duplicate_of: ID of the event stored earlier under the same event ID or dedupe key, in which case `seq` is the
+            earlier event's; empty when this one is new.
+        bodiless: nothing was stored, because the body that the event names does not exist (any more); `seq` is 0.
+        taken: nothing was stored, because an event of another flow has the same ID; `seq` is 0.
     """
 
     seq: int
@@ -73,7 +73,7 @@ class Appended(NamedTuple):
 
 
 class LoggedEvent(NamedTuple):
-    """A durable event, as the shard's owner is told of it."""
+    """A durable event, as reported to the shard's owner."""
 
     seq: int
     event: NewEvent
@@ -82,7 +82,7 @@ class LoggedEvent(NamedTuple):
 class Started(NamedTuple):
     """An execution is under lease; `attempts` includes this one.
 
-    `term`: leases of earlier terms are void, here and in other changes. What is on record never goes down.
+    `term`: leases of earlier terms are void, here and in other changes. The stored term never decreases.
     """
 
     seq: int
@@ -99,10 +99,10 @@ class Requeued(NamedTuple):
 
 
 class Parked(NamedTuple):
-    """An execution gave up its lease and waits until `wake_at_ms` (None: for no time).
+    """An execution gave up its lease and waits until `wake_at_ms` (Unix time; None: no timer wakes it).
 
-    `attempts` includes the one that parked it, which is not charged. `subscriptions` are what else it waits for: they
-    replace those of an earlier wait. `history`: see `Journaled`, after the last entry.
+    `attempts` includes the one that parked it, which is not charged. `subscriptions` are the events and ends it also
+    waits for: they replace those of an earlier wait. `history`: see `Journaled`, after the last entry.
     """
 
     seq: int
@@ -116,7 +116,7 @@ class Parked(NamedTuple):
 class Suspended(NamedTuple):
     """An operator suspended an execution; `attempts` are those charged so far.
 
-    `term` is 0 when that broke no lease.
+    `term` is 0 when no lease was broken.
     """
 
     seq: int
@@ -132,21 +132,21 @@ class Resumed(NamedTuple):
 
 
 class Journaled(NamedTuple):
-    """One more journal entry at `index` (from 0). Writing the same index again is a no-op.
+    """A journal entry at `index` (from 0). Writing the same index again is a no-op.
 
-    `compacts`: the entries before it are removed. Indexes below it must not be written any more. `history`: what tasks
-    came to before it, opaque; it outlives the entry, within bounds (`limits.MAX_HISTORIES`).
+    `compacts`: the entries before it are removed, and indexes below it must not be written any more. `history`: results
+    of the tasks before it, opaque; it outlives the entry, within bounds (`limits.MAX_HISTORIES`).
     """
 
     seq: int
-    index: int  # type: ignore[assignment]  # shadows tuple.index, which nobody needs here
+    index: int  # type: ignore[assignment]  # shadows tuple.index, which is not used here
     entry: JournalEntry
     compacts: bool = False
     history: bytes = b""
 
 
 class Replied(NamedTuple):
-    """An execution answered before its end; `reply` is opaque. The first reply wins; later ones are no-ops."""
+    """An execution replied before its end; `reply` is opaque. The first reply wins; later ones are no-ops."""
 
     seq: int
     reply: bytes
@@ -171,7 +171,7 @@ class Ended(NamedTuple):
 
 
 class Delivered(NamedTuple):
-    """What an execution waited for has come: `entry` is appended to its journal, and it waits no more.
+    """The event or end an execution waited for has arrived: it stops waiting, and `entry` is added to its journal.
 
     The entry gets the index after the last one. `attempts` are those charged so far, as with `Requeued`.
     """
@@ -182,17 +182,18 @@ class Delivered(NamedTuple):
 
 
 class Consumed(NamedTuple):
-    """An arrival that is not needed any more; what tells that it was there is remembered as long as ever."""
+    """An arrival is no longer needed; its deduplication records are retained as long as without this change."""
 
     number: int
 
 
 class Occurred(NamedTuple):
-    """Something happened to an execution that is to be told to others; `type` is that of the event, the time Unix's.
+    """A lifecycle event of an execution, to be published; `type` is the event's type, `time_ms` a Unix time.
 
-    It is stored with what happened, in one `write`, and before it if that is the end. Of an execution that has ended
-    nothing is, of a quiet one neither; and what comes `first` is when there is no record yet that a runner ever had it.
-    `key` and `data` are what a runner says of it (`LifecycleEvent`), where it is told by one.
+    It is written in one `write` with the change it describes, and before that change if it is the execution's end. It
+    is not stored for executions that have ended or are quiet. With `first`, it is stored only while there is no record
+    that a runner ever had the execution. `key` and `data` come from the runner that reported it (`LifecycleEvent`), if
+    one did.
     """
 
     seq: int
@@ -204,15 +205,15 @@ class Occurred(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What occurred was told to all whom it concerns, and is not needed any more."""
+    """A lifecycle event was published to all its receivers and is no longer needed."""
 
     number: int
 
 
 class Resolved(NamedTuple):
-    """An operator says that nothing is to be done any more about an execution that failed.
+    """An operator marks a failed execution as resolved: nothing remains to be done about it.
 
-    It replaces what was said before. Of one that did not fault, and was not cancelled, it is a no-op.
+    It replaces an earlier resolution. For an execution that is neither faulted nor cancelled, it is a no-op.
     """
 
     seq: int
@@ -221,9 +222,11 @@ class Resolved(NamedTuple):
 
 
 class Scheduled(NamedTuple):
-    """When a flow is due next (None: not by time) and was started last by its schedule (0: never); Unix times.
+    """The schedule state of a flow; replaces what was stored for it before.
 
-    It replaces what was stored of the flow before.
+    Attributes:
+        due_ms: Unix time of the next start; None: no start by time.
+        last_ms: Unix time of the last start by its schedule; 0: never.
     """
 
     flow_id: str
@@ -250,7 +253,7 @@ StateChange = (
 
 
 class Occurrence(NamedTuple):
-    """What `Occurred` and was not `Told` yet; numbers ascend in the order of writes."""
+    """A lifecycle event in the outbox: `Occurred`, but not yet `Told`. Numbers ascend in the order of writes."""
 
     number: int
     seq: int
@@ -264,10 +267,10 @@ class Unfinished(NamedTuple):
     """An execution that has not ended, as found at start-up.
 
     Attributes:
-        attempts: as the last change of its state had them.
-        term: the greatest that any change named; leases of earlier ones are void.
-        wake_at_ms: when it is to be woken, if it is waiting for a time; else None.
-        subscriptions: what else it is waiting for, if it is waiting.
+        attempts: as in the last change of its state.
+        term: the greatest term of any change; leases of earlier terms are void.
+        wake_at_ms: Unix time to wake it, if it is waiting for a time; else None.
+        subscriptions: events and ends it is waiting for, if it is waiting.
     """
 
     seq: int
@@ -283,12 +286,12 @@ class Unfinished(NamedTuple):
 
 
 class Work(NamedTuple):
-    """What a runner needs of an execution.
+    """What a runner needs to run an execution.
 
     Attributes:
         journal: its entries, in order, from the last one that compacted.
-        journal_start: index of the first of them; 0 when there is none.
-        effect_scope: ID of the execution that idempotency keys are made of; empty: its own.
+        journal_start: index of the first entry; 0 when there is none.
+        effect_scope: ID of the execution that idempotency keys are derived from; empty: its own.
     """
 
     seq: int
@@ -300,14 +303,14 @@ class Work(NamedTuple):
 
 
 class ExecutionRecord(NamedTuple):
-    """What is kept of an execution, without its event and journal.
+    """The stored record of an execution, without its event and journal.
 
     Attributes:
         replay_of: ID of the execution that it replays, or empty.
-        replayed_by: ID of the latest execution that stands for it, see `replayed`; else of the latest that replays it,
-            and failed; else empty.
-        replayed: whether a later replay of its event, directly or of a replay, is unfinished or completed.
-        resolution: what an operator said of it.
+        replayed_by: ID of the latest replay that is unfinished or completed (see `replayed`); else of the latest failed
+            one; else empty.
+        replayed: whether a later replay of its event, direct or of a replay, is unfinished or completed.
+        resolution: the resolution an operator recorded, if any.
     """
 
     seq: int
@@ -329,7 +332,7 @@ class ExecutionRecord(NamedTuple):
 
 
 class ExecutionContent(NamedTuple):
-    """The bulky part of an execution."""
+    """The large parts of an execution: its event, journal and results."""
 
     payload: bytes
     journal: tuple[JournalEntry, ...]
@@ -339,14 +342,14 @@ class ExecutionContent(NamedTuple):
 
 
 class JournalSize(NamedTuple):
-    """Entries of a journal, and bytes of their keys and outputs."""
+    """Number of a journal's entries, and bytes of their keys and outputs."""
 
     entries: int
     bytes: int
 
 
 class ExecutionAnswer(NamedTuple):
-    """What an execution has to say to whoever started it: a reply, in time or never, and an output when it ended."""
+    """Results for the caller of an execution: its reply, if it gave one, and its output once it has ended."""
 
     output: bytes | None
     reply: bytes | None
@@ -361,7 +364,7 @@ class RegistryChange(NamedTuple):
 
 
 class FlowDraft(NamedTuple):
-    """A checked document that is to become a flow's next revision.
+    """A validated document to store as a flow's next revision.
 
     Attributes:
         reacts: whether the flow has a schedule, or listens for events; see `Registry.list_flows`.
@@ -375,7 +378,7 @@ class FlowDraft(NamedTuple):
 
 
 class StoredRejection(NamedTuple):
-    """A request that was refused, as kept: `content` is opaque. `number` is given by storage, ascending."""
+    """A rejected request as stored: `content` is opaque; `number` is assigned by storage, ascending."""
 
     number: int
     id: str

@@ -1,4 +1,4 @@
-"""Arrivals: appending them, each once, and what is read of them."""
+"""Appends inbound events (arrivals), each once, and reads them back."""
 
 from __future__ import annotations
 
@@ -16,18 +16,21 @@ from router.storage.sqlite.schema import UNENDED
 from router.storage.sqlite.statements import Bulk
 
 ROW_BYTES: Final = 512
-"""What an arrival takes beside its payload, with what is remembered of it, roughly."""
+"""Approximate size of an arrival's rows besides its payload, including its deduplication records."""
 
 ID_WINDOW_MS: Final = 24 * 3600 * 1000
-"""How long the ID of an arrival is remembered at least: whoever got no answer calls again."""
+"""Minimum time for which the ID of an arrival is retained: a sender that got no response retries."""
 
 PAGE_BYTES: Final = 16 * limits.MIB
-"""Payloads that are read at a time."""
+"""Bytes of payloads that are read at a time."""
 
 EMITTED: Final = 0
 TO_ONE: Final = 1
 TO_ALL: Final = 2
-"""The column `callback`: what came to none; what came to one, for one execution, or for all that wait for it."""
+"""Values of the column `callback`.
+
+`EMITTED`: not sent to a callback; `TO_ONE`, `TO_ALL`: sent to a callback, for one execution or for all that wait.
+"""
 
 _REMEMBERED = Bulk("SELECT digest, until_ms, seq, event_id FROM dedupe WHERE digest IN ({rows})", 0)
 _UNENDED = Bulk("SELECT event_id, seq FROM execution WHERE event_id IN ({rows}) AND end_time_ms = {unended}", 0)
@@ -50,14 +53,14 @@ _SIZES = Bulk(
 
 
 class Logged(NamedTuple):
-    """Result of one call: what to return, and what is new."""
+    """Result of one call: the values to return, and the new arrivals to report."""
 
     appended: list[ArrivalAppended]
     new: list[LoggedArrival]
 
 
 class _Earlier(NamedTuple):
-    """What is remembered of an arrival under one of its marks."""
+    """An earlier arrival, as recorded under one of its fingerprints."""
 
     until_ms: int
     number: int
@@ -65,7 +68,7 @@ class _Earlier(NamedTuple):
 
 
 class _Marks(NamedTuple):
-    """Fingerprints by which an arrival is recognised; None where there is nothing to recognise it by."""
+    """Fingerprints that identify an arrival; None where it has no token or no dedupe key."""
 
     id: bytes
     token: bytes | None
@@ -73,10 +76,12 @@ class _Marks(NamedTuple):
 
 
 class ArrivalOperation:
-    """Appends the arrivals of all calls of a transaction, each once. After the changes: what ended waits no more.
+    """Appends the arrivals of all calls of a transaction, each once.
+
+    It is applied after the state changes, so that executions they end no longer receive arrivals.
 
     Args:
-        room: bytes that may still be taken (see `capacity`), asked once a transaction.
+        room: returns the bytes that may still be stored (see `capacity`); called once a transaction.
     """
 
     order = 6
@@ -132,7 +137,7 @@ class ArrivalOperation:
 
 
 class _Rows:
-    """What a transaction knows of earlier arrivals and of executions, and what it inserts."""
+    """Earlier arrivals and executions found by a transaction, and the rows it inserts."""
 
     def __init__(self) -> None:
         self.earlier: dict[bytes, _Earlier] = {}
@@ -142,14 +147,14 @@ class _Rows:
         self.bytes = 0
 
     def find(self, connection: sqlite3.Connection, arrivals: Sequence[NewArrival]) -> None:
-        """Look up what is remembered under the arrivals' marks, and the executions they are for."""
+        """Look up earlier arrivals by fingerprint, and the executions the arrivals are addressed to."""
         marks = [(mark,) for arrival in arrivals for mark in _marks(arrival) if mark is not None]
         self.earlier.update((row[0], _Earlier(*row[1:])) for row in _REMEMBERED.fetch(connection, marks))
         ids = [(arrival.execution_id,) for arrival in arrivals if arrival.execution_id]
         self.executions.update(_UNENDED.fetch(connection, ids))
 
     def refused(self, arrival: NewArrival, marks: _Marks) -> ArrivalAppended | None:
-        """Return what becomes of an arrival that is not to be stored; None when it is."""
+        """Return the result for an arrival that must not be stored; None when it is to be stored."""
         earlier = self._remembered(marks.id, arrival)
         if earlier is not None:
             return ArrivalAppended(earlier.number, earlier.event_id)
@@ -167,7 +172,7 @@ class _Rows:
         return earlier if earlier is not None and arrival.receive_time_ms < earlier.until_ms else None
 
     def add(self, number: int, arrival: NewArrival, marks: _Marks) -> None:
-        """Add an arrival that is new."""
+        """Add the rows of a new arrival."""
         seq = self.executions.get(arrival.execution_id, 0)
         _, flow_id, callback, type_, receive_time_ms, payload, expire_at_ms, *_ = arrival
         receivers = (TO_ALL if arrival.to_all else TO_ONE) if callback else EMITTED
@@ -180,18 +185,18 @@ class _Rows:
                 self.marks.append((mark, until_ms, number, arrival.event_id))
 
     def insert(self, connection: sqlite3.Connection) -> None:
-        """Write what is new."""
+        """Insert the added rows."""
         _INSERT.run(connection, self.arrivals)
         _REMEMBER.run(connection, self.marks)
 
 
 def size_of(arrivals: Sequence[NewArrival]) -> int:
-    """Return the bytes that arrivals take, roughly, if all of them are new."""
+    """Return the approximate bytes that arrivals take if all of them are new."""
     return sum(len(arrival.payload) + ROW_BYTES for arrival in arrivals)
 
 
 def arrivals_after(connection: sqlite3.Connection, number: int, limit: int) -> list[KeptArrival]:
-    """Return arrivals that were not consumed, but for those whose execution has ended."""
+    """Return unconsumed arrivals, except those addressed to an execution that has ended."""
     rows = connection.execute(
         "SELECT number, flow_id, callback, type, expire_at_ms, seq FROM arrival a WHERE number > ?"
         " AND (seq = 0 OR EXISTS (SELECT 1 FROM execution e WHERE e.seq = a.seq AND e.end_time_ms = ?))"
@@ -205,7 +210,7 @@ def arrivals_after(connection: sqlite3.Connection, number: int, limit: int) -> l
 
 
 def arrival_payloads(connection: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, bytes]:
-    """Return payloads until they have `PAGE_BYTES`, one at least."""
+    """Return payloads up to about `PAGE_BYTES`, at least one."""
     payloads: dict[int, bytes] = {}
     size = 0
     for number, payload in _PAYLOADS.iterate(connection, [(number,) for number in numbers]):
@@ -217,7 +222,7 @@ def arrival_payloads(connection: sqlite3.Connection, numbers: Sequence[int]) -> 
 
 
 def journal_sizes(connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, JournalSize]:
-    """Return how large journals are."""
+    """Return the sizes of journals that are not empty."""
     return {row[0]: JournalSize(*row[1:]) for row in _SIZES.fetch(connection, [(seq,) for seq in seqs])}
 
 
@@ -231,5 +236,5 @@ def _marks(arrival: NewArrival) -> _Marks:
 
 
 def _digest(kind: bytes, *parts: str) -> bytes:
-    """Return a fingerprint that none of another kind, and none of an event's dedupe key, is equal to."""
+    """Return a fingerprint distinct from those of other kinds, and from those of events' dedupe keys."""
     return hashlib.blake2b("\0".join(parts).encode(), digest_size=16, person=kind).digest()

@@ -1,8 +1,8 @@
-"""Large payloads, as files beside the database.
+"""Large payloads as files beside the database.
 
-A file is complete and synced before the transaction that refers to it begins. Its name holds a random part, so that
-two attempts to store one event never touch each other's file. What no row refers to (a crash, a failed transaction)
-is removed when storage is opened.
+A file is complete and synced before the transaction that refers to it begins. Its name has a random part, so that two
+attempts to store one event never touch each other's file. Files that no row refers to (after a crash or a failed
+transaction) are removed when storage is opened.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ _SAFE: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
 
 class BlobDirectory:
-    """Files of a directory, spread over 256 subdirectories. All methods block."""
+    """Blob files of a directory, spread over 256 subdirectories. All methods block."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def write(self, event_id: str, content: bytes) -> str:
-        """Store content durably and return the name it has.
+        """Store content durably and return its name.
 
         Raises:
             InvalidError: the event's ID can't be part of a file name (`EVENT_ID_INVALID`).
-            OSError: it was not stored; nothing is left of it.
+            OSError: it was not stored; no file is left behind.
         """
         if not _SAFE.match(event_id):
             raise InvalidError("an event ID is letters, digits, _ and -", reason="EVENT_ID_INVALID")
@@ -52,14 +52,14 @@ class BlobDirectory:
         return name
 
     def path(self, name: str) -> Path:
-        """Return where the file of a name is."""
+        """Return the path of a file."""
         return self._path / name
 
     def prepare(self, name: str) -> Path:
-        """Return where the file of a name will be, in a directory that is there.
+        """Return the path of a file to be created, and create its directory.
 
         Raises:
-            OSError: it can't be made.
+            OSError: the directory can't be created.
         """
         path = self._path / name
         self._ensure(path.parent)
@@ -77,13 +77,13 @@ class BlobDirectory:
             return None
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove files, as far as possible: what stays is swept later."""
+        """Remove files, as far as possible; `sweep` removes the rest when storage is next opened."""
         for name in names:
             with contextlib.suppress(OSError):
                 (self._path / name).unlink()
 
     def sweep(self, known: Collection[str]) -> int:
-        """Remove every file whose name is not known, and return how many there were."""
+        """Remove every file whose name is not in `known`, and return their number."""
         orphans = [name for path in self._path.glob("*/*") if (name := f"{path.parent.name}/{path.name}") not in known]
         self.remove(orphans)
         return len(orphans)
@@ -98,7 +98,7 @@ class BlobDirectory:
 
 
 def sync_directory(path: Path) -> None:
-    """Make durable which files a directory has."""
+    """Make the entries of a directory durable (fsync)."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -1,8 +1,8 @@
-"""Bodies that come a piece at a time, as files among the blobs. See `router.storage.bodies`.
+"""Bodies uploaded in chunks, stored as files among the blobs; implements `router.storage.bodies`.
 
-Which ones wait for an event is known in memory alone: after a restart nobody can name them any more, and they are
-removed as all files are that no row refers to. To append an event that names one *claims* it, so that it is neither
-removed nor forgotten before the outcome is known.
+The list of waiting bodies is in memory only: after a restart no event can name them any more, and their files are
+removed like all files that no row refers to. Appending an event that names a body *claims* it, so that it is neither
+removed nor forgotten before the result is known.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 THREADS: Final = 4
-"""That write and read bodies; a disk is not made faster by more."""
+"""Threads that write and read bodies; more of them do not make a disk faster."""
 
 
 def body_file(body_id: str) -> str:
@@ -38,9 +38,9 @@ class _Waiting:
     """A body that waits for its event.
 
     Attributes:
-        since: on the event loop's clock.
-        claims: events that name it and are being appended.
-        named: whether one of them was.
+        since: time on the event loop's clock.
+        claims: number of events naming it that are being appended.
+        named: whether one of them was stored.
     """
 
     flow_id: str
@@ -51,7 +51,7 @@ class _Waiting:
 
 
 class Claim:
-    """Keeps a body that waits, while an event that names it is appended. `settle` it, unless the outcome is unknown."""
+    """Retains a waiting body while an event naming it is appended. Call `settle`, unless the result is unknown."""
 
     def __init__(self, bodies: SqliteBodies, waiting: _Waiting) -> None:
         self._bodies = bodies
@@ -64,11 +64,11 @@ class Claim:
         return self._waiting.stored.id
 
     def settle(self, *, named: bool, needed: bool = False) -> None:
-        """Say what became of it.
+        """Release the claim, with the result of the append.
 
         Args:
-            named: an event that names it was stored.
-            needed: whoever failed to store one may try again; else it goes with the last claim.
+            named: an event that names the body was stored.
+            needed: the append failed but may be retried; otherwise the body is removed with its last claim.
         """
         waiting = self._waiting
         waiting.claims -= 1
@@ -80,7 +80,7 @@ class Claim:
 
 
 class SqliteBodies:
-    """All bodies beside one database. See `bodies.Bodies`."""
+    """The bodies beside one database; implements `bodies.Bodies`."""
 
     def __init__(self, directory: BlobDirectory) -> None:
         self.directory = directory
@@ -130,33 +130,33 @@ class SqliteBodies:
         return len(old)
 
     def claim(self, body_id: str, flow_id: str) -> Claim | None:
-        """Keep a body of the flow that waits; None: there is none."""
+        """Claim a waiting body of the flow; None when there is none."""
         found = self._waiting.get(body_id)
         return None if found is None or found.flow_id != flow_id else Claim(self, found)
 
     def forget(self, stored: StoredBody) -> None:
-        """Have a body wait no more; its file stays."""
+        """Remove a body from the waiting ones; its file stays."""
         del self._waiting[stored.id]
         self.bytes -= stored.size
 
     def finished(self, upload: _Upload, stored: StoredBody) -> None:
-        """Have a body wait that is under way no more."""
+        """Turn a completed upload into a waiting body."""
         self._under_way.discard(upload)
         self._waiting[stored.id] = _Waiting(upload.flow_id, stored, self._loop.time())
 
     def given_up(self, upload: _Upload) -> bool:
-        """Note that an upload is under way no more; false when it was not."""
+        """Remove an upload from those under way; false when it was not one of them."""
         if upload not in self._under_way:
             return False
         self._under_way.discard(upload)
         return True
 
     async def run(self, function: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
-        """Run what blocks.
+        """Run a blocking function on a thread of the pool.
 
         Raises:
-            FileNotFoundError: as it is.
-            FlowhookError: what becomes of any other error.
+            FileNotFoundError: passed on unchanged.
+            FlowhookError: the translation of any other error.
         """
         if self._closed:
             raise unavailable("storage is closed")
@@ -168,12 +168,12 @@ class SqliteBodies:
             raise translate(error) from error
 
     def later(self, function: Callable[P, object], *arguments: P.args, **keywords: P.kwargs) -> None:
-        """Have something done that nobody waits for."""
+        """Run a function in the background; its result is ignored."""
         if not self._closed:
             self._pool.submit(function, *arguments, **keywords)
 
     async def close(self) -> None:
-        """Give up what is under way, and end the threads."""
+        """Abort uploads under way, and end the threads."""
         for upload in list(self._under_way):
             upload.discard()
         self._closed = True
@@ -181,7 +181,7 @@ class SqliteBodies:
 
 
 class _Upload:
-    """See `bodies.BodyUpload`."""
+    """Implements `bodies.BodyUpload`."""
 
     def __init__(self, bodies: SqliteBodies, flow_id: str, size: int | None) -> None:
         self._bodies = bodies
@@ -215,7 +215,7 @@ class _Upload:
 
 
 class _Reader:
-    """See `bodies.BodyReader`."""
+    """Implements `bodies.BodyReader`."""
 
     def __init__(self, bodies: SqliteBodies, file: OpenBody) -> None:
         self._bodies = bodies

@@ -1,4 +1,4 @@
-"""One body as a file: written and hashed as it comes. Everything here blocks, and runs on the threads of `bodies`."""
+"""A body as a file, written and hashed in chunks. Everything here blocks, and runs on the threads of `bodies`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from router.storage.sqlite.blobs import BlobDirectory, sync_directory
 from router.storage.sqlite.errors import storage_full
 
 SYNC_BYTES: Final = 16 * limits.MIB
-"""Written between two syncs: a large one at the end would hold up the commits of events meanwhile."""
+"""Bytes written between two syncs: one large sync at the end would delay the commits of events."""
 
 RESERVE_BYTES: Final = 64 * limits.MIB
-"""What bodies leave free on the disk, so that what was accepted can still be ended."""
+"""Disk space that bodies leave free, so that accepted executions can still end."""
 
 
 class BodyFile:
-    """A file that is written by one thread at a time. `remove` may come at any moment, and then it stays removed.
+    """A file written by one thread at a time. `remove` may be called at any time; the file then stays removed.
 
     Methods may raise OSError; those that write raise StorageError when there is no room (`STORAGE_FULL`).
     """
@@ -39,14 +39,14 @@ class BodyFile:
         self._lock = threading.Lock()
 
     def open(self, size: int) -> None:
-        """Make the file, for so many bytes; 0: nobody knows."""
+        """Create the file, for `size` bytes; 0: unknown."""
         with self._writing():
             path = self._directory.prepare(self._name)
             _check_room(path.parent, size)
             self._descriptor = create(path, os.O_WRONLY | os.O_EXCL)
 
     def write(self, data: bytes) -> None:
-        """Append to it."""
+        """Append data."""
         with self._writing():
             view = memoryview(data)
             while view:
@@ -59,7 +59,7 @@ class BodyFile:
                 _check_room(self._directory.path(self._name).parent, 0)
 
     def finish(self) -> bytes:
-        """Make it durable, close it, and return the SHA-256 of it."""
+        """Make the file durable, close it, and return its SHA-256."""
         with self._writing():
             os.fsync(self._descriptor)
             sync_directory(self._directory.path(self._name).parent)
@@ -67,7 +67,7 @@ class BodyFile:
             return self._hash.digest()
 
     def remove(self) -> None:
-        """Close and remove it, as far as possible: what stays is swept later."""
+        """Close and remove the file, as far as possible; the rest is swept when storage is next opened."""
         with self._lock, contextlib.suppress(OSError):
             self._removed = True
             self._close()
@@ -87,10 +87,10 @@ class BodyFile:
 
 
 class OpenBody:
-    """A file that is read, by several threads at a time; `size` in bytes.
+    """A file that several threads may read at a time; `size` in bytes.
 
     Raises:
-        OSError: it can't be read; FileNotFoundError: there is none.
+        OSError: it can't be read; FileNotFoundError: it does not exist.
     """
 
     def __init__(self, path: Path) -> None:
@@ -100,11 +100,11 @@ class OpenBody:
 
     def read(self, offset: int, size: int) -> bytes:
         """Return a slice."""
-        with self._lock:  # or its number may be another file's by now
+        with self._lock:  # a concurrent `close` could give the descriptor's number to another file
             return os.pread(self._file.fileno(), size, offset)
 
     def close(self) -> None:
-        """Let go of the file, once nobody reads it."""
+        """Close the file, once no thread is reading it."""
         with self._lock:
             self._file.close()
 

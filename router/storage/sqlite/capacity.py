@@ -1,7 +1,7 @@
-"""How much may still be stored.
+"""Enforces the size limit of the database.
 
-The limit is in the database itself (`max_page_count`). New events are refused before it is reached, so that what was
-accepted can still be worked off and ended: ending an execution takes space too.
+SQLite itself enforces the limit (`max_page_count`). New events are refused before it is reached, so that accepted
+executions can still run and end: ending an execution takes space, too.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Final
 from router.storage.sqlite.schema import PAGE_BYTES
 
 PESSIMISM: Final = 2
-"""What a row takes at the most, in multiples of its own size: a page may be left half empty."""
+"""Most space a row takes, in multiples of its own size: a page may be left half empty."""
 APPEND_SHARE: Final = 0.75
-"""Part of the limit that new events may fill."""
+"""Share of the limit that new events may fill."""
 MIN_BYTES: Final = 64 * PAGE_BYTES
-"""Least limit: the empty tables take some of it."""
+"""Smallest limit: the empty tables take some of it."""
 
 
 class Capacity:
-    """The limit of a database, in bytes; 0: none but the disk."""
+    """The size limit of a database, in bytes; 0: only the disk limits it."""
 
     def __init__(self, connection: sqlite3.Connection, max_bytes: int) -> None:
         self._pages = max(max_bytes, MIN_BYTES) // PAGE_BYTES if max_bytes else 0
@@ -29,7 +29,7 @@ class Capacity:
             connection.execute(f"PRAGMA max_page_count = {self._pages}")
 
     def room(self, connection: sqlite3.Connection) -> int | None:
-        """Return the bytes that new events may still take; None: as many as they like."""
+        """Return the bytes that new events may still take; None: unlimited."""
         if not self._pages:
             return None
         pages: int = connection.execute("PRAGMA page_count").fetchone()[0]
@@ -39,7 +39,7 @@ class Capacity:
 
 
 class ProbeOperation:
-    """Writes next to nothing, and answers whether there is room for new events."""
+    """Writes a small row, to check that writing works, and returns whether there is room for new events."""
 
     order = 5
 

@@ -1,4 +1,4 @@
-"""What the changes of a transaction come to, kind by kind."""
+"""Applies the state changes of a transaction, merged by execution and batched by kind."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ _UPDATE_ENDED = Bulk(
     " FROM (VALUES {rows}) WHERE seq = column1 AND end_time_ms = {unended}",
     5,
 )
-# Before all of these: what is on record still is what was before.
+# Runs before all other statements, as its conditions test the state from before the transaction's changes.
 _INSERT_OCCURRENCE = Bulk(
     "INSERT INTO occurrence (seq, type, time_ms, key, data)"
     " SELECT column1, column2, column3, column5, column6 FROM (VALUES {rows})"
@@ -123,7 +123,7 @@ _UPSERT_RESOLUTION = Bulk(
 
 
 class _Rows:
-    """What the changes of a transaction come to."""
+    """The merged changes of a transaction, as rows for each statement."""
 
     def __init__(self) -> None:
         self._progress: dict[int, tuple[int, int, int]] = {}
@@ -145,7 +145,7 @@ class _Rows:
         self._resolved: dict[int, Resolved] = {}
 
     def add(self, change: StateChange) -> None:
-        """Add a change to those before."""
+        """Merge a change with those before it."""
         match change:
             case Ended():
                 self._end(change)
@@ -232,7 +232,7 @@ class _Rows:
         self._journal.append((seq, None, change.entry.key, change.entry.output, dump_error(change.entry.error), None))
 
     def _place_delivered(self, connection: sqlite3.Connection) -> None:
-        """Give entries that were delivered their indexes: after what is stored and what comes before them here."""
+        """Set the indexes of delivered entries: after stored entries and earlier ones of this transaction."""
         last: dict[int, int] = dict(_LAST_INDEX.fetch(connection, self._delivered))
         for place, (seq, index, *entry) in enumerate(self._journal):
             after = last.get(seq, -1)
@@ -241,7 +241,7 @@ class _Rows:
             last[seq] = after + 1 if index is None else max(after, index)
 
     def write(self, connection: sqlite3.Connection) -> None:
-        """Write what they come to."""
+        """Write the merged changes."""
         ends = self._ends
         if self._delivered:
             self._place_delivered(connection)
@@ -270,10 +270,10 @@ class _Rows:
 
 
 class WriteOperation:
-    """Writes the changes of all calls of a transaction.
+    """Writes the state changes of all calls of a transaction.
 
-    Changes of different executions are independent, and of one execution only the last progress, the greatest
-    term, and the first end count. So the changes are applied kind by kind, a few statements for all of them.
+    Changes of different executions are independent. For one execution only the last progress, the greatest term, and
+    the first end count. So the changes are applied kind by kind, with a few statements for all of them.
     """
 
     order = 1

@@ -1,4 +1,4 @@
-"""Translation of the driver's errors. No sqlite3 or OSError leaves this package."""
+"""Translates errors of sqlite3 and the operating system: no sqlite3.Error or OSError leaves this package."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class StorageError(UnavailableError):
-    """Storage as a whole can't serve: whatever was under way failed because of it, and not because of what it was."""
+    """Storage as a whole can't serve: a call fails because of that, and not because of its arguments."""
 
     default_reason = "STORAGE_UNAVAILABLE"
 
@@ -29,10 +29,10 @@ def unavailable(message: str) -> StorageError:
 
 
 def translate(error: Exception) -> FlowhookError:
-    """Return what the caller should be told.
+    """Return the error to raise to the caller.
 
-    `StorageError` stands for a failure of storage itself, anything else for a fault of the one call. Messages hold
-    names of error codes and classes, never values.
+    `StorageError` means a failure of storage itself, any other error a fault of the one call. Messages contain names of
+    error codes and classes, never values.
     """
     if isinstance(error, FlowhookError):
         return error

@@ -1,4 +1,4 @@
-"""Removing what is past retention, in steps that hold the writer for a few milliseconds each."""
+"""Removes data past retention, in steps that occupy the writer for a few milliseconds each."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _FORGET_SCHEDULES = "DELETE FROM schedule WHERE flow_id IN (SELECT flow_id FROM 
 
 
 class Expired(NamedTuple):
-    """How many executions a step removed, the blobs that are no longer needed, and whether more is to be done."""
+    """Result of a step: the number of executions removed, the blobs no longer needed, and whether more remains."""
 
     executions: int
     blobs: list[str]
@@ -42,11 +42,11 @@ class Expired(NamedTuple):
 
 
 class ExpireOperation:
-    """Removes executions, for arguments of (ended before, at most)."""
+    """Removes expired rows; each argument is (end time before which executions are removed, most executions)."""
 
     order = 4
     STEP = 128
-    """Executions that one transaction removes at the most."""
+    """Most executions that one transaction removes."""
 
     def reload(self, connection: sqlite3.Connection) -> None:
         """See `Operation`."""
@@ -80,7 +80,7 @@ class ExpireOperation:
             connection.execute(_FORGET_SCHEDULES, (before_ms,))
         if not found:
             return Expired(0, [], more)
-        # The highest number may be among them: remember it, so that it is never used again.
+        # The highest sequence number may be among them: record it, so that it is never used again.
         connection.execute(
             "INSERT INTO counter (name, value) SELECT 'seq', max(seq) FROM execution WHERE true"
             " ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)"

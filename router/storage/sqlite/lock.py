@@ -1,4 +1,4 @@
-"""One process per data directory, by a lock that the system releases when its holder dies."""
+"""Locks a data directory for one process; the system releases the lock when its holder dies."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from flowhook.private_files import create
 
 
 class DataLock:
-    """An exclusive lock on a file that holds its owner's process ID. Taken when made.
+    """An exclusive lock on a file that contains its owner's process ID. The constructor takes it.
 
     Raises:
-        ConflictError: another one holds it (`DATA_DIR_IN_USE`).
+        ConflictError: another process holds it (`DATA_DIR_IN_USE`).
         OSError: the file can't be opened.
     """
 
@@ -36,7 +36,7 @@ class DataLock:
         os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
-        """Let others take it. The file stays, as removing it would let two of them lock two files."""
+        """Release the lock. The file stays, because removing it would allow two processes to lock two files."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -1,4 +1,4 @@
-"""Appending events, each once."""
+"""Appends events to the shard's log, each once."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from router.storage.sqlite.statements import Bulk
 from router.storage.sqlite.writer import Writer
 
 ROW_BYTES: Final = 256
-"""What an event takes beside its payload, in rows and indexes, roughly."""
+"""Approximate size of an event's rows and index entries, besides its payload."""
 
 MAX_LARGE_BYTES: Final = 4 * limits.MAX_MESSAGE_BYTES
-"""Calls with large events that are under way may hold this much; beyond it they are refused."""
+"""Bytes that calls with large events may hold while in progress; beyond it such calls are refused."""
 
 _BY_ID = Bulk("SELECT event_id, seq, flow FROM execution WHERE event_id IN ({rows})", 0)
 _BY_KEY = Bulk("SELECT digest, until_ms, seq, event_id FROM dedupe WHERE digest IN ({rows})", 0)
@@ -64,9 +64,9 @@ class Batch(NamedTuple):
     """Events of one call.
 
     Attributes:
-        blobs: names of the blobs that hold payloads, by the events' positions.
-        row_bytes: what the events take in the database, roughly, if all of them are new.
-        bodies: IDs of bodies that wait for these events, and are there.
+        blobs: names of the blobs that contain payloads, by the events' positions.
+        row_bytes: approximate bytes the events take in the database if all of them are new.
+        bodies: IDs of existing bodies that wait for these events.
     """
 
     events: Sequence[NewEvent]
@@ -76,14 +76,14 @@ class Batch(NamedTuple):
 
 
 class Logged(NamedTuple):
-    """Result of one call: what to return, and what is new."""
+    """Result of one call: the values to return, and the new events to report."""
 
     appended: list[Appended]
     new: list[LoggedEvent]
 
 
 class _Stored(NamedTuple):
-    """An event that is there: `flow` is the flow's key."""
+    """An event that is stored; `flow` is the flow's key."""
 
     seq: int
     flow: int
@@ -99,7 +99,7 @@ class AppendOperation:
     """Appends the events of all calls of a transaction, each once.
 
     Args:
-        room: bytes that may still be taken (see `capacity`), asked once a transaction.
+        room: returns the bytes that may still be stored (see `capacity`); called once a transaction.
     """
 
     order = 0
@@ -109,7 +109,7 @@ class AppendOperation:
         self._next_seq = 1
         self._flows: dict[str, int] = {}
         self.full = False
-        """Whether events were refused lately for want of room."""
+        """Whether the last append or probe found too little room."""
         self.listener: Callable[[Sequence[LoggedEvent]], None] | None = None
 
     def reload(self, connection: sqlite3.Connection) -> None:
@@ -204,7 +204,7 @@ class AppendOperation:
 
 
 class _Rows:
-    """What a transaction knows of earlier events, and what it inserts."""
+    """Earlier events found by a transaction, and the rows it inserts."""
 
     def __init__(self) -> None:
         self.ids: dict[str, _Stored] = {}
@@ -222,7 +222,7 @@ class _Rows:
         self.bytes = 0
 
     def find(self, connection: sqlite3.Connection, events: Sequence[NewEvent]) -> None:
-        """Look up what is stored under the events' IDs and keys."""
+        """Look up earlier events by ID and by dedupe key, and the bodies of replayed executions."""
         self.ids.update(
             (row[0], _Stored(*row[1:])) for row in _BY_ID.fetch(connection, [(event.event_id,) for event in events])
         )
@@ -232,7 +232,7 @@ class _Rows:
         self.bodies.update(_BODIES.fetch(connection, replays))
 
     def resume(self, seq: int, resumes: Resumption) -> None:
-        """Add what an execution takes over."""
+        """Add the rows an execution inherits."""
         self.scopes.append((seq, resumes.effect_scope))
         self.journal += [
             (seq, index, entry.key, entry.output, dump_error(entry.error))
@@ -240,12 +240,12 @@ class _Rows:
         ]
 
     def mark(self, new: Sequence[LoggedEvent]) -> None:
-        """Add which executions nothing is to be told of, and which are replays."""
+        """Add the rows that mark quiet executions and replays."""
         self.quiet += [(seq,) for seq, event in new if event.quiet]
         self.replays += [(seq,) for seq, event in new if event.replay_of]
 
     def insert(self, connection: sqlite3.Connection) -> None:
-        """Write what is new."""
+        """Insert the added rows."""
         _INSERT_EXECUTION.run(connection, self.executions)
         _INSERT_EVENT.run(connection, self.events)
         _INSERT_BLOB.run(connection, self.blobs)
@@ -258,7 +258,7 @@ class _Rows:
 
 
 class SqliteLog:
-    """The log of the one shard. See `interface.EventLog`."""
+    """The log of the only shard; implements `interface.EventLog`."""
 
     def __init__(
         self,
@@ -291,7 +291,7 @@ class SqliteLog:
         if self._large and self._large_bytes + size > MAX_LARGE_BYTES:
             raise unavailable("too much is waiting to be stored")
         self._large_bytes += size
-        # A task of its own: what it writes to files is referred to or removed, also when nobody waits for it any more.
+        # A separate task: even when the caller is cancelled, the files it writes end up referred to or removed.
         task = asyncio.create_task(self._append_large(events, large, size), name="append large events")
         self._large.add(task)
         task.add_done_callback(self._large.discard)
@@ -307,7 +307,7 @@ class SqliteLog:
         return logged.appended
 
     async def close(self) -> None:
-        """Wait for what is under way; nothing new may come."""
+        """Wait for calls in progress; the caller ensures that no new ones start."""
         await asyncio.gather(*self._large, return_exceptions=True)
 
     async def _append_large(self, events: Sequence[NewEvent], large: Sequence[int], size: int) -> list[Appended]:
@@ -319,8 +319,8 @@ class SqliteLog:
             try:
                 logged: Logged = await self._writer.call(self._operation, batch, size=size, refusable=True)
             except FlowhookError as error:
-                # After an I/O error the log may hold the transaction nevertheless, and a crash would bring it back:
-                # what it would refer to stays until storage is opened again.
+                # After an I/O error the WAL may nevertheless contain the transaction, and a crash would restore it:
+                # the files it would refer to stay until storage is opened again.
                 if error.reason == STORAGE_FULL or not isinstance(error, StorageError):
                     await self._remove(blobs.values())
                     _release(claims)
@@ -334,7 +334,7 @@ class SqliteLog:
             self._large_bytes -= size
 
     def _claims(self, events: Sequence[NewEvent]) -> dict[int, Claim]:
-        """Keep the bodies that events name and that wait for them; by the events' positions."""
+        """Claim the waiting bodies that events name; by the events' positions."""
         claims: dict[int, Claim] = {}
         for index, event in enumerate(events):
             claim = self._bodies.claim(event.body, event.flow_id) if event.body else None

@@ -1,4 +1,4 @@
-"""What is read of executions. Each function runs in a snapshot, on a reader's thread."""
+"""Queries about executions; each function runs in a snapshot, on a reader thread."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _JOURNALS = Bulk(
     0,
 )
 WORK_BYTES: Final = 16 * limits.MIB
-"""Payloads, and journals, that one call of `work` reads before it leaves the others to the next one."""
+"""Bytes of payloads, and of journals, that one call of `work` reads; the rest is left to the next call."""
 
 _UNSUCCESSFUL = frozenset({Status.CANCELLED, Status.FAULTED})
 
@@ -75,7 +75,7 @@ def unfinished(connection: sqlite3.Connection, after_seq: int, limit: int) -> li
 
 
 def work(connection: sqlite3.Connection, blobs: BlobDirectory, seqs: Sequence[int]) -> dict[int, Work]:
-    """Return what runners need of those executions that have not ended; of large ones the first few."""
+    """Return what runners need to run executions that have not ended; of large ones only the first few."""
     unended = {seq: (revision, scope or "") for seq, revision, scope in _UNENDED.fetch(connection, _singles(seqs))}
     payloads = _payloads(connection, blobs, [seq for seq in seqs if seq in unended])
     journals = _journals(connection, list(payloads))
@@ -88,7 +88,7 @@ def work(connection: sqlite3.Connection, blobs: BlobDirectory, seqs: Sequence[in
 
 
 def _payloads(connection: sqlite3.Connection, blobs: BlobDirectory, seqs: Sequence[int]) -> dict[int, bytes]:
-    """Return payloads until they have `WORK_BYTES`, one at least."""
+    """Return payloads up to about `WORK_BYTES`, at least one."""
     payloads: dict[int, bytes] = {}
     size = 0
     for seq, payload in _PAYLOADS.iterate(connection, _singles(seqs)):
@@ -107,7 +107,7 @@ def _payloads(connection: sqlite3.Connection, blobs: BlobDirectory, seqs: Sequen
 
 
 def _journals(connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, tuple[tuple[JournalEntry, ...], int]]:
-    """Return journals with their starts, empty ones too, until they have `WORK_BYTES`, one at least."""
+    """Return journals with their start indexes, including empty ones, up to about `WORK_BYTES`, at least one."""
     journals: dict[int, tuple[tuple[JournalEntry, ...], int]] = {}
     size = 0
     for seq, rows in groupby(_JOURNALS.iterate(connection, _singles(seqs)), key=itemgetter(0)):
@@ -122,7 +122,7 @@ def _journals(connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, 
 
 
 def find(connection: sqlite3.Connection, execution_id: str) -> ExecutionRecord | None:
-    """Return an execution."""
+    """Return an execution by ID."""
     row = connection.execute(
         f"SELECT {RECORD} FROM execution e JOIN flow_key k ON k.key = e.flow WHERE e.event_id = ?",  # noqa: S608
         (execution_id,),
@@ -154,7 +154,7 @@ _TOLD: Final = _PIECES.format(told="content")
 
 
 def content(connection: sqlite3.Connection, blobs: BlobDirectory, seq: int) -> ExecutionContent | None:
-    """Return the bulky part of an execution."""
+    """Return the large parts of an execution."""
     row = connection.execute(
         "SELECT v.payload, b.name, o.output, o.reply FROM execution e LEFT JOIN event v USING (seq)"
         " LEFT JOIN blob b USING (seq) LEFT JOIN outcome o USING (seq) WHERE e.seq = ?",
@@ -175,7 +175,7 @@ def content(connection: sqlite3.Connection, blobs: BlobDirectory, seq: int) -> E
 
 
 def history(connection: sqlite3.Connection, seq: int) -> tuple[bytes, ...]:
-    """Return what runners told of tasks, in order; see `interface.ShardState.history`."""
+    """Return the task history that runners reported, in order; see `interface.ShardState.history`."""
     sizes = connection.execute(_PIECE_SIZES, (seq, 0, 0)).fetchall()
     if sum(size for _, size in sizes) <= limits.MAX_READ_HISTORY_BYTES:
         return tuple(told for _, told in connection.execute(_TOLD, (seq, 0, 0)))
@@ -186,7 +186,7 @@ def history(connection: sqlite3.Connection, seq: int) -> tuple[bytes, ...]:
 
 
 def _within_half(sizes: Iterable[tuple[int, int]]) -> int:
-    """Return the place of the last piece up to which half of what is read is not exceeded."""
+    """Return the place of the last piece up to which the total is within half of the limit; at least one piece."""
     found, total = -1, 0
     for place, size in sizes:
         total += size
@@ -205,13 +205,13 @@ def body_of(connection: sqlite3.Connection, execution_id: str) -> str | None:
 
 
 def answer(connection: sqlite3.Connection, seq: int) -> ExecutionAnswer:
-    """Return what an execution has answered so far."""
+    """Return an execution's output and reply so far."""
     row = connection.execute("SELECT output, reply FROM outcome WHERE seq = ?", (seq,)).fetchone()
     return ExecutionAnswer(*(row or (None, None)))
 
 
 def occurrences(connection: sqlite3.Connection, after_number: int, limit: int) -> list[Occurrence]:
-    """Return what occurred and was not told yet, by ascending number."""
+    """Return lifecycle events that are not yet published, by ascending number."""
     rows = connection.execute(
         "SELECT number, seq, type, time_ms, key, data FROM occurrence WHERE number > ? ORDER BY number LIMIT ?",
         (after_number, limit),
@@ -236,7 +236,7 @@ def list_executions(
     *,
     unresolved: bool = False,
 ) -> list[ExecutionRecord]:
-    """Return executions, newest first, that meet all conditions."""
+    """Return executions that meet all conditions, newest first."""
     index = "NOT INDEXED"
     conditions: list[str] = []
     parameters: list[Any] = []
@@ -251,7 +251,7 @@ def list_executions(
             conditions.append(f"e.end_time_ms = {UNENDED}")
         elif _UNSUCCESSFUL.issuperset(statuses):
             index = f"INDEXED BY execution_unsuccessful{'_by_flow' if flow_id else ''}"
-            conditions.append("e.status IN (6, 7)")  # SQLite uses a partial index for its very condition only
+            conditions.append("e.status IN (6, 7)")  # SQLite uses a partial index only if its exact condition is given
     if unresolved:
         conditions.append(f"NOT EXISTS (SELECT 1 {SUPERSEDES})")
         conditions.append("NOT EXISTS (SELECT 1 FROM resolution s WHERE s.seq = e.seq)")
@@ -268,7 +268,7 @@ def list_executions(
 
 
 def _journal(rows: Sequence[tuple[Any, ...]]) -> tuple[tuple[JournalEntry, ...], int]:
-    """Return the entries of one execution and the index of the first of them."""
+    """Return the entries of one execution and the index of the first one."""
     return tuple(journal_entry(row[2:]) for row in rows), rows[0][1] if rows else 0
 
 
@@ -277,7 +277,7 @@ def _singles(values: Iterable[int]) -> list[tuple[int]]:
 
 
 def deduplicated(connection: sqlite3.Connection, flow_id: str, dedupe_key: str, now_ms: int) -> str | None:
-    """Return the ID of the event that a dedupe key stands for."""
+    """Return the ID of the event that a dedupe key refers to."""
     row = connection.execute(
         "SELECT event_id FROM dedupe WHERE digest = ? AND until_ms > ?", (dedupe_digest(flow_id, dedupe_key), now_ms)
     ).fetchone()

@@ -1,6 +1,6 @@
-"""A few threads that read, each with a connection of its own: never the event loop, never in the writer's way.
+"""Reader thread pools; each thread has its own connection and blocks neither the event loop nor the writer.
 
-There are two pools: what runs is read by one that no operator's query, however long it takes, can hold up.
+There are two pools, so that long queries of operators cannot delay the reads that running executions need.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ T = TypeVar("T")
 
 THREADS: Final = 2
 MAX_WAITING: Final = 1024
-"""Reads under way or waiting; beyond it they are refused."""
+"""Reads in progress or queued; beyond it they are refused."""
 
 
 class Readers:
-    """Runs functions that read, each in a snapshot of its own."""
+    """Runs read functions, each in its own snapshot."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -36,10 +36,10 @@ class Readers:
         self._closed = False
 
     async def run(self, read: Callable[[sqlite3.Connection], T]) -> T:
-        """Return what `read` makes of a snapshot.
+        """Return the result of `read` on a snapshot.
 
         Raises:
-            UnavailableError: closed, too much waits, or the database can't be read (`STORAGE_UNAVAILABLE`).
+            UnavailableError: closed, too many reads are queued, or the database can't be read (`STORAGE_UNAVAILABLE`).
         """
         if self._closed:
             raise unavailable("storage is closed")
@@ -52,7 +52,7 @@ class Readers:
             self._waiting -= 1
 
     async def close(self) -> None:
-        """Finish what was called, then close the connections."""
+        """Finish queued reads, then close the connections."""
         self._closed = True
         await asyncio.to_thread(self._pool.shutdown)
         for connection in self._connections:

@@ -1,4 +1,4 @@
-"""Flows and secrets."""
+"""The registry of flows and secrets: operations, queries, and the log of changes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from router.storage.sqlite.statements import Bulk
 from router.storage.sqlite.writer import Writer
 
 KEPT_CHANGES: Final = 10_000
-"""Changes that `changes` can still tell."""
+"""Changes retained for `changes`."""
 
 _NO_DOCUMENT = "x''"
 _FLOW = (
@@ -36,13 +36,13 @@ _IN_USE = (
     " WHERE k.flow_id = ?"
 )
 FORGET_STEP: Final = 32
-"""Revisions that one transaction removes."""
+"""Most revisions that one transaction removes."""
 
 _EXISTING: Final = Bulk("SELECT flow_id FROM flow WHERE flow_id IN ({rows}) AND NOT deleted", 0)
 
 
 class RegistryOperation:
-    """Runs functions that change the registry, in order."""
+    """Runs functions that change the registry, in order, and notifies listeners of the new revision."""
 
     order = 3
 
@@ -79,7 +79,7 @@ class RegistryOperation:
 
 
 class SqliteRegistry:
-    """See `interface.Registry`."""
+    """SQLite implementation of `interface.Registry`."""
 
     def __init__(self, writer: Writer, readers: Readers, operation: RegistryOperation) -> None:
         self._writer = writer
@@ -127,7 +127,7 @@ class SqliteRegistry:
 
     async def forget_revisions(self, *, superseded_before_ms: int) -> int:
         """See `interface.Registry`."""
-        # What no execution is of when it is looked for, none will be of: replays and sub-flows come from what is kept.
+        # A revision no execution uses now is never used again: replays and sub-flows only use retained revisions.
         forgotten = await self._readers.run(partial(_forgettable, superseded_before_ms=superseded_before_ms))
         for start in range(0, len(forgotten), FORGET_STEP):
             await self._change(partial(_forget, revisions=forgotten[start : start + FORGET_STEP]))
@@ -223,7 +223,7 @@ def _forgettable(connection: sqlite3.Connection, superseded_before_ms: int) -> l
     for flow_id, latest in connection.execute(many, (limits.KEPT_REVISIONS,)).fetchall():
         former = connection.execute(_SUPERSEDED, (flow_id, latest - limits.KEPT_REVISIONS, superseded_before_ms))
         if revisions := {revision for (revision,) in former}:
-            # One look at all executions of the flow: an index for what is asked once an hour would cost every event.
+            # Scan all executions of the flow: an index for an hourly query would cost time on every event.
             revisions.difference_update(revision for (revision,) in connection.execute(_IN_USE, (flow_id,)))
             found += [(flow_id, revision) for revision in revisions]
     return found
@@ -247,7 +247,7 @@ def _apply(connection: sqlite3.Connection, draft: FlowDraft, now_ms: int) -> tup
     stored = _get_flow(connection, draft.id)
     if stored and stored.document == draft.document and _is_same(stored.definition, draft.definition):
         return stored, Change.UNCHANGED
-    # A flow that was deleted counts on: others may remember its former revisions.
+    # The revisions of a deleted flow continue to be numbered, as caches elsewhere may hold its earlier ones.
     last = connection.execute("SELECT revision FROM flow WHERE flow_id = ?", (draft.id,)).fetchone()
     flow = Flow(
         id=draft.id,
@@ -321,5 +321,5 @@ def _delete_secret(connection: sqlite3.Connection, name: str) -> bool:
 
 
 def _is_same(stored: bytes, given: bytes) -> bool:
-    """Whether two definitions made of one document say the same: an earlier version stored them with sorted keys."""
+    """Whether two definitions of one document are equal as JSON: an earlier version stored them with sorted keys."""
     return stored == given or orjson.loads(stored) == orjson.loads(given)

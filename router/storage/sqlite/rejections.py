@@ -1,4 +1,4 @@
-"""Requests that were refused: a ring for each flow, and one for all together."""
+"""The log of rejected requests: a ring buffer for each flow, and one for all flows together."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _COLUMNS = "number, id, flow_id, time_ms, content"
 
 
 class RejectOperation:
-    """Adds rejections, and forgets what there is no more room or time for."""
+    """Adds rejections, and removes those beyond the limits of number and age."""
 
     order = 7
 
@@ -55,7 +55,7 @@ class RejectOperation:
 
 
 class SqliteRejections:
-    """See `interface.Rejections`."""
+    """SQLite implementation of `interface.Rejections`."""
 
     def __init__(self, writer: Writer, readers: Readers, operation: RejectOperation) -> None:
         self._writer = writer

@@ -1,4 +1,4 @@
-"""Between rows and the types of the interface."""
+"""Converts between database rows and the types of the storage interface."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from router.storage.sqlite.schema import STATUSES, UNENDED
 
 _LATER = "FROM execution r WHERE r.replay_root = coalesce(e.replay_root, e.event_id) AND r.seq > e.seq"
 SUPERSEDES = f"{_LATER} AND r.status <> 6"
-"""Replays of the event of `execution e`, later than it, that were not cancelled."""
+"""SQL for later replays of the event of `execution e` that were not cancelled."""
 
 STANDS_FOR = f"{_LATER} AND r.status NOT IN (6, 7)"
-"""Replays of the event of `execution e`, later than it, that neither faulted nor were cancelled."""
+"""SQL for later replays of the event of `execution e` that were neither faulted nor cancelled."""
 
 _SUCCESSOR = f"(SELECT r.event_id {STANDS_FOR} ORDER BY r.seq DESC LIMIT 1)"
 _REPLAY = "(SELECT r.event_id FROM execution r WHERE r.replay_of = e.event_id ORDER BY r.seq DESC LIMIT 1)"
@@ -27,7 +27,7 @@ RECORD = (
     "e.seq, e.event_id, k.flow_id, e.flow_revision, e.status, e.attempts, e.receive_time_ms, e.end_time_ms, "
     f"e.error, e.replay_of, e.effect_scope, e.order_key, e.quiet, {_SUCCESSOR}, {_REPLAY}, {_RESOLUTION}"
 )
-"""Columns of `record`, of `execution e` and `flow_key k`."""
+"""Columns for `record`, selected from `execution e` and `flow_key k`."""
 
 
 def record(row: tuple[Any, ...]) -> ExecutionRecord:
@@ -61,14 +61,14 @@ def journal_entry(row: tuple[Any, ...]) -> JournalEntry:
 
 
 def dump_error(error: WorkflowError | None) -> bytes | None:
-    """Return an error as it is stored."""
+    """Serialise an error for storage."""
     if error is None:
         return None
     return orjson.dumps({**error.as_dict(), **({} if error.raising is None else {"raising": list(error.raising)})})
 
 
 def load_error(stored: bytes | None) -> WorkflowError | None:
-    """Return a stored error."""
+    """Deserialise a stored error."""
     if stored is None:
         return None
     members = orjson.loads(stored)
@@ -78,7 +78,7 @@ def load_error(stored: bytes | None) -> WorkflowError | None:
 
 
 def dump_subscriptions(subscriptions: tuple[Subscription, ...]) -> bytes:
-    """Return what an execution waits for as it is stored."""
+    """Serialise the subscriptions of an execution for storage."""
     return orjson.dumps(
         [
             [
@@ -95,7 +95,7 @@ def dump_subscriptions(subscriptions: tuple[Subscription, ...]) -> bytes:
 
 
 def load_subscriptions(stored: bytes | None) -> tuple[Subscription, ...]:
-    """Return what an execution waits for, of what is stored."""
+    """Deserialise stored subscriptions."""
     if stored is None:
         return ()
     return tuple(
@@ -114,5 +114,8 @@ def _filter(callback: bool, type_: str, attributes: list[list[str]], correlation
 
 
 def dedupe_digest(flow_id: str, dedupe_key: str) -> bytes:
-    """Return a key's fingerprint: 16 bytes instead of up to 256, in an index where each insert hits another page."""
+    """Return a dedupe key's fingerprint: 16 bytes instead of up to 256.
+
+    A small key matters in an index where each insert touches a different page.
+    """
     return hashlib.blake2b(f"{flow_id}\0{dedupe_key}".encode(), digest_size=16).digest()

@@ -1,14 +1,14 @@
-"""Tables, connections to them, and the format's version.
+"""Database schema: tables, migrations, connections, and the format's version.
 
-Small rows that change (`execution`) are apart from large ones that don't (`event`, `journal`, `outcome`), so that
-starting and ending an execution rewrites some 90 bytes. Such a row keeps its size when it changes, and SQLite then
-overwrites it in place instead of rebalancing a full page: hence an end time of `UNENDED` rather than NULL, and status
-codes from 2 (0 and 1 take no byte). Only one that waits grows, once, by its wake time.
+Small rows that change (`execution`) are separate from large ones that don't (`event`, `journal`, `outcome`), so that
+starting and ending an execution rewrites about 90 bytes. An `execution` row does not change its size on an update, so
+SQLite overwrites it in place instead of rebalancing a full page: hence an end time of `UNENDED` rather than NULL, and
+status codes from 2 (0 and 1 take no byte). Only the row of a waiting execution grows, once, by its wake time.
 
-Indexes are what each event pays for. There are three: by event ID (idempotence), by flow (lists), and by end time,
-which serves as the list of unfinished executions (they all have the last end time) and as the order of expiry. Faulted
-and cancelled executions have partial indexes of their own, and so have replays; those that completed are found by
-scanning backwards, where they are what one meets.
+Each index costs time on every event. There are three: by event ID (idempotence), by flow (lists), and by end time,
+which serves as the list of unfinished executions (they all have the greatest end time) and as the order of expiry.
+Faulted and cancelled executions have partial indexes, and so have replays. Completed executions are found by scanning
+backwards, because most executions are completed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ APPLICATION_ID: Final = 0x464C4857
 """`FLHW`, in the file's header (https://www.sqlite.org/fileformat2.html, "Application ID")."""
 
 UNENDED: Final = (1 << 47) - 1
-"""End time of an execution that has not ended: the largest integer that takes as many bytes as a time does (6)."""
+"""End time of an unfinished execution: the largest integer that takes as many bytes as a Unix time in ms (6)."""
 
 CODES: Final = {
     Status.PENDING: 2,
@@ -41,7 +41,7 @@ WAITING: Final = CODES[Status.WAITING]
 STATUSES: Final = {code: status for status, code in CODES.items()}
 
 PAGE_BYTES: Final = 8192
-"""Measured with payloads of 1 KiB: less of a page is left empty than with 4096."""
+"""Page size. With payloads of 1 KiB, measurements show less unused space in pages than with 4096."""
 
 _EVENTS = """
 CREATE TABLE subscription (seq INTEGER PRIMARY KEY, content BLOB NOT NULL) STRICT;
@@ -68,7 +68,7 @@ CREATE TABLE schedule (flow_id TEXT PRIMARY KEY, due_ms INTEGER, last_ms INTEGER
 CREATE TABLE body (seq INTEGER PRIMARY KEY, id TEXT NOT NULL) STRICT; -- an execution and those that replay it share one
 CREATE INDEX body_by_id ON body (id);
 """
-"""What came with format 4."""
+"""Tables added in format 4."""
 
 _OCCURRENCES = """
 CREATE TABLE occurrence (
@@ -78,13 +78,13 @@ CREATE TABLE occurrence (
   time_ms INTEGER NOT NULL
 ) STRICT;
 """
-"""What came with format 5."""
+"""The table added in format 5: the outbox of lifecycle events."""
 
 _WITHIN = """
 ALTER TABLE occurrence ADD COLUMN key TEXT NOT NULL DEFAULT '';
 ALTER TABLE occurrence ADD COLUMN data BLOB NOT NULL DEFAULT x'';
 """
-"""What came with format 6: what runners say of it."""
+"""Columns added in format 6: details of lifecycle events that runners report."""
 
 _REPLAYS = """
 CREATE INDEX replay_by_original ON execution (replay_of) WHERE replay_of IS NOT NULL;
@@ -96,13 +96,13 @@ CREATE TABLE history ( -- what tasks came to, where no entry of the journal has 
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE resolution (seq INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, reason TEXT NOT NULL) STRICT;
 """
-"""What came with format 7: which executions stand for one that was replayed, which operators settled, and histories."""
+"""Tables and indexes added in format 7: replays of executions, operators' resolutions, and task histories."""
 
 _LINES = """
 DROP INDEX IF EXISTS replay_by_root;
 CREATE INDEX replay_by_root ON execution (replay_root) WHERE replay_root IS NOT NULL;
 """
-"""What came with format 8: replays are found by what the first of them replayed whether they failed or not."""
+"""The index changed in format 8: replays, failed or not, are found by the execution the first of them replayed."""
 
 _ROOTS = """
 UPDATE execution SET replay_root = line.root FROM (
@@ -207,7 +207,7 @@ _MIGRATIONS: Final = {
     f"ALTER TABLE execution ADD COLUMN replay_root TEXT; {_REPLAYS} {_ROOTS}",
     7: _LINES,
 }
-"""What makes the next version of each earlier one. Adding a column rewrites no row; a new index is of few rows.
+"""SQL that migrates each earlier version to the next. Adding a column rewrites no row; new indexes cover few rows.
 
 Source: https://www.sqlite.org/lang_altertable.html, "ALTER TABLE ADD COLUMN".
 """
@@ -225,10 +225,11 @@ PRAGMA temp_store = MEMORY;
 
 
 def connect_writer(path: Path) -> sqlite3.Connection:
-    """Return the connection that writes, its tables created or brought up to date.
+    """Return the writing connection, with its tables created or migrated.
 
     Raises:
-        ConflictError: the file is of a later version (`FORMAT_TOO_NEW`) or not ours (`NOT_A_FLOWHOOK_DATABASE`).
+        ConflictError: the file is of a later version (`FORMAT_TOO_NEW`) or not a Flowhook database
+            (`NOT_A_FLOWHOOK_DATABASE`).
         sqlite3.Error: the file can't be opened.
     """
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
@@ -249,14 +250,14 @@ def connect_writer(path: Path) -> sqlite3.Connection:
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:
-    """Return a connection that reads what was committed, and can't write."""
+    """Return a read-only connection, which sees committed data."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=128)
     connection.executescript("PRAGMA query_only = 1; PRAGMA busy_timeout = 5000; PRAGMA cache_size = -8192;")
     return connection
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
-    """Return the file's version, 0 when it is empty; it is not touched."""
+    """Return the file's format version, 0 when it is empty, without changing the file."""
     try:
         version: int = connection.execute("PRAGMA user_version").fetchone()[0]
         application = connection.execute("PRAGMA application_id").fetchone()[0]

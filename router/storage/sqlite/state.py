@@ -1,4 +1,4 @@
-"""State of executions: writes, and the reads that their owner needs."""
+"""The state of a shard's executions: writes, and reads for the shard's owner."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from router.storage.sqlite.writer import Writer
 
 
 class OwnOperation:
-    """Gives out the next fencing number of the shard."""
+    """Allocates the next epoch (fencing number) of the shard."""
 
     order = 2
 
@@ -62,7 +62,7 @@ class OwnOperation:
 
 
 class SqliteShardState:
-    """State of the one shard, for one owner. See `interface.ShardState`."""
+    """The state of the only shard, for one owner; implements `interface.ShardState`."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class SqliteShardState:
         return self._epoch
 
     def lose(self) -> None:
-        """Refuse writes from now on, because there is another owner."""
+        """Refuse writes from now on, because the shard has another owner."""
         self._lost = True
 
     def follow(self, listener: Callable[[Sequence[LoggedEvent]], None]) -> None:

@@ -1,8 +1,9 @@
-"""Statements over many rows in one step.
+"""SQL statements that process many rows in one step.
 
-sqlite3 gives the GIL away around every step of a statement, and a thread beside a busy event loop waits long to get it
-back. `executemany` takes a step a row; a statement with many rows of VALUES takes one. So what counts is the number of
-statements a transaction has, and it does not depend on the number of rows: they are padded to one of a few sizes.
+sqlite3 releases the GIL around every step of a statement, and a thread beside a busy event loop waits long to reacquire
+it. `executemany` takes one step per row; a statement with many rows of VALUES takes one step in all. So the number of
+statements determines the time of a transaction, nearly regardless of the number of rows. Row lists are padded to one of
+a few sizes, so that there are only a few statement texts.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ class Bulk:
     """A statement for any number of rows.
 
     Args:
-        template: the statement; `{rows}` stands for a comma-separated list of rows, `{unended}` and `{pending}` for
-            constants of `schema`, `{histories}` for `limits.MAX_HISTORIES`.
+        template: the statement; `{rows}` is replaced by a comma-separated list of rows, `{unended}` and `{pending}` by
+            constants of `schema`, `{histories}` by `limits.MAX_HISTORIES`.
             It must do nothing for a row whose columns are all NULL.
         columns: columns of a row; 0: the rows are single values, as in a list after IN.
     """
@@ -40,20 +41,20 @@ class Bulk:
         self._padding: Final = (None,) * (columns or 1)
 
     def run(self, connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Run the statement, one that changes something, for all rows."""
+        """Run a writing statement for all rows."""
         for sql, parameters in self._chunks(rows):
-            # Not `execute`, which gives the GIL away once more to ask for the last row's ID.
+            # Not `execute`, which releases the GIL once more to read the last row's ID.
             connection.executemany(sql, (parameters,))
 
     def fetch(self, connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Run the statement for all rows, and return what it selects, in no particular order."""
+        """Run a query for all rows, and return the selected rows, in no particular order."""
         found: list[Any] = []
         for sql, parameters in self._chunks(rows):
             found += connection.execute(sql, parameters).fetchall()
         return found
 
     def iterate(self, connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
-        """Give what `fetch` returns row by row, for those who may not want all of it."""
+        """Yield the rows that `fetch` returns one by one, for callers that may stop early."""
         for sql, parameters in self._chunks(rows):
             yield from connection.execute(sql, parameters)
 

@@ -1,4 +1,4 @@
-"""The whole of it: what is wired to what, and the order of opening and closing."""
+"""Composition of the SQLite backend: wiring, and the order of opening and closing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from router.storage.sqlite.writer import Writer
 
 
 class SqliteStorage:
-    """Storage in one file. See `interface.Storage`."""
+    """Storage in one SQLite file; implements `interface.Storage`."""
 
     def __init__(self, path: Path, lock: DataLock, connection: sqlite3.Connection, capacity: Capacity) -> None:
         self._lock = lock
@@ -104,7 +104,7 @@ class SqliteStorage:
         if self._owner is not None:
             self._owner.lose()
         self._append.listener = self._arrive.listener = None
-        # What the former owner wrote before is committed by then, as calls are in order.
+        # Calls run in order, so earlier writes of the former owner are committed before this one.
         epoch: int = await self._writer.call(self._own, None)
         self._owner = SqliteShardState(
             self._writer,
@@ -144,7 +144,7 @@ class SqliteStorage:
         await asyncio.to_thread(self._close_files)
 
     def _close_files(self) -> None:
-        # Only tidying: what was acknowledged is in the write-ahead log already.
+        # Only cleanup: all acknowledged writes are in the write-ahead log already.
         with contextlib.suppress(sqlite3.Error):
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._connection.close()
@@ -173,7 +173,7 @@ def _open_files(path: Path, max_bytes: int) -> tuple[DataLock, sqlite3.Connectio
         sync_directory(path.parent.parent)
     lock = DataLock(path.with_name(f"{path.name}.lock"))
     try:
-        # SQLite gives the files beside it the same mode.
+        # SQLite creates the files beside it with the same mode.
         os.close(create(path, os.O_RDWR))
         connection = connect_writer(path)
         return lock, connection, Capacity(connection, max_bytes)

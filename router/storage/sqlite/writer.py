@@ -1,11 +1,11 @@
-"""The one thread that writes, and its group commit.
+"""The writer thread and its group commit.
 
 Calls that arrive while a transaction runs form the next one. Their futures are resolved on the event loop with one
-wake-up a transaction, after it is on stable storage.
+wake-up per transaction, after it is on stable storage.
 
-A transaction fails in two ways. When storage failed, all its calls did, and nothing of them is stored; but when it was
-full, those that finish work are tried again without the new work. When one call was faulty, each is run again in a
-transaction of its own, so that only the faulty one fails.
+A transaction fails in one of two ways. If storage failed, all its calls fail, and nothing of them is stored; but if
+storage was full, the calls that finish work are retried without those that add work. If one call was faulty, each call
+is retried in a separate transaction, so that only the faulty one fails.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from router.storage.sqlite.errors import STORAGE_FULL, StorageError, translate, 
 
 MAX_WAITING_CALLS: Final = 4096
 MAX_WAITING_BYTES: Final = 2 * limits.MAX_MESSAGE_BYTES
-"""What may wait for the writer; beyond it appends are refused."""
+"""Calls, and their bytes, that may be queued for the writer; beyond it appends are refused."""
 RESERVE: Final = 4
-"""Calls that finish work may wait in this many times the number: refusing them would not shorten the queue."""
+"""Calls that finish work may queue up to this many times the limits: refusing them would not shorten the queue."""
 TRANSACTION_BYTES: Final = 16 * limits.MIB
-"""A transaction takes no further call once it has this much."""
+"""A transaction includes no further call once it has this many bytes."""
 
 
 class Operation(Protocol):
@@ -45,16 +45,16 @@ class Operation(Protocol):
         ...
 
     def reload(self, connection: sqlite3.Connection) -> None:
-        """Read what is remembered of the database anew: before the first transaction, and after one was rolled back."""
+        """Reload state cached from the database: before the first transaction, and after one was rolled back."""
         ...
 
     def committed(self, results: Sequence[Any]) -> None:
-        """Tell whom it concerns, before the callers learn of it (event loop)."""
+        """Notify listeners, before the callers receive their results (event loop)."""
         ...
 
 
 class Call:
-    """One caller's write."""
+    """One queued write."""
 
     __slots__ = ("argument", "error", "future", "operation", "refusable", "result", "size")
 
@@ -71,11 +71,11 @@ class Call:
 
 
 class Writer:
-    """Runs calls in transactions, on a thread of its own.
+    """Runs calls in transactions, on its own thread.
 
     Args:
-        connection: used by that thread only, from `start` to the end of `close`.
-        operations: all kinds of calls there will be.
+        connection: used only by that thread, from `start` to the end of `close`.
+        operations: all kinds of writes that calls may use.
     """
 
     def __init__(self, connection: sqlite3.Connection, operations: Sequence[Operation]) -> None:
@@ -100,14 +100,14 @@ class Writer:
         """Run one call and return its result once it is durable. Cancelling stops the waiting, not the write.
 
         Args:
-            operation: what to do.
-            argument: what to do it with.
-            size: bytes that the argument holds, roughly.
-            refusable: whether this call is new work, refused first when too much waits.
+            operation: the kind of write.
+            argument: its argument.
+            size: approximate bytes of the argument.
+            refusable: whether this call adds work, and is refused first when the queue is full.
 
         Raises:
-            UnavailableError: closed, too much waits (`STORAGE_UNAVAILABLE`), or storage failed.
-            FlowhookError: what the operation answered.
+            UnavailableError: closed, the queue is full (`STORAGE_UNAVAILABLE`), or storage failed.
+            FlowhookError: the error the operation returned.
         """
         share = 1 if refusable else RESERVE
         future = self._loop.create_future()
@@ -125,7 +125,7 @@ class Writer:
         return await future
 
     async def close(self) -> None:
-        """Run what waits, then end the thread. The connection stays open."""
+        """Run queued calls, then end the thread. The connection stays open."""
         with self._wake:
             self._closing = True
             self._wake.notify()
@@ -155,7 +155,7 @@ class Writer:
     def _commit(self, batch: Sequence[Call]) -> None:
         try:
             self._transact(batch)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the calls must learn of it and the thread go on
+        except Exception as error:  # noqa: BLE001 - whatever it is, the calls must fail with it and the thread go on
             self._roll_back()
             failure = translate(error)
             essential = [call for call in batch if not call.refusable]
@@ -192,14 +192,14 @@ class Writer:
         self.failing = False
 
     def _roll_back(self) -> None:
-        # A rollback may fail with what failed before; SQLite then rolls back by itself.
+        # A rollback may fail for the same reason as the transaction; SQLite then rolls back by itself.
         with contextlib.suppress(sqlite3.Error):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
         self._stale = True
 
     def _on_loop(self, function: Callable[..., None], *arguments: Any) -> None:
-        # A loop that is closed has nobody left who waits.
+        # On a closed loop no caller is left waiting.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function, *arguments)
 

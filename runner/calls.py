@@ -27,7 +27,7 @@ log = logs.get_logger(__name__)
 
 
 class _Offered(NamedTuple):
-    """What the execution provides to its call; `learn` collects the credentials used in it, for redaction."""
+    """Resources that an execution provides to its call; `learn` collects credentials used in it, for redaction."""
 
     secret: SecretReader
     learn: Callable[[str], None]

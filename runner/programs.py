@@ -1,4 +1,4 @@
-"""Compiles, caches and runs jq programs, and compiles JSON Schemas.
+"""Compiles, caches and runs jq programs; compiles JSON Schemas and validates data against them.
 
 Also used by processes that do nothing else (`quarantine.process`), so this module has few imports.
 """

@@ -26,7 +26,10 @@ LOOK_SECONDS: Final = 0.2
 """Interval between checks of a launcher that should end: one that its job has stopped is killed at once."""
 
 SWEEPS: Final = 10
-"""Maximum number of sweeps after a launcher was killed; others may start in between. The next cleanup does the rest."""
+"""Maximum number of sweeps after a launcher was killed; new launchers may start between them.
+
+Remaining processes are left to the next cleanup.
+"""
 
 _LAUNCHER: Final = Path(__file__).with_name("launcher.py")
 _CHUNK_BYTES: Final = 64 * limits.KIB

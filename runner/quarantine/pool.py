@@ -19,7 +19,7 @@ class EvaluatorPool(ProcessPool[IsolatedEvaluator]):
         self.threads: Executor = ThreadPoolExecutor(SIZE, thread_name_prefix="quarantine")
 
     def evaluator(self, flow_id: str) -> AbstractAsyncContextManager[IsolatedEvaluator]:
-        """Wait for a process and lease it to the caller; flows take turns."""
+        """Wait for a process and reserve it for the caller; flows take turns."""
         return self.process(flow_id)
 
     async def aclose(self) -> None:

@@ -1,7 +1,8 @@
-"""Names towards the world, and how they are looked up; which addresses may be reached says `flowhook.addresses`.
+"""Resolves host names for outbound connections; `flowhook.addresses` decides which addresses are allowed.
 
-A name server that does not answer holds a thread for as long as the system's resolver is patient. So each lookup has a
-thread of its own, of which there are many; those of the event loop are few, and others' as well.
+A name server that does not answer blocks a thread until the system's resolver times out. Each lookup therefore runs in
+its own thread, at most `MAX_LOOKUPS` at a time. The event loop's default executor has few threads and is shared with
+other work.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from typing import Any, Final
 from flowhook.addresses import is_refusal
 
 MAX_LOOKUPS: Final = 64
-"""Names that are looked up at a time; further ones wait, for as long as their calls may."""
+"""Maximum number of concurrent lookups; further ones wait until the deadline of their call."""
 
 FORBIDDEN: Final = 403
-"""Status of the error of a call to an address that is not allowed: no transient one, so that it is not tried again."""
+"""Status of the error for a call to a forbidden address; not a transient status, so the call is not retried."""
 
 Info = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
-"""What `socket.getaddrinfo` returns a list of."""
+"""One entry of the list that `socket.getaddrinfo` returns."""
 
 _places: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]] = weakref.WeakKeyDictionary()
 
@@ -35,7 +36,7 @@ async def lookup(host: str, port: int, *, family: socket.AddressFamily = socket.
 
     Raises:
         OSError: the name can't be resolved (`socket.gaierror`).
-        UnicodeError: it is no name.
+        UnicodeError: the host is not a valid name.
     """
     loop = asyncio.get_running_loop()
     places = _places.setdefault(loop, asyncio.Semaphore(MAX_LOOKUPS))
@@ -43,7 +44,7 @@ async def lookup(host: str, port: int, *, family: socket.AddressFamily = socket.
     found: asyncio.Future[Sequence[Info]] = loop.create_future()
 
     def settle(outcome: Sequence[Info] | OSError | UnicodeError) -> None:
-        places.release()  # now that the thread is done, whether or not anybody waits any more
+        places.release()  # the thread is done, even if the caller was cancelled
         if found.done():
             return
         if isinstance(outcome, OSError | UnicodeError):
@@ -69,11 +70,11 @@ async def lookup(host: str, port: int, *, family: socket.AddressFamily = socket.
 
 
 def numeric_host(address: tuple[Any, ...]) -> str:
-    """Return the host of a socket's address, with its scope where it has one."""
+    """Return the host of a socket address, with its scope ID if it has one."""
     host, scope = str(address[0]), address[3] if len(address) > 3 else 0  # noqa: PLR2004 - (host, port, flow, scope)
     return f"{host}%{scope}" if scope and "%" not in host else host
 
 
 def refused_status(problem: BaseException) -> int | None:
-    """Return the status of the error for a connection that could not be made; None: the type's own."""
+    """Return the error status for a connection that failed; None: the default status of the error type."""
     return FORBIDDEN if is_refusal(problem) else None

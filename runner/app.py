@@ -11,12 +11,13 @@ from runner.guard.starting import Starter, new_starter
 async def serve(settings: RunnerSettings, lifecycle: Lifecycle, starter: Starter | None = None) -> None:
     """Execute flows until `lifecycle.stop` is set, then drain and return.
 
-    `starter` starts working processes; one that was made before the settings were known has begun to import what they
-    need. It is closed in the end.
+    `starter` starts the worker processes. A caller may create it before the settings are known, so that imports begin
+    early. It is closed before this returns.
 
-    `lifecycle.ready` is set while the router accepts this runner; the child reports to it, so nothing else need to.
+    `lifecycle.ready` is set while the router accepts this runner. The child reports its health to the router, so the
+    parent does not have to.
 
     Raises:
-        InvalidError: there is no token to show to the router (`TOKEN_MISSING`).
+        InvalidError: there is no token for the router (`TOKEN_MISSING`).
     """
     await Keeper(settings, lifecycle, starter or new_starter()).run()

@@ -1,7 +1,8 @@
-"""Attachments of the request that started an execution, as its calls find them.
+"""Attachments of the request that started an execution, looked up by handle.
 
-A flow knows an attachment by a handle, `<ID>/<index>`. The ID is that of the execution, or of the one whose journal
-it goes on from: a handle that an earlier attempt kept somewhere is good in a replay, too, and nobody else's is.
+A flow refers to an attachment by a handle, `<ID>/<index>`. The ID is that of the execution, or of the execution whose
+journal it continues (a replay). A handle that an earlier attempt stored is therefore valid in a replay; a handle of any
+other execution is not.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from runner.interpreter.errors import Kind, TaskFault, fault
 _INDEX: Final = re.compile(r"0|[1-9][0-9]{0,3}")
 
 Slices = Callable[[int, int], AsyncIterator[bytes]]
-"""From the offset and the size of a slice of a body that is stored apart to its bytes, a piece at a time."""
+"""Reads a slice (offset, size in bytes) of a body that is stored separately from its event, in chunks."""
 
 
 class Attachment(NamedTuple):
@@ -29,7 +30,7 @@ class Attachment(NamedTuple):
         name: base name of the file, or `body`.
         type: media type as sent; may be empty.
         size: in bytes.
-        open: gives its bytes, a piece at a time, whenever it is called; may raise FlowhookError or TaskFault.
+        open: returns the content in chunks, from the start on each call; may raise FlowhookError or TaskFault.
     """
 
     name: str
@@ -39,19 +40,19 @@ class Attachment(NamedTuple):
 
 
 class Attachments(Protocol):
-    """Attachments that a call may use."""
+    """Finds the attachments that a call may use."""
 
     def find(self, handle: str) -> Attachment:
         """Return an attachment.
 
         Raises:
-            TaskFault: there is none of this handle (configuration).
+            TaskFault: no attachment has this handle (configuration).
         """
         ...
 
 
 class NoAttachments:
-    """See `Attachments`: there are none."""
+    """An empty set of attachments."""
 
     def find(self, handle: str) -> Attachment:
         """See `Attachments`."""
@@ -62,16 +63,16 @@ NO_ATTACHMENTS: Final = NoAttachments()
 
 
 class EventAttachments:
-    """See `Attachments`: those of the event that started an execution."""
+    """The attachments of the event that started an execution."""
 
     def __init__(self, event: Event, owner: str, *, raw: bool, slices: Slices | None = None) -> None:
-        """Find what `event_input` describes.
+        """Find the attachments that `event_input` describes.
 
         Args:
-            event: with its body, or the name of one.
+            event: with its body, or with the name of a body that is stored separately.
             owner: ID that handles begin with.
-            raw: the flow wants the body as it is.
-            slices: reads from the body that the event names, if it does.
+            raw: whether the flow takes the body unparsed.
+            slices: reads the body that the event names; None: there is none.
         """
         self._event = event
         self._owner = owner
@@ -79,7 +80,7 @@ class EventAttachments:
         self._slices = slices
 
     def find(self, handle: str) -> Attachment:
-        """See `Attachments`. Blocking for as long as it takes to parse the body."""
+        """See `Attachments`. Blocking while the body is parsed."""
         owner, _, index = handle.partition("/")
         if owner != self._owner or not _INDEX.fullmatch(index):
             raise _unknown(handle)
@@ -104,7 +105,7 @@ class EventAttachments:
 
 
 async def pieces(content: bytes) -> AsyncIterator[bytes]:
-    """Give bytes a piece at a time."""
+    """Yield bytes in chunks of at most `CHUNK_BYTES`."""
     for start in range(0, len(content), CHUNK_BYTES):
         yield content[start : start + CHUNK_BYTES]
 

@@ -1,4 +1,4 @@
-"""Performs effects: one call of one component, with its deadline, its key and its bounds."""
+"""Performs effects: calls one component with a deadline, an idempotency key and a bound on its result."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = logs.get_logger(__name__)
 
 
 class _Offered(NamedTuple):
-    """What the execution gives its call, and who is told of credentials that come up in it."""
+    """Resources that an execution provides to its call; `learn` collects credentials used in it, for redaction."""
 
     secret: SecretReader
     learn: Callable[[str], None]
@@ -36,7 +36,7 @@ class _Offered(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """What all calls of a process share."""
+    """Performs the calls of a process, with the components, HTTP client and resources that they share."""
 
     components: Mapping[str, Component]
     http: HttpClient
@@ -50,13 +50,13 @@ class Caller:
         secret: SecretReader,
         attachments: Attachments = NO_ATTACHMENTS,
     ) -> Result:
-        """Call the function that an effect names. Never raises, but for cancellation.
+        """Call the function that an effect names. Raises nothing but `CancelledError`.
 
         Args:
             execution_id: part of the Idempotency-Key.
-            effect: what to call, with what.
+            effect: the function to call and its arguments.
             secret: resolves secrets for the component.
-            attachments: those that the call may use.
+            attachments: the attachments that the call may use.
         """
         component = self.components.get(effect.function)
         if component is None:
@@ -114,11 +114,11 @@ class Caller:
         except FlowhookError as problem:
             return Result(None, error(Kind.COMMUNICATION, problem.message, instance=effect.instance))
         except (Exception, SystemExit, asyncio.CancelledError) as problem:
-            # a defect of it ends one task, not the runner; only what cancels this very call goes through
+            # a defect of a component ends one task, not the runner; only the cancellation of this call propagates
             task = asyncio.current_task()
             if isinstance(problem, asyncio.CancelledError) and task is not None and task.cancelling():
                 raise
-            # the type alone: a message may hold what the call was made with
+            # log the type only: the message may contain arguments of the call
             log.error(  # noqa: TRY400
                 "component failed unexpectedly",
                 component=component.name,
@@ -134,7 +134,7 @@ class Caller:
 
 
 def place_of(problem: BaseException) -> str:
-    """Return file and line where an exception was raised: what logs may say of it, for its message may hold data."""
+    """Return the file and line where an exception was raised: safe to log, unlike its message, which may hold data."""
     trace = problem.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -1,4 +1,7 @@
-"""Which names a `call` may use here, without importing what they name, which takes longer than to check a flow."""
+"""Lists the component names that a `call` may use, without importing the components.
+
+Importing them takes longer than checking a flow.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,12 @@ from typing import Final
 ENTRY_POINT_GROUP: Final = "flowhook.components"
 
 BUILT_IN: Final = frozenset({"grpc", "http", "openapi", "reply"})
-"""Those that the interpreter knows of: no package can take their place."""
+"""Names that the interpreter handles specially: no package can replace them."""
 
 TASKS: Final = frozenset({"run.script", "run.shell"})
-"""Those that are behind tasks of other kinds: no `call` may name them."""
+"""Components that implement other kinds of tasks: no `call` may name them."""
 
 
 def component_names() -> frozenset[str]:
-    """Return the built-in names and those of installed packages."""
+    """Return the names of built-in components and of those in installed packages."""
     return (BUILT_IN | {entry_point.name for entry_point in entry_points(group=ENTRY_POINT_GROUP)}) - TASKS

@@ -1,4 +1,4 @@
-"""TCP towards the world for what is not HTTP, under the same address policy (see `addresses`)."""
+"""Opens outbound TCP connections for protocols other than HTTP, under the same address policy (see `addresses`)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from flowhook.addresses import open_socket
 from runner.addresses import lookup
 
 HEAD_START_SECONDS: Final = 0.25
-"""How long one address is tried alone before the next one is, too. Source: RFC 8305, section 5."""
+"""Delay before the next address is tried in parallel (happy eyeballs). Source: RFC 8305, section 5."""
 
 
 async def connect(host: str, port: int, *, allow_private_addresses: bool) -> socket.socket:
     """Return a socket that is connected to one of the addresses of a host; the caller closes it.
 
-    The policy applies to each address after the name was resolved, so that no name leads around it. The caller sets
-    the deadline.
+    The policy is applied to each resolved address, so that no name can bypass it. The caller sets the deadline.
 
     Raises:
         socket.gaierror: the name can't be resolved.

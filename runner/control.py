@@ -1,7 +1,7 @@
-"""The pipe between parent and child: a socket pair that carries one JSON object a line.
+"""The control channel between parent and child: a socket pair that carries one JSON object per line.
 
-It is also how either notices that the other is gone. The child's environment and command line hold nothing; settings
-and the token come over the pipe.
+End of file tells either side that the other one is gone. The child's environment and command line hold no
+configuration; settings and the token are sent over this channel.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ MAX_LINE_BYTES: Final = 40 * limits.MIB
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """Parent to child: attach and work.
+    """Parent to child: attach to the router and execute flows.
 
     Attributes:
         settings: of the runner, without its token.
         token: for the router.
         runner_id: the same for all children of one parent.
-        losses_explained: whether nothing that earlier children held is to blame for its loss, or is reported already.
-        quarantined: for how many seconds more expressions of flows are evaluated in quarantine, by flow ID.
-        kills: children that were killed for what they evaluated, so far; for the metrics.
+        losses_explained: whether no execution of earlier children caused their loss, or the cause is already reported.
+        quarantined: remaining seconds in quarantine by flow ID.
+        kills: number of children killed so far because of an evaluation; for the metrics.
     """
 
     settings: RunnerSettings
@@ -47,28 +47,28 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """Parent to child: finish what is in hand within `seconds`, give back the rest, end."""
+    """Parent to child: finish the running executions within `seconds`, release the others, exit."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """Child to parent: the router accepted the child; leases are to be renewed every `renew_seconds`."""
+    """Child to parent: the router accepted the child; leases must be renewed every `renew_seconds`."""
 
     renew_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Detached:
-    """Child to parent: there is no connection; `detail` for operators."""
+    """Child to parent: the connection to the router is lost; `detail` is for operators."""
 
     detail: str
 
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """Child to parent: expressions of a flow are evaluated in quarantine for so long, by the next child, too."""
+    """Child to parent: a flow is in quarantine for `seconds` from now, also for the next child."""
 
     flow_id: str
     seconds: float
@@ -76,7 +76,7 @@ class Quarantined:
 
 @dataclass(frozen=True, slots=True)
 class GivenEvent:
-    """An event that a flow may listen for: a CloudEvent in JSON, by one of its callbacks or emitted by somebody."""
+    """An event that a flow may listen for: a CloudEvent in JSON, from one of its callbacks or from another emitter."""
 
     payload: bytes
     callback: bool
@@ -84,16 +84,16 @@ class GivenEvent:
 
 @dataclass(frozen=True, slots=True)
 class Execute:
-    """Parent to child, instead of `Begin`: run one document, with no router.
+    """Parent to child, instead of `Begin`: run one document, without a router.
 
     Attributes:
         definition: of the flow, canonical JSON.
         event: serialized; its ID is the execution's.
-        secrets: all that there are, by name.
+        secrets: all available secrets, by name.
         trace: whether to send `Traced` for each task.
         until: name or JSON Pointer of a task to stop after; empty: none.
-        events: that are there for it.
-        skip_waits: whether waits, delays and limits of time take no time while nothing else is under way.
+        events: available to the flow's `listen` tasks.
+        skip_waits: whether waits, delays and timeouts elapse at once while no call is in flight.
     """
 
     settings: RunnerSettings
@@ -108,7 +108,7 @@ class Execute:
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """Child to parent: a task has ended; `entry` is what `worker.tracing.describe` says of it."""
+    """Child to parent: a task has ended; `entry` is the JSON that `worker.tracing.describe` returned."""
 
     entry: bytes
 
@@ -122,12 +122,12 @@ class Replied:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Child to parent: nothing happens until something comes.
+    """Child to parent: the execution is idle until a time has passed or an event arrives.
 
     Attributes:
-        task: JSON Pointer of the task that waits.
+        task: JSON Pointer of the waiting task.
         what: `wait`, `retry`, `timeout` or `listen`.
-        seconds: after which it goes on in any case.
+        seconds: after which the execution continues in any case.
         types: of the events that it listens for; empty: any.
         skipped: whether the time is skipped.
     """
@@ -141,11 +141,11 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Child to parent: how what `Execute` asked for ended: `output` as JSON, or an error.
+    """Child to parent: the run requested by `Execute` has ended, with an output or an error.
 
     Attributes:
-        output: of the workflow, or of the task that was asked for.
-        reached: whether it stopped after that task.
+        output: JSON, of the workflow or of the `until` task; None: see `error`.
+        reached: whether the run stopped after the `until` task.
     """
 
     output: bytes | None
@@ -159,11 +159,11 @@ Message = Begin | Drain | Attached | Detached | Quarantined | Execute | Traced |
 _PLAIN: Final[Mapping[str, type[Message]]] = {
     kind.__name__: kind for kind in (Attached, Detached, Drain, Quarantined, Waiting)
 }
-"""Messages that are JSON as they are."""
+"""Messages whose fields are all plain JSON values."""
 
 
 class Pipe:
-    """One end. Sends are small and never awaited; `receive` returns None when the other side is gone."""
+    """One end of the control channel. Sending never blocks; `receive` returns None when the other side is gone."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -175,12 +175,12 @@ class Pipe:
         return cls(*await asyncio.open_connection(sock=end, limit=MAX_LINE_BYTES))
 
     def send(self, message: Message) -> None:
-        """Send a message; one to a peer that is gone is dropped."""
+        """Send a message without waiting; it is dropped when the peer is gone."""
         if not self._writer.is_closing():
             self._writer.write(_encode(message) + b"\n")
 
     async def receive(self) -> Message | None:
-        """Return the next message; None: the peer has closed its end, or died."""
+        """Return the next message; None: the peer closed its end or died."""
         try:
             line = await self._reader.readline()
         except (OSError, ValueError):
@@ -188,7 +188,7 @@ class Pipe:
         return _decode(line) if line.endswith(b"\n") else None
 
     async def flush(self) -> None:
-        """Wait until what was sent is on its way."""
+        """Wait until the write buffer has drained."""
         await self._writer.drain()
 
     def close(self) -> None:

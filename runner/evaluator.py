@@ -1,14 +1,14 @@
-"""jq and JSON Schema, compiled once and evaluated under the eyes of the guard.
+"""Compiles jq programs and JSON Schemas once and evaluates them under the guard's supervision.
 
-The binding holds the interpreter's lock for as long as a program runs, so each evaluation is noted in the shared
-record first; those of flows in quarantine go to a process apart (`Workflow.elsewhere`). What is a mere path or an
-interpolation of paths runs as plain Python instead (`expressions.paths`, the same semantics) and can neither hang nor
-be greedy.
+The jq binding holds the GIL while a program runs, so each evaluation is first written to the shared record. Evaluations
+for flows in quarantine are sent to a separate process (`Workflow.elsewhere`). A plain path, or a string that only
+interpolates paths, runs as Python instead (`expressions.paths`, the same semantics): it can neither loop nor allocate
+without bound.
 
-Measured: jq's cost is that of reading its input (40 µs for 1 KB), hence one program for a whole template, and only
-the arguments in it that it mentions. Compiling takes 1 ms, hence the cache. Results leave jq as text (`tojson`), which
-costs the same: the binding makes doubles of all numbers, jq itself keeps those that nothing was computed with as they
-are.
+Measured: jq's cost is parsing its input (40 µs for 1 KB). A template is therefore compiled into one program, which gets
+only the arguments that it mentions. Compiling takes 1 ms, hence the cache. Results leave jq as text (`tojson`) at the
+same cost, because the binding converts all numbers to doubles, while jq itself preserves the literal form of numbers
+that no computation touched.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from runner.programs import PROGRAM_CACHE, Programs, Schema
 Result = TypeVar("Result")
 
 SLOW_NS: Final = 50_000_000
-"""CPU time of one evaluation from which its flow is evaluated elsewhere: nothing else in its process goes on then."""
+"""CPU time (ns) of one evaluation above which its flow is quarantined: it blocks everything else in the process."""
 
 _NOW: Final = "__now"
 _VARIABLE: Final = re.compile(r"\$\s*([A-Za-z_][A-Za-z0-9_]*)")
@@ -42,7 +42,7 @@ _VALUE_IN_MESSAGE: Final = re.compile(r"\(.*\)", re.DOTALL)
 
 
 class Evaluator:
-    """Compiles what documents hold; the templates and validators it makes evaluate through it."""
+    """Compiles the templates, expressions and schemas of documents, and evaluates them."""
 
     def __init__(
         self,
@@ -51,9 +51,9 @@ class Evaluator:
         cache_size: int = PROGRAM_CACHE,
         on_slow: Callable[[str], None] = lambda _flow_id: None,
     ) -> None:
-        """Evaluate under `record`; without one nobody watches, which only tests may want.
+        """Record evaluations in `record`; without one they are not supervised, which is for tests only.
 
-        `on_slow` is called with the ID of a flow of which an evaluation took longer than `SLOW_NS`.
+        `on_slow` is called with the flow ID of an evaluation that took longer than `SLOW_NS`.
         """
         self._record = record
         self._programs = Programs(cache_size)
@@ -61,11 +61,11 @@ class Evaluator:
         self._turn_cpu_ns = 0
 
     def begin_turn(self) -> None:
-        """Note that evaluations of one turn begin: one after another, in this thread, with little between them."""
+        """Start measuring CPU time for a turn: consecutive evaluations in this thread, with little work in between."""
         self._turn_cpu_ns = time.thread_time_ns()
 
     def template(self, value: Any) -> Template:
-        """Compile a value in which strings of the form `${ ... }` are expressions (`ports.Compiler`)."""
+        """Compile a value whose strings of the form `${ ... }` are expressions (`ports.Compiler`)."""
         if not _has_expression(value):
             return lambda _data, _scope: value
         native = _native(value)
@@ -84,14 +84,14 @@ class Evaluator:
         return self._program(source)
 
     def schema(self, document: Any) -> Validator:
-        """Compile a JSON Schema, 2020-12 unless it says otherwise (`ports.Compiler`)."""
+        """Compile a JSON Schema, by default draft 2020-12 (`ports.Compiler`)."""
         schema = Schema(document)
 
         def validate(data: Any, scope: Scope) -> None:
             elsewhere = scope.workflow.elsewhere
             if elsewhere is not None:
                 problem = elsewhere.violation(document, data, scope.instance)
-            else:  # a pattern may take forever as well as a program
+            else:  # a regular expression may run as long as a program
                 problem = self._guarded(scope, lambda: schema.violation(data))
             if problem is not None:
                 raise SchemaViolated(problem)
@@ -103,10 +103,10 @@ class Evaluator:
         return _JqTemplate(self, source, names)
 
     def run(self, source: str, names: tuple[str, ...], data: Any, scope: Scope) -> Any:
-        """Return the first result of a program, None when it has none. Blocking, guarded.
+        """Return the first result of a program, None when it has none. Blocking, supervised by the guard.
 
         Raises:
-            ExpressionFailed: jq refused the program or raised.
+            ExpressionFailed: jq rejected the program, or the program raised.
         """
         bound = {name: scope.lookup(name) for name in names if scope.defines(name)} if names else {}
         variables = tuple(bound)
@@ -119,7 +119,7 @@ class Evaluator:
         try:
             if elsewhere is not None:
                 return _loaded(elsewhere.first(program, _text(given), scope.instance))
-            # input and result may be large: what is done with them counts, too
+            # input and result may be large: encoding and decoding them is supervised, too
             return self._guarded(scope, lambda: _loaded(self._programs.first(program, _text(given))))
         except TaskFault as problem:
             raise ExpressionFailed(str(problem)) from None
@@ -137,7 +137,7 @@ class Evaluator:
             return evaluate()
         finally:
             record.end()
-            # wall time first, for it costs next to nothing; on a busy machine it says little
+            # compare wall time first: reading it is cheap, though on a busy machine it proves little
             if time.monotonic_ns() - began > SLOW_NS and time.thread_time_ns() - self._turn_cpu_ns > SLOW_NS:
                 self._on_slow(scope.workflow.flow_id)
 
@@ -151,17 +151,17 @@ def _loaded(result: str | None) -> Any:
 
 
 def _wrapped(source: str, names: tuple[str, ...], *, looks: bool) -> str:
-    """Return a program of the input `[data, variables]` whose results are text."""
+    """Return a program that takes the input `[data, variables]` and yields JSON text."""
     bindings = "".join(f"($__given.{name}) as ${name} | " for name in names)
-    if looks:  # the same time in every replay
+    if looks:  # `now` must return the same time in every replay
         bindings += f"def now: $__given.{_NOW}; "
-    # the newlines end a comment that the author may have left open
+    # the newlines end a comment in the author's last line
     given = f".[1] as $__given | {bindings}" if bindings else ""
     return f"{given}.[0] | (\n{source}\n) | tojson"
 
 
 class _JqTemplate:
-    """A template or an expression that is one jq program."""
+    """A template or an expression, compiled into one jq program."""
 
     __slots__ = ("_evaluator", "_names", "_source")
 
@@ -197,7 +197,7 @@ def _access(accessor: Accessor, source: str) -> Template:
 
 
 def _native(value: Any) -> Template | None:
-    """Return a template of plain Python, or None when some expression in it needs jq."""
+    """Return a template that runs as plain Python, or None when an expression in it needs jq."""
     if isinstance(value, dict):
         fields = {key: _native(item) for key, item in value.items()}
         if None in fields.values():
@@ -228,10 +228,10 @@ def _guard_types(template: Template) -> Template:
 
 
 def _source(value: Any) -> str:
-    """Return one jq program that builds the whole of a template.
+    """Return one jq program that builds a whole template.
 
-    An expression among others gives exactly one value: its first one, or null. So a template has one result, and not
-    as many as its expressions have when multiplied.
+    Each expression within a template yields exactly one value: its first result, or null. So a template has one result,
+    not the Cartesian product of the results of its expressions.
     """
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_literal(key)}: {_source(item)}" for key, item in value.items()) + "}"
@@ -248,7 +248,7 @@ def _literal(value: Any) -> str:
 
 
 def _safe(message: str, redactor: Redactor | None) -> str:
-    """Return jq's message; where the flow has secrets, without the values that jq puts into parentheses."""
+    """Return jq's message; if the flow has secrets, without the values that jq quotes in parentheses."""
     if redactor is None:
         return message
     return redactor.redact(_VALUE_IN_MESSAGE.sub(f"({MASK})", message))

@@ -1,4 +1,4 @@
-"""Bounds what a server may send before its answer to a request, which aiohttp does not."""
+"""Limits the number of interim and unsolicited HTTP responses per connection; aiohttp has no such limit."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
 
 MAX_INTERIM_ANSWERS: Final = 16
-"""Interim answers (1xx) that a server may send for one request; there is room for as many that lie unread, and one."""
+"""Interim responses (1xx) that a server may send for one request; up to one more than that may be queued unread."""
 
 _INTERIM: Final = range(100, 200)
 _SWITCHING_PROTOCOLS: Final = 101
 
 
 class TooManyAnswersError(aiohttp.ClientError):
-    """A server sends one interim answer after another, or answers that nobody asked for."""
+    """A server sent too many interim responses, or responses without a request."""
 
     def __init__(self) -> None:
         super().__init__(f"the server sent more than {MAX_INTERIM_ANSWERS} interim answers")
 
 
 class Connector(aiohttp.TCPConnector):
-    """A connector whose connections end when a server sends more answers than it may.
+    """A connector that aborts a connection when the server sends more responses than allowed.
 
-    aiohttp reads interim answers in a loop, for as long as there are any; a server that sends nothing else takes the
-    whole event loop, and what it sends on an idle connection is kept.
+    aiohttp reads interim responses in a loop until the final one. A server that sends nothing else would occupy the
+    event loop, and aiohttp buffers whatever a server sends on an idle connection.
     """
 
     def __init__(self, **options: Any) -> None:
         """Take the options of `aiohttp.TCPConnector`.
 
         Raises:
-            RuntimeError: this aiohttp makes its connections in another way, and nothing would be bounded.
+            RuntimeError: this version of aiohttp creates connections differently, so the limit could not be enforced.
         """
         super().__init__(**options)
-        made: object = getattr(self, "_factory", None)  # private: pyproject.toml names the versions that have it
+        made: object = getattr(self, "_factory", None)  # private: pyproject.toml pins the versions that have it
         if not isinstance(made, functools.partial) or made.func is not ResponseHandler:
             raise RuntimeError(f"what servers send can't be bounded with aiohttp {aiohttp.__version__}")
         handler: type[ResponseHandler] = _Answers
@@ -47,14 +47,14 @@ class Connector(aiohttp.TCPConnector):
 
 
 class _Answers(ResponseHandler):
-    """The answers of one connection, parsed, as they come."""
+    """Counts the parsed responses of one connection."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop=loop)
         self._interim = 0
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
-        """Take in the head of an answer; with one too many the connection is closed."""
+        """Accept the head of a response, or abort the connection when there are too many."""
         code = data[0].code
         self._interim = self._interim + 1 if code in _INTERIM and code != _SWITCHING_PROTOCOLS else 0
         if self.exception() is not None:

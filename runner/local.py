@@ -1,4 +1,4 @@
-"""Runs one document here: the same interpreter under the same guard, with no cluster and no storage."""
+"""Runs one document locally, with the same interpreter and guard as in a cluster, but without router and storage."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from runner.interpreter.errors import Kind, error
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """The flow ended well; `output` is JSON."""
+    """The flow completed; `output` is JSON."""
 
     output: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """The task that the run was to stop after has ended; `output` is the task's, as JSON."""
+    """The run stopped after the task that `until` names; `output` is the task's output, as JSON."""
 
     output: bytes
 
@@ -45,19 +45,19 @@ async def run_document(
     skip_waits: bool = False,
     on_wait: Callable[[control.Waiting], None] | None = None,
 ) -> Completed | Stopped | WorkflowError:
-    """Execute a checked document in a process of its own and say how it ended.
+    """Execute a checked document in a separate process and return its outcome.
 
     Args:
         document: to execute.
         event: that starts it; its ID is the execution's.
         settings: limits, timeouts and whether private addresses may be called; no router is used.
         secrets: values by name, for `$secrets` and for components.
-        trace: is told of each task when it ends; see `worker.tracing.describe`.
+        trace: called with each task that has ended; see `worker.tracing.describe`.
         until: name or JSON Pointer of a task to stop after; empty: none.
-        on_reply: is told what the flow answers its sender, each time it does.
-        events: that are there for whoever listens, in order.
-        skip_waits: let waits, delays of retries and limits of time take no time, while nothing else is under way.
-        on_wait: is told when nothing happens for a while, and why.
+        on_reply: called with each reply of the flow to its sender.
+        events: available to `listen` tasks, in order.
+        skip_waits: let waits, retry delays and timeouts elapse at once, while no call is in flight.
+        on_wait: called when the execution is idle for a while, with the reason.
 
     Raises:
         OSError: the process can't be started.
@@ -103,7 +103,7 @@ async def _answer(
     on_reply: Callable[[Reply], None] | None,
     on_wait: Callable[[control.Waiting], None] | None,
 ) -> control.Message | None:
-    """Return what the child says in the end, and hand on what it says of tasks, replies and waits before."""
+    """Return the child's final message; until then, pass its traces, replies and waits to the callbacks."""
     while True:
         match message := await pipe.receive():
             case control.Traced(entry=entry):

@@ -1,4 +1,4 @@
-"""What a runner counts."""
+"""Prometheus metrics of a runner."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""HTTP towards the world: one aiohttp session, an address policy, bounds on size and time.
+"""The HTTP client for outbound calls: one aiohttp session, an address policy, bounds on size and time.
 
-The policy (`addresses`) is applied for every redirect as well. Proxies of the environment are not used: the environment
-is empty, and a proxy would resolve names out of our sight.
+The policy (`addresses`) is applied to every redirect as well. Proxies from the environment are not used: the
+environment is empty, and a proxy would resolve names where the policy can't check the addresses.
 
-Redirects are followed here rather than by aiohttp: towards another origin the author's own headers stay behind, since
-any of them may be a credential, and challenges are not answered.
+Redirects are followed here and not by aiohttp: on a redirect to another origin the author's headers are dropped, since
+any of them may be a credential, and authentication challenges are not answered.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from runner.request_bodies import StreamedBody
 from runner.responses import Response, is_harmless, public_url, read
 
 Body = bytes | StreamedBody | None
-"""Of a request; one that is streamed is read anew for each try."""
+"""Body of a request; a streamed body is read again for each attempt."""
 
 USER_AGENT: Final = f"flowhook/{flowhook.__version__}"
 MAX_CONNECTIONS: Final = 1024
@@ -54,14 +54,17 @@ _SEE_OTHER: Final = 303
 _UNAUTHORIZED: Final = 401
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 TLS: Final = ssl.create_default_context()
-"""For what is not HTTP. Made on import: the environment says where certificates are, and a child clears it."""
+"""TLS context for protocols other than HTTP.
+
+Created on import: the environment says where certificates are, and a child clears its environment later.
+"""
 TRUSTED_ROOTS: Final = ssl.get_default_verify_paths().cafile
-"""File with the certificates that are trusted, for what has a TLS of its own; None: there is no such file here."""
+"""File with the trusted CA certificates, for libraries with their own TLS; None: this system has no such file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """The value of `Authorization` for a request; `kept`: it is a token from earlier, and may be good no more."""
+    """The value of `Authorization` for a request; `kept`: it is a cached token, which may have expired."""
 
     value: str = field(repr=False)
     kept: bool = False
@@ -72,7 +75,7 @@ def _forget(_credential: str) -> None:
 
 
 class HttpClient:
-    """The one session of a child, and the tokens and challenges it has. Use it as an async context manager."""
+    """The HTTP session of a child, with cached tokens and digest challenges. Use it as an async context manager."""
 
     def __init__(self, *, allow_private_addresses: bool) -> None:
         self.tokens = Tokens()
@@ -112,10 +115,10 @@ class HttpClient:
         """Return the client for one call; see `components.Context`.
 
         Args:
-            idempotency_key: that requests carry.
+            idempotency_key: sent with each request.
             deadline: on the event loop's clock, in seconds.
             discreet: see `responses.public_url`.
-            learn: is told each credential that the client makes or is given, so that no error shows it.
+            learn: called with each credential that the client creates or receives, so that no error shows it.
         """
         return BoundClient(self, idempotency_key, deadline, discreet, learn)
 
@@ -133,19 +136,19 @@ class HttpClient:
         discreet: bool,
         account: Digest | None = None,
     ) -> Response:
-        """Send one request and read the answer; used through `BoundClient`, which sets the deadline.
+        """Send one request and read the response; used through `BoundClient`, which sets the deadline.
 
         Args:
             method: in upper case.
             url: absolute.
             headers: all of them.
-            body: as it is.
+            body: sent unchanged.
             follow: whether to follow redirects.
             discreet: see `responses.public_url`.
             account: answers the challenges of the origin of `url`.
 
         Raises:
-            TaskFault: no answer (communication).
+            TaskFault: there is no response (communication).
         """
         origin = url.origin()
         for _ in range(MAX_REDIRECTS + 1):
@@ -170,7 +173,7 @@ class HttpClient:
     async def _exchange(
         self, method: str, url: URL, headers: CIMultiDict[str], body: Body, account: Digest | None
     ) -> aiohttp.ClientResponse:
-        """Send one request, and once more when the server challenges the account; the body is yet to be read."""
+        """Send one request, and repeat it once if the server challenges the account; the response body is unread."""
         if account is None:
             return await self._answer(method, url, headers, body)
         origin = str(url.origin())
@@ -186,10 +189,10 @@ class HttpClient:
         raise AssertionError("unreachable")
 
     async def _answer(self, method: str, url: URL, headers: CIMultiDict[str], body: Body) -> aiohttp.ClientResponse:
-        """Send one request and return its answer, whose body is yet to be read.
+        """Send one request and return its response, whose body is unread.
 
-        A server may close a connection that was kept just when it is used again: then, and only then, the request is
-        sent once more, over a new connection. The receiver knows by the Idempotency-Key if it had both.
+        A server may close a keep-alive connection at the moment it is reused. Then, and only then, the request is sent
+        once more, over a new connection. If the receiver got both, it recognises the second one by the Idempotency-Key.
         """
         if self._session is None:
             raise AssertionError("the client is not open")
@@ -213,7 +216,7 @@ class HttpClient:
 
 
 class _Resolver(AbstractResolver):
-    """`addresses.lookup` as aiohttp wants it."""
+    """Adapts `addresses.lookup` to aiohttp's resolver interface."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -236,7 +239,7 @@ class _Resolver(AbstractResolver):
 
 @dataclass(slots=True)
 class _Use:
-    """Whether a request went over a connection that was kept from an earlier one."""
+    """Whether a request reused a keep-alive connection."""
 
     kept_connection: bool = False
 
@@ -252,7 +255,7 @@ def _tracing() -> aiohttp.TraceConfig:
 
 @dataclass(frozen=True, slots=True)
 class BoundClient:
-    """The client as one call sees it: with its deadline and its Idempotency-Key."""
+    """The client of one call, with its deadline and its Idempotency-Key."""
 
     _client: HttpClient
     _idempotency_key: str
@@ -261,7 +264,7 @@ class BoundClient:
     _learn: Callable[[str], None] = _forget
 
     def without_key(self) -> BoundClient:
-        """Return the client for what is not the call itself, and must not be taken for it."""
+        """Return the client without Idempotency-Key, for auxiliary requests that are not the call itself."""
         return replace(self, _idempotency_key="")
 
     async def request(
@@ -276,22 +279,22 @@ class BoundClient:
         follow_redirects: bool = False,
         authentication: Policy | None = None,
     ) -> Response:
-        """Send a request and return the answer, whatever its status.
+        """Send a request and return the response, whatever its status.
 
         Args:
             method: in upper case.
             url: absolute, http or https.
             headers: to add; an Idempotency-Key among them replaces the call's own.
             query: parameters to add to those of `url`.
-            body: as it is, or to be streamed.
-            json: instead of `body`, to be sent as application/json.
+            body: bytes, or a streamed body.
+            json: instead of `body`, sent as application/json.
             follow_redirects: at most `MAX_REDIRECTS`, never from https to http.
-            authentication: of the call, unless there is an Authorization among `headers`. A kept token that the server
+            authentication: of the call; ignored if `headers` contains an Authorization. A cached token that the server
                 refuses with 401 is replaced once.
 
         Raises:
-            TaskFault: the URL or a header is wrong (configuration), no answer came (communication) or not in time
-                (timeout); there is no token to be had (`authorization`).
+            TaskFault: the URL or a header is wrong (configuration), there is no response (communication) or none in
+                time (timeout); no token can be obtained (`authorization`).
         """
         target = _checked(url, query)
         fields = _checked_fields(headers or {})
@@ -315,15 +318,15 @@ class BoundClient:
         raise AssertionError("unreachable")
 
     async def authorization(self, policy: Policy, *, refused: Authorization | None = None) -> Authorization:
-        """Return what a request shows for a policy, for calls that aren't made by `request`.
+        """Return the Authorization value for a policy, for calls that aren't made by `request`.
 
         Args:
-            policy: of the call; `digest` has no such thing, for it depends on the request.
-            refused: what the server refused, although it was `kept`: there will be another one.
+            policy: of the call; not `digest`, whose value depends on the request.
+            refused: a `kept` value that the server refused: a new token is fetched.
 
         Raises:
-            TaskFault: the policy can't do that (configuration); the server that issues tokens refuses
-                (authentication), or does not answer (communication, timeout).
+            TaskFault: the policy has no such value (configuration); the token server refuses (authentication) or does
+                not answer (communication, timeout).
         """
         if policy.basic is not None:
             return self._learned(f"Basic {_encode(policy.basic)}")
@@ -349,7 +352,7 @@ class BoundClient:
     async def _send_for_token(
         self, method: str, url: str, *, headers: dict[str, str], body: bytes | None = None
     ) -> Response:
-        # without the call's key: another token is another effect, and who issues them has no part in the call
+        # without the call's key: fetching a token is another effect, and the token server has no part in the call
         return await self._send(method, _checked(url, None), CIMultiDict(headers), body)
 
     async def _send(
@@ -399,7 +402,7 @@ def _checked_fields(headers: Mapping[str, str]) -> CIMultiDict[str]:
 
 
 def _becomes_get(status: int, method: str) -> bool:
-    """Whether a redirect is followed by GET, without a body. Source: RFC 9110, sections 15.4.2 to 15.4.4."""
+    """Whether the request after a redirect is a GET without a body. Source: RFC 9110, sections 15.4.2 to 15.4.4."""
     return (status == _SEE_OTHER and method != "HEAD") or (status in _MOVED and method == "POST")
 
 
@@ -418,7 +421,7 @@ _CAUSES: Final[tuple[tuple[type[Exception], str], ...]] = (
     (aiohttp.ClientResponseError, "the answer is not HTTP"),
     (OSError, "the connection broke"),
 )
-"""Causes in our words, the first that fits: aiohttp's own texts hold the whole URL."""
+"""Texts for aiohttp's errors, the first match counts; aiohttp's own messages contain the whole URL."""
 
 
 def _explain(problem: Exception) -> str:

@@ -1,6 +1,6 @@
-"""jq programs and JSON Schemas, compiled once and kept; what it takes to evaluate them and nothing more.
+"""Compiles, caches and runs jq programs; compiles JSON Schemas and validates data against them.
 
-Imported by processes that do nothing else (`quarantine.process`), so it imports little.
+Also used by processes that do nothing else (`quarantine.process`), so this module has few imports.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from referencing.exceptions import Unresolvable
 from referencing.jsonschema import EMPTY_REGISTRY
 
 PROGRAM_CACHE: Final = 2048
-"""Compiled programs that are kept, the most recently used ones; about 10 KB each."""
+"""Maximum number of cached programs (LRU); about 10 KB each."""
 
 
 class Programs:
-    """Compiled jq programs by their source."""
+    """An LRU cache of compiled jq programs, by source."""
 
     def __init__(self, size: int = PROGRAM_CACHE) -> None:
-        """Keep at most `size` programs."""
+        """Cache at most `size` programs."""
         self._programs: OrderedDict[str, Any] = OrderedDict()
         self._size = size
 
     def first(self, source: str, text: str) -> str | None:
-        """Return the first result of a program for an input of JSON, None when it has none. Blocking.
+        """Return the first result of a program for a JSON input, None when it has none. Blocking.
 
         Raises:
-            ValueError: jq refused the program, or the program raised.
+            ValueError: jq rejected the program, or the program raised.
         """
         try:
             result: str = self._compiled(source).input_text(text).first()
@@ -53,16 +53,16 @@ class Programs:
 
 
 class Schema:
-    """A compiled JSON Schema, 2020-12 unless it says otherwise."""
+    """A compiled JSON Schema, by default draft 2020-12."""
 
     def __init__(self, document: Any) -> None:
         """Compile `document`."""
         kind = validators.validator_for(document, default=jsonschema.Draft202012Validator)
-        # a registry of its own: the default one fetches what a $ref names from wherever it points
+        # an empty registry: the default one fetches the URL of a $ref
         self._validator = kind(document, format_checker=kind.FORMAT_CHECKER, registry=EMPTY_REGISTRY)
 
     def violation(self, data: Any) -> str | None:
-        """Return where and how data misses the schema, never the data itself; None: it does not. Blocking."""
+        """Return where and how data violates the schema, without the data itself; None: it is valid. Blocking."""
         try:
             problem = jsonschema.exceptions.best_match(self._validator.iter_errors(data))
         except Unresolvable as error:

@@ -1,6 +1,7 @@
-"""Bodies of requests that are not in memory: attachments that are sent on as they are read.
+"""Streamed request bodies: attachments that are sent while they are read, without holding them in memory.
 
-Each try of a request reads them anew. Their length is known, so that they are not chunked: not every server takes that.
+Each attempt of a request reads them again. They have a known length and are sent with Content-Length, because not every
+server accepts chunked transfer coding.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ OCTETS: Final = "application/octet-stream"
 
 
 class StreamedBody(Protocol):
-    """A body, to be sent any number of times."""
+    """A body that can be sent any number of times."""
 
     def payload(self) -> Payload:
-        """Return it for one try."""
+        """Return the body for one attempt."""
         ...
 
 
 class FormPart(NamedTuple):
-    """A part of a form: a value, or an attachment.
+    """A part of a form: a value or an attachment.
 
     Attributes:
-        filename: None: the part is no file.
-        type: empty: the part says nothing of it.
+        filename: None: the part is not a file.
+        type: media type; empty: the part has no Content-Type.
     """
 
     name: str
@@ -41,7 +42,7 @@ class FormPart(NamedTuple):
 
 
 class AttachmentBody:
-    """An attachment, as it is."""
+    """An attachment, sent unchanged as the body."""
 
     def __init__(self, attachment: Attachment) -> None:
         self._attachment = attachment
@@ -66,7 +67,7 @@ class FormBody:
 
 
 def media_type(sent: str) -> str:
-    """Return the type to send an attachment on with: what its sender said, if it is one."""
+    """Return the media type to forward an attachment with: the sender's if it is valid, else `OCTETS`."""
     return sent if parse_content_type(sent).essence and sent.isprintable() and sent.isascii() else OCTETS
 
 
@@ -77,7 +78,7 @@ def _part(field: FormPart) -> Payload:
     else:
         part = _Source(content.size, content.open, field.type)
     names = {"name": field.name} if field.filename is None else {"name": field.name, "filename": field.filename}
-    # UTF-8 as it is, as browsers do, and not percent-encoded (RFC 7578, section 5.1)
+    # plain UTF-8, as browsers send it, not percent-encoded (RFC 7578, section 5.1)
     part.set_content_disposition("form-data", quote_fields=False, **names)
     if not field.type:
         del part.headers["Content-Type"]
@@ -85,7 +86,7 @@ def _part(field: FormPart) -> Payload:
 
 
 class _Source(Payload):
-    """Bytes of a known number, from wherever they come."""
+    """A payload of known size that reads its bytes from an async iterator."""
 
     _autoclose = True
 
@@ -95,15 +96,15 @@ class _Source(Payload):
         self._open = open_
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        """See `Payload`; never more than it should have, and an error when there is less."""
+        """See `Payload`. Never sends more than the declared size; fails if there is less."""
         async for piece in self._open():
             await writer.write(piece)
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         """See `Payload`."""
-        del content_length  # it is the size
+        del content_length  # always equal to the size
         await self.write(writer)
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """Refuse: nobody needs it as text."""
+        """Refuse: a streamed body can't be decoded."""
         raise TypeError(f"a streamed body is no text ({encoding}, {errors})")

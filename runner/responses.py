@@ -1,4 +1,4 @@
-"""What a server answered, and what of it, and of what it was asked, may be shown."""
+"""HTTP responses of outbound calls, and the parts of response and request that errors and results may show."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from runner.interpreter.redaction import redact_beginning
 from runner.retry_after import parse_retry_after
 
 _HARMLESS: Final = frozenset({"accept", "accept-language", "content-type", "idempotency-key", "user-agent"})
-"""Headers that other origins get after a redirect, and that a response shows; any other one may be a credential."""
+"""Headers that are forwarded to another origin on redirect and shown to flows; any other may be a credential."""
 _OF_THE_CLIENT: Final = frozenset(
     {"accept-encoding", "connection", "content-length", "host", "transfer-encoding", "traceparent"}
 )
@@ -30,15 +30,15 @@ _LONG_NAME: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a server answered.
+    """A server's response.
 
     Attributes:
         headers: by case-insensitive name; fields repeat.
         body: decompressed, at most `limits.MAX_RESULT_BYTES`.
-        url: that was asked in the end, as `public_url` shows it.
-        sent: headers of that request by lower-case name, as far as they can't be credentials.
-        retry_after_ms: how long the server asks to be left alone (`Retry-After`).
-        credentials: values of that request's other headers, of which any may be one.
+        url: of the last request (after redirects), as `public_url` shows it.
+        sent: harmless headers of that request, by lower-case name.
+        retry_after_ms: delay that the server asks for (`Retry-After`).
+        credentials: values of that request's other headers, any of which may be a credential.
     """
 
     status: int
@@ -52,12 +52,12 @@ class Response:
 
 
 async def read(answer: aiohttp.ClientResponse, shown_url: str, *, hidden: URL | None = None) -> Response:
-    """Return an answer whose body has not been read yet.
+    """Read the body of an aiohttp response and return the whole as a `Response`.
 
     Args:
-        answer: to a request.
-        shown_url: what may be shown of the URL that was asked.
-        hidden: that URL, where its parts may be credentials.
+        answer: whose body has not been read yet.
+        shown_url: the requested URL as it may be shown.
+        hidden: the requested URL, if its parts may be credentials.
 
     Raises:
         TaskFault: the body is too large (communication).
@@ -75,11 +75,11 @@ def _credentials(headers: CIMultiDictProxy[str]) -> Iterator[str]:
     for name, value in headers.items():
         if not is_harmless(name) and name.lower() not in _OF_THE_CLIENT:
             yield value
-            yield value.partition(" ")[2]  # behind the name of a scheme
+            yield value.partition(" ")[2]  # the part after the name of an authentication scheme
 
 
 def _parts(url: URL) -> Iterator[str]:
-    """Yield what of a URL may be a credential; the names that paths are made of are short."""
+    """Yield the parts of a URL that may be credentials; path segments count only if they are long."""
     yield from (url.raw_path_qs, url.path_qs, url.raw_query_string, url.query_string, *url.query.values())
     yield from (part for part in url.parts if len(part) >= _LONG_NAME)
 
@@ -96,15 +96,15 @@ async def _read_body(answer: aiohttp.ClientResponse, shown_url: str) -> bytes:
 
 
 def failure(response: Response, kind: Kind, detail: str, *, retry_after_ms: int = 0) -> TaskFault:
-    """Return the fault of a call that was answered so, with what was answered.
+    """Return the fault for a call whose response means failure, with the response in it.
 
     Args:
-        response: the answer.
-        kind: of the error; its status is that of the answer if that is one of an error.
+        response: the server's.
+        kind: of the error; its status is that of the response if that is an error status.
         detail: what happened.
-        retry_after_ms: how long to wait, if the answer does not say so itself.
+        retry_after_ms: delay before a retry, unless the response gives one.
     """
-    # what is cut off in the middle of a character must not hide the beginning of a secret
+    # decode leniently: a cut in the middle of a character must not hide the beginning of a secret from redaction
     text, _ = codecs.utf_8_decode(response.body[: limits.MAX_ERROR_BODY_BYTES], "replace")
     body = redact_beginning(text.encode()[: limits.MAX_ERROR_BODY_BYTES].decode(errors="ignore"), response.credentials)
     return fault(
@@ -121,7 +121,7 @@ def public_url(url: URL, *, discreet: bool = False) -> str:
 
     Args:
         url: to be shown.
-        discreet: without the path, too: for flows that have secrets, since messengers take it for a credential.
+        discreet: omit the path, too: for flows that have secrets, because chat services put credentials into it.
     """
     if discreet and url.host:
         return str(url.origin())

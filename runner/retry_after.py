@@ -1,4 +1,4 @@
-"""How long a server asks to be left alone: the field `Retry-After`.
+"""Parses the `Retry-After` header field.
 
 Source: RFC 9110, sections 10.2.3 (Retry-After) and 5.6.7 (dates, in all three forms).
 """
@@ -16,14 +16,14 @@ MAX_LENGTH: Final = 64
 
 
 def parse_retry_after(value: str | None, now: datetime) -> int:
-    """Return how many milliseconds from `now` a server asks for, at most `MAX_RETRY_AFTER_MS`.
+    """Return the requested delay in milliseconds from `now`, at most `MAX_RETRY_AFTER_MS`.
 
     Args:
-        value: of the field: seconds, or a date; None: there is none.
+        value: of the field: seconds or a date; None: the field is absent.
         now: with its time zone.
 
     Returns:
-        0 where nothing is asked for that can be understood, or the date has passed.
+        0 if the value is absent or invalid, or the date has passed.
     """
     if value is None or len(value) > MAX_LENGTH:
         return 0
@@ -32,7 +32,7 @@ def parse_retry_after(value: str | None, now: datetime) -> int:
         return min(int(value) * 1000, MAX_RETRY_AFTER_MS)
     try:
         moment = parsedate_to_datetime(value)
-        if moment.tzinfo is None:  # asctime's form; all of them are in GMT
+        if moment.tzinfo is None:  # asctime format; HTTP dates are always GMT
             moment = moment.replace(tzinfo=UTC)
         return bounded((moment - now).total_seconds())
     except (ValueError, OverflowError):
@@ -40,5 +40,5 @@ def parse_retry_after(value: str | None, now: datetime) -> int:
 
 
 def bounded(seconds: float) -> int:
-    """Return a time to wait in milliseconds, in [0, `MAX_RETRY_AFTER_MS`]."""
+    """Convert seconds to milliseconds, clamped to [0, `MAX_RETRY_AFTER_MS`]."""
     return round(max(0.0, min(seconds * 1000, MAX_RETRY_AFTER_MS)))

@@ -1,4 +1,4 @@
-"""Secrets as data: what expressions see of them."""
+"""Converts secret values to the data that expressions see as `$secrets`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import orjson
 
 
 def as_data(values: Mapping[str, bytes]) -> dict[str, Any]:
-    """Return `$secrets`: a secret that is a JSON object becomes one, so that its parts have names; others are text."""
+    """Return `$secrets`: a secret that is a JSON object is parsed, so that its fields have names; others are text."""
     return {name: datum(value) for name, value in values.items()}
 
 
 def datum(value: bytes) -> Any:
-    """Return one secret as `$secrets` has it."""
+    """Return the value of one secret in `$secrets`."""
     if value[:1] == b"{":
         try:
             return orjson.loads(value)

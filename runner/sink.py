@@ -1,4 +1,4 @@
-"""Sends events out of the cluster: over HTTP, in structured mode.
+"""Sends CloudEvents to a sink outside the cluster, over HTTP in structured mode.
 
 Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md, section 3.2.
 """
@@ -18,10 +18,10 @@ _OK: Final = range(200, 300)
 
 
 async def send(event: Mapping[str, Any], sink: str | None, context: Context) -> None:
-    """Send an event to a sink, to that of the settings when the task names none; without either nothing is sent.
+    """Send an event to `sink`, or to the sink of the settings if it is None; without either nothing is sent.
 
     Raises:
-        TaskFault: the sink is no URL (configuration), did not answer, or not with 2xx (communication).
+        TaskFault: the sink is not a URL (configuration), did not answer, or not with 2xx (communication).
     """
     url = sink or context.settings.event_sink
     if not url:

@@ -1,9 +1,9 @@
-"""The guard: what stands outside the working process of a runner and watches it.
+"""The guard: supervises the worker process of a runner from the parent process.
 
-- `record`: the small piece of memory that both share; `usage`: what the system says of the process.
-- `watch`: decides from both whether the process has to die. `exits`: concludes who is to blame for an end.
-- `child`: one working process with its pipe and record; `starting`: how such processes are started.
-- `reporting`: speaks to the router for a process that can't. `keeper`: keeps one alive, and backs off.
+- `record`: shared memory that shows what the child evaluates; `usage`: samples the child's CPU time and memory.
+- `watch`: the watchdog, decides from both whether to kill the child. `exits`: attributes an exit to an execution.
+- `child`: one child process with its control channel and record; `starting`: starts such processes.
+- `reporting`: calls the router on behalf of a child that can't. `keeper`: restarts the child, with backoff.
 
-Nothing here evaluates anything or holds work, so nothing here can be made to hang.
+Nothing here evaluates expressions or holds work, so no flow can block it.
 """

@@ -1,4 +1,4 @@
-"""One child process: how it is started, and the pipe and the record that it shares with its parent."""
+"""One child process, with the control channel and the record that it shares with its parent."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from runner.guard.watch import Verdict, Watch
 
 POLL_SECONDS: Final = 0.025
 IDLE_POLL_SECONDS: Final = 0.1
-"""Between looks while the child evaluates things, and when it has not for a while."""
+"""Intervals between samples: while the child evaluates, and when it has been idle for a while."""
 IDLE_AFTER: Final = 40
-"""Looks without a new evaluation after which the child counts as idle."""
+"""Samples without a new evaluation after which the child counts as idle."""
 
 
 class Child:
-    """A child that was started. It waits for `control.Begin` before it does anything."""
+    """A child that was started. It does nothing before it receives `control.Begin` or `control.Execute`."""
 
     def __init__(self, process: Process, pipe: Pipe, record: Record) -> None:
         self.process = process
@@ -53,7 +53,7 @@ class Child:
         return cls(process, await Pipe.open(ours), record)
 
     async def watch(self, settings: RunnerSettings, *, shared: bool = False) -> Verdict:
-        """Look at what it evaluates for as long as all is well; returns why it has to die. `shared`: see `Watch`."""
+        """Watch the child's evaluations until one exceeds a limit; returns the verdict. `shared`: see `Watch`."""
         watch = Watch(
             expression_seconds=settings.expression_seconds, expression_bytes=settings.expression_bytes, shared=shared
         )
@@ -69,25 +69,25 @@ class Child:
             await asyncio.sleep(POLL_SECONDS if quiet < IDLE_AFTER else IDLE_POLL_SECONDS)
 
     def _is_still_at(self, evaluation: Evaluation) -> bool:
-        """Whether that was under way during the whole look, so that what the child used is its own."""
+        """Whether `evaluation` ran during the whole sample, so that the usage is its own."""
         now = self.record.read()
         return (now.sequence, now.started_ns) == (evaluation.sequence, evaluation.started_ns)
 
     def lives(self) -> bool:
-        """Whether it has made progress since this was asked last, or will as soon as the machine lets it."""
+        """Whether the child has made progress since the last call, or will as soon as the machine lets it."""
         usage, seen = self._last, self._seen_cpu_ns
         self._seen_cpu_ns = usage.cpu_ns
         return self.process.returncode is None and (usage.state is not State.STOPPED or usage.cpu_ns > seen)
 
     async def kill(self) -> None:
-        """End it at once and wait until it is gone."""
+        """Kill the child and wait for its end."""
         if self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self.process.kill()
         await self.process.wait()
 
     async def close(self) -> None:
-        """Kill it if it lives, and let go of what is shared."""
+        """Kill the child if it runs, and close the control channel and the record."""
         await self.kill()
         self.pipe.close()
         self.record.close()

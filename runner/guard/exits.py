@@ -1,4 +1,4 @@
-"""Concludes from how a child ended who is to blame for that."""
+"""Attributes the exit of a child to the execution that caused it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from runner.guard.watch import Verdict, confessed
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """The end of a child, as the router is to know it.
+    """The exit of a child, as reported to the router.
 
     Attributes:
-        explained: whether what it was evaluating, if anything, is all there is to blame.
-        lease: of what it was evaluating; empty: nothing, or nobody knows.
-        error: what that faults with; None: it is assigned again.
-        charged: whether being assigned again counts as an attempt.
-        flow_id: flow whose expressions are evaluated in quarantine from now on; empty: none.
+        explained: whether the cause is known: the evaluation of `lease`, or no execution at all.
+        lease: of the execution that was being evaluated; empty: none, or unknown.
+        error: ends that execution; None: it is assigned again.
+        charged: whether assigning it again counts as an attempt.
+        flow_id: flow to put into quarantine; empty: none.
     """
 
     explained: bool
@@ -30,23 +30,23 @@ class Exit:
 
 
 def conclude(verdict: Verdict | None, evaluation: Evaluation, returncode: int | None, *, drained: bool) -> Exit:
-    """Return what an end means.
+    """Classify the exit of a child.
 
     Args:
-        verdict: why its guard killed it; None: it did not, or because it did not drain in time.
-        evaluation: what the record says after its end.
+        verdict: the watchdog's reason to kill it; None: it was not killed, or because it did not drain in time.
+        evaluation: content of the record after the exit.
         returncode: exit code, negative for a signal.
-        drained: whether it was told to drain: then it is killed for being late, which is nobody's fault.
+        drained: whether it was told to drain: it is then killed for being late, which no execution caused.
     """
     if verdict is not None and verdict.evaluation is not None:
         its = verdict.evaluation
-        # a step of a call is none of an expression: it blocks a process apart just as well
+        # a step of a call is not an expression: it would block a separate process just as well
         flow_id = "" if its.is_step else its.flow_id
         return Exit(explained=True, lease=its.lease, error=verdict.error, flow_id=flow_id)
     if verdict is None and drained and returncode == -signal.SIGKILL:
         return Exit(explained=True)
     if verdict is None and confessed(evaluation, returncode):
-        # as good as a confession, but no proof
+        # very likely the cause, but not proven
         flow_id = "" if evaluation.is_step else evaluation.flow_id
         return Exit(explained=True, lease=evaluation.lease, charged=True, flow_id=flow_id)
     return Exit(explained=verdict is None and drained)

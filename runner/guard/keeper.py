@@ -1,8 +1,7 @@
-"""Keeps a child alive: starts it, watches it, kills it when it must die, and reports to the router what it died of.
+"""Supervises the child: starts it, kills it on the watchdog's verdict, reports its exit to the router, restarts it.
 
-The report goes over a connection of the parent's own, so that executions go on elsewhere, and what a child died of is
-known, before there is a next one. The same connection renews the leases of a child that lives and does not get to do
-so.
+The report is sent over the parent's own connection, so that the router reassigns the executions, and knows the cause,
+before the next child attaches. The same connection renews the leases of a child that is alive but blocked.
 """
 
 from __future__ import annotations
@@ -28,24 +27,24 @@ MIN_BACKOFF: Final = 0.1
 MAX_BACKOFF: Final = 5.0
 """Seconds before a child that died by itself is replaced, doubled each time."""
 STABLE_SECONDS: Final = 10.0
-"""A child that lived so long is not part of a series of crashes."""
+"""Lifetime of a child after which the backoff starts again."""
 
 DRAIN_MARGIN: Final = 4.0
-"""Seconds beyond `drain_seconds` that a child has to end: its last outcomes have to be settled."""
+"""Seconds beyond `drain_seconds` that a child has to exit: its last outcomes must be settled."""
 LAST_REPORT_SECONDS: Final = 1.0
-"""How long the router may take to hear of a child's end when this process is to end, too."""
+"""Deadline of the report of a child's exit while this process is shutting down."""
 
 log = logs.get_logger(__name__)
 
 
 class Keeper:
-    """The parent's whole work."""
+    """Runs the parent process: supervises one child after another."""
 
     def __init__(self, settings: RunnerSettings, lifecycle: Lifecycle, starter: Starter) -> None:
-        """Keep children of `starter`, which is closed in the end.
+        """Supervise children of `starter`; `run` closes it.
 
         Raises:
-            InvalidError: there is no token to show to the router (`TOKEN_MISSING`).
+            InvalidError: there is no token for the router (`TOKEN_MISSING`).
         """
         self._settings = settings
         self._lifecycle = lifecycle
@@ -53,16 +52,16 @@ class Keeper:
         self._explained = settings.losses_explained
         self._renew_seconds = 0.0
         self._was_attached = False
-        """Whether the present child ever was."""
+        """Whether the present child was ever attached."""
         self._quarantined: dict[str, float] = {}
-        """When flows leave quarantine, by ID."""
+        """Monotonic time at which flows leave quarantine, by ID."""
         self._kills = 0
         self._lacks: set[str] = set()
-        """Reasons that were logged since a child was attached."""
+        """Reasons for being detached that were logged since a child was last attached."""
         self._starter = starter
 
     async def run(self) -> None:
-        """Keep a child working until `lifecycle.stop`, then have it drain."""
+        """Supervise children until `lifecycle.stop` is set, then drain the last one."""
         backoff = MIN_BACKOFF
         try:
             async with RouterReports(self._settings, self._lifecycle.name) as reports:
@@ -82,11 +81,11 @@ class Keeper:
             await self._starter.close()
 
     async def _live_once(self, reports: RouterReports) -> Verdict | None:
-        """Start a child, have it work until it ends, and report that; returns why it was killed, if it was."""
+        """Run one child to its end and report its exit; returns the verdict if it was killed, else None."""
         try:
             child = await Child.spawn(self._starter)
         except OSError as problem:
-            log.error("no child can be started", cause=str(problem))  # noqa: TRY400 - an operator's matter
+            log.error("no child can be started", cause=str(problem))  # noqa: TRY400 - operators need no traceback
             return None
         try:
             verdict = await self._accompany(child, reports)
@@ -97,7 +96,7 @@ class Keeper:
         return verdict
 
     async def _accompany(self, child: Child, reports: RouterReports) -> Verdict | None:
-        """Have a child work until it ends; returns why it was killed, None when it ended by itself."""
+        """Run a started child to its end; returns the verdict if it was killed, None when it ended by itself."""
         self._renew_seconds, self._was_attached = 0.0, False
         child.pipe.send(
             control.Begin(
@@ -118,7 +117,7 @@ class Keeper:
         )
         try:
             await asyncio.wait({watcher, stopper, ended}, return_when=asyncio.FIRST_COMPLETED)
-            # the verdict stands even if the child died of it, or of something else, in the same instant
+            # the verdict counts even if the child died at the same moment, of this or another cause
             verdict = watcher.result() if watcher.done() else None
             await child.kill()
             return verdict
@@ -146,14 +145,14 @@ class Keeper:
                     log.warning("unexpected message of the child", kind=type(message).__name__)
 
     def _tell_lack(self, detail: str) -> None:
-        """Say why there is no router; log each reason once, and not with every attempt."""
+        """Publish why the router is not reachable; log each reason once, not with every attempt."""
         self._lifecycle.detail = detail
         if detail not in self._lacks and not self._lifecycle.stop.is_set():
             log.warning("not attached; trying again", router=self._settings.router, detail=detail)
             self._lacks.add(detail)
 
     async def _renew(self, child: Child, reports: RouterReports) -> None:
-        """Renew the leases of the child while it is attached and its event loop does not get to run."""
+        """Renew the child's leases while it is attached and its event loop is blocked."""
         while True:
             await asyncio.sleep(self._renew_seconds or 1.0)
             if not self._renew_seconds:
@@ -163,14 +162,14 @@ class Keeper:
                 await reports.renew()
 
     async def _stop(self, child: Child) -> None:
-        """Drain the child once this runner is told to stop; returns when it ought to have ended."""
+        """Drain the child once this runner is stopped; returns after the time that the child has to exit."""
         await self._lifecycle.stop.wait()
         child.pipe.send(control.Drain(self._settings.drain_seconds))
         await asyncio.sleep(self._settings.drain_seconds + DRAIN_MARGIN)
         log.warning("the child did not drain in time")
 
     def _conclude(self, child: Child, verdict: Verdict | None) -> exits.Exit:
-        """Return what the router has to know of an end, and remember which flow to be careful with."""
+        """Classify a child's exit for the router, log it, and quarantine the flow that caused it."""
         draining, code = self._lifecycle.stop.is_set(), child.process.returncode
         end = exits.conclude(verdict, child.record.read(), code, drained=draining)
         if verdict is not None and verdict.evaluation is not None:
@@ -181,7 +180,7 @@ class Keeper:
             log.warning("child died", returncode=code, cause=verdict.reason if verdict else "not known")
         if end.flow_id:
             self._quarantine(end.flow_id, QUARANTINE_SECONDS)
-        if not self._was_attached:  # it had nothing: this is about what those before it had
+        if not self._was_attached:  # it held no lease: the report concerns the leases of earlier children
             end = exits.Exit(explained=self._explained)
         return end
 
@@ -189,13 +188,13 @@ class Keeper:
         self._quarantined[flow_id] = max(self._quarantined.get(flow_id, 0.0), time.monotonic() + seconds)
 
     def _in_quarantine(self) -> dict[str, float]:
-        """Return for how many seconds more flows are in quarantine."""
+        """Return the remaining seconds in quarantine by flow ID."""
         now = time.monotonic()
         self._quarantined = {flow_id: until for flow_id, until in self._quarantined.items() if until > now}
         return {flow_id: until - now for flow_id, until in self._quarantined.items()}
 
     async def _report(self, reports: RouterReports, end: exits.Exit) -> None:
-        """Have the router know of an end before anything else attaches; at our own end it has little time for that."""
+        """Report a child's exit to the router before another child attaches; during shutdown, with a short deadline."""
         reporting = asyncio.create_task(reports.exited(end, self._tell_lack), name="report the exit")
         stopping = asyncio.create_task(self._lifecycle.stop.wait(), name="wait for stop")
         try:

@@ -1,19 +1,19 @@
-"""The shared record: what the child is at right now, readable while the child is frozen in it.
+"""The evaluation record: shared memory that shows the child's current activity, even while the child is blocked in it.
 
-A few fields in shared memory (a file without a name: a memfd on Linux, a temporary one elsewhere), written by the child
-around each evaluation of an expression, each step that a call takes between two awaits, and each body that is read, and
-looked at by the parent every few milliseconds. Layout, native byte order::
+It consists of a few fields in an unnamed file (a memfd on Linux, a temporary file elsewhere). The child writes them
+around each evaluation of an expression, each step of a call between two awaits, and each body that it parses; the
+parent reads them every few milliseconds. Layout, native byte order::
 
-    0   u64  sequence     activities begun so far
-    8   u64  started      CLOCK_MONOTONIC in ns when the latest one began; 0: none is under way
+    0   u64  sequence     number of activities started so far
+    8   u64  started      CLOCK_MONOTONIC in ns when the latest one started; 0: none is running
     16  u64  beat         CLOCK_MONOTONIC in ns when the child's event loop last ran
     24  u8   length of lease, then 64 bytes of lease
-    90  u8   which `Activity` it is
+    90  u8   kind of activity (`Activity`)
     96  u16  length of instance, then at most 414 bytes of JSON Pointer
     512 u8   length of flow ID, then at most 127 bytes of it
 
-The child is the only writer, and single-threaded where it writes. `started` is written last when something begins and
-first when it ends, so that whoever sees it set sees the fields that belong to it.
+The child is the only writer, from a single thread. `started` is written last when an activity begins and first when it
+ends, so a reader that sees it set also sees the fields that belong to it.
 """
 
 from __future__ import annotations
@@ -37,31 +37,31 @@ _SEQUENCE, _STARTED, _BEAT, _LEASE, _ACTIVITY, _INSTANCE, _FLOW = 0, 8, 16, 24, 
 
 
 class Activity(IntEnum):
-    """What a child may be at."""
+    """Kinds of activity that the child records."""
 
     EXPRESSION = 0
-    """The evaluation of an expression, or of a schema."""
+    """Evaluating an expression or a schema."""
     STEP = 1
-    """A step of a call."""
+    """Running a step of a call."""
     BODY = 2
-    """The body of an event is read: parsed, hashed, encoded."""
+    """Reading the body of an event: parsing, hashing, encoding."""
     INPUT = 3
-    """What was read of it in a process apart is taken in, which can be done nowhere else."""
+    """Loading an input that a separate process built from the body; this can't be done in another process."""
 
 
 _ACTIVITIES: Final = {int(each): each for each in Activity}
 
 
 class Evaluation(NamedTuple):
-    """What the record said at one moment.
+    """A snapshot of the record.
 
     Attributes:
-        sequence: number of what it is at; grows by one with each.
-        started_ns: when it began (CLOCK_MONOTONIC); 0 when nothing is under way.
-        beat_ns: when the child's event loop last ran; 0 before it ever did.
-        lease: on whose behalf; empty outside of a lease.
-        instance: JSON Pointer of the task, or of what of the flow it is for.
-        activity: what kind it is of.
+        sequence: number of the activity; grows by one with each.
+        started_ns: when it started (CLOCK_MONOTONIC); 0: none is running.
+        beat_ns: when the child's event loop last ran (CLOCK_MONOTONIC); 0: it never did.
+        lease: of the execution; empty outside of a lease.
+        instance: JSON Pointer of the task, or of another part of the flow.
+        activity: kind of activity.
         flow_id: ID of the flow; empty outside of a lease.
     """
 
@@ -80,23 +80,23 @@ class Evaluation(NamedTuple):
 
 
 class Record:
-    """Either end of the shared memory. Never blocks."""
+    """One end of the shared memory. Never blocks."""
 
     def __init__(self, descriptor: int | None = None) -> None:
-        """Open the record behind `descriptor`, which is closed with the record; absent: make a new one."""
+        """Open the record at `descriptor`, which is closed with the record; None: create a new one."""
         self.descriptor = _new_file() if descriptor is None else descriptor
         self._memory = mmap.mmap(self.descriptor, SIZE)
         self._sequence = 0
 
     def assign(self, lease: bytes, flow_id: str = "") -> None:
-        """Say on whose behalf the following evaluations are (child)."""
+        """Set the lease and flow of the following activities (child)."""
         memory, flow = self._memory, flow_id.encode()[: limits.MAX_FLOW_ID_LENGTH]
         memory[_LEASE] = len(lease)
         memory[_LEASE + 1 : _LEASE + 1 + len(lease)] = lease
         memory[_FLOW : _FLOW + 1 + len(flow)] = len(flow).to_bytes(1, "little") + flow
 
     def begin(self, instance: str, activity: Activity = Activity.EXPRESSION) -> int:
-        """Say that something begins for the task at `instance`; returns when (child)."""
+        """Record the start of an activity of the task at `instance`; returns its time in ns (child)."""
         memory = self._memory
         text = instance.encode()[:MAX_INSTANCE_BYTES]
         self._sequence += 1
@@ -108,15 +108,15 @@ class Record:
         return began
 
     def end(self) -> None:
-        """Say that it is over (child)."""
+        """Record the end of the activity (child)."""
         _U64.pack_into(self._memory, _STARTED, 0)
 
     def beat(self) -> None:
-        """Say that the event loop runs (child)."""
+        """Record that the event loop runs (child)."""
         _U64.pack_into(self._memory, _BEAT, time.monotonic_ns())
 
     def read(self) -> Evaluation:
-        """Return what the record says (parent). A torn read shows another sequence the next time."""
+        """Return a snapshot (parent). After a torn read the next snapshot has another sequence."""
         memory = self._memory
         sequence, started, beat = _NUMBERS.unpack_from(memory, 0)
         length = min(memory[_LEASE], MAX_LEASE_BYTES)
@@ -128,13 +128,13 @@ class Record:
         return Evaluation(sequence, started, beat, lease, instance, _ACTIVITIES[memory[_ACTIVITY]], flow_id)
 
     def close(self) -> None:
-        """Let go of the memory."""
+        """Unmap the memory and close the descriptor."""
         self._memory.close()
         os.close(self.descriptor)
 
 
 def _new_file() -> int:
-    """Return a descriptor of a new file of `SIZE` bytes that has no name and goes with its last descriptor."""
+    """Return the descriptor of a new unnamed file of `SIZE` bytes, deleted with its last descriptor."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("flowhook-guard")
     else:

@@ -1,4 +1,4 @@
-"""Speaks to the router on behalf of a child that can't: one that has ended, and one that does not get to run."""
+"""Reports exits and renews leases at the router on behalf of a child that has ended or is blocked."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from flowhook.wire.unreachable import cause_of
 from runner.guard.exits import Exit
 
 REPORT_SECONDS: Final = 30.0
-"""Deadline of one call: the router records first what the child had sent. One that is away is called again."""
+"""Deadline of one call: the router first records what the child had sent. Failed calls are retried."""
 RETRY_SECONDS: Final = 0.5
-"""Between two of them."""
+"""Delay between two calls."""
 
 _POINTLESS: Final = frozenset({grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.INVALID_ARGUMENT})
-"""Answers that another call would get as well."""
+"""Statuses after which a retry would fail, too."""
 
 RUNNER_DIED: Final = "RUNNER_DIED"
 
@@ -32,10 +32,10 @@ log = logs.get_logger(__name__)
 
 
 class RouterReports:
-    """A connection to the router of the guard's own; an async context manager."""
+    """The guard's own connection to the router; an async context manager."""
 
     def __init__(self, settings: RunnerSettings, runner_id: str) -> None:
-        """Report as `runner_id`. Opens the connection with the first call.
+        """Report as `runner_id`. The connection is opened with the first call.
 
         Raises:
             InvalidError: there is no token (`TOKEN_MISSING`), or a TLS file can't be read.
@@ -51,13 +51,13 @@ class RouterReports:
         await self._channel.close(None)
 
     async def exited(self, end: Exit, on_lack: Callable[[str], None]) -> None:
-        """Report the end of a child, for as long as it takes; what it had is assigned again when this returns.
+        """Report the exit of a child, with retries; its executions are assigned again when this returns.
 
-        A router that does not know what that is learns of the loss when its stream has been away for long enough.
+        A router that does not implement the call notices the loss when the stream has been gone for long enough.
 
         Args:
             end: to report.
-            on_lack: is called with what stands in the way, as often as it does.
+            on_lack: called with the reason for each failed call.
         """
         request = pb.ReportExitRequest(
             runner_id=self._runner_id, losses_explained=end.explained, evaluated=_evaluated(end)
@@ -75,7 +75,7 @@ class RouterReports:
                 return
 
     async def renew(self) -> None:
-        """Renew the leases of a child that lives but does not get to do so itself."""
+        """Renew the leases of a child that is alive but blocked."""
         try:
             await self._stub.RenewLeases(pb.RenewLeasesRequest(runner_id=self._runner_id), timeout=REPORT_SECONDS)
         except grpc.aio.AioRpcError as error:

@@ -1,4 +1,4 @@
-"""Starts the processes that children run in: forked from one that has everything imported, or each by itself."""
+"""Starts child processes: forks them from a server process with all modules imported, or starts new interpreters."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from typing import Final, Protocol
 import orjson
 
 _PASSED_ON: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
-"""What of the environment a child needs to start: where the machine keeps its certificates. It clears it then."""
+"""Environment variables that a child needs to start: the locations of CA certificates. It clears them afterwards."""
 
 _SETTINGS: Final = {"GRPC_ENABLE_FORK_SUPPORT": "false"}
-"""What gRPC reads when it is imported: what a child forks it executes at once, so that gRPC need not prepare for it."""
+"""Read by gRPC on import: forks of a child exec at once, so gRPC needs no fork handlers."""
 
 MAX_PACKET: Final = 256
 
 
 class Process(Protocol):
-    """A process that was started; what children need of `asyncio.subprocess.Process`."""
+    """A started process; the subset of `asyncio.subprocess.Process` that `Child` uses."""
 
     @property
     def pid(self) -> int:
-        """Its ID, its own for as long as `returncode` is None."""
+        """Process ID; not reused while `returncode` is None."""
         ...
 
     @property
@@ -37,15 +37,15 @@ class Process(Protocol):
         ...
 
     def kill(self) -> None:
-        """Send it SIGKILL.
+        """Send SIGKILL.
 
         Raises:
-            ProcessLookupError: it has ended.
+            ProcessLookupError: the process has ended.
         """
         ...
 
     async def wait(self) -> int:
-        """Wait for its end and return `returncode`."""
+        """Wait for the process to end and return `returncode`."""
         ...
 
 
@@ -53,23 +53,23 @@ class Starter(Protocol):
     """Starts processes for children."""
 
     async def start(self, control_fd: int, record_fd: int) -> Process:
-        """Start a process with its ends of a control socket and of a record; they stay the caller's.
+        """Start a process with the descriptors of its control socket and record, which the caller still owns.
 
         Raises:
-            OSError: it can't be started.
+            OSError: the process can't be started.
         """
         ...
 
     async def close(self) -> None:
-        """Let go of everything; processes that still run may end."""
+        """Release all resources; processes that still run may be killed."""
         ...
 
 
 def has_fork_server() -> bool:
-    """Whether this system has what the fork server is made of (Linux)."""
+    """Whether this system supports the fork server (Linux with `pidfd_open`)."""
     if not sys.platform.startswith("linux"):
         return False
-    try:  # kernels before 5.3 and some sandboxes do not have the call
+    try:  # kernels before 5.3 and some sandboxes lack the call
         os.close(os.pidfd_open(os.getpid()))
     except OSError:
         return False
@@ -77,12 +77,12 @@ def has_fork_server() -> bool:
 
 
 def new_starter() -> Starter:
-    """Return the quickest starter that this system has."""
+    """Return the fastest starter that this system supports."""
     return ForkServer() if has_fork_server() else Interpreters()
 
 
 class Interpreters:
-    """Starts a new interpreter for each process: on every system, in about a second of CPU time."""
+    """Starts a new interpreter for each process; works on every system, takes about a second of CPU time."""
 
     async def start(self, control_fd: int, record_fd: int) -> Process:
         """See `Starter`."""
@@ -95,23 +95,23 @@ class Interpreters:
         )
 
     async def close(self) -> None:
-        """Do nothing: there is nothing to let go of."""
+        """Do nothing: there is nothing to release."""
 
 
 def _command(module: str, *descriptors: int) -> tuple[str, ...]:
-    # isolated: neither the directory it is started in nor PYTHON* variables lead it to other code
+    # isolated (-I): neither the working directory nor PYTHON* variables can make it import other code
     return (sys.executable, "-I", "-m", module, *map(str, descriptors))
 
 
 def _environment() -> dict[str, str]:
-    """Return an environment that is as good as empty, since jq would show it to expressions."""
+    """Return a nearly empty environment, since expressions can read it through jq."""
     return _SETTINGS | {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
 
 
 class ForkServer:
-    """Has processes forked by `worker.fork_server`, which is started at once, and anew if it died.
+    """Forks processes from `worker.fork_server`, which is started at once and restarted if it died.
 
-    It may be made before there is an event loop: what it imports takes about a second.
+    It may be created before there is an event loop, because the server's imports take about a second.
     """
 
     def __init__(self) -> None:
@@ -127,12 +127,12 @@ class ForkServer:
             return await self._server.fork(control_fd, record_fd)
 
     async def close(self) -> None:
-        """End the server, and its children with it."""
+        """Stop the server, and its children with it."""
         await self._server.close()
 
 
 class _Server:
-    """One fork server that runs."""
+    """A running fork server process."""
 
     def __init__(self) -> None:
         self._children: dict[int, _Forked] = {}
@@ -193,14 +193,14 @@ class _Server:
 
     def _resolve(self, number: int, answer: _Forked | OSError) -> None:
         if number != self._requests or self._answer is None or self._answer.done():
-            return  # whoever asked was cancelled; nobody speaks to the child, which ends by itself
+            return  # the request was cancelled; the child's control socket is closed, so it exits by itself
         if isinstance(answer, OSError):
             self._answer.set_exception(answer)
         else:
             self._answer.set_result(answer)
 
     def _end(self) -> None:
-        """Take in that the server is gone: the kernel kills its children with it."""
+        """Record that the server is gone: the kernel kills its children with it."""
         self.is_over = True
         if self._is_read:
             asyncio.get_running_loop().remove_reader(self._link)
@@ -217,7 +217,7 @@ class _Server:
 
 
 class _Forked:
-    """A process that a fork server forked."""
+    """A process forked by the fork server."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -225,16 +225,16 @@ class _Forked:
         self._ended = asyncio.Event()
 
     def end(self, code: int) -> None:
-        """Note how it ended."""
+        """Record the exit code, negative for a signal."""
         self.returncode = code
         self._ended.set()
 
     def kill(self) -> None:
-        """Send it SIGKILL; its number is its own until its end is noted here."""
+        """Send SIGKILL; the PID is not reused before `end` is called."""
         if self.returncode is None:
             os.kill(self.pid, signal.SIGKILL)
 
     async def wait(self) -> int:
-        """Wait for its end."""
+        """Wait for the process to end."""
         await self._ended.wait()
         return self.returncode or 0

@@ -1,4 +1,4 @@
-"""Samples what a process uses: CPU time, memory, and whether it runs, sleeps or is stopped."""
+"""Samples the CPU time, memory and scheduling state of a process."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ _NS: Final = 1_000_000_000
 
 
 class State(Enum):
-    """What a process is doing, as far as it matters to whoever waits for it."""
+    """Scheduling state of a process."""
 
     RUNNABLE = "runnable"
-    """It computes, waits for a processor or a page: it goes on as soon as the machine lets it."""
+    """Computes, or waits for a CPU or a page: it continues as soon as the machine lets it."""
     SLEEPING = "sleeping"
-    """It waits for something of its own choice; more CPU time would not help it."""
+    """Waits voluntarily; more CPU time would not help."""
     STOPPED = "stopped"
-    """It was stopped by a signal or a debugger, or has ended."""
+    """Stopped by a signal or a debugger, or ended."""
 
 
 class Usage(NamedTuple):
     """One sample of a process.
 
     Attributes:
-        cpu_ns: CPU time that all of its threads have used, user and system; in steps of about 10 ms.
-        resident: bytes of memory.
-        state: of its first thread. Systems that do not tell it apart report `RUNNABLE`.
+        cpu_ns: CPU time of all threads, user and system; in steps of about 10 ms.
+        resident: resident memory in bytes.
+        state: of its first thread; `RUNNABLE` on systems that do not report it.
     """
 
     cpu_ns: int
@@ -49,17 +49,17 @@ _STATES: Final = {
 
 
 class ProcessUsage:
-    """Samples one process, by psutil: on every system that it supports. Never blocks for long."""
+    """Samples one process through psutil, on every system that psutil supports. Never blocks for long."""
 
     def __init__(self, pid: int) -> None:
-        """Sample the process `pid`, which need not live."""
+        """Sample the process `pid`, which may have ended."""
         try:
             self._process: psutil.Process | None = psutil.Process(pid)
         except psutil.Error:
             self._process = None
 
     def sample(self) -> Usage:
-        """Return what it uses now; `GONE` when it is no more."""
+        """Return the present usage; `GONE` if the process has ended."""
         if self._process is None:
             return GONE
         try:

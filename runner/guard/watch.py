@@ -1,9 +1,9 @@
-"""Decides from the shared record and from what the child uses whether the child has to die.
+"""The watchdog: decides from the shared record and the child's resource usage whether to kill the child.
 
-What counts is the child's *own time*: the CPU time that it used and, for calls and the event loop, the time that it
-slept of its own choice. The time for which it waited for a processor, or was stopped with everything else, is the
-machine's: on a busy one an expression of 0.2 s may take 20 s. Far behind that stands a limit of wall time, for an
-expression that sleeps, and for systems that do not tell a sleeping process from a waiting one.
+Limits apply to the child's *own time*: its CPU time and, for calls and the event loop, the time that it slept
+voluntarily. Time spent waiting for a CPU, or stopped, does not count: on a busy machine an expression of 0.2 s may take
+20 s. A much larger limit of wall time applies as well, for an expression that sleeps, and for systems that do not
+distinguish a sleeping process from a waiting one.
 """
 
 from __future__ import annotations
@@ -18,18 +18,23 @@ from runner.guard.usage import GONE, State, Usage
 from runner.interpreter.errors import Kind, error
 
 STALL_SECONDS: Final = 10.0
-"""Own time for which an event loop may not run, with nothing being evaluated, before it is stuck in a component; one
-step of a call that takes so long says in which."""
+"""Own time without a beat of the event loop, and without an evaluation, after which the loop counts as stuck.
+
+It is also the limit of one step of a call, which identifies the component that blocks.
+"""
 
 SHARED_SECONDS: Final = 0.5
-"""Own time after which an expression is no longer evaluated where others wait for it; it goes on in quarantine."""
+"""Own time after which an expression is stopped in a process that others share; it continues in quarantine."""
 
 WALL_FACTOR: Final = 30
 """Wall time that an evaluation or a step may take, as a multiple of its limit of own time."""
 
 GAP_SECONDS: Final = 0.5
-"""Several times the interval between looks. Whoever does not look for so long was stopped, and the child most probably
-with it (a frozen container, a suspended laptop): of a longer gap no more than this counts."""
+"""Maximum time that counts between two samples; several times the interval between them.
+
+After a longer gap the watchdog itself was stopped, and most probably the child with it (a frozen container, a suspended
+laptop).
+"""
 
 SUBJECTS: Final = {
     Activity.EXPRESSION: "the expression",
@@ -37,7 +42,7 @@ SUBJECTS: Final = {
     Activity.BODY: "reading the event's body",
     Activity.INPUT: "reading the event's body",
 }
-"""What an activity is called in errors."""
+"""Names of activities in error messages."""
 
 _NS: Final = 1_000_000_000
 _MIB: Final = 1024 * 1024
@@ -45,12 +50,12 @@ _MIB: Final = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The child has to die.
+    """The decision to kill the child.
 
     Attributes:
         reason: for operators.
-        evaluation: what was under way; None: nothing is known to be to blame.
-        error: what the execution faults with; None: it does not, it is to be evaluated in quarantine.
+        evaluation: the activity that caused it; None: the cause is unknown.
+        error: ends the execution; None: the execution continues in quarantine.
     """
 
     reason: str
@@ -59,12 +64,12 @@ class Verdict:
 
 
 class Watch:
-    """Looks at one child, sample by sample. No I/O."""
+    """Judges one child, sample by sample. No I/O."""
 
     def __init__(self, *, expression_seconds: float, expression_bytes: int, shared: bool = False) -> None:
-        """Allow each evaluation so much own time (s) and growth of the process (bytes).
+        """Limit each evaluation in own time (seconds) and in growth of the process (bytes).
 
-        `shared`: others wait for the child; what takes longer than `SHARED_SECONDS` has to go on elsewhere.
+        `shared`: other executions wait for the child; evaluations above `SHARED_SECONDS` must move to quarantine.
         """
         self._seconds = expression_seconds
         self._bytes = expression_bytes
@@ -81,25 +86,25 @@ class Watch:
         """Judge one sample.
 
         Args:
-            evaluation: what the record says.
-            usage: what the child uses.
+            evaluation: snapshot of the record.
+            usage: of the child.
             now_ns: CLOCK_MONOTONIC.
 
         Returns:
-            None while all is well.
+            None while no limit is exceeded.
         """
         if usage is GONE:
-            return None  # its end is seen otherwise
+            return None  # the caller notices the exit by other means
         cpu, slept, wall = self._passed(usage, now_ns)
         if not evaluation.started_ns:
             return self._look_at_loop(evaluation, cpu + slept)
         self._beat_ns = 0
         if evaluation.sequence != self._sequence:
-            # both count from the first look, at most one interval late: what came before may be others' work
+            # both count from the first sample, at most one interval late: earlier usage may be of other work
             self._sequence, self._baseline = evaluation.sequence, usage.resident
             self._own_ns = self._wall_ns = 0
             return None
-        # an expression computes and never sleeps: what looks like that is waiting for the interpreter's lock
+        # an expression computes and never sleeps: what looks like sleep is waiting for the GIL
         self._own_ns += cpu + slept if evaluation.is_step else cpu
         self._wall_ns += wall
         if evaluation.is_step:
@@ -112,13 +117,13 @@ class Watch:
         if usage.resident - self._baseline > self._bytes:
             return _guilty(Kind.EXPRESSION, evaluation, f"{subject} took more than {self._bytes // _MIB} MiB of memory")
         if evaluation.activity is Activity.INPUT:
-            return None  # the others have to wait: in quarantine it is already
+            return None  # others have to wait: the flow is in quarantine already
         if self._shared_seconds is not None and self._own_ns > self._shared_seconds * _NS:
             return Verdict(f"{subject} holds up others; its flow goes into quarantine", evaluation, None)
         return None
 
     def _passed(self, usage: Usage, now_ns: int) -> tuple[int, int, int]:
-        """Return what passed since the last look: CPU time, time that the child slept beside that, and wall time."""
+        """Return the CPU time, voluntary sleep and wall time since the last sample, in ns."""
         elapsed = min(now_ns - self._looked_ns, int(GAP_SECONDS * _NS)) if self._looked_ns else 0
         used = max(0, usage.cpu_ns - self._cpu_ns)
         self._looked_ns, self._cpu_ns = now_ns, usage.cpu_ns
@@ -142,16 +147,16 @@ class Watch:
 
 
 def over_time(activity: Activity, seconds: float) -> str:
-    """Return what errors say of something that used more than `seconds` of CPU time."""
+    """Return the error message for an activity that used more than `seconds` of CPU time."""
     verb = "ran for" if activity is Activity.EXPRESSION else "took"
     return f"{SUBJECTS[activity]} {verb} more than {seconds:g} s"
 
 
 def confessed(evaluation: Evaluation, returncode: int | None) -> bool:
-    """Whether a child that was not killed by its guard died of what its record says: likely enough to be charged.
+    """Whether a child that its guard did not kill probably died of its recorded activity, so that it is charged.
 
-    A step of a call can't send a SIGKILL: whoever did has his reasons, and they need not be this call. While an
-    expression is evaluated, or a body read, it may be the kernel, for the memory that it takes.
+    A step of a call is not charged for a SIGKILL: the call can't send one, and its sender need not have acted because
+    of the call. During an expression, or while a body is parsed, the sender may be the kernel's OOM killer.
     """
     if not evaluation.started_ns or not evaluation.lease:
         return False

@@ -1,9 +1,9 @@
-"""Processes that flows start: bounded, watched, and gone in the end with all that they started.
+"""Runs the processes that flows start, with resource limits; each is killed in the end with all its descendants.
 
-Each is the child of a `launcher`, a small process of its own that sets its limits and adopts what it leaves behind.
-Between runner and launcher there is one socket, the lifeline: when the runner closes it, or dies, everything below the
-launcher is killed. `launchers` and `pool` are the runner's side of it. A process may kill its launcher: what is left
-behind then is ended by who adopts it next (`strays`).
+Each process is the child of a `launcher`, a small separate process that sets its limits and adopts orphaned descendants
+(a subreaper). One socket connects runner and launcher, the lifeline: when the runner closes it, or dies, all
+descendants of the launcher are killed. `launchers` and `pool` are the runner's side. A process may kill its launcher;
+the next subreaper up the tree then adopts and kills the remaining processes (`strays`).
 
-What a process may do is what the runner's user may do: there are limits here, and no walls.
+A process has all the permissions of the runner's user: there are resource limits here, but no sandbox.
 """

@@ -1,12 +1,13 @@
-"""Starts one process under limits and leaves nothing of it behind: `python -I -S launcher.py LIFELINE_FD`.
+"""Starts one process under limits and cleans up all its descendants: `python -I -S launcher.py LIFELINE_FD`.
 
-Over the lifeline comes the job, one line of JSON: `{"argv", "environment", "files", "limits"}`. The process starts in a
-fresh directory with these files, text by name, under these limits, by the names of `RLIMIT_*`. Back go
-`{"directory"}`, before it starts, and how it ended, `{"code"}`. Standard input, output and error are the process's own.
+The launcher receives a job over the lifeline as one line of JSON: `{"argv", "environment", "files", "limits"}`. It
+starts the process in a fresh directory with these files (text by name), under these limits (by the names of
+`RLIMIT_*`). It sends `{"directory"}` before the process starts and `{"code"}` when it has ended. Standard input, output
+and error belong to the process.
 
-A process of its own, and single-threaded, because limits have to be set between fork and exec, where a process with
-threads can do next to nothing. It adopts whatever the process starts (a subreaper), so that a daemon is found, too, and
-clears up even when the runner is dead. It imports the standard library alone, to be quick.
+The launcher is a separate, single-threaded process because limits must be set between fork and exec, where a process
+with threads can do next to nothing. As a subreaper it adopts all descendants, so that it also finds daemons, and cleans
+up even if the runner is dead. It imports only the standard library, to start quickly.
 
 Source: prctl(2), setrlimit(2), pidfd_open(2), proc(5).
 """
@@ -28,9 +29,9 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 NOT_STARTED: Final = 127
-"""Exit code of what can't be executed, as shells have it."""
+"""Exit code if the program can't be executed, as in shells."""
 SIGNALLED: Final = 128
-"""Added to the number of the signal that ended a process, as shells do."""
+"""Added to the number of the signal that ended a process, as in shells."""
 
 _PROC: Final = Path("/proc")
 _PR_SET_PDEATHSIG: Final = 1
@@ -42,13 +43,13 @@ _libc = ctypes.CDLL(None)
 
 
 def main() -> None:
-    """Run one job to its end, or to that of the lifeline."""
+    """Run one job until it ends or the lifeline is closed."""
     lifeline = socket.socket(fileno=int(sys.argv[1]))
     lifeline.set_inheritable(False)
     _keep_only(lifeline.fileno())
     job = _receive(lifeline)
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    # here, for all that it starts inherits both from its first moment on, and is known by it (`strays`)
+    # set here, so that all descendants inherit both from the start and can be identified by them (`strays`)
     _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _limit(resource.RLIMIT_FSIZE, job["limits"]["FSIZE"])
     directory = tempfile.mkdtemp(prefix="flowhook-")
@@ -70,7 +71,7 @@ def main() -> None:
 
 
 def _keep_only(descriptor: int) -> None:
-    """Close what whoever started this process let through, beside the streams: not every event loop closes that."""
+    """Close all inherited descriptors but the streams and `descriptor`: not every event loop closes them on exec."""
     os.closerange(3, descriptor)
     os.closerange(descriptor + 1, os.sysconf("SC_OPEN_MAX"))
 
@@ -83,13 +84,13 @@ def _receive(lifeline: socket.socket) -> dict[str, Any]:
     with lifeline.makefile("rb") as lines:
         line = lines.readline()
     if not line.endswith(b"\n"):
-        sys.exit(1)  # whoever wanted it is gone
+        sys.exit(1)  # the runner is gone
     job: dict[str, Any] = json.loads(line)
     return job
 
 
 def _become(job: dict[str, Any], directory: str) -> NoReturn:
-    """Turn this process into the one that is wanted."""
+    """Turn this process into the program of the job."""
     try:
         os.setsid()
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -99,7 +100,7 @@ def _become(job: dict[str, Any], directory: str) -> NoReturn:
         for name, limit in job["limits"].items():
             _limit(getattr(resource, f"RLIMIT_{name}"), limit)
         os.chdir(directory)
-        os.execve(job["argv"][0], job["argv"], job["environment"])  # noqa: S606 - it is what this is for
+        os.execve(job["argv"][0], job["argv"], job["environment"])  # noqa: S606 - the purpose of this module
     except OSError as problem:
         os.write(2, f"{job['argv'][0]}: {problem.strerror}\n".encode())
     finally:
@@ -116,7 +117,7 @@ def _limit(kind: int, limit: int) -> None:
 
 
 def _tasks_of_user() -> int:
-    """Return how many threads the user has already, for the limit counts them all."""
+    """Return the number of threads that the user has already, since `RLIMIT_NPROC` counts all of them."""
     user, count = os.getuid(), 0
     for process in _PROC.glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -133,7 +134,7 @@ def _let_go_of_streams() -> None:
 
 
 def _wait(child: int, lifeline: socket.socket) -> int | None:
-    """Return the exit code; None: the lifeline was closed before."""
+    """Wait for the child and return its exit code; None: the lifeline was closed first."""
     exited = os.pidfd_open(child)
     ready, _, _ = select.select([exited, lifeline.fileno()], [], [])
     if exited not in ready:
@@ -143,10 +144,10 @@ def _wait(child: int, lifeline: socket.socket) -> int | None:
 
 
 def end_descendants() -> None:
-    """Kill whatever descends from this process, and reap it.
+    """Kill and reap all descendants of this process.
 
-    Who is killed leaves its children to us, so it goes on until there are none. No process forks as fast as it is
-    found here, as long as it is looked for among our own children alone.
+    The children of a killed process are adopted by this one, so this repeats until there are none. No process forks
+    faster than it is found here, since only direct children have to be listed.
     """
     while True:
         children = _children()
@@ -154,12 +155,12 @@ def end_descendants() -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
         try:
-            # one that came since they were read has not been killed: don't wait for it
+            # a child adopted since the list was read has not been killed: don't wait for it
             reaped, _ = os.waitpid(-1, 0 if children else os.WNOHANG)
             while reaped:
                 reaped, _ = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
-            return  # who has no child has no other descendant either
+            return  # without children there are no other descendants
 
 
 def _children() -> list[int]:
@@ -173,7 +174,7 @@ def _children() -> list[int]:
 
 def _parent(process: Path) -> int:
     try:
-        # the name in it may hold spaces and parentheses
+        # the process name in it may contain spaces and parentheses
         return int((process / "stat").read_bytes().rpartition(b")")[2].split()[1])
     except OSError:
         return 0

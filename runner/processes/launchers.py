@@ -1,4 +1,4 @@
-"""The launchers of a runner: started, followed to their end, and cleared up after where they can't do so."""
+"""Starts launcher processes, waits for their end, and cleans up after launchers that were killed."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ from runner.interpreter.errors import Kind, fault
 from runner.processes.strays import end_strays, is_of_a_launcher
 
 GRACE_SECONDS: Final = 5.0
-"""That the end of a launcher is waited for; one that takes longer is killed, and cleared up after."""
+"""Time that a launcher has to end; then it is killed and cleaned up after."""
 LOOK_SECONDS: Final = 0.2
-"""Between looks at a launcher that should end: one that its job has stopped is killed at once."""
+"""Interval between checks of a launcher that should end: one that its job has stopped is killed at once."""
 
 SWEEPS: Final = 10
-"""That clear up after a launcher; others start between them. What is left then is left to the next one."""
+"""Maximum number of sweeps after a launcher was killed; new launchers may start between them.
+
+Remaining processes are left to the next cleanup.
+"""
 
 _LAUNCHER: Final = Path(__file__).with_name("launcher.py")
 _CHUNK_BYTES: Final = 64 * limits.KIB
@@ -38,13 +41,13 @@ log = logs.get_logger(__name__)
 
 @dataclass(slots=True)
 class Launcher:
-    """One launcher.
+    """A running launcher process.
 
     Attributes:
         process: with the streams of its job.
-        reader: what it says over the lifeline.
-        lifeline: where its job goes; closed, it ends with all below it.
-        directory: where its job works; empty before it said so.
+        reader: reads its messages from the lifeline.
+        lifeline: sends the job; closing it ends the launcher and all its descendants.
+        directory: working directory of its job; empty before the launcher reported it.
     """
 
     process: asyncio.subprocess.Process
@@ -53,7 +56,7 @@ class Launcher:
     directory: str = ""
 
     async def code(self) -> int | None:
-        """Return the exit code of its job; None: the launcher did not live to tell."""
+        """Wait for the job and return its exit code; None: the launcher died before it could report one."""
         if line := await self.reader.readline():
             self.directory = orjson.loads(line)["directory"]
         line = await self.reader.readline()
@@ -61,16 +64,16 @@ class Launcher:
 
 
 class Launchers:
-    """Those that a runner has at a time."""
+    """Starts and tracks the launchers of a runner."""
 
     def __init__(self) -> None:
         self._pids: set[int] = set()
         self._starting_or_sweeping = asyncio.Lock()
-        """One that is just being started is none of `_pids` yet, and looks like a stray."""
+        """Excludes sweeps while a launcher starts: it is not in `_pids` yet, and would look like a stray."""
 
     @contextlib.asynccontextmanager
     async def launched(self) -> AsyncIterator[Launcher]:
-        """Start one. In the end it is gone, with all below it.
+        """Start a launcher; on exit it and all its descendants are ended.
 
         Raises:
             TaskFault: it can't be started (runtime).
@@ -112,7 +115,7 @@ class Launchers:
         return Launcher(process, reader, lifeline)
 
     async def ended(self, launcher: Launcher) -> None:
-        """Wait for the end of a launcher, and clear up after one that was killed: by its own job, most likely."""
+        """Wait for the end of a launcher, and clean up if it was killed, most likely by its own job."""
         if await launcher.process.wait():
             await self._clear_up(launcher)
 
@@ -129,7 +132,7 @@ class Launchers:
             self._pids.discard(process.pid)
 
     async def _has_ended(self, launcher: Launcher) -> bool:
-        """Wait for the end of a launcher, for as long as it may take and is not stopped."""
+        """Wait for the end of a launcher; returns false if it takes too long or is stopped."""
         end = asyncio.create_task(self._ended_without_output(launcher), name="end of a launcher")
         try:
             async with asyncio.timeout(GRACE_SECONDS):
@@ -154,7 +157,7 @@ class Launchers:
             sweeps += 1
             async with self._starting_or_sweeping:
                 sweep = asyncio.to_thread(end_strays, self._is_stray)
-                more, is_over = await _to_the_end(sweep)  # a thread can't be called off: nobody starts before its end
+                more, is_over = await _to_the_end(sweep)  # a thread can't be cancelled: hold the lock until it ends
             ended += more
         log.warning("a launcher was killed; cleared up after it", launcher=launcher.process.pid, processes=ended)
         if not is_over:
@@ -174,7 +177,7 @@ def _is_stopped(pid: int) -> bool:
 
 
 async def _to_the_end(work: Coroutine[Any, Any, T]) -> T:
-    """Await something short; being cancelled meanwhile takes effect after it."""
+    """Await a short coroutine to its end; a cancellation meanwhile is raised afterwards."""
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():

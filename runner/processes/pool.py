@@ -1,4 +1,4 @@
-"""The processes of a runner: so many at a time, each for a while, and what came of them."""
+"""Runs the processes of a runner, with limits on their number, time and output."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from runner.processes.launchers import Launchers
 from runner.processes.strays import FILE_BYTES
 
 MAX_PROCESSES: Final = 16
-"""That flows wait for at a time; further ones wait their turn, for as long as their calls may."""
+"""Maximum number of processes that flows wait for; further ones are queued until the deadline of their call."""
 MAX_IN_BACKGROUND: Final = 64
-"""That nobody waits for; further ones are refused."""
+"""Maximum number of background processes; further ones are refused."""
 
 MAX_OUTPUT_BYTES: Final = limits.MAX_RESULT_BYTES
-"""Of standard output and of standard error; a process that writes more is killed."""
+"""Limit of standard output and of standard error, each; a process that writes more is killed."""
 
 MEMORY_BYTES: Final = 512 * limits.MIB
-"""Each process may have; what is merely reserved does not count, for some languages reserve a lot."""
+"""Memory limit of each process (`RLIMIT_DATA`); merely reserved memory does not count: some languages reserve a lot."""
 MAX_TASKS: Final = 64
-"""Processes and threads beside those that the user has; the system does not hold root to it."""
+"""Limit of processes and threads, beside those that the user has already; the system does not apply it to root."""
 MAX_FILES: Final = 256
 
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -40,14 +40,14 @@ log = logs.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to execute.
+    """A program to execute.
 
     Attributes:
-        argv: the first one is the absolute path of what is executed.
-        environment: all of it; `PATH` is added where it has none.
-        stdin: what can be read.
-        files: that are in the directory where it starts, by name.
-        seconds: that it may take, and that each of its processes may have of a processor.
+        argv: arguments; the first one is the absolute path of the program.
+        environment: all of it; `PATH` is added if it has none.
+        stdin: content of standard input.
+        files: text files in its working directory, by name.
+        seconds: limit of its duration, and of the CPU time of each of its processes.
     """
 
     argv: tuple[str, ...] = field(repr=False)
@@ -59,7 +59,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a process ended: with its exit code, 128 and more for a signal, and what it wrote."""
+    """Exit code (128 and more for a signal) and output of a process."""
 
     code: int
     stdout: bytes = field(repr=False)
@@ -75,19 +75,19 @@ class Pool:
         self._launchers = Launchers()
 
     async def run(self, job: Job) -> Ended:
-        """Execute a job; called off, it is killed with all that it started.
+        """Execute a job and return its result; cancelling this kills the process and its descendants.
 
         Raises:
-            TaskFault: it can't be started, or wrote too much (runtime).
+            TaskFault: the process can't be started, wrote too much, or was killed (runtime).
         """
         async with self._places:
             return await _run(job, self._launchers)
 
     def start(self, job: Job) -> None:
-        """Execute a job that nobody waits for, until its time is up or the runner ends.
+        """Execute a job in the background, until its time is up or the runner ends.
 
         Raises:
-            TaskFault: there are too many (runtime).
+            TaskFault: there are too many background processes (runtime).
         """
         if len(self._background) >= MAX_IN_BACKGROUND:
             raise fault(Kind.RUNTIME, f"there are {MAX_IN_BACKGROUND} processes in the background already")
@@ -96,7 +96,7 @@ class Pool:
         task.add_done_callback(self._background.discard)
 
     async def close(self) -> None:
-        """Kill what runs in the background."""
+        """Kill all background processes."""
         tasks = list(self._background)
         for task in tasks:
             task.cancel()
@@ -154,7 +154,7 @@ def _encode(job: Job) -> bytes:
 
 @dataclass(slots=True)
 class _Output:
-    """What a process writes, as far as it may; `end` is called when it writes more."""
+    """Collects the output of a process up to a limit; `end` is called when it writes more."""
 
     name: str
     end: Callable[[], None]
@@ -178,7 +178,7 @@ class _Output:
 async def _feed(stdin: asyncio.StreamWriter | None, content: bytes) -> None:
     if stdin is None:
         return
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it need not read
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # a process need not read its input
         stdin.write(content)
         await stdin.drain()
     stdin.close()

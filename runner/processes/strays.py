@@ -1,7 +1,8 @@
-"""Ends what a process left behind whose launcher could not do that, because it was killed or stopped.
+"""Kills orphaned processes of flows whose launcher could not, because it was itself killed or stopped.
 
-Whatever loses its parent becomes a child of the nearest ancestor that adopts: a launcher, if it lives, else the working
-process, else the one that forked that. Each ends what it has adopted. Linux only; elsewhere this does nothing.
+A process that loses its parent becomes a child of the nearest ancestor that is a subreaper: a launcher, if it lives,
+else the worker process, else the fork server. Each kills the processes that it has adopted. Linux only; elsewhere this
+does nothing.
 
 Source: prctl(2), `PR_SET_CHILD_SUBREAPER`, `PR_SET_NO_NEW_PRIVS`; prlimit(2); proc(5).
 """
@@ -26,21 +27,21 @@ _TASKS: Final = Path("/proc/self/task")
 _NO_NEW_PRIVILEGES: Final = b"\nNoNewPrivs:\t1\n"
 
 FILE_BYTES: Final = 64 * limits.MIB
-"""Size of a file that a launcher and all that it starts may write."""
+"""Maximum size of a file that a launcher and its descendants may write."""
 
 ROUNDS: Final = 20
-"""Looks that one sweep takes at the children of this process."""
+"""Maximum number of rounds of one sweep over the children of this process."""
 
 _PAUSE_SECONDS: Final = 0.005
-"""Between two looks, for those that were killed to die."""
+"""Pause between two rounds, in which killed processes die."""
 
 
 class Sweep(NamedTuple):
-    """What came of a sweep.
+    """Result of a sweep.
 
     Attributes:
-        ended: how many strays were killed and reaped.
-        is_over: whether none is left. Else they come as fast as they are found, or don't let themselves be killed.
+        ended: number of strays that were killed and reaped.
+        is_over: whether none is left. If not, new ones appear as fast as they are killed, or some can't be killed.
     """
 
     ended: int
@@ -48,17 +49,18 @@ class Sweep(NamedTuple):
 
 
 def adopt() -> None:
-    """Have descendants of this process that lose their parent become its children."""
+    """Make this process a subreaper: orphaned descendants become its children."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def is_of_a_launcher(child: int) -> bool:
-    """Whether a child of this process is a launcher, or has come to it from one.
+    """Whether a child of this process is a launcher, or was adopted from one.
 
-    Launchers are in a session of their own, can't gain privileges and write files of `FILE_BYTES` at most. All that
-    they start inherits that, and undoes none of it, but for root the last. What this process is itself says nothing
-    of its children; where it is all of that, those in another session are taken for strays.
+    A launcher runs in its own session, can't gain privileges, and can't write files larger than `FILE_BYTES`. Its
+    descendants inherit these properties and can't undo them, except that root can raise the file size. Properties that
+    this process has itself prove nothing about its children; if it has both, children in another session count as
+    strays.
     """
     try:
         if os.getsid(child) == os.getsid(0):
@@ -71,9 +73,9 @@ def is_of_a_launcher(child: int) -> bool:
 
 
 def end_strays(is_stray: Callable[[int], bool], *, rounds: int = ROUNDS) -> Sweep:
-    """Kill and reap the children of this process that are strays, and what they leave to it in turn.
+    """Kill and reap the strays among the children of this process, and the children that they leave in turn.
 
-    Blocking for as long as it takes to look `rounds` times, 5 ms apart.
+    Blocking for up to `rounds` rounds, 5 ms apart.
     """
     ended = 0
     for round_ in range(rounds):
@@ -101,7 +103,7 @@ def _is_confined(process: int) -> bool:
 
 
 def _children() -> list[int]:
-    """Return the children of all threads of this process, dead ones included; none where the system does not say."""
+    """Return the children of all threads of this process, zombies included; none if the system does not list them."""
     found: list[int] = []
     for file in _TASKS.glob("*/children"):
         with contextlib.suppress(OSError):

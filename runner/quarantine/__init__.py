@@ -1,20 +1,20 @@
-"""Quarantine: flows that once held up others have their expressions evaluated, and bodies read, in processes apart.
+"""Quarantine: evaluates expressions and parses bodies of flows that blocked others, in separate processes.
 
-jq holds the interpreter's lock, so that while an expression runs nothing else in its process does. Once an expression
-of a flow was killed, or took longer than it should, a second one must stop nobody: executions of that flow are driven
-in threads, and each of their expressions is sent to one of a few processes, which may be killed without harm to
-anybody. So are the events that start them: it takes as long to read a body as whoever sent it likes.
+jq holds the GIL, so nothing else in its process runs while an expression does. Once an expression of a flow was killed
+or was slow, another one must not block other flows. Executions of that flow are then driven in threads, and each of
+their expressions is sent to one of a few processes, which can be killed without affecting other executions. The events
+that start these executions are parsed there as well, since a sender can make parsing a body arbitrarily slow.
 
-- `flows`: which flows are in quarantine, and until when.
-- `process`: the process that evaluates; `frames`: how it is spoken to.
-- `evaluators`: one such process, as a thread uses it, under the eyes of a `guard.watch.Watch`.
-- `pool`: as many of them as there may be, of which no single flow gets all.
+- `flows`: the flows in quarantine, with the time at which they leave it.
+- `process`: the evaluating process; `frames`: its protocol.
+- `evaluators`: one such process, used from a thread and supervised by a `guard.watch.Watch`.
+- `pool`: a bounded pool of these processes; no single flow gets all of them.
 """
 
 from typing import Final
 
 QUARANTINE_SECONDS: Final = 600.0
-"""How long a flow stays in quarantine after an expression of it was killed."""
+"""Time that a flow stays in quarantine after one of its expressions was killed."""
 
 INPUT: Final = "/input"
-"""JSON Pointer under which the body of an event is read."""
+"""JSON Pointer that the record and errors show while the body of an event is parsed."""

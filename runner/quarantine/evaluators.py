@@ -1,4 +1,4 @@
-"""A process that evaluates what flows in quarantine ask for, as a thread uses it and as the event loop watches it."""
+"""Client of an evaluating process: a thread sends requests to it while the event loop supervises it."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ from runner.quarantine import INPUT, frames
 T = TypeVar("T")
 
 START_SECONDS: Final = 60.0
-"""That a process may take to start: some hundred times what it needs."""
+"""Time that a process has to start; about a hundred times what it needs."""
 
 POLL_SECONDS: Final = 0.025
-"""Between looks at a process that evaluates."""
+"""Interval between samples of an evaluating process."""
 
 
 class EvaluationInterrupted(Exception):  # noqa: N818 - names what happened, which is not this process's error
-    """Somebody else killed the process that evaluated: whether for what it evaluated nobody knows."""
+    """The evaluating process was killed by something else; it is unknown whether because of the evaluation."""
 
 
 class EvaluationEnded(Exception):  # noqa: N818 - names what happened, which is not this process's error
-    """The process that evaluated was killed for it, or died of it: so ends the execution.
+    """The evaluating process was killed for an evaluation, or died of it; this ends the execution.
 
     Attributes:
-        error: what it faults with.
+        error: that the execution faults with.
     """
 
     def __init__(self, error: WorkflowError) -> None:
@@ -51,12 +51,12 @@ class EvaluationEnded(Exception):  # noqa: N818 - names what happened, which is 
         self.error = error
 
 
-class _ProcessGone(Exception):  # noqa: N818 - as above; known to the thread before anybody knows why
-    """The process did not answer any more."""
+class _ProcessGone(Exception):  # noqa: N818 - as above; the thread notices it before the cause is known
+    """The process stopped answering."""
 
 
 class IsolatedEvaluator:
-    """One process. `first` and `violation` (`scope.Elsewhere`) are called in a thread, by what `run` runs."""
+    """One evaluating process. The function passed to `run` calls `first` and `violation` (`scope.Elsewhere`)."""
 
     def __init__(self, process: SpawnedProcess, link: socket.socket, settings: RunnerSettings) -> None:
         self._process = process
@@ -85,7 +85,7 @@ class IsolatedEvaluator:
         return evaluator
 
     def _greet(self) -> None:
-        """Wait until the process can be asked; what it imports before that is not held against what it evaluates."""
+        """Wait until the process is ready, so that its imports do not count as usage of an evaluation."""
         self._link.settimeout(START_SECONDS)
         try:
             kind, _ = receive(self._link)
@@ -97,22 +97,22 @@ class IsolatedEvaluator:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it can evaluate something else."""
+        """Whether the process can be used again."""
         return not self._is_killed and self._process.returncode is None
 
     def take_slowest(self) -> int:
-        """Return the CPU time in ns of the evaluation that took most of it since this was asked last."""
+        """Return the CPU time (ns) of the slowest evaluation since the last call."""
         slowest, self._slowest_ns = self._slowest_ns, 0
         return slowest
 
     async def run(self, work: Callable[[], T], threads: Executor) -> T:
-        """Have `work` done in a thread, which may evaluate here, and return what it returns.
+        """Call `work` in a thread, which may evaluate in this process, and return its result.
 
-        Cancelled, it returns once the thread has ended, for which the process is killed.
+        A cancellation kills the process, and is raised once the thread has ended.
 
         Raises:
-            EvaluationEnded: the process was killed for what it evaluated, or died of it.
-            EvaluationInterrupted: somebody else killed it, the system for want of memory, for example.
+            EvaluationEnded: the process was killed because of an evaluation, or died of it.
+            EvaluationInterrupted: something else killed it, for example the OOM killer.
             Exception: what `work` raises.
         """
         working: asyncio.Future[T] = asyncio.get_running_loop().run_in_executor(threads, work)
@@ -141,7 +141,7 @@ class IsolatedEvaluator:
             return verdict.error
         activity = self._evaluation.activity
         reason = f"{SUBJECTS[activity]} ended its process ({_named(code)})"
-        # the limits that it sets for itself: jq aborts where it gets no memory
+        # limits that the process sets itself (RLIMIT, ITIMER_PROF): jq aborts when an allocation fails
         if code == -signal.SIGPROF:
             reason = over_time(activity, self._settings.expression_seconds)
         elif code == -signal.SIGABRT:
@@ -165,7 +165,7 @@ class IsolatedEvaluator:
             self._process.kill()
 
     async def close(self) -> None:
-        """End the process."""
+        """Kill the process."""
         self._kill()
         await self._process.wait()
         self._link.close()
@@ -173,18 +173,18 @@ class IsolatedEvaluator:
     # --- in the thread ------------------------------------------------------------------------------------------------
 
     def first(self, program: str, text: str, instance: str) -> str | None:
-        """See `Elsewhere.first`; raises what `run` turns into `EvaluationEnded`, too."""
+        """See `Elsewhere.first`; raises `_ProcessGone`, too, which `run` translates."""
         return self._ask(instance, frames.PROGRAM, program.encode(), text.encode())
 
     def violation(self, schema: Any, data: Any, instance: str) -> str | None:
-        """See `Elsewhere.violation`; raises what `run` turns into `EvaluationEnded`, too."""
+        """See `Elsewhere.violation`; raises `_ProcessGone`, too, which `run` translates."""
         return self._ask(instance, frames.SCHEMA, orjson.dumps(schema), json.encode(data))
 
     def event_input(self, event: Event, *, webhook: bool, raw: bool, owner: str, contents: Mapping[int, bytes]) -> str:
-        """Return `flowhook.event_input.workflow_input` as JSON; let a guard look at who parses it.
+        """Return `flowhook.event_input.workflow_input` as JSON. Parse the result under the guard's supervision.
 
         Raises:
-            ValueError: it can't be done.
+            ValueError: the input can't be built.
         """
         options = orjson.dumps([webhook, raw, owner, list(contents)])
         parts = (convert.event_to_bytes(event), options, *contents.values())

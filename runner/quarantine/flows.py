@@ -1,4 +1,4 @@
-"""Knows which flows are in quarantine, and until when."""
+"""The set of flows in quarantine, with expiry times."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Final
 from flowhook import logs
 
 SLOW_SECONDS: Final = 60.0
-"""How long a flow stays in quarantine after an evaluation of it was slow and was not killed."""
+"""Time that a flow stays in quarantine after an evaluation that was slow but not killed."""
 
 MAX_FLOWS: Final = 1000
-"""Flows in quarantine at a time; the one that would leave it first gives way."""
+"""Maximum number of flows in quarantine; the one that expires first is evicted."""
 
 log = logs.get_logger(__name__)
 
@@ -27,12 +27,12 @@ class QuarantinedFlows:
         *,
         on_added: Callable[[str, float], None] = lambda _flow_id, _seconds: None,
     ) -> None:
-        """Start with those that are known, each for so many seconds.
+        """Start with the flows in `known`.
 
         Args:
-            clock: gives seconds, monotonic.
-            known: seconds by flow ID.
-            on_added: is called with a flow and how long it stays, when it is to stay for longer than was known.
+            clock: returns monotonic seconds.
+            known: remaining seconds by flow ID.
+            on_added: called with flow ID and seconds when a flow is added or its time is extended.
         """
         self._clock = clock
         self._on_added = on_added
@@ -40,7 +40,7 @@ class QuarantinedFlows:
         self._until = {flow_id: now + seconds for flow_id, seconds in known.items()}
 
     def __contains__(self, flow_id: str) -> bool:
-        """Whether expressions of a flow are evaluated apart."""
+        """Whether a flow is in quarantine."""
         if not self._until:
             return False
         until = self._until.get(flow_id)
@@ -53,11 +53,11 @@ class QuarantinedFlows:
         return False
 
     def __len__(self) -> int:
-        """Return how many there are, those included that are about to leave."""
+        """Return the number of flows, including expired ones that were not removed yet."""
         return len(self._until)
 
     def add(self, flow_id: str, seconds: float = SLOW_SECONDS) -> None:
-        """Keep a flow in quarantine for so long from now on, or for longer if it was to stay for longer."""
+        """Put a flow into quarantine for at least `seconds` from now; never shortens its time."""
         until = self._clock() + seconds
         known = self._until.get(flow_id)
         if known is None:

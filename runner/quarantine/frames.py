@@ -1,4 +1,4 @@
-"""Kinds of frames (`flowhook.offload.frames`) that a process in quarantine is sent, and that it answers."""
+"""Frame kinds of the protocol with an evaluating process (see `flowhook.offload.frames`)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ PROGRAM: Final = b"p"
 SCHEMA: Final = b"s"
 """Request: JSON Schema, data."""
 EVENT: Final = b"e"
-"""Request: event (`convert.event_to_bytes`), what its input is made with (JSON), contents of attachments."""
+"""Request: event (`convert.event_to_bytes`), options for building its input (JSON), contents of attachments."""
 RESULT: Final = b"r"
 """Response: CPU time in ns (u64, big-endian), result."""
 NOTHING: Final = b"n"
-"""Response: CPU time, and there is no result."""
+"""Response: CPU time; there is no result."""
 FAILURE: Final = b"f"
 """Response: CPU time, message."""
 

@@ -1,4 +1,4 @@
-"""As many evaluating processes as there may be, of which no single flow gets all, and threads to drive what they do."""
+"""A bounded pool of evaluating processes, shared fairly among flows, with the threads that use them."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from runner.quarantine.evaluators import IsolatedEvaluator
 
 
 class EvaluatorPool(ProcessPool[IsolatedEvaluator]):
-    """The processes; they are started when they are needed."""
+    """The pool; processes are started on demand."""
 
     def __init__(self, settings: RunnerSettings) -> None:
-        """Start them with the limits of `settings`."""
+        """Start processes with the limits of `settings`."""
         super().__init__(lambda: IsolatedEvaluator.start(settings), "quarantine")
         self.threads: Executor = ThreadPoolExecutor(SIZE, thread_name_prefix="quarantine")
 
     def evaluator(self, flow_id: str) -> AbstractAsyncContextManager[IsolatedEvaluator]:
-        """Wait for a process and keep it for a while; flows take turns."""
+        """Wait for a process and reserve it for the caller; flows take turns."""
         return self.process(flow_id)
 
     async def aclose(self) -> None:
-        """End all processes, once `evaluator` is left by everybody."""
+        """Stop all processes; call it when no `evaluator` context is open."""
         await super().aclose()
         self.threads.shutdown(wait=False)

@@ -1,7 +1,7 @@
-"""Evaluates for flows in quarantine, and reads events: `python -I -m runner.quarantine.process FD SECONDS BYTES`.
+"""Evaluates expressions and parses events in quarantine: `python -I -m runner.quarantine.process FD SECONDS BYTES`.
 
-It has one thread and holds nothing, so that it may be killed at any moment. Whoever started it watches it; the limits
-that it sets for itself are a second line, for when nobody gets to look: the kernel ends it then.
+The process has one thread and no state, so it may be killed at any moment. Its parent supervises it; the limits that it
+sets for itself are a second line of defence, enforced by the kernel when the parent can't act.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from runner.programs import Programs, Schema
 from runner.quarantine import frames
 
 GRACE_SECONDS: Final = 1.0
-"""CPU time beyond the limit of one evaluation after which the kernel ends it."""
+"""CPU time beyond the limit of one evaluation after which the kernel kills the process."""
 
 SCHEMA_CACHE: Final = 64
 
@@ -34,9 +34,9 @@ _MIB: Final = 1024 * 1024
 
 
 def main() -> None:
-    """Evaluate what is asked for until the other end is gone."""
+    """Serve requests until the other end is gone."""
     seconds, memory = float(sys.argv[2]), int(sys.argv[3])
-    # twice what it may grow by, with room for what is there already
+    # twice the allowed growth, plus what the process needs already
     link = isolate(int(sys.argv[1]), 2 * memory + 256 * _MIB)
     with contextlib.suppress(OSError):
         send(link, READY)
@@ -52,7 +52,7 @@ def _serve(link: socket.socket, seconds: float) -> None:
         except EOFError:
             return
         began = time.process_time_ns()
-        # SIGPROF ends a process that does not ask for it; measured is its CPU time
+        # SIGPROF kills a process without a handler for it; ITIMER_PROF measures CPU time
         signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
             if kind == frames.PROGRAM:

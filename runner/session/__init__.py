@@ -1,4 +1,4 @@
-"""The runner's half of Attach, without I/O: what the router says goes in, what is to be done comes out.
+"""The runner's half of the Attach protocol, without I/O: messages from the router in, effects out.
 
 ::
 
@@ -6,30 +6,31 @@
                                  |                      |
                               only Hello           everything else
 
-Leases outlive streams. A lease is *held* from its assignment until its outcome is settled, revoked or lost; while it is
-held, its checkpoints that are not acknowledged and its outcome that is not settled are kept and, after a new
-connection, sent again, checkpoints first. Both are idempotent on the router's side.
+**Leases** outlive streams. A lease is *held* from its assignment until its outcome is settled or the lease is revoked
+or lost. While it is held, unacknowledged checkpoints and the unsettled outcome are retained and sent again on a new
+stream, checkpoints first. The router handles both idempotently.
 
-What an execution waits for while it is worked on is said anew on each stream, and again whenever it changes; each word
-has a *generation*, and only what was found by the last one is taken in, one arrival at the most. So the router knows of
-each arrival whether it was taken in: a checkpoint says so before the next word does.
+**Subscriptions** of a running execution are sent again on each stream and whenever they change. Each set has a
+*generation* number. Only an arrival for the latest generation is accepted, and at most one. The router thus knows
+whether each arrival was consumed: the checkpoint that consumes it is sent before the next generation.
 
-Whether leases are still good only the router knows. What proves it is its answer, and what it proves dates from when
-the question was put, not from when the answer was read: this process may have been stopped in between, and what waits
-in the socket is old. Where that is longer ago than a lease, or the stream ended since, no effect is begun before there
+**Certainty.** Only the router knows whether leases are still valid. Its answer to a renewal proves it, as of the time
+the renewal was made, not as of the time the answer was read: this process may have been stopped in between, and data in
+the socket is old. If that time is longer ago than a lease, or the stream has ended since, no effect starts before there
 is a newer answer.
 
-A runner that could not reach the router for as long abandons its work, and gives it back; if the router was dead all
-that time, it takes that, and nobody is charged. If it was not, others have the work by now.
+**Expiry.** A runner that could not reach the router for the length of a lease abandons its executions and releases
+their leases. If the router was down all that time, it accepts the releases, and no attempt is charged. If it was not,
+it has assigned the executions to other runners.
 
-What happened within executions, and others want to know, goes with the checkpoints, or in ones without an entry, in
-order: so it is durable before what comes after it. What is wanted is said anew on each stream.
+**Lifecycle events** of executions that flows subscribed to are sent with the checkpoints, or in checkpoints without an
+entry, in order. So they are durable before whatever follows them. The event filter is sent again on each stream.
 
-Nothing is sent at once: `take` returns everything that gathered since the last call, so that what happened while a
-write was under way goes into the next one.
+**Batching.** Nothing is sent at once: `take` returns all messages since the last call, so that whatever happens during
+a write goes into the next one.
 
-Credit is additive and dies with the stream. Bounds: `capacity` executions worked on, four times that with those whose
-outcome waits to be settled, and `MAX_HELD_BYTES` of events.
+**Credit** is additive and lost with the stream. Bounds: `capacity` running executions; four times as many leases,
+including those with an unsettled outcome; `MAX_HELD_BYTES` of events.
 """
 
 from runner.session.machine import Session

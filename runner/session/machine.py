@@ -1,4 +1,4 @@
-"""The state machine of a runner towards its router; see the package for the protocol."""
+"""The state machine of the runner's half of Attach; `runner.session` describes the protocol."""
 
 from __future__ import annotations
 
@@ -53,16 +53,16 @@ from runner.session.messages import (
 from runner.session.sizes import checkpoint_size, events_size, listening_size, outcome_size, parts
 
 MAX_CREDIT: Final = 1024
-"""Assignments that one Credit message may permit."""
+"""Maximum number of assignments in one Credit message."""
 
 MAX_OUTSTANDING: Final = 256
-"""Assignments that may be permitted and not yet here: plenty for one round trip, little memory if all are large."""
+"""Maximum outstanding credit: enough for one round trip, and little memory if all assignments are large."""
 
 MAX_HELD_BYTES: Final = 256 * limits.MIB
-"""Events in hand beyond which no more work is asked for."""
+"""Total size of held events above which no more work is requested."""
 
 MAX_UNTOLD_BYTES: Final = 8 * limits.MIB
-"""What one execution has to tell apart from its journal, and is not known to be durable; more is not told."""
+"""Maximum size of an execution's lifecycle events sent without an entry and not yet durable; more are dropped."""
 
 UNSETTLED_FACTOR: Final = 4
 RENEWALS_PER_LEASE: Final = 3
@@ -77,14 +77,16 @@ class _Phase(Enum):
 
 @dataclass(slots=True)
 class _Held:
-    """A lease in hand.
+    """A held lease.
 
     Attributes:
-        waits_for: what the router was told last that it waits for while it is worked on; None: some of that has come.
-        generation: how often it was told.
-        checkpoints: those that are not known to be durable, in order, by index, whether they have an entry, and number.
-        tells: how many had no entry so far.
-        untold: bytes of events in those of them that are not known to be durable.
+        size: bytes of the event and of journaled outputs.
+        waits_for: subscriptions sent last; None: one of them has matched.
+        generation: number of sets of subscriptions sent so far.
+        checkpoints: not known to be durable, in order, by index, whether they have an entry, and number.
+        tells: number of checkpoints without an entry so far.
+        untold: bytes of lifecycle events in checkpoints without an entry that are not known to be durable.
+        outcome: how the attempt ended; None: it is running.
     """
 
     size: int
@@ -97,19 +99,19 @@ class _Held:
 
 
 class Session:
-    """State of one runner towards its router, across streams."""
+    """State of one runner's attachment to its router, across streams."""
 
     def __init__(
         self, *, runner_id: str, components: Sequence[str], build: str, capacity: int, losses_explained: bool
     ) -> None:
-        """Start with nothing in hand.
+        """Start without leases.
 
         Args:
             runner_id: see `Hello`.
             components: names of the functions that can be called.
             build: version of the software.
-            capacity: executions worked on at a time, in [1, 4096].
-            losses_explained: whether the fate of what an earlier child held is known; see `Hello`.
+            capacity: maximum number of running executions, in [1, 4096].
+            losses_explained: whether the cause of an earlier child's exit is known; see `Hello`.
         """
         self._identity = (runner_id, tuple(sorted(components)), build)
         self._capacity = capacity
@@ -135,35 +137,35 @@ class Session:
 
     @property
     def running(self) -> int:
-        """How many executions are worked on."""
+        """Number of running executions."""
         return self._running
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is in hand: no work, and no outcome that the router has not settled."""
+        """Whether no lease is held: no running execution and no unsettled outcome."""
         return not self._held
 
     @property
     def attached(self) -> bool:
-        """Whether the router accepted this runner on the present stream."""
+        """Whether the router has accepted this runner on the present stream."""
         return self._phase in (_Phase.ATTACHED, _Phase.LEAVING)
 
     @property
     def takes_bundles(self) -> bool:
-        """Whether the router takes several messages as one on the present stream."""
+        """Whether the router accepts bundles of messages on the present stream."""
         return self.attached and self._bundles
 
     def limit(self, window: int) -> bool:
-        """Ask for no more work while `window` executions, or `capacity`, or more are worked on.
+        """Request no more work while `window` or `capacity` executions are running, whichever is less.
 
         Returns:
-            Whether that makes room, so that there is something to say.
+            Whether this allows more work, so that there is credit to send.
         """
         self._window = min(window, self._capacity)
         return self._credit() > 0
 
     def connected(self, now: float) -> None:
-        """Begin a new stream: say hello."""
+        """Begin a new stream with `Hello`."""
         self._phase = _Phase.GREETING
         self._greeted_at = now
         self._hello = True
@@ -174,23 +176,23 @@ class Session:
         self._outcomes.clear()
 
     def disconnected(self) -> None:
-        """Note that the stream ended. What is in hand is kept; see `expire`.
+        """Record that the stream ended. Leases stay held; see `expire`.
 
-        How long the router waits for the next stream is its business, so nothing is certain until then.
+        The router decides how long it waits for the next stream, so no lease is certain until then.
         """
         self._phase = _Phase.DETACHED
         self._certain_until = -inf
         self._permitted = 0
 
     def receive(self, message: Incoming, now: float) -> list[Effect]:
-        """Take in what the router says and return what is to be done, in order.
+        """Process a message from the router and return the effects to carry out, in order.
 
         Args:
-            message: the router's.
+            message: from the router.
             now: seconds on any monotonic clock, the same one in all calls.
 
         Raises:
-            InvalidError: the router breaks the protocol (`ATTACH_PROTOCOL_VIOLATION`); end the stream.
+            InvalidError: the router violated the protocol (`ATTACH_PROTOCOL_VIOLATION`); end the stream.
         """
         self._check_turn(message)
         match message:
@@ -233,18 +235,29 @@ class Session:
         events: tuple[LifecycleEvent, ...] = (),
         history: bytes = b"",
     ) -> None:
-        """Have a journal entry made durable, and then a reply passed on; nothing happens for a lease that is lost.
+        """Send a journal entry, to be made durable; ignored for a lease that is lost.
 
-        With it `events` are told, which happened before, and the `history` of tasks.
+        Args:
+            lease: of the execution.
+            index: of the entry in the journal, from 0.
+            entry: to append.
+            compacts: the entries before this one are no longer needed.
+            reply: passed to the sender once the entry is durable.
+            arrival: number of the arrival that the entry consumes; 0: none.
+            events: lifecycle events from before the entry.
+            history: progress of tasks before the entry, for display; JSON.
         """
         held = self._held.get(lease)
         if held is not None:
             self._check_in(held, Checkpoint(lease, index, entry, compacts, reply, arrival, events, history=history))
 
     def tell(self, lease: bytes, index: int, events: tuple[LifecycleEvent, ...]) -> bool:
-        """Tell what happened before the journal entry that is to come as `index`; false: it is too much, and left out.
+        """Send lifecycle events without a journal entry; `index` is that of the next entry.
 
-        Nothing happens for a lease that is lost.
+        Ignored for a lease that is lost.
+
+        Returns:
+            False: too many are pending, and these are dropped.
         """
         held = self._held.get(lease)
         if held is None:
@@ -263,7 +276,7 @@ class Session:
             self._checkpoints.append(checkpoint)
 
     def listen(self, lease: bytes, subscriptions: tuple[Subscription, ...]) -> bool:
-        """Say what an execution waits for while it is worked on; whether that is news, and the lease not lost."""
+        """Send the subscriptions of a running execution; returns whether they changed and the lease is held."""
         held = self._held.get(lease)
         if held is None or held.waits_for == subscriptions:
             return False
@@ -274,7 +287,7 @@ class Session:
     def finish(
         self, lease: bytes, ending: Ending, events: tuple[LifecycleEvent, ...] = (), history: bytes = b""
     ) -> None:
-        """Report how an attempt ended, and what happened before; nothing happens for a lease that is lost."""
+        """Send the outcome of an attempt and the lifecycle events before it; ignored for a lease that is lost."""
         held = self._held.get(lease)
         if held is None or held.outcome is not None:
             return
@@ -286,25 +299,25 @@ class Session:
             self._outcomes.append(held.outcome)
 
     def drain(self) -> None:
-        """Ask for no more work; what is permitted already may still come."""
+        """Request no more work; assignments for outstanding credit may still arrive."""
         self._accepting = False
 
     def renew(self, now: float) -> None:
-        """Renew all leases with the next write; without any, it is the sign of life that the next ones rest on."""
+        """Renew all leases with the next write; without any lease, the answer vouches for those assigned later."""
         if self.attached:
             self._renewal = now
 
     def is_certain(self, now: float) -> bool:
-        """Whether leases that were not revoked are good for certain, so that an effect may begin.
+        """Whether leases that were not revoked are certainly valid, so that an effect may start.
 
-        They may be good all the same. `Extended` follows as soon as that is known.
+        If not, they may still be valid. `Extended` follows as soon as that is known.
         """
         return now < self._certain_until
 
     def expire(self, now: float) -> list[Effect]:
-        """Abandon everything when the router has been away for longer than a lease; give back what still is ours then.
+        """Abandon and release all running executions if the router was unreachable for longer than a lease.
 
-        This process lives, so it can't say what kept it away: any of what it abandons may have.
+        The cause is unknown, since this process is alive: any of the abandoned executions may have caused it.
         """
         if self.attached or now < self._good_until:
             return []
@@ -315,7 +328,7 @@ class Session:
         return [Abandon(lease, "ROUTER_AWAY") for lease in abandoned]
 
     def take(self) -> list[Outgoing]:
-        """Return everything there is to say now, in the order in which it has to be said."""
+        """Return all messages to send now, in the required order."""
         if self._hello:
             self._hello = False
             return [Hello(*self._identity, held_leases=tuple(self._held), losses_explained=self._explained)]
@@ -366,9 +379,9 @@ class Session:
         return effects + self._extend(self._greeted_at)
 
     def _extend(self, proven_at: float) -> list[Effect]:
-        """Take in that all leases that were not revoked were good at a moment."""
+        """Record that all leases that were not revoked were valid at `proven_at`."""
         self._good_until = max(self._good_until, proven_at + self._lease_seconds)
-        # a router of an older version that answers nothing proves nothing either
+        # an older router does not answer renewals: without proof, leases are assumed to be valid
         self._certain_until = self._good_until if self._answers_renewals else inf
         return [Extended()]
 
@@ -401,7 +414,7 @@ class Session:
         held = self._held.get(arrival.lease)
         if held is None or not held.waits_for or arrival.generation != held.generation:
             return None
-        held.waits_for = None  # what it waits for after this one is said anew, be it the same
+        held.waits_for = None  # the next subscriptions are sent again, even if they are the same
         return TakeIn(arrival.lease, arrival.number, arrival.entry)
 
     def _drop(self, lease: bytes) -> bool:

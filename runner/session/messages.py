@@ -1,4 +1,4 @@
-"""What runner and router say to each other over Attach, and what the runner does about it: plain data.
+"""Messages of the Attach protocol and effects of the runner's session, as plain data.
 
 Source: protos/flowhook/v1/runner_service.proto.
 """
@@ -11,13 +11,16 @@ from flowhook.lifecycle import LifecycleEvent
 from flowhook.model import JournalEntry, Reply, Subscription, WorkflowError
 
 
-# --- what the router says ---------------------------------------------------------------------------------------------
+# --- from the router --------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """The attachment stands.
+    """The router accepts the runner.
 
-    `lease_seconds` from receipt; `kept` are those of the held leases that are still good; `takes_bundles`: several
-    messages may be sent as one; `answers_renewals`: each `Renewal` is answered, by `Renewed`.
+    Attributes:
+        lease_seconds: length of every lease, from receipt.
+        kept: the held leases that are still valid.
+        takes_bundles: several messages may be sent as one.
+        answers_renewals: each `Renewal` is answered by `Renewed`.
     """
 
     lease_seconds: float
@@ -31,9 +34,13 @@ class Assignment:
     """One attempt at one execution.
 
     Attributes:
+        lease: identifies the attempt.
+        attempt: 1 for the first attempt.
+        flow_revision: revision of the flow to run.
         event: a serialized Event.
         journal: entries from the last one that compacted; the first has index `journal_start`.
-        effect_scope: what idempotency keys are made of; empty: the execution's own ID.
+        journal_start: index of the first entry.
+        effect_scope: ID that idempotency keys are derived from; empty: the execution's own ID.
     """
 
     lease: bytes
@@ -47,14 +54,14 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """Work to do."""
+    """New assignments."""
 
     assignments: tuple[Assignment, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpointed:
-    """Checkpoints are durable: by lease those up to an index, and up to a number those without an entry."""
+    """Checkpoints are durable, by lease: entries up to an index, checkpoints without an entry up to a number."""
 
     durable: tuple[tuple[bytes, int, int], ...]
 
@@ -68,7 +75,7 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Revoked:
-    """Leases are gone."""
+    """Leases are revoked."""
 
     leases: tuple[bytes, ...]
     reason: str
@@ -76,23 +83,27 @@ class Revoked:
 
 @dataclass(frozen=True, slots=True)
 class Renewed:
-    """All leases that were not revoked are good for their full time from when a `Renewal` was made, at `moment`."""
+    """All leases that were not revoked are valid for their full length from `moment`, when the `Renewal` was made."""
 
     moment: float
 
 
 @dataclass(frozen=True, slots=True)
 class RouterDrains:
-    """The router is going away; it takes outcomes for `grace` more seconds."""
+    """The router is shutting down; it accepts outcomes for `grace` more seconds."""
 
     grace: float
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """What came for an execution that said, as its `generation`th word, what it waits for.
+    """An event, or the end of an execution, that matches a running execution's subscriptions.
 
-    `number` is what the checkpoint has to name that takes it in; 0: nothing.
+    Attributes:
+        lease: of the execution.
+        generation: of the subscriptions that it matches (`Listening`).
+        number: to put into `Checkpoint.arrival` of the entry that consumes it; 0: none.
+        entry: to journal.
     """
 
     lease: bytes
@@ -103,14 +114,14 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """What came for executions that are worked on."""
+    """Events and ends for running executions."""
 
     arrivals: tuple[Arrival, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Interest:
-    """Types of lifecycle events that are to be told, and no others."""
+    """The event filter: the only types of lifecycle events to report."""
 
     types: frozenset[str]
 
@@ -118,10 +129,10 @@ class Interest:
 Incoming = Welcome | Assigned | Checkpointed | Settled | Revoked | Renewed | RouterDrains | Arrivals | Interest
 
 
-# --- what is said to the router ---------------------------------------------------------------------------------------
+# --- to the router ----------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Who attaches, and what is still held; see the protos."""
+    """Identity of the runner and its held leases; see `Hello` in the protos."""
 
     runner_id: str
     components: tuple[str, ...]
@@ -146,11 +157,18 @@ class Renewal:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """One more journal entry of an execution, at `index` from 0.
+    """The next journal entry of an execution, or only lifecycle events.
 
-    `compacts`: the entries before it may go. `reply` is what its sender is answered with. `arrival`: number of the
-    arrival that it takes in, if any. `events` happened before it. Without an entry they are all there is; `index` is
-    that of the next entry then, and `number` counts them. `history`: what tasks came to before it.
+    Attributes:
+        lease: of the execution.
+        index: of the entry, from 0; without an entry: of the next one.
+        entry: the journal entry; None: the checkpoint has `events` only.
+        compacts: the entries before this one are no longer needed.
+        reply: to the sender, passed on once the entry is durable.
+        arrival: number of the arrival that the entry consumes; 0: none.
+        events: lifecycle events from before the entry.
+        number: counts the checkpoints without an entry, from 1; 0: it has one.
+        history: progress of tasks before the entry, for display; JSON.
     """
 
     lease: bytes
@@ -173,7 +191,7 @@ class Checkpoints:
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """The flow ended well; `output` is JSON."""
+    """The flow completed; `output` is JSON."""
 
     output: bytes
 
@@ -187,7 +205,7 @@ class Faulted:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """The execution is given back; `charged`: the attempt counts."""
+    """The runner gives the execution back unfinished; `charged`: the attempt counts."""
 
     reason: str
     charged: bool
@@ -195,7 +213,7 @@ class Released:
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """The execution waits: until a moment in Unix milliseconds, if any, or until something comes that it waits for."""
+    """The execution waits until `wake_at_ms` (Unix time; None: no timer), or until a subscription matches."""
 
     wake_at_ms: int | None
     subscriptions: tuple[Subscription, ...] = ()
@@ -206,7 +224,7 @@ Ending = Completed | Faulted | Released | Parked
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one attempt ended, what happened before, and what tasks came to."""
+    """How one attempt ended, with the lifecycle events and the history of tasks since the last entry."""
 
     lease: bytes
     ending: Ending
@@ -216,14 +234,14 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """Ends of attempts to make durable."""
+    """Outcomes to make durable."""
 
     outcomes: tuple[Outcome, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """What an execution waits for while calls of it are under way; see the protos."""
+    """Subscriptions of an execution that has calls in flight; see `Listening` in the protos."""
 
     lease: bytes
     generation: int
@@ -232,7 +250,7 @@ class Listening:
 
 @dataclass(frozen=True, slots=True)
 class Listenings:
-    """What executions wait for."""
+    """Subscriptions of several executions."""
 
     listening: tuple[Listening, ...]
 
@@ -240,7 +258,7 @@ class Listenings:
 Outgoing = Hello | Credit | Renewal | Checkpoints | Listenings | Outcomes
 
 
-# --- what is to be done -----------------------------------------------------------------------------------------------
+# --- effects ----------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Attached:
     """The stream is ready; renew leases every `renew_seconds`."""
@@ -250,7 +268,7 @@ class Attached:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Begin to work on an assignment."""
+    """Start working on an assignment."""
 
     assignment: Assignment
 
@@ -265,12 +283,12 @@ class Proceed:
 
 @dataclass(frozen=True, slots=True)
 class Extended:
-    """Leases are known to be good for longer: what was not begun because they might be lost may begin."""
+    """Leases are confirmed for longer: effects that were held because a lease might be lost may start."""
 
 
 @dataclass(frozen=True, slots=True)
 class TakeIn:
-    """Go on with what came; the checkpoint of `entry` has to name `number`."""
+    """Deliver an arrival to its execution; the checkpoint of `entry` must have `number` as its `arrival`."""
 
     lease: bytes
     number: int
@@ -301,7 +319,7 @@ class Reattach:
 
 @dataclass(frozen=True, slots=True)
 class Tell:
-    """Tell lifecycle events of these types from now on."""
+    """Report lifecycle events of these types, and of no others, from now on."""
 
     types: frozenset[str]
 

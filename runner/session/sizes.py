@@ -1,4 +1,4 @@
-"""How large what is said to the router is, roughly, and parts of it that fit into messages."""
+"""Estimates the sizes of messages to the router, and splits batches into parts that fit into one message."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from flowhook.lifecycle import LifecycleEvent
 from runner.session.messages import Checkpoint, Completed, Listening, Outcome, Parked
 
 MAX_PART_BYTES: Final = 8 * limits.MIB
-"""Results in one message; what a message holds beside them is well below the rest of `limits.MAX_MESSAGE_BYTES`."""
+"""Maximum estimated size of one message; overhead stays well below the rest of `limits.MAX_MESSAGE_BYTES`."""
 
 _Item = TypeVar("_Item")
 
 
 def parts(items: Sequence[_Item], size_of: Callable[[_Item], int]) -> list[tuple[_Item, ...]]:
-    """Return the items in order, in parts that fit into a message each."""
+    """Return the items in order, split into parts that each fit into one message."""
     parts: list[list[_Item]] = [[]]
     size = 0
     for item in items:
@@ -29,7 +29,7 @@ def parts(items: Sequence[_Item], size_of: Callable[[_Item], int]) -> list[tuple
 
 
 def checkpoint_size(checkpoint: Checkpoint) -> int:
-    """Return how large a journal entry is in a message."""
+    """Return the estimated size of a checkpoint in a message, in bytes."""
     reply = checkpoint.reply
     size = 0 if reply is None else len(reply.body) + sum(len(name) + len(value) for name, value in reply.headers)
     entry = checkpoint.entry
@@ -40,12 +40,12 @@ def checkpoint_size(checkpoint: Checkpoint) -> int:
 
 
 def listening_size(listening: Listening) -> int:
-    """Return how large it is in a message what an execution waits for."""
+    """Return the estimated size of an execution's subscriptions in a message, in bytes."""
     return _size(None) + sum(each.size for each in listening.subscriptions)
 
 
 def outcome_size(outcome: Outcome) -> int:
-    """Return how large the end of an attempt is in a message."""
+    """Return the estimated size of an outcome in a message, in bytes."""
     size = len(outcome.history) + (events_size(outcome.events) if outcome.events else 0)
     match outcome.ending:
         case Completed(output=output):
@@ -56,7 +56,7 @@ def outcome_size(outcome: Outcome) -> int:
 
 
 def events_size(events: Sequence[LifecycleEvent]) -> int:
-    """Return how large it is in a message what happened."""
+    """Return the estimated size of lifecycle events in a message, in bytes."""
     return sum(len(each.data) + 256 for each in events)
 
 

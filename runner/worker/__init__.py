@@ -1,8 +1,10 @@
-"""The child: attaches to the router and does the work.
+"""The child process: attaches to the router and executes flows.
 
-`process` runs it, started by `__main__` or forked by `fork_server`; `app` is its composition root; `attach` keeps the
-stream, `executions` drives the interpreter and calls components, `quarantine` drives it for flows whose expressions
-are evaluated apart, `flows` and `secrets` fetch what executions need, `bridge` speaks protobuf.
+- `process`: runs the child, started by `__main__` or forked by `fork_server`; `app`: its composition root.
+- `attach`: maintains the Attach stream; `bridge`: converts its messages to and from protobuf.
+- `executions`: drives the interpreter and calls components; `quarantine`: drives it for flows whose expressions are
+  evaluated in separate processes.
+- `flows`, `secrets` and `bodies`: fetch what executions need from the router.
 
-It may be killed at any moment (the guard does so to runaway expressions), so nothing here may rely on a tidy end.
+The child may be killed at any moment (the guard kills runaway expressions), so nothing here may rely on a clean exit.
 """

@@ -1,4 +1,4 @@
-"""Entry point of the child: `python -I -m runner.worker CONTROL_FD RECORD_FD`, started by the parent alone."""
+"""Entry point of the child: `python -I -m runner.worker CONTROL_FD RECORD_FD`, started only by the parent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from runner.worker import process
 
 
 def main() -> None:
-    """Work until told to stop."""
+    """Run the child until the parent stops it."""
     process.prepare()
     process.run(int(sys.argv[1]), int(sys.argv[2]))
 

@@ -36,23 +36,23 @@ from runner.worker.secrets import Secrets
 
 BEAT_SECONDS: Final = 0.5
 SETTLE_SECONDS: Final = 2.0
-"""How long the router may take to settle the last outcomes."""
+"""Time that the router has to settle the last outcomes."""
 
 log = logs.get_logger(__name__)
 
 
 async def work(pipe: control.Pipe, record: Record) -> None:
-    """Wait for an order: to work until told to drain, or to run one document. Returns when that is done.
+    """Wait for the parent's order and carry it out: serve until told to drain, or run one document.
 
-    Ends the process when the parent is gone: nobody would watch what is evaluated here.
+    Exits the process when the parent is gone, because evaluations would no longer be supervised.
     """
-    components()  # imported while there is time
+    components()  # import them before the order arrives
     order = await pipe.receive()
     match order:
         case control.Begin():
             await _serve(order, pipe, record)
         case control.Execute():
-            logs.configure(level="warning")  # on stderr: stdout is the output's
+            logs.configure(level="warning")  # on stderr: stdout is for the flow's output
             pipe.send(await single.execute(order, record, pipe))
             await pipe.flush()
         case _:
@@ -138,7 +138,7 @@ async def _told_to_drain(pipe: control.Pipe) -> float:
 
 
 async def _drain(seconds: float, link: session.Session, executions: Executions, attachment: Attachment) -> None:
-    """Wait for the calls that are under way, give back what would begin others, and have it all settled."""
+    """Wait for calls in flight, release executions that would begin new ones, and wait until all is settled."""
     link.drain()
     executions.drain()
     with contextlib.suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""Keeps the Attach stream: reads, writes what gathered, renews, and attaches again when it breaks."""
+"""Maintains the Attach stream: reads, writes buffered messages, renews leases and reconnects when it breaks."""
 
 from __future__ import annotations
 
@@ -22,17 +22,20 @@ from runner.worker.executions import Executions, perform_all
 
 MIN_BACKOFF: Final = 0.05
 MAX_BACKOFF: Final = 0.5
-"""Seconds between attempts to attach, doubled each time, with jitter. While the channel pauses between its own, they
-fail at once; together the two are shorter than the time that a restarted router gives to come back."""
+"""Seconds between attempts to attach, doubled each time, with jitter.
+
+Attempts fail at once while the channel itself is in backoff. Both backoffs together are shorter than the grace period
+in which a restarted router waits for runners to reconnect.
+"""
 
 WELCOME_SECONDS: Final = 30.0
-"""How long the router may take to answer hello. It is there by then, and busy: that it is not gRPC notices in 15 s."""
+"""Time that the router has to answer hello. It may be busy; an unreachable one is detected by gRPC within 15 s."""
 
 FAILED_WRITE: Final = "Internal error from Core"
-"""What gRPC gives as the cause when a message could not be written (grpcio, `set_internal_error`)."""
+"""Details of gRPC's status when a message could not be written (grpcio, `set_internal_error`)."""
 
 MAX_BUNDLE_BYTES: Final = limits.MAX_MESSAGE_BYTES // 4
-"""Messages that are larger together are sent one by one."""
+"""Maximum total size of a bundle; larger sets of messages are sent one by one."""
 
 log = logs.get_logger(__name__)
 
@@ -44,7 +47,7 @@ class Attachment:
     """The connection of one session to the router."""
 
     def __init__(self, channel: grpc.aio.Channel, link: session.Session, clock: Callable[[], float]) -> None:
-        """Attach over `channel`, which stays the caller's; `clock` gives seconds, monotonic."""
+        """Attach over `channel`, which the caller owns; `clock` returns monotonic seconds."""
         self._stub = runner_service_pb2_grpc.RunnerServiceStub(channel)
         self._link = link
         self._clock = clock
@@ -57,19 +60,19 @@ class Attachment:
         self.on_detached: Callable[[str], None] = lambda _detail: None
 
     def announce(self, *, urgent: bool = False) -> None:
-        """Say that the session has something to send, before long or at once."""
+        """Schedule sending the session's messages: at once if `urgent`, else soon."""
         if urgent:
             self._pace.hurry()
         self._pending.set()
 
     def sent(self) -> asyncio.Future[None]:
-        """Return what is done once all that the session has to say now was handed to gRPC, or the stream is over."""
+        """Return a future that is done once all present messages were passed to gRPC, or the stream is over."""
         if self._sent is None:
             self._sent = asyncio.get_running_loop().create_future()
         return self._sent
 
     async def idle(self) -> None:
-        """Wait until nothing is in hand: no work, and no outcome that the router has not settled."""
+        """Wait until the session holds no lease: no running execution and no unsettled outcome."""
         while not self._link.idle:
             self._received.clear()
             await self._received.wait()
@@ -91,7 +94,7 @@ class Attachment:
             backoff = min(backoff * 2, MAX_BACKOFF)
 
     async def _once(self, executions: Executions) -> FlowhookError | None:
-        """Live through one stream; returns what ended it, None when the router closed it."""
+        """Run one stream to its end; returns the error that ended it, None when the router closed it."""
         call = self._open()
         self._link.connected(self._clock())
         self._pending.set()
@@ -99,7 +102,7 @@ class Attachment:
         try:
             await self._read(call, executions)
         except grpc.aio.AioRpcError as error:
-            # a write that finds the stream over hides what ended it, which another attempt will tell
+            # a failed write on a closed stream hides the real status; the next attempt will reveal it
             return None if is_of_failed_write(error) else status.from_rpc_error(error)
         except TimeoutError:
             return UnavailableError("the router does not answer", reason="ROUTER_SILENT")
@@ -115,10 +118,10 @@ class Attachment:
         return None
 
     def _open(self) -> _Call:
-        return self._stub.Attach(None)  # no iterator: requests are written as they come
+        return self._stub.Attach(None)  # no iterator: requests are written explicitly
 
     async def _read(self, call: _Call, executions: Executions) -> None:
-        """Take in what the router says until it closes the stream; the first message has to come in time."""
+        """Process the router's messages until it closes the stream; the first one must arrive in time."""
         async with asyncio.timeout(WELCOME_SECONDS) as limit:
             while isinstance(message := await call.read(), pb.AttachResponse):
                 for part in bridge.parts(message):
@@ -129,7 +132,7 @@ class Attachment:
     def _take(self, message: pb.AttachResponse, executions: Executions, limit: asyncio.Timeout) -> None:
         incoming = bridge.incoming(message)
         if incoming is None:
-            return  # of a newer version
+            return  # from a router of a newer version
         for effect in self._link.receive(incoming, self._clock()):
             match effect:
                 case session.Attached(renew_seconds=seconds):
@@ -157,10 +160,10 @@ class Attachment:
                 finally:
                     _done(sent)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            pass  # the reader learns it too, and knows why
+            pass  # the reader sees the error, too, with its cause
 
     def _renew_every(self, seconds: float) -> None:
-        """Renew all leases now and then, from a timer: nothing waits for it."""
+        """Renew all leases every `seconds`, from a timer."""
 
         def renew() -> None:
             self._link.renew(self._clock())
@@ -182,7 +185,7 @@ def _done(sent: asyncio.Future[None] | None) -> None:
 
 
 def is_of_failed_write(error: grpc.aio.AioRpcError) -> bool:
-    """Whether gRPC made up this status because a message could not be written, before the real one was read."""
+    """Whether gRPC generated this status for a failed write, before it read the real status of the stream."""
     return error.code() is grpc.StatusCode.INTERNAL and error.details() == FAILED_WRITE
 
 

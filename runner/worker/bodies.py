@@ -1,4 +1,4 @@
-"""Reads bodies that the router keeps apart from their events."""
+"""Reads event bodies that the router stores separately from their events."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import status
 
 READ_SECONDS: Final = 10.0
-"""How long it may take to read what belongs into an execution's input."""
+"""Deadline for reading one slice of a body that is part of an execution's input."""
 
 GAP_BYTES: Final = 1024
-"""What lies between two parts and is read rather than making another call: a boundary and a header."""
+"""Gap between two parts up to which both are read in one call: the size of a boundary and headers."""
 
 
 class Bodies:
-    """Reads over a channel, which stays the caller's."""
+    """Reads bodies over a channel that the caller owns."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = runner_service_pb2_grpc.RunnerServiceStub(channel)
@@ -30,11 +30,11 @@ class Bodies:
     async def read(
         self, execution_id: str, offset: int, size: int, *, seconds: float | None = None
     ) -> AsyncIterator[bytes]:
-        """Give a slice of the body of an execution's event, a piece at a time, as fast as they are taken.
+        """Yield a slice of the body of an execution's event in chunks, with back-pressure.
 
         Raises:
-            NotFoundError: it is not there any more.
-            UnavailableError: the router is away, or went away in the middle.
+            NotFoundError: the body is no longer stored.
+            UnavailableError: the router is not reachable, or the stream broke off.
         """
         request = pb.ReadAttachmentRequest(execution_id=execution_id, offset=offset, size=size)
         call = self._stub.ReadAttachment(request, timeout=seconds, wait_for_ready=True)
@@ -51,7 +51,7 @@ class Bodies:
             raise UnavailableError("the router gave less of a body than it has")
 
     async def contents(self, event: Event, *, raw: bool) -> dict[int, bytes]:
-        """Return the contents of attachments that belong into the input, by their indexes; none where they are inline.
+        """Return the attachment contents that belong in the input, by index; empty if the body is inline.
 
         Raises:
             FlowhookError: see `read`.
@@ -70,7 +70,7 @@ class Bodies:
 
 
 def _neighbours(parts: Sequence[Part], indexes: Sequence[int]) -> list[list[int]]:
-    """Return the indexes in groups that are read at once."""
+    """Return the indexes in groups, each of which is read in one call."""
     groups: list[list[int]] = []
     end = -1
     for index in indexes:

@@ -1,4 +1,4 @@
-"""Attach messages to and from protobuf; `session` knows only plain data."""
+"""Converts Attach messages between protobuf and the plain data of `session`."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ MICROSECONDS: Final = 1_000_000
 
 
 def parts(message: pb.AttachResponse) -> Sequence[pb.AttachResponse]:
-    """Return the messages that a message holds: itself, unless it is a bundle."""
+    """Return the messages of a bundle, or the message itself if it is not a bundle."""
     return message.bundle.responses if message.HasField("bundle") else (message,)
 
 
 def bundled(messages: Sequence[pb.AttachRequest]) -> pb.AttachRequest:
-    """Return several messages as one."""
+    """Return a bundle of several messages."""
     return pb.AttachRequest(bundle=pb.RequestBundle(requests=messages))
 
 
 def incoming(message: pb.AttachResponse) -> session.Incoming | None:
-    """Return what the router says; None for what this version does not know."""
+    """Convert a message from the router; None: this version does not know its kind."""
     match message.WhichOneof("message"):
         case "welcome":
             welcome = message.welcome
@@ -76,7 +76,7 @@ def incoming(message: pb.AttachResponse) -> session.Incoming | None:
 
 
 def outgoing(message: session.Outgoing) -> pb.AttachRequest:
-    """Return what is said to the router as a message."""
+    """Convert a message to the router."""
     match message:
         case session.Hello():
             return pb.AttachRequest(

@@ -1,4 +1,4 @@
-"""The one-time URLs that expressions see: `$runtime.metadata.callbacks.<name>`."""
+"""Creates the one-time callback URLs that expressions see as `$runtime.metadata.callbacks.<name>`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from runner.worker.flows import LoadedFlow
 
 
 def one_time_urls(public_url: str, event: Event, flow: LoadedFlow) -> OneTimeUrls | None:
-    """Return the URLs by which an execution's callbacks can be reached; None for a flow that has none.
+    """Return the callback URLs of an execution; None for a flow without callbacks.
 
     Args:
         public_url: scheme and host that senders use; empty: the URLs begin with the path.

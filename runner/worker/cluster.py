@@ -1,4 +1,6 @@
-"""What takes a cluster: to publish events, and to start other flows. Behind tasks, not for a `call` to name.
+"""Components that need a cluster: publish events and start other flows.
+
+Tasks of other kinds use them; no `call` may name them.
 
 Source: protos/flowhook/v1/runner_service.proto; `runner.interpreter.effects` for the arguments.
 """
@@ -27,7 +29,7 @@ DEADLINE: Final = 5.0
 """Seconds for one call to the router."""
 
 RETRY_SECONDS: Final = 0.5
-"""Pause before a router that is away is called again."""
+"""Delay between calls while the router is unavailable."""
 
 _BUSY: Final = 429
 
@@ -62,7 +64,7 @@ class Start(_Arguments):
 
 
 def cluster_functions(channel: grpc.aio.Channel) -> Mapping[str, Component]:
-    """Return these functions by name; the router is called over `channel`."""
+    """Return the components by name; they call the router over `channel`."""
     stub = runner_service_pb2_grpc.RunnerServiceStub(channel)
 
     @component(EMIT)
@@ -95,10 +97,10 @@ def cluster_functions(channel: grpc.aio.Channel) -> Mapping[str, Component]:
 
 
 async def _ask(call: Callable[..., Awaitable[Response]], request: Request) -> Response:
-    """Call the router, again for as long as it is away: until the effect's deadline cancels this.
+    """Call the router, and retry while it is unavailable, until the effect's deadline cancels this.
 
     Raises:
-        TaskFault: it says no.
+        TaskFault: the router refused.
     """
     while True:
         try:

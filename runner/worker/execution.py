@@ -1,4 +1,4 @@
-"""One attempt in hand, and what it goes on with."""
+"""State of one attempt at an execution while this runner works on it."""
 
 from __future__ import annotations
 
@@ -23,36 +23,36 @@ Returned = tuple[effects.Perform, effects.Result]
 """An effect with its result."""
 
 News = effects.Came | None
-"""What an execution goes on with: something that it waits for, or what was handed in, or that time has passed."""
+"""Input for the next turn: an awaited event; None: a result was handed in, or time has passed."""
 
 
 class Launch(Enum):
-    """What else an execution may have its turn for."""
+    """A queue entry that starts a call instead of driving the interpreter."""
 
     TURN = "to begin a call"
 
 
 @dataclass(slots=True, eq=False)
 class Execution:
-    """One attempt in hand.
+    """One attempt at an execution, under a lease.
 
     Attributes:
-        effect_scope: what idempotency keys are made of.
+        effect_scope: ID that idempotency keys are derived from.
         written: index of the next journal entry.
-        binding: index after the last entry that has to be durable before an effect starts.
+        binding: index after the last entry that must be durable before an effect starts.
         durable: index after the last entry known to be durable.
         held: effects that wait until the journal is durable up to an index, or for their turn.
-        launching: whether it waits for its turn to begin a call.
-        preparing: what fetches something for it just now.
-        attachments: those of its event.
-        calls: effects that are performed, or whose result waits for the pump, by key.
-        timer: what goes on with it when a moment has come.
-        told: what happened in its last turn, after the last journal entry, and is yet to be told.
-        reticent: some of that was too much already.
-        workflow: what `run` is made of.
-        apart: what drives it in quarantine just now.
-        later: what came meanwhile, for it to go on with.
-        turn_ends: when others get their turn while it is driven in quarantine; 0: it is not.
+        launching: whether a `Launch.TURN` is queued, to start the next effect.
+        preparing: the task that fetches flow, secrets and body; None: none is running.
+        attachments: of the event.
+        calls: effects in flight, by key, each with its task.
+        timer: resumes the execution at its wake time.
+        told: lifecycle events of the last turn, after the last journal entry, that are not sent yet.
+        reticent: whether lifecycle events were already dropped because too many were pending.
+        workflow: the arguments that `run` was created with.
+        apart: the task that drives the execution in quarantine; None: none is running.
+        later: results and events that arrived while `apart` was running.
+        turn_ends: end of the present turn in quarantine, on the monotonic clock in seconds; 0: not driven there.
     """
 
     lease: bytes
@@ -79,7 +79,7 @@ class Execution:
 
 
 def defect(execution: Execution, problem: Exception) -> WorkflowError:
-    """Log an exception that nobody reckoned with, and return the error that ends the execution."""
+    """Log an unexpected exception and return the error that ends the execution."""
     cause = type(problem).__name__
     log.error("interpreter failed", execution=execution.event.id, cause=cause, place=place_of(problem))
     return error(Kind.RUNTIME, f"the interpreter failed ({cause}); this is a defect of Flowhook")

@@ -1,7 +1,8 @@
-"""Executions in hand: each is driven from step to step, synchronously while it needs no I/O.
+"""Drives the executions of a worker: one loop runs their turns, and tasks perform their effects.
 
-One pump drives them all, because expressions are evaluated one at a time anyway. What needs the world gets a task of
-its own; its result comes back through the pump.
+An execution runs synchronously as long as it needs no I/O. One loop (`Executions.pump`) drives all of them, because
+expressions are evaluated one at a time anyway. Each effect is performed in its own task, and its result is processed by
+that loop.
 """
 
 from __future__ import annotations
@@ -37,28 +38,33 @@ from runner.worker.turns import Turns
 from runner.worker.watched import Watched
 
 TURN_SECONDS: Final = 0.0005
-"""How long executions may run before the stream and calls get their turn, or begin one call: what a call does at first
-takes a good part of a millisecond."""
+"""Time that executions run before the loop yields to the stream and to calls.
+
+It also yields after each call that is started, since the first steps of a call take a good part of a millisecond.
+"""
 
 ACTIVE: Final = 40
-"""Executions that more work is asked for up to, beside those that wait for their calls. With more at a time the whole
-is little faster, and flows with little to do wait longer; with half as many it is slower (docs/performance.md)."""
+"""Number of executions, beside those that wait for calls, up to which more work is requested.
+
+More raises throughput little and makes flows with little work wait longer; half as many is slower
+(docs/performance.md).
+"""
 
 LONG_TURN_SECONDS: Final = 0.1
 REST_SECONDS: Final = 0.01
-"""After a turn that took so long, by a slow expression, the stream gets more than one look, for its leases."""
+"""Pause after a turn of more than `LONG_TURN_SECONDS` (a slow expression), so that the stream can renew leases."""
 
 HOLD_SECONDS: Final = 0.25
-"""Waits up to this are waited for here: parking would take about as long."""
+"""Waits up to this long keep their lease, since parking would take about as long."""
 
 log = logs.get_logger(__name__)
 
 
 class Announce(Protocol):
-    """Says that there is something to send to the router."""
+    """Schedules sending messages to the router."""
 
     def __call__(self, *, urgent: bool = False) -> None:
-        """Have it sent before long, or at once."""
+        """Send the session's messages: at once if `urgent`, else soon."""
         ...
 
 
@@ -80,19 +86,19 @@ class Executions:
         quarantine: Quarantine,
         public_url: str = "",
     ) -> None:
-        """Start with none.
+        """Start without executions.
 
         Args:
-            link: takes checkpoints and outcomes.
-            preparer: fetches what they need, and reads their events.
-            secrets: values that components name.
+            link: receives checkpoints and outcomes.
+            preparer: fetches what executions need and parses their events.
+            secrets: resolves the secrets that components name.
             caller: performs effects.
-            record: is told whose expressions are evaluated.
-            tasks: whatever runs beside the pump runs in it.
-            announce: called when `link` has something to say.
-            sent: gives what is done once all that `link` has to say now is on its way, or the stream is over.
-            evaluator: evaluates expressions of the others.
-            quarantine: drives executions whose expressions are evaluated apart.
+            record: shared with the guard; shows whose expression is evaluated.
+            tasks: task group for everything that runs beside the pump.
+            announce: called when `link` has messages to send.
+            sent: returns a future that is done once all present messages of `link` are sent, or the stream is over.
+            evaluator: evaluates the expressions of flows that are not in quarantine.
+            quarantine: drives executions of flows in quarantine.
             public_url: scheme and host of the one-time URLs.
         """
         self._link = link
@@ -119,14 +125,14 @@ class Executions:
         self._wanted: frozenset[str] = frozenset()
 
     def want(self, types: frozenset[str]) -> None:
-        """Tell lifecycle events of these types from now on."""
+        """Report lifecycle events of these types, and of no others, from now on."""
         self._wanted = types
         for execution in self._in_hand.values():
-            if execution.run is not None and execution.apart is None:  # else after its turn
+            if execution.run is not None and execution.apart is None:  # in quarantine: after its turn
                 execution.run.want(types)
 
     def start(self, assignment: session.Assignment) -> None:
-        """Begin to work on an assignment."""
+        """Start working on an assignment."""
         if self._draining:
             self._link.finish(assignment.lease, session.Released("DRAINING", charged=False))
             self._announce()
@@ -157,7 +163,7 @@ class Executions:
             execution.preparing = self._tasks.create_task(self._prepare(execution), name=f"prepare {event.id}")
 
     def proceed(self, lease: bytes, index: int) -> None:
-        """Note that a journal is durable up to `index`; start the effect that waited for it."""
+        """Record that a journal is durable up to `index`, and start the effect that waited for it."""
         execution = self._in_hand.get(lease)
         if execution is None:
             return
@@ -165,13 +171,13 @@ class Executions:
         self._launch_held(execution)
 
     def go_on(self) -> None:
-        """Start the effects that waited because leases might have been lost, and are not."""
+        """Start the effects that were held while it was uncertain whether leases are still valid."""
         doubted, self._doubted = self._doubted, {}
         for execution in doubted.values():
             self._launch_held(execution)
 
     def take_in(self, lease: bytes, number: int, entry: JournalEntry) -> None:
-        """Go on with something that an execution waits for, and that has come."""
+        """Deliver an awaited event to an execution; `number` identifies the delivery to the router."""
         execution = self._in_hand.get(lease)
         if execution is not None:
             self._queue(execution, effects.Came(entry, number))
@@ -183,7 +189,7 @@ class Executions:
             self._remove(execution, "abandoned")
 
     def drain(self) -> None:
-        """Begin no call any more, and take no more work: who wants a call, and has none under way, is given back."""
+        """Start no more calls and accept no more work; release executions that need a call and have none in flight."""
         self._draining = True
         for execution in list(self._in_hand.values()):
             if execution.run is None:
@@ -192,7 +198,7 @@ class Executions:
                 self._launch_held(execution)
 
     def give_back(self) -> None:
-        """Give back everything in hand, uncharged, and whatever still comes."""
+        """Release all executions, uncharged, and every later assignment."""
         self._draining = True
         for execution in list(self._in_hand.values()):
             self._give_back(execution)
@@ -201,7 +207,7 @@ class Executions:
         self._end(execution, session.Released("DRAINING", charged=False), "released")
 
     async def pump(self) -> None:
-        """Drive executions for as long as the process works."""
+        """Drive executions until cancelled."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -224,15 +230,16 @@ class Executions:
         self._evaluator.begin_turn()
 
     def _make_room(self) -> None:
-        """Ask for more work beside executions that do nothing here but wait: for their calls, or in quarantine.
+        """Request more work for executions that only wait here, for their calls or in quarantine.
 
-        For three of these it is four: the router keeps one place in four from each single flow.
+        Three waiting executions raise the limit by four, because the router withholds a quarter of it from any single
+        flow.
         """
         if self._link.limit(ACTIVE + (self._calling + self._apart) * 4 // 3):
             self._announce()
 
     async def _prepare(self, execution: Execution) -> None:
-        """Fetch what an execution needs, for as long as its lease lasts."""
+        """Fetch what an execution needs; losing the lease cancels this."""
         prepared = await self._preparer.prepare(execution)
         execution.preparing = None
         self._begin(execution, prepared)
@@ -280,15 +287,15 @@ class Executions:
         self._record.assign(execution.lease, execution.event.flow_id)
         try:
             turn = _next_turn(run, news)
-        except Exception as problem:  # noqa: BLE001 - the same
+        except Exception as problem:  # noqa: BLE001 - it ends this execution, not the whole process
             turn = effects.Turn(effects.Faulted(defect(execution, problem)))
         self._take_turn(execution, turn)
 
     async def _drive_apart(self, execution: Execution, run: Run, news: News, wanted: frozenset[str]) -> None:
-        """Drive an execution of a flow in quarantine beside the others; `wanted` is what `run` was told last."""
+        """Drive an execution in quarantine, concurrently; `wanted` is the event filter that `run` was given last."""
         try:
             turn = await self._quarantine.turn(execution, run, lambda: _next_turn(run, news))
-        except Exception as problem:  # noqa: BLE001 - the same
+        except Exception as problem:  # noqa: BLE001 - it ends this execution, not the whole process
             turn = effects.Turn(effects.Faulted(defect(execution, problem)))
         execution.apart = None
         if self._wanted is not wanted:
@@ -323,9 +330,9 @@ class Executions:
                     self._recount(execution)
 
     def _take_result(self, execution: Execution, effect: effects.Perform, result: effects.Result) -> None:
-        """Journal what a call came to, and go on with it once that is on its way.
+        """Journal the result of a call, and resume the execution once the entry is sent.
 
-        What is computed with it may take this process along, and what others compute meanwhile may, too.
+        Evaluating the result, or anything else meanwhile, may get this process killed; the result is safe by then.
         """
         run = execution.run
         if run is None or not self._is_under_way(execution, effect):
@@ -336,7 +343,7 @@ class Executions:
         self._returned(execution, effect.key)
         try:
             writes = run.hand_in(effect, result)
-        except Exception as problem:  # noqa: BLE001 - the same
+        except Exception as problem:  # noqa: BLE001 - it ends this execution, not the whole process
             self._end(execution, session.Faulted(defect(execution, problem)), "faulted")
             return
         if writes:
@@ -364,7 +371,7 @@ class Executions:
         self._tell(execution)
 
     def _recount(self, execution: Execution) -> None:
-        """Tell what happened since the last journal entry, while the execution goes on."""
+        """Report the lifecycle events since the last journal entry, while the execution continues."""
         events, execution.told = execution.told, ()
         if not self._link.tell(execution.lease, execution.written, events) and not execution.reticent:
             log.warning("too much waits to be told; leaving out what happens", execution=execution.event.id)
@@ -372,7 +379,7 @@ class Executions:
         self._tell(execution)
 
     def _follow(self, execution: Execution, turn: effects.Turn) -> None:
-        """Do what a turn asks for."""
+        """Carry out what a turn requests: cancellations, effects, subscriptions and waits."""
         for key in turn.cancel:
             call = self._returned(execution, key)
             if call is not None:
@@ -391,7 +398,7 @@ class Executions:
             self._wait(execution, turn.wake_at_ms, turn.subscriptions)
 
     def _wait(self, execution: Execution, wake_at_ms: int | None, subscriptions: Sequence[Subscription]) -> None:
-        """Go on when something has come: in another attempt, unless that is soon or something is under way."""
+        """Wait for a time or an event: parked, unless it is soon or a call is in flight."""
         seconds = None if wake_at_ms is None else (wake_at_ms - _now_ms()) / 1000
         if (seconds is None or seconds > HOLD_SECONDS) and not execution.calls and not execution.held:
             self._park(execution, wake_at_ms, subscriptions)
@@ -402,7 +409,7 @@ class Executions:
         self._end(execution, session.Parked(wake_at_ms, tuple(subscriptions)), "parked")
 
     def _launch_held(self, execution: Execution) -> None:
-        """Have effects that wait for nothing any more begin when it is this flow's turn; none does in a drain."""
+        """Queue the start of effects whose journal is durable; in a drain, release the execution instead."""
         if self._draining:
             run = execution.run
             is_at_rest = run is not None and not run.has_news and not execution.calls and execution.apart is None
@@ -414,7 +421,7 @@ class Executions:
             self._queue(execution, Launch.TURN)
 
     def _launch_next(self, execution: Execution) -> None:
-        """Start an effect, if it is certain that nobody else has the execution."""
+        """Start an effect, if the lease is certainly valid."""
         execution.launching = False
         if self._in_hand.get(execution.lease) is not execution:
             return  # abandoned meanwhile
@@ -428,7 +435,7 @@ class Executions:
         self._launch_held(execution)
 
     def _doubt(self, execution: Execution, now: float) -> None:
-        """Have effects wait for the router's word: this process stood still, or the router did."""
+        """Hold effects until the router confirms the leases: this process or the router was stalled."""
         if not self._doubted:
             self._link.renew(now)
             self._announce(urgent=True)
@@ -440,7 +447,7 @@ class Executions:
         execution.calls[effect.key] = (effect, task)
 
     def _returned(self, execution: Execution, key: str) -> tuple[effects.Perform, asyncio.Task[None]] | None:
-        """Forget a call, and return it if it was under way."""
+        """Remove a call, and return it if it was in flight."""
         call = execution.calls.pop(key, None)
         self._calling -= call is not None and not execution.calls
         return call
@@ -449,7 +456,7 @@ class Executions:
         flow_id = execution.event.flow_id
 
         async def secret(name: str) -> bytes:
-            while True:  # for as long as the call may take
+            while True:  # until the call's deadline cancels this
                 try:
                     return (await self._secrets.resolve((name,), flow_id))[name]
                 except UnavailableError as problem:
@@ -473,7 +480,7 @@ class Executions:
         self._remove(execution, outcome)
 
     def _tell(self, execution: Execution) -> None:
-        """Say that there is something of an execution to send: at once, where its flow has little under way."""
+        """Schedule sending an execution's messages: at once if its flow has few executions here."""
         self._announce(urgent=self._by_flow[execution.event.flow_id] <= QUIET)
 
     def _remove(self, execution: Execution, outcome: str) -> None:
@@ -500,7 +507,7 @@ def _next_turn(run: Run, news: News) -> effects.Turn:
 
 
 def perform_all(effects_: Collection[session.Effect], executions: Executions) -> None:
-    """Do what the session asks for, as far as it concerns executions."""
+    """Apply the session's effects that concern executions."""
     for effect in effects_:
         match effect:
             case session.Start(assignment=assignment):

@@ -1,4 +1,4 @@
-"""Programs by flow and revision, fetched once and kept: a revision never changes."""
+"""Fetches flow definitions from the router and caches the compiled programs; a revision never changes."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ DEADLINE: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class LoadedFlow:
-    """A revision of a flow, ready to run. `callback_key`: what tokens of its one-time URLs are made with, if any."""
+    """A compiled revision of a flow. `callback_key`: signs the tokens of its one-time URLs; empty: it has none."""
 
     program: Program
     callback_key: bytes = field(default=b"", repr=False)
 
 
 class Flows:
-    """Flows that executions run. Concurrent requests for one revision share a call."""
+    """LRU cache of compiled flows. Concurrent requests for one revision share a call."""
 
     def __init__(self, channel: grpc.aio.Channel, compiler: Compiler, *, cache_size: int = CACHE_SIZE) -> None:
         self._stub = flow_service_pb2_grpc.FlowServiceStub(channel)
@@ -42,18 +42,18 @@ class Flows:
         self._locks: dict[tuple[str, int], asyncio.Lock] = {}
 
     def cached(self, flow_id: str, revision: int) -> LoadedFlow | None:
-        """Return a flow that is here already, else None."""
+        """Return a flow from the cache; None: it is not cached."""
         flow = self._flows.get((flow_id, revision))
         if flow is not None:
             self._flows.move_to_end((flow_id, revision))
         return flow
 
     async def load(self, flow_id: str, revision: int) -> LoadedFlow:
-        """Return a flow, fetched when it is not here.
+        """Return a flow, fetched when it is not cached.
 
         Raises:
-            FlowhookError: the router says no, or doesn't say anything (UnavailableError).
-            TaskFault: the definition is beyond this version (configuration).
+            FlowhookError: the router refused, or does not answer (UnavailableError).
+            TaskFault: this version can't run the definition (configuration).
         """
         key = (flow_id, revision)
         lock = self._locks.setdefault(key, asyncio.Lock())

@@ -1,17 +1,17 @@
-"""Forks children that have everything imported: `python -I -m runner.worker.fork_server SOCKET_FD`.
+"""Forks children from a process with all modules imported: `python -I -m runner.worker.fork_server SOCKET_FD`.
 
-A child that has to be replaced is replaced within milliseconds of CPU time, where a new interpreter takes a second, and
-all children share the memory of what was imported. This process has one thread, opens no connection and evaluates
-nothing, so that to fork it is safe at any time (gRPC, which is imported, is not begun). Linux only.
+A forked child starts within milliseconds of CPU time, where a new interpreter takes a second, and all children share
+the memory of the imported modules. This process has one thread, opens no connection and evaluates nothing, so forking
+it is safe at any time (gRPC is imported, but not initialised). Linux only.
 
-Over the socket, one message a packet (`guard.starting` is the other end)::
+Protocol over the socket, one message per packet (`guard.starting` is the other end)::
 
     fork N, with the control socket and the record of a child  ─▶
                                                  ◀─ {"started": pid, "request": N}, or {"refused": errno, "request": N}
                                                  ◀─ {"ended": pid, "code": exit code, or -signal}
-    reap pid                                     ─▶ from here on the kernel may give away its number
+    reap pid                                     ─▶ from here on the kernel may reuse the process ID
 
-It ends, and its children with it, when the other end of the socket is closed.
+The server exits, and its children with it, when the other end of the socket is closed.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from runner.worker import process
 MAX_PACKET: Final = 256
 
 STRAYS_SECONDS: Final = 5.0
-"""After the end of a child: how long launchers of processes that flows started have to clear up by themselves."""
+"""Time after the end of a child that the launchers of its flows' processes have to clean up by themselves."""
 STRAYS_AGAIN_SECONDS: Final = 0.1
-"""Until those are ended that a sweep has left; twice as long after each, up to `STRAYS_SECONDS`."""
+"""Delay before the next sweep if one left processes; doubled after each, up to `STRAYS_SECONDS`."""
 STRAYS_ROUNDS: Final = 4
-"""Looks that one sweep takes, some milliseconds apart."""
+"""Rounds of one sweep, some milliseconds apart."""
 
 THREADS: Final = (
     "flowhook: a component starts a thread when it is imported; working processes are forked, and will not have it. "
@@ -52,8 +52,8 @@ THREADS: Final = (
 def main() -> None:
     """Fork children until the parent is gone."""
     with contextlib.suppress(ImportError):
-        import uvloop  # noqa: F401, PLC0415 - as the children do; not there on every platform
-    components()  # those that others have installed, too
+        import uvloop  # noqa: F401, PLC0415 - the children use it; not available on every platform
+    components()  # includes those of installed packages
     process.prepare()
     if psutil.Process().num_threads() > 1:
         print(THREADS, file=sys.stderr, flush=True)  # noqa: T201 - logs are not set up here
@@ -67,9 +67,9 @@ class _Server:
         self._children: dict[int, int] = {}
         """Process IDs by descriptor (pidfd)."""
         self._ended: set[int] = set()
-        """Process IDs of those that are yet to be reaped."""
+        """Process IDs of children that ended and are not reaped yet."""
         self._strays_at = 0.0
-        """When what children left behind is to be ended; 0: nothing was."""
+        """Monotonic time of the next sweep of processes that children left behind; 0: none is due."""
         self._strays_again = STRAYS_AGAIN_SECONDS
         self._poll = select.poll()
         self._poll.register(link, select.POLLIN)
@@ -89,7 +89,7 @@ class _Server:
 
     def _end_strays(self) -> None:
         known = frozenset(self._children.values()) | self._ended
-        # one thread does all here: a few looks at a time, with requests in between
+        # this process has one thread: sweep a few rounds at a time, with requests in between
         sweep = strays.end_strays(lambda child: child not in known, rounds=STRAYS_ROUNDS)
         if sweep.is_over:
             self._strays_at, self._strays_again = 0.0, STRAYS_AGAIN_SECONDS
@@ -135,7 +135,7 @@ class _Server:
                 os.close(descriptor)
             process.run(control_fd, record_fd)
             code = 0
-        except BaseException:  # noqa: BLE001 - nothing of the server's may run in its fork
+        except BaseException:  # noqa: BLE001 - no code of the server may run in the fork
             traceback.print_exc()
         finally:
             sys.stdout.flush()
@@ -143,7 +143,7 @@ class _Server:
             os._exit(code)
 
     def _report_end(self, descriptor: int) -> None:
-        """Report a child that has ended; until it is reaped it stays a zombie, so that its number is its own."""
+        """Report a child that has ended; it stays a zombie until it is reaped, so that its PID is not reused."""
         pid = self._children.pop(descriptor)
         self._ended.add(pid)
         self._strays_at = time.monotonic() + STRAYS_SECONDS
@@ -155,7 +155,7 @@ class _Server:
             self._say({"ended": pid, "code": status if ended.si_code == os.CLD_EXITED else -status})
 
     def _say(self, message: dict[str, int | None]) -> None:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the next read tells it, too
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the next read notices it, too
             self._link.send(orjson.dumps(message))
 
 

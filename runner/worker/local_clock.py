@@ -1,4 +1,4 @@
-"""The clock of a flow that runs without a cluster, which may skip what nothing happens in."""
+"""The clock of a flow that runs without a cluster; it can skip idle time."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import time
 
 
 class LocalClock:
-    """Real time, and what was skipped of it."""
+    """Real time plus the time that was skipped."""
 
     def __init__(self, *, skips: bool = False) -> None:
-        """Begin at the present moment; `skips`: `sleep_until` takes no time."""
+        """Start at the present time; `skips`: `sleep_until` takes no time."""
         self.skips = skips
         self._skipped_ms = 0
 
@@ -19,11 +19,11 @@ class LocalClock:
         return time.time_ns() // 1_000_000 + self._skipped_ms
 
     def seconds_until(self, moment_ms: int) -> float:
-        """Return how long it is until a moment, 0 when it has come."""
+        """Return the seconds until a moment, 0 if it has passed."""
         return max(0.0, (moment_ms - self.now_ms()) / 1000)
 
     async def sleep_until(self, moment_ms: int) -> None:
-        """Let time pass, or skip it."""
+        """Wait until a moment, or skip the time."""
         if self.skips:
             self._skipped_ms += max(0, moment_ms - self.now_ms())
         await asyncio.sleep(self.seconds_until(moment_ms))

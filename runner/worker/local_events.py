@@ -1,4 +1,4 @@
-"""Events that are there for a flow that runs without a cluster: what `flowhook exec` was given."""
+"""The events given to `flowhook exec`, for a flow that runs without a cluster."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from runner.interpreter.effects import Came
 
 
 class LocalEvents:
-    """Events in the order they were given; each comes once, to the first that waits for its type."""
+    """Events in the order given; each is delivered once, to the first subscription that matches it."""
 
     def __init__(self, events: Sequence[GivenEvent]) -> None:
-        """Keep events, whose payloads are CloudEvents in JSON."""
+        """Store the events, whose payloads are CloudEvents in JSON."""
         self._events = [(event, orjson.loads(event.payload)) for event in events]
         self._number = 0
 
     def take(self, subscriptions: Sequence[Subscription]) -> Came | None:
-        """Return the first event that one of `subscriptions` waits for, and keep it no more; None: there is none."""
+        """Remove and return the first event that matches one of `subscriptions`; None: there is none."""
         for index, (given, content) in enumerate(self._events):
             for subscription in subscriptions:
                 if any(_fits(each, content, callback=given.callback) for each in subscription.filters):
@@ -33,7 +33,7 @@ class LocalEvents:
 
 
 def _fits(wanted: EventFilter, event: Mapping[str, Any], *, callback: bool) -> bool:
-    """Whether a filter takes an event, correlations left aside: what is in its data is for the task to judge."""
+    """Whether a filter matches an event, without correlations: the task itself checks the event's data."""
     if wanted.callback is not callback or wanted.type not in ("", event.get("type")):
         return False
     return all(cloud_events.attribute(event, name) == value for name, value in wanted.attributes)

@@ -1,4 +1,4 @@
-"""Prepares executions: fetches what they need, and makes their input of the event, under the eyes of the guard."""
+"""Prepares executions: fetches flow, secrets and body, and builds the input from the event under the guard."""
 
 from __future__ import annotations
 
@@ -28,11 +28,14 @@ from runner.worker.quarantine import Quarantine
 from runner.worker.secrets import Secrets
 
 RETRY_SECONDS: Final = 0.5
-"""Pause before the router is asked again for what an execution needs."""
+"""Delay between attempts while the router is unavailable."""
 
 APART_BYTES: Final = 16 * limits.KIB
-"""Bodies from this size on are read apart for a flow in quarantine: less is read before a process could be asked.
-What is compressed has any size once it is not."""
+"""Size from which bodies of flows in quarantine are parsed in a separate process.
+
+Parsing a smaller body takes less time than a request to that process. Compressed bodies are always parsed there, since
+their decompressed size is unknown.
+"""
 
 _NOTHING: Final[Mapping[Any, bytes]] = {}
 
@@ -40,7 +43,7 @@ log = logs.get_logger(__name__)
 
 
 class Prepared(NamedTuple):
-    """What an execution begins with.
+    """The flow, secrets and input that an execution starts with.
 
     Attributes:
         flow: that it runs.
@@ -66,15 +69,15 @@ class Preparer:
         quarantine: Quarantine,
         on_slow: Callable[[str], None],
     ) -> None:
-        """Prepare with these.
+        """Prepare with these collaborators.
 
         Args:
-            flows: programs.
-            secrets: values that flows name.
-            bodies: those that events name.
-            record: is told whose body is read.
-            quarantine: reads bodies for flows in it.
-            on_slow: is called with the ID of a flow of which a body took longer than `SLOW_NS`.
+            flows: fetches and caches programs.
+            secrets: resolves the secrets that flows name.
+            bodies: reads bodies that are stored separately from their events.
+            record: shared with the guard; shows whose body is parsed.
+            quarantine: parses bodies for flows in quarantine.
+            on_slow: called with the flow ID of an event whose body took longer than `SLOW_NS`.
         """
         self._flows = flows
         self._secrets = secrets
@@ -84,7 +87,7 @@ class Preparer:
         self._on_slow = on_slow
 
     def at_once(self, execution: Execution) -> Prepared | session.Faulted | None:
-        """Return what takes no I/O; None: it takes some, see `prepare`. Blocking for as long as the body takes."""
+        """Prepare without I/O; None: I/O is needed, see `prepare`. Blocking while the body is parsed."""
         event = execution.event
         if event.body_blob is not None or self._is_read_apart(event):
             return None
@@ -92,7 +95,7 @@ class Preparer:
         return None if flow is None or flow.program.secrets else self._prepared(execution, flow, _NOTHING, _NOTHING)
 
     async def prepare(self, execution: Execution) -> Prepared | session.Ending:
-        """Fetch what an execution needs, however long the router is away, or return what it ends with."""
+        """Fetch what an execution needs, or return how it ends; retries while the router is unavailable."""
         flow_id = execution.event.flow_id
         while True:
             try:
@@ -126,7 +129,7 @@ class Preparer:
                 return session.Faulted(end.error)
             except EvaluationInterrupted:
                 return session.Released("EVALUATOR_DIED", charged=True)
-            except Exception as problem:  # noqa: BLE001 - it ends this execution, not the process with all the others
+            except Exception as problem:  # noqa: BLE001 - it ends this execution, not the whole process
                 return session.Faulted(defect(execution, problem))
 
     def _prepared(
@@ -136,7 +139,7 @@ class Preparer:
         self._attach(execution, raw=raw)
         try:
             return Prepared(flow, secrets, self._read(execution, flow.program.definition, contents))
-        except Exception as problem:  # noqa: BLE001 - the same
+        except Exception as problem:  # noqa: BLE001 - it ends this execution, not the whole process
             return session.Faulted(defect(execution, problem))
 
     def _is_read_apart(self, event: Event) -> bool:
@@ -167,7 +170,7 @@ class Preparer:
         )
 
     def _recorded(self, execution: Execution, read: Callable[[], Any], activity: Activity = Activity.BODY) -> Any:
-        """Return what is read of an event's body, with the guard looking."""
+        """Run `read` on an event's body under the guard's supervision, and return its result."""
         event, record = execution.event, self._record
         record.assign(execution.lease, event.flow_id)
         began, cpu = record.begin(INPUT, activity), time.thread_time_ns()
@@ -175,6 +178,6 @@ class Preparer:
             return read()
         finally:
             record.end()
-            # wall time first, for it costs next to nothing; on a busy machine it says little
+            # compare wall time first: reading it is cheap, though on a busy machine it proves little
             if time.monotonic_ns() - began > SLOW_NS and time.thread_time_ns() - cpu > SLOW_NS:
                 self._on_slow(event.flow_id)

@@ -1,4 +1,4 @@
-"""Runs the child in the process that it was started or forked in."""
+"""Prepares a started or forked process and runs the child in it."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from runner.worker import app
 
 
 def prepare() -> None:
-    """Make this process fit to evaluate expressions, or to be forked into processes that do.
+    """Prepare this process to evaluate expressions, or to be forked into processes that do.
 
-    Call it once everything is imported: certificates are loaded by then, and expressions could see what is left of the
-    environment.
+    Call it once everything is imported: certificates are loaded by then. It clears the environment, which expressions
+    could read.
     """
-    # a terminal's Ctrl-C goes to the whole group: the parent decides what becomes of it
+    # a terminal's Ctrl-C goes to the whole process group: the parent decides what to do
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.environ.clear()
     open_files.ensure(needed=0)
     timeslice.shorten()
-    die_with_parent()  # also while an expression holds the loop
+    die_with_parent()  # also while an expression blocks the event loop
     gc.collect()
-    gc.freeze()  # what is here stays: it is not looked through again, and stays shared with forks
+    gc.freeze()  # present objects are permanent: the collector skips them, and their memory stays shared with forks
 
 
 def run(control_fd: int, record_fd: int) -> None:
-    """Work until told to stop. What this process starts gets neither of the two descriptors."""
+    """Run the child until the parent stops it. Processes started from here inherit neither descriptor."""
     for descriptor in (control_fd, record_fd):
         os.set_inheritable(descriptor, False)
     strays.adopt()
@@ -50,7 +50,7 @@ async def _work(control_fd: int, record_fd: int) -> None:
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
-        import uvloop  # noqa: PLC0415 - not there on every platform
+        import uvloop  # noqa: PLC0415 - not available on every platform
     except ImportError:
         return None
     return uvloop.new_event_loop

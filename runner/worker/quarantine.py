@@ -1,4 +1,4 @@
-"""Drives executions of flows in quarantine: in threads, with what may take long done in processes apart."""
+"""Drives executions of flows in quarantine, in threads; separate processes evaluate expressions and parse bodies."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from runner.quarantine.pool import EvaluatorPool
 from runner.worker.execution import Execution
 
 TURN_SECONDS: Final = 0.1
-"""How long one execution may run before others of its flow get their turn."""
+"""Time that one execution runs before others of its flow get their turn."""
 
 log = logs.get_logger(__name__)
 
 
 class Quarantine:
-    """The flows in quarantine, by `in`, and what drives their executions."""
+    """Drives executions of flows in quarantine; `in` tests whether a flow is in it."""
 
     def __init__(self, flows: QuarantinedFlows, pool: EvaluatorPool) -> None:
         """Evaluate for `flows` in processes of `pool`."""
@@ -34,20 +34,20 @@ class Quarantine:
         self._pool = pool
 
     def __contains__(self, flow_id: str) -> bool:
-        """Whether expressions of a flow are evaluated apart."""
+        """Whether a flow is in quarantine."""
         return flow_id in self._flows
 
     async def turn(self, execution: Execution, run: Run, step: Callable[[], Turn]) -> Turn | None:
-        """Wait for a process, take one step of an execution in a thread, and return what came of it.
+        """Wait for a process, run one step of an execution in a thread, and return its turn.
 
         Args:
-            execution: that is in hand.
-            run: its own.
+            execution: to drive.
+            run: of the execution.
             step: drives `run`. Blocking.
 
         Returns:
-            The fault of an execution whose expression had to be ended, with what it had written before. None: somebody
-            else killed the process, and nobody knows whether for that.
+            The turn. If an expression had to be killed, the turn ends in a fault and holds the entries written before.
+            None: the process was killed by something else, for an unknown cause.
 
         Raises:
             Exception: what `step` raises.
@@ -69,12 +69,12 @@ class Quarantine:
     async def event_input(
         self, event: Event, *, webhook: bool, raw: bool, owner: str, contents: Mapping[int, bytes]
     ) -> str:
-        """Wait for a process and have it read an event; see `IsolatedEvaluator.event_input`.
+        """Wait for a process and parse an event in it; see `IsolatedEvaluator.event_input`.
 
         Raises:
-            EvaluationEnded: the process had to be ended for that, or died of it.
-            EvaluationInterrupted: somebody else killed it, and nobody knows whether for that.
-            ValueError: it can't be done.
+            EvaluationEnded: the process was killed for it, or died of it.
+            EvaluationInterrupted: the process was killed by something else, for an unknown cause.
+            ValueError: the input can't be built.
         """
         async with self._evaluator(event) as evaluator:
             return await evaluator.run(
@@ -84,7 +84,7 @@ class Quarantine:
 
     @asynccontextmanager
     async def _evaluator(self, event: Event) -> AsyncIterator[IsolatedEvaluator]:
-        """Wait for a process for the flow of an event; what is learned of the flow by the way is noted."""
+        """Wait for a process for the flow of an event; extend the flow's quarantine if its evaluations misbehave."""
         flow_id = event.flow_id
         try:
             async with self._pool.evaluator(flow_id) as evaluator:

@@ -1,4 +1,4 @@
-"""Secrets that flows and components name, resolved by the router and kept for a few seconds at the most."""
+"""Resolves secrets through the router and caches their values for a few seconds."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from flowhook.wire import status
 from runner.interpreter.errors import Kind, fault
 
 MAX_AGE: Final = 5.0
-"""Seconds after which a value is asked for again."""
+"""Seconds after which a cached value is fetched again."""
 DEADLINE: Final = 5.0
 MAX_NAMES: Final = 100
 """Names in one request."""
 
 
 class Secrets:
-    """Values by name, each at most `MAX_AGE` old."""
+    """Cache of secret values by name, each at most `MAX_AGE` old."""
 
     def __init__(self, channel: grpc.aio.Channel, clock: Callable[[], float]) -> None:
-        """Ask over `channel`; `clock` gives seconds, monotonic."""
+        """Resolve over `channel`; `clock` returns monotonic seconds."""
         self._stub = secret_service_pb2_grpc.SecretServiceStub(channel)
         self._clock = clock
         self._values: dict[str, tuple[float, bytes]] = {}
         self._lock = asyncio.Lock()
 
     def cached(self, names: Collection[str]) -> dict[str, bytes] | None:
-        """Return the values when all of them are here and fresh, else None."""
+        """Return the values if all of them are cached and fresh, else None."""
         oldest = self._clock() - MAX_AGE
         values = {}
         for name in names:
@@ -44,8 +44,8 @@ class Secrets:
         """Return the values of all names.
 
         Raises:
-            FlowhookError: the router can't be asked.
-            TaskFault: one of them is not set (authorization). Source: dsl.md, "Secret".
+            FlowhookError: the call to the router failed.
+            TaskFault: a secret is not set (authorization). Source: dsl.md, "Secret".
         """
         known = self.cached(names)
         if known is not None:

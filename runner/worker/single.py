@@ -1,4 +1,4 @@
-"""One document, executed in a child without a router: what `flowhook exec` does."""
+"""Executes one document in a child without a router, for `flowhook exec`."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from runner.worker.tracing import ReachedError, Tracer
 from runner.worker.watched import Watched
 
 TOLD_SECONDS: Final = 1.0
-"""How long nothing has to happen that it is told."""
+"""Idle time from which a wait is reported."""
 
 _WAITS: Final = frozenset({"wait", "retry"})
 
 
 async def execute(order: control.Execute, record: Record, pipe: control.Pipe) -> control.Ended:
-    """Run to the end, or until the task that was asked for, and say how it ended; traces go into `pipe`."""
+    """Run to the end or to the `until` task and return the outcome; traces, replies and waits are sent to `pipe`."""
     program = compile_program(orjson.loads(order.definition), Evaluator(record))
     event = convert.event_from_bytes(order.event)
 
@@ -104,15 +104,15 @@ async def finish(
     events: LocalEvents,
     on_wait: Callable[[control.Waiting], None],
 ) -> effects.Completed | effects.Faulted:
-    """Drive an execution to its end, with nothing journaled.
+    """Drive an execution to its end, without journaling.
 
     Args:
         run: that has not started.
-        perform: performs one effect; several run at a time.
+        perform: performs one effect; several run concurrently.
         rest: awaited when the execution pauses.
-        clock: the execution's.
-        events: that are there for it.
-        on_wait: is told what it waits for, when that is long and nothing else is under way.
+        clock: of the execution.
+        events: available to its `listen` tasks.
+        on_wait: called with each long wait while no call is in flight.
     """
     calls: dict[asyncio.Future[effects.Result], effects.Perform] = {}
     turn = run.start()
@@ -146,7 +146,7 @@ async def finish(
 
 
 def _waiting(turn: effects.Turn, clock: LocalClock) -> control.Waiting:
-    """Return what an execution waits for under which nothing is under way."""
+    """Describe the wait of an execution that has no call in flight."""
     seconds = clock.seconds_until(turn.wake_at_ms or 0)
     if turn.subscriptions:
         awaited = turn.subscriptions[0]
@@ -160,7 +160,7 @@ def _types(subscriptions: Sequence[Subscription]) -> tuple[str, ...]:
 
 
 def _one_time_urls(event: Event, definition: Mapping[str, Any]) -> OneTimeUrls | None:
-    """Return what stands for the URLs of a flow's callbacks, at which nobody answers; None for a flow without any."""
+    """Return placeholders for a flow's callback URLs, which nothing serves; None for a flow without callbacks."""
     names = tuple((definition.get("webhook") or {}).get("callbacks") or ())
     return OneTimeUrls(names, lambda name, number: f"/hook/{event.flow_id}/{name}/exec-{number + 1}") if names else None
 
@@ -179,7 +179,7 @@ async def _run(flow: str, version: str, input: Any, parent: str, depth: int, key
 
 
 _FUNCTIONS: Final = {each.name: each for each in (_emit, _run)}
-"""What stands in for `cluster.cluster_functions`."""
+"""Local replacements for `cluster.cluster_functions`."""
 
 
 def _nothing_comes(awaited: Subscription) -> WorkflowError:

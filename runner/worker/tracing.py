@@ -1,4 +1,4 @@
-"""What `flowhook exec --trace` and `--until` see of a run."""
+"""Observes a run for `flowhook exec --trace` and `--until`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from runner.interpreter.observing import Observation
 
 
 class ReachedError(Exception):
-    """The task that the run was to stop after has ended; `output` is what it handed on, as JSON."""
+    """The task to stop after has ended; `output` is its output, as JSON."""
 
     def __init__(self, output: bytes) -> None:
         super().__init__()
@@ -26,10 +26,10 @@ class Tracer:
     """An observer that reports tasks and stops the run after one of them."""
 
     def __init__(self, report: Callable[[bytes], None] | None, until: str) -> None:
-        """Prepare.
+        """Observe one run.
 
         Args:
-            report: takes what `describe` makes of each task; None: nobody wants to know.
+            report: called with the result of `describe` for each task; None: no tracing.
             until: name or JSON Pointer of the task to stop after; empty: none.
         """
         self._report = report
@@ -39,7 +39,7 @@ class Tracer:
         """Report a task that has ended.
 
         Raises:
-            ReachedError: it is the one to stop after, and did not fault.
+            ReachedError: it is the task to stop after, and did not fault.
         """
         if self._report is not None:
             self._report(describe(seen))
@@ -48,11 +48,11 @@ class Tracer:
 
 
 def describe(seen: Observation) -> bytes:
-    """Return a task that has ended as a JSON object.
+    """Return a JSON object that describes a task that has ended.
 
     `{task, name, kind, status, input}`; `iteration` within loops; `output` and `then` unless it faulted, else `error`;
     `context` when it exported one. `status` is completed, skipped or faulted. A value of more than
-    `limits.MAX_RESULT_BYTES` is told by its size.
+    `limits.MAX_RESULT_BYTES` is replaced by its size.
     """
     node = seen.node
     entry: dict[str, Any] = {"task": node.pointer, "name": node.name, "kind": kind_of(node.definition)}

@@ -1,4 +1,4 @@
-"""Whose turn it is: flows take turns, so that one with hundreds of executions in hand does not hold up another's."""
+"""A fair queue: round-robin over flows, so that a flow with hundreds of executions does not delay the others."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ T = TypeVar("T")
 
 
 class Turns(Generic[T]):
-    """What waits for its turn: in order of coming within a flow; flows in a ring, one item of each at a time."""
+    """Queued items: first in, first out within a flow; flows in a ring, one item of each at a time."""
 
     __slots__ = ("_ring", "_waiting")
 
     def __init__(self) -> None:
-        """Start with nothing."""
+        """Start empty."""
         self._ring: deque[str] = deque()
         self._waiting: dict[str, deque[T]] = {}
 
     def __bool__(self) -> bool:
-        """Whether anything waits."""
+        """Whether any item is queued."""
         return bool(self._ring)
 
     def add(self, flow_id: str, item: T) -> None:
-        """Have something wait behind what waits of its flow."""
+        """Append an item behind the other items of its flow."""
         waiting = self._waiting.get(flow_id)
         if waiting is None:
             waiting = self._waiting[flow_id] = deque()
@@ -31,10 +31,10 @@ class Turns(Generic[T]):
         waiting.append(item)
 
     def next(self) -> T:
-        """Take what comes next.
+        """Remove and return the next item.
 
         Raises:
-            IndexError: nothing waits.
+            IndexError: the queue is empty.
         """
         flow_id = self._ring.popleft()
         waiting = self._waiting[flow_id]

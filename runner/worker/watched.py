@@ -1,4 +1,4 @@
-"""Calls under the eyes of the guard: whoever blocks the event loop in one is known by name."""
+"""Records each step of a call for the guard, so that a call that blocks the event loop can be identified."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ Outcome = TypeVar("Outcome")
 
 
 class Watched(Generic[Outcome]):
-    """Awaits a coroutine and notes in the record each step that it takes between two awaits.
+    """Awaits a coroutine and writes each of its steps (the code between two awaits) to the shared record.
 
-    What it has others do, tasks of its own above all, is not noted.
+    Work that it delegates, above all to tasks that it creates, is not recorded.
     """
 
     __slots__ = ("_coroutine", "_instance", "_lease", "_record")
@@ -26,7 +26,7 @@ class Watched(Generic[Outcome]):
         self._instance = instance
 
     def __await__(self) -> Generator[Any, Any, Outcome]:
-        """Take one step after another; see `coroutine.send`."""
+        """Run the coroutine step by step; see `coroutine.send`."""
         answer: Any = None
         problem: BaseException | None = None
         while True:
@@ -42,5 +42,5 @@ class Watched(Generic[Outcome]):
             answer = problem = None
             try:
                 answer = yield awaited
-            except BaseException as caught:  # noqa: BLE001 - it is the coroutine's, cancellation included
+            except BaseException as caught:  # noqa: BLE001 - thrown into the coroutine, cancellation included
                 problem = caught

@@ -67,7 +67,7 @@ HostNames = Annotated[str, AfterValidator(_check_host_names)]
 
 
 class CommonSettings(BaseSettings):
-    """What every process and every client command needs."""
+    """Settings of every process and every client command."""
 
     model_config = SettingsConfigDict(
         env_prefix="FLOWHOOK_", env_ignore_empty=True, extra="ignore", frozen=True, use_attribute_docstrings=True

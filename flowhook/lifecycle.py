@@ -1,4 +1,4 @@
-"""Lifecycle events of executions and tasks, as CloudEvents: started, suspended, resumed, retried, ended.
+"""Lifecycle events of executions and their tasks, as CloudEvents.
 
 The router publishes them. It records the events of executions itself; runners report those of tasks and of
 correlations to it, as `LifecycleEvent`.

@@ -5,7 +5,7 @@ object: settings that were not known when the process was started, as environmen
 objects, one per line: that it is ready, and its addresses. The kernel closes the socket when either process ends,
 however it ends.
 
-This module imports next to nothing: a process waits here for its settings before it imports the rest.
+This module imports next to nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Lifecycle of a cluster process: reports readiness, drains on SIGTERM, and ends with its supervisor.
+"""Lifecycle of a cluster process: reports readiness, drains on a signal, and ends with its supervisor.
 
 `run` calls each process's `app.serve(settings, lifecycle)`. A process reports its readiness and addresses on the socket
 to its supervisor (`flowhook.parent`). It exits immediately when the other end closes, which the kernel ensures however

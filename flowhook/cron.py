@@ -63,7 +63,7 @@ def next_cron(expression: str, after_ms: int) -> int:
 
 
 def _cause(expression: str, said: str) -> str:
-    """Return the cause to report for the parser's message, lower-case; an empty one: the expression never matches."""
+    """Return the cause to report, given the parser's message in lower case; empty: the expression never matches."""
     nickname = _NICKNAMES.get(expression.strip().lower())
     if nickname is not None:
         return f"{expression.strip()} is written {nickname}"

@@ -33,13 +33,13 @@ MAX_PARTS_BYTES: Final = 1 * MIB
 """Serialized metadata of the parts of a streamed body: their names, types and hashes."""
 
 MAX_UPLOADS: Final = 64
-"""Concurrent uploads to one router by authenticated senders, and as many by others."""
+"""Concurrent uploads to one router by senders that are authenticated before the body, and as many by others."""
 
 MAX_FLOW_UPLOADS: Final = 16
-"""Concurrent uploads to one flow by authenticated senders, and as many by others."""
+"""Concurrent uploads to one flow by senders that are authenticated before the body, and as many by others."""
 
 MAX_SENDER_UPLOADS: Final = 4
-"""Concurrent uploads by one address whose sender is not authenticated."""
+"""Concurrent uploads by one address whose sender is not authenticated before the body."""
 
 MAX_UPLOAD_BYTES: Final = 8 * GIB
 """Total size of the bodies that are being uploaded, or are uploaded and not yet referenced by an event."""

@@ -27,7 +27,7 @@ class Pace:
     """Paces one sender, which awaits `turn()` before each message."""
 
     def __init__(self, under_way: Callable[[], int]) -> None:
-        """Create a pace; `under_way` returns the number of executions in progress: the more, the longer the delay."""
+        """Create a pacer; `under_way` returns the number of executions in progress: the more, the longer the delay."""
         self._under_way = under_way
         self._urgent = asyncio.Event()
         self._last = float("-inf")

@@ -67,7 +67,7 @@ BUILT_IN: Final = {
 
 
 class EarlierValue(NamedTuple):
-    """A rotated value of a token that is still valid: its hash in hex, and its expiry."""
+    """A replaced value of a token: its hash in hex, and its expiry."""
 
     sha256: str
     until: int

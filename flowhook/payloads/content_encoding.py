@@ -144,7 +144,7 @@ def _inflate(member: zlib._Decompress, body: bytes, start: int, output: _Output)
             output.check(end)
     except zlib.error:
         raise _garbled() from None
-    raise _garbled()  # it ends too early
+    raise _garbled()  # the stream ends too early
 
 
 def _brotli(body: bytes, limit: int) -> bytes:
@@ -155,7 +155,7 @@ def _brotli(body: bytes, limit: int) -> bytes:
         while not decoder.is_finished():
             data = body[end : end + SLICE_BYTES]
             if not data:
-                raise _garbled()  # it ends too early
+                raise _garbled()  # the stream ends too early
             end += len(data)
             while piece := decoder.process(data, output_buffer_limit=PIECE_BYTES):
                 output.add(piece)

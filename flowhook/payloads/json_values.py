@@ -57,7 +57,7 @@ def _separators(text: bytes) -> int:
 
 def _outside_strings(body: bytes, most: int) -> int:
     text = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _OTHERS)
-    if text.count(b'"') > 4 * most + 2:  # two for each string, two strings for each value
+    if text.count(b'"') > 4 * most + 2:  # two quotes for each string, two strings for each value
         return most + 1
     values = 1
     inside = 0

@@ -153,7 +153,7 @@ def _add_rarities(message: envelope_pb2.Event, event: Event) -> None:
     if event.order_key:
         message.order_key = event.order_key
     if event.origin:
-        message.origin = event.origin.value  # type: ignore[assignment] # an int of its own
+        message.origin = event.origin.value  # type: ignore[assignment] # the stub has a type of its own for it
     if event.callback:
         message.callback = event.callback
         message.callback_token = event.callback_token

@@ -24,7 +24,7 @@ def generate(root: Path = ROOT) -> None:
     from grpc_tools import protoc  # noqa: PLC0415 - a build requirement, absent when only reading metadata
 
     protos = sorted(str(path) for path in (root / "protos").rglob("*.proto"))
-    # protoc looks its plugins up on PATH, where a build environment's bin folder is not always
+    # protoc looks for plugins on PATH, which may not include the build environment's bin folder
     plugin = Path(sys.executable).with_name("protoc-gen-mypy_grpc")
     arguments = [
         "protoc",
@@ -42,7 +42,7 @@ def generate(root: Path = ROOT) -> None:
 
 
 class ProtobufBuildHook(BuildHookInterface[Any]):
-    """Hatchling's hook: stubs first, then whatever is built carries them."""
+    """Hatchling build hook that generates the stubs before the build collects its files."""
 
     PLUGIN_NAME = "custom"
 

@@ -1,4 +1,4 @@
-"""Leave out what a library imports only because it is there, and what Flowhook has no use for."""
+"""Blocks optional imports: hides an installed module from libraries that would import it although it is not needed."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from contextlib import contextmanager
 
 @contextmanager
 def module(name: str) -> Iterator[None]:
-    """Have `import NAME` raise ImportError within the block, unless it is imported already.
+    """Make `import NAME` raise ImportError within the block, unless the module is imported already.
 
-    For imports while the process has one thread. Source: https://docs.python.org/3/reference/import.html#the-module-cache
+    Not thread-safe: use it while the process has one thread.
+
+    Source: https://docs.python.org/3/reference/import.html#the-module-cache
     """
     if name in sys.modules:
         yield
         return
-    sys.modules[name] = None  # type: ignore[assignment] # what the import system takes for a module that is not there
+    sys.modules[name] = None  # type: ignore[assignment] # the import system raises ImportError for a None entry
     try:
         yield
     finally:

@@ -1,7 +1,7 @@
-"""Which addresses may be connected to.
+"""Address policy for outbound connections: only public IP addresses, unless private ones are allowed.
 
-The policy is applied to the address a socket is about to connect to, after DNS, so that neither a name, nor a literal,
-nor an odd notation gets around it.
+The policy is applied after DNS resolution, to the address that a socket is about to connect to. Neither a name, nor a
+literal, nor an unusual notation bypasses it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,14 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def open_socket(info: tuple[Any, ...], *, allow_private_addresses: bool) -> socket.socket:
-    """Return a socket that is about to connect to an address, given as `getaddrinfo` does.
+    """Create a socket for connecting to an address, after checking the address against the policy.
+
+    Args:
+        info: the address, as an entry of `getaddrinfo`.
+        allow_private_addresses: whether the policy is off.
 
     Raises:
-        OSError: the policy does not allow the address (`POLICY`), or there are no more sockets.
+        OSError: the policy does not allow the address (`POLICY`), or the process can't open another socket.
     """
     family, kind, protocol, _, address = info
     if not allow_private_addresses and not is_public(ipaddress.ip_address(address[0].partition("%")[0])):
@@ -35,12 +39,12 @@ def open_socket(info: tuple[Any, ...], *, allow_private_addresses: bool) -> sock
 
 
 def is_refusal(problem: BaseException) -> bool:
-    """Whether there is no connection because the policy allows none of the addresses: another try changes nothing."""
+    """Whether a connection failed because the policy allows none of the addresses: retrying changes nothing."""
     return isinstance(problem, OSError) and problem.errno == errno.EACCES and POLICY in str(problem)
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address belongs to the public Internet, looking into those that embed another one.
+    """Whether an address belongs to the public Internet; IPv6 addresses that embed an IPv4 one are judged by that.
 
     Source: IANA special-purpose address registries, as in Python's `ipaddress`; RFC 6052 (NAT64), RFC 3056 (6to4).
     """

@@ -1,9 +1,10 @@
-"""Tokens of one-time URLs: whoever shows one may make the callback that it was made for, once.
+"""Tokens of one-time callback URLs: a token authorizes one callback to one execution, once.
 
-A token names the execution and how many callbacks of that name it had by one-time URLs before, so that a fresh one
-follows each use; a MAC under the flow's key makes it impossible to guess. Nothing is stored for it until it is used.
+A token contains the ID of the execution and a sequence number: how many callbacks of that name the execution has
+received by one-time URLs before. So every use makes the next token a different one. A MAC under the flow's key, of 256
+bits, protects tokens against guessing. Nothing is stored for a token until it is used.
 
-Source: RFC 2104 (HMAC); what is to be guessed has 256 bits.
+Source: RFC 2104 (HMAC).
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ def issue(key: bytes, execution_id: str, callback: str, number: int) -> str:
     """Return the token of a one-time URL: URL-safe, at most `MAX_LENGTH` characters.
 
     Args:
-        key: of the flow, `KEY_BYTES` long.
-        execution_id: the execution that the callback is for.
-        callback: its name.
-        number: how many callbacks of that name came to it by one-time URLs before; 0 or more.
+        key: the flow's key, `KEY_BYTES` long.
+        execution_id: the execution that receives the callback.
+        callback: name of the callback.
+        number: how many callbacks of that name the execution has received by one-time URLs before; 0 or more.
     """
     digest = hmac.digest(key, f"{execution_id}|{callback}|{number}".encode(), hashlib.sha256)
     mac = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
@@ -35,10 +36,10 @@ def issue(key: bytes, execution_id: str, callback: str, number: int) -> str:
 
 
 def execution_of(key: bytes, callback: str, token: str) -> str:
-    """Return the ID of the execution that a token is for.
+    """Verify a token and return the ID of the execution that it was issued for.
 
     Raises:
-        NotFoundError: it is none of this callback of this flow (`CALLBACK_NOT_FOUND`).
+        NotFoundError: the token was not issued for this callback of this flow (`CALLBACK_NOT_FOUND`).
     """
     execution, _, rest = token.partition(".")
     number = rest.partition(".")[0]

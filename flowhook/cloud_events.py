@@ -1,4 +1,4 @@
-"""CloudEvents 1.0 in their JSON format: the events that flows listen for, emit and are started by.
+"""CloudEvents 1.0 in their JSON format: the events that start flows, and that flows listen for and emit.
 
 Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md, "Context Attributes", and
 formats/json-format.md, sections 2 and 3.
@@ -19,33 +19,33 @@ from flowhook.model import Event
 
 SPEC_VERSION: Final = "1.0"
 REQUIRED: Final = ("id", "source", "specversion", "type")
-"""Context attributes that every event has."""
+"""Context attributes that every event must have."""
 
 DATA: Final = frozenset({"data", "data_base64"})
-"""Members that are no context attributes."""
+"""Members of the JSON object that are not context attributes."""
 
 ONE_TIME: Final = "onetime"
-"""Attribute of a callback that came by a one-time URL: whom it is for is settled by that, whatever it holds."""
+"""Attribute of a callback received by a one-time URL: the URL determines the receiving execution, not the content."""
 
 MAX_TYPE_LENGTH: Final = 255
-"""Characters of an event's type: it stays in memory while the event is kept."""
+"""Characters of an event's type, which stays in memory while the event is buffered."""
 
 _NAME: Final = re.compile(r"[a-z0-9]{1,64}")
 _EXACT: Final = float(1 << 53)
 
 
 def of_callback(event: Event, *, raw: bool = False) -> bytes:
-    """Return the CloudEvent of a request that came to a callback, as JSON.
+    """Return the CloudEvent for a request to a callback, as JSON.
 
-    Its `type` is the callback's name, its `source` the path, its `data` an object like the workflow's input. One that
-    came by a one-time URL says so (`ONE_TIME`).
+    Its `type` is the callback's name, its `source` the path, and its `data` an object like the workflow's input. The
+    attribute `ONE_TIME` is set for a request to a one-time URL.
 
     Args:
         event: `callback` set, credentials removed; its path without the token of a one-time URL.
-        raw: the callback wants bodies as they are.
+        raw: whether the callback takes bodies unparsed.
 
     Raises:
-        InvalidError: it is larger than `limits.MAX_RESULT_BYTES`, or nested deeper than JSON is written here
+        InvalidError: the CloudEvent is larger than `limits.MAX_RESULT_BYTES`, or nested deeper than orjson can write
             (`CALLBACK_TOO_LARGE`).
     """
     one_time = {ONE_TIME: True} if event.callback_token else {}
@@ -61,7 +61,7 @@ def of_callback(event: Event, *, raw: bool = False) -> bytes:
     }
     try:
         payload = orjson.dumps(content)
-    except orjson.JSONEncodeError:  # it reads 1024 levels and writes 254
+    except orjson.JSONEncodeError:  # orjson reads 1024 levels of nesting, but writes 254
         raise InvalidError(
             "what a callback says is nested too deeply for an event", reason="CALLBACK_TOO_LARGE"
         ) from None
@@ -73,11 +73,11 @@ def of_callback(event: Event, *, raw: bool = False) -> bytes:
 
 
 def parse(payload: bytes) -> dict[str, Any]:
-    """Return a CloudEvent of its JSON.
+    """Parse and validate the JSON of a CloudEvent.
 
     Raises:
-        InvalidError: it is larger than `limits.MAX_RESULT_BYTES`, no JSON object, of another version, lacks a required
-            attribute, or has one that is none (`CLOUD_EVENT_INVALID`).
+        InvalidError: it is larger than `limits.MAX_RESULT_BYTES`, not a JSON object, of another version, or lacks a
+            required attribute; or an attribute has an invalid name or value (`CLOUD_EVENT_INVALID`).
     """
     if len(payload) > limits.MAX_RESULT_BYTES:
         raise _invalid(f"it has at most {limits.MAX_RESULT_BYTES} bytes")
@@ -109,7 +109,7 @@ def _check_members(event: Mapping[str, Any]) -> None:
 
 
 def attribute(event: Mapping[str, Any], name: str) -> str | None:
-    """Return a context attribute as text; None when the event has none of that name.
+    """Return a context attribute as text; None when the event has no attribute of that name.
 
     Source: spec.md, "Type System": booleans and integers are the types that JSON writes without quotes.
     """
@@ -120,9 +120,9 @@ def attribute(event: Mapping[str, Any], name: str) -> str | None:
 
 
 def canonical(value: Any) -> bytes:
-    """Return JSON that is the same for equal values, however their members are ordered and numbers written: 1 is 1.0.
+    """Return canonical JSON: the same for equal values, whatever the order of members and the form of numbers.
 
-    From 2^53 on, where floats skip integers, the two are told apart.
+    1 and 1.0 are equal; from 2^53 on, where floats skip integers, integers and floats are distinguished.
 
     Raises:
         RecursionError: `value` is nested too deeply.

@@ -23,23 +23,23 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-"""A duration that has to be one: nothing can be done in no time."""
+"""A duration above 0: a timeout of 0 s would let nothing succeed."""
 
 Grace = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-"""How long what is under way may take; 0 ends it at once."""
+"""A grace period for work in progress; 0 ends that at once."""
 
 Count = Annotated[int, Field(ge=1)]
-"""A limit that lets something through."""
+"""A limit of 1 or more."""
 
 
 def _check_target(value: str) -> str:
-    if ":" not in value or value.startswith(("http://", "https://")):  # gRPC takes them, and never comes through
+    if ":" not in value or value.startswith(("http://", "https://")):  # gRPC accepts URLs, but never connects to them
         raise ValueError("expected HOST:PORT, such as 127.0.0.1:50051")
     return value
 
 
 Target = Annotated[str, AfterValidator(_check_target)]
-"""Where a gRPC server is: host and port, or another name that gRPC resolves."""
+"""Target of a gRPC channel: host and port, or another name that gRPC resolves."""
 
 
 def _check_public_url(value: str) -> str:
@@ -52,7 +52,7 @@ def _check_public_url(value: str) -> str:
 
 
 PublicUrl = Annotated[str, AfterValidator(_check_public_url)]
-"""Scheme and host, with a port where it takes one; or empty. A `/` at the end is dropped."""
+"""Scheme and host, with an optional port; or empty. A trailing `/` is removed."""
 
 
 def _check_host_names(value: str) -> str:
@@ -63,11 +63,11 @@ def _check_host_names(value: str) -> str:
 
 
 HostNames = Annotated[str, AfterValidator(_check_host_names)]
-"""Names or addresses of hosts, with commas between them."""
+"""Names or addresses of hosts, separated by commas."""
 
 
 class CommonSettings(BaseSettings):
-    """What every process and every client command needs."""
+    """Settings of every process and every client command."""
 
     model_config = SettingsConfigDict(
         env_prefix="FLOWHOOK_", env_ignore_empty=True, extra="ignore", frozen=True, use_attribute_docstrings=True
@@ -218,7 +218,7 @@ class AdminSettings(CommonSettings):
     and the address that a connection came in on may be used anyway."""
 
     def names(self) -> frozenset[str]:
-        """Return the names that Host may have, lower-case."""
+        """Return the names that the `Host` header may have, lower-case."""
         names = (*self.admin_hosts.split(","), self.host)
         return frozenset(name for each in names if (name := each.strip().lower().removesuffix(".")))
 
@@ -227,11 +227,11 @@ def read_token(settings: CommonSettings, *names: str) -> str:
     """Return the bearer token to show to the router.
 
     Args:
-        settings: where to look: `token`, else the file `<data_dir>/<name>.token`.
-        names: of built-in tokens, `admin`, `edge`, `runner` or `view`: the first that there is.
+        settings: source of the token: `token`, else the file `<data_dir>/<name>.token`.
+        names: built-in tokens, of `admin`, `edge`, `runner` and `view`, by preference: the first whose file exists.
 
     Raises:
-        InvalidError: there is no token (`TOKEN_MISSING`); the message says where one was looked for.
+        InvalidError: there is no token (`TOKEN_MISSING`); the message names the file that was tried.
     """
     if settings.token is not None:
         return settings.token.get_secret_value()

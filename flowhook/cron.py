@@ -1,9 +1,9 @@
 """Cron expressions: minute, hour, day of month, month, day of week, in UTC; a sixth field in front is the second.
 
-As in Debian's cron, a day has to meet both of its fields when one of them begins with `*`, else either of them. `L` is
+As in Debian's cron, a day must match both of its fields when one of them begins with `*`, else either of them. `L` is
 the last day of the month, `LW` its last working day, `1#2` the second Monday, `5L` the last Friday.
 
-Source: crontab(5); the parsing and stepping are cronsim's.
+Source: crontab(5); cronsim parses and steps.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ MAX_LENGTH: Final = 256
 
 
 def check_cron(expression: str) -> None:
-    """Check that an expression can be read, and comes true at some time within the next 50 years.
+    """Check that an expression can be parsed, and matches some time within the next 50 years.
 
-    Takes a few milliseconds at the most.
+    Takes a few milliseconds at most.
 
     Raises:
-        InvalidError: it can't, or does not (`CRON_INVALID`).
+        InvalidError: it can't be parsed, or matches no such time (`CRON_INVALID`).
     """
     next_cron(expression, int(datetime.now(UTC).timestamp() * 1000))
 
 
 def next_cron(expression: str, after_ms: int) -> int:
-    """Return when an expression comes true next, in Unix milliseconds, a whole second.
+    """Return the next time that an expression matches, in Unix milliseconds, a whole second.
 
     Args:
         expression: five or six fields.
         after_ms: Unix milliseconds; the result is later than that.
 
     Raises:
-        InvalidError: it can't be read, or does not come true within 50 years (`CRON_INVALID`).
+        InvalidError: it can't be parsed, or matches no time within 50 years (`CRON_INVALID`).
     """
     if len(expression) > MAX_LENGTH:
         raise _invalid(f"a cron expression has at most {MAX_LENGTH} characters")
@@ -63,7 +63,7 @@ def next_cron(expression: str, after_ms: int) -> int:
 
 
 def _cause(expression: str, said: str) -> str:
-    """Return what is wrong with an expression of which the parser said something, if only that it ends."""
+    """Return the cause to report, given the parser's message in lower case; empty: the expression never matches."""
     nickname = _NICKNAMES.get(expression.strip().lower())
     if nickname is not None:
         return f"{expression.strip()} is written {nickname}"

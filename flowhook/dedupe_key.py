@@ -1,4 +1,4 @@
-"""The dedupe key of a request: what `webhook.dedupe.key` yields for it, before the kind of `auth` is put in front."""
+"""Dedupe keys of requests: the value of `webhook.dedupe.key`, without the prefix that names the kind of `auth`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flowhook.expressions import ExpressionTypeError, strip
 from flowhook.expressions.paths import compile_accessor, paths_in
 
 MAX_TEXT_BYTES: Final = 4096
-"""A longer text becomes its hash at once."""
+"""Longest key, in bytes of UTF-8; a longer one is replaced by its SHA-256."""
 
 
 class DedupeKey:
@@ -19,7 +19,7 @@ class DedupeKey:
 
     Attributes:
         expression: as written.
-        paths: where in `.` it looks.
+        paths: the paths in `.` that it reads.
     """
 
     __slots__ = ("_accessor", "expression", "paths")
@@ -28,14 +28,14 @@ class DedupeKey:
         """Compile an expression in `${ }`, which was checked when the flow was applied.
 
         Raises:
-            InvalidExpression: it is not one that runs outside the runner.
+            InvalidExpression: it is not of the subset that runs outside the runner (`flowhook.expressions.paths`).
         """
         self.expression = expression
         self._accessor = compile_accessor(strip(expression))
         self.paths = paths_in(strip(expression))
 
     def of_view(self, view: object) -> str:
-        """Return the key of a request, given what `.` is; empty for one that has none and is one of its own."""
+        """Return the key of a request, given the value of `.`; empty: it has no key, and is never a duplicate by it."""
         try:
             value = self._accessor(view)
             if value is None:

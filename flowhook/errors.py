@@ -1,8 +1,8 @@
 """Errors, classed by what the caller can do next.
 
 Each carries a stable `reason` in UPPER_SNAKE_CASE that programs branch on, and a message for people. `wire.status`
-holds the one table that maps the classes to gRPC codes and back; the edge maps them to HTTP statuses.
-Drivers' errors (sqlite3, grpc, OSError) are translated at the boundary of whoever uses the driver.
+holds the one table that maps the classes to gRPC codes and back; the edge maps them to HTTP statuses. The module that
+uses a driver (sqlite3, grpc, OSError) translates its errors into these.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 
 class FlowhookError(Exception):
-    """Something the caller should be told.
+    """Base class of all errors that are reported to a caller.
 
     Attributes:
         reason: stable cause in UPPER_SNAKE_CASE, at most 63 characters.
         message: explanation for developers, without secrets.
-        metadata: what varies in the message, keyed in lower_snake_case.
+        metadata: the variable parts of the message, keyed in lower_snake_case.
     """
 
     default_reason = "INTERNAL"
@@ -30,37 +30,37 @@ class FlowhookError(Exception):
 
 
 class InvalidError(FlowhookError):
-    """The request can never succeed as it is: correct it."""
+    """The request is invalid and can never succeed: correct it."""
 
     default_reason = "INVALID"
 
 
 class UnauthenticatedError(FlowhookError):
-    """Who is calling is not known: present credentials."""
+    """The caller is not authenticated: present credentials."""
 
     default_reason = "UNAUTHENTICATED"
 
 
 class PermissionDeniedError(FlowhookError):
-    """Who is calling may not do this: use other credentials."""
+    """The caller lacks permission: use other credentials."""
 
     default_reason = "PERMISSION_DENIED"
 
 
 class NotFoundError(FlowhookError):
-    """What the request names does not exist."""
+    """The resource that the request names does not exist."""
 
     default_reason = "NOT_FOUND"
 
 
 class ConflictError(FlowhookError):
-    """The request contradicts the present state: look again, then decide."""
+    """The request conflicts with the current state: read that again, then decide."""
 
     default_reason = "CONFLICT"
 
 
 class OutOfRangeError(FlowhookError):
-    """The position asked for is gone: start over from a current one."""
+    """The requested position is no longer available: start over from a current one."""
 
     default_reason = "OUT_OF_RANGE"
 
@@ -76,7 +76,7 @@ class ExhaustedError(FlowhookError):
 
 
 class UnavailableError(FlowhookError):
-    """Something needed is away: try again after `retry_after` seconds."""
+    """A dependency is unavailable: try again after `retry_after` seconds."""
 
     default_reason = "UNAVAILABLE"
 
@@ -91,7 +91,7 @@ class InternalError(FlowhookError):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong with a flow file.
+    """One error in a flow file.
 
     Attributes:
         file: name of the file as the user gave it.
@@ -111,7 +111,7 @@ class Fault:
 
 
 class InvalidFlowError(InvalidError):
-    """A flow file that can't be applied, with everything that is wrong with it."""
+    """A flow file can't be applied; carries all faults that were found in it."""
 
     default_reason = "FLOW_INVALID"
 

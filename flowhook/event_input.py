@@ -1,7 +1,7 @@
-"""The workflow's input, made of the event that started it.
+"""Workflow input: builds it from the event that started the workflow.
 
-A flow without `webhook` is run as the standard says: its input is the content of the event, as it is. Content that is
-not parsed (a file, an image) has no such form; there the input is the one of a flow with `webhook`:
+The input of a flow without `webhook` is the parsed content of the event, as the DSL specifies. Content that is not
+parsed (a file, an image) has no such form; the input is then the same as that of a flow with `webhook`:
 
 `{id, received_at, method, path, query, headers, content_type, body, attachments}`:
 
@@ -9,16 +9,16 @@ not parsed (a file, an image) has no such form; there the input is the one of a 
 - `query`: by name, decoded; a repeated name has an array of its values, in order.
 - `headers`: by lower-case name; repeated fields are joined with `, ` (RFC 9110, section 5.3), bytes that are not UTF-8
   are read as ISO 8859-1.
-- `body`: what the content says (see `flowhook.payloads`); null when nothing of it was parsed.
-- `attachments`: what was not parsed: a file, a part of a form, or a whole body. Each has `{name, type, size, sha256}`,
-  the `field` of a form, `attachment` (its handle, for calls that send it on), and `content` (text, when it is UTF-8) or
-  `base64`; neither beyond 1 MiB in all, for the input travels through every expression.
+- `body`: the parsed content (see `flowhook.payloads`); null when nothing of it was parsed.
+- `attachments`: unparsed content: a file, a part of a form, or a whole body. Each has `{name, type, size, sha256}`,
+  the `field` of a form, `attachment` (a handle, for calls that forward it), and `content` (text, when it is UTF-8) or
+  `base64`. Contents are limited to 1 MiB in total, because every expression processes the whole input.
 
-A body that was streamed to storage is not in the event: it names the fields of a form, if it was one, and where the
-attachments lie. Whoever makes the input fetches the contents that belong into it (`contents_wanted`).
+The event does not contain a body that was streamed to storage: it has the fields of a form, if the body was one, and
+the position of each attachment. The caller fetches the contents that belong in the input (`contents_wanted`).
 
-Runners make it of the stored event. Expressions under `webhook` see the same in the edge, before there is a workflow,
-but for `attachments`: to make them means to encode the body, for an answer.
+Runners build the input from the stored event. In the edge, expressions under `webhook` see the same before a workflow
+exists, but without `attachments`: building those would encode the body just to evaluate an expression.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from flowhook.payloads import Attachment, Content, parse, with_attributes
 from flowhook.payloads.parsing import BODY
 
 MAX_INLINE_BYTES: Final = 1 * limits.MIB
-"""Content of attachments that is part of the input, in all."""
+"""Bytes of attachment content that the input includes, in total."""
 
 _JSON: Final = "application/json"
 _NO_CONTENTS: Final[Mapping[int, bytes]] = {}
@@ -53,15 +53,15 @@ def workflow_input(
     owner: str = "",
     contents: Mapping[int, bytes] = _NO_CONTENTS,
 ) -> Any:
-    """Return what `.` is to the first expression of a flow.
+    """Return the input of a workflow: the value of `.` in the first expression of the flow.
 
     Args:
-        event: credentials removed. Of one that no request made, it is the body: JSON, an empty object when there is
-            none.
+        event: credentials removed. If its origin is not a request, the input is its body: JSON, an empty object when
+            there is none.
         webhook: whether the flow has a `webhook`; see `has_webhook`.
-        raw: the flow wants the body as it is.
+        raw: whether the flow takes bodies unparsed.
         owner: ID that handles of attachments begin with; empty: the event's.
-        contents: those of attachments that lie elsewhere, by their indexes; see `contents_wanted`.
+        contents: contents of attachments in storage, by index; see `contents_wanted`.
     """
     if event.origin is not Origin.REQUEST:
         return orjson.loads(event.body or b"{}")
@@ -75,7 +75,7 @@ def workflow_input(
 def request_view(
     event: Event, *, raw: bool = False, owner: str = "", contents: Mapping[int, bytes] = _NO_CONTENTS
 ) -> dict[str, Any]:
-    """Return what there is to see of a request; see `workflow_input`. Without an owner attachments have no handles."""
+    """Return the description of a request; see `workflow_input`. Without an owner attachments have no handles."""
     body, attachments = content_of(event, raw=raw)
     parts = parts_of(event, raw=raw)
     if attachments:
@@ -96,7 +96,7 @@ def parts_of(event: Event, *, raw: bool = False) -> tuple[Part, ...]:
 
 
 def contents_wanted(parts: Sequence[Part]) -> list[int]:
-    """Return the indexes of the attachments whose content is part of the input: what fits, first come first."""
+    """Return the indexes of the attachments whose content is part of the input: those that fit, in order."""
     left = MAX_INLINE_BYTES
     wanted: list[int] = []
     for index, part in enumerate(parts):
@@ -107,12 +107,12 @@ def contents_wanted(parts: Sequence[Part]) -> list[int]:
 
 
 def accepted_view(event: Event, *, webhook: bool, raw: bool = False) -> Any:
-    """Return what `.` is to expressions under `execution`, when the event is accepted: the input without attachments.
+    """Return the input without attachments: the value of `.` in expressions under `execution`, on acceptance.
 
     Args:
         event: credentials removed.
         webhook: whether the flow has a `webhook`.
-        raw: the flow wants the body as it is.
+        raw: whether the flow takes bodies unparsed.
     """
     if webhook and event.origin is Origin.REQUEST:
         return webhook_view(event, None if raw else content_of(event).body)
@@ -123,32 +123,32 @@ def accepted_view(event: Event, *, webhook: bool, raw: bool = False) -> Any:
 
 
 def _given(event: Event) -> Content:
-    """Return the content of an event that may have come without a media type: it is JSON then."""
+    """Return the content of an event; one without a media type is parsed as JSON."""
     return content_of(event if event.content_type else event._replace(content_type=_JSON))
 
 
 def _is_parsed(event: Event, content: Content) -> bool:
-    """Whether all of an event's content is data."""
+    """Whether all of an event's content was parsed, so that nothing of it is an attachment."""
     return not content.attachments and not parts_of(event)
 
 
 def has_webhook(definition: Mapping[str, Any]) -> bool:
-    """Whether requests start the flow, which is then given what there is to see of one."""
+    """Whether requests start the flow; its input then describes the request."""
     return definition.get("webhook") is not None
 
 
 def wants_raw(definition: Mapping[str, Any], callback: str = "") -> bool:
-    """Whether a flow, or one of its callbacks, wants bodies as they are (`webhook.parse`)."""
+    """Whether a flow, or one of its callbacks, takes bodies unparsed (`webhook.parse`)."""
     webhook = definition.get("webhook") or {}
     place = webhook.get("callbacks", {}).get(callback, {}) if callback else webhook
     return bool(place.get("parse") == "raw")
 
 
 def content_of(event: Event, *, raw: bool = False) -> Content:
-    """Return what an event's body says. One that an edge would have refused is an attachment: nothing is lost.
+    """Return the parsed content of an event. A body that an edge would have refused becomes an attachment.
 
-    Of one that was streamed there are no attachments here: see `parts_of`. Fields of its form that are no JSON object,
-    which no edge sends, are left out.
+    The attachments of a streamed body are not part of the result: see `parts_of`. Its form fields are left out if they
+    are not a JSON object, which no edge sends.
     """
     if event.body_blob is not None:
         return Content(None if raw else with_attributes(event.content_type, event.headers, _fields(event.form)))
@@ -169,11 +169,11 @@ def _fields(form: bytes) -> dict[str, Any] | None:
 
 
 def webhook_view(event: Event, body: Any) -> dict[str, Any]:
-    """Return what `.` is to expressions under `webhook`.
+    """Return the value of `.` in expressions under `webhook`.
 
     Args:
         event: credentials removed.
-        body: its parsed content; None for what is not parsed.
+        body: its parsed content; None if it was not parsed.
     """
     return {
         "id": event.id,

@@ -1,8 +1,9 @@
-"""Results that a replay takes over apart from the order of its journal.
+"""Held results: journal entries that a replay reuses whenever the flow reaches their task, independent of order.
 
-A replay that starts at a failed call leaves out of the journal what came after it. What was performed there is not to
-be performed again when the flow comes there once more, and nobody knows when, or whether, it will. So such results are
-in the journal under their keys behind `PREFIX`; once the flow asks for one, it is written down where that was.
+A replay that starts at a failed call drops the journal after that call. Effects that were performed there must not be
+performed again when the flow reaches their tasks once more; when that is, or whether it happens at all, is unknown. So
+their results stay in the journal under their keys with `PREFIX` in front. When the flow asks for one, it is journaled
+again, at that position.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ from typing import Final
 from flowhook.model import SNAPSHOT_KEY, JournalEntry
 
 PREFIX: Final = "~"
-"""Before the key of a result that is held; keys of other entries begin with a slash, or are that of a snapshot."""
+"""Prefix of the key of a held result; other keys begin with a slash, or are `SNAPSHOT_KEY`."""
 
 
 def hold(results: Iterable[JournalEntry]) -> tuple[JournalEntry, ...]:
-    """Return results as entries that are held, in order."""
+    """Return results as held entries, in order."""
     return tuple(replace(entry, key=PREFIX + entry.key) for entry in results)
 
 
 def split(journal: Iterable[JournalEntry]) -> tuple[tuple[JournalEntry, ...], dict[str, JournalEntry]]:
-    """Return the entries that are in order, and by key the results held that were not asked for since.
+    """Return the ordered entries of a journal, and by key the held results that the flow has not asked for since.
 
-    A snapshot has what was held before it.
+    A snapshot includes the results that were held before it.
     """
     ordered: list[JournalEntry] = []
     held: dict[str, JournalEntry] = {}

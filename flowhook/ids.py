@@ -1,8 +1,7 @@
-"""Identifiers: `evt_` and a UUIDv7 (RFC 9562, section 5.7) in Crockford base32, lower case.
+"""Event IDs: `evt_` and a UUIDv7 (RFC 9562, section 5.7) in Crockford base32, lower case.
 
-30 ASCII characters that sort by time. The last byte of the UUID is not random but the *slot* of the flow (a hash of
-its ID), so that whoever holds an ID can find the shard that owns it without asking: 256 slots are spread over the
-shards there are.
+30 ASCII characters that sort by time. The last byte of the UUID is not random: it is the *slot* of the flow, a hash of
+the flow's ID. The 256 slots are distributed over the shards, so the owning shard follows from an ID without a lookup.
 """
 
 from __future__ import annotations
@@ -41,12 +40,13 @@ def mint(slot: int, *, now_ms: int | None = None) -> str:
 
 
 def derive(slot: int, now_ms: int, name: str) -> str:
-    """Return the event ID that is always the same for these arguments: what is stored under it is stored once.
+    """Return a deterministic event ID: the same for the same arguments, so that storing under it is idempotent.
 
     Args:
         slot: in [0, 255].
         now_ms: Unix time in milliseconds, below 2^48.
-        name: what tells it from all others of that time. Whoever can choose it freely can find one that collides.
+        name: distinguishes the ID from all others of that time. A party that can choose it freely can find a
+            collision.
     """
     return _encode(slot, now_ms, hashlib.blake2b(name.encode(), digest_size=10, person=b"flowhook event").digest())
 
@@ -56,7 +56,7 @@ def _encode(slot: int, milliseconds: int, random: bytes) -> str:
 
 
 def encode(value: int) -> str:
-    """Return the ID for a 128-bit UUID: two zero bits, then 26 characters of 5 bits."""
+    """Return the ID of a UUID: two zero bits and its 128 bits, as 26 characters of 5 bits."""
     pairs = _PAIRS
     return (
         PREFIX
@@ -80,7 +80,7 @@ def decode(event_id: str) -> int:
     """Return the UUID of an ID.
 
     Raises:
-        InvalidError: `event_id` is not one of ours (`EVENT_ID_INVALID`).
+        InvalidError: `event_id` is not an event ID of Flowhook (`EVENT_ID_INVALID`).
     """
     if len(event_id) != LENGTH or not event_id.startswith(PREFIX):
         raise InvalidError("an event ID is evt_ and 26 characters", reason="EVENT_ID_INVALID")
@@ -99,15 +99,15 @@ def slot_of_event(event_id: str) -> int:
     """Return the slot that an event ID carries.
 
     Raises:
-        InvalidError: `event_id` is not one of ours.
+        InvalidError: `event_id` is not an event ID of Flowhook.
     """
     return decode(event_id) & 0xFF
 
 
 def time_ms_of(event_id: str) -> int:
-    """Return when an ID was minted, in Unix milliseconds.
+    """Return the time at which an ID was minted, in Unix milliseconds.
 
     Raises:
-        InvalidError: `event_id` is not one of ours.
+        InvalidError: `event_id` is not an event ID of Flowhook.
     """
     return decode(event_id) >> 80

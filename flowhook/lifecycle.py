@@ -1,6 +1,7 @@
-"""Lifecycle events: what is told of executions as they start, are suspended and resumed, and end, and of their tasks.
+"""Lifecycle events of executions and their tasks, as CloudEvents.
 
-The router knows what happens to executions; of what happens within them it is told by runners, as `LifecycleEvent`.
+The router publishes them. It records the events of executions itself; runners report those of tasks and of
+correlations to it, as `LifecycleEvent`.
 
 Source: https://github.com/serverlessworkflow/specification, dsl.md, "Lifecycle Events", and dsl-reference.md, "Workflow
 Lifecycle Events", "Task Lifecycle Events".
@@ -25,7 +26,7 @@ _PREFIXES: Final = (WORKFLOW_PREFIX, TASK_PREFIX)
 
 
 class Lifecycle(StrEnum):
-    """The types of events that tell what happened to an execution."""
+    """Types of the lifecycle events of an execution."""
 
     STARTED = "io.serverlessworkflow.workflow.started.v1"
     SUSPENDED = "io.serverlessworkflow.workflow.suspended.v1"
@@ -36,7 +37,7 @@ class Lifecycle(StrEnum):
 
 
 class TaskLifecycle(StrEnum):
-    """The types of events that tell what happened to a task."""
+    """Types of the lifecycle events of a task."""
 
     CREATED = "io.serverlessworkflow.task.created.v1"
     STARTED = "io.serverlessworkflow.task.started.v1"
@@ -47,7 +48,7 @@ class TaskLifecycle(StrEnum):
 
 
 class CorrelationLifecycle(StrEnum):
-    """The types of events that tell of an execution that waits for events."""
+    """Types of the lifecycle events of an execution that waits for events."""
 
     STARTED = "io.serverlessworkflow.workflow.correlation-started.v1"
     COMPLETED = "io.serverlessworkflow.workflow.correlation-completed.v1"
@@ -55,23 +56,23 @@ class CorrelationLifecycle(StrEnum):
 
 TASK_TYPES: Final[frozenset[str]] = frozenset(each.value for each in TaskLifecycle)
 FROM_RUNNERS: Final[frozenset[str]] = TASK_TYPES | {each.value for each in CorrelationLifecycle}
-"""What only runners know of."""
+"""Types of the events that only runners can report."""
 
 TYPES: Final[frozenset[str]] = FROM_RUNNERS | {each.value for each in Lifecycle}
-"""All types of events that are told."""
+"""All types of lifecycle events."""
 
 MAX_OUTPUT_BYTES: Final = 64 * limits.KIB
-"""JSON of a task's output that is told: there are many tasks."""
+"""Bytes of JSON: a larger output of a task is left out of its lifecycle event, since there are many tasks."""
 
 MAX_DATA_BYTES: Final = 2 * MAX_OUTPUT_BYTES
-"""What a runner tells of a task: its output or error, and where it is."""
+"""Bytes of JSON that a runner reports of a task: its output or error, and its position."""
 
 OF_END: Final = {
     Status.CANCELLED: Lifecycle.CANCELLED,
     Status.FAULTED: Lifecycle.FAULTED,
     Status.COMPLETED: Lifecycle.COMPLETED,
 }
-"""What is told of an execution that ended with a status."""
+"""Type of the event for an execution that ended, by its status."""
 
 _TIMES: Final[dict[str, str]] = {
     Lifecycle.STARTED: "startedAt",
@@ -92,13 +93,13 @@ _TIMES: Final[dict[str, str]] = {
 
 
 class LifecycleEvent(NamedTuple):
-    """Something that happened within an execution, as a runner tells it.
+    """A lifecycle event within an execution, as a runner reports it.
 
     Attributes:
         type: one of `FROM_RUNNERS`.
-        key: tells it from all others of its type and execution; the same however often it is told. ASCII.
-        time_ms: when it happened, Unix time.
-        data: what the event's data has of it, a JSON object of at most `MAX_DATA_BYTES`.
+        key: distinguishes it from all others of its type and execution; the same each time it is reported. ASCII.
+        time_ms: Unix time at which it happened.
+        data: members for the event's `data`, a JSON object of at most `MAX_DATA_BYTES`.
     """
 
     type: str
@@ -108,7 +109,7 @@ class LifecycleEvent(NamedTuple):
 
 
 class Definition(NamedTuple):
-    """What a flow's document says of itself."""
+    """Identity of a workflow definition, from the `document` section of the flow file."""
 
     namespace: str
     name: str
@@ -116,12 +117,12 @@ class Definition(NamedTuple):
 
 
 def is_lifecycle(type_: str) -> bool:
-    """Whether a type of events is kept for what the router tells of executions: no flow can emit such an event."""
+    """Whether an event type is reserved for lifecycle events: no flow can emit such an event."""
     return type_.startswith(_PREFIXES)
 
 
 def is_event_data(data: bytes) -> bool:
-    """Whether bytes are what `LifecycleEvent.data` may be."""
+    """Whether bytes are valid as `LifecycleEvent.data`."""
     try:
         return len(data) <= MAX_DATA_BYTES and isinstance(orjson.loads(data), dict)
     except orjson.JSONDecodeError:
@@ -129,7 +130,7 @@ def is_event_data(data: bytes) -> bool:
 
 
 def error_data(error: WorkflowError) -> dict[str, Any]:
-    """Return what is told of an error: not what was answered, for any flow may listen."""
+    """Return the members of an error to publish, without the response that caused it: any flow may listen."""
     return {key: value for key, value in error.without_response().as_dict().items() if value != ""}
 
 
@@ -145,18 +146,18 @@ def lifecycle_event(
     output: bytes | None = None,
     within: bytes = b"",
 ) -> bytes:
-    """Return what is told of an execution, a CloudEvent as JSON of at most `limits.MAX_RESULT_BYTES`.
+    """Return a lifecycle event: a CloudEvent as JSON of at most `limits.MAX_RESULT_BYTES`.
 
     Args:
-        kind: what happened, one of `TYPES`.
-        event_id: the event's own.
-        flow_id: of the execution.
-        execution_id: its ID.
-        definition: the flow that it runs.
-        time_ms: when it happened, Unix time.
-        error: why it faulted.
-        output: JSON of what it completed with; left out where the event would be too large with it.
-        within: what a runner says of it (`LifecycleEvent.data`), where that tells.
+        kind: type of the event, one of `TYPES`.
+        event_id: ID of the event itself.
+        flow_id: flow of the execution.
+        execution_id: ID of the execution.
+        definition: identity of the workflow definition that it runs.
+        time_ms: Unix time at which it happened.
+        error: error of a faulted execution.
+        output: JSON of the output of a completed one; left out if the event would be too large with it.
+        within: data that a runner reported (`LifecycleEvent.data`); empty for events that the router records itself.
     """
     namespace, name, version = definition
     moment = rfc3339(time_ms)

@@ -1,4 +1,4 @@
-"""Every limit that more than one module needs, with its unit. Nothing grows without bound (DESIGN, guarantee 8)."""
+"""Limits that more than one module uses, with their units. Nothing grows without bound (DESIGN, guarantee 8)."""
 
 from __future__ import annotations
 
@@ -9,52 +9,52 @@ MIB: Final = 1024 * KIB
 GIB: Final = 1024 * MIB
 
 MAX_BODY_BYTES: Final = 16 * MIB
-"""Largest body that is held in memory, as it is or decompressed, and travels in its event."""
+"""Largest body that is held in memory, compressed or not, and that is sent inside its event."""
 
 MAX_STREAMED_BODY_BYTES: Final = 1 * GIB
 """Largest body a flow may allow (`webhook.max_body`); one above `MAX_BODY_BYTES` is streamed to storage."""
 
 STREAMED_BODY_BYTES: Final = 1 * MIB
-"""Bodies above this are streamed, when nobody parses them in one piece."""
+"""Bodies above this are streamed, unless they are parsed as a whole."""
 
 CHUNK_BYTES: Final = 256 * KIB
-"""How much of a streamed body is handed on at a time."""
+"""Chunk size of streamed bodies."""
 
 MAX_FORM_BYTES: Final = 1 * MIB
-"""Fields of the form in a streamed body, as JSON; further ones are attachments."""
+"""JSON of the form fields of a streamed body; further fields become attachments."""
 
 MAX_VALUES: Final = 1_000_000
-"""Values of the JSON of one body, arrays and objects among them: some 200 ms to read, and up to 250 MiB of memory."""
+"""JSON values in one body, including arrays and objects: about 200 ms of parsing, and up to 250 MiB of memory."""
 
 MAX_PARTS: Final = 1000
 """Parts of a multipart body."""
 
 MAX_PARTS_BYTES: Final = 1 * MIB
-"""What is told of the parts of a streamed body, serialized: their names, types and hashes."""
+"""Serialized metadata of the parts of a streamed body: their names, types and hashes."""
 
 MAX_UPLOADS: Final = 64
-"""Bodies that are uploaded at a time, to one router: by proven senders, and as many by others."""
+"""Concurrent uploads to one router by senders that are authenticated before the body, and as many by others."""
 
 MAX_FLOW_UPLOADS: Final = 16
-"""Bodies that are uploaded to one flow at a time: by proven senders, and as many by others."""
+"""Concurrent uploads to one flow by senders that are authenticated before the body, and as many by others."""
 
 MAX_SENDER_UPLOADS: Final = 4
-"""Bodies that one address uploads at a time which has not proved whose it is."""
+"""Concurrent uploads by one address whose sender is not authenticated before the body."""
 
 MAX_UPLOAD_BYTES: Final = 8 * GIB
-"""Bodies that are uploaded, or were and are yet to be named by an event, in all."""
+"""Total size of the bodies that are being uploaded, or are uploaded and not yet referenced by an event."""
 
 UPLOAD_SECONDS: Final = 3600.0
-"""How long a body is kept that no event names."""
+"""Retention of an uploaded body that no event references."""
 
 DEFAULT_BODY_BYTES: Final = 10 * MIB
-"""`webhook.max_body` of a flow that does not say."""
+"""Default of `webhook.max_body`."""
 
 MAX_CALLBACK_BODY_BYTES: Final = 1 * MIB
-"""Largest request body a callback may allow: what comes in goes into the execution's journal."""
+"""Largest request body a callback may allow: it becomes part of the execution's journal."""
 
 DEFAULT_CALLBACK_BODY_BYTES: Final = 512 * KIB
-"""`max_body` of a callback that does not say."""
+"""Default of a callback's `max_body`."""
 
 MAX_BATCH_EVENTS: Final = 512
 """Events in one IngestEvents call."""
@@ -75,11 +75,11 @@ MAX_DOCUMENT_BYTES: Final = 256 * KIB
 """One flow file."""
 
 KEPT_REVISIONS: Final = 100
-"""Revisions of a flow that stay, however old. Earlier ones go with the last execution of them."""
+"""Latest revisions of a flow that are always retained. Earlier ones are deleted with their last execution."""
 
 MAX_FLOW_ID_LENGTH: Final = 127
 MAX_FOUND_FLOWS: Final = 256
-"""IDs that one FindFlows call asks for."""
+"""Flow IDs in one FindFlows call."""
 
 MAX_SECRET_NAME_LENGTH: Final = 127
 MAX_SECRET_BYTES: Final = 64 * KIB
@@ -94,63 +94,63 @@ MAX_JOURNAL_ENTRIES: Final = 1000
 """Effects one execution may journal between two compactions."""
 
 MAX_JOURNAL_BYTES: Final = 8 * MIB
-"""Keys and results of one execution's journal in all; it travels whole with every new attempt."""
+"""Keys and results of one execution's journal in total; every new attempt receives the whole journal."""
 
 MAX_ERROR_DETAIL_BYTES: Final = 4 * KIB
 MAX_ERROR_BODY_BYTES: Final = 4 * KIB
 MAX_HISTORY_BYTES: Final = 8 * KIB
-"""What is told of tasks with one journal entry, or with the end of an attempt."""
+"""Task history in one journal entry, or in the report of the end of an attempt."""
 MAX_HISTORIES: Final = 200
-"""Journal entries that were compacted whose history is kept."""
+"""Compacted journal entries whose task history is retained."""
 
 MAX_READ_HISTORY_BYTES: Final = 2 * MIB
-"""What is read of what was told of the tasks of one execution, to show them: half of it the first, half the last."""
+"""Task history of one execution that is read for display: half of it from the start, half from the end."""
 
 DEFAULT_FLOW_BACKLOG: Final = 1_000_000
-"""`execution.max_backlog` of a flow that does not say: accepted events that have not ended."""
+"""Default of `execution.max_backlog`: accepted events of a flow whose executions have not ended."""
 
 DEFAULT_TOTAL_BACKLOG: Final = 4_000_000
-"""Accepted events of all flows that have not ended; beyond it the router answers 503."""
+"""Accepted events of all flows whose executions have not ended; beyond it the router answers 503."""
 
 MAX_ATTEMPTS: Final = 5
-"""Attempts charged to an execution before it is `faulted` for killing its runner or losing its lease."""
+"""Attempts charged to an execution for killing its runner or losing its lease, before it is `faulted`."""
 
 MAX_WORKFLOW_DEPTH: Final = 16
-"""`run` tasks, and events that start flows, that may lie within one another: a loop of flows ends there."""
+"""Nesting depth of `run` tasks and of events that start flows: it ends an endless loop of flows."""
 
 MAX_SUBSCRIPTIONS: Final = 1000
-"""Things that one execution may wait for at a time, beside times."""
+"""Subscriptions that one execution may wait for at a time; timers do not count."""
 
 MAX_SUBSCRIPTION_BYTES: Final = 1 * MIB
-"""Keys and filters of all that one execution waits for at a time."""
+"""Total size of the keys and filters of the subscriptions of one execution."""
 
 MAX_EVENT_FILTERS: Final = 100
-"""Filters of one `listen` or `schedule.on`, and of the `until` in one."""
+"""Filters of one `listen` or `schedule.on`, and of its `until`."""
 
 MAX_ARRIVALS: Final = 10_000
-"""Events of one flow that are kept for executions that may listen for them."""
+"""Events of one flow that are buffered for executions that may listen for them later."""
 
 MAX_TOTAL_ARRIVALS: Final = 1_000_000
-"""Events of all flows that are kept so."""
+"""Events of all flows that are buffered in this way."""
 
 MAX_RECEIVERS: Final = 1000
-"""Executions of one flow that one event goes to."""
+"""Executions of one flow that one event is delivered to."""
 
 CALLBACK_TOKEN_SECONDS: Final = 30 * 24 * 3600.0
-"""How long after an execution was received its one-time URLs are good, if it has not ended before."""
+"""Validity of an execution's one-time URLs, from its receive time; they expire earlier if it ends."""
 
 MAX_CALLBACKS: Final = 100
 """Callbacks of one flow."""
 
 LEASE_SECONDS: Final = 6.0
-"""Lease of an assignment; a runner renews at a third of it, so that a dead one is noticed well within 10 s."""
+"""Lease of an assignment; a runner renews it after a third of that, so a dead runner is detected well within 10 s."""
 
 WATCH_PROGRESS_SECONDS: Final = 1.0
-"""A watch that is alive says so at least this often."""
+"""Longest interval between two messages of a healthy watch stream."""
 
 WATCH_SILENCE_SECONDS: Final = 5.0
-"""After this much silence what an edge caches of flows and secrets is no longer used."""
+"""After this much silence of its watch stream, an edge no longer uses the flows and secrets in its caches."""
 
 EXPRESSION_SECONDS: Final = 2.0
 EXPRESSION_BYTES: Final = 256 * MIB
-"""Default limits of one expression: beyond them its execution faults and its process is replaced."""
+"""Default limits of one expression; beyond them its execution faults and the evaluating process is replaced."""

@@ -1,6 +1,6 @@
-"""Prometheus metrics: one registry a process, told to the router with each report and shown by the admin process.
+"""Prometheus metrics: one registry per process, sent to the router in each report and exposed by the admin process.
 
-Metrics are made at import time beside the code that counts: `Counter(..., registry=registry())`.
+Metrics are created at import time, beside the code that counts: `Counter(..., registry=registry())`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, 
 
 @functools.cache
 def registry() -> CollectorRegistry:
-    """Return the registry of this process, which has `process_*` and `python_gc_*` from the start."""
+    """Return the registry of this process, which includes the `process_*` and `python_gc_*` metrics."""
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series per counter that no dashboard reads
     metrics = CollectorRegistry(auto_describe=True)
     ProcessCollector(registry=metrics)

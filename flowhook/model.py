@@ -1,7 +1,7 @@
-"""Domain types that cross module boundaries. Frozen, plain, without I/O.
+"""Domain types that cross module boundaries: immutable, without I/O.
 
-Times are Unix milliseconds (UTC) in `int`s, and properties `*_at` give them as datetimes. Headers are ordered pairs,
-never a dict: fields repeat. JSON that is only carried stays `bytes`.
+Times are Unix milliseconds (UTC) in `int`s; properties `*_at` return them as datetimes. Headers are ordered pairs,
+never a dict, because fields repeat. JSON that is only passed on stays `bytes`.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ Headers = tuple[tuple[str, bytes], ...]
 
 
 def moment(milliseconds: int) -> datetime:
-    """Return a time, UTC."""
+    """Convert Unix milliseconds to a datetime in UTC."""
     return datetime.fromtimestamp(milliseconds // 1000, UTC).replace(microsecond=milliseconds % 1000 * 1000)
 
 
 class Principal(NamedTuple):
-    """Who was authenticated: the kind of credential and the name (never the value) of the secret that matched."""
+    """An authenticated sender: kind of the credential, and name (never the value) of the secret that matched."""
 
     scheme: str
     secret: str
 
 
 class Blob(NamedTuple):
-    """A body that is stored apart from its event: opaque ID, bytes, SHA-256 of them."""
+    """A body that is stored separately from its event: opaque ID, size in bytes, SHA-256."""
 
     id: str
     size: int
@@ -49,7 +49,7 @@ class Part(NamedTuple):
 
 
 class Origin(IntEnum):
-    """What made an event; see `flowhook.v1.Event.Origin`."""
+    """Origin of an event; see `flowhook.v1.Event.Origin`."""
 
     REQUEST = 0
     WORKFLOW = 1
@@ -58,9 +58,9 @@ class Origin(IntEnum):
 
 
 class Event(NamedTuple):
-    """One authenticated request, as persisted and as delivered to runners. See `flowhook.v1.Event`.
+    """An authenticated request, as persisted and as delivered to runners. See `flowhook.v1.Event`.
 
-    A named tuple rather than a dataclass, because one is made for every request.
+    A named tuple rather than a dataclass, because it is faster to create and every request creates one.
     """
 
     id: str
@@ -86,7 +86,7 @@ class Event(NamedTuple):
 
     @property
     def received_at(self) -> datetime:
-        """When the request was complete."""
+        """Time at which the request was complete."""
         return moment(self.receive_time_ms)
 
 
@@ -111,13 +111,13 @@ ERROR_TYPE_BASE = "https://serverlessworkflow.io/spec/1.0.0/errors/"
 
 
 class FailedResponse(NamedTuple):
-    """What was answered to a call that failed.
+    """Response to an outbound call that failed.
 
     Attributes:
-        status: of HTTP, in [100, 599].
-        url: that was asked, without credentials, query and fragment; of a flow that has secrets the origin alone.
-        body: its first 4 KiB as text, without the values of secrets; what is no UTF-8 is replaced.
-        size: bytes that the whole body had.
+        status: HTTP status, in [100, 599].
+        url: requested URL, without credentials, query and fragment; only the origin if the flow has secrets.
+        body: first 4 KiB of the body as text, without the values of secrets; bytes that are not UTF-8 are replaced.
+        size: bytes of the whole body.
     """
 
     status: int
@@ -127,12 +127,12 @@ class FailedResponse(NamedTuple):
 
 
 class Raising(NamedTuple):
-    """Which `raise` task raised an error, and because of what.
+    """The `raise` task that raised an error, and the failure that led to it.
 
     Attributes:
-        task: JSON Pointer of it.
-        cause: key of the journal entry of the failure that a `catch` around it handled; empty: none did, or what failed
-            there has no entry.
+        task: JSON Pointer of the task.
+        cause: key of the journal entry of the failure that a `catch` around the task handled; empty: there is no such
+            `catch`, or the failure has no entry.
     """
 
     task: str
@@ -141,18 +141,18 @@ class Raising(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WorkflowError:
-    """An error in the terms of the DSL (dsl-reference.md, "Error"): a problem detail of RFC 9457.
+    """A workflow error as the DSL defines it (dsl-reference.md, "Error"): a problem detail of RFC 9457.
 
     Attributes:
         type: URI, one of the standard ones (`ERROR_TYPE_BASE` and configuration, validation, expression,
             authentication, authorization, timeout, communication, runtime) or the author's own.
-        status: of HTTP, in [100, 599]: what an answer had (3xx for a redirect that is not followed), what the author
-            of a `raise` says, else the type's own, which is 400 or more.
+        status: HTTP status, in [100, 599]: that of the response (3xx for a redirect that is not followed) or of the
+            `raise` task, else the default of the type, which is 400 or more.
         title: short summary of the type.
         instance: JSON Pointer to the task in the document, for example `/do/0/announce`.
-        detail: what happened this time; holds no secrets; at most 4 KiB.
-        response: what was answered, where that was the error; an extension member of the problem detail.
-        raising: of an error that ended an execution, if a `raise` task raised it. It is no part of what flows see.
+        detail: description of this occurrence; contains no secrets; at most 4 KiB.
+        response: the response that was the error, if any; an extension member of the problem detail.
+        raising: the `raise` task that raised the error, if one did and the error ended an execution; hidden from flows.
     """
 
     type: str
@@ -164,7 +164,7 @@ class WorkflowError:
     raising: Raising | None = field(default=None, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the error as the DSL shows it to flows and people."""
+        """Return the error as the object that flows and people see."""
         members = {
             "type": self.type,
             "status": self.status,
@@ -176,48 +176,48 @@ class WorkflowError:
 
     @classmethod
     def from_dict(cls, members: Mapping[str, Any]) -> WorkflowError:
-        """Return the error that `as_dict` made something of."""
+        """Return the error for the result of `as_dict`."""
         response = members.get("response")
         return cls(**{**members, "response": None if response is None else FailedResponse(**response)})
 
     def without_response(self) -> WorkflowError:
-        """Return the error as it is for those whom the answers of other systems are none of their business."""
+        """Return the error without its response, for recipients that must not see responses of other systems."""
         return self if self.response is None else replace(self, response=None)
 
     @property
     def size(self) -> int:
-        """About how many bytes it has."""
+        """Approximate size in bytes."""
         texts = (self.type, self.title, self.instance, self.detail)
         return sum(map(len, texts)) + (0 if self.response is None else len(self.response.url) + len(self.response.body))
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An HTTP-shaped answer that a flow gave. `status` in [200, 599]; `body` at most 1 MiB."""
+    """HTTP response that a flow returned. `status` is in [200, 599]; `body` has at most 1 MiB."""
 
     status: int
     headers: Headers
     body: bytes
 
     def json(self) -> Any:
-        """Return what the body says.
+        """Parse the body as JSON.
 
         Raises:
-            ValueError: it is not JSON.
+            ValueError: the body is not JSON.
         """
         return json.loads(self.body)
 
 
 SNAPSHOT_KEY: Final = "@"
-"""Key of the entries that compact a journal: they stand for what was before, in the interpreter's own words."""
+"""Key of snapshots: entries that replace all earlier ones of a journal, in a format private to the interpreter."""
 
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
     """Durable result of one task that had an effect: exactly one of `output` (JSON) and `error` is set.
 
-    `key` names the effect within its execution: JSON Pointer of the task with iteration indexes, `#`, and how often
-    the flow has come there (from 0).
+    `key` identifies the effect within its execution: JSON Pointer of the task with iteration indexes, `#`, and how
+    often the flow has reached the task before (from 0).
     """
 
     key: str
@@ -226,14 +226,14 @@ class JournalEntry:
 
 
 class Correlation(NamedTuple):
-    """A value that an event has to have: `path` is an expression without `${ }`, `expected` is JSON."""
+    """A value that an event must have: `path` is an expression without `${ }`, `expected` is JSON."""
 
     path: str
     expected: bytes
 
 
 class EventFilter(NamedTuple):
-    """What an event has to have to be taken; see `flowhook.v1.EventFilter`. `attributes` are sorted by name."""
+    """Condition on events; see `flowhook.v1.EventFilter`. `attributes` are sorted by name."""
 
     callback: bool
     type: str
@@ -242,9 +242,9 @@ class EventFilter(NamedTuple):
 
 
 class Subscription(NamedTuple):
-    """What an execution waits for: events that pass one of `filters`, or the end of `execution_id`.
+    """What an execution waits for: events that pass one of `filters`, or the end of execution `execution_id`.
 
-    `key` is that of the journal entry that what comes is written under.
+    `key` is the key of the journal entry that records what was received.
     """
 
     key: str
@@ -253,7 +253,7 @@ class Subscription(NamedTuple):
 
     @property
     def size(self) -> int:
-        """About how many bytes it has."""
+        """Approximate size in bytes."""
         return (
             len(self.key)
             + len(self.execution_id)
@@ -267,7 +267,7 @@ class Subscription(NamedTuple):
 
 
 class Resolution(NamedTuple):
-    """An operator's word that nothing is to be done any more about an execution that failed, and why."""
+    """An operator's decision that a failed execution needs no further action: the reason, and the time in Unix ms."""
 
     reason: str
     time_ms: int
@@ -278,10 +278,11 @@ class Execution:
     """One run of one flow for one event. `id` is the event's.
 
     Attributes:
-        replay_of: ID of the execution that it replays, or empty.
-        replayed_by: ID of the execution that stands for it; else of the latest that replays it, and failed; else empty.
-        replayed: whether a later replay of its event is unfinished or completed: that one stands for it.
-        resolution: what an operator said of it, if anything.
+        replay_of: ID of the execution that this one replays, or empty.
+        replayed_by: ID of the replay that supersedes this execution; else of its latest replay, which failed; else
+            empty.
+        replayed: whether a later replay of its event is unfinished or completed: that replay supersedes this execution.
+        resolution: the operator's decision to leave it failed, if any.
     """
 
     id: str
@@ -299,17 +300,17 @@ class Execution:
 
     @property
     def received_at(self) -> datetime:
-        """When its event was."""
+        """Time at which its event was received."""
         return moment(self.receive_time_ms)
 
     @property
     def ended_at(self) -> datetime | None:
-        """When it ended; None while it has not."""
+        """Time at which it ended; None while it has not."""
         return None if self.end_time_ms is None else moment(self.end_time_ms)
 
 
 class TaskState(StrEnum):
-    """What became of one run of a task."""
+    """State of one run of a task."""
 
     RUNNING = "running"
     COMPLETED = "completed"
@@ -322,12 +323,12 @@ class TaskRun(NamedTuple):
     """One run of one task of an execution.
 
     Attributes:
-        number: the how manieth it is of all tasks that the execution ran, from 1.
-        task: JSON Pointer, with the indexes of the loops around it; within a function behind the key of its call.
-        begin_time_ms: when it began; None: not known.
-        end_time_ms: when it ended; None: not yet, or not known.
-        tries: how often what it does was tried, from 1.
-        state: what became of it.
+        number: ordinal among all task runs of the execution, from 1.
+        task: JSON Pointer, with the indexes of the loops around it; within a function, after the key of its call.
+        begin_time_ms: time at which it began; None: unknown.
+        end_time_ms: time at which it ended; None: it has not ended, or unknown.
+        tries: how often its operation was tried, from 1.
+        state: its present state.
         detail: the error, or the task that a `switch` chose; at most 200 characters, without values of secrets.
     """
 
@@ -342,12 +343,12 @@ class TaskRun(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ExecutionDetail:
-    """An execution with everything that is kept of it.
+    """An execution with everything that is stored of it.
 
     Attributes:
-        journal: what calls came to, since it was compacted last.
+        journal: results of its calls since the journal was last compacted.
         output: JSON, None unless it completed.
-        history: its tasks, in the order in which they began.
+        history: its task runs, in the order in which they began.
     """
 
     execution: Execution
@@ -364,10 +365,10 @@ class Flow:
 
     Attributes:
         id: `name`, or `namespace.name` outside the namespace `default`.
-        document: what its author wrote, UTF-8 YAML; empty where it was not asked for.
-        definition: the same as canonical JSON; empty where it was not asked for.
-        revision: of this flow, from 1.
-        next_time_ms: when its schedule starts it next; None where no time is known.
+        document: the author's flow file, UTF-8 YAML; empty where it was not requested.
+        definition: the document as canonical JSON; empty where it was not requested.
+        revision: number of this revision of the flow, from 1.
+        next_time_ms: next time that its schedule starts it; None: no time is known.
     """
 
     id: str
@@ -382,22 +383,22 @@ class Flow:
 
     @property
     def created_at(self) -> datetime:
-        """When it was applied first."""
+        """Time at which it was first applied."""
         return moment(self.create_time_ms)
 
     @property
     def updated_at(self) -> datetime:
-        """When this revision was made."""
+        """Time at which this revision was created."""
         return moment(self.update_time_ms)
 
     @property
     def next_at(self) -> datetime | None:
-        """When its schedule starts it next; None where no time is known."""
+        """Next time that its schedule starts it; None: no time is known."""
         return None if self.next_time_ms is None else moment(self.next_time_ms)
 
 
 class Change(StrEnum):
-    """What applying a document did, or would do."""
+    """Effect that applying a document had, or would have in a dry run."""
 
     CREATED = "created"
     UPDATED = "updated"
@@ -406,14 +407,14 @@ class Change(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SecretInfo:
-    """What may be told about a secret."""
+    """Public metadata of a secret."""
 
     name: str
     update_time_ms: int
 
     @property
     def updated_at(self) -> datetime:
-        """When it was set."""
+        """Time at which it was last set."""
         return moment(self.update_time_ms)
 
 
@@ -439,5 +440,5 @@ class RejectedRequest:
 
     @property
     def refused_at(self) -> datetime:
-        """When it was refused."""
+        """Time at which it was refused."""
         return moment(self.time_ms)

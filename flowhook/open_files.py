@@ -1,7 +1,7 @@
-"""Checks and raises the limit of open files: sockets, the database, and whatever gRPC needs for itself.
+"""Checks and raises the limit of open files (RLIMIT_NOFILE): sockets, the database, and gRPC's own descriptors.
 
-A process that comes to its limit fails where it happens to be; gRPC takes the whole process with it. So the limit is
-looked at before anything is opened.
+A process that reaches its limit fails at an arbitrary place, and gRPC aborts the whole process. So the limit is checked
+before anything is opened.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import Final
 from flowhook.errors import InvalidError
 
 WANTED: Final = 4096
-"""Descriptors that a process asks for where the soft limit is lower; an edge asks for more, by its connections."""
+"""Soft limit that a process requests if its own is lower; an edge requests more, according to its connections."""
 
 NEEDED: Final = 256
-"""With fewer a process does not start. One that has nothing to do takes about 30; each runner, each upload and each
-request that a flow sends takes some more."""
+"""Minimum for a process to start. An idle process uses about 30; each runner, each upload and each request that a flow
+sends uses some more."""
 
 
 def raise_towards(wanted: int) -> int | None:
-    """Raise the soft limit of open files to `wanted`, or as far as the hard one lets it; never lower it.
+    """Raise the soft limit of open files to `wanted`, or as far as the hard limit allows; never lower it.
 
     Returns:
-        The soft limit; None: there is none.
+        The soft limit; None: unlimited.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
@@ -35,10 +35,10 @@ def raise_towards(wanted: int) -> int | None:
 
 
 def ensure(needed: int = NEEDED) -> None:
-    """Raise the limit of open files of this process, and of what it starts, towards `WANTED`.
+    """Raise the limit of open files of this process, and of its child processes, towards `WANTED`.
 
     Raises:
-        InvalidError: there can't be `needed` (`TOO_FEW_OPEN_FILES`).
+        InvalidError: the limit stays below `needed` (`TOO_FEW_OPEN_FILES`).
 
     Source: getrlimit(2).
     """

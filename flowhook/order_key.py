@@ -1,9 +1,9 @@
-"""The order key of an event: what `execution.order_by` yields for it.
+"""Order keys of events: the value of `execution.order_by`.
 
-Whoever accepts an event makes it, once; it is stored with the event. An edge makes it of what it parsed anyway; the
-router does it for what comes to it otherwise. The expression sees what is the workflow's input, but for attachments. A
-string is the key as it is, any other value is written as JSON. An event for which the expression yields null, or what
-can't be written, or fails, has no key and runs whenever it can.
+The key is computed once, when the event is accepted, and stored with the event. The edge computes it from the content
+that it has parsed anyway; the router computes it for events that it receives otherwise. The expression sees the
+workflow's input without attachments. A string is the key itself; any other value is encoded as JSON. An event has no
+key, and runs without ordering, if the expression fails or yields null or a value that can't be encoded.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from flowhook.model import Event
 
 
 class OrderKey:
-    """The `order_by` of a flow, compiled. What it gives is empty for none; at most `limits.MAX_ORDER_KEY_BYTES`.
+    """The `order_by` of a flow, compiled. Keys have at most `limits.MAX_ORDER_KEY_BYTES`; an empty key is none.
 
     Attributes:
         expression: as written.
-        paths: where in `.` it looks.
+        paths: the paths in `.` that it reads.
         webhook: whether the flow has a `webhook`.
-        raw: whether that leaves bodies as they are: `.body` is null then, as in the workflow's input.
+        raw: whether that leaves bodies unparsed: `.body` is null then, as in the workflow's input.
     """
 
     __slots__ = ("_accessor", "expression", "paths", "raw", "webhook")
@@ -35,7 +35,7 @@ class OrderKey:
         """Compile an expression in `${ }`, which was checked when the flow was applied.
 
         Raises:
-            InvalidExpression: it is not one that runs outside the runner.
+            InvalidExpression: it is not of the subset that runs outside the runner (`flowhook.expressions.paths`).
         """
         self.expression = expression
         self.webhook = webhook
@@ -44,7 +44,7 @@ class OrderKey:
         self.paths = paths_in(strip(expression))
 
     def of_view(self, view: object) -> str:
-        """Return the key of an event, given what `.` is."""
+        """Return the key of an event, given the value of `.`."""
         try:
             return _text(self._accessor(view))
         except ExpressionTypeError:
@@ -60,7 +60,7 @@ def _text(value: object) -> str:
         return ""
     try:
         text = value if isinstance(value, str) else orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
-    except orjson.JSONEncodeError:  # it nests deeper than can be written, although it could be read
+    except orjson.JSONEncodeError:  # orjson reads deeper nesting than it writes
         return ""
     encoded = text.encode()
     if len(encoded) <= limits.MAX_ORDER_KEY_BYTES:

@@ -1,9 +1,9 @@
-"""When what gathers for the other end of a stream is sent.
+"""Paces stream writes: under load, coalesces messages for up to 10 ms.
 
-A message costs both ends about as much as what it tells of an execution, and what is in the stream can't be sorted by
-flow any more: what comes late waits behind it. So while much is under way it gathers for some milliseconds, and the
-messages are few and large. What concerns a flow with little under way does not wait for that (`hurry`): it goes at
-once, and takes along what gathered.
+A message costs both ends of the stream about as much as the report on one execution inside it. Content that is already
+in the stream can no longer be scheduled by flow: later content waits behind it. So while many executions are in
+progress, content is buffered for some milliseconds and sent in few, large messages. Content of a flow with few
+executions in progress does not wait (`hurry`): it is sent at once, together with what is buffered.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from contextlib import suppress
 from typing import Final
 
 QUIET: Final = 4
-"""Executions under way up to which a flow's messages are sent at once."""
+"""Executions in progress up to which a flow's messages are sent at once."""
 
 SECONDS_EACH: Final = 0.0003
-"""How long messages may gather for each execution that is under way."""
+"""Buffering time for each execution in progress."""
 
 MAX_SECONDS: Final = 0.01
-"""How long they gather at most."""
+"""Maximum buffering time."""
 
 
 class Pace:
-    """For one sender: `await turn()` before each message."""
+    """Paces one sender, which awaits `turn()` before each message."""
 
     def __init__(self, under_way: Callable[[], int]) -> None:
-        """Send seldom while `under_way` gives a high number of executions."""
+        """Create a pacer; `under_way` returns the number of executions in progress: the more, the longer the delay."""
         self._under_way = under_way
         self._urgent = asyncio.Event()
         self._last = float("-inf")
 
     def hurry(self) -> None:
-        """Have the next message, or the one that waits for its turn, sent at once."""
+        """Let the next message, or the one that waits for its turn, be sent at once."""
         self._urgent.set()
 
     async def turn(self) -> None:
@@ -47,12 +47,12 @@ class Pace:
         self.sent(loop.time())
 
     def wait(self, now: float) -> float:
-        """Return how many seconds of a monotonic clock there are to wait from `now`, unless something urgent comes."""
+        """Return the seconds to wait from `now`, a time of a monotonic clock, unless `hurry` is called meanwhile."""
         if self._urgent.is_set():
             return 0.0
         return max(0.0, self._last + min(MAX_SECONDS, SECONDS_EACH * self._under_way()) - now)
 
     def sent(self, now: float) -> None:
-        """Note that a message is sent."""
+        """Record that a message is sent."""
         self._urgent.clear()
         self._last = now

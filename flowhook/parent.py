@@ -1,8 +1,11 @@
-"""The socket between a process and the supervisor that started it; this module imports next to nothing.
+"""Socket between a process and the supervisor that started it.
 
-A supervisor hands each process one end of a socket pair (`FLOWHOOK_PARENT_FD`). Down it comes one line, a JSON object:
-settings that were not known when the process was started, as environment variables. Up go JSON objects, one a line:
-that the process is ready, and where it listens. It is closed when either of them ends, however it ends.
+A supervisor passes each process one end of a socket pair (`FLOWHOOK_PARENT_FD`). The supervisor sends one line, a JSON
+object: settings that were not known when the process was started, as environment variables. The process sends JSON
+objects, one per line: that it is ready, and its addresses. The kernel closes the socket when either process ends,
+however it ends.
+
+This module imports next to nothing.
 """
 
 from __future__ import annotations
@@ -20,12 +23,12 @@ _BLOCK_BYTES: Final = 65536
 
 
 def receive_settings() -> bool:
-    """Wait for the rest of the settings, and put them into the environment. Blocking, for as long as it takes.
+    """Wait for the rest of the settings, and add them to the environment. Blocking, without a timeout.
 
     Call it once, before `take_socket`, in a process that a supervisor started.
 
     Returns:
-        False when the supervisor is gone.
+        False if the supervisor has ended.
     """
     with socket.socket(fileno=os.dup(int(os.environ[PARENT_FD]))) as parent:
         line = b""
@@ -39,7 +42,7 @@ def receive_settings() -> bool:
 
 
 def take_socket() -> socket.socket | None:
-    """Return the socket to the supervisor, None without one; what this process starts will not have it."""
+    """Return the socket to the supervisor, None without one; child processes don't inherit it."""
     descriptor = os.environ.pop(PARENT_FD, "")
     if not descriptor:
         return None

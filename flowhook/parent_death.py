@@ -1,4 +1,4 @@
-"""Ends a process together with the one that started it."""
+"""Ends a process together with its parent process."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ import sys
 from typing import Final
 
 EXIT_ORPHANED: Final = 1
-"""Exit code of a process whose parent was gone before it could ask for that."""
+"""Exit code of a process whose parent ended before the process could request the kernel's signal."""
 
 _PR_SET_PDEATHSIG: Final = 1
 
 
 def die_with_parent(parent: int | None = None) -> None:
-    """Have the kernel kill this process with its parent (Linux): also when its loop is stuck. Source: prctl(2).
+    """Let the kernel kill this process when its parent ends, even if the event loop is blocked. Linux only.
 
-    Elsewhere it does nothing. `parent` is its process ID, where that is known from before: a parent that is gone
-    already is noticed then.
+    On other systems this does nothing. `parent` is the parent's process ID, if known from before: a parent that has
+    already ended is detected then.
+
+    Source: prctl(2).
     """
     if not sys.platform.startswith("linux"):
         return

@@ -1,6 +1,6 @@
-"""Files and directories for their owner alone: 0600 and 0700, whatever they were before and whatever the umask says.
+"""Private files and directories: modes 0600 and 0700, whatever the previous mode and the umask.
 
-Everything here blocks. What is not ours is left alone: a data directory may be one that holds other things, too.
+All functions block. Files of other programs are left alone: a data directory may contain them, too.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ OURS: Final = (
     ".*.token.*",
     "*.log*",
 )
-"""Files of a data directory; copies of them beside them are meant, too."""
+"""Patterns of Flowhook's files in a data directory; they include copies beside the originals."""
 
 OUR_DIRECTORIES: Final = ("blobs", "run")
-"""Directories of a data directory, of which everything in them is ours."""
+"""Subdirectories of a data directory that contain only files of Flowhook."""
 
 SHARED_DIRECTORIES: Final = ("logs", "backup", "backups")
-"""Directories of a data directory that hold files of ours, or copies of them, and what operators put there."""
+"""Subdirectories of a data directory that contain files of Flowhook, or copies of them, and files of operators."""
 
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory that is for its owner alone; one that is there is left as it is.
+    """Create a directory that only its owner can access; leave an existing one as it is.
 
-    Its parents are made as the umask says.
+    Missing parents are created with the mode that the umask gives.
 
     Raises:
-        OSError: it can't be made.
+        OSError: it can't be created.
     """
     try:
         path.mkdir(mode=DIRECTORY_MODE, parents=True)
@@ -52,15 +52,15 @@ def make_directory(path: Path) -> None:
         if not path.is_dir():
             raise
     else:
-        path.chmod(DIRECTORY_MODE)  # the umask may have taken from it what its owner needs
+        path.chmod(DIRECTORY_MODE)  # the umask may have removed permissions of the owner
 
 
 def create(path: Path, flags: int) -> int:
-    """Open a file, made for its owner alone when it is not there, and return its descriptor.
+    """Open a file, with mode 0600 and created if missing, and return its descriptor.
 
     Args:
-        path: of the file.
-        flags: of `open(2)`; `O_CREAT` and `O_CLOEXEC` are added.
+        path: path of the file.
+        flags: flags of `open(2)`; `O_CREAT` and `O_CLOEXEC` are added.
 
     Raises:
         OSError: it can't be opened.
@@ -77,10 +77,12 @@ def create(path: Path, flags: int) -> int:
 
 
 def write_private(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Write a file atomically, for its owner alone; when this returns it is `durable`, or a crash may undo it.
+    """Write a file of mode 0600 atomically.
+
+    If `durable`, the content is on disk when this returns; else a crash may undo the write.
 
     Raises:
-        OSError: it could not be written; an earlier file is unchanged.
+        OSError: it could not be written; an existing file is unchanged.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -95,20 +97,21 @@ def write_private(path: Path, content: bytes, *, durable: bool = True) -> None:
 
 
 def tighten(data_dir: Path, database: Path | None = None) -> list[Path]:
-    """Make a data directory, and what we keep in it, readable by its owner only.
+    """Make a data directory and Flowhook's files in it accessible to their owner only.
 
-    Only rights of others are taken, never the owner's, and only from what is this user's. A directory that holds what
-    is not ours, such as `/srv`, keeps its mode: others may have to get at that.
+    Removes permissions of group and others, never the owner's, and only from files of this user. A directory that also
+    contains files of other programs, such as `/srv`, keeps its mode, because others may need access to those.
 
     Args:
-        data_dir: made when missing.
-        database: where it is, if elsewhere; what lies beside it is tightened, but not its directory.
+        data_dir: created when missing.
+        database: path of the database, if elsewhere; the files that belong to it are tightened, but not its directory.
 
     Returns:
-        What others can still get at, since it is not this user's, and a directory of many that others can write to.
+        Paths that others can still access because they belong to another user, and the data directory if it also
+        contains files of other programs and others can write to it.
 
     Raises:
-        OSError: the directory can't be made or read.
+        OSError: the directory can't be created or read.
     """
     make_directory(data_dir)
     data_dir = data_dir.resolve()
@@ -121,7 +124,13 @@ def tighten(data_dir: Path, database: Path | None = None) -> list[Path]:
 
 
 def _ours(directory: Path, files: tuple[str, ...], directories: tuple[str, ...]) -> tuple[list[Path], bool]:
-    """Return what is ours in a directory, by patterns of files' and names of directories, and whether more is in it."""
+    """Return the paths of Flowhook in a directory, and whether it contains anything else.
+
+    Args:
+        directory: the directory to search.
+        files: patterns of names of files.
+        directories: names of subdirectories.
+    """
     found: list[Path] = []
     others = False
     with os.scandir(directory) as entries:
@@ -158,9 +167,9 @@ def _all(directory: str) -> Iterator[Path]:
 
 
 def _tighten(path: Path) -> bool:
-    """Take a file or directory from others; false when they can still get at it. Links are left alone."""
+    """Remove others' permissions on a path; return false if they can still access it. Symbolic links are left alone."""
     try:
-        # not by its name: that may be another's by the next moment
+        # by descriptor, since the path may point to another file by the time of the chmod
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return not _is_exposed(path)
@@ -170,7 +179,7 @@ def _tighten(path: Path) -> bool:
             return True
         if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
             return True
-        # the superuser could take it from its owner; with a sticky bit, as /tmp, it was made for many
+        # root could lock out another owner; a directory with a sticky bit, such as /tmp, is shared on purpose
         if found.st_uid != os.geteuid() or found.st_mode & stat.S_ISVTX:
             return False
         os.fchmod(descriptor, stat.S_IMODE(found.st_mode) & ~_OTHERS)

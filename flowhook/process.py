@@ -1,8 +1,8 @@
-"""How a process of the cluster lives: says that it is ready, drains when told to, and never outlives its parent.
+"""Lifecycle of a cluster process: reports readiness, drains on a signal, and ends with its supervisor.
 
-`run` is the frame around each `app.serve(settings, lifecycle)`. On the socket to its supervisor (`flowhook.parent`) a
-process tells its readiness and addresses, and it ends at once when the other end closes, which the kernel does however
-the supervisor dies. Ending at once is safe: nothing here relies on an orderly stop.
+`run` calls each process's `app.serve(settings, lifecycle)`. A process reports its readiness and addresses on the socket
+to its supervisor (`flowhook.parent`). It exits immediately when the other end closes, which the kernel ensures however
+the supervisor ends. Exiting immediately is safe: nothing relies on an orderly stop.
 """
 
 from __future__ import annotations
@@ -27,23 +27,24 @@ from flowhook.parent import take_socket
 from flowhook.parent_death import die_with_parent
 
 EXIT_REFUSED: Final = 1
-"""The process can't do what it was asked (a FlowhookError): starting it again ends the same way until others change."""
+"""The process stopped with a FlowhookError: a restart fails the same way until its configuration or environment
+changes."""
 EXIT_DEFECT: Final = 70
-"""It ended by an unexpected exception (sysexits.h, EX_SOFTWARE)."""
+"""The process ended with an unexpected exception (sysexits.h, EX_SOFTWARE)."""
 
 log = logs.get_logger(__name__)
 
 
 class Lifecycle:
-    """What a process and its surroundings tell each other.
+    """State that a process shares with its environment: stop request, readiness and addresses.
 
     Attributes:
         name: role and number, for example `edge-1`.
         role: `edge`, `router`, `runner` or `admin`.
         stop: set when the process shall drain and return.
-        ready: set by the process while it serves; cleared when it lacks something.
-        detail: what it lacks, for operators; read while `ready` is not set.
-        addresses: where it listens, `host:port` by kind (`http`, `grpc`); see `announce`.
+        ready: set by the process while it serves; cleared while a dependency is missing.
+        detail: description of what is missing, for operators; read while `ready` is not set.
+        addresses: addresses that it listens on, `host:port` by kind (`http`, `grpc`); see `announce`.
     """
 
     def __init__(self, *, name: str, role: str) -> None:
@@ -55,18 +56,18 @@ class Lifecycle:
         self.addresses: dict[str, str] = {}
 
     def announce(self, kind: str, host: str, port: int) -> None:
-        """Tell where this process listens, with the port that was really bound. Call it before `ready` is set."""
+        """Publish an address of this process, with the port that was actually bound. Call it before `ready` is set."""
         self.addresses[kind] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def run(main: Callable[[Lifecycle], Awaitable[None]], settings: CommonSettings, role: str) -> int:
     """Run one process to its end and return its exit code.
 
-    SIGTERM and SIGINT ask it to drain; a second one ends it at once. Blocking.
+    SIGTERM and SIGINT make it drain; a second signal ends it at once. Blocking.
 
     Args:
         main: serves until `lifecycle.stop` is set, then drains and returns.
-        settings: what `main` was made of; for logs, and for the name of the process.
+        settings: settings of the process, for logs and its name; `main` is already bound to them.
         role: `edge`, `router`, `runner` or `admin`.
 
     Returns:
@@ -74,7 +75,7 @@ def run(main: Callable[[Lifecycle], Awaitable[None]], settings: CommonSettings, 
     """
     faulthandler.enable()
     timeslice.shorten()
-    # the first process of every container has the same ID
+    # the host name distinguishes containers: the first process of each has the same ID
     name = settings.process_name or f"{role}-{os.getpid()}@{socket.gethostname()}"
     parent = take_socket()
     if parent is not None:
@@ -131,7 +132,7 @@ def _on_signal(lifecycle: Lifecycle, number: signal.Signals) -> None:
 
 async def _say_ready(lifecycle: Lifecycle, parent: socket.socket | None) -> None:
     await lifecycle.ready.wait()
-    gc.freeze()  # what is here stays: looking through it again and again would hold up the loop by tens of ms
+    gc.freeze()  # objects of the start-up are permanent: scanning them repeatedly would block the loop for tens of ms
     log.info("ready", build=flowhook.__version__, **lifecycle.addresses)
     if parent is not None:
         line = orjson.dumps({"ready": True, "addresses": lifecycle.addresses}) + b"\n"
@@ -139,7 +140,7 @@ async def _say_ready(lifecycle: Lifecycle, parent: socket.socket | None) -> None
 
 
 async def _watch_parent(parent: socket.socket) -> None:
-    """End this process when its supervisor is gone; nobody is left to answer to."""
+    """Exit as soon as the supervisor has ended."""
     loop = asyncio.get_running_loop()
     try:
         while await loop.sock_recv(parent, 64):
@@ -151,7 +152,7 @@ async def _watch_parent(parent: socket.socket) -> None:
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
-        import uvloop  # noqa: PLC0415 - not there on every platform
+        import uvloop  # noqa: PLC0415 - not available on every platform
     except ImportError:
         return None
     return uvloop.new_event_loop

@@ -1,4 +1,4 @@
-"""Reports to the router that a process lives, and its metrics."""
+"""Periodic reports of a process to the router: health and metrics."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ MAX_NAME: Final = 63
 MAX_BUILD: Final = 64
 MAX_HOST: Final = 255
 MAX_DETAIL: Final = 512
-"""Characters of what a process says of itself."""
+"""Limits of the texts in a report, in characters."""
 
 MAX_METRICS_BYTES: Final = 512 * limits.KIB
 MAX_METRICS_LINES: Final = 5000
-"""Metrics of one process in the Prometheus text format, of which each series is a line."""
+"""Limits of the metrics of one process in the Prometheus text format, in which each series is a line."""
 
 log = logs.get_logger(__name__)
 
 
 def fits(rendered: bytes) -> bool:
-    """Return whether the metrics of one process are as few as may be reported."""
+    """Whether the metrics of one process are within the limits of a report."""
     return len(rendered) <= MAX_METRICS_BYTES and rendered.count(b"\n") <= MAX_METRICS_LINES
 
 
 def describe(lifecycle: Lifecycle, rendered: bytes) -> cluster_service_pb2.Process:
-    """Return what a process reports of itself, within the bounds of a report.
+    """Return the report of a process, within the limits of a report.
 
     Args:
-        lifecycle: of the process.
-        rendered: its metrics in the Prometheus text format; too many are left out, so that its health is known.
+        lifecycle: state of the process.
+        rendered: its metrics in the Prometheus text format; left out if they exceed the limits, so that the report
+            of its health still gets through.
     """
     stopping = lifecycle.stop.is_set()
     ready = lifecycle.ready.is_set() and not stopping
@@ -57,7 +58,7 @@ def describe(lifecycle: Lifecycle, rendered: bytes) -> cluster_service_pb2.Proce
 
 
 class Reporter:
-    """Tells the router every 2 s that this process lives, with its metrics; a router that is away is tolerated."""
+    """Reports the health and metrics of this process to the router every 2 s; tolerates an unavailable router."""
 
     INTERVAL: Final = 2.0
     """Seconds between reports, and the deadline of one."""
@@ -65,7 +66,7 @@ class Reporter:
     def __init__(
         self, channel: grpc.aio.Channel, lifecycle: Lifecycle, *, render: Callable[[], bytes] = metrics.render
     ) -> None:
-        """Report on `lifecycle` over `channel`, which stays the caller's; `render` gives the metrics."""
+        """Create a reporter on `lifecycle` over `channel`, which the caller closes; `render` returns the metrics."""
         self._stub = cluster_service_pb2_grpc.ClusterServiceStub(channel)
         self._lifecycle = lifecycle
         self._render = render
@@ -81,7 +82,7 @@ class Reporter:
             if self._lifecycle.ready.is_set():
                 await asyncio.sleep(self.INTERVAL)
             else:
-                # not `wait_for`: before Python 3.12 it may lose a cancellation that comes with the event
+                # not `wait_for`: before Python 3.12 it may lose a cancellation that coincides with the event
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self.INTERVAL):
                         await self._lifecycle.ready.wait()
@@ -92,6 +93,6 @@ class Reporter:
         request = cluster_service_pb2.ReportProcessRequest(process=process)
         response = await self._stub.ReportProcess(request, timeout=self.INTERVAL)
         complete = fits(rendered) and not response.metrics_dropped
-        if self._complete and not complete:  # said once, not every 2 s
+        if self._complete and not complete:  # once, not every 2 s
             log.warning("metrics not shown: too many", bytes=len(rendered), series=rendered.count(b"\n"))
         self._complete = complete

@@ -1,4 +1,4 @@
-"""How long a process may keep a core before the kernel looks whether one that has just woken should have it."""
+"""Requests a shorter Linux scheduler time slice (sched_setattr)."""
 
 from __future__ import annotations
 
@@ -10,26 +10,29 @@ import sys
 from typing import Final
 
 SLICE_NS: Final = 100_000
-"""The least that the kernel takes; its own is about 3 ms. What our processes do between two waits is as short."""
+"""Minimum that the kernel accepts; its default is about 3 ms. Our processes do about as much between two waits."""
 
 _SCHED_SETATTR: Final = {"x86_64": 314, "aarch64": 274}
-"""Numbers of the system call, for which most C libraries have no function."""
+"""Numbers of the system call by machine: most C libraries have no function for it."""
 _ATTRIBUTES: Final = struct.Struct("=IIQiIQQQ")
 """struct sched_attr: its size, policy, flags, nice value, priority, runtime, deadline, period."""
 
 
 def shorten() -> bool:
-    """Have this thread, and all threads and processes that it starts from now on, ask for short turns.
+    """Request the time slice for this thread, and for all threads and processes that it starts from now on.
 
-    Source: sched_setattr(2). Linux 6.12 and newer take the runtime of an ordinary thread for the length of its turns;
-    older ones and other systems leave it as it is, and nothing but speed depends on it.
+    After a time slice the scheduler may give the core to a task that has just woken up. Linux 6.12 and newer use the
+    runtime of an ordinary thread as the length of its time slices; older versions and other systems ignore it. Nothing
+    but speed depends on it.
+
+    Source: sched_setattr(2).
 
     Returns:
-        Whether the kernel took it.
+        Whether the kernel accepted it.
     """
     number = _SCHED_SETATTR.get(platform.machine())
     if not sys.platform.startswith("linux") or number is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
         return False
-    nice = os.getpriority(os.PRIO_PROCESS, 0)  # it is set as well
+    nice = os.getpriority(os.PRIO_PROCESS, 0)  # the call sets the nice value, too
     attributes = _ATTRIBUTES.pack(_ATTRIBUTES.size, os.SCHED_OTHER, 0, nice, 0, SLICE_NS, 0, 0)
     return bool(ctypes.CDLL(None).syscall(number, 0, attributes, 0) == 0)

@@ -1,4 +1,4 @@
-"""Rate limits as token buckets. Pure: the time is an argument."""
+"""Token bucket for rate limits. Without I/O: the time is an argument."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class TokenBucket:
         self._filled_at = now
 
     def take(self, now: float) -> float:
-        """Take one token and return 0, or return how many seconds to wait for one."""
+        """Take one token and return 0, or return the seconds until one is available."""
         self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._per_second)
         self._filled_at = now
         if self._tokens >= 1:

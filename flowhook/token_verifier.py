@@ -1,7 +1,7 @@
-"""Who presents a token: what it permits, and when it was used last.
+"""Verification of bearer tokens: what a presented token permits, and when each token was last used.
 
-When is kept in memory, and written to `<data_dir>/tokens.used.json` now and then: for people, who look for tokens that
-nobody needs any more, and not worth a write with each call.
+Times of use are held in memory and written to `<data_dir>/tokens.used.json` from time to time. They help people find
+unused tokens, which is not worth a write with every call.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ USE_FILE: Final = "tokens.used.json"
 
 
 class Grant(NamedTuple):
-    """What a value of a token permits.
+    """Permissions of one value of a token.
 
     Attributes:
-        scopes: what it permits.
-        flows: IDs of the only flows it hands in events to; None: any.
-        until: Unix time (s) when it is good no more.
-        sha256: its hash, in hex.
+        scopes: scopes of the token.
+        flows: IDs of the only flows whose events it may ingest; None: any.
+        until: Unix time (s) at which it expires.
+        sha256: hash of the value, in hex.
     """
 
     scopes: frozenset[Scope]
@@ -38,13 +38,13 @@ class Grant(NamedTuple):
 
 
 class TokenVerifier:
-    """Answers what a presented token permits; follows changes of the file by its modification time.
+    """Looks up what a presented token permits; reloads the file when its modification time changes.
 
-    Comparing takes the same time for every wrong token: what is looked up is a hash, which no caller can steer.
+    The lookup reveals nothing by its timing: its key is a hash, which no caller can steer.
     """
 
     def __init__(self, data_dir: Path, *, now: Callable[[], float] = time.time) -> None:
-        """Verify tokens of a data directory; `now` gives Unix time in seconds."""
+        """Create a verifier for the tokens of a data directory; `now` returns Unix time in seconds."""
         self._data_dir = data_dir
         self._now = now
         self._path = data_dir / FILE
@@ -54,7 +54,10 @@ class TokenVerifier:
         self._changed = False
 
     def find(self, token: str) -> Grant | None:
-        """Return what a token permits, or None when it is unknown or expired. A file that can't be read knows none."""
+        """Return what a token permits, or None if it is unknown or expired.
+
+        All tokens are unknown if the file can't be read.
+        """
         try:
             status = self._path.stat()
             stamp = (status.st_mtime_ns, status.st_ino, status.st_size)
@@ -75,12 +78,12 @@ class TokenVerifier:
         return grant
 
     def save_uses(self) -> None:
-        """Write down when tokens were used, if one was since the last time. Blocking.
+        """Write the times of use to the file, if any token was used since the last write. Blocking.
 
         Raises:
-            OSError: it can't be written; the next time tries again.
+            OSError: the file can't be written; the next call tries again.
         """
-        if not self._changed or self._stamp is None:  # of no token is it known whether it is still there
+        if not self._changed or self._stamp is None:  # without a readable file it is unknown which tokens still exist
             return
         self._changed = False
         known = {grant.sha256 for grant in self._grants.values()}
@@ -93,9 +96,9 @@ class TokenVerifier:
 
 
 def last_uses(data_dir: Path) -> Mapping[str, int]:
-    """Return when values of tokens were used last: Unix times (s) by hash in hex, a minute behind. Blocking.
+    """Return the times at which token values were last used: Unix times (s) by hash in hex. Blocking.
 
-    What can't be read is not known.
+    The times are up to a minute old. The result is empty if the file can't be read.
     """
     try:
         return {str(sha256): int(used) for sha256, used in orjson.loads((data_dir / USE_FILE).read_bytes()).items()}

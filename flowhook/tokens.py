@@ -1,9 +1,9 @@
-"""Bearer tokens of the gRPC services: `<data_dir>/tokens.json` holds their hashes, never a token.
+"""Bearer tokens of the gRPC services: `<data_dir>/tokens.json` stores their hashes, never a token.
 
-A token is `fhk_` and 256 random bits, so a plain SHA-256 is enough to keep it: there is nothing to guess. The prefix
-lets secret scanners, and the redaction of our own logs, recognise one.
+A token is `fhk_` and 256 random bits. It can't be guessed, so a plain SHA-256 is a sufficient hash. The prefix lets
+secret scanners, and the redaction of our own logs, recognise tokens.
 
-A token has a name, and a value that can be replaced: the earlier value is good until a time of its own. Times are Unix
+A token has a name, and a value that can be rotated: an earlier value stays valid until its own expiry. Times are Unix
 seconds.
 """
 
@@ -31,22 +31,22 @@ from flowhook.private_files import create, make_directory, write_private
 PREFIX: Final = "fhk_"
 FILE: Final = "tokens.json"
 MAX_FLOWS: Final = 100
-"""Flows that one token may be for."""
+"""Flows that one token can be restricted to."""
 
 MAX_EARLIER: Final = 4
-"""Earlier values of one token that are good at a time."""
+"""Earlier values of one token that are valid at a time."""
 
 MAX_OVERLAP_SECONDS: Final = 30 * 86_400.0
-"""How long an earlier value may be good."""
+"""Longest validity of an earlier value after a rotation."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 class Scope(StrEnum):
-    """What a token permits."""
+    """A permission of a token."""
 
     INGEST = "ingest"
-    """Hand in events."""
+    """Ingest events."""
     VERIFY = "verify"
     """Read the secrets that webhooks are verified with; for edges."""
     RUN = "run"
@@ -63,11 +63,11 @@ BUILT_IN: Final = {
     "runner": frozenset({Scope.RUN}),
     "view": frozenset({Scope.VIEW}),
 }
-"""Tokens that a fresh data directory gets, each in a file `<name>.token` of its own."""
+"""Tokens that are created in a new data directory, each in its own file `<name>.token`."""
 
 
 class EarlierValue(NamedTuple):
-    """A value that was replaced: its hash in hex, and until when it is good."""
+    """A replaced value of a token: its hash in hex, and its expiry."""
 
     sha256: str
     until: int
@@ -75,16 +75,16 @@ class EarlierValue(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TokenInfo:
-    """What is kept of a token.
+    """A token as stored.
 
     Attributes:
         name: 1 to 63 characters.
-        scopes: what it permits.
+        scopes: its permissions.
         sha256: hash of its value, in hex.
-        flows: IDs of the only flows it hands in events to; empty: any.
-        created: when its value was made; None: nobody knows.
-        expires: when it is good no more; None: never.
-        earlier: values it had before that are still good, the latest first.
+        flows: IDs of the only flows whose events it may ingest; empty: any.
+        created: time at which its value was created; None: unknown.
+        expires: time at which it expires; None: never.
+        earlier: earlier values that are still valid, the latest first.
     """
 
     name: str
@@ -97,7 +97,7 @@ class TokenInfo:
 
 
 def ensure_tokens(data_dir: Path) -> None:
-    """Make the built-in tokens of a data directory that has no `tokens.json` yet; otherwise change nothing.
+    """Create the built-in tokens of a data directory that has no `tokens.json` yet; otherwise change nothing.
 
     Blocking. Every file is readable by its owner only.
 
@@ -113,7 +113,7 @@ def ensure_tokens(data_dir: Path) -> None:
             token = _mint()
             write_private(data_dir / f"{name}.token", token.encode() + b"\n")
             infos.append(TokenInfo(name, scopes, _hash(token), created=int(time.time())))
-        # last, so that a crash before here leaves a directory that is simply done again
+        # last, so that after a crash before this point the next call starts over
         _store(data_dir, infos)
 
 
@@ -130,16 +130,16 @@ def create_token(
     Blocking.
 
     Args:
-        data_dir: of the router.
+        data_dir: data directory of the router.
         name: 1 to 63 letters, digits, '.', '_' or '-'.
-        scopes: what it permits; one at least.
-        flows: IDs of the only flows it hands in events to, at most 100; empty: any.
-        expires_in: seconds after which it is good no more; None: it is good until it is revoked.
+        scopes: its permissions; at least one.
+        flows: IDs of the only flows whose events it may ingest, at most 100; empty: any.
+        expires_in: seconds after which it expires; None: it is valid until it is revoked.
 
     Raises:
         InvalidError: the name, the scopes, the flows or the time are not acceptable (`TOKEN_NAME_INVALID`,
             `TOKEN_SCOPES_MISSING`, `TOKEN_FLOWS_INVALID`, `TOKEN_EXPIRY_INVALID`), or the directory is unusable.
-        ConflictError: there is one of this name (`TOKEN_EXISTS`).
+        ConflictError: a token of this name exists (`TOKEN_EXISTS`).
     """
     if not _NAME.fullmatch(name):
         raise InvalidError("a token's name is 1 to 63 letters, digits, '.', '_' or '-'", reason="TOKEN_NAME_INVALID")
@@ -160,22 +160,23 @@ def create_token(
 
 
 def rotate_token(data_dir: Path, name: str, *, overlap: float, expires_in: float | None = None) -> str:
-    """Give a token a new value and return that; it can't be read again. A built-in one's file has it then, too.
+    """Give a token a new value and return it; it can't be read again. The file of a built-in token is updated, too.
 
-    Blocking. The new value is good at once, for the same as the one before, which is good for `overlap` more.
+    Blocking. The new value is valid at once, with the same permissions. The previous one stays valid for `overlap`.
 
     Args:
-        data_dir: of the router.
-        name: of the token.
-        overlap: seconds for which the value before is good, in [0, `MAX_OVERLAP_SECONDS`]; not beyond its own end.
-        expires_in: seconds after which the new value is good no more; None: when the one before was to end.
+        data_dir: data directory of the router.
+        name: name of the token.
+        overlap: seconds for which the previous value stays valid, in [0, `MAX_OVERLAP_SECONDS`]; never beyond its own
+            expiry.
+        expires_in: seconds after which the new value expires; None: at the expiry of the previous one.
 
     Raises:
-        NotFoundError: there is none of this name (`TOKEN_NOT_FOUND`).
+        NotFoundError: there is no token of this name (`TOKEN_NOT_FOUND`).
         InvalidError: a time is not acceptable (`TOKEN_OVERLAP_INVALID`, `TOKEN_EXPIRY_INVALID`), or the directory is
             unusable.
-        ConflictError: too many earlier values are still good (`TOKEN_OVERLAPS`), or the token has expired, and no new
-            end is given (`TOKEN_EXPIRED`).
+        ConflictError: too many earlier values are still valid (`TOKEN_OVERLAPS`), or the token has expired and no new
+            expiry is given (`TOKEN_EXPIRED`).
     """
     if not 0 <= overlap <= MAX_OVERLAP_SECONDS:
         raise InvalidError("the value before is good for 0 s to 30 days (P30D)", reason="TOKEN_OVERLAP_INVALID")
@@ -211,12 +212,15 @@ def rotate_token(data_dir: Path, name: str, *, overlap: float, expires_in: float
 
 
 def _pending(data_dir: Path, name: str) -> Path:
-    """Return where the new value of a built-in token lies until its hash is stored."""
+    """Return the path of the new value of a built-in token until its hash is stored."""
     return data_dir / f".{name}.token.new"
 
 
 def _finish_rotations(data_dir: Path) -> None:
-    """Move values whose hash is stored to their files, and forget others: a crash may have come between."""
+    """Complete or undo rotations that a crash interrupted.
+
+    New values whose hash is stored are moved to their files; others are removed.
+    """
     pending = [(name, path) for name in BUILT_IN if (path := _pending(data_dir, name)).exists()]
     hashes = {info.name: info.sha256 for info in _load(data_dir)} if pending else {}
     for name, path in pending:
@@ -239,7 +243,7 @@ def revoke_token(data_dir: Path, name: str) -> None:
     """Remove a token: routers refuse it from their next call on. Blocking.
 
     Raises:
-        NotFoundError: there is none of this name (`TOKEN_NOT_FOUND`).
+        NotFoundError: there is no token of this name (`TOKEN_NOT_FOUND`).
         InvalidError: the directory is unusable.
     """
     with _locked(data_dir):
@@ -281,7 +285,7 @@ def _hash(token: str) -> str:
 
 @contextlib.contextmanager
 def _locked(data_dir: Path) -> Iterator[None]:
-    """Hold the directory's lock: reading, changing and writing the file is one step among processes."""
+    """Hold the directory's lock, so that reading, changing and writing the file is atomic across processes."""
     try:
         make_directory(data_dir)
         descriptor = create(data_dir / f".{FILE}.lock", os.O_RDWR)
@@ -313,7 +317,7 @@ def _load(data_dir: Path) -> list[TokenInfo]:
 
 
 def _info(row: Any) -> TokenInfo:
-    """Return what a row says; earlier versions wrote name, scopes and hash alone."""
+    """Parse a row; earlier versions wrote only name, scopes and hash."""
     return TokenInfo(
         str(row["name"]),
         frozenset(map(Scope, row["scopes"])),

@@ -1,4 +1,4 @@
-"""Build hook: generates the stubs that the client's wheel takes from the clone around it."""
+"""Build hook: generates the stubs that the client's wheel includes, in the clone of the repository it is built from."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ CLONE = Path(__file__).parents[2]
 
 
 class StubsBuildHook(BuildHookInterface[Any]):
-    """Hatchling's hook."""
+    """Hatchling build hook that runs the server's code generation."""
 
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
-        """Generate before the files are collected.
+        """Generate the stubs before the files of the wheel are collected.
 
         Raises:
-            RuntimeError: this is not built in a clone, or protoc refused the protos.
+            RuntimeError: the build does not run in a clone of the repository, or protoc refused the protos.
         """
         spec = importlib.util.spec_from_file_location("flowhook_build", CLONE / "hatch_build.py")
         if spec is None or spec.loader is None or not (CLONE / "protos").is_dir():

@@ -1,8 +1,8 @@
-"""The Python client of a Flowhook cluster, for services inside it: no HTTP, no signatures, a token.
+"""Python client of a Flowhook cluster, for services inside it: gRPC with a bearer token, no HTTP, no signatures.
 
-`Client` blocks, `AsyncClient` is for asyncio. They offer the same methods and differ in nothing but `await`: what is
-sent and what becomes of the answer stands once, in `calls`. Both raise `flowhook.errors`. `channel` opens the channels
-that the cluster's own processes use.
+`Client` blocks, `AsyncClient` is for asyncio. They have the same methods and differ only in `await`: `calls` defines
+the requests and the conversion of responses for both. Both raise `flowhook.errors`. `channel` opens the channels that
+the cluster's own processes use.
 """
 
 from importlib import import_module
@@ -24,11 +24,11 @@ __all__ = [
 ]
 
 _FROM: Final = {"AsyncClient": "aio", "Client": "sync"}
-"""Modules of what is not in `calls`."""
+"""Modules of the exported names that `calls` does not define."""
 
 
 def __getattr__(name: str) -> Any:
-    """Import what `__all__` names when it is first asked for: most processes need `channel` alone. Source: PEP 562."""
+    """Import an exported name on first use, since most processes need only `channel`. Source: PEP 562."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_FROM.get(name, 'calls')}"), name)

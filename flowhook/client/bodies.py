@@ -1,4 +1,4 @@
-"""Bodies of events: bytes, texts, or what becomes JSON."""
+"""Encoding of event bodies: bytes, text, or values that are sent as JSON."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from uuid import UUID
 from flowhook.errors import InvalidError
 
 Body = bytes | str | Mapping[str, Any] | Sequence[Any]
-"""Bytes are sent as they are, text as UTF-8, anything else as JSON."""
+"""Bytes are sent unchanged, text as UTF-8, anything else as JSON."""
 
 
 def encode(body: Body) -> bytes:
-    """Return a body as it is sent.
+    """Encode a body for sending.
 
     Raises:
-        InvalidError: there is no JSON for it (`BODY_INVALID`).
+        InvalidError: it can't be encoded as JSON (`BODY_INVALID`).
     """
     if isinstance(body, bytes | bytearray | memoryview):
         return bytes(body)
@@ -33,7 +33,11 @@ def encode(body: Body) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """Return what JSON has for a value of the standard library: a text, the value of an enum, a dataclass's fields."""
+    """Convert a value that `json` does not support: date, time, UUID, enum or dataclass.
+
+    Raises:
+        TypeError: the value is of another type, or a datetime without a time zone.
+    """
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise TypeError(f"{value!r} has no time zone")

@@ -1,7 +1,7 @@
-"""What each method of a client sends, and what becomes of the answer; pure, shared by both clients.
+"""Requests and response conversions of all client methods; without I/O, shared by both clients.
 
-A `Call` is data: which method of which service, the request, the conversion of the response, and whether sending it
-twice does no harm. The clients differ only in how they carry it out.
+A `Call` is data: the service and its method, the request, the conversion of the response, and whether the call is
+idempotent. The clients differ only in how they perform it.
 """
 
 from __future__ import annotations
@@ -52,23 +52,23 @@ from flowhook.wire.failures import failure_from_proto
 T = TypeVar("T")
 
 HeaderPairs = Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]
-"""Names and values; pairs where a name comes more than once."""
+"""Names and values of header fields; pairs if a name occurs more than once."""
 
 DEFAULT_TIMEOUT: Final = 15.0
-"""Seconds a call may take, retries included, unless the client was made with another value."""
+"""Seconds that a call may take, retries included; the default of a client's `timeout`."""
 
 RETRY_SECONDS: Final = 2.0
-"""How long a call that may be repeated is repeated while the router is away: about what its restart takes."""
+"""How long a repeatable call is retried while the router is unavailable: about as long as a restart takes."""
 
 MAX_WAIT_SECONDS: Final = 300.0
-"""Longest that one InvokeFlow call waits; `invoke` attaches again until its own timeout."""
+"""Longest wait of one InvokeFlow call; `invoke` repeats the call until its own timeout."""
 
 PAGE_SIZE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """One unary call. `stub` is the service's generated stub class, `repeatable` whether a retry is harmless."""
+    """One call of a gRPC method. `stub` is the generated stub class; `repeatable` says whether a retry is harmless."""
 
     stub: type
     method: str
@@ -79,7 +79,7 @@ class Call(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """A part of a list; `next_token` is empty in the last one."""
+    """One page of a list; `next_token` is empty on the last page."""
 
     items: list[T]
     next_token: str
@@ -87,7 +87,7 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class AppliedFlow:
-    """What applying one document did, with what its author should know, for example that a secret is not set."""
+    """Result of applying one document, with warnings for its author, for example that a secret is not set."""
 
     flow: Flow
     change: Change
@@ -96,7 +96,7 @@ class AppliedFlow:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionChange:
-    """An execution whose status changed. `missed`: changes dropped before this one because the watcher was slow."""
+    """Change of an execution's status. `missed` counts the changes that were dropped before it for a slow watcher."""
 
     execution: Execution
     missed: int
@@ -104,7 +104,7 @@ class ExecutionChange:
 
 @dataclass(frozen=True, slots=True)
 class ProcessInfo:
-    """A process of the cluster. `last_seen` is in seconds before now; `metrics` in the Prometheus text format."""
+    """A process of the cluster. `last_seen`: seconds since its last report. `metrics`: Prometheus text format."""
 
     name: str
     role: str
@@ -118,7 +118,7 @@ class ProcessInfo:
 
 
 class ReplyPendingError(UnavailableError):
-    """The flow has not answered in time; its execution goes on and `execution_id` finds it."""
+    """The flow has not replied in time; its execution, `execution_id`, continues."""
 
     default_reason = "REPLY_PENDING"
 
@@ -128,7 +128,7 @@ class ReplyPendingError(UnavailableError):
 
 
 class ExecutionFailedError(FlowhookError):
-    """The execution faulted or was cancelled; `error` says why, in the terms of the DSL."""
+    """The execution faulted or was cancelled; `error` is the cause as a DSL error."""
 
     default_reason = "EXECUTION_FAILED"
 
@@ -144,10 +144,10 @@ class ExecutionFailedError(FlowhookError):
 def new_event(
     flow: str, body: Body, *, content_type: str, headers: HeaderPairs, dedupe_key: str, event_id: str | None
 ) -> Event:
-    """Return an event for `flow`, received now.
+    """Create an event for `flow`, received now.
 
     Raises:
-        InvalidError: an argument is not what it should be (`ARGUMENT_INVALID`), or the body can't be made JSON
+        InvalidError: an argument has the wrong type (`ARGUMENT_INVALID`), or the body can't be encoded as JSON
             (`BODY_INVALID`).
     """
     texts = {"flow": flow, "content_type": content_type, "dedupe_key": dedupe_key, "event_id": event_id or ""}
@@ -185,7 +185,7 @@ def _argument(what: str) -> InvalidError:
 
 
 def ingest(event: Event) -> Call[str]:
-    """Store one event; gives the ID of its execution."""
+    """Store one event and return the ID of its execution."""
     return Call(
         ingest_service_pb2_grpc.IngestServiceStub,
         "IngestEvents",
@@ -204,7 +204,7 @@ def _accepted_id(response: ingest_service_pb2.IngestEventsResponse) -> str:
 
 
 def invoke(event: Event, max_wait: float) -> Call[Reply]:
-    """Store one event and wait for the answer of its flow; attaches again when the event is known already."""
+    """Store one event and wait for the reply of its flow; for a known event, wait for its existing execution."""
     return Call(
         ingest_service_pb2_grpc.IngestServiceStub,
         "InvokeFlow",
@@ -258,13 +258,13 @@ def list_flows(page_token: str) -> Call[Page[Flow]]:
 
 
 def pause_flow(flow_id: str) -> Call[Flow]:
-    """Queue a flow's events without running them."""
+    """Pause a flow: queue its events without running them."""
     request = flow_service_pb2.PauseFlowRequest(flow_id=flow_id)
     return Call(flow_service_pb2_grpc.FlowServiceStub, "PauseFlow", request, _flow)
 
 
 def resume_flow(flow_id: str) -> Call[Flow]:
-    """Run a flow's events again."""
+    """Resume a flow: run its events again."""
     request = flow_service_pb2.ResumeFlowRequest(flow_id=flow_id)
     return Call(flow_service_pb2_grpc.FlowServiceStub, "ResumeFlow", request, _flow)
 
@@ -298,7 +298,7 @@ def set_secret(name: str, value: bytes) -> Call[SecretInfo]:
 
 
 def list_secrets() -> Call[list[SecretInfo]]:
-    """Read the names of all secrets."""
+    """Read the names and times of all secrets."""
     return Call(
         secret_service_pb2_grpc.SecretServiceStub,
         "ListSecrets",
@@ -325,13 +325,13 @@ def resolve_secrets(names: Iterable[str], flow_id: str) -> Call[dict[str, bytes]
 
 
 def get_execution(execution_id: str) -> Call[ExecutionDetail]:
-    """Read one execution with everything that is kept of it."""
+    """Read one execution with everything that is stored of it."""
     request = execution_service_pb2.GetExecutionRequest(execution_id=execution_id)
     return Call(execution_service_pb2_grpc.ExecutionServiceStub, "GetExecution", request, convert.detail_from_proto)
 
 
 def read_body(execution_id: str) -> Call[bytes]:
-    """Read the body of the request that started an execution; a stream of pieces."""
+    """Read the body of the request that started an execution, as a stream of chunks."""
 
     def chunk(response: execution_service_pb2.ReadBodyResponse) -> bytes:
         return response.chunk
@@ -381,7 +381,7 @@ def get_rejection(rejection_id: str) -> Call[RejectedRequest]:
 
 
 def new_request_id() -> str:
-    """Return an idempotency key."""
+    """Generate an idempotency key."""
     return uuid.uuid4().hex
 
 
@@ -401,7 +401,7 @@ def replay_execution(
 
 
 def resolve_execution(execution_id: str, reason: str) -> Call[Execution]:
-    """Note that nothing is to be done any more about an execution that failed."""
+    """Mark a failed execution as resolved."""
     request = execution_service_pb2.ResolveExecutionRequest(execution_id=execution_id, reason=reason)
     return Call(execution_service_pb2_grpc.ExecutionServiceStub, "ResolveExecution", request, _execution)
 
@@ -415,13 +415,13 @@ def cancel_execution(execution_id: str) -> Call[Execution]:
 
 
 def suspend_execution(execution_id: str) -> Call[Execution]:
-    """Have an execution worked on no more."""
+    """Suspend an execution."""
     request = execution_service_pb2.SuspendExecutionRequest(execution_id=execution_id)
     return Call(execution_service_pb2_grpc.ExecutionServiceStub, "SuspendExecution", request, _execution)
 
 
 def resume_execution(execution_id: str) -> Call[Execution]:
-    """Have a suspended execution worked on again."""
+    """Resume a suspended execution."""
     request = execution_service_pb2.ResumeExecutionRequest(execution_id=execution_id)
     return Call(
         execution_service_pb2_grpc.ExecutionServiceStub, "ResumeExecution", request, _execution, repeatable=False
@@ -429,7 +429,7 @@ def resume_execution(execution_id: str) -> Call[Execution]:
 
 
 def watch_executions(flow_id: str) -> Call[ExecutionChange | None]:
-    """Follow status changes; a stream, whose first message (None) says that it is established."""
+    """Watch status changes; the first message of the stream, None, signals that it is established."""
 
     def change(response: execution_service_pb2.WatchExecutionsResponse) -> ExecutionChange | None:
         if not response.HasField("execution"):
@@ -448,7 +448,7 @@ def _execution(response: Any) -> Execution:
 
 
 def get_cluster(*, metrics: bool) -> Call[list[ProcessInfo]]:
-    """Read what is known of all processes, with or without their metrics."""
+    """Read the state of all processes, with or without their metrics."""
 
     def processes(response: cluster_service_pb2.GetClusterResponse) -> list[ProcessInfo]:
         return [

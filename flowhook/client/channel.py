@@ -1,7 +1,7 @@
 """gRPC channels to the router: options, TLS, and a bearer token on every call.
 
-gRPC refuses call credentials on a channel without TLS, and its asyncio interceptors cost a task a call and change how
-streams behave. So `AuthenticatedChannel` adds the token where calls are made, and nothing else.
+gRPC refuses call credentials on a channel without TLS, and its asyncio interceptors cost one task per call and change
+the behaviour of streams. So `AuthenticatedChannel` only adds the token to the metadata of each call.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ CHANNEL_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
     ("grpc.keepalive_timeout_ms", 5_000),
-    # a router that was restarted is found within a second, not after gRPC's default of up to two minutes
+    # reconnect within a second after a restart of the router; gRPC's default backoff grows to two minutes
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
-    # the router is a neighbour: a proxy meant for the outside world must not see its traffic
+    # the router is in the same network: its traffic must not pass through an HTTP proxy for outside traffic
     ("grpc.enable_http_proxy", 0),
     ("grpc.service_config_disable_resolution", 1),
 )
@@ -41,8 +41,8 @@ CHANNEL_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
 SERVER_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.so_reuseport", 0),  # otherwise a second server binds the same port, silently
-    # half of what channels send, so that no ping of theirs ever counts as abuse
+    ("grpc.so_reuseport", 0),  # otherwise a second server silently binds the same port
+    # half of the channels' keepalive interval, so that their pings never count as abuse
     ("grpc.http2.min_recv_ping_interval_without_data_ms", _KEEPALIVE_MS // 2),
     ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
     ("grpc.keepalive_timeout_ms", 5_000),
@@ -50,20 +50,20 @@ SERVER_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", MAX_UNREAD_BYTES),
 )
-"""What a server must permit for these channels, and the limits both share."""
+"""Server options that match `CHANNEL_OPTIONS`: keepalive pings that the server must permit, and shared limits."""
 
 
 def open_channel(settings: CommonSettings, *names: str) -> grpc.aio.Channel:
-    """Return a channel to the router of `settings`; it connects when it is first used. Close it when done.
+    """Open a channel to the router of `settings`; it connects on first use. The caller closes it.
 
     Args:
-        settings: `router`, the TLS files, and the token or where to find it.
-        names: of the built-in tokens one of which is read when `settings` has none; see `read_token`.
+        settings: `router`, the TLS files, and the token or the directory of its file.
+        names: built-in tokens to read from files if `settings` has no token; see `read_token`.
 
     Raises:
         InvalidError: there is no token (`TOKEN_MISSING`), or a TLS file can't be read (`TLS_FILE_UNREADABLE`).
     """
-    from flowhook.config import read_token  # noqa: PLC0415 - of the cluster's processes, as this is
+    from flowhook.config import read_token  # noqa: PLC0415 - the client's package does not contain it
 
     token = read_token(settings, *names)
     credentials = tls_credentials(
@@ -73,7 +73,7 @@ def open_channel(settings: CommonSettings, *names: str) -> grpc.aio.Channel:
 
 
 def connect(target: str, token: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
-    """Return a channel to `target` (`host:port`) that shows `token`, without TLS when `credentials` is absent."""
+    """Open a channel to `target` (`host:port`) that presents `token`; without TLS when `credentials` is absent."""
     if credentials is None:
         channel = grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
     else:
@@ -84,7 +84,7 @@ def connect(target: str, token: str, credentials: grpc.ChannelCredentials | None
 def tls_credentials(
     *, ca_file: Path | None, cert_file: Path | None = None, key_file: Path | None = None
 ) -> grpc.ChannelCredentials | None:
-    """Return credentials made of PEM files, or None when there is no CA file, which means no TLS. Blocking.
+    """Load credentials from PEM files; return None if there is no CA file, which means no TLS. Blocking.
 
     Raises:
         InvalidError: a file can't be read, or only one of certificate and key is given (`TLS_FILE_UNREADABLE`).
@@ -126,7 +126,7 @@ class AuthenticatedChannel(grpc.aio.Channel):
         await self._channel.__aexit__(kind, error, trace)
 
     async def close(self, grace: float | None = None) -> None:
-        """Close the channel; calls under way get `grace` seconds."""
+        """Close the channel; calls in progress have `grace` seconds to finish."""
         await self._channel.close(grace)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:  # noqa: FBT001, FBT002 - the base class's signature

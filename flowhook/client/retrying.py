@@ -1,4 +1,4 @@
-"""When a failed call is sent again, and what its failure is called; shared by both clients."""
+"""Retry policy and error translation of client calls, shared by both clients."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ MAX_DELAY: Final = 0.5
 
 
 class Attempts:
-    """The attempts of one call: how long each may take, and how long to wait before the next.
+    """Retry state of one call: deadline, and exponential backoff between attempts.
 
-    Args of `failed` and `remaining` are seconds of a monotonic clock.
+    The times `now` are seconds of a monotonic clock.
     """
 
     def __init__(self, repeatable: bool, target: str, timeout: float, now: float) -> None:  # noqa: FBT001 - a fact, not a switch
@@ -30,14 +30,14 @@ class Attempts:
         self._delay = FIRST_DELAY
 
     def remaining(self, now: float) -> float:
-        """Return the seconds that an attempt starting now may take."""
+        """Return the seconds that are left for an attempt that starts now."""
         return max(self._deadline - now, 0.001)
 
     def failed(self, error: grpc.RpcError, now: float) -> float:
-        """Return the seconds to wait before another attempt.
+        """Return the seconds to wait before the next attempt.
 
         Raises:
-            FlowhookError: there shall be none; this is the failure of the call.
+            FlowhookError: the call must not be attempted again; the error is its outcome.
         """
         failure = self._translate(error)
         if not (self._repeatable and isinstance(failure, UnavailableError)) or now + self._delay > self._give_up:
@@ -50,7 +50,7 @@ class Attempts:
 
 
 def translate(error: grpc.RpcError, target: str, timeout: float | None = None) -> FlowhookError:
-    """Return the error of a failed call; what gRPC itself says of a router that is away is put in plain words."""
+    """Return the error of a failed call; gRPC's own messages about an unreachable router are put in plain words."""
     failure = status.from_rpc_error(error)
     if isinstance(failure, UnavailableError) and failure.reason == UnavailableError.default_reason:
         code = getattr(error, "code", lambda: None)()

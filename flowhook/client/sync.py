@@ -1,4 +1,4 @@
-"""The blocking client."""
+"""Blocking client of the router."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class _Transport:
                 return call.convert(response)
 
     def stream(self, call: Call[T]) -> Iterator[T]:
-        """Give the messages of a stream; it ends when the iterator is closed."""
+        """Yield the messages of a stream, which ends when the iterator is closed."""
         stream = self._method(call)(call.request, metadata=self._metadata)
         try:
             for message in stream:
@@ -65,16 +65,17 @@ class _Transport:
 class Client:
     """A blocking client of the router; safe to share among threads. Close it, or use it in a `with` block.
 
-    Every method raises the classes of `flowhook.errors`; beside what it names, `UnauthenticatedError` and
-    `PermissionDeniedError` for the token, `UnavailableError` when the router is away, `InvalidError` for arguments
-    that can't be right. Calls that can be repeated without harm are, for up to 2 s, while the router is away.
+    Every method raises the classes of `flowhook.errors`. In addition to those that it names, it may raise
+    `UnauthenticatedError` and `PermissionDeniedError` for the token, `UnavailableError` while the router is
+    unavailable, and `InvalidError` for invalid arguments. Idempotent calls are retried for up to 2 s while the router
+    is unavailable.
 
     Attributes:
         flows: the registry of flows; scope `admin`.
-        secrets: the secrets that flows name; scope `admin`.
-        executions: what ran and runs; scope `admin`.
+        secrets: the secrets that flows refer to; scope `admin`.
+        executions: past and present executions; scope `admin`.
         rejections: requests that edges refused; scope `admin`.
-        cluster: the processes there are; scope `admin`.
+        cluster: the processes of the cluster; scope `admin`.
     """
 
     def __init__(
@@ -87,15 +88,15 @@ class Client:
         key_file: Path | None = None,
         timeout: float = calls.DEFAULT_TIMEOUT,
     ) -> None:
-        """Connect to a router when first used.
+        """Create a client, which connects on first use.
 
         Args:
             target: `host:port`.
-            token: bearer token whose scopes cover what is called.
-            ca_file: PEM certificates to check the router's against; absent: no TLS.
-            cert_file: PEM certificate to show to the router (mTLS), with `key_file`.
-            key_file: its key.
-            timeout: seconds that a call may take in all; `invoke` has its own.
+            token: bearer token whose scopes cover the calls to make.
+            ca_file: PEM certificates to verify the router's certificate; absent: no TLS.
+            cert_file: PEM certificate to present to the router (mTLS), with `key_file`.
+            key_file: PEM key of that certificate.
+            timeout: seconds that a call may take, retries included; `invoke` has its own timeout.
 
         Raises:
             InvalidError: a file can't be read.
@@ -117,7 +118,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; calls under way fail."""
+        """Close the connection; calls in progress fail."""
         self._transport.channel.close()
 
     def ingest(
@@ -130,20 +131,20 @@ class Client:
         dedupe_key: str = "",
         event_id: str | None = None,
     ) -> str:
-        """Hand one event to a flow and return the ID of its execution. Returns once the event is durable.
+        """Send one event to a flow and return the ID of its execution. Returns once the event is durable.
 
-        Scope `ingest`. Repeats are safe: the event keeps its ID.
+        Scope `ingest`. Retries are idempotent: the event keeps its ID.
 
         Args:
             flow: ID of the flow.
-            body: bytes as they are, text as UTF-8, anything else as JSON.
+            body: bytes are sent unchanged, text as UTF-8, anything else as JSON.
             content_type: media type of the body.
-            headers: pairs of name and value that the flow shall see.
-            dedupe_key: another event of this flow with the same key, within the flow's window, is this one.
-            event_id: ID of the event, from `flowhook.ids.mint`, for callers that repeat it themselves.
+            headers: pairs of name and value, visible to the flow.
+            dedupe_key: events of this flow with the same key, within the flow's window, are duplicates of the first.
+            event_id: ID of the event, from `flowhook.ids.mint`, for callers that retry on their own.
 
         Raises:
-            NotFoundError: no such flow.
+            NotFoundError: the flow does not exist.
             ExhaustedError: the backlog is full; try again after `retry_after` seconds.
         """
         event = calls.new_event(
@@ -162,23 +163,23 @@ class Client:
         dedupe_key: str = "",
         event_id: str | None = None,
     ) -> Reply:
-        """Hand one event to a flow and return its answer.
+        """Send one event to a flow and return its reply.
 
-        Scope `ingest`. A caller that goes away cancels nothing.
+        Scope `ingest`. The execution continues if the caller disconnects.
 
         Args:
             flow: ID of the flow.
             body: as for `ingest`.
             content_type: as for `ingest`.
             headers: as for `ingest`.
-            timeout: seconds to wait for the answer.
+            timeout: seconds to wait for the reply.
             dedupe_key: as for `ingest`.
-            event_id: as for `ingest`; calling again with it attaches to the same execution.
+            event_id: as for `ingest`; a second call with the same ID waits for the same execution.
 
         Raises:
-            NotFoundError: no such flow.
+            NotFoundError: the flow does not exist.
             ExhaustedError: the backlog is full.
-            ReplyPendingError: no answer in time; the execution goes on.
+            ReplyPendingError: there was no reply in time; the execution continues.
             ExecutionFailedError: the execution faulted or was cancelled.
         """
         event = calls.new_event(
@@ -201,14 +202,14 @@ class _Flows:
         self._transport = transport
 
     def apply(self, documents: Sequence[bytes], *, dry_run: bool = False) -> Sequence[AppliedFlow]:
-        """Create or update flows, all of them or none; one result per document, in order.
+        """Create or update flows, all of them or none; return one result per document, in order.
 
         Args:
             documents: 1 to 1000 documents, UTF-8 YAML.
-            dry_run: check and compare only.
+            dry_run: only validate and compare.
 
         Raises:
-            InvalidFlowError: with everything that is wrong, the `file` of each fault being the document's index.
+            InvalidFlowError: documents are invalid; it lists all faults, with the document's index as `file`.
         """
         return self._transport.call(calls.apply_flows(documents, dry_run=dry_run))
 
@@ -216,12 +217,12 @@ class _Flows:
         """Return a flow; revision 0 is the latest.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: there is no such flow or revision.
         """
         return self._transport.call(calls.get_flow(flow_id, revision))
 
     def list(self) -> Iterator[Flow]:
-        """Give all flows by ascending ID, `document` and `definition` left empty."""
+        """Yield all flows by ascending ID; their `document` and `definition` are empty."""
         token = ""
         while True:
             page = self._transport.call(calls.list_flows(token))
@@ -231,32 +232,32 @@ class _Flows:
                 return
 
     def pause(self, flow_id: str) -> Flow:
-        """Accept and queue a flow's events from now on without running them.
+        """Pause a flow: its events are accepted and queued, but not run.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: the flow does not exist.
         """
         return self._transport.call(calls.pause_flow(flow_id))
 
     def resume(self, flow_id: str) -> Flow:
-        """Run what was queued, and what comes.
+        """Resume a paused flow: its queued and future events are run.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: the flow does not exist.
         """
         return self._transport.call(calls.resume_flow(flow_id))
 
     def delete(self, flow_id: str) -> None:
-        """Delete a flow; executions that were accepted finish.
+        """Delete a flow; accepted executions still finish.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: the flow does not exist.
         """
         self._transport.call(calls.delete_flow(flow_id))
 
 
 class _Secrets:
-    """The secrets that flows name. Scope `admin`."""
+    """The secrets that flows refer to. Scope `admin`."""
 
     def __init__(self, transport: _Transport) -> None:
         self._transport = transport
@@ -265,26 +266,26 @@ class _Secrets:
         """Create or replace a secret; `value` is 1 byte to 64 KiB.
 
         Raises:
-            ExhaustedError: there are too many already.
+            ExhaustedError: the limit on the number of secrets is reached.
         """
         return self._transport.call(calls.set_secret(name, value))
 
     def list(self) -> Sequence[SecretInfo]:
-        """Return what may be told of all secrets, by ascending name."""
+        """Return the names and times of all secrets, by ascending name."""
         return self._transport.call(calls.list_secrets())
 
     def delete(self, name: str) -> None:
         """Delete a secret.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: the secret does not exist.
         """
         self._transport.call(calls.delete_secret(name))
 
     def resolve(self, names: Iterable[str], *, flow_id: str = "") -> dict[str, bytes]:
-        """Return values by name; those that are not set are missing.
+        """Return the values of secrets by name; secrets that are not set are left out.
 
-        Scope `verify`, for what the webhook of flow `flow_id` names, or scope `run`, for any.
+        Scope `verify` for the secrets that the webhook of flow `flow_id` refers to; scope `run` for any.
         """
         return self._transport.call(calls.resolve_secrets(names, flow_id))
 
@@ -296,7 +297,7 @@ class _Rejections:
         self._transport = transport
 
     def list(self, *, flow_id: str = "", limit: int | None = None) -> Iterator[RejectedRequest]:
-        """Give refused requests, newest first, at most `limit` of them; their headers and bodies are left out."""
+        """Yield refused requests, newest first, at most `limit` of them; their headers and bodies are left out."""
         token = ""
         while limit is None or limit > 0:
             size = calls.PAGE_SIZE if limit is None else min(limit, calls.PAGE_SIZE)
@@ -312,13 +313,13 @@ class _Rejections:
         """Return a refused request.
 
         Raises:
-            NotFoundError: it is not, or no longer, in the log.
+            NotFoundError: the request is not, or no longer, in the log.
         """
         return self._transport.call(calls.get_rejection(rejection_id))
 
 
 class _Executions:
-    """What ran and runs. Scope `admin`."""
+    """Past and present executions. Scope `admin`."""
 
     def __init__(self, transport: _Transport) -> None:
         self._transport = transport
@@ -327,15 +328,15 @@ class _Executions:
         """Return an execution with its event, its journal and its output.
 
         Raises:
-            NotFoundError: it is unknown, or past retention.
+            NotFoundError: the execution is unknown, or past retention.
         """
         return self._transport.call(calls.get_execution(execution_id))
 
     def body(self, execution_id: str) -> Iterator[bytes]:
-        """Give the body of the request that started an execution, byte for byte, a piece at a time.
+        """Yield the body of the request that started an execution, unchanged, in chunks.
 
         Raises:
-            NotFoundError: it is unknown, or past retention.
+            NotFoundError: the execution is unknown, or past retention.
         """
         return self._transport.stream(calls.read_body(execution_id))
 
@@ -347,10 +348,14 @@ class _Executions:
         limit: int | None = None,
         unresolved: bool = False,
     ) -> Iterator[Execution]:
-        """Give executions that meet all conditions, newest first, at most `limit` of them.
+        """Yield executions that meet all conditions, newest first, at most `limit` of them.
 
-        `unresolved`: those alone that faulted, and that no replay stands for, nor a resolution; of an execution and its
-        replays that all faulted, the last one.
+        Args:
+            flow_id: only executions of this flow; empty: of any.
+            statuses: only executions in one of these statuses; empty: in any.
+            limit: how many executions to yield at most.
+            unresolved: only executions that faulted, have no resolution and are not superseded by a replay; of an
+                execution and its replays that all faulted, only the last.
         """
         wanted, token = tuple(statuses), ""
         while limit is None or limit > 0:
@@ -375,18 +380,18 @@ class _Executions:
         """Start a new execution from the stored event of one that ended, and return it.
 
         Args:
-            execution_id: the one to replay.
-            latest: on the flow's latest revision rather than on the one it ran.
-            from_failed: from the task that failed, with what was journaled before it and the same idempotency keys,
-                rather than from the start.
-            request_id: calls with the same one start one execution; at most 64 ASCII characters. Made here when
-                absent, so that a call repeated because the router was away starts one.
-            unless_replayed: not one that is `replayed`, or has a resolution.
+            execution_id: ID of the execution to replay.
+            latest: run the flow's latest revision instead of the revision that it ran.
+            from_failed: start at the task that failed, with the journal before it and the same idempotency keys,
+                instead of at the beginning.
+            request_id: idempotency key: calls with the same one start one execution; at most 64 ASCII characters.
+                Generated when absent, so that a call that is retried starts one execution.
+            unless_replayed: refuse an execution that is `replayed`, or has a resolution.
 
         Raises:
-            NotFoundError: it is unknown, or past retention.
+            NotFoundError: the execution is unknown, or past retention.
             ConflictError: it has not ended; with `from_failed`: it did not fail, or nothing of it would run anew; with
-                `unless_replayed`: it was replayed already (`EXECUTION_REPLAYED`), or settled (`EXECUTION_RESOLVED`).
+                `unless_replayed`: it is replayed already (`EXECUTION_REPLAYED`), or resolved (`EXECUTION_RESOLVED`).
         """
         request_id = request_id or calls.new_request_id()
         return self._transport.call(
@@ -400,14 +405,14 @@ class _Executions:
         )
 
     def resolve(self, execution_id: str, reason: str = "") -> Execution:
-        """Note that nothing is to be done any more about an execution that failed, and return it.
+        """Mark a failed execution as resolved, so that it needs no further action, and return it.
 
         Args:
-            execution_id: one that faulted or was cancelled.
-            reason: why, at most 1000 characters; it replaces one that was given before.
+            execution_id: ID of an execution that faulted or was cancelled.
+            reason: text of at most 1000 characters; it replaces an earlier one.
 
         Raises:
-            NotFoundError: it is unknown.
+            NotFoundError: the execution is unknown.
             ConflictError: it did not fail.
         """
         return self._transport.call(calls.resolve_execution(execution_id, reason))
@@ -416,43 +421,43 @@ class _Executions:
         """Cancel an execution and return it.
 
         Raises:
-            NotFoundError: it is unknown.
-            ConflictError: it ended already.
+            NotFoundError: the execution is unknown.
+            ConflictError: it has already ended.
         """
         return self._transport.call(calls.cancel_execution(execution_id))
 
     def suspend(self, execution_id: str) -> Execution:
-        """Have an execution worked on no more until it is resumed, and return it.
+        """Suspend an execution until it is resumed, and return it.
 
         Raises:
-            NotFoundError: it is unknown.
-            ConflictError: it ended already.
+            NotFoundError: the execution is unknown.
+            ConflictError: it has already ended.
         """
         return self._transport.call(calls.suspend_execution(execution_id))
 
     def resume(self, execution_id: str) -> Execution:
-        """Have a suspended execution worked on again, and return it.
+        """Resume a suspended execution and return it.
 
         Raises:
-            NotFoundError: it is unknown.
+            NotFoundError: the execution is unknown.
             ConflictError: it is not suspended.
         """
         return self._transport.call(calls.resume_execution(execution_id))
 
     def watch(self, *, flow_id: str = "") -> Iterator[ExecutionChange | None]:
-        """Give executions whenever their status changes, from now on; first None, once nothing can be missed.
+        """Yield executions whenever their status changes; first None, as soon as no further change can be missed.
 
-        Ends with an `UnavailableError` when the router goes away; watch again then.
+        Ends with an `UnavailableError` when the connection to the router is lost; watch again then.
         """
         return self._transport.stream(calls.watch_executions(flow_id))
 
 
 class _Cluster:
-    """The processes there are. Scope `admin` or `view`."""
+    """The processes of the cluster. Scope `admin` or `view`."""
 
     def __init__(self, transport: _Transport) -> None:
         self._transport = transport
 
     def processes(self, *, metrics: bool = True) -> Sequence[ProcessInfo]:
-        """Return the router and every process that reported in the last 60 s, by name; `metrics`: with theirs."""
+        """Return the router and all processes that reported in the last 60 s, by name, with or without metrics."""
         return self._transport.call(calls.get_cluster(metrics=metrics))

@@ -1,11 +1,11 @@
-"""Expressions of flow files: jq, as the DSL says.
+"""Expressions of flow files: jq programs, as the DSL specifies.
 
-- `strict`: which strings are expressions.
-- `paths`: the small part of jq that runs outside a runner's child process, compiled to plain Python.
-- `jq`: the static check of whole programs; `advice`: what to write instead of what does not compile.
+- `strict`: the `${ }` syntax that marks a string as an expression.
+- `paths`: the small subset of jq that runs outside a runner's child process, compiled to plain Python.
+- `jq`: the static check of whole programs; `advice`: corrections to suggest for programs that do not compile.
 
-Nothing here ever runs a jq program of a flow: one may never end, and the binding holds the interpreter's lock
-meanwhile. Only the runner's guarded child does.
+Nothing here ever runs a jq program of a flow: it may never end, and the jq binding holds the GIL while it runs. Only
+the runner's guarded child process does.
 """
 
 from flowhook.expressions.errors import ExpressionTypeError, InvalidExpression

@@ -1,7 +1,7 @@
-"""What is wrong with a jq program that does not compile, in words about the program rather than about tokens.
+"""Explains why a jq program does not compile, in terms of the program instead of the parser's tokens.
 
-jq tells which token it did not expect, and where. What people write is mostly another language's way of saying it
-(`&&`, `'text'`, `len(x)`), or a bracket, quote or `end` too few.
+jq reports the token that it did not expect, and its position. The cause is mostly the syntax of another language
+(`&&`, `'text'`, `len(x)`), or a missing bracket, quote or `end`.
 
 Source: https://jqlang.org/manual/v1.8/, "Builtin operators and functions", "Conditionals and Comparisons".
 """
@@ -42,16 +42,16 @@ _OTHER_LANGUAGES: Final = {
     "sum": "add",
     "toJSON": "tojson",
 }
-"""What jq calls functions and values that people know by other names."""
+"""Names of functions and values in other languages, with their names in jq."""
 
 
 def unexpected(what: str, line: str, column: int) -> str:
-    """Return what to say, in the place of jq's own words, of a token that it did not expect.
+    """Return the message for an unexpected token, instead of jq's own.
 
     Args:
-        what: jq's words, `syntax error, unexpected …`.
-        line: of the program.
-        column: in it, from 1, in bytes: where the token begins; of the end, where the last one does.
+        what: jq's message, `syntax error, unexpected …`.
+        line: line of the program.
+        column: start of the token in the line, in bytes, from 1; at the end of the program, that of the last token.
     """
     encoded = line.encode()
     before, after = encoded[: column - 1].decode(errors="ignore"), encoded[column - 1 :].decode(errors="ignore")
@@ -62,7 +62,7 @@ def unexpected(what: str, line: str, column: int) -> str:
 
 
 def _advice(before: str, after: str) -> str:
-    """Return what to write instead of what begins with `after`; empty where there is no telling."""
+    """Return a correction of the text at the error, between `before` and `after`; empty if the cause is unknown."""
     last, sign = before.rstrip()[-1:], after[:1]
     if sign in ("'", "`"):
         return 'a text stands in double quotes, "…"'
@@ -88,7 +88,7 @@ def _advice(before: str, after: str) -> str:
 
 
 def ended(source: str) -> str:
-    """Return what a program that ends too early lacks; empty where there is no telling."""
+    """Return what is missing from a program that ends too early; empty if that is unknown."""
     opened = list(_open(source))
     if opened:
         sign = opened[-1]
@@ -100,7 +100,7 @@ def ended(source: str) -> str:
 
 
 def unknown_function(name: str, arity: str, source: str, variables: Collection[str]) -> str:
-    """Return what to say of a function that there is not, behind its name."""
+    """Return a hint to append to the name of an unknown function."""
     for key in (match["key"] for match in _HYPHENATED.finditer(source)):
         if arity == "0" and name in key.split("-")[1:]:
             return f'; a key with a hyphen in it is written ["{key[:60]}"]'
@@ -116,7 +116,7 @@ def unknown_function(name: str, arity: str, source: str, variables: Collection[s
 
 
 def unknown_variable(name: str, variables: Collection[str]) -> str:
-    """Return which variable was meant, behind the name of one that there is not."""
+    """Return a hint to append to the name of an unknown variable: the most similar known one; else empty."""
     close = difflib.get_close_matches(name.lower(), variables, n=1, cutoff=0.75)
     return f", did you mean ${close[0]}?" if close else ""
 
@@ -135,13 +135,13 @@ def _alike(name: str) -> str:
 
 @cache
 def _builtins() -> frozenset[tuple[str, int]]:
-    """Return names and numbers of arguments of jq's functions. It is jq that knows them, and this program ends."""
+    """Return names and arities of jq's built-in functions, as jq lists them. This jq program always ends."""
     found = jq.compile("builtins").input_value(None).first()
     return frozenset((name, int(arity)) for name, arity in (each.split("/") for each in found) if name[0] != "_")
 
 
 def _open(source: str) -> Iterator[str]:
-    """Yield the brackets and quotes that are open where a text ends, the last one last."""
+    """Yield the brackets and quotes that are still open at the end of a text, the innermost last."""
     nesting: list[str] = []
     position = 0
     while True:

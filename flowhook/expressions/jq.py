@@ -1,8 +1,8 @@
-"""The static check of jq programs: compiles them, never runs one of a flow.
+"""Static check of jq programs: compiles them, but never runs one of a flow.
 
-jq itself decides what a name refers to: the program is compiled below definitions that shadow each forbidden function
-with a body that does not compile, and jq drops definitions that nothing refers to. So `.env`, `{env: 1}` and
-`def env: 1; env` are fine, and `env` is not, however it is hidden in interpolations. Only variables need a lexer.
+jq itself resolves names: the program is compiled after definitions that shadow each forbidden function with a body that
+does not compile, and jq drops definitions without references. So `.env`, `{env: 1}` and `def env: 1; env` are valid,
+and `env` is not, even inside interpolations. Only variables need a lexer.
 
 Source: https://jqlang.org/manual/v1.8/, "Builtin operators and functions", "I/O", "Modules".
 """
@@ -36,7 +36,7 @@ FORBIDDEN_FUNCTIONS: Final = {
     "get_jq_origin/0": "there are no modules",
     "get_prog_origin/0": "there are no modules",
 }
-"""Functions that reach beyond data, with what to say about each."""
+"""Functions that access more than their input, with the reason to report for each."""
 
 _REFUSED: Final = "__refused_"
 _PARAMETERS: Final = ("", "(f)")
@@ -47,8 +47,8 @@ def _shadow(function: str) -> str:
     return f"def {name}{_PARAMETERS[int(arity)]}: ${_REFUSED}{name}{arity};"
 
 
-# On one line of its own, so that the lines jq reports are those of the program plus one. Definitions also keep a
-# program from importing modules, which jq would read from disk while compiling: imports come first or not at all.
+# On a line of its own, so that the lines that jq reports are those of the program plus one. The definitions also
+# prevent imports of modules, which jq would read from disk while compiling: imports are only valid at the start.
 _PRELUDE: Final = " ".join(map(_shadow, FORBIDDEN_FUNCTIONS)) + "\n"
 
 _FORBIDDEN_CHARACTER: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]|\r(?!\n)")
@@ -70,15 +70,15 @@ _MODULE_KEYWORD: Final = re.compile(r"unexpected (import|include|module)\b")
 def check_program(source: str, variables: Collection[str]) -> None:
     """Check a jq program, without `${ }`.
 
-    Takes about a millisecond, or a hundredth of one for a path. Blocks. jq computes constants while it compiles,
-    however large they are: a program of somebody else is checked in a process apart (`flowhook.offload`).
+    Blocks for about a millisecond, or a hundredth of that for a path. jq evaluates constants while it compiles, however
+    large they are: check untrusted programs in a separate process (`flowhook.offload`).
 
     Args:
         source: at most `MAX_PROGRAM_LENGTH` characters.
-        variables: names without `$` that the program may use beside those it binds itself.
+        variables: names without `$` that the program may use in addition to those it binds itself.
 
     Raises:
-        InvalidExpression: it does not compile, names something forbidden, or an unknown variable.
+        InvalidExpression: it does not compile, or uses a forbidden function or an unknown variable.
     """
     if len(source) > MAX_PROGRAM_LENGTH:
         raise InvalidExpression(f"an expression has at most {MAX_PROGRAM_LENGTH} characters")
@@ -97,7 +97,7 @@ def check_program(source: str, variables: Collection[str]) -> None:
 
 
 def secret_names(source: str) -> frozenset[str]:
-    """Return the names that a program reads from `$secrets` in plain sight: `$secrets.a`, `$secrets["b-c"]`."""
+    """Return the names that a program reads from `$secrets` literally: `$secrets.a`, `$secrets["b-c"]`."""
     names = set()
     for name, end in _variables(source):
         member = _MEMBER.match(source, end) if name == "secrets" else None
@@ -115,8 +115,8 @@ def _is_path(source: str, variables: Collection[str]) -> bool:
 
 
 def _variables(source: str) -> Iterator[tuple[str, int]]:
-    """Yield each `$name` outside of comments and of strings' text, with the position after it."""
-    nesting: list[str] = []  # what is open: a string's `"`, an interpolation's `\(`, or a plain `(`
+    """Yield each `$name` outside of comments and of the text of strings, with the position after it."""
+    nesting: list[str] = []  # open delimiters: `"` of a string, `\(` of an interpolation, or a plain `(`
     position = 0
     while True:
         in_string = bool(nesting) and nesting[-1] == '"'
@@ -133,7 +133,7 @@ def _variables(source: str) -> Iterator[tuple[str, int]]:
         elif text.startswith("$"):
             yield text[1:], position
         elif text.startswith("#") and text.rstrip("\r").endswith("\\"):
-            # jq goes on with the comment on the next line; other versions of it do not.
+            # this version of jq continues the comment on the next line, others do not
             raise InvalidExpression("a comment must not end with a backslash")
 
 

@@ -1,8 +1,8 @@
-r"""The part of jq that runs outside the runner: paths, interpolations of paths into strings, and literals.
+r"""The subset of jq that runs outside the runner: paths, interpolations of paths into strings, and literals.
 
-What is accepted here means what it means in jq, and always ends, in time proportional to its length. So it may run in
-the router and the edge, and it is the runner's fast path for the programs that flows are mostly made of. One thing is
-better: integers beyond 2^53 stay exact, where the jq binding rounds them in what it returns.
+Expressions of the subset have the same meaning as in jq, and always end, in time proportional to their length. So they
+may run in the router and the edge, and this is the runner's fast path for the most common programs. There is one
+difference: integers beyond 2^53 stay exact, while the jq binding rounds them in its results.
 
     expression := path | string | literal
     path       := ("." | "$" name) step*            the first step of "." may lack its dot: `.a`, `.["a"]`
@@ -50,12 +50,12 @@ class Accessor(Protocol):
     """A compiled expression."""
 
     def __call__(self, data: Any, variables: Mapping[str, Any] = _NO_VARIABLES, /) -> Any:
-        """Return what the expression yields; parts of `data` are returned, not copied.
+        """Return the value of the expression; parts of `data` are returned, not copied.
 
         A missing key, an index out of range and anything below null is None, as in jq.
 
         Raises:
-            ExpressionTypeError: data of the wrong type on the way, or no such variable.
+            ExpressionTypeError: the path meets data of the wrong type, or the variable does not exist.
         """
         ...
 
@@ -68,7 +68,7 @@ def compile_accessor(source: str, *, variables: Collection[str] | None = None) -
         variables: names without `$` that it may use; None: any.
 
     Raises:
-        InvalidExpression: it is anything else, fine in jq or not.
+        InvalidExpression: it is not of this grammar, whether or not it is valid in jq.
     """
     if len(source) > MAX_PROGRAM_LENGTH:
         raise InvalidExpression(f"an expression has at most {MAX_PROGRAM_LENGTH} characters")
@@ -76,7 +76,7 @@ def compile_accessor(source: str, *, variables: Collection[str] | None = None) -
 
 
 def paths_in(source: str) -> list[tuple[Step, ...]]:
-    """Return the paths from `.` in an expression that `compile_accessor` takes; those from variables are left out."""
+    """Return the paths from `.` in an expression that `compile_accessor` accepts, without those from variables."""
     parser = _Parser(source, None)
     parser.parse()
     return parser.paths
@@ -191,7 +191,7 @@ class _Parser:
         return _interpolation(self.string_parts())
 
     def string_parts(self) -> list[str | Accessor]:
-        """Return text and interpolated expressions by turns, beginning and ending with text."""
+        """Return text and interpolated expressions alternately, beginning and ending with text."""
         self.expect('"')
         parts: list[str | Accessor] = [self.text()]
         while self.at("\\("):
@@ -224,7 +224,7 @@ def _path(steps: list[Step]) -> Accessor:
 
     def access(data: Any, _variables: Mapping[str, Any] = _NO_VARIABLES) -> Any:
         for step in path:
-            # The common case first: an object, or null, below which everything is null.
+            # Common cases first: an object, or null, below which everything is null.
             if type(step) is str and type(data) is dict:
                 data = data.get(step)
             elif data is not None:

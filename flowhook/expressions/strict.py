@@ -1,4 +1,4 @@
-"""How the DSL's strict mode marks expressions: a whole string `${ … }`.
+"""Expression syntax of the DSL's strict mode: a whole string `${ … }`.
 
 Source: dsl.md, "Runtime Expressions"; schema/workflow.yaml, `runtimeExpression`.
 """
@@ -14,7 +14,7 @@ _BARE: Final = re.compile(r"\s*[.$][A-Za-z_]")
 
 
 def is_expression(value: object) -> TypeGuard[str]:
-    """Whether a value is a string that is one expression from `${` to `}`, surrounding whitespace aside."""
+    """Whether a value is a string that begins with `${` and ends with `}`, ignoring surrounding whitespace."""
     if not isinstance(value, str):
         return False
     text = value.strip()
@@ -28,7 +28,7 @@ def strip(value: str) -> str:
 
 
 def how_to_write(value: object) -> str:
-    """Return what to say, behind a refusal, of a text that looks like an expression without `${ }`; else nothing."""
+    """Return a hint to append to an error message if a value looks like an expression without `${ }`; else empty."""
     if isinstance(value, str) and _BARE.match(value):
         return f"; as an expression it is written ${{ {value.strip()[:_MAX_QUOTED]} }}"
     return ""

@@ -1,7 +1,6 @@
-"""Frames on a stream of bytes: a kind and parts, so that whole documents pass without being encoded a second time.
+"""Length-prefixed frames on a byte stream: a kind and binary parts, which need no further encoding.
 
-A frame is the length of what follows (u32, big-endian), then a kind (one byte), then parts, each with its length in
-front of it.
+A frame is the length of the rest (u32, big-endian), then a kind (one byte), then parts, each prefixed with its length.
 """
 
 from __future__ import annotations
@@ -12,13 +11,13 @@ import struct
 from typing import Final
 
 READY: Final = b"1"
-"""First of all, without parts: the process can be asked. Its name is the version of what is said from then on."""
+"""First frame, without parts: the process is ready for requests. The kind is the version of the protocol."""
 
 LENGTH: Final = struct.Struct(">I")
 
 
 def encode(kind: bytes, *parts: bytes) -> bytes:
-    """Return a frame."""
+    """Encode a frame."""
     body = [kind]
     for part in parts:
         body += (LENGTH.pack(len(part)), part)
@@ -26,7 +25,7 @@ def encode(kind: bytes, *parts: bytes) -> bytes:
 
 
 def decode(body: bytes | bytearray) -> tuple[bytes, list[bytes]]:
-    """Return the kind and the parts of a frame, given what follows its length."""
+    """Return the kind and the parts of a frame, given the bytes after its length."""
     view = memoryview(body)
     parts, position = [], 1
     while position < len(view):
@@ -41,26 +40,26 @@ def send(link: socket.socket, kind: bytes, *parts: bytes) -> None:
     """Send a frame. Blocking.
 
     Raises:
-        OSError: the other end is gone.
+        OSError: the peer closed the connection.
     """
     link.sendall(encode(kind, *parts))
 
 
 def receive(link: socket.socket) -> tuple[bytes, list[bytes]]:
-    """Return the kind and the parts of the next frame. Blocking.
+    """Receive the next frame and return its kind and parts. Blocking.
 
     Raises:
-        EOFError: the other end is gone.
+        EOFError: the peer closed the connection.
     """
     (length,) = LENGTH.unpack(_exactly(link, LENGTH.size))
     return decode(_exactly(link, length))
 
 
 async def read(reader: asyncio.StreamReader) -> tuple[bytes, list[bytes]]:
-    """Return the kind and the parts of the next frame.
+    """Receive the next frame and return its kind and parts.
 
     Raises:
-        EOFError, OSError: the other end is gone.
+        EOFError, OSError: the peer closed the connection.
     """
     (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
     return decode(await reader.readexactly(length))

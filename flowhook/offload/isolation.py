@@ -1,4 +1,4 @@
-"""Isolates the calling process, which works on what strangers sent, from all but the socket it is spoken to over."""
+"""Isolates the calling process, which processes untrusted input, from everything but the socket to its parent."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Final
 from flowhook.parent_death import die_with_parent
 
 NICENESS: Final = 5
-"""Work that is known to take long gives way to what many wait for."""
+"""Nice value: long computations yield to the processes that many clients wait for."""
 
 
 def isolate(descriptor: int, memory: int) -> socket.socket:
-    """Leave this process no signal to handle, no environment and no other descriptor; return its socket.
+    """Ignore signals, clear the environment, close all other descriptors, and return the socket to the parent.
 
-    It ends with its parent.
+    The process ends with its parent from now on.
 
     Args:
-        descriptor: of the socket.
-        memory: bytes that it may have from now on (RLIMIT_DATA), where the system enforces that.
+        descriptor: file descriptor of the socket.
+        memory: limit on its data, in bytes (RLIMIT_DATA), where the system enforces that.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -32,7 +32,7 @@ def isolate(descriptor: int, memory: int) -> socket.socket:
         os.nice(NICENESS)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-    # not every event loop closes what it should not pass on
+    # some event loops leave descriptors open that the child should not inherit
     os.closerange(3, descriptor)
     os.closerange(descriptor + 1, os.sysconf("SC_OPEN_MAX"))
     link = socket.socket(fileno=descriptor)

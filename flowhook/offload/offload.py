@@ -1,4 +1,4 @@
-"""Runs functions in processes apart, within limits, and refuses what would wait too long for one."""
+"""Runs functions in separate processes, within limits, and rejects calls that would wait too long for a process."""
 
 from __future__ import annotations
 
@@ -13,42 +13,48 @@ from flowhook.offload.pool import ProcessPool
 from flowhook.offload.worker import Function, InterruptedWorkError, OutOfMemoryError, Worker
 
 SECONDS: Final = 10.0
-"""CPU time of one call, unless `Offload` is told something else."""
+"""Default limit on the CPU time of one call."""
 
 MEMORY_BYTES: Final = 512 * limits.MIB
-"""Memory of one process, likewise: parsed, the largest body takes some twenty times its size."""
+"""Default limit on the memory of one process: parsed, the largest body takes about twenty times its size."""
 
 MAX_WAITING: Final = 32
-"""Calls of one key that wait: each holds its arguments."""
+"""Waiting calls of one key, each of which holds its arguments in memory."""
 
 WAIT_SECONDS: Final = 30.0
-"""That a call waits for a process: those of its key that are before it take too long, or none can be started."""
+"""Longest wait of a call for a process, while earlier calls of its key run or no process can be started."""
 
 TRIES: Final = 2
-"""Of a call whose process somebody else kills, or has no memory left of what it did before."""
+"""Attempts of a call whose process is killed from outside, or lacks memory because of earlier calls."""
 
 
 class Offload:
-    """The processes that work is offloaded to. Close it when nobody calls it any more."""
+    """Runs functions in a pool of processes. Close it after the last call."""
 
     def __init__(self, name: str, *, seconds: float = SECONDS, memory: int = MEMORY_BYTES) -> None:
-        """Give each call `seconds` of CPU time and its process `memory` bytes; `name` says what for, in logs."""
+        """Create the pool.
+
+        Args:
+            name: purpose of the processes, for logs.
+            seconds: CPU time of one call.
+            memory: bytes of memory of one process.
+        """
         self._pool: ProcessPool[Worker] = ProcessPool(partial(Worker.start, seconds, memory), name)
 
     async def run(self, key: str, function: Function, *parts: bytes) -> list[bytes]:
-        """Return what a function yields, called with `parts` in a process apart.
+        """Call a function with `parts` in a separate process and return the values that it yields.
 
         Args:
-            key: whose work it is: no key gets all processes.
-            function: stands at the top of a module.
-            parts: its arguments; the caller sees to it that they are no larger than they may be.
+            key: owner of the work, for fairness: no single key can occupy all processes.
+            function: defined at the top level of a module.
+            parts: its arguments; the caller limits their size.
 
         Raises:
-            InvalidError: the function did.
-            TooCostlyError: it takes more CPU time or memory than it may.
-            ExhaustedError: too much of `key` waits already, or for too long, or somebody else killed its processes
-                (`OVERLOADED`).
-            InternalError: the function raised something else.
+            InvalidError: raised by the function.
+            TooCostlyError: the call exceeds the limit on CPU time or memory.
+            ExhaustedError: too many calls of `key` are waiting, the call waited too long, or its processes were killed
+                from outside (`OVERLOADED`).
+            InternalError: the function raised another exception.
         """
         if self._pool.waiting(key) >= MAX_WAITING:
             raise _overloaded()
@@ -64,7 +70,7 @@ class Offload:
                     return await worker.run(function, *parts)
                 except OutOfMemoryError:
                     if is_fresh:
-                        raise  # else what was done before may have left too little
+                        raise  # otherwise earlier calls may have used up the memory
                 except InterruptedWorkError:
                     continue
         raise _overloaded()

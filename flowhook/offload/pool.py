@@ -1,4 +1,4 @@
-"""As many processes as there may be, of which no single key (a flow, say) gets all."""
+"""Bounded process pool in which no single key (a flow, for example) can occupy all processes."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ SIZE: Final = 2
 """Processes at a time; each key gets at most one of them."""
 
 IDLE_SECONDS: Final = 60.0
-"""After which a process that nobody needed is ended."""
+"""Idle time after which a process is ended."""
 
 RETRY_SECONDS: Final = 0.5
-"""Between two tries to start a process."""
+"""Delay between two attempts to start a process."""
 
 log = logs.get_logger(__name__)
 
 
 class PooledProcess(Protocol):
-    """A process that can be kept for the next who needs one."""
+    """A process that can be reused."""
 
     @property
     def is_alive(self) -> bool:
         """Whether it can be used again."""
 
     async def close(self) -> None:
-        """End it."""
+        """End the process."""
 
 
 P = TypeVar("P", bound=PooledProcess)
@@ -38,17 +38,22 @@ P = TypeVar("P", bound=PooledProcess)
 
 @dataclass(slots=True)
 class _Line:
-    """Those of one key that want a process: one after another."""
+    """Queue of the callers of one key, which get a process one after another."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     length: int = 0
 
 
 class ProcessPool(Generic[P]):
-    """The processes; they are started when they are needed."""
+    """Pool of processes, which are started on demand."""
 
     def __init__(self, start: Callable[[], Awaitable[P]], name: str) -> None:
-        """Start them by `start`, which raises `OSError` when it can't; `name` says in logs what they are for."""
+        """Create a pool.
+
+        Args:
+            start: starts a process; raises `OSError` if it can't.
+            name: purpose of the processes, for logs.
+        """
         self._start_one = start
         self._name = name
         self._places = asyncio.Semaphore(SIZE)
@@ -60,7 +65,7 @@ class ProcessPool(Generic[P]):
 
     @asynccontextmanager
     async def process(self, key: str) -> AsyncIterator[P]:
-        """Wait for a process and keep it for a while; keys take turns. One that can't be started is tried again."""
+        """Acquire a process for the duration of the block; keys take turns. Failed starts are retried."""
         line = self._lines.setdefault(key, _Line())
         line.length += 1
         try:
@@ -76,12 +81,12 @@ class ProcessPool(Generic[P]):
                 del self._lines[key]
 
     def waiting(self, key: str) -> int:
-        """Return how many of a key have a process or wait for one."""
+        """Return how many callers of a key have a process or wait for one."""
         line = self._lines.get(key)
         return 0 if line is None else line.length
 
     async def _start_somehow(self) -> P:
-        """Start a process, however often it takes; log once that it can't be done."""
+        """Start a process, with any number of retries; log the first of consecutive failures."""
         while True:
             try:
                 process = await self._start()
@@ -97,7 +102,7 @@ class ProcessPool(Generic[P]):
                 return process
 
     async def _start(self) -> P:
-        """Start a process; one whose start is called off is kept for the next who needs one."""
+        """Start a process; if the caller is cancelled meanwhile, add the process to the idle ones."""
         starting = asyncio.ensure_future(self._start_one())
         self._pending.add(starting)
         starting.add_done_callback(self._pending.discard)
@@ -137,10 +142,10 @@ class ProcessPool(Generic[P]):
         task.add_done_callback(self._pending.discard)
 
     async def aclose(self) -> None:
-        """End all processes, once `process` is left by everybody."""
+        """End all processes, after all blocks of `process` are left."""
         while self._pending or self._idle:
             await asyncio.gather(*self._pending, return_exceptions=True)
-            await asyncio.sleep(0)  # for what is done with those that were started
+            await asyncio.sleep(0)  # let the callbacks of started processes run
             while self._idle:
                 process, timer = self._idle.pop()
                 timer.cancel()

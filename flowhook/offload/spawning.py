@@ -1,4 +1,4 @@
-"""Starts a process that is spoken to over a socket, and shares nothing else with the one that starts it."""
+"""Starts a Python process that shares only a socket with its parent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 
 
 class SpawnedProcess:
-    """A process that was started; like `asyncio.subprocess.Process`."""
+    """A started process, with the interface of `asyncio.subprocess.Process`."""
 
     def __init__(self, started: subprocess.Popen[bytes]) -> None:
         self._started = started
@@ -25,23 +25,23 @@ class SpawnedProcess:
         self._started.kill()
 
     async def wait(self) -> int:
-        """Return its exit code. For one that is about to end: it takes a thread."""
+        """Wait for its end and return its exit code. Occupies a thread: use it for a process that is about to end."""
         code = self._started.poll()
         return await asyncio.to_thread(self._started.wait) if code is None else code
 
 
 def spawn(*arguments: str, options: tuple[str | float, ...]) -> tuple[SpawnedProcess, socket.socket]:
-    """Start Python, and return the process and our end of its socket, which is blocking.
+    """Start a Python process; return it and the parent's end of its socket, which is blocking.
 
-    By `subprocess`, which forks with vfork(2). The event loop's own fork(2) would run the handlers that gRPC has for
-    forks while other threads are in gRPC, and one child in a hundred crashed in them.
+    Uses `subprocess`, which forks with vfork(2). The event loop's fork(2) would run gRPC's fork handlers while other
+    threads are in gRPC; one child in a hundred crashed in them.
 
     Args:
-        arguments: of Python, which name what it runs.
-        options: what that is told behind the number of its own end; it hands both to `isolation.isolate`.
+        arguments: arguments of Python, which select the program to run.
+        options: arguments of the program, after the number of its socket; it passes them on to `isolation.isolate`.
 
     Raises:
-        OSError: it can't be started.
+        OSError: the process can't be started.
     """
     ours, theirs = socket.socketpair()
     try:
@@ -49,7 +49,7 @@ def spawn(*arguments: str, options: tuple[str | float, ...]) -> tuple[SpawnedPro
             (sys.executable, *arguments, str(theirs.fileno()), *map(str, options)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,  # libraries say there that they have no memory, which is no news
+            stderr=subprocess.DEVNULL,  # libraries report a lack of memory there, which is expected
             pass_fds=(theirs.fileno(),),
             env={},
         )

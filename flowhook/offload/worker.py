@@ -1,4 +1,4 @@
-"""One process that runs functions, as its parent sees it."""
+"""Handle of a worker process in its parent: starts it, sends it calls, and translates its failures."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from flowhook.offload import frames, process
 from flowhook.offload.spawning import SpawnedProcess, spawn
 
 START_SECONDS: Final = 60.0
-"""That a process may take to start: some hundred times what it needs."""
+"""Time limit for starting a process: about a hundred times what it takes."""
 
 WALL_SECONDS: Final = 120.0
-"""That a call may take in all: some ten times what it may compute."""
+"""Wall-clock limit of a call: about ten times its limit on CPU time."""
 
 COMMAND: Final = ("-I", "-m", "flowhook.offload.process")
-"""What Python is told to run: without the environment, the user's packages and the folder it is started in."""
+"""Arguments of Python: `-I` ignores the environment, the user's packages and the current directory."""
 
 Function = Callable[..., Iterable[bytes]]
-"""Takes bytes and yields bytes; stands at the top of a module."""
+"""A function from bytes to an iterable of bytes, defined at the top level of a module."""
 
 
 class TooCostlyError(InvalidError):
-    """Work needs more CPU time or memory than it may have; so it will the next time."""
+    """A call needs more CPU time or memory than allowed; a retry would fail in the same way."""
 
     default_reason = "TOO_COSTLY"
 
 
 class OutOfMemoryError(TooCostlyError):
-    """Work needs more memory than is left: all that the process may have, if it did nothing before."""
+    """A call needs more memory than is left: the whole limit, if the process has run no other call before."""
 
 
 class InterruptedWorkError(Exception):
-    """Somebody else killed the process: whether for its work nobody knows."""
+    """The process was killed from outside; whether its call was the reason is unknown."""
 
 
 class Worker:
-    """One process; it does one thing at a time.
+    """A worker process, which runs one call at a time.
 
     Attributes:
-        is_fresh: whether it has done nothing yet.
+        is_fresh: whether it has not run any call yet.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class Worker:
         """Start a process.
 
         Args:
-            seconds: CPU time of one call.
-            memory: bytes that the process may have in all.
+            seconds: limit on the CPU time of one call.
+            memory: limit on the memory of the process, in bytes.
 
         Raises:
-            OSError: it can't be started.
+            OSError: the process can't be started.
         """
         started, ours = spawn(*COMMAND, options=(seconds, memory))
         ours.setblocking(False)
@@ -83,7 +83,7 @@ class Worker:
         return worker
 
     async def _greet(self) -> None:
-        """Wait until the process can be asked; what it takes to start is not held against its work."""
+        """Wait until the process is ready; the time that it takes to start does not count against its calls."""
         try:
             async with asyncio.timeout(START_SECONDS):
                 kind, _ = await frames.read(self._reader)
@@ -95,17 +95,17 @@ class Worker:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it can do something else."""
+        """Whether it can run another call."""
         return self._is_usable and self._process.returncode is None
 
     async def run(self, function: Function, *parts: bytes) -> list[bytes]:
-        """Return what a function yields. Cancelled, it kills the process.
+        """Call a function and return the values that it yields. After a cancellation the process must be closed.
 
         Raises:
-            InvalidError: the function did.
-            TooCostlyError: it took too much.
+            InvalidError: raised by the function.
+            TooCostlyError: the call exceeded a limit.
             InterruptedWorkError: the process was killed.
-            InternalError: the function raised something else.
+            InternalError: the function raised another exception.
         """
         name = f"{function.__module__}:{function.__qualname__}"
         self._is_usable, self.is_fresh = False, False
@@ -114,12 +114,12 @@ class Worker:
             await self._writer.drain()
             async with asyncio.timeout(WALL_SECONDS):
                 kind, result = await frames.read(self._reader)
-        except TimeoutError:  # it was stopped, or gets hardly any time
+        except TimeoutError:  # the process is stopped, or gets hardly any CPU time
             self._process.kill()
             raise InterruptedWorkError from None
         except (EOFError, OSError):
             self._explain(await self._process.wait())
-        self._is_usable = kind != process.TOO_LARGE  # its memory may be in pieces
+        self._is_usable = kind != process.TOO_LARGE  # its memory may be fragmented
         if kind == process.INVALID:
             raise InvalidError(result[1].decode(), reason=result[0].decode())
         if kind == process.TOO_LARGE:
@@ -131,7 +131,7 @@ class Worker:
     def _explain(self, code: int) -> NoReturn:
         if code == -signal.SIGPROF:
             raise TooCostlyError(f"it takes more than {self._limits[0]:g} s of CPU time")
-        if code in (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS):  # as libraries end that get no memory
+        if code in (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS):  # typical of libraries that run out of memory
             raise self._too_much_memory()
         raise InterruptedWorkError
 

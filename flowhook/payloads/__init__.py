@@ -1,12 +1,12 @@
-"""What a request's body says: from bytes and their media type to data and attachments.
+"""Parsers of request bodies: convert bytes and their media type to data and attachments.
 
-Lives here: one module per format, `content_encoding` for compressed bodies, and `parsing`, which chooses; `form_data`
-takes apart what is never in memory as a whole. Must not live
-here: I/O, signatures, anything of one provider.
+Lives here: one module per format, `content_encoding` for compressed bodies, and `parsing`, which selects the format;
+`form_data` splits bodies that are never in memory as a whole. Must not live here: I/O, signatures, anything specific to
+one provider.
 
-Invariants: pure functions of bytes that were verified before; whatever was sent, they return or raise `InvalidError`
-and nothing else; time and memory are bounded by the limits that stand in each module. A body that is not empty gives
-data or an attachment: nothing is accepted and then empty.
+Invariants: pure functions of authenticated bytes. For any input they return, or raise `InvalidError` and nothing else.
+Time and memory are bounded by the limits in each module. A non-empty body yields data or an attachment: no content is
+accepted and then lost.
 """
 
 from flowhook.payloads.cloud_event import with_attributes

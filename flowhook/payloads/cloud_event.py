@@ -1,6 +1,6 @@
-"""CloudEvents in binary mode: their attributes are header fields, and the body is their data.
+"""CloudEvents in binary mode: attributes in header fields, data in the body.
 
-They become the object that structured mode would have sent, so that a flow need not know which it was.
+They are converted to the object that structured mode would have sent, so that flows need not distinguish the modes.
 
 Source: CloudEvents 1.0, "HTTP Protocol Binding", section 3.1.
 """
@@ -14,19 +14,19 @@ from flowhook.payloads.content_type import parse_content_type
 from flowhook.payloads.percent import percent_decode
 
 BINARY_MODE: Final = "ce-specversion"
-"""The field that tells a CloudEvent in binary mode from any other request."""
+"""Header field that identifies a CloudEvent in binary mode."""
 
 _PREFIX: Final = "ce-"
 _STRUCTURED: Final = ("application/cloudevents+", "application/cloudevents-batch+")
 
 
 def with_attributes(content_type: str, headers: Sequence[tuple[str, bytes]], data: Any) -> Any:
-    """Return the event that a request is, with what its body says; that alone, where it is none, or in another mode.
+    """Return a request in binary mode as the object of structured mode; return `data` for any other request.
 
     Args:
-        content_type: of the body, as sent.
-        headers: of the request, lower-case names.
-        data: what the body says; None when nothing of it was parsed.
+        content_type: media type of the body, as sent.
+        headers: header fields of the request, lower-case names.
+        data: the parsed body; None when nothing of it was parsed.
     """
     if not any(name == BINARY_MODE for name, _ in headers):
         return data

@@ -1,8 +1,8 @@
-"""Compressed bodies: `Content-Encoding` undone, a piece at a time and no further than a limit.
+"""Decompression of bodies (`Content-Encoding`), in chunks and up to a limit.
 
-All codings have ways to go on and on with nothing in them: gzip's members, deflate's blocks, brotli's metadata. So what
-comes out has to keep pace with what went in, members are counted, and decoders see a slice at a time: they copy what
-they did not take.
+In every coding, long input can produce no output: gzip's members, deflate's blocks, brotli's metadata. So the ratio of
+output to input has a lower bound, members are counted, and decoders receive the input in slices, because they copy the
+part that they have not consumed.
 
 Source: RFC 9110, section 8.4; RFC 1952 (gzip), RFC 1950 and 1951 (deflate), RFC 7932 (br).
 """
@@ -19,36 +19,36 @@ from flowhook.errors import InvalidError
 from flowhook.limits import KIB
 
 MAX_CODINGS: Final = 3
-"""Codings that may be applied one over the other."""
+"""Codings that may be applied to one body, one after another."""
 
 MAX_MEMBERS: Final = 500
-"""Members of a gzip body; blocks of 64 KiB, as some programs write them, are half as many at most."""
+"""Members of a gzip body. Programs that write a member for each 64 KiB need at most half as many."""
 
 MAX_GROWTH: Final = 2
 SLACK_BYTES: Final = 64 * KIB
-"""A coding may have made at most `MAX_GROWTH` times what it was given, and this much more: flushes and headers. So may
-one that was applied to what was compressed already, when it is undone."""
+"""Allowance for flushes and headers: compressed input may have at most `MAX_GROWTH` times its output, plus this. The
+same bound limits the output of a coding that was applied to compressed data."""
 
 PIECE_BYTES: Final = 256 * KIB
-"""How much is decompressed at a time."""
+"""Output size of one call of a decoder."""
 
 SLICE_BYTES: Final = 16 * KIB
-"""How much a decoder is given at a time."""
+"""Input size of one call of a decoder."""
 
 _Inflate = Callable[[bytes, int], bytes]
 
 
 def decompress(body: bytes, codings: str, limit: int) -> bytes:
-    """Undo the codings of a body.
+    """Decompress a body.
 
     Args:
-        body: as received.
-        codings: value of `Content-Encoding`: names, separated by commas, in the order they were applied.
-        limit: bytes that the result, and whatever lies between, may have.
+        body: body as received.
+        codings: value of `Content-Encoding`: names, separated by commas, in the order in which they were applied.
+        limit: maximum size of the result and of each intermediate one, in bytes.
 
     Raises:
-        InvalidError: a coding is not known (`ENCODING_UNKNOWN`), the body is not of it (`BODY_INVALID`), or there is
-            more in it than allowed (`BODY_TOO_LARGE`).
+        InvalidError: a coding is unknown (`ENCODING_UNKNOWN`), the body is not valid in it (`BODY_INVALID`), or the
+            result is too large (`BODY_TOO_LARGE`).
     """
     names = [name for part in codings.split(",") if (name := part.strip().lower()) and name != "identity"]
     if len(names) > MAX_CODINGS:
@@ -62,7 +62,7 @@ def decompress(body: bytes, codings: str, limit: int) -> bytes:
 
 
 class _Output:
-    """What comes out of a body; knows how much went in, and when either is too much."""
+    """Output of a decoder, which limits its size and its ratio to the input."""
 
     def __init__(self, limit: int) -> None:
         self._left = limit
@@ -71,14 +71,14 @@ class _Output:
 
     @property
     def room(self) -> int:
-        """How many bytes to ask for: with one more than are allowed it shows that there are more."""
+        """Bytes to request from the decoder: one more than allowed, to detect that there are more."""
         return min(PIECE_BYTES, self._left + 1)
 
     def add(self, piece: bytes) -> None:
-        """Take what came out.
+        """Append output.
 
         Raises:
-            InvalidError: it is too much (`BODY_TOO_LARGE`).
+            InvalidError: the total exceeds the limit (`BODY_TOO_LARGE`).
         """
         self._left -= len(piece)
         if self._left < 0:
@@ -87,10 +87,10 @@ class _Output:
         self._pieces.append(piece)
 
     def check(self, taken: int) -> None:
-        """Note that nothing more comes out of the first `taken` bytes.
+        """Check the ratio, after the first `taken` bytes of input have been decoded completely.
 
         Raises:
-            InvalidError: it is too little (`BODY_INVALID`).
+            InvalidError: the output is too small for that input (`BODY_INVALID`).
         """
         if taken > self._allowed_in:
             raise InvalidError("the body is larger than what was compressed", reason="BODY_INVALID")
@@ -105,14 +105,14 @@ def _gzip(body: bytes, limit: int) -> bytes:
     for _ in range(MAX_MEMBERS):
         end = _inflate(zlib.decompressobj(zlib.MAX_WBITS | 16), body, end, output)
         if body[end : end + 1] in (b"", b"\0"):
-            if body[end:].strip(b"\0"):  # zeros may follow the last member (RFC 1952 says nothing; gzip pads so)
+            if body[end:].strip(b"\0"):  # zeros may follow the last member: gzip pads so, RFC 1952 does not mention it
                 raise _garbled()
             return output.whole()
     raise InvalidError(f"a gzip body has at most {MAX_MEMBERS} members", reason="BODY_INVALID")
 
 
 def _deflate(body: bytes, limit: int) -> bytes:
-    """Undo zlib's format; some senders leave its header out (RFC 9110, section 8.4.1.2, note)."""
+    """Decode the zlib format; some senders omit its header (RFC 9110, section 8.4.1.2, note)."""
     for window in (zlib.MAX_WBITS, -zlib.MAX_WBITS):
         output = _Output(limit)
         try:
@@ -127,7 +127,7 @@ def _deflate(body: bytes, limit: int) -> bytes:
 
 
 def _inflate(member: zlib._Decompress, body: bytes, start: int, output: _Output) -> int:
-    """Decompress the stream that starts there; returns where it ends."""
+    """Decompress the stream that begins at `start` and return its end."""
     end = start
     try:
         while data := body[end : end + SLICE_BYTES]:
@@ -137,14 +137,14 @@ def _inflate(member: zlib._Decompress, body: bytes, start: int, output: _Output)
                 piece = member.decompress(data, room)
                 output.add(piece)
                 data = member.unconsumed_tail
-                if not data and len(piece) < room:  # else more may come without more input
+                if not data and len(piece) < room:  # otherwise the decoder may have more output for the same input
                     break
             if member.eof:
                 return end - len(member.unused_data)
             output.check(end)
     except zlib.error:
         raise _garbled() from None
-    raise _garbled()  # it ends too early
+    raise _garbled()  # the stream ends too early
 
 
 def _brotli(body: bytes, limit: int) -> bytes:
@@ -155,7 +155,7 @@ def _brotli(body: bytes, limit: int) -> bytes:
         while not decoder.is_finished():
             data = body[end : end + SLICE_BYTES]
             if not data:
-                raise _garbled()  # it ends too early
+                raise _garbled()  # the stream ends too early
             end += len(data)
             while piece := decoder.process(data, output_buffer_limit=PIECE_BYTES):
                 output.add(piece)

@@ -1,4 +1,4 @@
-"""Media types and their parameters.
+"""Parser of media types and their parameters, and decoding of text by charset.
 
 Source: RFC 9110, section 8.3 (Content-Type); RFC 6838 and RFC 6839 (`+json`, `+xml`).
 """
@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 from flowhook.errors import InvalidError
 
 MAX_LENGTH: Final = 1024
-"""Characters of a field that are looked at; what is longer is of no known type."""
+"""Characters of a field value; a longer one is treated as an unknown type."""
 
 _ESSENCE: Final = re.compile(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+")
 _PARAMETER: Final = re.compile(r'[^;="]*=[ \t]*(?:"(?:[^"\\]|\\.)*"[^;]*|[^;]*)|[^;]+')
@@ -27,12 +27,12 @@ _CHARSETS: Final = re.compile(
     r"ascii|utf-(8(-sig)?|16(-[bl]e)?|32(-[bl]e)?)|iso8859-\d+|cp\d+|koi8-[rtu]|kz1048|ptcp154|tis-620|hp-roman8|mac-[a-z0-9]+"
     r"|big5(hkscs)?|gb(2312|k|18030)|hz|johab|euc_[a-z0-9_]+|shift_jis[x0-9_]*|iso2022_[a-z0-9_]+"
 )
-"""Python's names of those codecs that are charsets. The others make of bytes what is no text (`utf-7` and
-`unicode-escape` give lone surrogates), warn, or take a time that is quadratic (`punycode`)."""
+"""Python's names of the codecs that are charsets. Other codecs produce lone surrogates (`utf-7`, `unicode-escape`),
+warn, or take quadratic time (`punycode`)."""
 
 
 class ContentType(NamedTuple):
-    """A media type. `essence` is `type/subtype` in lower case, empty when there is none; parameter names are, too."""
+    """A media type. `essence` is `type/subtype` in lower case, or empty; parameter names are in lower case, too."""
 
     essence: str
     parameters: Mapping[str, str]
@@ -45,7 +45,7 @@ class ContentType(NamedTuple):
 
 @lru_cache(maxsize=256)
 def parse_content_type(value: str) -> ContentType:
-    """Return what a Content-Type field says; one that can't be read says nothing."""
+    """Parse a Content-Type field; the result is empty if it can't be parsed."""
     if len(value) > MAX_LENGTH:
         return ContentType("", MappingProxyType({}))
     essence = value.partition(";")[0].strip().lower()
@@ -63,9 +63,9 @@ def is_json(content_type: str) -> bool:
 
 
 def parameters(value: str) -> dict[str, str]:
-    """Return the parameters of a field value by lower-case name, the first of each; RFC 2231 and quotes are undone.
+    """Return the decoded parameters of a field value by lower-case name; of repeated ones the first.
 
-    Own code, because the standard library's takes a time that is quadratic in the length of the value.
+    Own code, because the standard library's takes time quadratic in the length of the value.
 
     Source: RFC 9110, section 5.6.6; RFC 2231, sections 3 and 4; RFC 8187.
     """
@@ -89,7 +89,7 @@ def parameters(value: str) -> dict[str, str]:
 
 
 def _joined(sections: Mapping[int, tuple[str, bool]]) -> str | None:
-    """Return a value that came in sections, or None when it can't be read: then the plain one counts."""
+    """Join a value that was sent in sections; None if it can't be decoded: the plain parameter is used then."""
     charset = ""
     if sections.get(0, ("", False))[1]:
         charset, _, rest = sections[0][0].partition("'")
@@ -107,15 +107,15 @@ def _joined(sections: Mapping[int, tuple[str, bool]]) -> str | None:
 
 
 def decode(body: bytes, charset: str) -> str:
-    """Return text.
+    """Decode text.
 
     Args:
         body: the bytes.
-        charset: as named; when none is, UTF-8 is tried.
+        charset: name of the charset; empty: UTF-8 is tried.
 
     Raises:
-        InvalidError: the charset is not known, or none is named and it is not UTF-8 (`CHARSET_UNKNOWN`); the bytes are
-            not of the one that is named (`BODY_INVALID`).
+        InvalidError: the charset is unknown, or none is named and the text is not UTF-8 (`CHARSET_UNKNOWN`); the bytes
+            are not valid in the named charset (`BODY_INVALID`).
     """
     charset = charset.strip()
     codec = codec_of(charset or "utf-8")
@@ -127,10 +127,10 @@ def decode(body: bytes, charset: str) -> str:
 
 
 def codec_of(charset: str) -> codecs.CodecInfo:
-    """Return how to read a charset.
+    """Return the codec of a charset.
 
     Raises:
-        InvalidError: it is not known (`CHARSET_UNKNOWN`).
+        InvalidError: the charset is unknown (`CHARSET_UNKNOWN`).
     """
     try:
         codec = codecs.lookup(charset.strip())

@@ -1,4 +1,4 @@
-"""Parts of multipart bodies: which are fields of a form, and where the attachments lie in a body that is streamed.
+"""Form fields and attachments of multipart bodies, also of bodies that are streamed.
 
 Source: RFC 7578, sections 4.2 to 4.5.
 """
@@ -23,11 +23,11 @@ FORM_DATA: Final = "multipart/form-data"
 NO_FIELD: Final = (None, 0)
 
 _PART_BYTES: Final = 96
-"""What a part takes beside its texts."""
+"""Size of a part's metadata without its texts."""
 
 
 def may_be_field(part: PartStarted) -> bool:
-    """Whether a part of a form is a field, if its content is what its type says."""
+    """Whether a part of a form is a field, provided that its content is valid for its media type."""
     if part.filename is not None or not part.field:
         return False
     essence = parse_content_type(part.type).essence
@@ -35,9 +35,9 @@ def may_be_field(part: PartStarted) -> bool:
 
 
 def field_value(part: PartStarted, content: bytes, most: int = limits.MAX_VALUES) -> tuple[tuple[Any] | None, int]:
-    """Return the value of a field, and at least how many values are in it.
+    """Return the value of a field, and an upper bound on the number of JSON values in it.
 
-    `NO_FIELD` for what is a file, is not what its type says, or has more than `most` values.
+    `NO_FIELD` if the part is a file, is not valid for its media type, or has more than `most` values.
     """
     if not may_be_field(part):
         return NO_FIELD
@@ -51,21 +51,21 @@ def field_value(part: PartStarted, content: bytes, most: int = limits.MAX_VALUES
 
 
 def attachment_name(part: PartStarted) -> str:
-    """Return what the attachment is called that a part becomes."""
+    """Return the name of the attachment that a part becomes."""
     return part.filename or part.field or "part"
 
 
 class StreamedParts:
-    """The parts of a body that is fed as it comes. Holds little more than a piece of it, and the fields.
+    """Incremental splitter of a multipart body. Holds little more than one chunk of it, and the fields.
 
-    Fields beyond `limits.MAX_FORM_BYTES` are attachments.
+    Fields beyond `limits.MAX_FORM_BYTES` become attachments.
     """
 
     def __init__(self, content_type: str) -> None:
-        """Take a body apart.
+        """Create a splitter for a body of a media type.
 
         Raises:
-            InvalidError: its media type names no boundary (`BODY_INVALID`).
+            InvalidError: the media type has no valid boundary (`BODY_INVALID`).
         """
         kind = parse_content_type(content_type)
         self._scanner = MultipartScanner(kind.parameters.get("boundary", ""))
@@ -79,10 +79,10 @@ class StreamedParts:
         self._held: bytearray | None = None
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes of the body.
+        """Process the next bytes of the body.
 
         Raises:
-            InvalidError: they are not multipart, or tell too much of their parts (`BODY_INVALID`).
+            InvalidError: they are not valid multipart, or the metadata of the parts is too large (`BODY_INVALID`).
         """
         for event in self._scanner.feed(data):
             match event:
@@ -98,10 +98,10 @@ class StreamedParts:
                     self._end(end)
 
     def end(self) -> tuple[bytes, tuple[Part, ...]]:
-        """Return the fields as a JSON object (empty: the body is no form), and the attachments; the body is complete.
+        """Finish the body; return its fields as a JSON object (empty if it is not a form), and its attachments.
 
         Raises:
-            InvalidError: its last boundary is missing (`BODY_INVALID`).
+            InvalidError: the last boundary is missing (`BODY_INVALID`).
         """
         self._scanner.end()
         return orjson.dumps(nest(self._fields)) if self._is_form else b"", tuple(self._parts)
@@ -127,7 +127,7 @@ class StreamedParts:
 
 
 def _json_size(field: str, value: Any) -> int | None:
-    """Return at least what a field takes in an object among others; None: it is nested too deeply to be written."""
+    """Return an upper bound on the size of a field in the JSON object; None: it is nested too deeply to be encoded."""
     try:
         return len(orjson.dumps(nest([(field, value)]))) + len('"[]":[],')
     except orjson.JSONEncodeError:

@@ -1,7 +1,7 @@
-"""Lists of properties: `a=1&b[c]=2&d[]=3`, and what becomes of their names.
+"""Urlencoded forms, and nesting of fields by the brackets in their names: `a=1&b[c]=2&d[]=3`.
 
-`a[b]` is a member, `a[]` appends, `a[0]` is an element; a repeated name becomes an array. Where a name stands for a
-value and for more (`a=1&a[b]=2`), the value is kept under an empty key.
+`a[b]` is a member, `a[]` appends, `a[0]` is an element; a repeated name becomes an array. If a name has both a value
+and members (`a=1&a[b]=2`), the value is stored under an empty key.
 
 Own code, because the standard library's takes microseconds for each field, and more for each percent sign.
 
@@ -34,18 +34,18 @@ _VALUE: Final = ""
 _APPEND: Final = None
 _ASCII: Final = bytes(range(128))
 _SHIFTED: Final = ("iso2022", "hz", "johab")
-"""Charsets in which a byte of ASCII may be half of another character."""
+"""Charsets in which an ASCII byte may be part of a multi-byte character."""
 
 _Tree = dict[str | None, Any]
-"""By key: a subtree, or a list of values. Under `_APPEND` stands what `[]` appended."""
+"""By key: a subtree, or a list of values. `_APPEND` is the key of what `[]` appended."""
 
 
 def parse_urlencoded(body: bytes, charset: str) -> dict[str, Any]:
-    """Return the properties of an `application/x-www-form-urlencoded` body.
+    """Parse an `application/x-www-form-urlencoded` body.
 
     Raises:
-        InvalidError: it is too large (`BODY_TOO_LARGE`), is not of the charset, or has too many fields or brackets
-            (`BODY_INVALID`).
+        InvalidError: it is too large (`BODY_TOO_LARGE`), is not valid in the charset, or has too many fields or
+            brackets (`BODY_INVALID`).
     """
     if len(body) > MAX_BYTES:
         raise InvalidError(f"a form has at most {MAX_BYTES // MIB} MiB", reason="BODY_TOO_LARGE")
@@ -60,7 +60,7 @@ def parse_urlencoded(body: bytes, charset: str) -> dict[str, Any]:
 
 
 def _charset_of_escapes(text: str, charset: str) -> str:
-    """Return the charset that bytes of escapes are of: UTF-8 where a byte of ASCII may mean something else."""
+    """Return the charset of percent-encoded bytes: UTF-8 where an ASCII byte may stand for another character."""
     codec = codec_of(charset or "utf-8").name
     if codec in ("utf-8", "utf-8-sig") or _ASCII.decode(codec, "replace") != _ASCII.decode("ascii"):
         return "utf-8"
@@ -84,10 +84,10 @@ def _fields(data: bytes, charset: str) -> Iterable[tuple[str, str]]:
 
 
 def nest(fields: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Return fields as an object, the brackets of their names undone.
+    """Return fields as an object, nested by the brackets in their names.
 
     Raises:
-        InvalidError: a name has too many brackets, or all of them have (`BODY_INVALID`).
+        InvalidError: one name, or all names together, have too many brackets (`BODY_INVALID`).
     """
     tree: _Tree = {}
     left = MAX_BRACKETS
@@ -116,9 +116,9 @@ def nest(fields: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _keys(name: str) -> list[str | None]:
-    """Return what the brackets of a name have in them, after what stands before; the name alone if they do not match.
+    """Return the text before the brackets of a name and the contents of each; only the name if they do not match.
 
-    They are counted before anything is made of them: a name may have a million.
+    Brackets are counted before they are split: a name may have a million.
     """
     start = name.find("[")
     inner = name[start + 1 : -1]
@@ -131,7 +131,7 @@ def _keys(name: str) -> list[str | None]:
 
 
 def _plain(below: Any) -> Any:
-    """Return a tree as JSON: values that stand alone are no arrays, and keys that are all indexes make one."""
+    """Convert a tree to JSON: lists of one value become that value, and objects with only indexes as keys arrays."""
     if isinstance(below, list):
         return below[0] if len(below) == 1 else below
     appended = below.pop(_APPEND, None)
@@ -150,7 +150,7 @@ def _plain(below: Any) -> Any:
 
 
 def _are_indexes(keys: Iterable[str]) -> bool:
-    for key in keys:  # noqa: SIM110 - a generator takes three times as long, and the first key mostly decides
+    for key in keys:  # noqa: SIM110 - a generator takes three times as long, and mostly the first key decides
         if not _INDEX.fullmatch(key):
             return False
     return True

@@ -1,7 +1,7 @@
-"""JSON, counted before it is read: what becomes an object each is bounded, however few bytes it takes.
+"""JSON parsing with a bound on the number of values, which is checked before parsing.
 
-A value may have two bytes and become two hundred. What separates values is counted first, by what is fast on bytes;
-only where that is too much, strings are left out of the count.
+A value of two bytes may take two hundred bytes of memory as an object. Separators are counted first, with fast
+operations on bytes; only if there are too many, a second count excludes the contents of strings.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _PIECE_BYTES: Final = 1024 * 1024
 
 
 def parse_json(body: bytes) -> Any:
-    """Return what a JSON text says.
+    """Parse a JSON text.
 
     Raises:
-        InvalidError: it is none, or has more than `MAX_VALUES` values (`BODY_INVALID`).
+        InvalidError: it is not JSON, or has more than `MAX_VALUES` values (`BODY_INVALID`).
     """
     check_values(body)
     try:
@@ -32,14 +32,14 @@ def parse_json(body: bytes) -> Any:
 
 
 def check_values(body: bytes, most: int = MAX_VALUES) -> int:
-    """Return at least the number of values in a JSON text, or in some that follow one another.
+    """Return an upper bound on the number of values in a JSON text, or in a sequence of texts.
 
-    Up to a value that is none: nothing behind it is read.
+    The bound holds up to the first invalid value: parsing stops there.
 
     Raises:
-        InvalidError: it is more than `most` (`BODY_INVALID`).
+        InvalidError: the bound is more than `most` (`BODY_INVALID`).
     """
-    if len(body) <= most:  # each takes a byte at least, and the usual body is not even looked at
+    if len(body) <= most:  # each value has at least one byte; this covers most bodies without scanning them
         return len(body)
     values = _separators(body)
     if values > most:
@@ -50,14 +50,14 @@ def check_values(body: bytes, most: int = MAX_VALUES) -> int:
 
 
 def _separators(text: bytes) -> int:
-    """Return at least the number of values: a comma is before one, and a bracket, unless there is nothing in it."""
+    """Return an upper bound on the number of values: each follows a comma or an opening bracket, except the first."""
     count = text.count
     return 1 + count(b",") + count(b"[") + count(b"{") - count(b"[]") - count(b"{}")
 
 
 def _outside_strings(body: bytes, most: int) -> int:
     text = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _OTHERS)
-    if text.count(b'"') > 4 * most + 2:  # two for each string, two strings for each value
+    if text.count(b'"') > 4 * most + 2:  # two quotes for each string, two strings for each value
         return most + 1
     values = 1
     inside = 0

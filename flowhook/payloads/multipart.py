@@ -1,7 +1,7 @@
-"""Multipart bodies, scanned as they come: where each part lies, and what its header says.
+"""Incremental scanner of multipart bodies: position and header of each part.
 
-Own code, because what counts here is the position of each part in the bytes that are stored: a file of half a gigabyte
-is kept once, as it was received, and its parts are slices of it. Libraries hand out copies.
+Own code, because it must report the position of each part in the stored body: a body of half a gigabyte is stored once,
+as it was received, and its parts are slices of it. Libraries return copies.
 
 ::
 
@@ -24,11 +24,11 @@ MAX_HEADER_BYTES: Final = 16 * 1024
 """Header of one part."""
 
 MAX_HEADERS_BYTES: Final = 1024 * 1024
-"""Headers of all parts: to read them is most of the work."""
+"""Headers of all parts, whose parsing is most of the work."""
 
 MAX_PREAMBLE_BYTES: Final = 64 * 1024
 MAX_PADDING: Final = 64
-"""Spaces after a boundary."""
+"""Whitespace after a boundary."""
 
 _MAX_NAME: Final = 255
 _BOUNDARY: Final = re.compile(r"[A-Za-z0-9'()+_,./:=? -]{0,69}[A-Za-z0-9'()+_,./:=?-]")
@@ -39,10 +39,10 @@ class PartStarted(NamedTuple):
     """A part begins.
 
     Attributes:
-        offset: of its content in the body.
+        offset: position of its content in the body, in bytes.
         type: its Content-Type, or empty.
         field: name in the form, or empty.
-        filename: base name of the file, sanitized; None when the part is no file.
+        filename: base name of the file, sanitized; None when the part is not a file.
     """
 
     offset: int
@@ -52,13 +52,13 @@ class PartStarted(NamedTuple):
 
 
 class PartData(NamedTuple):
-    """Some of a part's content."""
+    """A chunk of a part's content."""
 
     data: bytes
 
 
 class PartEnded(NamedTuple):
-    """The part that began last ends; `offset` is that after its content."""
+    """The current part ends; `offset` is the position after its content."""
 
     offset: int
 
@@ -67,18 +67,18 @@ PartEvent = PartStarted | PartData | PartEnded
 
 
 class MultipartScanner:
-    """Scans one body, fed in pieces of any size. Holds little more than the largest piece and a part's header."""
+    """Scans one body in chunks of any size. Holds little more than the largest chunk and the header of a part."""
 
     def __init__(self, boundary: str) -> None:
-        """Scan for a boundary.
+        """Create a scanner for a boundary.
 
         Raises:
-            InvalidError: it is none (`BODY_INVALID`).
+            InvalidError: the boundary is not valid (`BODY_INVALID`).
         """
         if not _BOUNDARY.fullmatch(boundary):
             raise _invalid("its Content-Type names no boundary")
         self._delimiter = b"\r\n--" + boundary.encode()
-        self._buffer = bytearray(b"\r\n")  # as if a line had ended before the body: the first boundary may begin it
+        self._buffer = bytearray(b"\r\n")  # the body may begin with a boundary, without a line end before it
         self._offset = -2
         self._parts = 0
         self._header_bytes = 0
@@ -86,10 +86,10 @@ class MultipartScanner:
         self._step: Callable[[], bool] = self._preamble
 
     def feed(self, data: bytes) -> list[PartEvent]:
-        """Return what the next bytes of the body show.
+        """Process the next bytes of the body and return their events.
 
         Raises:
-            InvalidError: they are not multipart (`BODY_INVALID`).
+            InvalidError: they are not valid multipart (`BODY_INVALID`).
         """
         self._buffer += data
         while self._step():
@@ -98,10 +98,10 @@ class MultipartScanner:
         return events
 
     def end(self) -> None:
-        """Note that the body is complete.
+        """Finish the body.
 
         Raises:
-            InvalidError: its last boundary is missing (`BODY_INVALID`).
+            InvalidError: the last boundary is missing (`BODY_INVALID`).
         """
         if self._step != self._epilogue:
             raise _invalid("it has no end")
@@ -129,7 +129,7 @@ class MultipartScanner:
             return False
         if not 0 <= position <= MAX_PADDING or self._buffer[:position].strip(b" \t"):
             raise _invalid("a boundary is followed by something else")
-        self._drop(position)  # what ends the boundary's line begins the header, for that may be empty
+        self._drop(position)  # keep the line end: if the header is empty, it is part of the empty line after it
         self._step = self._headers
         return True
 
@@ -146,14 +146,14 @@ class MultipartScanner:
         if self._header_bytes > MAX_HEADERS_BYTES:
             raise _invalid(f"the headers of its parts have more than {MAX_HEADERS_BYTES} bytes")
         header = bytes(self._buffer[:position])
-        # a part without content ends where its header does: the empty line is part of the next boundary, too
+        # a part without content ends with its header: the empty line is also the line end of the next boundary
         self._drop(position + 2)
         self._events.append(_part(header, self._offset + 2))
         self._step = self._first_content
         return True
 
     def _first_content(self) -> bool:
-        """Look for a boundary right at the start, where the line end before it belongs to the header."""
+        """Check for a boundary directly after the header, whose empty line is then part of the boundary."""
         if len(self._buffer) < len(self._delimiter) and self._delimiter.startswith(self._buffer):
             return False
         if self._buffer.startswith(self._delimiter):
@@ -209,9 +209,9 @@ def _fields(header: bytes) -> Iterator[tuple[str, str]]:
 
 
 def base_name(filename: str) -> str:
-    """Return what of a file name is a name: nothing of a path, no control characters, at most 255 characters.
+    """Sanitize a file name: without path and control characters, at most 255 characters.
 
-    Source: RFC 7578, section 4.2, on what receivers must not trust.
+    Source: RFC 7578, section 4.2, on file names that receivers must not trust.
     """
     name = _CONTROLS.sub("", re.split(r"[/\\]", filename)[-1]).strip()[:_MAX_NAME]
     return "file" if name in ("", ".", "..") else name

@@ -1,7 +1,7 @@
-"""Which format a body has, and what it says.
+"""Selection of the parser by media type, and parsing of whole bodies.
 
-Compressed bodies are decompressed, text is decoded, forms become objects, files attachments. A CloudEvent in binary
-mode becomes the object that structured mode would have sent, so that a flow need not know which it was.
+Compressed bodies are decompressed, text is decoded, forms become objects, files become attachments. A CloudEvent in
+binary mode becomes the object that structured mode would have sent, so that flows need not distinguish the modes.
 
 Source: RFC 9110, section 8 (representation data); CloudEvents 1.0, "HTTP Protocol Binding", sections 3.1-3.3.
 """
@@ -29,13 +29,13 @@ MAX_LINES: Final = 100_000
 """Lines of one NDJSON body, empty ones included."""
 
 BODY: Final = "body"
-"""Name of the attachment that is a whole body."""
+"""Name of an attachment that is a whole body."""
 
 _NDJSON: Final = frozenset(
     {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
 )
 _UNREADABLE: Final = frozenset({"CHARSET_UNKNOWN", "ENCODING_UNKNOWN"})
-"""Reasons to leave a body as it is, rather than to refuse it."""
+"""Reasons to leave a body unparsed instead of rejecting it."""
 
 
 class Attachment(NamedTuple):
@@ -43,9 +43,9 @@ class Attachment(NamedTuple):
 
     Attributes:
         name: base name of the file, or `BODY`.
-        type: media type as sent; empty when none was.
-        content: the bytes; those of a whole body as received, compressed if it came so.
-        field: of the form, for a part; or empty.
+        type: media type as sent; empty when there was none.
+        content: the bytes; those of a whole body as received, still compressed if it was.
+        field: name of the form field, for a part; or empty.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Attachment(NamedTuple):
 
 
 class Content(NamedTuple):
-    """What a body says: `body` as JSON types, None when nothing was parsed, and the rest as attachments."""
+    """Result of parsing: `body` as JSON types, None when nothing was parsed, and the rest as attachments."""
 
     body: Any
     attachments: tuple[Attachment, ...] = ()
@@ -67,27 +67,28 @@ EMPTY: Final = Content(None)
 def parse(
     content_type: str, body: bytes, headers: Sequence[tuple[str, bytes]], *, raw: bool = False, limit: int
 ) -> Content:
-    """Return what a body says.
+    """Parse a body.
 
-    Blocking for as long as it takes to read `limit` bytes. Numbers are doubles where they don't fit 64 bits; of
-    repeated members of a JSON object the last counts.
+    Blocks for as long as it takes to parse `limit` bytes. Numbers that don't fit 64 bits become doubles; of repeated
+    members of a JSON object the last is used.
 
     Args:
-        content_type: of the body, as sent.
-        body: as received.
-        headers: of the request, lower-case names; looked at for `content-encoding` and the attributes of a CloudEvent.
-        raw: leave it as it is, as one attachment.
-        limit: bytes that it may have when it is decompressed.
+        content_type: media type of the body, as sent.
+        body: body as received.
+        headers: header fields of the request, lower-case names; only `content-encoding` and the attributes of a
+            CloudEvent are used.
+        raw: return the body unparsed, as one attachment.
+        limit: maximum size of the decompressed body, in bytes.
 
     Raises:
-        InvalidError: it is not what its media type or its coding says (`BODY_INVALID`), or is too large decompressed
-            (`BODY_TOO_LARGE`).
+        InvalidError: the body is not valid for its media type or coding (`BODY_INVALID`), or is too large when
+            decompressed (`BODY_TOO_LARGE`).
     """
     if raw:
         return _whole(content_type, body)
     kind = parse_content_type(content_type)
     compressed = binary = False
-    for name, _ in headers:  # once, for all that hot paths want to know
+    for name, _ in headers:  # a single loop, since this is a hot path
         if name == "content-encoding":
             compressed = True
         elif name == BINARY_MODE:
@@ -105,11 +106,11 @@ def parse(
 
 
 IDENTITY: Final = (("specversion",), ("source",), ("id",))
-"""Where `event_identity` looks."""
+"""Paths of the members that `event_identity` reads."""
 
 
 def event_identity(body: Any) -> str | None:
-    """Return what tells a CloudEvent from all others, its source and ID, or None for what is no CloudEvent.
+    """Return the identity of a CloudEvent, its source and ID; None if the body is not a CloudEvent.
 
     Source: CloudEvents 1.0, "id": `source` + `id` is unique for each distinct event.
     """
@@ -120,13 +121,13 @@ def event_identity(body: Any) -> str | None:
 
 
 def is_parsed(content_type: str) -> bool:
-    """Whether a body of this media type is parsed in one piece; others, multipart among them, may be streamed."""
+    """Whether a body of this media type is parsed as a whole; others, including multipart, may be streamed."""
     essence = parse_content_type(content_type).essence
     return _is_json(essence) or _is_xml(essence) or essence in _WHOLE_TYPES or essence.startswith("text/")
 
 
 def is_left_whole(content_type: str) -> bool:
-    """Whether a body of this media type is one attachment, whatever it holds."""
+    """Whether a body of this media type becomes one attachment, whatever its content."""
     return not is_parsed(content_type) and not parse_content_type(content_type).essence.startswith("multipart/")
 
 

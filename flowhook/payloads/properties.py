@@ -1,6 +1,6 @@
-r"""Java's properties: `key=value` lines, continued by a backslash at their end, with `\uXXXX` and other escapes.
+r"""Parser of Java properties: `key=value` lines, continued by a trailing backslash, with `\uXXXX` and other escapes.
 
-Own code but for the escapes, because the library looks through a continued line once for each line that it consists of.
+Own code except for the escapes, because the library scans a continued line once for each of its physical lines.
 
 Source: https://docs.oracle.com/en/java/javase/21/docs/api/java.base/java/util/Properties.html#load(java.io.Reader).
 """
@@ -19,17 +19,17 @@ MAX_BYTES: Final = 512 * KIB
 """One body, decompressed; counted in characters."""
 
 MAX_LINES: Final = 10_000
-"""Lines of one body, comments and those that continue others included."""
+"""Physical lines of one body, including comments and continuations."""
 
 _SPACE: Final = " \t\f"
 _KEY: Final = re.compile(r"(?:[^\\ \t\f=:]++|\\.)*+")
 
 
 def parse_properties(text: str) -> dict[str, Any]:
-    """Return properties as an object; their names are places, as in forms.
+    """Parse properties to an object, nested by the brackets in their names as in forms.
 
     Raises:
-        InvalidError: it is too large (`BODY_TOO_LARGE`), has too many lines, or an escape stands for no character
+        InvalidError: the text is too large (`BODY_TOO_LARGE`), has too many lines, or has an invalid escape
             (`BODY_INVALID`).
     """
     if len(text) > MAX_BYTES:
@@ -38,7 +38,7 @@ def parse_properties(text: str) -> dict[str, Any]:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     if text.count("\n", 0, -1) >= MAX_LINES:
         raise InvalidError(f"properties have at most {MAX_LINES} lines", reason="BODY_INVALID")
-    import javaproperties  # noqa: PLC0415 - 6 ms at the first such body, which few ever see
+    import javaproperties  # noqa: PLC0415 - takes 6 ms, and few processes ever receive such a body
 
     items: list[tuple[str, str]] = []
     try:
@@ -49,7 +49,7 @@ def parse_properties(text: str) -> dict[str, Any]:
                 value = value[1:].lstrip(_SPACE)
             if "\\" in line:
                 key, value = javaproperties.unescape(key), javaproperties.unescape(value)
-                f"{key}{value}".encode()  # an escape may stand for half a character
+                f"{key}{value}".encode()  # raises for an escape that is a lone surrogate
             items.append((key, value))
     except (javaproperties.InvalidUEscapeError, UnicodeError):
         raise InvalidError("the properties have an escape that is none", reason="BODY_INVALID") from None
@@ -57,7 +57,7 @@ def parse_properties(text: str) -> dict[str, Any]:
 
 
 def _lines(text: str) -> Iterator[str]:
-    """Yield lines with those that continue them; without comments, empty ones and what is indented."""
+    """Yield logical lines: continuations joined, comments and empty lines dropped, indentation removed."""
     lines = iter(text.split("\n"))
     for each in lines:
         line = each.lstrip(_SPACE)
@@ -74,7 +74,7 @@ def _lines(text: str) -> Iterator[str]:
 
 
 def _is_continued(line: str) -> bool:
-    """Whether a line ends in a backslash that no other one escapes."""
+    """Whether a line ends in a backslash that is not escaped itself."""
     return (len(line) - len(line.rstrip("\\"))) % 2 == 1
 
 

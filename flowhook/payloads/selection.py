@@ -1,4 +1,4 @@
-"""The part of a body that somebody looks at, so that a large one need not travel whole from where it is parsed."""
+"""Projection of parsed bodies: reduces a large body to the parts that expressions read, before it is sent on."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any, TypeAlias
 import orjson
 
 Selection: TypeAlias = dict[str, Any] | None
-"""JSON: `names`, the members of an object with what is selected of each; `first` and `last`, how many items of an array
-at its ends, and `items`, what is selected of each. All may be missing; None selects the whole value."""
+"""JSON: `names`, the selected members of an object with a selection for each; `first` and `last`, how many items at the
+ends of an array are selected, and `items`, the selection for each of them. All are optional; None selects the whole
+value."""
 
 
 def selection_of(paths: Iterable[Sequence[str | int]]) -> Selection:
-    """Return what is looked at by paths, together."""
+    """Return the selection of all values that paths read."""
     selection: Selection = {}
     for path in paths:
         selection = _with(selection, path)
@@ -34,7 +35,7 @@ def _with(selection: Selection, path: Sequence[str | int]) -> Selection:
 
 
 def select(value: Any, selection: Selection) -> Any:
-    """Return a value without what is not selected; any path of the selection yields, or fails, as in the whole."""
+    """Reduce a value to a selection, so that each path of the selection has the same result, or error, as before."""
     if selection is None:
         return value
     if isinstance(value, dict):
@@ -48,8 +49,8 @@ def select(value: Any, selection: Selection) -> Any:
 
 
 def encoded(value: Any) -> bytes:
-    """Return JSON, however deeply it is nested."""
+    """Encode a value as JSON, whatever its depth of nesting."""
     try:
         return orjson.dumps(value)
-    except orjson.JSONEncodeError:  # it reads 1024 levels and writes 254
+    except orjson.JSONEncodeError:  # orjson reads 1024 levels of nesting, but writes 254
         return json.dumps(value).encode()

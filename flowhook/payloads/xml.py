@@ -1,16 +1,16 @@
-"""XML to an object, by one convention.
+"""Parser of XML to objects, by the convention of xmltodict.
 
-An element is its text, or an object when it has attributes or children: attributes under `@name`, text under `#text`,
-children under their names, an array where a name is repeated. Empty elements are null, surrounding whitespace is
-dropped, prefixes of namespaces stay part of names, comments are left out. A document is an object of its one root.
+An element becomes its text, or an object if it has attributes or children: attributes under `@name`, text under
+`#text`, children under their names, and an array where a name is repeated. Empty elements become null, surrounding
+whitespace is dropped, namespace prefixes stay part of names, comments are ignored. A document becomes an object with
+its root as the only member.
 
-There are no DTDs and no entities but XML's own five, so that nothing can be fetched or blown up. The parser is given
-the document a piece at a time, and what has no end within the next piece is refused: it holds a tag whole, with a
-string for each name and value. Own code on top of it, because a library's takes twice as long for each element, and
-this runs on event loops.
+DTDs, and entities other than XML's own five, are rejected, so a document can't load external resources or expand
+entities. The parser receives the document in chunks and rejects a token that does not end within the next chunk,
+because it holds a whole tag in memory, with a string for each name and value. Own code on top of expat, because a
+library takes twice as long for each element, and this runs on event loops.
 
-Source: https://github.com/martinblech/xmltodict, whose convention it is; https://docs.python.org/3/library/xml.html,
-"XML vulnerabilities".
+Source: https://github.com/martinblech/xmltodict; https://docs.python.org/3/library/xml.html, "XML vulnerabilities".
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ MAX_NAMES: Final = 20_000
 """Different names of elements and attributes of one document."""
 
 MAX_TOKEN_BYTES: Final = 64 * KIB
-"""A tag, a comment or an instruction; one that is up to twice as large may pass, by where it lies."""
+"""A tag, a comment or an instruction; depending on its position, one of up to twice this size may pass."""
 
 
-class _Refused(Exception):  # noqa: N818 - says why, and is translated before anyone sees it
-    """The document has something that is not allowed."""
+class _Refused(Exception):  # noqa: N818 - internal, translated to an InvalidError
+    """The document contains something that is not allowed."""
 
 
 class _Document:
-    """What is known of a document, built by a parser's events: that of the innermost open element, and those around.
+    """Builds a document from the parser's events: state of the innermost open element, and a stack of the outer ones.
 
     Attributes:
-        names: of elements and attributes, as the parser found them.
+        names: names of elements and attributes, as interned by the parser.
     """
 
     __slots__ = ("_around", "_left", "_members", "_texts", "names")
@@ -103,15 +103,15 @@ class _Document:
 
 
 def parse_xml(body: bytes, charset: str) -> dict[str, Any]:
-    """Return a document.
+    """Parse a document.
 
     Args:
-        body: the document; a byte order mark or its declaration says how it is encoded.
-        charset: of the Content-Type, which counts more (RFC 7303, section 3); or empty.
+        body: the document; a byte order mark or the XML declaration determines its encoding.
+        charset: charset of the Content-Type, which takes precedence (RFC 7303, section 3); or empty.
 
     Raises:
-        InvalidError: it is not well-formed, has a DTD, too many or too deep elements, or a tag that is too large
-            (`BODY_INVALID`).
+        InvalidError: it is not well-formed, has a DTD, too many or too deeply nested elements, or a tag that is too
+            large (`BODY_INVALID`).
     """
     document = _Document()
     try:

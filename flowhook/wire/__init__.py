@@ -1,5 +1,5 @@
-"""The only bridge between domain types and protobuf.
+"""Conversion between domain types and protobuf, which happens nowhere else.
 
-`convert` holds pure functions both ways, `status` the one table between error classes and gRPC codes. Whoever speaks
-gRPC (edge, router, runner, client) goes through here; domain modules never import it.
+`convert` has pure functions in both directions, `status` the one table between error classes and gRPC codes. Code that
+uses gRPC (edge, router, runner, client) converts through this package; domain modules never import it.
 """

@@ -1,4 +1,4 @@
-"""Refusals of single events, as data inside a successful answer. See `flowhook.v1.Failure`."""
+"""Conversion of errors of single events, which are data inside a successful response. See `flowhook.v1.Failure`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from flowhook.v1 import failure_pb2
 THROTTLED: Final = frozenset(
     {"RATE_LIMITED", "BACKLOG_FULL", "ARRIVALS_FULL", "FLOW_UPLOADS_FULL", "SENDER_UPLOADS_FULL"}
 )
-"""Reasons that say that a limit of a flow, or of one of its senders, is reached; everything else that can be retried is
-a want of the router's."""
+"""Reasons that report that a limit of a flow, or of one of its senders, is reached. All other retryable reasons are
+problems of the router itself."""
 
 
 def failure_to_proto(error: FlowhookError) -> failure_pb2.Failure:
-    """Return an error as the fate of one event."""
+    """Return the error of one event as a message."""
     retry_after = error.retry_after if isinstance(error, ExhaustedError | UnavailableError) else 0
     return failure_pb2.Failure(
         reason=error.reason,
@@ -33,7 +33,7 @@ def failure_to_proto(error: FlowhookError) -> failure_pb2.Failure:
 
 
 def failure_from_proto(failure: failure_pb2.Failure) -> FlowhookError:
-    """Return the error that the refusal of one event stands for."""
+    """Return the error of one event that a message holds."""
     if failure.disposition == failure_pb2.DISPOSITION_RETRYABLE:
         kind = ExhaustedError if failure.reason in THROTTLED else UnavailableError
         return kind(failure.message, reason=failure.reason, retry_after=max(failure.retry_after_seconds, 1))

@@ -1,4 +1,4 @@
-"""The one table between error classes and gRPC codes, and google.rpc.Status with ErrorInfo on every failure.
+"""Mapping between error classes and gRPC codes; every failure carries a google.rpc.Status with ErrorInfo.
 
 Source: AIP-193 (errors), google/rpc/error_details.proto. Faults of a flow file travel as BadRequest violations whose
 field is `INDEX:LINE:KEY`, INDEX being the document's position in the request.
@@ -36,10 +36,10 @@ _DETAILS: Final = "grpc-status-details-bin"
 """Trailing metadata that carries a google.rpc.Status."""
 
 MAX_MESSAGE: Final = 512
-"""Bytes of a text in an error that travel."""
+"""Bytes of one text in an error that are sent."""
 
 MAX_FAULT_BYTES: Final = 4096
-"""Faults of flow files that travel, serialized. A status is sent as metadata, of which gRPC takes 8 KiB in all."""
+"""Serialized faults of flow files that are sent. A status is sent as metadata, which gRPC limits to 8 KiB in total."""
 
 CODES: Final[Sequence[tuple[type[FlowhookError], grpc.StatusCode]]] = (
     (InvalidError, grpc.StatusCode.INVALID_ARGUMENT),
@@ -52,7 +52,7 @@ CODES: Final[Sequence[tuple[type[FlowhookError], grpc.StatusCode]]] = (
     (UnavailableError, grpc.StatusCode.UNAVAILABLE),
     (InternalError, grpc.StatusCode.INTERNAL),
 )
-"""Error classes in the order they are tried, with the code each travels as."""
+"""Error classes in the order in which they are tried, with the code of each."""
 
 _ALIASES: Final = {
     grpc.StatusCode.DEADLINE_EXCEEDED: UnavailableError,
@@ -63,12 +63,12 @@ _ALIASES: Final = {
 
 
 def code_of(error: FlowhookError) -> grpc.StatusCode:
-    """Return the gRPC code that an error travels as."""
+    """Return the gRPC code of an error."""
     return next((code for kind, code in CODES if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
 
 
 def to_status(error: FlowhookError) -> status_pb2.Status:
-    """Return an error as google.rpc.Status with ErrorInfo, and BadRequest where it has faults."""
+    """Return an error as google.rpc.Status with ErrorInfo, and with BadRequest if it has faults."""
     packed = [_pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=dict(error.metadata)))]
     if isinstance(error, InvalidFlowError):
         packed.append(_pack(_violations(error.faults)))
@@ -76,7 +76,7 @@ def to_status(error: FlowhookError) -> status_pb2.Status:
 
 
 def _violations(faults: Sequence[Fault]) -> error_details_pb2.BadRequest:
-    """Return faults as violations: as many as may travel, and how many there are beside."""
+    """Return faults as violations: as many as fit `MAX_FAULT_BYTES`, and the number of the others."""
     violations: list[error_details_pb2.BadRequest.FieldViolation] = []
     left = MAX_FAULT_BYTES
     for fault in faults:
@@ -102,7 +102,7 @@ def _short(text: str) -> str:
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: FlowhookError) -> NoReturn:
     """End a call of an asyncio server with an error."""
-    from grpc_status import rpc_status  # noqa: PLC0415 - of servers; the client's package does without
+    from grpc_status import rpc_status  # noqa: PLC0415 - only servers have it, the client's package does not
 
     status = rpc_status.to_status(to_status(error))
     await context.abort(status.code, status.details, status.trailing_metadata)
@@ -110,11 +110,11 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: FlowhookErro
 
 
 def from_rpc_error(error: grpc.RpcError | grpc.aio.AioRpcError) -> FlowhookError:
-    """Return the error that a failed call stands for.
+    """Return the error of a failed call.
 
-    Failures without our ErrorInfo (a router that is away, a foreign server) are classed by their code alone.
+    Failures without our ErrorInfo (an unreachable router, a foreign server) are classed by their code alone.
     """
-    # every RpcError that a stub raises is a Call as well, which the type does not say
+    # every RpcError that a stub raises is also a Call, but the type does not say so
     call = cast("grpc.Call", error)
     code = call.code()
     message: str = call.details() or code.name
@@ -137,7 +137,7 @@ def from_rpc_error(error: grpc.RpcError | grpc.aio.AioRpcError) -> FlowhookError
 
 
 def _status_of(call: grpc.Call) -> status_pb2.Status:
-    """Return the status that a call ended with; an empty one where it has none that can be read."""
+    """Return the status that a call ended with; an empty one if it has none that can be parsed."""
     for key, value in call.trailing_metadata() or ():
         if key == _DETAILS and isinstance(value, bytes):
             try:

@@ -1,4 +1,4 @@
-"""What most probably is wrong where gRPC says that no connection was to be had: TLS on one side only, mostly."""
+"""Probable causes of failed gRPC connections, mostly TLS on one side only."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _CAUSES: Final = (
     ("Tls handshake failed", ": TLS failed; does it speak TLS, with a certificate of an authority in the CA file?"),
     ("Socket closed", ": it hangs up; does it ask for TLS, or for a client certificate?"),
 )
-"""What gRPC says of it, and what that means."""
+"""Parts of gRPC's messages, with the probable cause of each."""
 _UNTRUSTED: Final = re.compile(r"CERTIFICATE_VERIFY_FAILED: ([a-z -]+)")
 
 
 def cause_of(said: str) -> str:
-    """Return what is behind the details of a gRPC status, to be put behind what failed; empty: nothing is known."""
+    """Return the cause for the details of a gRPC status, to append to an error message; empty if it is unknown."""
     if untrusted := _UNTRUSTED.search(said):
         return f": its certificate can't be trusted ({untrusted[1]}); is it of an authority in the CA file?"
     return next((cause for part, cause in _CAUSES if part in said), "")

@@ -189,7 +189,7 @@ def _content(response: Response) -> Any:
 
 
 def _codec(content_type: str) -> str:
-    """Return the encoding of a text: UTF-8 for an unknown charset, in which decoding then usually fails."""
+    """Return the codec of a text; for an unknown charset UTF-8, which usually fails: the body then stays in base64."""
     match = _CHARSET.search(content_type)
     return _CODECS.get(match[1].lower(), "utf-8") if match else "utf-8"
 

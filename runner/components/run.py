@@ -49,7 +49,7 @@ class _Model(BaseModel):
 
 
 class Process(_Model):
-    """What script and shell have in common."""
+    """Arguments that `run.script` and `run.shell` share."""
 
     stdin: Any = None
     arguments: list[Text] = Field(default_factory=list, max_length=MAX_ARGUMENTS)

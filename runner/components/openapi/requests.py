@@ -92,7 +92,7 @@ class _Parts:
 
 
 def _url(operation: Operation, values: Mapping[str, str], query: Iterable[str]) -> URL:
-    """Return the URL; its parts are encoded already, as yarl would not tell commas in data from those between items."""
+    """Return the URL; its parts are encoded already, as yarl cannot distinguish commas in data from separators."""
     pieces = VARIABLE.split(operation.path)  # literals, and between them names
     path = "".join(values[piece] if index % 2 else quote(piece, safe=_PATH) for index, piece in enumerate(pieces))
     if any(segment in (".", "..") for segment in path.split("/")):

@@ -101,7 +101,7 @@ class Run:
         self._wanted: list[Asked] = []
         self._unwanted: list[str] = []
         self._performing = 0
-        # no effect is requested before: the journal may hold its result, or have decided the race that it loses
+        # until then no effect is requested: the journal may hold its result, or have decided the race that it loses
         self._caught_up = False
         self._ending: Completed | Faulted | None = None
         self.started = False

@@ -65,7 +65,7 @@ class Inside:
 
 @dataclass(slots=True)
 class Frame:
-    """Progress within a block; with the frames around it, all that an execution without branches needs to resume.
+    """Progress within a block; with the frames around it, all that is needed to resume without concurrent branches.
 
     Attributes:
         parent: frame of the enclosing block.

@@ -1,7 +1,7 @@
 """Components: the functions that a `call` may name. One file per system, named for it.
 
 A component is an async function under `@component`. Its arguments are one pydantic model, or typed keyword parameters;
-`context`, last, is what the runner offers::
+the last parameter, `context`, provides the services of the runner::
 
     class Arguments(BaseModel):
         to: str
@@ -13,16 +13,16 @@ A component is an async function under `@component`. Its arguments are one pydan
         response = await context.http.request("POST", "https://pager.example/notify", json={"text": arguments.text})
         ...
 
-Packages offer theirs by the entry-point group `flowhook.components`; the name of the entry point is the component's.
+Packages register components in the entry-point group `flowhook.components`, under the name of the component.
 
 Rules:
-- What it returns is JSON, at most 1 MiB, and goes into the journal. Never return a credential.
-- It may run more than once for one call (a crash in between), with the same `context.idempotency_key`: hand that to
-  the receiver. `context.http` sends it by itself.
-- It ends by `context.deadline`; it is cancelled then.
-- It says what went wrong with `raise fault(Kind.COMMUNICATION, "...")`. Anything else it raises is a defect: the flow
-  sees a runtime error without internals, the log has the rest.
-- It never blocks the event loop: other executions share it.
+- A component returns JSON of at most 1 MiB, which is stored in the journal. Never return a credential.
+- It may run more than once for one call (after a crash), with the same `context.idempotency_key`: pass the key on to
+  the receiver. `context.http` sends it automatically.
+- It must end by `context.deadline`, at which it is cancelled.
+- It reports a failure with `raise fault(Kind.COMMUNICATION, "...")`. Any other exception is a defect: the flow sees a
+  runtime error without internals, and the log has the details.
+- It must not block the event loop, which other executions share.
 """
 
 from runner.components.base import Component, Context, component

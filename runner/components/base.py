@@ -1,4 +1,4 @@
-"""What a component is made of."""
+"""API for components: the decorator `component`, and the `Context` of a call."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ class SecretReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the runner offers a component for one call.
+    """Services of the runner for one call of a component.
 
     Attributes:
-        idempotency_key: the same whenever this very call is repeated; at most 255 ASCII characters.
+        idempotency_key: the same on every repetition of this call; at most 255 ASCII characters.
         deadline: on the event loop's clock, in seconds; the call is cancelled then.
-        log: logger that knows the execution and the task; never hand it data, headers or secrets.
-        secret: `await context.secret(name)` gives the value of a secret; they change, so don't keep them.
-        http: client that obeys the address policy, the deadline and the bounds on size.
-        settings: of this runner, without credentials.
-        shared: `context.shared.get(Kind)` gives what all calls of the process share; see `Kept`.
-        attachments: `context.attachments.find(handle)` gives an attachment of the request that started the execution.
+        log: logger bound to the execution and the task; never log data, headers or secrets.
+        secret: `await context.secret(name)` returns the value of a secret; secrets change, so don't cache them.
+        http: client that enforces the address policy, the deadline and the limits on size.
+        settings: settings of this runner, without credentials.
+        shared: `context.shared.get(Kind)` returns an object that all calls of the process share; see `Kept`.
+        attachments: `context.attachments.find(handle)` returns an attachment of the request that started the execution.
     """
 
     idempotency_key: str
@@ -66,8 +66,8 @@ class Component:
     """A function that a `call` may name.
 
     Attributes:
-        name: as flows write it.
-        model: what the arguments are checked against.
+        name: name under which flows call it.
+        model: model that validates the arguments.
         summary: first line of the function's docstring.
     """
 
@@ -77,10 +77,10 @@ class Component:
     summary: str = ""
 
     async def __call__(self, arguments: Mapping[str, Any], context: Context) -> Any:
-        """Check the arguments and call the function.
+        """Validate the arguments and call the function.
 
         Raises:
-            TaskFault: the arguments are wrong (configuration), or what the function says.
+            TaskFault: the arguments are invalid (configuration), or the function raised it.
         """
         try:
             checked = self.model.model_validate(arguments)
@@ -125,11 +125,11 @@ _EXPECTED: Final[Mapping[str, str]] = {
     **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "a mapping"),
     **dict.fromkeys(("list_type", "tuple_type"), "a list"),
 }
-"""What is expected, by the type of pydantic's error."""
+"""Expected kind of value, by the type of pydantic's error."""
 
 
 def _explain(name: str, arguments: Mapping[str, Any], problem: ValidationError) -> str:
-    """Return which arguments are wrong and how, never their values."""
+    """Return which arguments are invalid and why, never their values."""
     causes: dict[str, list[str]] = {}
     expected: dict[str, list[str]] = {}
     for detail in problem.errors(include_url=False, include_context=False, include_input=False):
@@ -141,18 +141,18 @@ def _explain(name: str, arguments: Mapping[str, Any], problem: ValidationError) 
             causes.setdefault(place, []).append("is missing" if kind == "missing" else detail["msg"])
     for place, kinds in expected.items():
         if any(inner.startswith(f"{place}.") for inner in {**causes, **expected}):
-            continue  # it is another type of the union that comes nearer
+            continue  # another type of the union matches more of the value
         causes.setdefault(place, []).insert(0, f"expected {' or '.join(dict.fromkeys(kinds))}")
     return f"{name}: " + "; ".join(f"{place}: {', '.join(each)}" for place, each in causes.items())
 
 
 def _place(loc: tuple[int | str, ...], arguments: Any, *, ends_inside: bool) -> Iterator[str]:
-    """Yield the steps of an error's place, without the names of a union's types behind it.
+    """Yield the path of an error in the arguments, without the names of union types that pydantic appends.
 
     Args:
-        loc: as pydantic tells it.
-        arguments: as handed over.
-        ends_inside: whether the place is there.
+        loc: location that pydantic reports.
+        arguments: arguments of the call.
+        ends_inside: whether the location exists in the arguments.
     """
     node = arguments
     for index, step in enumerate(loc):

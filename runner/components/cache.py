@@ -1,4 +1,4 @@
-"""What is costly to get, kept for a while."""
+"""Cache with a time to live, for values that are expensive to load."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ Value = TypeVar("Value")
 
 
 def fingerprint(*parts: Any) -> bytes:
-    """Return a key made of JSON that may hold credentials, and that is not kept for that."""
+    """Return a cache key for JSON that may hold credentials: a hash, so that the cache does not retain them."""
     return hashlib.sha256(encode(parts)).digest()
 
 
 class Cache(Generic[Value]):
-    """Values by key: each is got by one caller at a time, while others who want it wait."""
+    """Values by key; one caller at a time loads a value, while others that need it wait."""
 
     def __init__(self, *, seconds: float, weight: int) -> None:
-        """Keep nothing yet.
+        """Create an empty cache.
 
         Args:
-            seconds: how long a value is kept.
-            weight: of all values that are kept, in whatever `get` counts; those used last stay.
+            seconds: time to live of a value.
+            weight: maximum weight of all values, in the unit of `get`; the least recently used are evicted.
         """
         self._kept: TTLCache[Hashable, tuple[Value, int]] = TTLCache(
             weight, seconds, timer=time.monotonic, getsizeof=lambda kept: kept[1]
@@ -40,14 +40,14 @@ class Cache(Generic[Value]):
         """Return the value of a key.
 
         Args:
-            key: with all that the value depends on, credentials included; see `fingerprint`.
-            load: returns the value and its weight, which is at most that of the cache; what it raises is not kept.
+            key: must cover all that the value depends on, credentials included; see `fingerprint`.
+            load: returns the value and its weight, which is at most that of the cache; exceptions are not cached.
         """
         kept = self._kept.get(key)
         if kept is None:
             lock = self._locks.setdefault(key, asyncio.Lock())
             async with lock:
-                kept = self._kept.get(key)  # the one who had the lock before may have got it
+                kept = self._kept.get(key)  # the last holder of the lock may have loaded it
                 if kept is None:
                     kept = self._kept[key] = await load()
         return kept[0]

@@ -1,4 +1,4 @@
-"""What there is to say about each component: for people who write flows, and for their editors."""
+"""Descriptions of components, with JSON Schemas of their arguments, for authors of flows and their editors."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ OURS: Final = "flowhook"
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A component, described.
+    """Description of a component.
 
     Attributes:
-        name: as flows write it.
-        summary: what it does, in one line; may be empty.
-        package: the distribution it comes with, and its version: `acme-flowhook 1.2.0`; `flowhook` for our own.
-        arguments: JSON Schema (2020-12) of `with`, expressions evaluated; None when its author's types have none.
+        name: name under which flows call it.
+        summary: purpose in one line; may be empty.
+        package: distribution that provides it, with its version: `acme-flowhook 1.2.0`; `flowhook` for built-in ones.
+        arguments: JSON Schema (2020-12) of `with`, expressions evaluated; None when the argument types have none.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Description:
 
 
 def descriptions() -> Iterator[Description]:
-    """Yield what is known of the components that a `call` may name. Blocking: imports them."""
+    """Yield descriptions of the components that a `call` may name. Blocking: imports them."""
     packages = _packages()
     for name, component in sorted(callable_components().items()):
         yield Description(name, component.summary, packages.get(name, OURS), arguments_schema(component))
@@ -60,10 +60,10 @@ def _packages() -> dict[str, str]:
 
 
 class _Generator(SchemaGenerator):
-    """Says of the arguments what their models say."""
+    """Generates schemas with the descriptions from the models."""
 
     def generate(self, schema: core_schema.CoreSchema, mode: JsonSchemaMode = "validation") -> JsonSchemaValue:
         generated = super().generate(schema, mode)
         generated.pop("title", None)
-        generated.pop("description", None)  # of the model; the component has a summary of its own
+        generated.pop("description", None)  # that of the model; the component has its own summary
         return {"$schema": self.schema_dialect, **generated}

@@ -1,6 +1,6 @@
-"""The message that `email.send` sends: its headers and addresses, checked, and its bytes.
+"""Composition of the message for `email.send`, with validation of its headers and addresses.
 
-One text is one mailbox: an address that came in with an event can't bring others along, nor a line of the header.
+One text is one mailbox: an address from an event cannot add further addresses or header lines.
 
 Source: RFC 5322 (messages), RFC 5321, section 4.1.2 (mailboxes), RFC 3834, section 5 (Auto-Submitted).
 """
@@ -29,14 +29,14 @@ _NAMED: Final = re.compile(r'(?P<quote>"?)(?P<name>[^"<>]*?)(?P=quote)\s*<(?P<ad
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """Who sends or receives: `Ada Lovelace <ada@example.com>`; the name may be empty."""
+    """Sender or recipient: `Ada Lovelace <ada@example.com>`; the name may be empty."""
 
     name: str
     address: str
 
     @property
     def domain(self) -> str:
-        """What follows the @."""
+        """The part after the @."""
         return self.address.rpartition("@")[2]
 
 
@@ -57,7 +57,7 @@ def parse_mailbox(text: str) -> Mailbox:
 
 
 def check_line(text: str) -> str:
-    """Return a text that may stand in a header.
+    """Return a text unchanged if it is valid in a header.
 
     Raises:
         ValueError: it has control characters: a line break would begin another header.
@@ -68,7 +68,7 @@ def check_line(text: str) -> str:
 
 
 def message_id(idempotency_key: str, domain: str) -> str:
-    """Return the Message-ID of a call: the same for its repetitions, by which receivers can drop them."""
+    """Return the Message-ID of a call: the same when the call is repeated, so that receivers can drop duplicates."""
     return f"<{hashlib.sha256(idempotency_key.encode()).hexdigest()[:40]}@{domain}>"
 
 
@@ -84,7 +84,7 @@ def compose(
     identifier: str,
     date: datetime,
 ) -> bytes:
-    """Return a message as it goes over the wire: 7 bit, lines that end with CRLF.
+    """Return a message in wire format: 7 bit, lines that end with CRLF.
 
     Args:
         sender: for From.

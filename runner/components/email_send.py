@@ -1,10 +1,10 @@
 """`email.send`: send an e-mail by SMTP.
 
 The secret, `smtp` by default, is JSON: `{"host", "port"?, "username"?, "password"?, "tls"?}`. `tls` is `starttls`
-(default; port 587), `implicit` (465) or `none` (25), which sends no password. Certificates are checked; a server that
-offers no TLS where it was asked for gets nothing.
+(default; port 587), `implicit` (465) or `none` (25), which sends no password. Certificates are verified. Nothing is
+sent to a server that does not offer the requested TLS.
 
-What the server refuses for good is a communication error with status 422; what it may take later one with 503.
+A permanent rejection by the server is a communication error with status 422, a temporary one with status 503.
 
 Source: RFC 5321 (SMTP), RFC 3207 (STARTTLS), RFC 8314 (implicit TLS), RFC 4954 (AUTH).
 """
@@ -33,16 +33,16 @@ from runner.interpreter.errors import Kind, TaskFault, fault, shorten
 from runner.outbound import TLS
 
 MAX_RECIPIENTS: Final = 100
-"""A server has to take this many in one message. Source: RFC 5321, section 4.5.3.1.8."""
+"""A server must accept this many in one message. Source: RFC 5321, section 4.5.3.1.8."""
 
 MAX_PART_LENGTH: Final = 1 * limits.MIB
-"""Characters of the body in either form."""
+"""Characters of the body, in each of its two forms."""
 
 MAX_LINE_LENGTH: Final = 998
 """Source: RFC 5322, section 2.1.1."""
 
 QUIT_SECONDS: Final = 1.0
-"""How long the server may take to say goodbye: the message is its own by then."""
+"""Timeout of QUIT; the server has accepted the message by then."""
 
 PERMANENT: Final = 422
 TRANSIENT: Final = 503
@@ -161,7 +161,7 @@ def _server(secret: bytes, name: str) -> _Server:
 
 @contextlib.asynccontextmanager
 async def _session(server: _Server, *, allow_private_addresses: bool) -> AsyncIterator[aiosmtplib.SMTP]:
-    """Open a session, TLS and login included, and make errors within it those of the DSL."""
+    """Open a session, including TLS and login, and translate errors within it to those of the DSL."""
     where = f"{server.host}:{server.port or _PORTS[server.tls]}"
     smtp: aiosmtplib.SMTP | None = None
     try:
@@ -195,7 +195,7 @@ async def _session(server: _Server, *, allow_private_addresses: bool) -> AsyncIt
 
 
 def _own_name(connected: socket.socket) -> str:
-    """Return who we are in EHLO: the host's full name, else its address. Source: RFC 5321, section 4.1.1.1."""
+    """Return the name for EHLO: the host's full name, else its address. Source: RFC 5321, section 4.1.1.1."""
     name = socket.gethostname()
     if "." in name:
         return name
@@ -204,7 +204,7 @@ def _own_name(connected: socket.socket) -> str:
 
 
 def _explain(problem: Exception, where: str) -> TaskFault:
-    """Return an error of the DSL, in our words and the server's; never what was sent."""
+    """Return an error of the DSL; it may quote the server, but never what was sent."""
     match problem:
         case aiosmtplib.SMTPAuthenticationError(code=code):
             return fault(Kind.AUTHENTICATION, f"{where} refused the user name or the password ({code})")
@@ -216,18 +216,18 @@ def _explain(problem: Exception, where: str) -> TaskFault:
             return fault(Kind.COMMUNICATION, f"{where} answered {code} {message}", status=_status(code))
         case TimeoutError():
             return fault(Kind.TIMEOUT, f"{where} did not answer in time")
-    lasting = type(problem) is aiosmtplib.SMTPException  # it can't do what we need
+    lasting = type(problem) is aiosmtplib.SMTPException  # it lacks something that is required
     detail = f"{where}: {_cause(problem)}"
     return fault(Kind.COMMUNICATION, detail, status=PERMANENT if lasting else refused_status(problem))
 
 
 def _status(code: int) -> int:
-    """Return whether to try again makes sense. Source: RFC 5321, section 4.2.1."""
+    """Return the status that says whether a retry makes sense. Source: RFC 5321, section 4.2.1."""
     return PERMANENT if code >= _REFUSED_FOR_GOOD else TRANSIENT
 
 
 def _cause(problem: Exception) -> str:
-    """Return why there was no session."""
+    """Return why the session failed."""
     if POLICY in str(problem):
         return POLICY
     if isinstance(problem, ssl.SSLError) or isinstance(problem.__cause__, ssl.SSLError):

@@ -35,7 +35,7 @@ _CODECS: Final = {
     "utf-16": "utf-16",
     "windows-1252": "cp1252",
 }
-"""Charsets of text beside UTF-8; not all of Python's, some of which take their time."""
+"""Charsets of text besides UTF-8; not all that Python has, because some of them are slow."""
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f]")
 _OK = 200
 _MULTIPLE_CHOICES = 300
@@ -126,7 +126,7 @@ async def exchange(
     output: Output = "content",
     redirect: bool = False,
 ) -> Any:
-    """Send a request and return what the answer comes to.
+    """Send a request and return the part of the response that `output` selects.
 
     Args:
         method: in upper case.
@@ -134,13 +134,13 @@ async def exchange(
         context: of the call.
         headers: all but those that the client sets.
         query: parameters to add to those of `url`.
-        body: as it is, or to be streamed.
-        authentication: of the call.
-        output: what of the answer is wanted.
+        body: bytes, or a body to stream.
+        authentication: policy of the call.
+        output: part of the response to return.
         redirect: whether redirects are followed; then a status from 400 on is an error, else one from 300 on.
 
     Raises:
-        TaskFault: no answer, or one with the status of an error (communication).
+        TaskFault: no response, or one with the status of an error (communication).
     """
     response = await context.http.request(
         method,
@@ -170,7 +170,7 @@ async def exchange(
 
 
 def _content(response: Response) -> Any:
-    """Return the body, deserialized when it is JSON, as text when it is text, else in base64."""
+    """Return the body: parsed if it is JSON, as a string if it is text, else in base64."""
     if not response.body:
         return None
     kind = response.headers.get("Content-Type", "")
@@ -189,13 +189,13 @@ def _content(response: Response) -> Any:
 
 
 def _codec(content_type: str) -> str:
-    """Return how a text is encoded; one in a charset not known here is hardly UTF-8, and then shown in base64."""
+    """Return the codec of a text; for an unknown charset UTF-8, which usually fails: the body then stays in base64."""
     match = _CHARSET.search(content_type)
     return _CODECS.get(match[1].lower(), "utf-8") if match else "utf-8"
 
 
 def _request_body(arguments: Arguments, content_type: str, context: Context) -> tuple[Body, str]:
-    """Return the body, and the content type it has when the author names none."""
+    """Return the body, and its content type if the author sets none."""
     if arguments.attachment is not None:
         attachment = context.attachments.find(arguments.attachment)
         return AttachmentBody(attachment), media_type(attachment.type)
@@ -219,7 +219,7 @@ def _form_field(field: FormField, context: Context) -> FormPart:
 
 
 def _body(body: Any, content_type: str) -> tuple[bytes | None, str]:
-    """Return the body as bytes, and the content type it has when the author names none."""
+    """Return the body as bytes, and its content type if the author sets none."""
     if body is None:
         return None, ""
     if isinstance(body, str):

@@ -1,4 +1,4 @@
-"""Which components there are: the built-in ones and those of installed packages."""
+"""Registry of components: the built-in ones and those of installed packages."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from runner.components.grpc_call.call import call as grpc_call
 from runner.components.openapi.call import call as openapi_call
 
 _OURS: Final = (grpc_call, http.call, openapi_call, reply.reply)
-"""What `component_names.BUILT_IN` names."""
+"""The components named by `component_names.BUILT_IN`."""
 
 _TASKS: Final = (run.script, run.shell)
-"""What `component_names.TASKS` names."""
+"""The components named by `component_names.TASKS`."""
 
 log = logs.get_logger(__name__)
 
 
 @functools.cache
 def components() -> Mapping[str, Component]:
-    """Return all components by name. One that can't be imported is logged and left out. Blocking: imports."""
+    """Return all components by name. A failed import is logged, and the component left out. Blocking: imports."""
     found: dict[str, Component] = {each.name: each for each in (*_OURS, *_TASKS)}
     for entry_point in entry_points(group=ENTRY_POINT_GROUP):
         loaded = _load(entry_point)
@@ -35,7 +35,7 @@ def components() -> Mapping[str, Component]:
 
 
 def callable_components() -> Mapping[str, Component]:
-    """Return those components that a `call` may name. Blocking, as `components`."""
+    """Return the components that a `call` may name. Blocking, like `components`."""
     return {name: found for name, found in components().items() if found not in _TASKS}
 
 

@@ -1,7 +1,7 @@
-"""`reply`: answer the sender who waits (`webhook.respond.mode: reply`), and go on.
+"""`reply`: answer the waiting sender (`webhook.respond.mode: reply`), and continue the flow.
 
-It needs no I/O: the answer travels with the journal entry, and the sender has it as soon as that is durable. The first
-reply of an execution is the answer; later ones change nothing, so that a block that is tried again may hold one.
+It needs no I/O: the reply is sent along with the journal entry, and the sender receives it as soon as the entry is
+durable. The first reply of an execution is sent; later ones have no effect, so that a retried block may contain one.
 
 Source: RFC 9110, sections 5.5 (field values) and 8.3 (Content-Type).
 """
@@ -24,7 +24,7 @@ NAME: Final = "reply"
 
 MAX_HEADERS: Final = 64
 MAX_HEADER_BYTES: Final = 16 * limits.KIB
-"""Names and values of all headers together: proxies take no more."""
+"""Limit for the names and values of all headers together: proxies accept no more."""
 
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _TYPE: Final = "content-type"
@@ -73,7 +73,7 @@ async def reply(arguments: Arguments, context: Context) -> Reply:
 
 
 def compose(arguments: Arguments) -> Reply:
-    """Return the answer with its Content-Type.
+    """Return the reply with its Content-Type.
 
     Raises:
         TaskFault: it is too large (configuration), or its body is not JSON (runtime).

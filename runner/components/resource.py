@@ -1,4 +1,4 @@
-"""What a call is described by and fetches before it is made: a .proto, an OpenAPI document.
+"""External resources that describe a call and are fetched before it: a .proto, an OpenAPI document.
 
 Source: dsl-reference.md, "External Resource", "Endpoint".
 """
@@ -27,22 +27,23 @@ class Resource(BaseModel):
 
     @property
     def uri(self) -> str:
-        """Where it is."""
+        """URI of the resource."""
         return self.endpoint if isinstance(self.endpoint, str) else self.endpoint.uri
 
 
 async def fetch(resource: Resource, context: Context, place: str) -> bytes:
-    """Return a resource, at most `limits.MAX_RESULT_BYTES`; redirects are followed.
+    """Return the content of a resource, at most `limits.MAX_RESULT_BYTES`; redirects are followed.
 
-    The call's Idempotency-Key stays out of it: where one server has both, it would take the call for a repetition.
+    The request does not carry the call's Idempotency-Key: a server that receives both requests would treat the call as
+    a repetition.
 
     Args:
-        resource: at an http or https URI.
-        context: of the call.
-        place: of its endpoint in the arguments, for errors.
+        resource: resource at an http or https URI.
+        context: context of the call.
+        place: path of its endpoint in the arguments, for errors.
 
     Raises:
-        TaskFault: the URI is of another kind (configuration), or as `call: http` fails.
+        TaskFault: the URI is a file's (configuration), or the request fails as a `call: http` does.
     """
     scheme = urlsplit(resource.uri).scheme.lower()
     if scheme == "file":

@@ -1,9 +1,9 @@
 """`run.script` and `run.shell`: the DSL's `run` tasks that start a process. No `call` may name them.
 
-They are refused unless the operator allows them: a process may do whatever the runner's user may, and reach any
-address. What bounds there are is in `runner.processes`.
+They are rejected unless the operator allows them: a process may do whatever the runner's user may, and reach any
+address. `runner.processes` implements the limits that there are.
 
-A process that fails is a runtime error, unless the flow wants its exit code.
+A process that fails is a runtime error, unless the flow asks for its exit code.
 
 Source: dsl-reference.md, "Run", "Script Process", "Shell Process", "Process Result", "External Resource".
 """
@@ -25,9 +25,9 @@ from runner.interpreter.errors import Kind, fault
 from runner.processes.pool import PATH, Ended, Job, Pool
 
 MAX_ARGUMENTS: Final = 256
-"""And as many variables."""
+"""Maximum number of arguments, and of environment variables."""
 MAX_ARGUMENT_BYTES: Final = 64 * limits.KIB
-"""Of one argument, variable or command: the system takes not much more."""
+"""Limit for one argument, variable or command: the operating system accepts little more."""
 
 SHELL: Final = "/bin/sh"
 
@@ -49,7 +49,7 @@ class _Model(BaseModel):
 
 
 class Process(_Model):
-    """What script and shell have in common."""
+    """Arguments that `run.script` and `run.shell` share."""
 
     stdin: Any = None
     arguments: list[Text] = Field(default_factory=list, max_length=MAX_ARGUMENTS)
@@ -85,7 +85,7 @@ async def script(arguments: Script, context: Context) -> Any:
     command: tuple[str, ...]
     match arguments.language:
         case "python":
-            # isolated: neither the environment nor its directory leads it to other code
+            # isolated mode: neither the environment nor its directory can make it import other code
             command, file = (sys.executable, "-I"), "script.py"
         case "js" | "javascript":
             node = shutil.which("node", path=PATH)

@@ -1,4 +1,4 @@
-"""What components keep from call to call: connections, tokens, documents."""
+"""Objects that components share between calls: connections, tokens, documents."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from flowhook.config import RunnerSettings
 
 
 class Kept(Protocol):
-    """Something that all calls of a process share. It bounds itself."""
+    """An object that all calls of a process share. It must limit its own size."""
 
     def __init__(self, settings: RunnerSettings, /) -> None: ...
 
     async def close(self) -> None:
-        """Give back what it holds; no call is under way any more."""
+        """Release its resources; no call is running any more."""
         ...
 
 
@@ -21,7 +21,7 @@ Thing = TypeVar("Thing", bound=Kept)
 
 
 class Shared:
-    """The things of a process, one of a kind. Use it as an async context manager, which closes them."""
+    """The shared objects of a process, one of each class. Use it as an async context manager, which closes them."""
 
     def __init__(self, settings: RunnerSettings) -> None:
         self._settings = settings
@@ -36,7 +36,7 @@ class Shared:
             await thing.close()
 
     def get(self, kind: type[Thing]) -> Thing:
-        """Return the one `kind(settings)` there is, made when it is first asked for."""
+        """Return the only instance of `kind`, created as `kind(settings)` on first use."""
         if kind not in self._things:
             self._things[kind] = kind(self._settings)
         thing: Thing = self._things[kind]

@@ -1,6 +1,6 @@
-"""For those who write components: call one as a runner would, against a real HTTP server.
+"""Test kit for authors of components: calls a component as a runner would, against a real HTTP server.
 
-`docs/testing-components.md` shows how. Of a runner it leaves out the retries and the journal, and nothing else.
+`docs/testing-components.md` shows how to use it. It omits the retries and the journal of a runner, and nothing else.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ IDEMPOTENCY_KEY: Final = "evt_test:/do/0/test#0"
 SECONDS: Final = 10.0
 
 MIN_SECRET_LENGTH: Final = 8
-"""Shorter secrets are not looked for in results: they would be found by chance."""
+"""Bytes of the shortest secret to look for in results; a shorter one would be found by chance."""
 
 
 @asynccontextmanager
@@ -39,12 +39,12 @@ async def context(
     settings: RunnerSettings | None = None,
     attachments: Attachments = NO_ATTACHMENTS,
 ) -> AsyncIterator[Context]:
-    """Offer a component what a runner offers it.
+    """Provide the context that a runner provides to a component.
 
     Args:
         secrets: values by name; any other name is an authorization error, as it is in a runner.
         idempotency_key: of the call.
-        seconds: until the deadline; it is `call` that keeps it.
+        seconds: until the deadline, which `call` enforces.
         settings: of the runner; when absent, the defaults with private addresses allowed, so that servers on this
             machine can be called.
         attachments: of the request that started the execution, see `runner.attachments`.
@@ -86,10 +86,10 @@ async def call(
 ) -> Any:
     """Call a component and return its result as the flow would see it; see `context` for the arguments.
 
-    What a runner keeps from the flow, an unexpected exception of the component, is raised as it is.
+    An unexpected exception of the component, which a runner hides from the flow, is raised unchanged.
 
     Raises:
-        TaskFault: the call failed; `error` of it is what the flow would see.
+        TaskFault: the call failed; its `error` is what the flow would see.
         AssertionError: the result or the error holds the value of a secret.
     """
     async with context(
@@ -121,7 +121,7 @@ def _check_secrets(encoded: bytes, secrets: Mapping[str, bytes], where: str) -> 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a receiver answers: `json` when it is given, else `body`."""
+    """Response of a receiver: `json` if it is given, else `body`."""
 
     status: int = 200
     json: Any = None
@@ -131,11 +131,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A request that came in.
+    """A received request.
 
     Attributes:
         path: with the query string.
-        headers: by lower-case name; of a repeated one the last.
+        headers: by lower-case name; the last value of a repeated one.
     """
 
     method: str
@@ -166,7 +166,7 @@ async def receiver(*answers: Answer) -> AsyncIterator[Receiver]:
     """Run an HTTP server on a free port of this machine.
 
     Args:
-        answers: one for each request; the last one for all that follow. Without any: 200 and `{}`.
+        answers: one response for each request; the last one is repeated. Without any: 200 and `{}`.
     """
     script = answers or (Answer(json={}),)
     running = Receiver("")

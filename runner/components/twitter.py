@@ -1,7 +1,7 @@
 """`twitter.post`: publish a post on X, formerly Twitter.
 
 The secret is JSON: `{"api_key", "api_key_secret", "access_token", "access_token_secret"}` (OAuth 1.0a user context) or
-`{"bearer_token"}` (OAuth 2.0 user context). How long a text may be is the API's to judge: it depends on the account.
+`{"bearer_token"}` (OAuth 2.0 user context). The API checks the length of the text: its limit depends on the account.
 
 Source: https://docs.x.com/x-api/posts/create-or-edit-post and
 https://docs.x.com/x-api/posts/manage-tweets/integrate (authentication); RFC 5849 (OAuth 1.0);
@@ -71,7 +71,7 @@ async def post(arguments: TwitterPost, context: Context) -> Any:
 
 
 def _until_reset(response: Response) -> int:
-    """Return how many milliseconds there are until the limit of the account is a new one; 0: that is not said."""
+    """Return the milliseconds until the rate limit of the account is reset; 0: unknown."""
     reset = response.headers.get("x-rate-limit-reset", "")
     if response.status != _TOO_MANY_REQUESTS or not re.fullmatch(r"[0-9]{1,12}", reset):
         return 0
@@ -90,7 +90,7 @@ def _credentials(secret: bytes, name: str) -> _BearerToken | _UserContext:
 
 
 def _without(credentials: _BearerToken | _UserContext, text: str) -> str:
-    """Return what X said without credentials, should it ever repeat ours."""
+    """Return a message of X without the credentials, in case X echoes them."""
     for value in credentials.model_dump().values():
         text = text.replace(value, "…")
     return text

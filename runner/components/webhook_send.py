@@ -1,7 +1,7 @@
-"""`webhook.send`: send a webhook of one's own, signed as Standard Webhooks says.
+"""`webhook.send`: send a webhook, signed according to Standard Webhooks.
 
-The secret is the one the receiver verifies with: `whsec_` and base64, or any text. A delivery that is repeated carries
-the same `webhook-id`, by which receivers drop it; its timestamp and signature are new.
+The secret is the one the receiver verifies with: `whsec_` and base64, or any text. A repeated delivery carries the same
+`webhook-id`, so that receivers can drop it; its timestamp and signature are new.
 
 Source: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md.
 """
@@ -28,7 +28,7 @@ from runner.outbound import IDEMPOTENCY_KEY
 from runner.responses import Response, failure
 
 MAX_KEPT_BYTES: Final = 16 * 1024
-"""Of an answer's body: receivers have nothing to say beyond the status, so a longer one is left out."""
+"""Limit for the body of a response; receivers have nothing to say beyond the status, so a longer one is left out."""
 
 _ID: Final = "webhook-id"
 _NOT_KEPT: Final = frozenset({"set-cookie", "www-authenticate"})
@@ -117,7 +117,7 @@ async def send(arguments: Arguments, context: Context) -> Any:
 
 
 def webhook_id(idempotency_key: str) -> str:
-    """Return the `webhook-id` of a call: its key, unless the key has what an ID must not have."""
+    """Return the `webhook-id` of a call: its key, or a hash if the key has characters that an ID must not have."""
     try:
         return _undotted(_one_line(idempotency_key))
     except ValueError:
@@ -131,7 +131,7 @@ def _encode(body: Any) -> tuple[bytes, str]:
 
 
 def _answer(response: Response) -> dict[str, Any]:
-    """Return what the receiver said; `body` only when it is short, parsed when it is JSON, else as text."""
+    """Return the response; `body` only if it is short, parsed if it is JSON, else as text."""
     answer: dict[str, Any] = {
         "status": response.status,
         "headers": {
@@ -146,5 +146,5 @@ def _answer(response: Response) -> dict[str, Any]:
         if is_json(response.headers.get("Content-Type", "")):
             return {**answer, "body": orjson.loads(response.body)}
         return {**answer, "body": response.body.decode()}
-    except ValueError:  # what it answered is no reason to send again
+    except ValueError:  # an invalid body is no reason to send again
         return answer

@@ -1,7 +1,7 @@
-"""The authentication policies of a call, resolved: credentials instead of the name of a secret.
+"""Resolution of a call's authentication policies: replaces the name of a secret with its credentials.
 
-What a policy of `oauth2` or `oidc` says is checked by the component, which gets the token as well: a replay comes to
-the same only without the token, and the journal must not have it.
+The component validates `oauth2` and `oidc` policies and also fetches the token. The interpreter must not: a replay is
+deterministic only without the token, and the journal must not hold it.
 
 Source: dsl-reference.md, "Authentication"; dsl.md, "Authorization Descriptor"; RFC 7617 (Basic), RFC 6750 (Bearer),
 RFC 7616 (Digest).
@@ -19,14 +19,14 @@ from runner.interpreter.errors import Kind, fault
 def resolve(policy: Mapping[str, Any], secrets: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str | None]]:
     """Return a policy with its credentials, and `$authorization`.
 
-    Its `parameter` is None where it is not known before the call: `digest`, `oauth2` and `oidc`.
+    `$authorization.parameter` is None where it is not known before the call: `digest`, `oauth2` and `oidc`.
 
     Args:
-        policy: evaluated: with credentials, or with the secret that holds them.
+        policy: evaluated policy, with credentials or with the name of the secret that holds them.
         secrets: `$secrets`.
 
     Raises:
-        TaskFault: what there is are no such credentials (configuration); the message does not show them.
+        TaskFault: the credentials are missing or malformed (configuration); the message does not show them.
     """
     ((scheme, _),) = policy.items()
     given = _given(scheme, policy, secrets)

@@ -1,4 +1,4 @@
-"""Tasks that have something done outside: effects, tried again when they fail for a while.
+"""Tasks that request effects (`call`, `emit`, `run`), with retries of transient failures.
 
 Source: dsl-reference.md, "Call", "Emit", "Run".
 """
@@ -41,7 +41,7 @@ def call(node: CallNode, state: State, scope: Scope, data: Any) -> Steps:
 
 
 def emit(node: EmitNode, state: State, scope: Scope, data: Any) -> Steps:
-    """Publish an event; returns it."""
+    """Publish an event; returns the event."""
     given = node.event(data, scope)
     sink = None if node.sink is None else node.sink(data, scope)
     effect, workflow = Effect(node, state, scope, data), scope.workflow
@@ -55,9 +55,10 @@ def emit(node: EmitNode, state: State, scope: Scope, data: Any) -> Steps:
 
 
 def run(node: RunNode, state: State, scope: Scope, data: Any) -> Steps:
-    """Run another flow; returns its output, or the input when it is not waited for.
+    """Run another flow; returns its output, or the input when it is not awaited.
 
-    Unlike other effects it has a key of the execution's own: a replay from where that flow failed starts it again.
+    Unlike the keys of other effects, its idempotency key holds the execution's own ID, so that a replay from where that
+    flow failed starts it again.
     """
     given = node.given(data, scope)
     json.encode_result(given, "the input")
@@ -83,7 +84,7 @@ def run(node: RunNode, state: State, scope: Scope, data: Any) -> Steps:
 
 
 class Effect:
-    """What a task has done outside, under one key however often it is tried.
+    """An effect of a task, with one key for all attempts.
 
     Attributes:
         key: identity of the effect within the execution.
@@ -97,7 +98,11 @@ class Effect:
         self._data = data
 
     def perform(self, function: str, arguments: dict[str, Any]) -> Generator[Request, Any, Result]:
-        """Have a function called until it succeeds; its failures are thrown (`TaskFault`)."""
+        """Request a function call and return its result, with retries of transient failures.
+
+        Raises:
+            TaskFault: the call failed, and is not retried.
+        """
         node, state, scope, data = self._node, self._state, self._scope, self._data
         attempts = Attempts(node.retry)
         limit = node.retry.attempt_duration or node.timeout
@@ -125,7 +130,7 @@ class Effect:
 
 
 def _policy(part: PolicyPart, scope: Scope, data: Any) -> dict[str, Any]:
-    """Return a policy with its credentials; expressions see what that of the call itself comes to."""
+    """Return a policy with its credentials; that of the call itself sets `$authorization`."""
     policy = part.value(data, scope)
     for place, expand in part.uris:
         policy = places.put(policy, place, expand(data))

@@ -1,8 +1,8 @@
-"""Time, as expressions see it.
+"""Detection of expressions that read the clock.
 
-The clock is not a function of document, event and journal. So a task whose expressions look at it (`now`,
-`$task.startedAt`) asks for the time when it begins; the answer is journaled, and the same again in every replay.
-What is evaluated without having asked sees the time at which the event was received.
+The clock is not a function of document, event and journal. A task whose expressions read it (`now`, `$task.startedAt`)
+therefore requests the time when it starts; the answer is journaled, and the same in every replay. An expression that is
+evaluated without such a request sees the time at which the event was received.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from typing import Any, Final
 _NOW: Final = re.compile(r'(?<![\w.$"@])now\b')
 _TASK: Final = re.compile(r"\$task\b(?!\s*\.\s*(?!startedAt\b)[A-Za-z_])")
 _TASKS: Final = frozenset({"do", "try", "fork"})
-"""Keys of a task below which there are other tasks."""
+"""Keys of a task that contain other tasks."""
 
 _WITH_TASKS: Final = frozenset({"catch", "foreach"})
-"""Keys of a task below which there are both."""
+"""Keys of a task that contain both other tasks and expressions of its own."""
 
 
 def calls_now(program: str) -> bool:
-    """Whether a jq program calls `now`; true for some that only seem to."""
+    """Whether a jq program calls `now`; false positives are possible."""
     return _NOW.search(program) is not None
 
 
 def looks_at_clock(task: Mapping[str, Any]) -> bool:
-    """Whether an expression of a task itself may look at the clock; tasks within it are not looked into."""
+    """Whether an expression of a task itself may read the clock; nested tasks are not searched."""
     for key, part in task.items():
         if key == "metadata":
             if mentions_clock(part.get("sink")):
@@ -40,7 +40,7 @@ def looks_at_clock(task: Mapping[str, Any]) -> bool:
 
 
 def mentions_clock(part: Any) -> bool:
-    """Whether an expression anywhere in a part of a document may look at the clock."""
+    """Whether an expression anywhere in a part of a document may read the clock."""
     if isinstance(part, str):
         return calls_now(part) or _TASK.search(part) is not None
     if isinstance(part, dict):

@@ -1,4 +1,4 @@
-"""Tasks that run others: `for`, `fork`, and calls of the workflow's own functions.
+"""Composite tasks: `for`, `fork`, and calls of functions from `use.functions`.
 
 Source: dsl-reference.md, "For", "Fork", "Use" (functions).
 """
@@ -27,14 +27,14 @@ MAX_ITERATIONS: Final = 1_000_000
 """Items of one loop."""
 
 ITERATIONS_PER_TURN: Final = 1000
-"""Iterations, empty ones even, after which an execution lets others run."""
+"""Iterations, including empty ones, after which an execution lets others run."""
 
 
 def run_for(node: ForNode, state: State, scope: Scope, data: Any, progress: dict[str, Any] | None) -> Steps:
-    """Run a block for each item, each on the output of the one before.
+    """Run a block for each item, each time on the output of the iteration before.
 
-    Its progress: the index of the present item, and those that are left unless they can be told again; how often places
-    in it were come to before it began, and by now.
+    Its progress in a snapshot: the index of the current item; the remaining items, unless they can be evaluated again;
+    the number of visits to places in the loop before it started, and by now.
     """
     kept = progress or {"index": 0, "before": state.visits_before(node.pointer)}
     first, before = kept["index"], kept["before"]
@@ -98,9 +98,9 @@ def run_fork(node: ForkNode, state: State, data: Any) -> Steps:
 
 
 def run_function(node: FunctionNode, state: State, scope: Scope, data: Any, progress: dict[str, Any] | None) -> Steps:
-    """Run a function of the workflow's own: its input are the arguments, its output is the call's.
+    """Run a function from `use.functions`: its input is the arguments, its output is that of the call.
 
-    Its progress: the prefix of all keys in it, and how often its places were come to.
+    Its progress in a snapshot: the prefix of all keys in it, and the number of visits to its places.
     """
     arguments: Any = None
     if progress is None:

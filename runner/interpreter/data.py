@@ -1,4 +1,4 @@
-"""JSON as the interpreter carries it: plain Python values, and their text where size matters."""
+"""JSON encoding of the plain Python values that the interpreter passes on, with a limit on their size."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from runner.interpreter.errors import Kind, fault
 def encode(value: Any) -> bytes:
     """Return `value` as JSON.
 
-    What a component returns may hold a whole number of any length; orjson ends at 64 bits, the standard library does
-    not. Nesting ends where orjson's does.
+    The result of a component may hold integers of any length; orjson is limited to 64 bits, the standard library is
+    not. Nesting is limited by the encoders.
 
     Raises:
         TaskFault: nested too deeply (`runtime`).

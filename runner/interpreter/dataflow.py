@@ -1,4 +1,4 @@
-"""What surrounds each task: its input and output are checked and transformed, and something of it is exported.
+"""Data flow around a task: validation and transformation of input and output, and export to `$context`.
 
 Source: dsl.md, "Data Flow".
 """
@@ -16,7 +16,7 @@ from runner.interpreter.state import State
 
 
 def transform_input(node: Node, scope: Scope, data: Any) -> Steps:
-    """Return the input of a task, checked and transformed."""
+    """Return the input of a task, validated and transformed."""
     yield from _rest(scope)  # after the condition
     if node.input.schema is not None:
         node.input.schema(data, scope)
@@ -29,7 +29,7 @@ def transform_input(node: Node, scope: Scope, data: Any) -> Steps:
 
 
 def transform_output(output: Flow, export: Flow, state: State, scope: Scope, data: Any) -> Steps:
-    """Return the output of what is done, and export what it exports."""
+    """Return the output, transformed and validated, and export to `$context`."""
     yield from _rest(scope)  # after the task itself
     scope.raw_output = data
     if output.transform is not None:
@@ -52,6 +52,6 @@ def transform_output(output: Flow, export: Flow, state: State, scope: Scope, dat
 
 
 def _rest(scope: Scope) -> Iterator[Pause]:
-    """Let others run when the expressions so far took their time: each may take seconds, and a task has many."""
+    """Yield to other executions if the time slice is used up: an expression may take seconds, and a task has many."""
     if scope.workflow.overdue():
         yield PAUSE

@@ -1,4 +1,4 @@
-"""What an execution asks for and how it ends: the vocabulary between the interpreter and whoever drives it."""
+"""Effects, results and journal writes: the types exchanged between the interpreter and its driver."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flowhook.model import JournalEntry, Reply, Subscription, WorkflowError
 
 @dataclass(frozen=True, slots=True)
 class Perform:
-    """Call a function, then `Run.resume` with its key and its `Result`.
+    """Request to call a function and to pass its `Result` to `Run.resume`.
 
     Attributes:
         key: identity of the effect within the execution, for its journal entry and its Idempotency-Key.
@@ -21,12 +21,12 @@ class Perform:
         arguments: evaluated `with`, plain JSON types.
         instance: JSON Pointer of the task.
         timeout: seconds the task may take; None: the component's own default.
-        catchable: whether something in the flow may catch the failure of this effect: such failures are journaled,
-            so that a replay takes the same way.
-        retried: whether a transient failure of this effect is followed by another try: it is journaled, too.
-        discreet: whether the flow has secrets: of a URL, no more than the origin may show then, for messengers and
-            others take the path for a credential.
-        secrets: those of the flow, as `$secrets` has them: no error of the effect may show a value of theirs.
+        catchable: whether something in the flow may catch the failure of this effect. Such failures are journaled, so
+            that a replay takes the same path.
+        retried: whether a transient failure of this effect is followed by a retry. Such failures are journaled, too.
+        discreet: whether the flow has secrets. Then only the origin of a URL may be shown, because messengers and
+            other services use the path as a credential.
+        secrets: secrets of the flow, as in `$secrets`; no error of the effect may show their values.
     """
 
     key: str
@@ -42,25 +42,25 @@ class Perform:
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """The workflow ended well. `output` is JSON, at most `limits.MAX_RESULT_BYTES`."""
+    """The workflow completed. `output` is JSON, at most `limits.MAX_RESULT_BYTES`."""
 
     output: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Faulted:
-    """The workflow ended by an error that nothing in it caught."""
+    """The workflow ended with an error that nothing in it caught."""
 
     error: WorkflowError
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How an effect ended: `output` as JSON (at most `limits.MAX_RESULT_BYTES`), or an error.
+    """Result of an effect: `output` as JSON (at most `limits.MAX_RESULT_BYTES`), or an error.
 
     Attributes:
-        retry_after_ms: how long whoever failed asks to be left alone; not journaled.
-        reply: what the sender is answered with, once the journal entry of this is durable; not journaled itself.
+        retry_after_ms: wait that the failed service asks for; not journaled.
+        reply: reply to send to the sender once the journal entry of the result is durable; not journaled itself.
     """
 
     output: bytes | None
@@ -71,11 +71,11 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Came:
-    """Something that is waited for.
+    """An awaited input from outside: an event, or the end of another execution.
 
     Attributes:
-        entry: to be journaled; its key is that of a subscription.
-        number: of the `Write` that it becomes.
+        entry: entry to journal; its key is that of a subscription.
+        number: number of the resulting `Write`.
     """
 
     entry: JournalEntry
@@ -84,16 +84,16 @@ class Came:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One more entry for the journal.
+    """An entry to append to the journal.
 
     Attributes:
-        entry: to be appended.
-        compacts: the entries before this one are needed no more.
-        binding: it has to be durable before the next effect starts.
-        reply: what the sender is answered with once the entry is durable.
-        arrival: number of what `Came` and is this; 0: none.
-        told: what happened between the entry before and this one, for others: it is stored with the entry.
-        history: what tasks came to between the entry before and this one; see `history`.
+        entry: the entry.
+        compacts: whether it makes the entries before it obsolete.
+        binding: whether it must be durable before the next effect starts.
+        reply: reply to send to the sender once the entry is durable.
+        arrival: number of the `Came` that the entry records; 0: none.
+        told: lifecycle events since the entry before; stored with this one.
+        history: task history since the entry before; see `history`.
     """
 
     entry: JournalEntry
@@ -107,18 +107,19 @@ class Write:
 
 @dataclass(slots=True)
 class Turn:
-    """What came of one call of `Run.start`, `Run.resume`, `Run.take_in` or `Run.go_on`.
+    """Outcome of one call of `Run.start`, `Run.resume`, `Run.take_in` or `Run.go_on`.
 
     Attributes:
-        ending: the execution ended; then nothing else counts.
-        writes: for the journal, in order.
-        perform: effects that are wanted from now on.
-        cancel: keys of effects that are wanted no more, whatever comes of them.
-        paused: there is more to do: let others run, then `Run.go_on`.
-        wake_at_ms: earliest moment that something waits for: `Run.go_on` then.
-        wakes: key of what waits for it: a wait, a retry, a limit of time.
-        subscriptions: what else is waited for now. It comes by `Run.take_in`, or in the journal of another attempt.
-        told: what happened since the last entry, for others; with an ending it is stored in one with that.
+        ending: how the execution ended; if set, only `writes` and `told` count besides it.
+        writes: entries for the journal, in order.
+        perform: effects to start now.
+        cancel: keys of effects to cancel; their results are not needed.
+        paused: whether there is more to do: let others run, then call `Run.go_on`.
+        wake_at_ms: earliest deadline in Unix milliseconds; call `Run.go_on` then.
+        wakes: key of the request with that deadline: a wait, a retry, a timeout.
+        subscriptions: everything else that is awaited now. It is delivered by `Run.take_in`, or in the journal of
+            another attempt.
+        told: lifecycle events since the last entry; stored together with `ending`, if that is set.
     """
 
     ending: Completed | Faulted | None = None
@@ -135,20 +136,20 @@ class Turn:
 EMIT: Final = "emit"
 RUN_WORKFLOW: Final = "run.workflow"
 INTERNAL: Final = frozenset({EMIT, RUN_WORKFLOW})
-"""Functions behind tasks of other kinds, which whoever drives the interpreter provides; no `call` may name them.
+"""Functions behind tasks other than `call`, provided by the driver of the interpreter; no `call` may name them.
 
-`emit` is given `event` (CloudEvents in JSON), `execution` (ID of this one), its `depth` and `sink` (a URL, or None).
-`run.workflow` is given `flow` (ID), `version`, `input`, `parent` (ID of this execution), `depth` (of this one) and
-`key` (its idempotency key); it returns `{execution}`, the ID of the one that was started.
+`emit` takes `event` (CloudEvents in JSON), `execution` (ID of this one), its `depth` and `sink` (a URL, or None).
+`run.workflow` takes `flow` (ID), `version`, `input`, `parent` (ID of this execution), `depth` (of this one) and
+`key` (its idempotency key); it returns `{execution}`, the ID of the started execution.
 """
 
 MAX_KEY_LENGTH: Final = 255
 
 
 def idempotency_key(scope: str, effect_key: str) -> str:
-    """Return what tells the receiver that an effect is the same one as before.
+    """Return the idempotency key by which a receiver recognizes a repeated effect.
 
-    Readable where it fits a header field (`evt_…:/do/1/announce#0`), else a hash of the effect's key.
+    Readable if it fits a header field (`evt_…:/do/1/announce#0`), else with a hash of the effect's key.
     """
     key = f"{scope}:{effect_key}"
     if len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable():

@@ -1,4 +1,4 @@
-"""Errors in the terms of the DSL.
+"""Errors of the DSL, and the exceptions that carry them.
 
 Source: dsl-reference.md, "Error" and "Standard Error Types".
 """
@@ -27,7 +27,7 @@ class Kind(StrEnum):
 
 
 USED_SECRETS: Final = "/use/secrets"
-"""Instance of an error about secrets that came before any task."""
+"""Instance of an error about secrets that occurs before any task."""
 
 _EARLIER_BASE: Final = "https://serverlessworkflow.io/dsl/errors/types/"
 
@@ -44,15 +44,15 @@ _DEFAULTS: Final[dict[Kind, tuple[int, str]]] = {
 
 
 class TaskFault(Exception):  # noqa: N818 - the DSL's word for a task that ends by an error
-    """A task ended by an error; whatever encloses it may catch it.
+    """A task ended with an error; an enclosing task may catch it.
 
     Attributes:
-        error: as the flow sees it.
-        retry_after_ms: how long whoever failed asks to be left alone.
-        presentable: the error without the values of secrets, once somebody has asked (`Workflow.presentable`).
-        cause: key of the journal entry of what failed, or of what a `catch` handled that raised this; empty: it has
-            none.
-        raised_by: JSON Pointer of the `raise` task that raised it, whichever instance it says; empty: none did.
+        error: the error as the flow sees it.
+        retry_after_ms: wait that the failed service asks for.
+        presentable: the error without the values of secrets; None until computed (`Workflow.presentable`).
+        cause: key of the journal entry of the failure, or of the failure that a `catch` handled when it raised this
+            error; empty: none.
+        raised_by: JSON Pointer of the `raise` task that raised it, regardless of `error.instance`; empty: none.
     """
 
     def __init__(self, error: WorkflowError, retry_after_ms: int = 0, *, cause: str = "", raised_by: str = "") -> None:
@@ -64,7 +64,7 @@ class TaskFault(Exception):  # noqa: N818 - the DSL's word for a task that ends 
         self.raised_by = raised_by
 
     def at(self, instance: str) -> TaskFault:
-        """Return the fault with the task it comes from, unless that is known already."""
+        """Return the fault with its task as `instance`, unless that is set already."""
         if self.error.instance:
             return self
         error = dataclasses.replace(self.error, instance=instance)
@@ -72,7 +72,7 @@ class TaskFault(Exception):  # noqa: N818 - the DSL's word for a task that ends 
 
 
 class Exhausted(TaskFault):
-    """An execution came to one of its bounds; nothing catches that, or it would go on beyond them."""
+    """An execution reached one of its limits; nothing catches this, or the execution would run beyond the limit."""
 
 
 class ExpressionFailed(Exception):  # noqa: N818 - names what happened; the interpreter makes it a TaskFault
@@ -80,7 +80,7 @@ class ExpressionFailed(Exception):  # noqa: N818 - names what happened; the inte
 
 
 class SchemaViolated(Exception):  # noqa: N818 - names what happened; the interpreter makes it a TaskFault
-    """Data does not meet a schema; the message says where and how, without the data."""
+    """Data violates a schema; the message says where and how, without the data."""
 
 
 def error(
@@ -94,11 +94,11 @@ def error(
     """Return an error of a standard type.
 
     Args:
-        kind: which.
-        detail: what happened this time, without secrets; shortened to `limits.MAX_ERROR_DETAIL_BYTES`.
-        status: in [100, 599]; the type's own when absent.
+        kind: standard type of the error.
+        detail: description of this occurrence, without secrets; shortened to `limits.MAX_ERROR_DETAIL_BYTES`.
+        status: in [100, 599]; the default of the type when absent.
         instance: JSON Pointer of the task.
-        response: what was answered, with secrets in it that whoever asked takes out.
+        response: response of the server; it may hold secrets, which the caller must redact.
     """
     default, title = _DEFAULTS[kind]
     return WorkflowError(ERROR_TYPE_BASE + kind, status or default, title, instance, shorten(detail), response)
@@ -118,13 +118,13 @@ def fault(
 
 
 def fault_of(problem: ExpressionFailed | SchemaViolated, instance: str) -> TaskFault:
-    """Return the fault of a task at `instance` whose data did not do."""
+    """Return the fault of a task at `instance` for a failed expression or a violated schema."""
     kind = Kind.EXPRESSION if isinstance(problem, ExpressionFailed) else Kind.VALIDATION
     return fault(kind, str(problem), instance=instance)
 
 
 def standard_type(kind: str) -> str:
-    """Return an error type, a standard one by its present name: the conformance kit still uses the earlier one."""
+    """Return an error type, a standard one under its present name: the conformance kit still uses the earlier name."""
     return ERROR_TYPE_BASE + kind.removeprefix(_EARLIER_BASE) if kind.startswith(_EARLIER_BASE) else kind
 
 

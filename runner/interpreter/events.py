@@ -1,4 +1,4 @@
-"""Events as flows see them: CloudEvents in JSON, filters that they pass or not, and what is read of them.
+"""Events in flows: construction, matching against filters, and reading of CloudEvents in JSON.
 
 Source: dsl-reference.md, "Event Properties", "Event Filter"; https://github.com/cloudevents/spec, v1.0.2, spec.md,
 "Context Attributes", and formats/json-format.md, "Handling of Data".
@@ -29,7 +29,7 @@ from runner.interpreter.ports import Compiler, Template
 from runner.interpreter.scope import Scope
 
 _TEXTS: Final = frozenset({"subject", "time", "datacontenttype", "dataschema"})
-"""Attributes that are strings, but may be missing."""
+"""Optional attributes whose values are strings."""
 
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
 
@@ -37,15 +37,15 @@ _ANYTHING: Final = Pattern(EventFilter(callback=False, type=""), (), ())
 
 
 def cloud_event(given: Any, event_id: str, source: str) -> dict[str, Any]:
-    """Return the event that is emitted.
+    """Return the event to emit.
 
     Args:
-        given: attributes and data, as the task has them; null stands for an attribute that is not there.
-        event_id: its ID, when none is given.
-        source: when none is given.
+        given: attributes and data from the task; null stands for an absent attribute.
+        event_id: ID of the event, when none is given.
+        source: source of the event, when none is given.
 
     Raises:
-        TaskFault: that is no event (configuration), or too large (runtime).
+        TaskFault: the event is invalid (configuration) or too large (runtime).
     """
     if not isinstance(given, dict):
         raise fault(Kind.CONFIGURATION, "`emit.event.with` is not an object")
@@ -67,9 +67,9 @@ def compile_strategy(strategy: Mapping[str, Any], compiler: Compiler, callbacks:
     """Compile `one`, `any` or `all`.
 
     Args:
-        strategy: as written.
-        compiler: of expressions.
-        callbacks: names of the flow's; a filter for events of such a type is for callbacks.
+        strategy: definition of the strategy.
+        compiler: compiler of expressions.
+        callbacks: names of the flow's callbacks; a filter for events of such a type matches callbacks.
     """
     filters = [strategy["one"]] if "one" in strategy else strategy.get("any", strategy.get("all"))
     patterns = tuple(_pattern(each, compiler, callbacks) for each in filters or ())
@@ -99,7 +99,7 @@ def _pattern(written: Mapping[str, Any], compiler: Compiler, callbacks: Collecti
 
 
 def _test(value: Any, compiler: Compiler) -> Template:
-    """Compile what an attribute has to be: an expression may be a predicate as well."""
+    """Compile the test of an attribute: an expected value, or an expression that may also be a predicate."""
     template = compiler.template(value)
     may_be_predicate = is_expression(value)
 
@@ -113,15 +113,15 @@ def _test(value: Any, compiler: Compiler) -> Template:
 
 
 def _match(pattern: str, compiler: Compiler) -> Template:
-    """Compile a regular expression, which has to match all of an attribute; a text that is the same fits as well."""
+    """Compile a regular expression that must match a whole attribute; an identical text matches as well."""
     same_text, whole = orjson.dumps(pattern).decode(), orjson.dumps(rf"\A(?:{pattern})\z").decode()
     return compiler.expression(f". != null and (tostring | . == {same_text} or test({whole}))")
 
 
 def _told(value: str, compiler: Compiler) -> Template:
-    """Compile whether a `type` that is no literal asks for events about executions of a type; see `Pattern`.
+    """Compile a predicate that selects the types of lifecycle events for a non-literal `type`; see `Pattern`.
 
-    It does for the one that it yields, or, where it says which types it means, for those that it takes.
+    It selects the type that an expression yields, or, if the text names types of such events, those that it matches.
     """
     says = LIFECYCLE_PREFIX in value.replace("\\", "")
     if is_pattern(value):
@@ -144,17 +144,17 @@ def _told(value: str, compiler: Compiler) -> Template:
 
 
 def told(pattern: Pattern, scope: Scope) -> tuple[str, ...]:
-    """Return the types of events about executions that a pattern asks for, by an expression or a regular expression.
+    """Return the types of lifecycle events that a pattern selects by an expression or a regular expression.
 
     Raises:
-        ExpressionFailed: it yields a type of which nothing is ever told.
+        ExpressionFailed: it yields a type of lifecycle event that does not exist.
     """
     asks = pattern.told
     return () if asks is None else tuple(type_ for type_ in sorted(TYPES) if asks(type_, scope))
 
 
 def passes(pattern: Pattern, event: Mapping[str, Any], scope: Scope, *, callback: bool) -> bool:
-    """Whether an event has what a pattern asks for, correlations left aside; false where an expression fails on it."""
+    """Whether an event matches a pattern, correlations aside; false if an expression fails on the event."""
     literal = pattern.literal
     if literal.callback is not callback or (literal.type and literal.type != event.get("type")):
         return False
@@ -167,7 +167,7 @@ def passes(pattern: Pattern, event: Mapping[str, Any], scope: Scope, *, callback
 
 
 def value_of(link: Link, event: Mapping[str, Any], scope: Scope) -> Any:
-    """Return what an event has where a correlation looks; None where there is nothing."""
+    """Return the value in an event that a correlation reads; None if there is none."""
     try:
         return link.value(event, scope)
     except ExpressionFailed:
@@ -175,7 +175,7 @@ def value_of(link: Link, event: Mapping[str, Any], scope: Scope) -> Any:
 
 
 def same(left: Any, right: Any) -> bool:
-    """Whether two values are the same JSON, as the router sees it."""
+    """Whether two values are the same JSON, in the canonical form that the router compares."""
     try:
         return cloud_events.canonical(left) == cloud_events.canonical(right)
     except (RecursionError, orjson.JSONEncodeError):
@@ -195,7 +195,7 @@ def read(event: Mapping[str, Any], what: str) -> Any:
 
 
 def content(event: Mapping[str, Any]) -> Any:
-    """Return the data of an event: of binary data JSON where it is that, else text, else base64; None without data."""
+    """Return the data of an event; None without data. Binary data is parsed as JSON, else text, else left in base64."""
     if "data_base64" not in event:
         return event.get("data")
     encoded = event["data_base64"]
@@ -207,7 +207,7 @@ def content(event: Mapping[str, Any]) -> Any:
 
 
 def _has(actual: Any, expected: Any) -> bool:
-    """Whether a value is what is expected; of an object, whether it has the expected members."""
+    """Whether a value equals the expected one; an object only needs to have the expected members."""
     if isinstance(expected, dict) and isinstance(actual, dict):
         return all(name in actual and _has(actual[name], value) for name, value in expected.items())
     return same(actual, expected)

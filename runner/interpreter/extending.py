@@ -1,8 +1,8 @@
-"""Tasks that are extended: others run before and after them.
+"""Extensions: tasks that run before and after other tasks.
 
-An extension encloses the task, and the extensions that come after it in the document. When one ends by `exit` in its
-`before`, what that puts out is the task's raw output, and nothing that it encloses runs. What extensions put out is
-dropped otherwise. Expressions of extensions see the extended task as `$task`, with what it is written with.
+An extension encloses the task, and the extensions that follow it in the document. If its `before` ends with `exit`, the
+output of `before` is the task's raw output, and nothing that the extension encloses runs. Otherwise the output of
+extensions is discarded. Expressions of extensions see the extended task as `$task`, with the members of its definition.
 
 Source: dsl-reference.md, "Extension".
 """
@@ -23,14 +23,14 @@ from runner.interpreter.state import State
 def run_extended(
     steps: TaskSteps, node: Node, state: State, scope: Scope, resumed: Mapping[str, Any] | None
 ) -> TaskSteps:
-    """Run the steps of a task with what extends it; returns its output and where to go on.
+    """Run the steps of a task with its extensions; returns its output and flow directive.
 
     Args:
-        steps: of the task itself, not begun.
+        steps: steps of the task itself, not started.
         node: the task.
-        state: of the list that it is in.
-        scope: of the task.
-        resumed: what a snapshot has of the task, if it is under way (`state.Inside`).
+        state: state of the block that contains it.
+        scope: scope of the task.
+        resumed: state of the task in a snapshot (`state.Inside`), if the task resumes from one.
     """
     if resumed is not None:
         return (yield from _Extended(steps, node, state, scope, resumed["extended"]).go_on())
@@ -46,7 +46,7 @@ def run_extended(
 
 
 class _Extended:
-    """A task and what extends it."""
+    """A task with its extensions."""
 
     def __init__(self, steps: TaskSteps, node: Node, state: State, scope: Scope, kept: Mapping[str, Any]) -> None:
         self._steps = steps
@@ -57,7 +57,7 @@ class _Extended:
         self._extensions: Sequence[Extension] = [node.extensions[index] for index in kept["chosen"]]
 
     def run(self) -> TaskSteps:
-        """Run all of it."""
+        """Run the task with all `before` and `after` blocks."""
         for count, extension in enumerate(self._extensions):
             if extension.before is None:
                 continue
@@ -68,7 +68,7 @@ class _Extended:
         return (yield from self.go_on())
 
     def go_on(self) -> TaskSteps:
-        """Run the task, and what follows it."""
+        """Run the task and the `after` blocks."""
         if self._state.frame is not None:
             self._state.frame.extended = self._kept
         self._scope.context = self._state.shared.context
@@ -76,14 +76,14 @@ class _Extended:
         return (yield from self._follow(len(self._extensions), output, then))
 
     def _follow(self, count: int, output: Any, then: str) -> TaskSteps:
-        """Run what follows the task in the first so many extensions, the innermost first."""
+        """Run the `after` blocks of the first `count` extensions, the innermost first."""
         for extension in reversed(self._extensions[:count]):
             if extension.after is not None and not self._state.ending:
                 yield from self._run(extension.after, output)
         return output, then
 
     def _run(self, block: Block, data: Any) -> Generator[Request, Any, tuple[Any, str]]:
-        """Run tasks of an extension; returns what they put out, and the directive that the last one was left by."""
+        """Run a block of an extension; returns its output, and the flow directive of its last task."""
         state, shown = self._state, {**self._node.definition, **self._scope.task()}
         inner = state.inside(
             prefix=self._kept["prefix"],
@@ -99,7 +99,7 @@ class _Extended:
         return output, inner.left_by
 
     def _replaced(self, output: Any) -> Steps:
-        """Return what the task puts out when an extension stands in for it."""
+        """Return the output of a task that an extension replaces."""
         if self._state.ending:
             return output
         node, state, scope = self._node, self._state, self._scope

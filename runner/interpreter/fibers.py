@@ -1,4 +1,4 @@
-"""What an execution consists of while it runs: generators, what they are branches of, and what they wait for."""
+"""Fibers of a running execution, the groups they belong to, and their pending requests."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from runner.interpreter.effects import Perform
 from runner.interpreter.requests import AwaitEnd, Branch, Fork, Listen, Now, Sleep, Steps, Within
 
 Answered = Perform | Now | Sleep | Within | Listen | AwaitEnd
-"""Requests that something from outside answers."""
+"""Requests that are answered from outside."""
 
 
 class Fiber:
-    """A generator that runs, what it is a branch of, and what it waits for."""
+    """A running generator, the group it is a branch of, and the request it waits for."""
 
     __slots__ = ("asked", "children", "closed", "group", "index", "steps")
 
@@ -25,13 +25,13 @@ class Fiber:
 
     @property
     def races(self) -> bool:
-        """Whether it is within a fork, where it matters what comes first: failures that end everything, too."""
+        """Whether it runs within a fork, where order matters, even that of failures which end the execution."""
         group = self.group
         return group is not None and (isinstance(group.request, Fork) or group.parent.races)
 
 
 class Group:
-    """The branches that a fiber waits for; `limit` is the time they have."""
+    """Branches that a fiber waits for; `limit` is their timeout."""
 
     __slots__ = ("limit", "live", "outputs", "parent", "request")
 
@@ -45,14 +45,14 @@ class Group:
 
 
 class Asked:
-    """A request that is answered from outside.
+    """A pending request that is answered from outside.
 
     Attributes:
-        keys: of the journal entries that answer it.
-        subscriptions: what it waits for, where that is told to the router.
-        until_ms: the moment that it waits for, once fixed.
-        performed: others were told to perform it.
-        recorded: its result is in the journal, and yet to be gone on with.
+        keys: keys of the journal entries that answer it.
+        subscriptions: its subscriptions at the router, if it waits for events or other executions.
+        until_ms: its deadline in Unix milliseconds, once fixed.
+        performed: whether the driver was asked to perform it.
+        recorded: whether its result is in the journal, but not processed yet.
     """
 
     __slots__ = ("fiber", "group", "keys", "performed", "recorded", "request", "subscriptions", "until_ms")
@@ -70,7 +70,7 @@ class Asked:
         self.performed = self.recorded = False
 
     def fix(self, until_ms: int) -> None:
-        """Set the moment that it waits for."""
+        """Set its deadline, in Unix milliseconds."""
         self.until_ms = until_ms
         if isinstance(self.request, Within):
             self.request.until_ms = until_ms

@@ -1,7 +1,8 @@
-"""What the tasks of an execution came to: when each began and ended, how often it was tried, and how it was left.
+"""History of an execution's tasks: start, end, number of attempts and outcome of each.
 
-It goes with the entries of the journal, and with the end of an attempt: what nothing is journaled of costs no message
-of its own. While a journal is replayed nothing is noted: that was told with the entry that is yet to be read.
+It is sent with the entries of the journal and with the end of an attempt, so tasks that journal nothing cost no message
+of their own. Nothing is recorded while a journal is replayed: that history was sent with the entry that is replayed
+next.
 """
 
 from __future__ import annotations
@@ -15,39 +16,39 @@ import orjson
 from flowhook import limits
 
 MAX_TASKS: Final = 100
-"""Tasks that are told at a time: of more, the first and the last."""
+"""Tasks that are sent at a time; of more, the first and the last."""
 
 MAX_RESULT: Final = 200
-"""Characters of how a task was left."""
+"""Characters of a task's outcome."""
 
 COMPLETED: Final = ""
 SKIPPED: Final = "-"
 CANCELLED: Final = "x"
 BRANCHED: Final = ">"
-"""Before the directive that a `switch` chose."""
+"""Prefix of the directive that a `switch` chose."""
 FAULTED: Final = "!"
-"""Before what is told of the error."""
+"""Prefix of the description of an error."""
 
 Task = tuple[int, str, int, int, int, str]
-"""Number among all tasks of the execution, key, when it began and ended (Unix ms, 0: not known), tries, result."""
+"""Number among all tasks of the execution, key, start and end (Unix ms, 0: unknown), attempts, outcome."""
 
 Begun = tuple[int, str, int]
-"""Number, key, and when it began; `AT_ONCE` for one in which nothing can happen but expressions."""
+"""Number, key, and start (Unix ms); `AT_ONCE` for a task that only evaluates expressions."""
 
 AT_ONCE: Final = -1
-"""It began when the clock was read last: most tasks of most flows are so, and the clock costs as much as the rest."""
+"""The task started at the last reading of the clock. Most tasks do, and reading it costs as much as all the rest."""
 
 
 class History:
-    """Notes tasks until they are told.
+    """Records tasks until they are taken.
 
-    A number of 0 is that of a task which an earlier version left under way, and did not count: it is left out.
+    The number 0 marks a task that an earlier version left running and did not count; it is not recorded.
     """
 
     __slots__ = ("_begun", "_clock", "_first", "_last", "_last_ms")
 
     def __init__(self, clock: Callable[[], int]) -> None:
-        """Note times by `clock`, in Unix milliseconds."""
+        """Record times of `clock`, which returns Unix milliseconds."""
         self._clock = clock
         self._begun: dict[int, Begun] = {}
         self._first: list[Task] = []
@@ -55,7 +56,7 @@ class History:
         self._last_ms = 0
 
     def begin(self, number: int, key: str, *, replaying: bool) -> Begun:
-        """Note that a task begins; what is returned is for `end`. One that is `AT_ONCE` need not be noted here."""
+        """Record the start of a task; pass the result to `end`. A task that is `AT_ONCE` needs no such call."""
         if replaying or not number:
             return number, key, 0
         self._last_ms = self._clock()
@@ -63,7 +64,7 @@ class History:
         return task
 
     def end(self, begun: Begun, result: str, tries: int, *, replaying: bool) -> None:
-        """Note that a task ended."""
+        """Record the end of a task."""
         number, key, began = begun
         if began != AT_ONCE:
             self._begun.pop(number, None)
@@ -80,7 +81,7 @@ class History:
             self._last.append(task)
 
     def take(self) -> bytes:
-        """Take what is to be told: JSON, at most `limits.MAX_HISTORY_BYTES`; empty when there is nothing."""
+        """Remove and return the recorded tasks: JSON, at most `limits.MAX_HISTORY_BYTES`; empty if there are none."""
         told = [*self._first, *self._last, *((*begun, 0, 1, COMPLETED) for begun in self._begun.values())]
         if not told:
             return b""

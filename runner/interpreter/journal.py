@@ -1,4 +1,4 @@
-"""The journal of one execution: what earlier attempts wrote, in order, and what this one adds."""
+"""The journal of one execution: the entries of earlier attempts, in order, and those that this attempt adds."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from runner.interpreter.history import History
 
 COMPACT_ENTRIES: Final = 100
 COMPACT_BYTES: Final = limits.MIB
-"""Entries, or bytes in them, after which the next chance to compact is taken."""
+"""Entries, or bytes in them, after which the journal is compacted at the next opportunity."""
 
 
 class Journal:
-    """Reads what is there, entry by entry, and then writes.
+    """Reads the existing entries one by one, then appends new ones.
 
     Attributes:
-        snapshot: what the last entry that compacted holds, None when there is none.
-        size: entries since the snapshot.
-        held: results that are taken over apart from the order of entries, by key, and were not asked for yet.
-        writes: entries that nobody took yet.
-        told: what is to be told to others, and goes with the next entry.
-        history: what tasks came to, which goes with it, too.
+        snapshot: content of the last entry that compacted the journal, None when there is none.
+        size: number of entries since the snapshot.
+        held: results that a replay takes over regardless of the order of entries, by key, and not requested yet.
+        writes: new entries that were not taken yet.
+        told: lifecycle events to store with the next entry.
+        history: history of tasks, to store with the next entry, too.
     """
 
     __slots__ = ("_bytes", "_entries", "_position", "_put_off", "held", "history", "size", "snapshot", "told", "writes")
 
     def __init__(self, entries: Sequence[JournalEntry] = (), history: History | None = None) -> None:
-        """Read `entries` first; what lies before the last snapshot is passed over."""
+        """Read `entries` first; those before the last snapshot are skipped."""
         self.history = history or History(_no_clock)
         self.snapshot: bytes | None = None
         self._position = 0
@@ -57,12 +57,12 @@ class Journal:
 
     @property
     def next(self) -> JournalEntry | None:
-        """The entry that is to be read next; None when all are read."""
+        """The entry to read next; None when all are read."""
         return self._entries[self._position] if self._position < len(self._entries) else None
 
     @property
     def replaying(self) -> bool:
-        """Whether there are entries to be read."""
+        """Whether there are entries left to read."""
         return self._position < len(self._entries)
 
     @property
@@ -72,11 +72,11 @@ class Journal:
         return self.size >= entries + COMPACT_ENTRIES or self._bytes >= size + COMPACT_BYTES
 
     def read(self) -> None:
-        """Go on to the next entry."""
+        """Advance to the next entry."""
         self._position += 1
 
     def write(self, entry: JournalEntry, *, binding: bool = True, reply: Reply | None = None, arrival: int = 0) -> None:
-        """Append an entry; see `effects.Write` for the rest."""
+        """Append an entry; see `effects.Write` for the other arguments."""
         self.size += 1
         self._bytes += _size(entry)
         told = self.take_told() if self.told else ()
@@ -84,7 +84,7 @@ class Journal:
         self.writes.append(Write(entry, binding=binding, reply=reply, arrival=arrival, told=told, history=history))
 
     def compact(self, snapshot: bytes) -> None:
-        """Replace all entries by a snapshot."""
+        """Replace all entries with a snapshot."""
         self.snapshot = snapshot
         self.size = self._bytes = 0
         self._put_off = (0, 0)
@@ -92,24 +92,24 @@ class Journal:
         self.writes.append(Write(entry, compacts=True, told=self.take_told(), history=history))
 
     def take_told(self) -> tuple[LifecycleEvent, ...]:
-        """Take what is to be told."""
+        """Remove and return the lifecycle events to store."""
         told, self.told = tuple(self.told), []
         return told
 
     def hold(self, results: Iterable[JournalEntry]) -> None:
-        """Hold results that a snapshot has, but for those that were asked for since."""
+        """Hold results from a snapshot, except those that were requested since."""
         since = {entry.key for entry in self._entries[self._position :] if entry.error is None}
         self.held.update((entry.key, entry) for entry in results if entry.key not in since)
 
     def put_off(self) -> None:
-        """Note that it could not be compacted: it is not long again before it has grown by as much once more."""
+        """Record that compaction failed: `long` is false until the journal has grown by as much once more."""
         self._put_off = (self.size, self._bytes)
 
     def check(self, instance: str, more: int = 1) -> None:
-        """Make sure that there is room for `more` entries.
+        """Check that there is room for `more` entries.
 
         Raises:
-            TaskFault: there is not (`runtime`).
+            TaskFault: there is none (`runtime`).
         """
         if self.size + more > limits.MAX_JOURNAL_ENTRIES or self._bytes >= limits.MAX_JOURNAL_BYTES:
             raise fault(
@@ -134,20 +134,20 @@ def place(key: str) -> str:
 
 
 def moment_entry(key: str, what: str, moment: int) -> JournalEntry:
-    """Return an entry that says of a moment (Unix milliseconds) `what` it is: `now`, `until` or `over`."""
+    """Return an entry that holds a time (Unix milliseconds) of the kind `what`: `now`, `until` or `over`."""
     return JournalEntry(key, orjson.dumps({what: moment}))
 
 
 def tells(entry: JournalEntry, what: str) -> bool:
-    """Whether an entry says of a moment `what` it is."""
+    """Whether an entry holds a time of the kind `what`."""
     return (entry.output or b"").startswith(b'{"%b"' % what.encode())
 
 
 def moment_of(entry: JournalEntry, what: str) -> int:
-    """Return the moment that an entry holds.
+    """Return the time of the kind `what` that an entry holds.
 
     Raises:
-        TaskFault: it holds no such moment.
+        TaskFault: it holds no such time.
     """
     try:
         return int(orjson.loads(entry.output or b"")[what])
@@ -171,5 +171,5 @@ def event_of(entry: JournalEntry) -> dict[str, Any]:
 
 
 def diverged(key: str, detail: str) -> TaskFault:
-    """Return the fault for a journal that does not fit the flow."""
+    """Return the fault for a journal that does not match the flow."""
     return fault(Kind.RUNTIME, f"the journal diverged: {detail}", instance=place(key))

@@ -1,4 +1,4 @@
-"""Tasks that wait for events: `listen`.
+"""The `listen` task: waits for events and consumes them.
 
 Source: dsl-reference.md, "Listen", "Event Consumption Strategy", "Correlation", "Subscription Iterator".
 """
@@ -20,11 +20,11 @@ from runner.interpreter.scope import Scope
 from runner.interpreter.state import State
 
 MAX_EXPECTED_BYTES: Final = 1024
-"""JSON of one value that a correlation expects."""
+"""Limit for the JSON of one value that a correlation expects."""
 
 
 def run_listen(node: ListenNode, state: State, scope: Scope, data: Any, progress: dict[str, Any] | None) -> Steps:
-    """Wait for events, one after another; returns the array of what was read of them."""
+    """Wait for events, one after another; returns the array of what was read from them."""
     listening = _Listening(node, state, scope)
     if progress is None:
         listening.begin(data)
@@ -35,7 +35,7 @@ def run_listen(node: ListenNode, state: State, scope: Scope, data: Any, progress
 
 
 class _Wanted:
-    """Patterns of a strategy, those that still want an event, and the values that their correlations expect."""
+    """Patterns of a strategy, the indexes of those still open, and the values that their correlations expect."""
 
     def __init__(self, strategy: Strategy) -> None:
         self.patterns = strategy.patterns
@@ -50,18 +50,18 @@ class _Wanted:
         self.open, self.expected = saved["open"], saved["expected"]
 
     def take(self, index: int) -> bool:
-        """Note that a pattern got its event; whether that was all that is wanted."""
+        """Record that a pattern consumed an event; returns whether the strategy is satisfied."""
         if self.all:
             self.open.remove(index)
         return not self.all or not self.open
 
 
 class _Listening:
-    """One `listen` that is under way.
+    """A running `listen`.
 
-    What comes is consumed by a pattern of `until`, or else by the first open one of the strategy, or by none: then it
-    is passed over. A value that a correlation expects holds for all that have its name and say nothing else; where
-    nobody says it, the first event does.
+    An event is consumed by a pattern of `until`, or else by the first open pattern of the strategy that matches it. If
+    none matches, the event is ignored. A value that a correlation expects applies to all correlations of the same name
+    that expect no other; if none expects a value, the first event sets it.
     """
 
     def __init__(self, node: ListenNode, state: State, scope: Scope) -> None:
@@ -80,7 +80,7 @@ class _Listening:
         self._item: tuple[Any] | None = None
 
     def begin(self, data: Any) -> None:
-        """Evaluate what correlations expect, on the task's input."""
+        """Evaluate the values that correlations expect, on the task's input."""
         self._key = self._state.effect_key(self._node.pointer)
         self._before = self._state.visits_before(self._node.pointer)
         for wanted in self._all_wanted():
@@ -93,7 +93,7 @@ class _Listening:
             self._scope.telling.correlating()
 
     def go_on(self, progress: Mapping[str, Any]) -> None:
-        """Put back what was `saved`."""
+        """Restore the state that `saved` returned."""
         self._key, self._common, self._output = progress["key"], progress["common"], progress["output"]
         self._before, self._visits = progress["before"], progress["visits"]
         self._size = sum(len(json.encode(item)) + 1 for item in self._output)
@@ -102,7 +102,7 @@ class _Listening:
             wanted.restore(saved)
 
     def saved(self) -> dict[str, Any]:
-        """Return all of it, as JSON."""
+        """Return the state, as JSON."""
         return {
             "key": self._key,
             "before": self._before,
@@ -114,7 +114,7 @@ class _Listening:
         }
 
     def run(self) -> Steps:
-        """Take in events until there have been enough."""
+        """Consume events until the strategy, or `until`, is satisfied."""
         yield from self._take_in()
         if self._scope.telling is not None:
             self._scope.telling.correlated(self._common)
@@ -141,7 +141,7 @@ class _Listening:
         return (self._wanted,) if self._ending is None else (self._wanted, self._ending)
 
     def _filters(self) -> tuple[EventFilter, ...]:
-        """Return what the router is to look for: with every value that is known by now."""
+        """Return the filters for the router, with every value that is known by now."""
         found: dict[EventFilter, None] = {}
         self._scope.context = self._state.shared.context
         for wanted in self._all_wanted():
@@ -159,7 +159,7 @@ class _Listening:
         return tuple(found)
 
     def _consume(self, arrived: Arrived) -> bool:
-        """Take in an event, as the present item if somebody wants it; whether it ends the waiting."""
+        """Consume an event, as the current item if a pattern matches it; returns whether it ends the task."""
         self._scope.context = self._state.shared.context
         one_time = self._scope.workflow.one_time
         if arrived.callback and one_time is not None and arrived.event.get(cloud_events.ONE_TIME) is True:
@@ -175,14 +175,14 @@ class _Listening:
         return False
 
     def _find(self, wanted: _Wanted, arrived: Arrived) -> int | None:
-        """Return the pattern that consumes an event."""
+        """Return the index of the pattern that consumes an event; None: there is none."""
         for index in wanted.open:
             if self._passes(wanted.patterns[index], wanted.expected[index], arrived):
                 return index
         return None
 
     def _passes(self, pattern: Pattern, expected: Mapping[str, Any], arrived: Arrived) -> bool:
-        """Whether a pattern takes an event; values that nobody expected yet are expected from now on."""
+        """Whether a pattern matches an event; its values become the expected ones where none were expected yet."""
         event, scope = arrived.event, self._scope
         if not events.passes(pattern, event, scope, callback=arrived.callback):
             return False
@@ -197,7 +197,7 @@ class _Listening:
         return True
 
     def _process(self, item: Any) -> Steps:
-        """Do what is to be done with an item, and put what comes of it into the output."""
+        """Run `foreach` for an item, if there is one, and append the result to the output."""
         foreach = self._node.foreach
         output = item if foreach is None else (yield from self._iterate(foreach, item))
         self._size += len(json.encode_result(output, "what was read of an event")) + 1
@@ -209,7 +209,7 @@ class _Listening:
         self._output.append(output)
 
     def _iterate(self, foreach: Iterator, item: Any) -> Steps:
-        """Run the tasks for an item, on the item itself; returns its output."""
+        """Run the tasks of `foreach` on an item; returns their output."""
         state, scope, index = self._state, self._scope, len(self._output)
         named = {foreach.each: item, foreach.at: index}
         variables = {**(state.variables or {}), **named}
@@ -223,7 +223,7 @@ class _Listening:
             return (yield from dataflow.transform_output(foreach.output, foreach.export, state, scope, output))
 
     def _is_enough(self) -> bool:
-        """Whether the waiting ends, after an item was processed."""
+        """Whether the task ends, after an item was processed."""
         until = self._node.until
         if self._state.ending:
             return True
@@ -236,7 +236,7 @@ class _Listening:
 
 
 def _expectation(link: Link, value: Any) -> Any:
-    """Return what a correlation expects, once evaluated."""
+    """Return the evaluated value that a correlation expects, after validating it."""
     if value is None:
         raise ExpressionFailed(f"`correlate.{link.name}.expect` yields null, which tells no event from others")
     if len(json.encode(value)) > MAX_EXPECTED_BYTES:

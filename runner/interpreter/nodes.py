@@ -1,4 +1,4 @@
-"""What a flow document is compiled to: plain, immutable data that `program` makes and `tasks` executes."""
+"""Nodes of a compiled flow document: plain, immutable data that `program` builds and `tasks` executes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ EXIT: Final = "exit"
 END: Final = "end"
 
 REPLY: Final = "reply"
-"""The function that answers the sender."""
+"""Name of the function that replies to the sender."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """One stage of data flow: transform and validate, in the order that the stage asks for; see `tasks`."""
+    """One stage of data flow: a transformation and a schema, applied in the order of the stage; see `dataflow`."""
 
     transform: Template | None = None
     schema: Validator | None = None
@@ -30,9 +30,9 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class Extension:
-    """What runs before and after tasks of a kind for which `when` is true.
+    """Blocks that run before and after tasks of a kind for which `when` is true.
 
-    `looks_at_clock`: whether an expression of it reads the time, that of the extended task.
+    `looks_at_clock`: whether an expression of the extension reads the time, which is that of the extended task.
     """
 
     kind: str
@@ -42,7 +42,7 @@ class Extension:
     looks_at_clock: bool
 
     def extends(self, kind: str) -> bool:
-        """Whether it is for tasks of a kind."""
+        """Whether the extension applies to tasks of a kind."""
         return self.kind in ("all", kind) or (self.kind == "composite" and kind in ("do", "fork"))
 
 
@@ -54,11 +54,11 @@ class Node:
         pointer: JSON Pointer of the task in the document.
         definition: the task as written, for `$task.definition`.
         then: flow directive after the task.
-        timeout: that the task has.
-        looks_at_clock: whether an expression of the task itself reads the time.
-        extensions: of the task, the outermost first.
-        plain: nothing surrounds the task itself: no condition, no transformation, no schema, no time.
-        instant: nothing happens from its begin to its end but expressions.
+        timeout: of the task; None: no timeout.
+        looks_at_clock: whether an expression of the task itself, or of its extensions, reads the time.
+        extensions: that apply to the task, the outermost first.
+        plain: whether the task has no condition, transformation, schema or timeout, and does not read the time.
+        instant: whether the task only evaluates expressions between its start and its end.
     """
 
     name: str
@@ -87,35 +87,35 @@ class Node:
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """What the task runs."""
+        """Blocks that the task runs."""
         return ()
 
     @property
     def asks(self) -> bool:
-        """Whether the task may ask for anything from outside: an effect, the time, a wait."""
+        """Whether the task may request anything from outside: an effect, the time, a wait."""
         return self.looks_at_clock or any(node.asks for block in self.blocks for node in block.nodes)
 
     @property
     def waits(self) -> bool:
-        """Whether the task is written to wait; what extends it left aside."""
+        """Whether the task waits by its definition, extensions aside."""
         return any(node.waits for block in self.blocks for node in block.nodes)
 
     @property
     def resumes(self) -> bool:
-        """Whether a snapshot may be taken while the task is under way."""
+        """Whether a snapshot may be taken while the task is running."""
         return bool(self.blocks)
 
 
 @dataclass(slots=True)
 class SetNode(Node):
-    """Replaces the data by what `value` evaluates to."""
+    """Replaces the data with the result of `value`."""
 
     value: Template
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One case of a switch; without `when` it is the default one."""
+    """One case of a switch; the default case has no `when`."""
 
     when: Template | None
     then: str
@@ -123,7 +123,7 @@ class Case:
 
 @dataclass(slots=True)
 class SwitchNode(Node):
-    """Chooses where to go on. `cases` in order, the default one last."""
+    """Chooses the next flow directive. `cases` are in order, the default case last."""
 
     cases: tuple[Case, ...]
 
@@ -136,7 +136,7 @@ class DoNode(Node):
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """What the task runs."""
+        """See `Node`."""
         return (self.block,)
 
 
@@ -145,8 +145,8 @@ class RaiseNode(Node):
     """Raises the error that `value` evaluates to.
 
     Attributes:
-        kind: its type, where that is a URI template.
-        whole: `value` is one expression, which yields the error with all its members, its instance too.
+        kind: type of the error, where that is a URI template.
+        whole: whether `value` is one expression that yields the error with all its members, including `instance`.
     """
 
     value: Template
@@ -159,10 +159,10 @@ class PolicyPart:
     """An authentication policy among the arguments of a call.
 
     Attributes:
-        place: where it is; the template of the arguments has nothing there.
-        value: evaluates it, before the arguments, which may look at `$authorization`.
-        uris: those of it that are written as literals with `{variables}`: where they are, and what fills them.
-        is_own: whether it is that of the call itself rather than that of a document.
+        place: path of the policy in the arguments, whose template has null there.
+        value: template of the policy; evaluated before the arguments, which may read `$authorization`.
+        uris: path and expansion of each URI in the policy that is a literal with `{variables}`.
+        is_own: whether the policy is for the call itself rather than for fetching a document.
     """
 
     place: Place
@@ -173,7 +173,7 @@ class PolicyPart:
 
 @dataclass(slots=True)
 class EffectNode(Node):
-    """Has something done outside. `retry`: policy for failures that are transient and that nothing catches."""
+    """Requests an effect. `retry`: policy for transient failures that no enclosing task catches."""
 
     retry: Retry
 
@@ -189,10 +189,9 @@ class CallNode(EffectNode):
 
     Attributes:
         arguments: `with`, evaluated as one template.
-        endpoint: where the endpoint's URI is, when it is written as a literal with `{variables}`, and what fills
-            them from the input.
-        policies: that are among the arguments; see `places.POLICIES`.
-        hands_on: the task's output is its input, whatever the function returns.
+        endpoint: path of the endpoint's URI, when it is a literal with `{variables}`, and its expansion from the input.
+        policies: authentication policies among the arguments; see `places.POLICIES`.
+        hands_on: whether the task's output is its input, whatever the function returns.
     """
 
     function: str
@@ -204,7 +203,7 @@ class CallNode(EffectNode):
 
 @dataclass(slots=True)
 class EmitNode(EffectNode):
-    """Publishes an event. `event`: what is given of it; `sink`: a URL that it is sent to as well."""
+    """Publishes an event. `event`: its attributes and data as defined; `sink`: a URL that receives it as well."""
 
     event: Template
     sink: Template | None
@@ -212,7 +211,7 @@ class EmitNode(EffectNode):
 
 @dataclass(slots=True)
 class RunNode(EffectNode):
-    """Runs another flow. `awaited`: its output is the task's, or null when nothing is to be returned."""
+    """Runs another flow. `awaited`: wait for its end; its output is the task's, or null unless `returns`."""
 
     flow_id: str
     version: str
@@ -228,7 +227,7 @@ class RunNode(EffectNode):
 
 @dataclass(slots=True)
 class FunctionNode(Node):
-    """Runs a task of `use.functions` on what `arguments` evaluates to."""
+    """Runs a task of `use.functions` on the result of `arguments`."""
 
     arguments: Template
     block: Block
@@ -241,7 +240,7 @@ class FunctionNode(Node):
 
 @dataclass(slots=True)
 class WaitNode(Node):
-    """Lets time pass."""
+    """Waits for a duration."""
 
     duration: Duration
 
@@ -258,12 +257,12 @@ class WaitNode(Node):
 
 @dataclass(slots=True)
 class ForNode(Node):
-    """Runs a block for each item of what `items` evaluates to, for as long as `going` is true.
+    """Runs a block for each item of the array that `items` yields, while `going` is true.
 
     Attributes:
         each: name of the variable that holds the item.
         at: name of the variable that holds its index.
-        items_stay: whether `items` yields the same whenever it is evaluated: it looks at nothing that tasks change.
+        items_stay: whether `items` yields the same on every evaluation, because it reads nothing that tasks change.
     """
 
     each: str
@@ -297,9 +296,9 @@ class Link:
     """A correlation of an event filter.
 
     Attributes:
-        path: to the value in an event, as the router takes it.
-        value: evaluates it over an event.
-        expected: what it has to be, evaluated when the waiting begins; None: what the first event has.
+        path: expression for the value in an event, in the form that the router accepts.
+        value: template that evaluates the path on an event.
+        expected: expected value, evaluated when the task starts to wait; None: the value of the first event.
     """
 
     name: str
@@ -313,11 +312,11 @@ class Pattern:
     """An event filter, compiled.
 
     Attributes:
-        literal: what the router can look at, but for correlations.
-        tests: attributes by name, each with what an event has to have there: a predicate, or a value.
+        literal: part of the filter that the router can evaluate, without correlations.
+        tests: attribute names, each with the test that an event must pass: a predicate, or an expected value.
         links: its correlations.
-        told: which events about executions it asks for, where the type is no literal: whether it does for a type of
-            them, for the router tells of those to nobody who has not named them.
+        told: predicate that selects types of lifecycle events, where the type is not a literal; needed because the
+            router sends lifecycle events only to subscribers that name their type.
     """
 
     literal: EventFilter
@@ -328,7 +327,7 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """Which events are waited for: one that any of the patterns takes, or with `all` one for each."""
+    """Event consumption strategy: one event that matches any of the patterns, or with `all` one event for each."""
 
     patterns: tuple[Pattern, ...]
     all: bool
@@ -336,7 +335,7 @@ class Strategy:
 
 @dataclass(frozen=True, slots=True)
 class Iterator:
-    """What is done with each event; see `ForNode` for the names."""
+    """Block to run for each event; see `ForNode` for the names."""
 
     each: str
     at: str
@@ -350,10 +349,10 @@ class ListenNode(Node):
     """Waits for events.
 
     Attributes:
-        strategy: which.
-        until: what ends the waiting: an expression over what was consumed, or events; None: what `strategy` says.
-        read: what events are read as: `data`, `envelope` or `raw`.
-        foreach: what is done with each.
+        strategy: selects the events.
+        until: end of the wait: an expression on what was consumed, or further events; None: `strategy` decides.
+        read: part of an event to read: `data`, `envelope` or `raw`.
+        foreach: block to run for each event; None: none.
     """
 
     strategy: Strategy
@@ -384,11 +383,11 @@ class ListenNode(Node):
 
 @dataclass(frozen=True, slots=True)
 class Catch:
-    """What a `try` catches and what it does then.
+    """The `catch` of a `try`: the errors to catch, and how to handle them.
 
     Attributes:
-        filters: members of the error that have to be equal; `type` is a standard one, if it means one.
-        name: of the variable that holds the error.
+        filters: members that the error must have; `type` is in the present form if it denotes a standard type.
+        name: name of the variable that holds the error.
     """
 
     filters: Mapping[str, Any]
@@ -419,7 +418,7 @@ class TryNode(Node):
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Tasks that run one after another; `index` finds them by name."""
+    """Tasks that run in sequence; `index` maps their names to positions."""
 
     nodes: tuple[Node, ...]
     index: Mapping[str, int]
@@ -434,7 +433,7 @@ class Program:
     block: Block
     output: Flow
     secrets: tuple[str, ...]
-    """Names under `use.secrets`: what `$secrets` holds."""
+    """Names under `use.secrets`, which `$secrets` holds."""
     timeout: Duration | None = None
     input_looks_at_clock: bool = False
     output_looks_at_clock: bool = False

@@ -1,4 +1,4 @@
-"""What a person who tries a flow may want to see of each task; nobody looks in production."""
+"""Observation of tasks for people who try out a flow; not used in production."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Observation:
 
     Attributes:
         node: the task.
-        iterations: indexes of the loops around it, the outermost first.
-        skipped: its condition was not true; then the output is the input.
-        input: what it worked on, after `input.from` where that came about.
-        output: what it handed on, after `output.as`; None when it faulted.
+        iterations: indexes of the enclosing loops, the outermost first.
+        skipped: whether its condition was not true; then the output is the input.
+        input: its input, after `input.from` if that was evaluated.
+        output: its output, after `output.as`; None when it faulted.
         context: `$context` after it.
-        then: directive it was left by: `continue`, `exit`, `end` or the name of a task; empty when it faulted.
-        error: what it faulted with.
+        then: its final flow directive: `continue`, `exit`, `end` or the name of a task; empty when it faulted.
+        error: the error it faulted with.
     """
 
     node: Node
@@ -36,4 +36,4 @@ class Observation:
 
 
 Observer = Callable[[Observation], None]
-"""Is told of each task when it ends; values must not be changed. What it raises ends the run, past every `try`."""
+"""Called with each task that ends; must not change values. An exception it raises ends the run, past every `try`."""

@@ -1,4 +1,4 @@
-"""What tasks of several kinds are written with, compiled: data flow, durations, timeouts, retry policies."""
+"""Compiler for the parts that kinds of tasks share: data flow, durations, timeouts, retry policies, switch cases."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from runner.interpreter.retrying import Retry
 
 
 class Parts:
-    """Compiles the parts of one document; those that are names are looked up in its `use`."""
+    """Compiles the parts of one document, and looks up named ones in its `use`."""
 
     def __init__(self, use: Mapping[str, Any], compiler: Compiler) -> None:
         self._use = use
         self._compiler = compiler
 
     def flow(self, declared: Mapping[str, Any] | None, key: str) -> Flow:
-        """Compile an `input`, `output` or `export` whose transformation stands under `key`."""
+        """Compile an `input`, `output` or `export` whose transformation is under `key`."""
         if not declared:
             return Flow()
         transform, schema = declared.get(key), declared.get("schema")
@@ -30,7 +30,7 @@ class Parts:
         )
 
     def optional(self, expression: Any) -> Template | None:
-        """Compile an expression that may be missing."""
+        """Compile an optional expression."""
         return None if expression is None else self._compiler.expression(expression)
 
     def duration(self, duration: Any) -> Duration:

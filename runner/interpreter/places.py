@@ -1,4 +1,4 @@
-"""Where the DSL's own functions have endpoints and authentication policies in their arguments.
+"""Paths of endpoints and authentication policies in the arguments of the DSL's own functions.
 
 Source: dsl-reference.md, "HTTP Call", "gRPC Call", "OpenAPI Call", "Script Process", "External Resource",
 "Endpoint", "OAUTH2 Authentication".
@@ -37,7 +37,7 @@ POLICY_URIS: Final[tuple[Place, ...]] = (
 
 
 def find(arguments: Mapping[str, Any], place: Place) -> Any:
-    """Return what is at a place, None when nothing is."""
+    """Return the value at a place, None if there is none."""
     value: Any = arguments
     for key in place:
         value = value.get(key) if isinstance(value, Mapping) else None
@@ -45,6 +45,6 @@ def find(arguments: Mapping[str, Any], place: Place) -> Any:
 
 
 def put(arguments: Mapping[str, Any], place: Place, value: Any) -> dict[str, Any]:
-    """Return the arguments with another value at a place, around which there are mappings."""
+    """Return a copy of the arguments with another value at a place; all values above it must be mappings."""
     key, *rest = place
     return {**arguments, key: put(arguments[key], tuple(rest), value) if rest else value}

@@ -1,4 +1,4 @@
-"""What the interpreter asks of whoever evaluates expressions and schemas; `runner.evaluator` provides it."""
+"""Interfaces for evaluating expressions and schemas, implemented by `runner.evaluator`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from runner.interpreter.scope import Scope
 
 
 class Template(Protocol):
-    """A value of a document, compiled: with its expressions evaluated it becomes data."""
+    """A compiled value of a document; evaluating its expressions yields data."""
 
     def __call__(self, data: Any, scope: Scope) -> Any:
         """Evaluate on `data` (jq's `.`) with the arguments of `scope`.
 
-        Blocking. The first result counts; none at all is null.
+        Blocking. Returns the first result; null if there is none.
 
         Raises:
             ExpressionFailed: the evaluation failed.
@@ -23,14 +23,14 @@ class Template(Protocol):
 
 
 Duration = int | Template
-"""Milliseconds, or what evaluates to a duration as the DSL writes them."""
+"""Milliseconds, or a template that yields a duration in the DSL's format."""
 
 Validator = Callable[[Any, Scope], None]
 """Checks data; raises SchemaViolated."""
 
 
 class Compiler(Protocol):
-    """Makes templates and validators; both may be kept for as long as the process lives."""
+    """Creates templates and validators; both may be cached for the life of the process."""
 
     def template(self, value: Any) -> Template:
         """Compile a value in which strings of the form `${ ... }` are expressions."""

@@ -1,7 +1,7 @@
-"""A flow document, compiled: what is the same for all its executions is done once.
+"""Compiler from a flow document to a `Program`, which all executions of the flow share.
 
-A `Program` is made of the canonical definition (plain JSON types that were checked when the flow was applied) and is
-immutable; executions share it.
+A `Program` is built from the canonical definition: plain JSON types, checked when the flow was applied. It is
+immutable.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _CHANGING: Final = re.compile(r"\$\s*(?:context|runtime)\b")
 def compile_program(definition: Mapping[str, Any], compiler: Compiler) -> Program:
     """Compile a checked definition.
 
-    Expressions are compiled when they are first evaluated, because only then the guard watches.
+    Expressions are compiled on their first evaluation, because the guard watches the process only then.
 
     Args:
         definition: the document as canonical, plain JSON.
@@ -65,7 +65,7 @@ def compile_program(definition: Mapping[str, Any], compiler: Compiler) -> Progra
 
 
 class _Builder:
-    """Walks one definition."""
+    """Compiles one definition."""
 
     def __init__(self, definition: Mapping[str, Any], compiler: Compiler) -> None:
         self._definition = definition
@@ -76,12 +76,12 @@ class _Builder:
         self._callbacks = (definition.get("webhook") or {}).get("callbacks") or {}
         retry = (definition.get("execution") or {}).get("retry")
         self._retry = retrying.DEFAULT if retry is None else self._parts.retry(retry)
-        self._extensions: tuple[Extension, ...] = ()  # there are none for what they run themselves
+        self._extensions: tuple[Extension, ...] = ()  # tasks within an extension are not extended themselves
         self._extensions = tuple(map(self._extension, count(), self._use.get("extensions") or ()))
         self._functions.clear()
 
     def program(self) -> Program:
-        """Return the whole."""
+        """Return the compiled program."""
         definition = self._definition
         return Program(
             definition=definition,
@@ -244,7 +244,7 @@ class _Builder:
     def _arguments(
         self, function: str, arguments: Mapping[str, Any]
     ) -> tuple[Mapping[str, Any], tuple[PolicyPart, ...]]:
-        """Return `with` without its authentication policies, and these; those that are names are looked up."""
+        """Return `with` without its authentication policies, and the policies, with names resolved."""
         found, known = [], places.POLICIES.get(function, ())
         for place in known:
             policy = places.find(arguments, place)
@@ -260,7 +260,7 @@ class _Builder:
         return tuple(Block((node,), {node.name: 0}) for node in nodes)
 
     def _function(self, name: str) -> Block:
-        """Return a function of the workflow's own, as a block of one task that its calls share."""
+        """Return a function from `use.functions`, as a block of one task that all its calls share."""
         block = self._functions.get(name)
         if block is None:
             node = self._node(name, self._use["functions"][name], f"/use/functions/{_escape(name)}")
@@ -302,5 +302,5 @@ def _literal(value: Mapping[str, Any], place: Place) -> tuple[Place, uri_templat
 
 
 def _escape(name: str) -> str:
-    """Return a name as a reference token. Source: RFC 6901, section 3."""
+    """Return a name as a reference token of a JSON Pointer. Source: RFC 6901, section 3."""
     return name.replace("~", "~0").replace("/", "~1")

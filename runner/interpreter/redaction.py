@@ -1,7 +1,7 @@
-"""Takes the values of secrets out of texts that people get to see: errors and what is stored of them.
+"""Redaction of the values of secrets in texts that people see: errors and what is stored of them.
 
-Authors are free to use a secret in an expression, and servers are free to repeat what they were sent; neither may
-bring it into an error, and with it into storage, logs and terminals. An encoding of it is as good as the secret.
+Authors may use a secret in an expression, and servers may echo what they were sent. Neither may put the secret into an
+error, and thereby into storage, logs and terminals. An encoded secret is as sensitive as the secret itself.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from flowhook.model import WorkflowError
 MASK: Final = "…"
 
 MIN_LENGTH: Final = 4
-"""Characters of a text that is taken out: a shorter one is no secret, and messages without it would be riddles."""
+"""Characters of the shortest text to redact: a shorter one is no secret, and messages would become unreadable."""
 
 
 MIN_ENCODED_BYTES: Final = 8
-"""Bytes of a text whose base64 is taken out: that of a shorter one may be part of anything."""
+"""Bytes of the shortest text whose base64 is redacted: that of a shorter one may occur by chance."""
 
 _SAFE: Final = ("", "/", "!*'()", "!$&'()*+,;=:@", "!$&'()*+,;=:@/", "!$&'()*+,;=:@/?")
-"""Characters that are left as they are where a text is written into a URL: whoever does so has another opinion."""
+"""Characters that are left unescaped in a URL; one set for each of the conventions in use."""
 
 _ESCAPE: Final = re.compile(r"%[0-9A-F]{2}")
 _BEFORE: Final = "[A-Za-z0-9+/_-]?"
@@ -34,28 +34,28 @@ _AFTER: Final = "[A-Za-z0-9+/_-]?(?:=|%3[Dd])*"
 
 
 def redact(text: str, secrets: Any) -> str:
-    """Return `text` without the texts in `secrets` (JSON).
+    """Return `text` with the texts in `secrets` (JSON) masked.
 
-    They are found as they are, as JSON or a URL has them, and in base64, also of something that has them within.
+    They are found verbatim, as escaped in JSON or a URL, and in base64, also within the base64 of a longer text.
     """
     return Redactor(secrets).redact(text)
 
 
 def redact_error(error: WorkflowError, secrets: Any) -> WorkflowError:
-    """Return `error` without the texts in `secrets`; see `redact`."""
+    """Return `error` with the texts in `secrets` masked; see `redact`."""
     return Redactor(secrets).redact_error(error) if secrets else error
 
 
 def redact_beginning(text: str, secrets: Any) -> str:
-    """Return what `redact` does of the beginning of a longer text, without the beginning of a secret at its end."""
+    """Redact the beginning of a longer text, including a secret that is cut off at its end; see `redact`."""
     return Redactor(secrets).redact_beginning(text)
 
 
 class Redactor:
-    """Knows all spellings of some texts. To find them takes milliseconds where the texts are long: keep it."""
+    """Masks secrets in all their spellings. Computing these takes milliseconds for long texts: reuse the object."""
 
     def __init__(self, secrets: Any) -> None:
-        """Find the spellings of the texts in `secrets` (JSON)."""
+        """Compute the spellings of the texts in `secrets` (JSON)."""
         texts = {text for value in _texts(secrets) for text in (value, value.strip()) if len(text) >= MIN_LENGTH}
         self._plain = sorted({spelling for text in texts for spelling in _spellings(text)}, key=len, reverse=True)
         self._encoded = {found: around for text in texts for found, around in _encodings(text)}
@@ -70,7 +70,7 @@ class Redactor:
         return text
 
     def redact_beginning(self, text: str) -> str:
-        """Redact the beginning of a longer text, and the beginning of a secret at its end."""
+        """Redact the beginning of a longer text, including a secret that is cut off at its end."""
         text = self.redact(text)
         begun = 0
         for value in (*self._plain, *self._encoded):
@@ -81,7 +81,7 @@ class Redactor:
         return text[: len(text) - begun] + MASK if begun else text
 
     def redact_error(self, error: WorkflowError) -> WorkflowError:
-        """Redact an error, with what was answered."""
+        """Redact an error, including the response in it."""
         type_, title, detail = (self.redact(text) for text in (error.type, error.title, error.detail))
         response = error.response
         if response is not None:
@@ -89,7 +89,7 @@ class Redactor:
         return dataclasses.replace(error, type=type_, title=title, detail=detail, response=response)
 
     def redact_values(self, value: Any) -> Any:
-        """Redact all texts of JSON."""
+        """Redact all texts in JSON, including names of members."""
         if isinstance(value, str):
             return self.redact(value)
         if isinstance(value, list):
@@ -100,7 +100,7 @@ class Redactor:
 
 
 def _spellings(text: str) -> Iterator[str]:
-    """Yield a text as it is, as JSON writes it, and as it may stand in a URL."""
+    """Yield a text verbatim, as escaped in JSON, and as it may be escaped in a URL."""
     yield text
     for ascii_only in (True, False):
         written = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
@@ -114,10 +114,10 @@ def _spellings(text: str) -> Iterator[str]:
 
 
 def _encodings(text: str) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Yield what is always the same where a text is written in base64, and patterns for what belongs to it around that.
+    """Yield the invariant parts of a text's base64 encodings, with patterns for the characters around them.
 
-    Three bytes make four characters: it depends on how many bytes precede the text which ones are its own, and the
-    first and the last one may be so in part.
+    Three bytes make four characters. Which characters encode only the text depends on the number of bytes before it;
+    the first and the last character may also encode adjacent bytes.
 
     Source: RFC 4648, sections 4 and 5.
     """

@@ -1,4 +1,4 @@
-"""What tasks ask of the machine that runs them: what `tasks` and its kin yield, and `run` answers."""
+"""Requests that tasks yield to `run`, and the answers to them."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """Look at the clock. Answered with Unix milliseconds, which are journaled."""
+    """Read the clock. Answered with Unix milliseconds, which are journaled."""
 
     key: str
 
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """Let time pass. Answered with the Unix milliseconds at which it was over.
+    """Wait for a duration. Answered with the time at which the wait ended, in Unix milliseconds.
 
-    The moment is fixed, and journaled, when this is asked, so that a crash does not lengthen the wait.
+    The deadline is fixed and journaled when the request is made, so that a crash does not lengthen the wait.
 
     Attributes:
-        key: of the two entries in the journal: when it will be over, that it was over.
-        milliseconds: at least.
-        spread: up to so many milliseconds more, by chance.
+        key: of the two journal entries: the deadline, and the end of the wait.
+        milliseconds: shortest wait.
+        spread: upper bound of a random addition, in milliseconds.
     """
 
     key: str
@@ -41,7 +41,7 @@ class Sleep:
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """What a branch comes to. `ends`: a task in it said `end`."""
+    """Result of a branch. `ends`: a task in it had the directive `end`."""
 
     output: Any
     ends: bool = False
@@ -49,13 +49,14 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """Run branches concurrently. Answered with the outputs of all, in order.
+    """Run branches concurrently. Answered with the list of their results, in order.
 
-    A fault of one cancels the others and is thrown. A branch that `ends` cancels the others, too, and is the answer.
+    A fault in one branch cancels the others and is raised. A branch that `ends` cancels the others, too, and is the
+    answer, a list of one.
 
     Attributes:
         branches: generators, not started, each of which returns a `Branch`.
-        compete: the first that does not fault is the answer, a list of one; when all fault, the last fault is thrown.
+        compete: the first branch without a fault is the answer, a list of one; if all fault, the last fault is raised.
     """
 
     branches: Sequence[Steps]
@@ -64,14 +65,14 @@ class Fork:
 
 @dataclass(slots=True)
 class Within:
-    """Run one branch for a limited time. Answered with a list of what it comes to.
+    """Run one branch with a timeout. Answered with a list of its one result.
 
     Attributes:
         branch: generator, not started, that returns a `Branch`.
-        key: of the entries in the journal, as for `Sleep`.
-        milliseconds: that it may take; then it is cancelled and a timeout thrown.
-        instance: JSON Pointer of what is limited.
-        until_ms: when that is, once fixed; given, where the journal has it no more.
+        key: of the journal entries, as for `Sleep`.
+        milliseconds: the timeout; when it expires, the branch is cancelled and a timeout error raised.
+        instance: JSON Pointer of the part that the timeout applies to.
+        until_ms: the deadline in Unix milliseconds, once fixed; preset where the journal no longer has it.
     """
 
     branch: Steps
@@ -92,7 +93,7 @@ class Within:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """An event that came: CloudEvents in JSON. `callback`: by one of the flow's callbacks, and not emitted."""
+    """A received event, as CloudEvents in JSON. `callback`: received by a callback of the flow rather than emitted."""
 
     event: Mapping[str, Any]
     callback: bool
@@ -100,13 +101,13 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Wait for an event. Answered with what `Arrived`.
+    """Wait for an event. Answered with `Arrived`.
 
-    Callbacks and emitted events are asked for under keys of their own: so nothing that a flow emits can pass for a
-    callback. Asked again, for the next event, the keys are the same.
+    Callbacks and emitted events have separate keys, so that nothing that a flow emits can pass for a callback. The
+    request for the next event uses the same keys again.
 
     Attributes:
-        key: what these keys begin with.
+        key: common prefix of these keys.
         filters: alternatives; at least one.
     """
 
@@ -115,7 +116,7 @@ class Listen:
 
     @property
     def subscriptions(self) -> tuple[Subscription, ...]:
-        """What to wait for."""
+        """Subscriptions for the router: at most one for emitted events and one for callbacks."""
         parts = ((f"{self.key}:{kind}", callback) for kind, callback in (("event", False), ("callback", True)))
         chosen = ((key, tuple(each for each in self.filters if each.callback is callback)) for key, callback in parts)
         return tuple(Subscription(key, filters) for key, filters in chosen if filters)
@@ -130,15 +131,15 @@ class AwaitEnd:
 
     @property
     def subscriptions(self) -> tuple[Subscription, ...]:
-        """What to wait for."""
+        """Subscription for the router."""
         return (Subscription(self.key, execution_id=self.execution_id),)
 
 
 Request = Perform | Pause | Now | Sleep | Fork | Within | Listen | AwaitEnd
 Steps = Generator[Request, Any, Any]
-"""Yields requests, is sent the answers, returns what it comes to."""
+"""Yields requests, receives the answers, returns a result."""
 
 TaskSteps = Generator[Request, Any, tuple[Any, str]]
-"""The steps of one task; returns its output and the directive it was left by."""
+"""Steps of one task; returns its output and its final flow directive."""
 
 PAUSE: Final = Pause()

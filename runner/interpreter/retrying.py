@@ -1,4 +1,4 @@
-"""When to try again, and how long to wait before: the DSL's retry policies.
+"""Retry policies of the DSL: conditions, backoff, jitter and limits.
 
 Source: dsl-reference.md, "Retry"; schema/workflow.yaml, `retryPolicy`.
 """
@@ -18,7 +18,7 @@ from runner.interpreter.requests import Now, Request, Sleep, Within
 from runner.interpreter.scope import Scope
 
 MAX_RETRY_AFTER_MS: Final = 300_000
-"""How long a server may ask for with `Retry-After`."""
+"""Longest wait that a server may ask for with `Retry-After`."""
 
 _MAX_DELAY_MS: Final = round(MAX_SECONDS * 1000)
 _MAX_DOUBLINGS: Final = 40
@@ -33,14 +33,14 @@ class Retry:
     """A retry policy, compiled.
 
     Attributes:
-        when: must be true for another try; evaluated on the input of what is tried.
-        except_when: must not be true.
+        when: must be true for a retry; evaluated on the input of the attempt.
+        except_when: must not be true for a retry.
         backoff: `constant`, `linear` (grows by `increment`, or by the delay) or `exponential` (doubles).
-        jitter: from, to: a random time between them is added.
-        full_jitter: the delay is random, between none and what the backoff says.
-        count: how many retries; None: any number.
-        attempt_duration: how long one try may take.
-        duration: how long after the first failure another try may begin.
+        jitter: bounds (from, to) of a random time that is added to the delay.
+        full_jitter: whether the delay is random, between zero and the delay of the backoff.
+        count: maximum number of retries; None: unlimited.
+        attempt_duration: timeout of one attempt.
+        duration: time after the first failure within which a retry may start.
     """
 
     when: Template | None = None
@@ -56,45 +56,45 @@ class Retry:
 
 
 DEFAULT: Final = Retry(delay=1000, backoff="exponential", full_jitter=True, count=4)
-"""What transient failures of calls get when neither flow nor task says otherwise: at most 1, 2, 4 and 8 s."""
+"""Policy for transient failures of calls unless flow or task sets another: waits of at most 1, 2, 4 and 8 s."""
 
 
 class Attempts:
-    """The attempts at one thing, under a policy.
+    """Attempts at one operation, under a retry policy.
 
     Attributes:
-        limit: of the present attempt.
+        limit: timeout of the current attempt.
     """
 
     def __init__(self, policy: Retry, saved: Mapping[str, Any] | None = None) -> None:
-        """Begin, or go on from what was `saved`."""
+        """Start with no attempts, or continue from the state that `saved` returned."""
         self._policy = policy
         self._retries: int = saved["retries"] if saved else 0
         self._failed_at: int | None = saved["failed_at_ms"] if saved else None
         self.limit: Within | None = None
 
     def saved(self) -> dict[str, Any]:
-        """Return how many there were and when the first one failed, as JSON."""
+        """Return the number of retries and the time of the first failure, as JSON."""
         return {"retries": self._retries, "failed_at_ms": self._failed_at}
 
     @property
     def left(self) -> bool:
-        """Whether the policy's count allows one more."""
+        """Whether the policy's count allows another retry."""
         return self._policy.count is None or self._retries < self._policy.count
 
     def again(
         self, key: str, data: Any, scope: Scope, error: Mapping[str, Any], name: str = "error", *, at_least: int = 0
     ) -> Generator[Request, Any, bool]:
-        """Wait as long as the policy says; whether there is another attempt after that.
+        """Wait for the delay of the policy; returns whether to make another attempt.
 
         Args:
-            key: of the wait.
-            data: input of what is tried, for the policy's expressions.
-            scope: of the task.
-            error: why it failed, as `$<name>`.
-            name: of the variable.
-            at_least: milliseconds to wait, whatever the policy says of the delay. It is not journaled, so it decides
-                nothing: where it would exceed the policy's duration, the attempt comes at the end of that.
+            key: key of the wait.
+            data: input of the attempt, for the policy's expressions.
+            scope: scope of the task.
+            error: error of the failed attempt, which expressions see as `$<name>`.
+            name: name of that variable.
+            at_least: shortest wait in milliseconds, even if the policy's delay is shorter. It is not journaled, so it
+                decides nothing: if it would exceed the policy's duration, the attempt starts at the end of that.
         """
         policy = self._policy
         if not self.left:
@@ -137,15 +137,15 @@ class Attempts:
 
 
 def is_transient(error: WorkflowError) -> bool:
-    """Whether an effect that failed so may do better when it is tried again."""
+    """Whether an effect that failed with this error may succeed on a retry."""
     return error.type in _TRANSIENT_KINDS and (error.status in _TRANSIENT_STATUSES or error.status >= _SERVER_ERROR)
 
 
 def milliseconds(duration: Duration, data: Any, scope: Scope) -> int:
-    """Return a duration that may be an expression.
+    """Return a duration in milliseconds; it may be an expression.
 
     Raises:
-        ExpressionFailed: it is no duration.
+        ExpressionFailed: the result of the expression is no duration.
     """
     if isinstance(duration, int):
         return duration
@@ -156,5 +156,5 @@ def milliseconds(duration: Duration, data: Any, scope: Scope) -> int:
 
 
 def is_true(value: Any) -> bool:
-    """Return whether jq takes a value for true: everything but false and null."""
+    """Whether jq treats a value as true: everything but false and null."""
     return value is not None and value is not False

@@ -1,17 +1,19 @@
-"""One execution: `start`, then `resume` with the result of each effect, and `go_on`, until a turn has its ending.
+"""State machine of one execution, without I/O.
 
-No I/O. A *fiber* is a generator of `tasks` that runs concurrently with others; it stops at a request (`requests`).
-Only when all fibers have stopped does something come in from outside: one result, one look at the clock, one moment
-that has come. Each is an entry of the journal, and so the order of entries decides every race. A replay brings in what
-the journal has, in that order, and comes to the same state; what fits no request is a fault, not a guess. Events, and
-ends of other executions, come in like results while something is under way; else they are written into the journal by
-the router while nobody runs the execution, and replayed.
+The driver calls `start`, then `resume` with the result of each effect, and `go_on`, until a turn has its `ending`.
+
+A *fiber* is a generator from `tasks` that runs concurrently with others and stops at a request (`requests`). An input
+from outside is processed only when all fibers have stopped: one result, one reading of the clock, or one deadline that
+has passed. Each input is an entry of the journal, so the order of entries decides every race. A replay processes the
+entries of the journal in that order and reaches the same state. An entry that matches no request is a fault; the
+interpreter never guesses. Events, and the ends of other executions, are inputs like results while the execution runs.
+While no runner holds the execution, the router writes them to the journal, from which they are replayed.
 
 ::
 
-    ready --run--> stopped --the journal has more: its next entry-----------------------+
+    ready --run--> stopped --the journal has more entries: read the next one------------+
       ^              |                                                                  |
-      |              +--else: a result that came, a look at the clock, a moment: write--+
+      |              +--else: append a result, a reading of the clock, or a deadline----+
       +---------------------------------------------------------------------------------+
 """
 
@@ -44,7 +46,7 @@ from runner.interpreter.telling import Teller
 class Run:
     """An execution of a program for one input.
 
-    Blocking: expressions are evaluated in all of its methods.
+    Blocking: all of its methods evaluate expressions.
 
     Attributes:
         started: whether `start` was called.
@@ -81,11 +83,11 @@ class Run:
         """Prepare an execution.
 
         Args:
-            program: to be run.
-            workflow: for which input; with the clock.
-            journal: what earlier attempts wrote, from the last snapshot at the latest.
-            observer: is told of each task when it ends.
-            chance: gives numbers in [0, 1).
+            program: program to run.
+            workflow: constants of the execution, with its input and the clock.
+            journal: entries of earlier attempts; those before the last snapshot may be missing.
+            observer: called with each task that ends.
+            chance: returns random numbers in [0, 1).
             wanted: see `want`.
         """
         self._journal = Journal(journal, History(workflow.clock))
@@ -99,7 +101,7 @@ class Run:
         self._wanted: list[Asked] = []
         self._unwanted: list[str] = []
         self._performing = 0
-        # until then no effect is asked for: the journal may have its result, or have decided the race that it loses
+        # until then no effect is requested: the journal may hold its result, or have decided the race that it loses
         self._caught_up = False
         self._ending: Completed | Faulted | None = None
         self.started = False
@@ -109,27 +111,27 @@ class Run:
         self._ready.append((Fiber(run_workflow(program, self._shared)), None, None))
 
     def want(self, types: Collection[str]) -> None:
-        """Tell lifecycle events of these types from now on, of tasks that begin."""
+        """Emit lifecycle events of these types, for tasks that start from now on."""
         shared = self._shared
         shared.teller = Teller(self._journal, self._workflow, types) if types else None
         shared.attended = shared.teller is not None or shared.observer is not None
 
     def start(self) -> Turn:
-        """Run until something is to be done by others."""
+        """Start the execution; returns the first turn."""
         self.started = True
         return self.go_on()
 
     @property
     def has_news(self) -> bool:
-        """Whether something came that it has yet to go on with; it may not be in the journal."""
+        """Whether inputs wait to be processed; they may not be in the journal."""
         return bool(self._inbox)
 
     def hand_in(self, effect: Perform, result: Result) -> Sequence[Write]:
-        """Take in the result of an effect for the next `go_on`, and return what there is to be journaled at once.
+        """Queue the result of an effect for the next `go_on`, and return the entries to journal at once.
 
-        What is computed with a result may take this process along, and then the effect would be performed again. Of
-        several results that nothing was computed with yet, only the first one can be journaled: what the others mean,
-        and whether they are wanted still, depends on it. They are when it is their turn.
+        The computation on a result may kill this process; if the result were not journaled by then, the effect would
+        be performed again. Of several queued results only the first can be journaled here: it decides what the others
+        mean and whether they are still needed. They are journaled in their turn.
         """
         asked = self._asked.get(effect.key)
         is_first = self._caught_up and self._ending is None and not self._inbox and not self._ready
@@ -140,17 +142,17 @@ class Run:
         return writes
 
     def resume(self, effect: Perform, result: Result) -> Turn:
-        """Go on with the result of an effect that was asked for; one that is wanted no more is passed over."""
+        """Continue with the result of a requested effect; a result that is no longer needed is ignored."""
         self._inbox.append((effect, result))
         return self.go_on()
 
     def take_in(self, came: Came) -> Turn:
-        """Go on with something that was waited for; what is not waited for any more is passed over."""
+        """Continue with an awaited input; one that is no longer awaited is ignored."""
         self._inbox.append(came)
         return self.go_on()
 
     def go_on(self) -> Turn:
-        """Go on after a pause, or because time has passed."""
+        """Continue after a pause, or when a deadline has passed."""
         turn = Turn()
         try:
             while self._ending is None:
@@ -172,17 +174,17 @@ class Run:
         return turn
 
     def take_history(self) -> bytes:
-        """Take what tasks came to since the last entry, for the end of the attempt; see `history`."""
+        """Remove and return the task history since the last entry, for the end of the attempt; see `history`."""
         return self._journal.history.take()
 
     def fault(self, problem: WorkflowError) -> Turn:
-        """End by an error that nothing may catch, with what was written before; the last turn was broken off."""
+        """End with an error that nothing may catch, after the last turn was aborted; includes its journal writes."""
         self._ending = Faulted(problem)
         return self.go_on()
 
     # --- fibers ---------------------------------------------------------------------------------------------------
     def _run_ready(self) -> bool:
-        """Run all fibers that can; whether all have stopped."""
+        """Run all ready fibers; returns whether all have stopped."""
         ready = self._ready
         while ready and self._ending is None:
             fiber, answer, problem = ready.popleft()
@@ -196,7 +198,7 @@ class Run:
                 self._failed(fiber, fault_)
             else:
                 if isinstance(request, Pause):
-                    ready.appendleft((fiber, None, None))  # in front: when it pauses must not change any order
+                    ready.appendleft((fiber, None, None))  # in front: a pause must not change the order
                     return False
                 self._ask(fiber, request)
         return True
@@ -260,7 +262,7 @@ class Run:
         self._ready.append((group.parent, answer, problem))
 
     def _close(self, group: Group) -> None:
-        """Cancel what still runs in a group."""
+        """Cancel the branches of a group that still run."""
         if group.limit is not None:
             self._forget(group.limit)
         for fiber in group.live.values():
@@ -287,9 +289,9 @@ class Run:
         self._subscribed.pop(asked.keys[0], None)
         self._performing -= asked.performed
 
-    # --- what comes in from outside ---------------------------------------------------------------------------------
+    # --- inputs -----------------------------------------------------------------------------------------------------
     def _take_in(self, turn: Turn) -> bool:
-        """Take in one thing, of which fibers may become ready; whether there was one."""
+        """Process one input, which may make fibers ready; returns whether there was one."""
         if self._ending is not None:
             return False
         entry = self._journal.next
@@ -316,7 +318,7 @@ class Run:
         return bool(self._unfixed and self._look_at_clock()) or self._let_be_over(turn)
 
     def _take_held(self) -> bool:
-        """Go on with the result of an effect that was performed already, if one is asked for; whether it is."""
+        """Answer a request with a held result, without performing the effect again; returns whether there was one."""
         for asked in self._asked.values():
             key = asked.keys[0]
             if key in self._journal.held and isinstance(asked.request, Perform | AwaitEnd):
@@ -351,13 +353,13 @@ class Run:
                 self._settle(asked, Result(entry.output, entry.error))
             case Listen(key=key):
                 self._settle(asked, Arrived(event_of(entry), callback=entry.key != f"{key}:event"))
-            case _ if tells(entry, "over"):  # of a limit of time that a replay began anew it may be all there is
+            case _ if tells(entry, "over"):  # may be the only entry of a timeout that a replay restarted
                 self._be_over(asked, moment_of(entry, "over"))
             case _:
                 asked.fix(moment_of(entry, "until"))
 
     def _look_at_clock(self) -> bool:
-        """Fix the moments that are asked for, in order; whether that was an answer for somebody."""
+        """Read the clock for pending requests, in order, and fix their deadlines; returns whether one was answered."""
         now = self._workflow.clock()
         while self._unfixed:
             asked = self._unfixed.popleft()
@@ -376,7 +378,7 @@ class Run:
         return False
 
     def _let_be_over(self, turn: Turn) -> bool:
-        """Let the earliest moment be over if it has come; else it is when to go on. Whether it has."""
+        """Process the earliest deadline if it has passed, else set it as the wake-up time; returns whether it has."""
         timers = [asked for asked in self._asked.values() if asked.until_ms is not None]
         if not timers:
             return False
@@ -404,9 +406,9 @@ class Run:
         asked.fiber.asked = None
         self._ready.append((asked.fiber, answer, None))
 
-    # --- what goes out ----------------------------------------------------------------------------------------------
+    # --- outputs ----------------------------------------------------------------------------------------------------
     def _collect(self, turn: Turn) -> None:
-        """Ask for the effects that are still wanted, and call off those that are no more."""
+        """Put the effects to start and to cancel, and the subscriptions, into the turn."""
         wanted, self._wanted = self._wanted, []
         perform = []
         for asked in wanted:
@@ -422,7 +424,7 @@ class Run:
         turn.cancel, self._unwanted = self._unwanted, []
 
     def _subscriptions(self) -> list[Subscription]:
-        """Return what is waited for, as long as there is room for it and for what comes of it."""
+        """Return all subscriptions, after checking that they and their journal entries stay within the limits."""
         found = [each for asked in self._subscribed.values() for each in asked.subscriptions]
         instance = place(found[0].key)
         self._journal.check(instance, self._performing + len(self._subscribed))

@@ -1,4 +1,4 @@
-"""The arguments that runtime expressions see (dsl.md, "Runtime expression arguments")."""
+"""Arguments of runtime expressions (dsl.md, "Runtime expression arguments")."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from runner.interpreter.telling import TaskTelling
 
 VARIABLES: Final = frozenset({"context", "input", "output", "secrets", "authorization", "task", "workflow", "runtime"})
-"""Names that the DSL defines; which of them are set depends on where the expression stands."""
+"""Names that the DSL defines; which of them are set depends on the place of the expression."""
 
 Clock = Callable[[], int]
 """Returns Unix milliseconds."""
@@ -29,7 +29,7 @@ def _never() -> bool:
 
 
 def date_time(milliseconds: int) -> dict[str, Any]:
-    """Return an instant as the DSL shows it (dsl.md, "DateTime Descriptor")."""
+    """Return an instant in the DSL's format (dsl.md, "DateTime Descriptor")."""
     return {
         "iso8601": rfc3339(milliseconds),
         "epoch": {"seconds": milliseconds // 1000, "milliseconds": milliseconds},
@@ -38,12 +38,12 @@ def date_time(milliseconds: int) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class OneTimeUrls:
-    """URLs of a flow's callbacks that are good for this execution, once each.
+    """URLs of a flow's callbacks that are valid for this execution, once each.
 
     Attributes:
-        names: of the callbacks.
-        url: makes the URL of a callback; its second argument tells the URLs of one callback apart.
-        used: how many callbacks of a name came that way so far.
+        names: names of the callbacks.
+        url: creates the URL of a callback; its second argument distinguishes the URLs of one callback.
+        used: number of such URLs used so far, by callback name.
     """
 
     names: Sequence[str]
@@ -51,45 +51,45 @@ class OneTimeUrls:
     used: dict[str, int] = field(default_factory=dict)
 
     def current(self) -> dict[str, str]:
-        """Return the URLs, by name, that nobody used yet."""
+        """Return the unused URL of each callback, by name."""
         return {name: self.url(name, self.used.get(name, 0)) for name in self.names}
 
     def use(self, name: str) -> None:
-        """Note that a callback came by its URL."""
+        """Record that the current URL of a callback was used."""
         self.used[name] = self.used.get(name, 0) + 1
 
 
 class Elsewhere(Protocol):
-    """Evaluates in another process, which may be killed for it. Blocking."""
+    """Evaluates expressions and schemas in a separate process, which can be killed. Blocking."""
 
     def first(self, program: str, text: str, instance: str) -> str | None:
-        """Return the first result of a jq program for an input of JSON, None when it has none.
+        """Return the first result of a jq program for a JSON input, None when it has none.
 
         Args:
-            program: its source.
+            program: source of the program.
             text: the input.
             instance: JSON Pointer of the task.
 
         Raises:
-            ValueError: jq refused the program, or the program raised.
+            ValueError: jq rejected the program, or the program raised an error.
         """
         ...
 
     def violation(self, schema: Any, data: Any, instance: str) -> str | None:
-        """Return where and how data misses a JSON Schema; None: it does not."""
+        """Return where and how data violates a JSON Schema; None: it is valid."""
         ...
 
 
 @dataclass(slots=True)
 class Workflow:
-    """What stays the same for a whole execution.
+    """Constants of one execution.
 
     Attributes:
-        overdue: whether it has run for so long that others have to have their turn; asked between expressions.
-        effect_scope: what idempotency keys are made of: its own ID, but for replays.
-        depth: how many `run` tasks, and events that started flows, lie between it and an event that no flow made.
-        one_time: URLs of the flow's callbacks.
-        elsewhere: where expressions are evaluated; None: in this process.
+        overdue: whether the execution has used up its time slice and must yield; called between expressions.
+        effect_scope: first part of idempotency keys: the execution's own ID, except in replays.
+        depth: number of `run` tasks, and of events that started flows, between it and an event that no flow emitted.
+        one_time: one-time URLs of the flow's callbacks.
+        elsewhere: evaluates expressions in another process; None: this process does.
     """
 
     id: str
@@ -111,13 +111,13 @@ class Workflow:
 
     @property
     def redactor(self) -> Redactor | None:
-        """What takes the values of secrets out of what others see; None: there are no secrets."""
+        """Redactor for the values of secrets; None: there are no secrets."""
         if self._redactor is None and self.secrets:
             self._redactor = Redactor(self.secrets)
         return self._redactor
 
     def presentable(self, problem: TaskFault) -> WorkflowError:
-        """Return the error of a fault as others may see it; the fault keeps it, for it goes through all around it."""
+        """Return the error of a fault without secrets; cached in the fault, as every enclosing task asks for it."""
         if problem.presentable is None:
             redactor = self.redactor
             problem.presentable = problem.error if redactor is None else redactor.redact_error(problem.error)
@@ -145,9 +145,9 @@ class Workflow:
 
 
 class Scope:
-    """The arguments for the expressions of one task, or of the workflow itself (then `name` is empty).
+    """Arguments for the expressions of one task, or of the workflow itself (then `name` is empty).
 
-    `stage` grows with the task: what is not known yet is not there. Lazy, because most expressions look at few of them.
+    They are set as the task proceeds; until then they are absent. Lazy, because most expressions read few of them.
     """
 
     __slots__ = (
@@ -186,23 +186,23 @@ class Scope:
         self.definition = definition
         self.raw = raw
         self.locals = variables
-        self.started_at_ms = 0  # known only where an expression asks for it; see `clock`
+        self.started_at_ms = 0  # known only if an expression reads it; see `clock`
         self.skipped = False
         self.tries = 1
         self.input: Any = None
         self.raw_output: Any = None
         self.output: Any = None
         self.authorization: Any = None
-        self.telling: TaskTelling | None = None  # who tells others of the task, if anybody wants to know
+        self.telling: TaskTelling | None = None  # emits the task's events; None: no subscriber
 
     @property
     def now_ms(self) -> int:
-        """What expressions take for the present, in Unix milliseconds: when the task began, where that is known."""
+        """Current time for expressions, in Unix ms: the start of the task if known, else that of the workflow."""
         return self.started_at_ms or self.workflow.started_at_ms
 
     @contextmanager
     def naming(self, variables: Mapping[str, Any]) -> Iterator[None]:
-        """Define more variables for a while."""
+        """Define more variables within a `with` block."""
         before = self.locals
         self.locals = {**(before or {}), **variables}
         try:
@@ -219,7 +219,7 @@ class Scope:
         return {name: self.lookup(name) for name in names}
 
     def defines(self, name: str) -> bool:
-        """Whether there is an argument of this name; a program's own variables are none."""
+        """Whether there is an argument of this name; variables of a jq program itself don't count."""
         return name in VARIABLES or (self.locals is not None and name in self.locals)
 
     def lookup(self, name: str) -> Any:

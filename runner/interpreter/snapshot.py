@@ -1,7 +1,7 @@
-"""Compaction: between two tasks, what an execution has come to replaces its journal.
+"""Journal compaction: a snapshot of the execution between two tasks replaces the journal.
 
-That is possible where the tasks that are under way enclose one another: each of them says how far it has come, and all
-go on from there. Where branches run beside one another it is not.
+It is possible while all running tasks are nested in one another: each of them reports its progress and resumes from it.
+It is not possible while branches run concurrently.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from runner.interpreter.state import Frame, Shared
 
 
 def take(shared: Shared, frame: Frame, node: Node | None = None) -> None:
-    """Compact, if that is worth while: the journal is long, or in the outermost list a task comes that is to wait.
+    """Compact the journal if that is worthwhile: it is long, or the next task of the outermost block waits.
 
-    What does not fit into an entry is not compacted, and not tried again soon.
+    A snapshot that does not fit into one entry is discarded, and the next attempt is postponed.
 
     Args:
-        shared: by all that runs.
-        frame: of the innermost list of tasks that is under way.
-        node: the task that comes next; None: one is under way.
+        shared: state shared by all branches.
+        frame: frame of the innermost running block.
+        node: the next task; None: a task is running.
     """
     journal = shared.journal
     if journal.replaying or not journal.size:
@@ -54,9 +54,9 @@ def take(shared: Shared, frame: Frame, node: Node | None = None) -> None:
 
 
 def restore(shared: Shared) -> dict[str, Any] | None:
-    """Put back what the journal's snapshot holds, and return the workflow's limit; None without a snapshot.
+    """Restore the state from the journal's snapshot, and return the workflow's timeout; None without a snapshot.
 
-    Limits of time that another execution began, which this one replays, begin anew.
+    Timeouts that were started by another execution, which this one replays, are restarted.
     """
     if shared.journal.snapshot is None:
         return None
@@ -69,15 +69,15 @@ def restore(shared: Shared) -> dict[str, Any] | None:
     if shared.workflow.one_time is not None:
         shared.workflow.one_time.used = content["used_urls"] or {}
     shared.resuming.extend(content["frames"])
-    held = content.get("held", ())  # an earlier version kept none
+    held = content.get("held", ())  # an earlier version stored none
     shared.journal.hold(JournalEntry(key, output.encode()) for key, output in held)
     return {"limit": content["limit"]}
 
 
 def resume(shared: Shared, data: Any) -> tuple[int, Any, dict[str, Any] | None]:
-    """Return where a list of tasks goes on: position, data, and what there is of a task that is under way (`Inside`).
+    """Return where a block resumes: position, data, and the state of the running task (`Inside`), if there is one.
 
-    At its beginning, with `data`, unless a snapshot has just been put back.
+    That is its beginning, with `data`, unless a snapshot has just been restored.
     """
     if not shared.resuming:
         return 0, data, None
@@ -85,12 +85,12 @@ def resume(shared: Shared, data: Any) -> tuple[int, Any, dict[str, Any] | None]:
     inside = kept.get("inside")
     if inside is not None:
         inside["input"] = _unpacked(shared, inside["input"])
-        shared.tasks -= 1  # it was counted when it began
+        shared.tasks -= 1  # it was counted when it started
     return kept["position"], _unpacked(shared, kept["data"]), inside
 
 
 def _packed(shared: Shared, value: Any) -> list[Any]:
-    """Return a value in a list; for the workflow's raw input, the one thing that may be large, an empty list."""
+    """Return a value in a list; for the workflow's raw input, the one value that may be large, an empty list."""
     return [] if value is shared.workflow.raw_input else [value]
 
 
@@ -99,7 +99,7 @@ def _unpacked(shared: Shared, packed: list[Any]) -> Any:
 
 
 def _frames(shared: Shared, frame: Frame | None) -> list[dict[str, Any]]:
-    """Return what there is to keep of a list of tasks and those around it, the outermost first."""
+    """Return the frame of a block and those of the blocks around it as JSON, the outermost first."""
     frames: list[dict[str, Any]] = []
     while frame is not None:
         kept: dict[str, Any] = {"position": frame.position, "data": _packed(shared, frame.data)}

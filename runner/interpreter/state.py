@@ -1,4 +1,4 @@
-"""What an execution carries from task to task."""
+"""Mutable state of an execution: shared, per branch, and per block."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _LOOP: Final = "[]"
 
 @dataclass(slots=True)
 class Shared:
-    """What all branches of an execution have in common.
+    """State that all branches of an execution share.
 
     Attributes:
-        observer: is told of each task when it ends.
-        teller: tells others of tasks, if anybody wants to know.
-        attended: there is an observer or a teller.
+        observer: called with each task that ends.
+        teller: emits lifecycle events; None: there are no subscribers.
+        attended: whether there is an observer or a teller.
         context: `$context`; branches that export change it one after another.
-        tasks: that ran so far.
-        visits: how often each place outside of loops and functions was come to.
-        limit: the timeout of the workflow, while it runs.
-        resuming: what a snapshot holds of the lists of tasks that are to go on, the outermost first, until they do.
+        tasks: number of tasks started so far.
+        visits: number of visits to each place outside of loops and functions.
+        limit: timeout of the workflow, while it runs.
+        resuming: frames of a snapshot whose blocks have not resumed yet, the outermost first.
     """
 
     workflow: Workflow
@@ -48,13 +48,13 @@ class Shared:
 
 @dataclass(slots=True)
 class Inside:
-    """What a task that is under way needs to go on.
+    """State that a running task needs to resume.
 
     Attributes:
-        input: what it works on.
-        began_ms: when it began, where it asked.
+        input: its transformed input.
+        began_ms: its start in Unix milliseconds, if it requested the time; else 0.
         limit: its timeout.
-        progress: tells how far it has come in what is its own, as JSON.
+        progress: returns the progress that is specific to the kind of task, as JSON.
     """
 
     input: Any
@@ -65,15 +65,15 @@ class Inside:
 
 @dataclass(slots=True)
 class Frame:
-    """How far a list of tasks has come: with those around it, it is all there is to go on, if nothing runs beside them.
+    """Progress within a block; with the frames around it, all that is needed to resume without concurrent branches.
 
     Attributes:
-        parent: of the list around it.
-        position: of the task that comes next, or is under way.
-        data: what that is given.
-        inside: what it needs to go on, if it is under way.
-        extended: by what it is extended, and is yet to be followed; see `extending`.
-        number: the how manieth it is of all tasks that the execution runs.
+        parent: frame of the enclosing block.
+        position: position of the next or the running task.
+        data: raw input of that task.
+        inside: state that it needs to resume, if it is running.
+        extended: its extensions, whose `after` blocks are still to run; see `extending`.
+        number: its number among all tasks that the execution runs.
     """
 
     parent: Frame | None = None
@@ -86,20 +86,20 @@ class Frame:
 
 @dataclass(slots=True)
 class State:
-    """What one branch of an execution has.
+    """State of one branch of an execution.
 
     Attributes:
-        variables: what enclosing tasks define for expressions, beside the DSL's own arguments.
+        variables: variables that enclosing tasks define for expressions, besides the DSL's own arguments.
         iterations: indexes of the enclosing loops.
-        visits: how often each place was come to, in this iteration or function: others have keys of their own. Of the
-            iterations that have ended their places are there with `[]`: how often at the most in any of them.
-        prefix: of all keys: the call, within a function.
-        suffix: of all places in keys: the indexes of the enclosing loops.
-        catchers: of the enclosing tasks, whether they catch an error.
-        competing: whether the flow may go on although this branch faults.
-        frame: of the list of tasks that it is for; None: something runs beside it, or it can't go on from a snapshot.
-        ending: a task said `end`: whatever encloses it completes, and nothing follows.
-        left_by: directive of the last task that ran in the list that it is for.
+        visits: number of visits to each place in this iteration or function; others have keys of their own. For
+            iterations that have ended, a place with `[]` appended has the highest number in any of them.
+        prefix: prefix of all keys: within a function, the call.
+        suffix: suffix of all places in keys: the indexes of the enclosing loops.
+        catchers: one function for each enclosing `try`, which returns whether it catches an error.
+        competing: whether the flow may continue although this branch faults.
+        frame: frame of the block; None: another branch runs concurrently, or the block cannot resume from a snapshot.
+        ending: whether a task had the directive `end`: all enclosing tasks complete, and no task follows.
+        left_by: flow directive of the last task that ran in the block.
     """
 
     shared: Shared
@@ -116,7 +116,7 @@ class State:
 
     @property
     def catchable(self) -> bool:
-        """Whether the flow may go on although an effect fails."""
+        """Whether the flow may continue although an effect fails."""
         return self.competing or bool(self.catchers)
 
     def is_caught(self, error: WorkflowError) -> bool:
@@ -124,26 +124,26 @@ class State:
         return any(catches(error) for catches in self.catchers)
 
     def inside(self, **changes: Any) -> State:
-        """Return the state for a part of the flow that differs in something."""
+        """Return a copy of the state with changes, for a part of the flow."""
         return replace(self, **changes)
 
     def nested(self, **changes: Any) -> State:
-        """Return the state for a list of tasks within the present task."""
+        """Return the state for a block within the current task."""
         return replace(self, frame=None if self.frame is None else Frame(self.frame), **changes)
 
     def progress(self, tell: Callable[[], Any]) -> None:
-        """Have the present task say how far it has come when a snapshot is taken."""
+        """Set the function that returns the progress of the current task for a snapshot."""
         if self.frame is not None and self.frame.inside is not None:
             self.frame.inside.progress = tell
 
     def visits_before(self, pointer: str) -> dict[str, int]:
-        """Return how often places in a loop were come to at the most, before the loop begins once more."""
+        """Return the highest numbers of visits to places in a loop, before the loop starts again."""
         before = {place: times for place, times in self.visits.items() if place.endswith(_LOOP)}
         return {place.removesuffix(_LOOP): times for place, times in before.items() if place.startswith(f"{pointer}/")}
 
     @contextmanager
     def iteration(self, inner: State, index: int, visits: Mapping[str, int]) -> Iterator[None]:
-        """Have `inner` be the state of an iteration of a loop, in which places were come to so often before."""
+        """Use `inner` as the state of an iteration of a loop, with earlier `visits` to places in it."""
         inner.iterations = (*self.iterations, index)
         inner.suffix = f"{self.suffix}[{index}]"
         inner.visits = dict(visits)
@@ -155,19 +155,19 @@ class State:
                 self.visits[place + _LOOP] = max(known, times)
 
     def visit(self, pointer: str, what: str = "") -> int:
-        """Come to a place; returns how often that was the case before."""
+        """Count a visit to a place; returns the number of visits before."""
         place = pointer + what
         visits = self.visits.get(place, 0)
         self.visits[place] = visits + 1
         return visits
 
     def effect_key(self, pointer: str, what: str = "") -> str:
-        """Return the identity of what is about to happen at `pointer`: `/do/1/announce#0`, `/do/2/pause#0:wait`."""
+        """Return the key of the next effect or wait at `pointer`: `/do/1/announce#0`, `/do/2/pause#0:wait`."""
         return f"{self.prefix}{pointer}{self.suffix}#{self.visit(pointer, what)}{what}"
 
 
 def branch(steps: Generator[Request, Any, Any], state: State, instance: str = "") -> Generator[Request, Any, Branch]:
-    """Make a branch of what tasks do: what fails in it is a fault at `instance`, and it says whether it `ends`."""
+    """Run steps as a branch: failures become faults at `instance`, and the result says whether the branch `ends`."""
     try:
         output = yield from steps
     except ExpressionFailed as problem:

@@ -1,7 +1,7 @@
-"""What tasks do, as generators that yield requests and are sent results.
+"""Execution of tasks, as generators that yield requests and receive the answers.
 
-A task that fails raises TaskFault through whatever encloses it, so that a `try` is a `try`. What all tasks share
-(condition, input, output, export, where to go on) is in `run_block`; the order is that of dsl.md, "Data Flow".
+A task that fails raises TaskFault through the enclosing tasks, so that a `try` task uses Python's `try`. `run_block`
+implements what all tasks share (condition, input, output, export, flow directive), in the order of dsl.md, "Data Flow".
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ from runner.interpreter.state import Frame, Inside, Shared, State, branch
 from runner.interpreter.telling import TaskTelling
 
 MAX_TASKS: Final = 1_000_000
-"""Tasks that one execution may run: a loop made of `then` has to end some day."""
+"""Tasks that one execution may run: a loop made of `then` must end eventually."""
 
 TASKS_PER_TURN: Final = 50
 """Tasks after which an execution lets others run."""
 
 _STATUSES: Final = range(100, 600)
-"""That an error may have."""
+"""Statuses that an error may have."""
 
 _URI: Final = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:\S+$")
 
@@ -90,7 +90,7 @@ def run_workflow(program: Program, shared: Shared) -> Steps:
 
 
 def _enter(program: Program, state: State, scope: Scope) -> Steps:
-    """Return what the workflow's input becomes."""
+    """Return the input of the workflow, validated and transformed."""
     data = state.shared.workflow.raw_input
     scope.instance = "/input"
     if program.input_looks_at_clock:
@@ -122,9 +122,9 @@ def _run_in_time(program: Program, state: State, scope: Scope, data: Any, restor
 
 
 def run_block(block: Block, state: State, data: Any) -> Steps:
-    """Run tasks one after another, as their directives say; returns the output of the last one.
+    """Run the tasks of a block in the order of their flow directives; returns the output of the last one.
 
-    Where a snapshot has it under way, it goes on from there, whatever `data` is.
+    If a snapshot was taken within the block, it resumes from there and ignores `data`.
     """
     nodes, shared, frame = block.nodes, state.shared, state.frame
     workflow, journal, history = shared.workflow, shared.journal, shared.journal.history
@@ -150,7 +150,7 @@ def run_block(block: Block, state: State, data: Any) -> Steps:
             raw=data,
             variables=state.variables,
         )
-        number = shared.tasks if resumed is None else resumed.get("number", 0)  # an earlier version kept none
+        number = shared.tasks if resumed is None else resumed.get("number", 0)  # an earlier version stored none
         key = f"{state.prefix}{node.pointer}{state.suffix}" if state.prefix or state.suffix else node.pointer
         noted = (number, key, AT_ONCE) if node.instant else history.begin(number, key, replaying=journal.replaying)
         left = CANCELLED
@@ -180,12 +180,12 @@ def _fault_at(problem: ExpressionFailed | SchemaViolated | TaskFault, pointer: s
 
 
 def _told(shown: WorkflowError) -> str:
-    """Return what the history says of an error."""
+    """Return the outcome of a task for the history, from its error."""
     return f"{FAULTED}{shown.status} {shown.title}: {shown.detail}".rstrip(": ")
 
 
 def _follow(directive: str, block: Block, position: int) -> int:
-    """Return the position of the task that comes next, beyond the last one when none does."""
+    """Return the position of the next task; beyond the last one if there is none."""
     if directive == CONTINUE:
         return position + 1
     if directive in (EXIT, END):
@@ -194,16 +194,16 @@ def _follow(directive: str, block: Block, position: int) -> int:
 
 
 def _run_task(node: Node, state: State, scope: Scope, data: Any, resumed: dict[str, Any] | None) -> TaskSteps:
-    """Run one task; returns its output and where to go on.
+    """Run one task; returns its output and flow directive.
 
-    A task that is skipped hands on its raw input and goes on with the next one: its `then` is part of it.
+    A skipped task passes on its raw input and continues with the next task: its `then` is skipped, too.
 
     Args:
         node: the task.
-        state: of the list that it is in.
-        scope: of the task.
+        state: state of the block that contains it.
+        scope: scope of the task.
         data: its raw input.
-        resumed: what a snapshot has of it (`Inside`), if it is under way.
+        resumed: its state in a snapshot (`Inside`), if it resumes from one.
     """
     if resumed is not None:
         scope.started_at_ms = resumed["began_ms"]
@@ -223,7 +223,7 @@ def _run_task(node: Node, state: State, scope: Scope, data: Any, resumed: dict[s
 
 
 def _act(node: Node, state: State, scope: Scope, data: Any, resumed: dict[str, Any] | None) -> TaskSteps:
-    """Do what a task does, with its data flow around it; see `_run_task`."""
+    """Execute a task with its data flow; see `_run_task`."""
     if resumed is not None:
         data = resumed["input"]
     elif not node.plain:
@@ -237,13 +237,13 @@ def _act(node: Node, state: State, scope: Scope, data: Any, resumed: dict[str, A
     else:
         data, directive = yield from _execute(node, state, scope, data, resumed or {})
     if not node.plain:
-        scope.context = state.shared.context  # others may have changed it meanwhile
+        scope.context = state.shared.context  # other branches may have changed it
         data = yield from dataflow.transform_output(node.output, node.export, state, scope, data)
     return data, directive
 
 
 def _execute(node: Node, state: State, scope: Scope, data: Any, resumed: dict[str, Any]) -> TaskSteps:
-    """Do what a task does that may ask for something, in the time it has."""
+    """Execute a task that may yield requests, within its timeout."""
     inside = None
     if state.frame is not None and node.resumes:
         inside = state.frame.inside = Inside(data, scope.started_at_ms)
@@ -266,7 +266,7 @@ def _execute(node: Node, state: State, scope: Scope, data: Any, resumed: dict[st
 
 
 def _do(node: Node, state: State, scope: Scope, data: Any, progress: Any) -> TaskSteps:
-    """Do what a task does, with nothing around it; `progress` is what a snapshot says that it has made."""
+    """Execute a task without data flow and timeout; `progress` is its progress in a snapshot."""
     match node:
         case CallNode():
             data = yield from calling.call(node, state, scope, data)
@@ -284,7 +284,7 @@ def _do(node: Node, state: State, scope: Scope, data: Any, progress: Any) -> Tas
 
 
 def _run_others(node: Node, state: State, scope: Scope, data: Any, progress: Any) -> Steps:
-    """Do what a task does that runs other tasks; returns its output."""
+    """Execute a task that runs other tasks; returns its output."""
     match node:
         case DoNode():
             inner = state.nested()
@@ -304,17 +304,17 @@ def _run_others(node: Node, state: State, scope: Scope, data: Any, progress: Any
 
 
 def _attended(steps: TaskSteps, node: Node, state: State, scope: Scope, resumed: Mapping[str, Any] | None) -> TaskSteps:
-    """Have the steps of a task that begins, or is `resumed`, told to whoever wants to know."""
+    """Wrap the steps of a task that starts, or is `resumed`, to report them to subscribers and to the observer."""
     shared = state.shared
     if shared.teller is not None:
-        number = shared.tasks if resumed is None else resumed.get("number", 0)  # an earlier version kept none
+        number = shared.tasks if resumed is None else resumed.get("number", 0)  # an earlier version stored none
         scope.telling = TaskTelling(shared.teller, node.pointer, number, begun=resumed is not None)
         steps = scope.telling.run(steps, scope)
     return steps if shared.observer is None else _observed(steps, shared.observer, node, state, scope)
 
 
 def _observed(steps: TaskSteps, observer: Observer, node: Node, state: State, scope: Scope) -> TaskSteps:
-    """Run the steps of one task and tell the observer how it ended."""
+    """Run the steps of one task and report its end to the observer."""
 
     def observation(output: Any, then: str, error: WorkflowError | None = None) -> Observation:
         given = scope.raw if scope.input is None else scope.input
@@ -355,7 +355,7 @@ def _raised(node: RaiseNode, scope: Scope, data: Any) -> WorkflowError:
 
 
 def _answered(value: Any) -> FailedResponse | None:
-    """Return what a caught error says was answered, within the bounds of one that was; None where it says nothing."""
+    """Return the response in a caught error, within the limits of a real one; None if there is no valid one."""
     try:
         answer = FailedResponse(**value)
     except TypeError:
@@ -369,12 +369,12 @@ def _answered(value: Any) -> FailedResponse | None:
 
 
 def _is_error(value: Any) -> bool:
-    """Whether data has what every error has, as a caught one does."""
+    """Whether data has the members that every error has."""
     if not isinstance(value, dict) or isinstance(value.get("status"), bool):
         return False
     return value.get("status") in _STATUSES and isinstance(value.get("type"), str)
 
 
 def _as_text(value: Any) -> str:
-    """Return what a member of an error that is a text becomes when its expression yields something else: JSON."""
+    """Return a member of an error as a text, shortened; JSON if it is of another type, empty if it is null."""
     return shorten(value if isinstance(value, str) else "" if value is None else json.encode(value).decode())

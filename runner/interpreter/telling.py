@@ -1,13 +1,13 @@
-"""Lifecycle events of tasks and of correlations, for other flows: told as it happens, if anybody wants to know.
+"""Emission of lifecycle events of tasks and correlations, for flows that subscribe to them.
 
-What is told goes with the journal: an event that lies before an entry is stored with it, or was before. So a replay
-tells nothing until it has read all there is, and what it tells then is what was not stored yet, or what was and is
-known by its key: the number of the run of the task, which is the same in every replay.
+Events are stored with the journal: each one with the entry that follows it. A replay therefore emits nothing until it
+has read the whole journal. An event that it emits afterwards was not stored yet, or is recognized as a duplicate by its
+key: the number of the task's run, which is the same in every replay.
 
-A task that its `if` skips has no events, for nothing is done. `created` comes when the flow has come to a task,
-`started` before its own work (after the `before` of extensions), and one of `completed`, `faulted` and `cancelled` at
-its end: that it is cancelled is told when the flow itself does so, because a branch lost its race, a time is over or a
-task said `end`. With an execution that others end, or take from its runner, all of it ends unsaid.
+A task skipped by its `if` has no events. `created` is emitted when the flow reaches a task, `started` before the task's
+own work (after the `before` of extensions), and one of `completed`, `faulted` and `cancelled` at its end. `cancelled`
+is emitted when the flow itself cancels a task: its branch lost a race, a timeout expired, or a task had the directive
+`end`. If an execution is ended from outside, or taken from its runner, the end of its tasks is not reported.
 
 Source: dsl-reference.md, "Lifecycle Events"; dsl.md, "Status Phases".
 """
@@ -35,69 +35,69 @@ from runner.interpreter.scope import Scope, Workflow
 
 
 class Teller:
-    """Tells what is wanted of one execution."""
+    """Emits the lifecycle events of one execution that flows subscribe to."""
 
     __slots__ = ("_journal", "_workflow", "wanted")
 
     def __init__(self, journal: Journal, workflow: Workflow, wanted: Collection[str]) -> None:
-        """Tell events of the types that are `wanted`, with what is written next to the journal."""
+        """Emit events of the `wanted` types; each is stored with the next entry of the journal."""
         self._journal = journal
         self._workflow = workflow
         self.wanted = wanted
 
     def wants(self, kind: str) -> bool:
-        """Whether anybody wants to know, and does not know yet."""
+        """Whether there is a subscriber for events of this type, and the journal is not being replayed."""
         return kind in self.wanted and not self._journal.replaying
 
     def tell(self, kind: str, key: str, data: Mapping[str, Any]) -> None:
-        """Tell that something happened now."""
+        """Emit an event with the current time; dropped if `data` has more than `MAX_DATA_BYTES` as JSON."""
         text = orjson.dumps(data)
         if len(text) <= MAX_DATA_BYTES:
             self._journal.told.append(LifecycleEvent(str(kind), key, self._workflow.clock(), text))
 
     def presentable(self, value: Any) -> Any:
-        """Return JSON as others may see it."""
+        """Return JSON without the values of secrets."""
         redactor = self._workflow.redactor
         return value if redactor is None else redactor.redact_values(value)
 
 
 class TaskTelling:
-    """What is told of one run of a task."""
+    """Emits the lifecycle events of one run of a task."""
 
     __slots__ = ("_begun", "_number", "_pointer", "_teller")
 
     def __init__(self, teller: Teller, pointer: str, number: int, *, begun: bool) -> None:
-        """Tell of the `number`th task that the execution runs; `begun`: that it begins was told."""
+        """Emit events of the `number`th task that the execution runs; `begun`: `created` was emitted before."""
         self._begun = begun
         self._teller = teller
         self._pointer = pointer
         self._number = number
 
     def created(self) -> None:
-        """Tell that the flow has come to it."""
+        """Emit `task.created`."""
         self._begun = True
         self._tell(TaskLifecycle.CREATED)
 
     def acting(self, steps: TaskSteps) -> TaskSteps:
-        """Run what the task itself does, and tell that it begins."""
+        """Emit `task.started`, then run the task's own steps."""
         self._tell(TaskLifecycle.STARTED)
         return (yield from steps)
 
     def retried(self, times: int) -> None:
-        """Tell that it is tried once more, for the how manieth time."""
+        """Emit `task.retried` with the retry count."""
         self._tell(TaskLifecycle.RETRIED, f"{self._number}.{times}")
 
     def correlating(self) -> None:
-        """Tell that it begins to wait for events."""
+        """Emit `workflow.correlation-started`: the task starts to wait for events."""
         self._correlation(CorrelationLifecycle.STARTED, {})
 
     def correlated(self, keys: Mapping[str, Any]) -> None:
-        """Tell that it has them, and which values they agree in."""
+        """Emit `workflow.correlation-completed` with the values on which the events agree."""
         found = {"correlationKeys": self._teller.presentable(keys)} if keys else {}
         self._correlation(CorrelationLifecycle.COMPLETED, found)
 
     def run(self, steps: TaskSteps, scope: Scope) -> TaskSteps:
-        """Run the whole task, and tell how it ends."""
+        """Run the whole task, and emit the event for its end."""
         try:
             output, then = yield from steps
         except GeneratorExit:
@@ -116,7 +116,7 @@ class TaskTelling:
 
     def _faulted(self, problem: TaskFault, scope: Scope) -> None:
         if not self._begun:
-            self.created()  # it is its condition that failed
+            self.created()  # its condition failed
         self._tell(TaskLifecycle.FAULTED, error=error_data(scope.workflow.presentable(problem)))
 
     def _completed(self, output: Any) -> None:
@@ -134,6 +134,6 @@ class TaskTelling:
             self._teller.tell(kind, str(self._number), data)
 
     def _tell(self, kind: TaskLifecycle, key: str = "", **more: Any) -> None:
-        # a task that an earlier version left under way has no number, and nothing to be known by
+        # a task that an earlier version left running has no number, and so no key
         if self._number and self._teller.wants(kind):
             self._teller.tell(kind, key or str(self._number), {"task": self._pointer, **more})

@@ -1,4 +1,4 @@
-"""Tasks that run others and catch their errors: `try`.
+"""The `try` task: runs a block, catches its errors and retries it.
 
 Source: dsl-reference.md, "Try", "Catch".
 """
@@ -19,10 +19,10 @@ from runner.interpreter.state import State, branch
 
 
 def run_try(node: TryNode, state: State, scope: Scope, data: Any, progress: dict[str, Any] | None) -> Steps:
-    """Run a block; catch what it raises, and try again or do something else.
+    """Run a block; on an error that `catch` matches, retry the block or run the `do` of `catch`.
 
-    A retry goes through the block again, as if it came there for the first time: its effects keep their keys.
-    An error for which there is no retry left, and no `do`, is raised again.
+    A retry runs the block as if for the first time: its effects keep their keys. An error is raised again if no retry
+    is left and there is no `do`.
     """
     kept = progress or {}
     trial = _Try(node, state, scope, data, kept)
@@ -32,10 +32,10 @@ def run_try(node: TryNode, state: State, scope: Scope, data: Any, progress: dict
 
 
 class _Try:
-    """One `try` that is under way.
+    """A running `try`.
 
-    Its progress is the error that is handled and its cause, else the attempts so far, the limit of the present one, and
-    how often places in the block had been come to before.
+    Its progress in a snapshot is the error being handled and its cause. Before that, it is the attempts so far, the
+    timeout of the current one, and the number of earlier visits to places in the block.
     """
 
     def __init__(self, node: TryNode, state: State, scope: Scope, data: Any, kept: Mapping[str, Any]) -> None:
@@ -70,9 +70,9 @@ class _Try:
             return (yield from self.handle(problem.error.as_dict(), problem.cause))
 
     def handle(self, problem: dict[str, Any], cause: str) -> Steps:
-        """Do what is to be done about an error; without anything, the input is the output.
+        """Run the `do` of `catch` for an error; without one, the input is the output.
 
-        What is raised there has the `cause` of the error.
+        An error that a `raise` task raises there gets the `cause` of the handled error.
         """
         catch, state = self._node.catch, self._state
         if catch.block is None:
@@ -89,7 +89,7 @@ class _Try:
         return output
 
     def _attempt(self) -> Steps:
-        """Run the block once, for as long as the policy lets an attempt take."""
+        """Run the block once, within the policy's timeout for an attempt."""
         node, inner, retry = self._node, self._inner, self._node.catch.retry
         steps = tasks.run_block(node.block, inner, self._data)
         if self._attempts is None or retry is None or retry.attempt_duration is None:
@@ -109,7 +109,7 @@ class _Try:
         return output
 
     def _again(self, attempts: Attempts, problem: TaskFault) -> Steps:
-        """Wait for the next attempt; whether there is one."""
+        """Wait for the next attempt; returns whether there is one."""
         name, visits = self._node.catch.name, self._state.visits
         key = self._state.effect_key(self._node.pointer)
         error, wait = problem.error.as_dict(), problem.retry_after_ms
@@ -132,7 +132,7 @@ class _Try:
         return {"attempts": attempts.saved(), "limit": limit, "visits": self._visits}
 
     def _catches(self, problem: WorkflowError) -> bool:
-        """Whether the `catch` takes an error."""
+        """Whether the `catch` matches an error."""
         catch = self._node.catch
         self._scope.context = self._state.shared.context  # tasks in the block may have changed it
         members = {**problem.as_dict(), "type": standard_type(problem.type)}

@@ -1,7 +1,7 @@
-"""URI templates as far as the DSL has them: simple string expansion of top-level properties.
+"""URI templates of the DSL: simple string expansion of top-level properties.
 
-A value stays within its segment of the path: `/` is encoded, and one that makes the segment `.` or `..` is refused, as
-encoding does not help: dots are unreserved, so that `%2E` means the same, and is normalized to it on the way.
+A value cannot leave its path segment: `/` is encoded, and a value that makes the segment `.` or `..` is rejected.
+Encoding would not help there: dots are unreserved, so `%2E` is equivalent and may be normalized on the way.
 
 Source: dsl-reference.md, "URI Template"; RFC 6570, section 3.2.2; RFC 3986, sections 2.3 and 6.2.2.
 """
@@ -23,7 +23,7 @@ _VARIABLE: Final = re.compile(r"\{([^{}]*)\}")
 
 
 def compile_uri(uri: str) -> Expand | None:
-    """Return what fills the variables of `uri`; None when it has none, or is a runtime expression."""
+    """Return a function that expands `uri`; None if it has no variables, or is a runtime expression."""
     if is_expression(uri) or not _VARIABLE.search(uri):
         return None
 

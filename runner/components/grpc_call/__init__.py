@@ -1,9 +1,9 @@
 """`call: grpc`, the DSL's own function.
 
-- `call`: arguments in, JSON out; what gRPC's statuses are in the DSL's terms is in `statuses`.
-- `schemas`: what a service is made of, from a .proto that `compiler` compiles, or from the server by `reflection`.
-- `messages`: JSON to messages and back.
-- `channels`: connections, dialled to addresses that the policy was asked about.
+- `call`: arguments in, JSON out; `statuses` maps gRPC statuses to errors of the DSL.
+- `schemas`: descriptors of services, from a .proto that `compiler` compiles, or from the server by `reflection`.
+- `messages`: conversion between JSON and messages.
+- `channels`: pooled connections, only to addresses that the address policy allows.
 
 Nothing here forks: the runner's own channel lives in this process, and gRPC does not survive a fork.
 

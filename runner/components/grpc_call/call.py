@@ -25,10 +25,10 @@ from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.outbound import Authorization
 
 MAX_MESSAGES: Final = 10_000
-"""Of one stream, in either direction."""
+"""Maximum number of messages in one stream, in either direction."""
 
 _THREAD_BYTES: Final = 64 * limits.KIB
-"""Messages from this size on are converted beside the event loop."""
+"""Messages from this size on are converted in a thread."""
 
 _HOST: Final = r"^(https?://)?[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$"
 _NAME: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -84,7 +84,7 @@ async def call(arguments: Arguments, context: Context) -> Any:
 
 
 async def _call(arguments: Arguments, schema: Schema | None, shown: Authorization | None, context: Context) -> Any:
-    """Make the call; `shown` is what says who makes it."""
+    """Make the call with the credentials in `shown`."""
     service = arguments.service
     target = target_of(service.host, service.port)
     metadata = () if shown is None else (("authorization", shown.value),)
@@ -103,7 +103,7 @@ async def _call(arguments: Arguments, schema: Schema | None, shown: Authorizatio
 async def _authorization(
     policy: Policy | None, context: Context, *, refused: Authorization | None = None
 ) -> Authorization | None:
-    """Return what says who calls."""
+    """Return the credentials of the caller; None without a policy."""
     if policy is None:
         return None
     shown = await context.http.authorization(policy, refused=refused)
@@ -133,9 +133,9 @@ async def _encoded(method: Method, given: dict[str, Any] | list[dict[str, Any]])
 async def _exchange(
     channel: grpc.aio.Channel, method: Method, requests: Sequence[bytes], metadata: Metadata, seconds: float
 ) -> list[bytes]:
-    """Send all requests and return all answers, one where the method gives no stream."""
-    # a stream of one is sent like the only message there is, which is the same to the server: where a server ends a
-    # stream that is still written to, grpc.aio may lose the status (https://github.com/grpc/grpc/issues/36066)
+    """Send all requests and return all responses; only one if the method does not stream them."""
+    # A stream of one message is sent as a unary request, which is the same to the server: when a server ends a stream
+    # that is still being written, grpc.aio may lose the status (https://github.com/grpc/grpc/issues/36066).
     streams = len(requests) != 1
     kind = f"{'stream' if streams else 'unary'}_{'stream' if method.gives_stream else 'unary'}"
     start = getattr(channel, kind)(method.path)
@@ -159,7 +159,7 @@ async def _exchange(
 
 
 async def _beside(size: int, convert: Callable[[], list[Converted]]) -> list[Converted]:
-    """Return what `convert` does; in a thread when there is much to do, for others share the event loop."""
+    """Return the result of `convert`, run in a thread if there is much data, so as not to block the event loop."""
     return convert() if size < _THREAD_BYTES else await asyncio.to_thread(convert)
 
 

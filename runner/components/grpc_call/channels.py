@@ -1,9 +1,9 @@
-"""Channels to gRPC servers: pooled, bounded, and dialled under the address policy.
+"""Bounded pool of channels to gRPC servers, dialled under the address policy.
 
-gRPC resolves names by itself, out of our sight. So a name is resolved and an address chosen here, as for anything that
-is not HTTP, and the channel is made for that address; the name goes into `:authority` and into the check of the
-certificate. A channel is used for `MAX_AGE_SECONDS`, and no longer than its server can be reached: another one looks up
-the name again.
+gRPC resolves names internally, where the policy cannot be applied. A name is therefore resolved and an address chosen
+here, as for every protocol but HTTP, and the channel is created for that address. The name is used in `:authority` and
+to verify the certificate. A channel is used for `MAX_AGE_SECONDS` at most, and only while its server is reachable; a
+new channel resolves the name again.
 
 Source: https://github.com/grpc/grpc/blob/master/doc/naming.md (address schemes, the default port).
 """
@@ -44,17 +44,17 @@ _OPTIONS: Final = (
     ("grpc.max_receive_message_length", limits.MAX_RESULT_BYTES),
     ("grpc.max_send_message_length", limits.MAX_RESULT_BYTES),
     ("grpc.primary_user_agent", USER_AGENT),
-    # a proxy would resolve names out of our sight
+    # a proxy would resolve names without the address policy
     ("grpc.enable_http_proxy", 0),
     ("grpc.service_config_disable_resolution", 1),
-    # channels to one address are apart from one another: a fresh one really connects
+    # channels to one address share no connection: a new channel really connects
     ("grpc.use_local_subchannel_pool", 1),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A server, as flows name it."""
+    """A server, as named in a flow."""
 
     host: str
     port: int
@@ -86,26 +86,26 @@ class _Pooled:
 
 
 class Channels:
-    """The channels of a process; see `Shared`."""
+    """The channel pool of a process; see `Shared`."""
 
     def __init__(self, settings: RunnerSettings) -> None:
         self._allow_private = settings.allow_private_addresses
         self._credentials: grpc.ChannelCredentials | None = None
-        self._pool: OrderedDict[Target, _Pooled] = OrderedDict()  # those used last, last
+        self._pool: OrderedDict[Target, _Pooled] = OrderedDict()  # most recently used last
 
     async def close(self) -> None:
-        """Close all of them."""
+        """Close all channels."""
         while self._pool:
             _, pooled = self._pool.popitem()
             await pooled.channel.close(None)
 
     @asynccontextmanager
     async def use(self, target: Target) -> AsyncIterator[grpc.aio.Channel]:
-        """Offer a channel to a server, for one call; the caller sets the deadline.
+        """Provide a channel to a server, for one call; the caller sets the deadline.
 
         Raises:
             TaskFault: the server can't be reached, the policy does not allow its addresses, or more than
-                `MAX_CHANNELS` servers are called just now (communication).
+                `MAX_CHANNELS` servers are called at the same time (communication).
         """
         pooled = await self._get(target)
         self._pool.move_to_end(target)
@@ -139,7 +139,7 @@ class Channels:
         return self._pool[target]
 
     async def _remove(self, target: Target) -> None:
-        """Offer a channel no more; the last call on it closes it."""
+        """Remove a channel from the pool; the last call on it closes it."""
         pooled = self._pool.pop(target)
         if not pooled.users:
             await pooled.channel.close(None)
@@ -151,7 +151,7 @@ class Channels:
         if not target.tls:
             return grpc.aio.insecure_channel(address, options=options)
         if self._credentials is None:
-            # what the rest of the runner trusts; None: the roots that gRPC brings
+            # the roots that the rest of the runner trusts; None: those built into gRPC
             roots = Path(TRUSTED_ROOTS).read_bytes() if TRUSTED_ROOTS else None
             self._credentials = grpc.ssl_channel_credentials(roots)
         options.append(("grpc.ssl_target_name_override", target.host))
@@ -159,7 +159,7 @@ class Channels:
 
 
 async def _dial(target: Target, *, allow_private_addresses: bool) -> str:
-    """Return an address of a server that takes connections, as gRPC writes it."""
+    """Return an address at which a server accepts connections, in gRPC's syntax."""
     try:
         connected = await connections.connect(target.host, target.port, allow_private_addresses=allow_private_addresses)
     except (OSError, UnicodeError) as problem:

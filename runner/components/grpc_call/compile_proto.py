@@ -1,10 +1,11 @@
-"""Compiles one .proto, in a process of its own: `python -I compile_proto.py`, the source on stdin.
+"""Compiles one .proto in a separate process: `python -I compile_proto.py`, with the source on stdin.
 
-Writes a serialized FileDescriptorSet to stdout, with what is imported before what imports it. Else it ends with 1, and
-says on stderr why. It imports nothing of Flowhook, so that it starts in a moment, and writes no files that have a name.
+Writes a serialized FileDescriptorSet to stdout, in which imported files precede those that import them. On an error, it
+exits with 1 and writes the reason to stderr. It imports nothing of Flowhook, so that it starts quickly, and creates no
+named files.
 
-What can be imported is what comes with gRPC and with googleapis-common-protos: `google/protobuf/*.proto`,
-`google/api/annotations.proto` and their kin. protoc itself refuses absolute paths and `..`.
+A .proto can import the files that come with gRPC and with googleapis-common-protos: `google/protobuf/*.proto`,
+`google/api/annotations.proto` and the like. protoc itself rejects absolute paths and `..`.
 """
 
 from __future__ import annotations
@@ -29,21 +30,21 @@ MAX_COMPLAINT_BYTES = 2048
 
 
 def main() -> int:
-    """Compile what is on stdin; returns the exit code."""
-    os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # not every event loop closes what it should not pass on
+    """Compile the source on stdin; returns the exit code."""
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # not every event loop closes files that must not be inherited
     for limit, most in (
         (resource.RLIMIT_CPU, CPU_SECONDS),
         (resource.RLIMIT_AS, MEMORY_BYTES),
         (resource.RLIMIT_FSIZE, FILE_BYTES),
         (resource.RLIMIT_CORE, 0),
     ):
-        with contextlib.suppress(ValueError, OSError):  # not every system has each of them
+        with contextlib.suppress(ValueError, OSError):  # not every system supports each of them
             resource.setrlimit(limit, (most, most))
     with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as compiled, tempfile.TemporaryFile() as said:
         source.write(sys.stdin.buffer.read())
         source.flush()
         stderr = os.dup(2)
-        os.dup2(said.fileno(), 2)  # protoc writes there by itself, as much as it likes
+        os.dup2(said.fileno(), 2)  # protoc writes there directly, without a limit
         code = protoc.main(
             [
                 "protoc",

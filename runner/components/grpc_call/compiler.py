@@ -1,4 +1,4 @@
-"""Has protoc compile a .proto, in a process of its own under limits of its own (`compile_proto`)."""
+"""Compiles a .proto with protoc, in a separate process with its own limits (`compile_proto`)."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from runner.interpreter.errors import Kind, fault
 
 MAX_SOURCE_BYTES: Final = 256 * limits.KIB
 SECONDS: Final = 10.0
-"""How long it may take, the start of the process included."""
+"""Timeout, including the start of the process."""
 
 _PROGRAM: Final = Path(__file__).with_name("compile_proto.py")
 
 
 async def compile_proto(source: bytes, shown: str) -> bytes:
-    """Return a serialized FileDescriptorSet, with what is imported before what imports it.
+    """Return a serialized FileDescriptorSet, in which imported files precede those that import them.
 
-    Cancelled, it ends the process.
+    Cancellation kills the process.
 
     Args:
         source: the .proto.
-        shown: how errors name it.
+        shown: name of the source in errors.
 
     Raises:
-        TaskFault: the source is too large, or does not compile (configuration), or not in time (timeout).
+        TaskFault: the source is too large or does not compile (configuration), or takes too long (timeout).
     """
     if len(source) > MAX_SOURCE_BYTES:
         raise fault(Kind.CONFIGURATION, f"{shown} is larger than {MAX_SOURCE_BYTES} bytes")

@@ -1,4 +1,4 @@
-"""Methods of services, and JSON for their messages.
+"""Methods of services, and conversion between JSON and their messages.
 
 Source: https://protobuf.dev/programming-guides/json/ (ProtoJSON).
 """
@@ -20,7 +20,7 @@ from flowhook import limits
 from runner.interpreter.errors import Kind, fault
 
 _SHOWN: Final = 20
-"""Methods that an error names."""
+"""Methods that an error lists at most."""
 _FIELD: Final = re.compile(r"Failed to parse ([^\s:]+) field: ")
 _UNKNOWN: Final = re.compile(r'has no field named "([^"]*)"')
 
@@ -31,8 +31,8 @@ class Method:
 
     Attributes:
         path: of its requests, `/package.Service/Method`.
-        takes_stream: whether it takes any number of messages.
-        gives_stream: whether it answers with any number of them.
+        takes_stream: whether it takes a stream of messages.
+        gives_stream: whether it answers with a stream of messages.
     """
 
     path: str
@@ -43,10 +43,10 @@ class Method:
     _pool: DescriptorPool
 
     def encode(self, value: Any) -> bytes:
-        """Return a message, serialized. Blocking.
+        """Return a request message, serialized. Blocking.
 
         Raises:
-            TaskFault: `value` is not JSON for it, or is too large (configuration); the message shows no data.
+            TaskFault: `value` does not fit the message type, or is too large (configuration); the error shows no data.
         """
         message = message_factory.GetMessageClass(self._input)()
         try:
@@ -59,10 +59,10 @@ class Method:
         return encoded
 
     def decode(self, data: bytes) -> Any:
-        """Return a message as JSON: fields by their JSON names, those at their default left out. Blocking.
+        """Return a response message as JSON: fields by their JSON names, without those at their default. Blocking.
 
         Raises:
-            TaskFault: `data` is no such message (communication).
+            TaskFault: `data` is not a message of the expected type (communication).
         """
         try:
             message = message_factory.GetMessageClass(self._output).FromString(data)
@@ -75,17 +75,17 @@ class Method:
 
 
 class Schema:
-    """The services that some files describe."""
+    """Services that a set of .proto files describes."""
 
     def __init__(self, files: Iterable[FileDescriptorProto], shown: str) -> None:
-        """Take the files, in an order in which what is imported comes before what imports it.
+        """Load the files, ordered such that imported files precede those that import them.
 
         Args:
-            files: descriptors.
-            shown: how errors name where they come from.
+            files: descriptors of the files.
+            shown: name of their origin in errors.
 
         Raises:
-            TaskFault: they don't fit together (configuration).
+            TaskFault: the descriptors are inconsistent (configuration).
         """
         self._shown = shown
         self._pool = DescriptorPool()
@@ -120,7 +120,7 @@ class Schema:
 
 
 def _explain(problem: str) -> str:
-    """Return which field is wrong, from protobuf's own message, which holds the value as well."""
+    """Return which field is invalid, from protobuf's message, without the value that the message holds."""
     path = "".join(f".{name}" for name in _FIELD.findall(problem))
     unknown = _UNKNOWN.search(problem)
     return f"{path}: there is no field {unknown[1]!r}" if unknown else f"{path} does not fit its type"

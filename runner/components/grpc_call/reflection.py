@@ -1,6 +1,6 @@
-"""Asks a server what its services are made of.
+"""Fetches the descriptors of a service from its server, by gRPC server reflection.
 
-grpcio-reflection has a client as well, which blocks. The messages of v1 are those of v1alpha, under another name.
+The client in grpcio-reflection blocks, so it is not used. The messages of v1 are those of v1alpha, under another name.
 
 Source: https://github.com/grpc/grpc/blob/master/doc/server-reflection.md.
 """
@@ -22,7 +22,7 @@ from runner.interpreter.errors import Kind, fault
 
 MAX_FILES: Final = 500
 MAX_BYTES: Final = 2 * limits.MIB
-"""Serialized descriptors of one service and of all that it needs."""
+"""Limit for the serialized descriptors of one service and of all its dependencies."""
 
 _VERSIONS: Final = ("v1", "v1alpha")
 
@@ -32,7 +32,7 @@ Metadata = tuple[tuple[str, str], ...]
 async def reflect(
     channel: grpc.aio.Channel, service: str, metadata: Metadata, seconds: float
 ) -> tuple[list[FileDescriptorProto], int]:
-    """Return the files that describe a service, what is imported first, and their size in bytes.
+    """Return the files that describe a service, imported files first, and their size in bytes.
 
     Args:
         channel: to the server.
@@ -41,8 +41,8 @@ async def reflect(
         seconds: until the deadline.
 
     Raises:
-        TaskFault: the server does not know the service, or offers no reflection (configuration); it answers with
-            nonsense, or with too much (communication).
+        TaskFault: the server does not know the service, or offers no reflection (configuration); its response is
+            invalid, or too large (communication).
         grpc.aio.AioRpcError: the call failed.
     """
     for version in _VERSIONS:
@@ -55,10 +55,10 @@ async def reflect(
 
 
 class _Inquiry:
-    """Questions and answers.
+    """The requests and responses for one service.
 
-    Each question is a stream of its own, which ends with it: where a server ends a stream that is still written to,
-    grpc.aio may lose the status (https://github.com/grpc/grpc/issues/36066).
+    Each request has its own stream, which ends with the request: when a server ends a stream that is still being
+    written, grpc.aio may lose the status (https://github.com/grpc/grpc/issues/36066).
     """
 
     def __init__(self, channel: grpc.aio.Channel, version: str, metadata: Metadata, seconds: float) -> None:
@@ -73,7 +73,7 @@ class _Inquiry:
         self._size = 0
 
     async def describe(self, service: str) -> tuple[list[FileDescriptorProto], int]:
-        """Return what `reflect` does."""
+        """See `reflect`."""
         await self._ask(ServerReflectionRequest(file_containing_symbol=service), f"the service {service}")
         while (name := next(self._missing(), None)) is not None:
             await self._ask(ServerReflectionRequest(file_by_filename=name), name)

@@ -1,4 +1,4 @@
-"""The schemas of services, kept for a while: from a .proto, or from the server itself."""
+"""Cache of service schemas, obtained from a .proto or from the server itself."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from runner.components.grpc_call.reflection import Metadata, reflect
 
 KEPT_SECONDS: Final = 300.0
 KEPT_BYTES: Final = 16 * limits.MIB
-"""Serialized descriptors of all schemas that are kept; in memory they take several times as much."""
+"""Limit for the serialized descriptors of all cached schemas; in memory they take several times as much."""
 
 MAX_COMPILERS: Final = 2
-"""That run at a time."""
+"""Maximum number of compilers that run at a time."""
 
 
 class Schemas:
-    """The schemas of a process; see `Shared`."""
+    """The schema cache of a process; see `Shared`."""
 
     def __init__(self, _settings: RunnerSettings) -> None:
         self._schemas: Cache[Schema] = Cache(seconds=KEPT_SECONDS, weight=KEPT_BYTES)
         self._compilers = asyncio.Semaphore(MAX_COMPILERS)
 
     async def close(self) -> None:
-        """Do nothing: memory is all there is."""
+        """Do nothing: the cache holds nothing but memory."""
 
     async def compiled(self, key: bytes, fetch: Callable[[], Awaitable[bytes]], shown: str) -> Schema:
         """Return the schema of a .proto.
 
         Args:
-            key: `fingerprint` of where it is and of the credentials it takes.
-            fetch: gets the source.
-            shown: how errors name it.
+            key: `fingerprint` of its URI and of the credentials for fetching it.
+            fetch: fetches the source.
+            shown: name of the source in errors.
 
         Raises:
-            TaskFault: it can't be fetched, or does not compile.
+            TaskFault: the source can't be fetched, or does not compile.
         """
 
         async def load() -> tuple[Schema, int]:
@@ -59,7 +59,7 @@ class Schemas:
     async def reflected(
         self, channel: grpc.aio.Channel, target: Target, service: str, metadata: Metadata, seconds: float
     ) -> Schema:
-        """Return the schema of a service as its server tells it; see `reflect`."""
+        """Return the schema of a service from its server; see `reflect`."""
 
         async def load() -> tuple[Schema, int]:
             files, size = await reflect(channel, service, metadata, seconds)

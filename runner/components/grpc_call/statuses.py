@@ -1,4 +1,4 @@
-"""What gRPC's statuses are in the DSL's terms.
+"""Mapping of gRPC statuses to errors of the DSL.
 
 Source: https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto (statuses of HTTP),
 https://github.com/googleapis/googleapis/blob/master/google/rpc/error_details.proto (RetryInfo).
@@ -38,11 +38,11 @@ MEANINGS: Final = {
 
 _DETAILS: Final = "grpc-status-details-bin"
 _TOO_LARGE: Final = "CLIENT: Received message larger than max"
-"""What gRPC itself says, as if the server had."""
+"""Message of the local gRPC client, reported as if the server had sent it."""
 
 
 def fault_of(problem: grpc.aio.AioRpcError, what: str) -> TaskFault:
-    """Return the error that a failed call is; `what` was called."""
+    """Return the error for a failed call; `what` names the called method."""
     code, said = problem.code(), problem.details() or ""
     if code is StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in said:
         return fault(Kind.COMMUNICATION, f"{what}: a message of the answer is too large")
@@ -52,7 +52,7 @@ def fault_of(problem: grpc.aio.AioRpcError, what: str) -> TaskFault:
 
 
 def _retry_after_ms(problem: grpc.aio.AioRpcError) -> int:
-    """Return how long the server asks to be left alone; 0: it does not say."""
+    """Return the wait before a retry that the server asks for; 0: none."""
     try:
         metadata: Any = problem.trailing_metadata() or ()
         for key, value in metadata:
@@ -62,5 +62,5 @@ def _retry_after_ms(problem: grpc.aio.AioRpcError) -> int:
                     if detail.Unpack(info):
                         return bounded(info.retry_delay.ToTimedelta().total_seconds())
     except (DecodeError, ValueError, OverflowError):
-        pass  # what it says beside the status is no reason to fail in another way
+        pass  # invalid details don't change how the call fails
     return 0

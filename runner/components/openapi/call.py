@@ -1,8 +1,8 @@
-"""One call of an operation.
+"""One call of an OpenAPI operation.
 
-Libraries for OpenAPI in Python check requests and answers (openapi-core), or bring an HTTP client of their own, models
-of whole documents and their own way to follow references (aiopenapi3). What is needed here is little: one request, made
-from a document that may be sloppy, and sent as all others are, under the address policy.
+OpenAPI libraries for Python validate requests and responses (openapi-core), or bring their own HTTP client, models of
+whole documents and resolution of references (aiopenapi3). This module needs none of that: it builds one request, from a
+document that may be sloppy, and sends it like all others, under the address policy.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Documents: read, searched for an operation, and forgotten; the operations are kept for a while."""
+"""Cache of operations, extracted from OpenAPI documents that are not retained themselves."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from runner.components.resource import Resource, fetch
 
 KEPT_SECONDS: Final = 300.0
 KEPT_PARAMETERS: Final = 50_000
-"""Of all operations that are kept, each counted as one more."""
+"""Limit for the parameters of all cached operations; each operation counts as one more."""
 
 MAX_YAML_BYTES: Final = limits.MAX_DOCUMENT_BYTES
-"""YAML takes a thousand times as long as JSON, which may have `limits.MAX_RESULT_BYTES`."""
+"""Limit for YAML, which takes a thousand times as long as JSON; JSON may have `limits.MAX_RESULT_BYTES`."""
 
 MAX_READERS: Final = 2
-"""Documents that are read at a time."""
+"""Maximum number of documents that are parsed at a time."""
 
 _THREAD_BYTES: Final = 16 * limits.KIB
 
 
 class Operations:
-    """The operations that a process knows; see `Shared`."""
+    """The operation cache of a process; see `Shared`."""
 
     def __init__(self, _settings: RunnerSettings) -> None:
         self._operations: Cache[Operation] = Cache(seconds=KEPT_SECONDS, weight=KEPT_PARAMETERS)
         self._readers = asyncio.Semaphore(MAX_READERS)
 
     async def close(self) -> None:
-        """Do nothing: memory is all there is."""
+        """Do nothing: the cache holds nothing but memory."""
 
     async def get(self, document: Resource, operation_id: str, context: Context) -> Operation:
         """Return an operation of a document.
 
         Raises:
-            TaskFault: the document can't be fetched, is none, or does not have the operation.
+            TaskFault: the document can't be fetched, is invalid, or does not have the operation.
         """
 
         async def load() -> tuple[Operation, int]:
@@ -76,4 +76,4 @@ def parse(content: bytes) -> Any:
     if read.data is None:
         problem = read.problems[0] if read.problems else None
         raise wrong(f"the document is neither JSON nor YAML: {problem.cause if problem else 'it is empty'}")
-    return read.data  # keys that are numbers, as statuses often are, count as problems, but are texts by now
+    return read.data  # numeric keys, such as statuses, are reported as problems, but were converted to texts

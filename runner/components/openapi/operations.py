@@ -1,4 +1,4 @@
-"""What a document says of one operation, the same whether it is OpenAPI 3 or Swagger 2.0.
+"""Extracts one operation from a document, in one form for OpenAPI 3 and Swagger 2.0.
 
 Source: OpenAPI Specification 3.0.4, 3.1.1 and 2.0 (https://spec.openapis.org/oas/).
 """
@@ -16,7 +16,7 @@ from runner.components.openapi.references import mapping, resolve, sequence, wro
 from runner.components.openapi.styles import PLACES, Parameter, default_style
 
 MAX_PARAMETERS: Final = 1000
-"""Of one operation."""
+"""Limit for one operation."""
 
 FORM: Final = "application/x-www-form-urlencoded"
 JSON: Final = "application/json"
@@ -24,24 +24,24 @@ JSON: Final = "application/json"
 METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 
 VARIABLE: Final = re.compile(r"\{([^{}]+)\}")
-"""In the path of an operation, and in the URL of a server."""
+"""A variable in the path of an operation, or in the URL of a server."""
 
 _NEVER_REQUIRED: Final = frozenset({"accept", "authorization", "content-type"})
-"""Header parameters whose definition counts for nothing. Source: 3.1.1, section 4.8.12.2.1."""
+"""Header parameters whose definition is to be ignored. Source: 3.1.1, section 4.8.12.2.1."""
 
 _STYLES: Final = {"ssv": "spaceDelimited", "tsv": "tabDelimited", "pipes": "pipeDelimited"}
-"""By `collectionFormat` of Swagger 2.0."""
+"""Styles by `collectionFormat` of Swagger 2.0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What the body of a request is made of.
+    """The request body that an operation declares.
 
     Attributes:
-        media_types: that the operation takes, in its own order.
-        name: of the parameter that is the whole body; empty: there is none.
-        required: whether there has to be a body.
-        fields: how members of a form are written, where that is not the usual way, by name.
+        media_types: media types that the operation accepts, in its own order.
+        name: name of the parameter that is the whole body; empty: there is none.
+        required: whether there must be a body.
+        fields: members of a form that are not serialized in the default way, by name.
     """
 
     media_types: tuple[str, ...]
@@ -55,9 +55,9 @@ class Operation:
     """An operation.
 
     Attributes:
-        id: as flows name it.
+        id: `operationId`, by which flows select it.
         method: in upper case.
-        base: absolute URL that `path` comes behind.
+        base: absolute URL to which `path` is appended.
         path: with `{variables}`.
         parameters: outside of the body, one for each place and name.
         body: None: there is none.
@@ -76,11 +76,11 @@ def find_operation(document: Any, operation_id: str, uri: str) -> Operation:
 
     Args:
         document: plain JSON.
-        operation_id: which.
-        uri: of the document, which URLs in it are relative to.
+        operation_id: `operationId` of the operation.
+        uri: URI of the document, to which URLs in it are relative.
 
     Raises:
-        TaskFault: this is no such document, or the operation is not in it, or does not make sense (configuration).
+        TaskFault: the document is of another kind, or the operation is missing or invalid (configuration).
     """
     root = mapping(document)
     if not str(root.get("openapi")).startswith("3.") and str(root.get("swagger")) != "2.0":
@@ -96,7 +96,7 @@ def find_operation(document: Any, operation_id: str, uri: str) -> Operation:
 
 
 class _Reader:
-    """Reads one operation; what the versions have in common."""
+    """Reads one operation; base class with what all versions have in common."""
 
     def __init__(
         self, root: Mapping[str, Any], item: Mapping[str, Any], operation: Mapping[str, Any], path: str, uri: str
@@ -109,7 +109,7 @@ class _Reader:
 
     def read(self, operation_id: str, method: str) -> Operation:
         declared = {(parameter.place, parameter.name): parameter for parameter in self.parameters()}
-        for name in VARIABLE.findall(self.path):  # many a document forgets to declare them
+        for name in VARIABLE.findall(self.path):  # many documents fail to declare them
             implied = Parameter(name, "path", required=True, style="simple", explode=False)
             declared.setdefault(("path", name), implied)
         for key in self.keys():
@@ -119,7 +119,7 @@ class _Reader:
         return Operation(operation_id, method, self.base(), self.path, tuple(declared.values()), self.body())
 
     def described(self) -> Iterator[Mapping[str, Any]]:
-        """Yield all parameters as they are described, those of the operation last, for they count more."""
+        """Yield the definitions of all parameters, those of the operation last, because they take precedence."""
         for owner in (self.item, self.operation):
             for parameter in sequence(owner.get("parameters")):
                 yield resolve(self.root, parameter)
@@ -135,7 +135,7 @@ class _Reader:
                 yield self.parameter(described, name, place, required=required)
 
     def keys(self) -> Iterator[Parameter]:
-        """Yield the API keys that the document knows of: a call may be given them like any parameter."""
+        """Yield the API keys that the document declares: a call may pass them like any parameter."""
         for scheme in self.schemes().values():
             described = resolve(self.root, scheme)
             place, name = described.get("in"), described.get("name")
@@ -151,11 +151,11 @@ class _Reader:
         raise NotImplementedError
 
     def base(self) -> str:
-        """Return the absolute URL that paths come behind."""
+        """Return the absolute URL to which paths are appended."""
         raise NotImplementedError
 
     def body(self) -> Body | None:
-        """Return what the body is made of."""
+        """Return the declared body; None: there is none."""
         raise NotImplementedError
 
 
@@ -245,7 +245,7 @@ class _Swagger(_Reader):
 
 
 def _joined(uri: str, reference: str) -> str:
-    """Return a URL that may be relative to the document's, without a slash at the end."""
+    """Resolve a URL that may be relative to the document's; returns it without a slash at the end."""
     try:
         return urljoin(uri, reference).rstrip("/")
     except ValueError:
@@ -253,7 +253,7 @@ def _joined(uri: str, reference: str) -> str:
 
 
 def _has_property(root: Mapping[str, Any], schemas: Iterable[Any], name: str) -> bool:
-    """Whether a schema names a property, itself or in what it is made of."""
+    """Whether one of the schemas, or of the schemas that it combines, declares a property."""
     left, seen = [*schemas], set()
     while left:
         described = resolve(root, left.pop())

@@ -1,4 +1,4 @@
-"""References within a document, and values that may be of any type.
+"""Resolution of references within a document, and access to values of any type.
 
 Source: OpenAPI Specification 3.1.1, section 4.8.23 "Reference Object"; RFC 6901, section 6 (JSON Pointer in a URI).
 """
@@ -13,18 +13,18 @@ from urllib.parse import unquote
 from runner.interpreter.errors import Kind, TaskFault, fault
 
 MAX_REFERENCES: Final = 16
-"""References that lead to references."""
+"""Longest chain of references that point to references."""
 
 _INDEX: Final = re.compile(r"[0-9]{1,9}")
 
 
 def wrong(detail: str) -> TaskFault:
-    """Return the error for a document, or for parameters, that won't do."""
+    """Return the error for an invalid document, or for invalid parameters."""
     return fault(Kind.CONFIGURATION, f"openapi: {detail}")
 
 
 def resolve(root: Mapping[str, Any], node: Any) -> Mapping[str, Any]:
-    """Return what a node is, or refers to; empty where that is no object.
+    """Return a node, or the node that it refers to; empty if that is not an object.
 
     Raises:
         TaskFault: it refers to something outside of the document, to nothing, or in circles (configuration).

@@ -1,4 +1,4 @@
-"""An operation and the parameters of a call, made a request."""
+"""Builds a request from an operation and the parameters of a call."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from runner.interpreter.data import encode
 _MULTIPART: Final = "multipart/"
 
 _PATH: Final = "/:@!$&'()*+,;=-._~%"
-"""What stays as it is in a path that a document writes."""
+"""Characters that stay unescaped in a path from a document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +35,16 @@ class Request:
 def build(operation: Operation, given: Mapping[str, Any]) -> Request:
     """Return the request that calls an operation.
 
-    What is declared as a parameter goes where it belongs. What is left is the body: the value of `body` (in Swagger 2.0
-    of what the document calls it), else an object of all that is left.
+    A declared parameter is put in its place. The body is the value of `body` (in Swagger 2.0: of the parameter that the
+    document declares as the body), else an object of all parameters that are not declared.
 
     Args:
-        operation: to call.
-        given: `parameters`; null is as if it were not there.
+        operation: operation to call.
+        given: `parameters`; null counts as absent.
 
     Raises:
-        TaskFault: a parameter is missing, not known, or has no form (configuration); it is named, without its value.
+        TaskFault: a parameter is missing, unknown, or cannot be serialized (configuration); the error names it, without
+            its value.
     """
     given = {name: value for name, value in given.items() if value is not None}
     declared = {parameter.name for parameter in operation.parameters}
@@ -68,7 +69,7 @@ def build(operation: Operation, given: Mapping[str, Any]) -> Request:
 
 @dataclass(slots=True)
 class _Parts:
-    """What parameters have come to, by place."""
+    """Serialized parameters, by place."""
 
     path: dict[str, str] = field(default_factory=dict)
     query: list[str] = field(default_factory=list)
@@ -91,7 +92,7 @@ class _Parts:
 
 
 def _url(operation: Operation, values: Mapping[str, str], query: Iterable[str]) -> URL:
-    """Return the URL, whose parts are encoded already: yarl would write commas of data like those between items."""
+    """Return the URL; its parts are encoded already, as yarl cannot distinguish commas in data from separators."""
     pieces = VARIABLE.split(operation.path)  # literals, and between them names
     path = "".join(values[piece] if index % 2 else quote(piece, safe=_PATH) for index, piece in enumerate(pieces))
     if any(segment in (".", "..") for segment in path.split("/")):
@@ -105,7 +106,7 @@ def _url(operation: Operation, values: Mapping[str, str], query: Iterable[str]) 
 
 
 def _body(operation: Operation, rest: Mapping[str, Any]) -> tuple[bytes | None, str]:
-    """Return the body and its media type; None and nothing where there is none."""
+    """Return the body and its media type; None and an empty string if there is no body."""
     body = operation.body
     whole = body is not None and body.name in rest
     unknown = [name for name in rest if body is None or (whole and name != body.name)]
@@ -136,7 +137,7 @@ def _written(body: Body, value: Any) -> tuple[bytes, str]:
 
 
 def _chosen(body: Body) -> str:
-    """Return the media type to send: JSON where it is taken, else a form, else the first one."""
+    """Return the media type to send: JSON if it is accepted, else a form, else the first one."""
     for fits in (is_json, lambda media_type: parse_content_type(media_type).essence == FORM):
         for media_type in body.media_types:
             if fits(media_type):

@@ -1,4 +1,4 @@
-"""How parameters are written into a request.
+"""Serialization of parameters into the path, query, headers and cookies of a request.
 
 Source: OpenAPI Specification 3.1.1, sections 4.8.12.3 "Style Values" and 4.8.12.6 "Style Examples"; RFC 6570,
 section 3.
@@ -18,7 +18,7 @@ Place = Literal["path", "query", "header", "cookie"]
 PLACES: Final[tuple[Place, ...]] = ("path", "query", "header", "cookie")
 
 _RESERVED: Final = ":/?@!$'()*,;"
-"""What `allowReserved` leaves as it is: the reserved characters that mean nothing to who reads a query."""
+"""Characters that `allowReserved` leaves unescaped: the reserved ones without a meaning to parsers of a query."""
 
 _DELIMITERS: Final = {"spaceDelimited": "%20", "pipeDelimited": "%7C", "tabDelimited": "%09"}
 
@@ -26,7 +26,7 @@ _DEFAULTS: Final[dict[Place, str]] = {"path": "simple", "query": "form", "header
 
 
 class UnwritableError(Exception):
-    """A value has no form in a style; the message says why, without the value."""
+    """A value cannot be serialized in a style; the message says why, without the value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +35,9 @@ class Parameter:
 
     Attributes:
         style: one of OpenAPI 3's, or `tabDelimited`, which Swagger 2.0 had.
-        explode: whether the items of an array and the members of an object stand apart.
-        reserved: whether reserved characters stay as they are.
-        media_type: how the value is written, in place of the style; empty: by the style.
+        explode: whether the items of an array and the members of an object are serialized separately.
+        reserved: whether reserved characters stay unescaped.
+        media_type: media type in which the value is serialized, instead of the style; empty: the style applies.
     """
 
     name: str
@@ -50,15 +50,15 @@ class Parameter:
 
 
 def default_style(place: Place) -> str:
-    """Return the style of a parameter that has none."""
+    """Return the style of a parameter that declares none."""
     return _DEFAULTS[place]
 
 
 def in_path(parameter: Parameter, value: Any) -> str:
-    """Return what stands for a parameter in a path.
+    """Serialize a parameter into a path.
 
     Raises:
-        UnwritableError: it has no form there, is empty, or would lead somewhere else.
+        UnwritableError: the value cannot be serialized there, is empty, or would lead to another path.
     """
     written = quote(_content(parameter, value), safe="") if parameter.media_type else _expand(parameter, value)
     if not written:
@@ -69,10 +69,10 @@ def in_path(parameter: Parameter, value: Any) -> str:
 
 
 def in_query(parameter: Parameter, value: Any) -> str:
-    """Return a part of a query string; empty where the value has nothing to show.
+    """Serialize a parameter into a part of a query string; empty if the value has no items or members.
 
     Raises:
-        UnwritableError: the value has no form there.
+        UnwritableError: the value cannot be serialized there.
     """
     safe = _RESERVED if parameter.reserved else ""
     name = quote(parameter.name, safe="")
@@ -89,10 +89,10 @@ def in_query(parameter: Parameter, value: Any) -> str:
 
 
 def in_header(parameter: Parameter, value: Any) -> str:
-    """Return the value of a header field, in which nothing is percent-encoded.
+    """Serialize a parameter into the value of a header field, without percent-encoding.
 
     Raises:
-        UnwritableError: the value has no form there.
+        UnwritableError: the value cannot be serialized there.
     """
     if parameter.media_type:
         return _content(parameter, value)
@@ -107,16 +107,16 @@ def in_header(parameter: Parameter, value: Any) -> str:
 
 
 def in_cookie(parameter: Parameter, value: Any) -> str:
-    """Return pairs for the header `Cookie`.
+    """Serialize a parameter into pairs for the header `Cookie`.
 
     Raises:
-        UnwritableError: the value has no form there.
+        UnwritableError: the value cannot be serialized there.
     """
     return in_query(parameter, value).replace("&", "; ")
 
 
 def _expand(parameter: Parameter, value: Any) -> str:
-    """Return a value in one of the styles of paths."""
+    """Serialize a value in one of the styles of paths."""
     name = quote(parameter.name, safe="")
     before, between = {"label": (".", "."), "matrix": (";", ";")}.get(parameter.style, ("", ","))
     match value:

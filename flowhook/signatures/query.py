@@ -46,7 +46,7 @@ def credentials_of(query: str, names: Collection[str]) -> list[bytes]:
     """Return the decoded values of parameters that may be credentials, only the first few of them.
 
     Args:
-        query: without `?`, percent-encoding kept.
+        query: without `?`, percent-encoding preserved.
         names: decoded names, as in `Verifier.credential_query`.
     """
     found: list[bytes] = []
@@ -98,7 +98,7 @@ def strip_query(query: str, names: Collection[str]) -> str:
     """Return a query string without some parameters; the rest of it is unchanged.
 
     Args:
-        query: without `?`, percent-encoding kept.
+        query: without `?`, percent-encoding preserved.
         names: decoded names, as in `Verifier.credential_query`. A field is also removed if one of them follows a `;`
             in it: some senders use that as a separator.
     """

@@ -21,9 +21,9 @@ class RequestView(NamedTuple):
     Attributes:
         method: upper case.
         url: the public URL with its query string, as the sender wrote it.
-        path: of the URL, percent-encoding kept.
-        query: query string without `?`, percent-encoding kept.
-        headers: lower-case names and raw values, in wire order, repeated ones kept.
+        path: of the URL, percent-encoding preserved.
+        query: query string without `?`, percent-encoding preserved.
+        headers: lower-case names and raw values, in wire order, repeated ones included.
         body: the bytes as received; empty where verification runs before the body is read.
         client_names: names in the client certificate that TLS verified.
         keys: keys that were fetched for verifiers, None for a key that doesn't exist; see `KeyedVerifier`.
@@ -80,7 +80,7 @@ class SignatureError(UnauthenticatedError):
 
     @property
     def detail(self) -> str:
-        """What was wrong, for the operator."""
+        """Cause of the refusal, for the operator."""
         return self.message
 
     @property
@@ -126,7 +126,7 @@ class Verifier(Protocol):
         """Check a request in time that does not depend on how much of a credential is right. Never blocks.
 
         Args:
-            request: what came in.
+            request: the request, as received.
             now: Unix time in seconds.
 
         Raises:
@@ -156,7 +156,7 @@ def verify_any(verifiers: Sequence[Verifier], request: RequestView, now: float) 
 
     Args:
         verifiers: what `build_verifiers` made of one `auth`.
-        request: what came in.
+        request: the request, as received.
         now: Unix time in seconds.
 
     Raises:

@@ -104,7 +104,7 @@ def meant_duration(text: str) -> str:
 
 
 def _iso_8601(parts: dict[str, str]) -> str:
-    """Format the amounts by unit letter; empty for none, and for milliseconds together with other units."""
+    """Format amounts, given by unit letter; empty for none, and for milliseconds together with other units."""
     if parts.keys() == {"ms"}:
         parts = {"S": f"{float(parts['ms']) / 1000:.9f}".rstrip("0").rstrip(".")}
     if not parts or "ms" in parts:

@@ -1,4 +1,4 @@
-"""Warnings about valid documents: constructs that their authors hardly intend."""
+"""Lints valid documents: warns about constructs that are probably mistakes."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def _faults(problems: list[Problem], file: str, root: Mark) -> list[Fault]:
 
 
 def _check(data: dict[str, Any], functions: Collection[str] | None) -> list[Problem]:
-    """Return the problems of a document, at most `MAX_FAULTS` + 1 of rules and of shape; at a path, rules win."""
+    """Return the problems of a document, at most `MAX_FAULTS` + 1 each of rules and of shape; at one path, of rules."""
     broken = list(islice(check_rules(data, functions), MAX_FAULTS + 1))
     settled = {problem.path for problem in broken}
     shapes = (problem for problem in _check_shapes(data) if not _is_settled(problem.path, settled))

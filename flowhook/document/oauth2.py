@@ -67,7 +67,7 @@ def check_client(client: BaseModel, method: ClientAuthentication) -> None:
 
 
 def check_grant(policy: BaseModel, grant: GrantType) -> None:
-    """Refuse a policy with a grant that a flow can't use, without a key that the grant requires, or with a foreign key.
+    """Refuse a policy whose grant a flow can't use, that lacks a required key, or that has a key of another grant.
 
     Args:
         policy: has `username`, `password`, `subject` and `actor`.

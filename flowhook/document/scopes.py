@@ -17,7 +17,7 @@ TASK_INPUT: Final = WORKFLOW_OUTPUT | {"task"}
 """`if` and `input.from` of a task."""
 
 TASK: Final = TASK_INPUT | {"input", "authorization"}
-"""The own keys of a task's kind, and its `output.as`."""
+"""The action of a task, and its `output.as`."""
 
 TASK_EXPORT: Final = TASK | {"output"}
 """`export.as` of a task."""

@@ -49,7 +49,7 @@ _TEXTS: Final = {
     "then": "expected the name of a task of this list, or one of continue, exit and end",
     **dict.fromkeys(("exceptWhen", "if", "when", "while"), "expected a text, an expression such as .body.total > 5"),
 }
-"""Cause for a value that is not a string, by key, where it can say what the string is for."""
+"""Causes for values that are not strings, by key, for keys whose purpose is known."""
 
 _INTEGER: Final = re.compile(r"[-+]?[0-9]+")
 _NUMBER: Final = re.compile(r"[-+]?[0-9]+(\.[0-9]+)?")

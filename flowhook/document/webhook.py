@@ -1,4 +1,4 @@
-"""Models of `webhook`, the key of a flow file by which it receives events over HTTP (DESIGN, "Flow file").
+"""Models of the `webhook` key: how a flow receives events over HTTP (DESIGN, "Flow file").
 
 Expressions here run outside the runner, so they are limited to paths and string interpolations of paths. They are
 checked when the document is loaded (`flowhook.expressions.paths`).

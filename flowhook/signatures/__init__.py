@@ -6,7 +6,7 @@ Lives here: one `Verifier` per kind of `auth` (`flowhook.document.auth`), the ta
 Invariants: the raw bytes are verified before they are parsed. `verify` raises `SignatureError` and nothing else,
 whatever was sent, and never returns a boolean. Values are compared in constant time. The work is bounded by the size
 of the body times the number of secrets; parsing a body before verification has limits of its own (`json_body`). No
-error, repr or log contains the value of a secret. A kind without any secret set refuses every request.
+error, repr or log contains the value of a secret. A kind that needs a secret refuses every request while none is set.
 """
 
 from flowhook.signatures.build import build_verifiers, sign, sign_url

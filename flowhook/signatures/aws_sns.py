@@ -77,7 +77,7 @@ class AwsSnsVerifier:
             return None
 
     def _message(self, request: RequestView) -> dict[str, Any]:
-        """Return the unverified message, if it is of the topic."""
+        """Return the message, still unverified, and refuse those of other topics."""
         message = json_of(request)
         if not isinstance(message, dict) or "Signature" not in message:
             raise SignatureError("the body has no field Signature", reason="SIGNATURE_MISSING")

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from flowhook.document.auth.base import AuthKind
 
 SIGNING: Final = frozenset({"x", "zoom"})
-"""For `x`, anybody may ask for a signature; for `zoom`, the request for it is itself signed."""
+"""Kinds that sign text from a request: for `x`, from anybody; for `zoom`, from a request that is itself signed."""
 
 
 class Misuse(NamedTuple):
@@ -29,7 +29,7 @@ class Misuse(NamedTuple):
 
 
 def kinds_by_secret(kinds: Iterable[AuthKind]) -> dict[str, set[str]]:
-    """Return the names of the kinds that verify by each secret, by name of the secret."""
+    """Return the names of the kinds that use each secret, by its name."""
     found: dict[str, set[str]] = {}
     for kind in kinds:
         for name in kind.secret_names:

@@ -117,7 +117,7 @@ def _seconds(duration: object) -> float | None:
 
 
 def check_own_retry(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
-    """Check the own retry policy of a task, in its `metadata`."""
+    """Check a task's own retry policy, in its `metadata`."""
     metadata = mapping(task.get("metadata"))
     if "retry" not in metadata:
         return

@@ -23,7 +23,7 @@ MAX_SIGNATURE_BYTES: Final = 1024
 """Longest signature that a public key verifies: RSA with 8192 bits."""
 
 MAX_ED25519_SIGNATURES: Final = 4
-"""Signatures of one request that are tried: each needs a hash of the whole content, because the signature is part of it.
+"""Signatures of one request that are tried: each is hashed together with the whole content.
 
 Source: RFC 8032, section 5.1.7.
 """

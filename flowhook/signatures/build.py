@@ -138,7 +138,8 @@ def sign(
         now: Unix time in seconds.
 
     Raises:
-        InvalidError: no secret is set (`SECRET_NOT_SET`), or a header that must be signed is not there.
+        InvalidError: no secret is set (`SECRET_NOT_SET`) or it can't be used (`SECRET_INVALID`), a header that must be
+            signed is missing (`HEADER_MISSING`), or a sender's headers can't be made from secrets (`CANNOT_SIGN`).
     """
     if kind is None:
         return []
@@ -164,6 +165,6 @@ def sign_url(kind: AuthKind | None, secrets: Mapping[str, bytes], url: str) -> s
     """Return the URL that a sender uses: with the API key if it belongs in the query string, else unchanged.
 
     Raises:
-        InvalidError: no secret is set (`SECRET_NOT_SET`).
+        InvalidError: no secret is set (`SECRET_NOT_SET`), or it is a hash (`CANNOT_SIGN`).
     """
     return keyed_url(kind, secrets, url) if isinstance(kind, ApiKeyAuth) else url

@@ -1,13 +1,13 @@
 """Flow documents: CNCF Serverless Workflow 1.0, plus the keys `webhook` and `execution`.
 
-- `loader`: text to `FlowDocument`, and stored form to `FlowDocument`; what the rest of Flowhook calls.
+- `loader`: builds a `FlowDocument` from a flow file or from its stored form; the entry point for the rest of Flowhook.
 - `workflow`, `tasks`, `dataflow`, `events`, `schedule`, `processes`, `extensions`, `timing`, `authentication`, `http`,
-  `calls`: the DSL's part as models, under the DSL's names. `oauth2`: rules that the runner has, too.
-- `webhook`, `auth`, `execution`: our part.
-- `source`, `shape`, `rules`, `unsupported`: how a file is read and what is checked.
-- `walk`, `filters`: the tasks and the event filters of a definition.
-- `hints`: what is valid and hardly meant. `named_secrets`: where secrets are named.
-- `duration`, `size`, `names`, `uris`: PT5M and 10MiB; what flows are called; where calls go.
+  `calls`: models of the DSL's keys, under the DSL's names. `oauth2`: validation rules that the runner shares.
+- `webhook`, `auth`, `execution`: models of Flowhook's own keys.
+- `source`, `shape`, `rules`, `unsupported`: parsing and validation of a flow file.
+- `walk`, `filters`: iteration over the tasks and the event filters of a definition.
+- `hints`: warnings about valid documents. `named_secrets`: the secrets that a document names.
+- `duration`, `size`, `names`, `uris`: durations such as PT5M and sizes such as 10MiB; flow names; URIs of calls.
 
 Models are immutable and hold what was written: they evaluate nothing, and know no storage, transport or secret value.
 """
@@ -28,7 +28,7 @@ _FROM: Final = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import what `__all__` names when it is first asked for: an edge needs `webhook` alone. Source: PEP 562."""
+    """Import the names in `__all__` on first use: an edge needs only `webhook`. Source: PEP 562."""
     if name not in _FROM:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_FROM[name]}"), name)

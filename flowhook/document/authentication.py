@@ -1,6 +1,6 @@
-"""How a call proves who it is.
+"""Models of the authentication policies of calls.
 
-Texts may be expressions in `${ }`, but for those that are a choice of a few.
+Strings may be expressions in `${ }`, except those with a fixed set of values.
 
 Source: dsl-reference.md, "Authentication"; schema/workflow.yaml, `authenticationPolicy`.
 """
@@ -91,7 +91,7 @@ class OAuth2Endpoints(Model):
 
 
 class Grant(Model):
-    """How to get a token from an authority."""
+    """Keys that `oauth2` and `oidc` policies share: the request for a token from an authority."""
 
     authority: Uri
     grant: GrantType

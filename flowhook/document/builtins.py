@@ -1,7 +1,7 @@
-"""The arguments of built-in components, as far as they can be checked before a flow ever runs.
+"""Models of the arguments of built-in components, for checks when a flow is applied.
 
-Runners check the arguments of all components when they are evaluated; of those below it already shows when a flow is
-applied which keys they have, and whether what is no expression will do.
+Runners validate the evaluated arguments of every component. The models here find errors earlier: they know the keys,
+and validate every value that is not an expression.
 """
 
 from __future__ import annotations
@@ -88,4 +88,4 @@ ARGUMENTS: Final[Mapping[str, type[Model]]] = {
     "twitter.post": TwitterPost,
     "webhook.send": WebhookSend,
 }
-"""By name of the component."""
+"""Model of the arguments, by component name."""

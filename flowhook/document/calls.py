@@ -1,4 +1,4 @@
-"""The arguments of the functions that the DSL defines, as written; those of `http` stand in `http`.
+"""Models of the arguments of the DSL's functions; those of `call: http` are in `http`.
 
 Source: dsl-reference.md, "gRPC Call", "OpenAPI Call", "External Resource".
 """
@@ -36,7 +36,7 @@ def _port(value: object) -> object:
 
 
 def one_of(expected: str, *types: type) -> Callable[[object], object]:
-    """Return a check of values: whether each is of one of some types, or an expression."""
+    """Return a validator that accepts values of the given types, and expressions."""
 
     def check(value: object) -> object:
         if not isinstance(value, types) and not is_expression(value):
@@ -124,11 +124,11 @@ ARGUMENTS: Final[Mapping[str, type[Model]]] = {
     "http": HttpArguments,
     "openapi": OpenApiArguments,
 }
-"""By name of the function."""
+"""Model of the arguments, by function name."""
 
 POLICIES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
     "grpc": (("service", "authentication"), ("proto", "endpoint", "authentication")),
     "http": (("endpoint", "authentication"),),
     "openapi": (("authentication",), ("document", "endpoint", "authentication")),
 }
-"""Where the arguments of a function have authentication policies."""
+"""Paths of the authentication policies in the arguments, by function name."""

@@ -1,4 +1,4 @@
-"""Data flow of workflows and tasks: `input`, `output`, `export` and the schemas they may carry.
+"""Data flow of workflows and tasks: `input`, `output`, `export` and their schemas.
 
 Source: dsl-reference.md, "Input", "Output", "Export", "Schema".
 """

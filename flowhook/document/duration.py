@@ -1,4 +1,4 @@
-"""Durations as the DSL writes them: ISO 8601 (`PT5M`) or an object (`{minutes: 5}`).
+"""Parses the durations of the DSL: ISO 8601 (`PT5M`) or an object (`{minutes: 5}`).
 
 Source: dsl-reference.md, "Duration"; ISO 8601-1:2019, section 5.5.2.
 """
@@ -13,7 +13,7 @@ from flowhook.document.problems import suggestion
 from flowhook.errors import InvalidError
 
 MAX_SECONDS: Final = 10 * 366 * 86_400.0
-"""Ten years: longer ones are typing errors, and would run into the limits of clocks."""
+"""Ten years. Longer durations are typing errors, and would exceed the limits of clocks."""
 
 _UNITS: Final[Mapping[str, float]] = {"weeks": 604_800, "days": 86_400, "hours": 3600, "minutes": 60, "seconds": 1}
 _INLINE: Final[Mapping[str, float]] = {
@@ -40,13 +40,13 @@ _WORDS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), "S"),
     **dict.fromkeys(("ms", "msec", "millis", "millisecond", "milliseconds"), "ms"),
 }
-"""What people call units, and the letters that ISO 8601 has for them."""
+"""ISO 8601 letters of units, by their common names."""
 
 _PLURALS: Final = {
     word: next((unit for unit in _INLINE if unit[0].upper() == letter), "milliseconds" if letter == "ms" else word)
     for word, letter in _WORDS.items()
 }
-"""The units of a mapping, by what people call them."""
+"""Units of a mapping, by their common names."""
 
 _SPOKEN: Final = re.compile(rf"[pt]*({_NUMBER})\s*([a-z]+?)(?=$|[^a-z]|t[0-9])(?:\s|,|\band\b)*", re.IGNORECASE)
 _CLOCK: Final = re.compile(r"([0-9]{1,3}):([0-9]{2}):([0-9]{2})")
@@ -88,7 +88,7 @@ def _parse_iso_8601(text: str) -> float:
 
 
 def meant_duration(text: str) -> str:
-    """Return the duration that a text is about (`5 minutes`, `PT5m`), as ISO 8601 has it; empty if it is about none."""
+    """Return the ISO 8601 duration that a string such as `5 minutes` or `PT5m` stands for; empty if there is none."""
     clock = _CLOCK.fullmatch(text)
     if clock is not None:
         parts = dict(zip("HMS", (str(int(part)) for part in clock.groups()), strict=True))
@@ -104,7 +104,7 @@ def meant_duration(text: str) -> str:
 
 
 def _iso_8601(parts: dict[str, str]) -> str:
-    """Return a duration by the letters of its units; milliseconds alone, or none."""
+    """Format amounts, given by unit letter; empty for none, and for milliseconds together with other units."""
     if parts.keys() == {"ms"}:
         parts = {"S": f"{float(parts['ms']) / 1000:.9f}".rstrip("0").rstrip(".")}
     if not parts or "ms" in parts:
@@ -131,7 +131,7 @@ def _sum_inline(parts: Mapping[object, object]) -> float:
 
 
 def _written(count: object) -> str:
-    """Return what to say of how a number is written, if it is that."""
+    """Return a hint about how to write the number; empty if it is neither a quoted integer nor a fraction."""
     if isinstance(count, str) and count.isdecimal():
         return ": leave out the quotes"
     return ": fractions are written like PT1.5S" if isinstance(count, float) else ""

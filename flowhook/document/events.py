@@ -1,4 +1,4 @@
-"""Events, as written: those that a flow waits for and those that it emits.
+"""Models of the events that a flow awaits and emits.
 
 Source: dsl-reference.md, "Event Consumption Strategy", "Event Properties", "Event Filter", "Correlation";
 https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md, "Context Attributes".
@@ -60,7 +60,7 @@ def _instant(value: str) -> str:
 
 
 class EventProperties(Model):
-    """What describes an event, and its data. Other attributes may be there: CloudEvents calls them extensions."""
+    """Attributes and data of an event. Other keys are attributes too: CloudEvents calls them extensions."""
 
     model_config = ConfigDict(extra="allow")
 

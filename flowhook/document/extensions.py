@@ -31,7 +31,7 @@ class Extension(Model):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Return the schema of a mapping from the extension's name to the rest of it."""
+        """Return the schema of a mapping from the extension's name to its other keys."""
         return named_schema(schema, handler)
 
     @model_validator(mode="before")

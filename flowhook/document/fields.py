@@ -1,4 +1,4 @@
-"""Which header fields a flow may set, in its answers and in its calls."""
+"""Header names that a flow may set in responses and calls: their syntax, and the reserved ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which events a flow waits for, read from the plain tree of a definition.
+"""Event filters of a flow, read from its definition in plain JSON types.
 
 Source: dsl-reference.md, "Event Consumption Strategy", "Event Filter".
 """
@@ -14,11 +14,11 @@ from flowhook.document.walk import walk_everywhere
 from flowhook.expressions import is_expression
 
 _PATTERN_CHARACTER: Final = re.compile(r"[\\*+?^$|()\[\]{}]")
-"""What a regular expression has that says more than a text: a dot alone does not make one."""
+"""Characters that make a string a regular expression; a dot alone does not."""
 
 
 def filters_of(strategy: object, path: Path = ()) -> Iterator[tuple[Path, Mapping[str, Any]]]:
-    """Yield the filters of a strategy, those of the strategy in its `until` too, each with its place below `path`."""
+    """Yield the filters of a strategy and of its `until` strategy, each with its path, which starts with `path`."""
     if not isinstance(strategy, Mapping):
         return
     if isinstance(strategy.get("one"), Mapping):
@@ -32,12 +32,12 @@ def filters_of(strategy: object, path: Path = ()) -> Iterator[tuple[Path, Mappin
 
 
 def is_pattern(value: object) -> bool:
-    """Whether what an attribute has to be may be a regular expression: an event fits that is the same, or matches."""
+    """Whether an expected attribute may be a regular expression: an event passes if its value is equal, or matches."""
     return isinstance(value, str) and not is_expression(value) and _PATTERN_CHARACTER.search(value) is not None
 
 
 def literals(event_filter: Mapping[str, Any]) -> dict[str, str]:
-    """Return the attributes of a checked filter, data left aside, that are neither expressions nor patterns."""
+    """Return the attributes of a validated filter, except `data`, that are neither expressions nor patterns."""
     return {
         name: value
         for name, value in event_filter["with"].items()
@@ -46,14 +46,14 @@ def literals(event_filter: Mapping[str, Any]) -> dict[str, str]:
 
 
 def literal_type(event_filter: Mapping[str, Any]) -> str | None:
-    """Return the type of event that a filter names, None when it has none, an expression or a pattern for it."""
+    """Return the event type that a filter names; None if it has no type, or an expression or a pattern for it."""
     attributes = event_filter.get("with")
     kind = attributes.get("type") if isinstance(attributes, Mapping) else None
     return kind if isinstance(kind, str) and not is_expression(kind) and not is_pattern(kind) else None
 
 
 def awaited_types(definition: Mapping[str, Any]) -> frozenset[str]:
-    """Return the types of events that a flow's `listen` tasks name."""
+    """Return the event types that the filters of a flow's `listen` tasks name."""
     return frozenset(
         kind
         for placed in walk_everywhere(definition)

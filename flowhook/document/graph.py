@@ -1,8 +1,14 @@
-"""A flow as a picture: a flowchart in Mermaid's language.
+"""Renders a flow as a Mermaid flowchart.
 
-Tasks are nodes, directives are edges; a condition is a rhombus before its task. What has tasks in it is a frame around
-them: a `do`; a `for`, whose node in the frame is come back to after each round; a `fork`, whose node leads to each of
-its branches; a `try`, from which a dotted edge leads to what it does about an error. An empty one is a plain node.
+Tasks are nodes, directives are edges; a condition is a rhombus before its task. A task that contains tasks is a frame
+around them:
+
+- `do`: a frame.
+- `for`: the frame has a node for the loop, to which each iteration returns.
+- `fork`: the frame has a node with an edge to each branch.
+- `try`: a dotted edge leads from the frame to the error handler.
+
+Without inner tasks, each of them is a plain node.
 
 Source: https://mermaid.js.org/syntax/flowchart.html.
 """
@@ -17,13 +23,13 @@ from flowhook.document.names import flow_id
 from flowhook.document.walk import PlacedTask, tasks_of, walk
 
 MAX_LABEL: Final = 60
-"""Characters of a name or an expression; what is longer is cut."""
+"""Characters of a name or an expression in a label; longer ones are truncated."""
 
 START: Final = "start"
 FINISH: Final = "finish"
 
 _PLAIN: Final = frozenset(" _-.,/+*=()[]{}$!?'@~^")
-"""What may stand in a label as it is, beside letters and digits. A colon or `%` could begin what Mermaid obeys."""
+"""Unescaped characters of a label, besides letters and digits. A colon or `%` could start Mermaid syntax."""
 
 _SHAPES: Final[Mapping[str, tuple[str, str]]] = {
     "call": ("[[", "]]"),
@@ -33,14 +39,14 @@ _SHAPES: Final[Mapping[str, tuple[str, str]]] = {
     "run": ("[[", "]]"),
     "switch": ("{", "}"),
 }
-"""Brackets by kind of task; others are boxes."""
+"""Brackets of nodes by kind of task; other kinds are boxes."""
 
 
 def mermaid(definition: Mapping[str, Any], title: str) -> str:
-    """Return the flowchart of a definition that was checked; lines end with a newline.
+    """Return the flowchart of a validated definition; lines end with a newline.
 
     Args:
-        definition: of the flow, in plain JSON types.
+        definition: the flow, in plain JSON types.
         title: label of the start, the flow's ID for example.
     """
     return "".join(f"{line}\n" for line in _Chart(definition, title).lines())
@@ -62,7 +68,7 @@ class _Chart:
         yield from self._edges
 
     def _block(self, tasks: list[PlacedTask], after: str, indent: str) -> Iterator[str]:
-        """Yield the nodes of a list of tasks and note their edges; `after` is the node that follows the list."""
+        """Yield the nodes of a list of tasks and record their edges; `after` is the node that follows the list."""
         entries = {placed.name: self._entry(placed) for placed in tasks}
         for placed, following in zip(tasks, [*map(self._entry, tasks[1:]), after], strict=False):
             targets = entries | {"continue": following, "exit": after, "end": FINISH}
@@ -91,7 +97,7 @@ class _Chart:
         yield f"{indent}end"
 
     def _loop(self, placed: PlacedTask, inner: list[PlacedTask], then: str, indent: str) -> Iterator[str]:
-        """Yield a `for`: its node takes the next item, or leads on when there is none."""
+        """Yield a `for`: its node takes the next item, or leads to `then` if none is left."""
         node, deeper = self._id(placed), f"{indent}    "
         inside = [f"{deeper}{self._node(placed)}", *self._block(inner, node, deeper)]
         yield from self._frame(f"{node}frame", placed.name, inside, indent)
@@ -99,7 +105,7 @@ class _Chart:
         self._edge(node, then, "done")
 
     def _fork(self, placed: PlacedTask, branches: list[PlacedTask], then: str, indent: str) -> Iterator[str]:
-        """Yield a `fork`: its branches stand side by side, for none leads to another."""
+        """Yield a `fork`: its branches are side by side, because none leads to another."""
         node, deeper = self._id(placed), f"{indent}    "
         inside = [f"{deeper}{self._node(placed)}"]
         for branch in branches:
@@ -108,7 +114,7 @@ class _Chart:
         yield from self._frame(f"{node}frame", placed.name, inside, indent)
 
     def _catch(self, placed: PlacedTask, then: str, indent: str) -> Iterator[str]:
-        """Yield what a `try` does about an error: the tasks of its `catch`, or nothing, and it goes on."""
+        """Yield the error handler of a `try`: the tasks of its `catch`, or just an edge to `then`."""
         node = self._id(placed)
         handling = _tasks_at(placed, "catch", "do")
         if handling:
@@ -117,7 +123,7 @@ class _Chart:
         self._edges.append(f"    {node} -.->|{_quote('catch')}| {target}")
 
     def _leave(self, placed: PlacedTask, then: str, targets: Mapping[str, str]) -> None:
-        """Note the edges that lead on from a task."""
+        """Record the outgoing edges of a task."""
         if placed.kind == "raise":
             return
         cases = _cases(placed)
@@ -129,7 +135,7 @@ class _Chart:
             self._edge(self._id(placed), then, "else" if cases else "")
 
     def _entry(self, placed: PlacedTask) -> str:
-        """Return the node by which a task is entered."""
+        """Return the first node of a task."""
         return self._decision(placed) if "if" in placed.task else self._inside(placed)
 
     def _inside(self, placed: PlacedTask) -> str:
@@ -151,7 +157,7 @@ class _Chart:
 
 
 def _starts(definition: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what starts the flow beside requests."""
+    """Yield a label for each trigger in the `schedule` of the flow."""
     for key, value in definition.get("schedule", {}).items():
         text = value
         if key == "on":
@@ -162,7 +168,7 @@ def _starts(definition: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _types(strategy: object) -> list[str]:
-    """Return the types of events that filters name."""
+    """Return the event types that the filters of a strategy name."""
     return [kind for _, each in filters_of(strategy) if (kind := literal_type(each))]
 
 
@@ -185,7 +191,7 @@ def _what(placed: PlacedTask) -> str:
 
 
 def _process(run: Mapping[str, Any]) -> str:
-    """Return what a task runs."""
+    """Return the label of the process that a task runs."""
     if "workflow" in run:
         return flow_id(run["workflow"]["namespace"], run["workflow"]["name"])
     return f"{run['script']['language']} script" if "script" in run else "shell"
@@ -197,7 +203,7 @@ _INNER: Final[Mapping[str, tuple[str, ...]]] = {
     "fork": ("fork", "branches"),
     "try": ("try",),
 }
-"""Where the tasks that a kind of task begins with are."""
+"""Path of the inner tasks that a task executes first, by kind."""
 
 
 def _inner(placed: PlacedTask) -> list[PlacedTask]:
@@ -224,7 +230,7 @@ def _cut(text: object) -> str:
 
 
 def _quote(*lines: str) -> str:
-    """Return a label, with everything in it that might mean something to Mermaid or to HTML as an entity."""
+    """Return a label in which all characters that Mermaid or HTML might interpret are entities."""
     escaped = (
         "".join(char if char.isalnum() or char in _PLAIN else f"#{ord(char)};" for char in line) for line in lines
     )

@@ -1,4 +1,4 @@
-"""What a valid document says that its author hardly means."""
+"""Lints valid documents: warns about constructs that are probably mistakes."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from flowhook.expressions import is_expression
 
 
 def warnings(document: FlowDocument) -> list[str]:
-    """Return what to tell the author, each with the key it is about; empty as a rule.
+    """Return warnings for the author, each with the key that it concerns; usually empty.
 
-    - Texts that look like expressions and are none, and conditions that always hold: see `texts`.
-    - A task whose name `then` can't mean, for it is what ends a list or the flow.
-    - A callback that no `listen` task waits for: what comes for it is kept until it expires.
-    - The name of a secret that looks like its value, which stands in a file and is shown in lists then.
-    - A script or a command: whether it is run is for the operator of the runners to say. A command made by an
-      expression runs whatever is in the data.
+    - Strings that look like expressions but are not, and conditions that are always true: see `texts`.
+    - A task that is named like a directive: `then` can't refer to it.
+    - A callback that no `listen` task waits for: its events are buffered until they expire.
+    - A secret name that looks like a secret value, which would be visible in the file and in listings.
+    - A script or a shell command: it only runs if the operator of the runners allows it. A command that is an
+      expression executes whatever is in the data.
     """
     return [f"{key_of(path)}: {text}" for path, text in _hints(document)]
 
 
 def located_warnings(document: FlowDocument, source: bytes, *, file: str) -> list[Fault]:
-    """Return the same with lines, in their order; what `str` says of each ends with what `warnings` has.
+    """Return the warnings with line numbers, sorted by line; `str` of each ends with the text from `warnings`.
 
     Args:
-        document: that was made of `source`.
+        document: the document parsed from `source`.
         source: the flow file.
-        file: how the file is named.
+        file: name of the file in the result.
     """
     root = read(source).root
     found = [to_fault(Problem(path, text), file=file, root=root) for path, text in _hints(document)]

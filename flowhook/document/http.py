@@ -1,4 +1,4 @@
-"""The arguments of `call: http`, as written.
+"""Models of the arguments of `call: http`.
 
 Source: dsl-reference.md, "HTTP Call", "Endpoint", "Authentication", "URI Template".
 """
@@ -29,7 +29,7 @@ def _method(value: str) -> str:
 
 
 def _scalars(value: object) -> object:
-    """Check a mapping of scalars: the DSL asks for strings, numbers and truth values are as clear."""
+    """Validate a mapping of scalars. The DSL requires strings; numbers and booleans are unambiguous, so accept them."""
     if is_expression(value):
         return value
     if not isinstance(value, dict):
@@ -41,7 +41,7 @@ def _scalars(value: object) -> object:
 
 
 def _query(value: object) -> object:
-    """Check query parameters: scalars, or lists of them for those that are given several times."""
+    """Validate query parameters: scalars, or lists of scalars for repeated parameters."""
     if not isinstance(value, dict):
         return _scalars(value)
     for name, item in value.items():
@@ -61,7 +61,7 @@ def _fields(value: object) -> object:
 
 
 Scalars = Annotated[dict[str, Any] | str, PlainValidator(_scalars), json_types.TEXTS]
-"""A mapping of texts (or numbers, truth values), some of them expressions; or an expression that yields one."""
+"""A mapping of strings, numbers and booleans, some of them expressions; or an expression that yields one."""
 
 
 class Endpoint(Model):
@@ -72,7 +72,7 @@ class Endpoint(Model):
 
 
 def endpoint_tag(value: object) -> str:
-    """Tell an endpoint that is spelled out from a URI."""
+    """Return the tag of an endpoint in its union: a mapping is a configuration, anything else a URI."""
     return "<configuration>" if isinstance(value, dict) else "<uri>"
 
 

@@ -1,6 +1,6 @@
-"""The JSON Schema of a flow file, made of the models: for editors, which complete and check while one types.
+"""Generates the JSON Schema of flow files from the models, for completion and validation in editors.
 
-It says less than `loader.parse`: names that refer to something, expressions, what only together makes sense are for
+The schema checks less than `loader.parse`: references, expressions and constraints between keys are checked only by
 `flowhook apply --dry-run`.
 
 Source: https://json-schema.org/draft/2020-12/json-schema-core.
@@ -27,7 +27,7 @@ from flowhook.document.webhook import Webhook
 from flowhook.document.workflow import Workflow
 
 IDENTIFIER: Final = "urn:flowhook:flow"
-"""`$id`: a name, not a place to fetch it from."""
+"""`$id` of the schema: a name, not a URL to fetch it from."""
 
 _DEFINITIONS: Final = "#/$defs/"
 _EXPRESSION: Final = "Expression"
@@ -39,14 +39,14 @@ def flow_schema(components: Mapping[str, JsonSchemaValue] | None = None) -> Json
     """Return the JSON Schema (2020-12) of a flow file.
 
     Args:
-        components: schema of the evaluated arguments by name of the component; those of
-            `calls.ARGUMENTS` are known, and enough of `builtins.ARGUMENTS`.
+        components: JSON Schema of the evaluated arguments, by component name. The schemas of `calls.ARGUMENTS` are
+            always included, those of `builtins.ARGUMENTS` for components that are not given.
     """
     flow = create_model(
         "Flow", __base__=Workflow, webhook=(Webhook | None, None), execution=(ExecutionPolicy | None, None)
     )
     flow.__doc__ = "A flow: a Serverless Workflow 1.0 document, and how events come in and are run."
-    # What a component says of its own arguments says more than what is checked of them beforehand.
+    # A component's own schema is more precise than the model that checks its arguments beforehand.
     checked = {name: model for name, model in builtins.ARGUMENTS.items() if name not in (components or {})}
     arguments: dict[str, type[BaseModel]] = {**calls.ARGUMENTS, **checked}
     references, generated = models_json_schema(
@@ -70,18 +70,18 @@ def flow_schema(components: Mapping[str, JsonSchemaValue] | None = None) -> Json
 
 
 class SchemaGenerator(GenerateJsonSchema):
-    """Makes schemas that read well: no titles made of names, no null for what may be absent, described."""
+    """Generates readable schemas: no titles made from names, no null for optional keys, docstrings as descriptions."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - asked for every field
-        """Return False: a name is there already."""
+        """Return False: the name of the key suffices."""
         return False
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
-        """Leave out null: a key without a value is refused, and absent is the way to say nothing."""
+        """Leave out null: a key without a value is refused, and an optional key may be absent."""
         return self.generate_inner(schema["schema"])
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
-        """Show defaults as far as one could write them like this."""
+        """Include a default only if it is valid in the form in which authors write it."""
         shown = super().default_schema(schema)
         if "default" in shown:
             plain = {key: value for key, value in shown.items() if key != "default"}
@@ -91,7 +91,7 @@ class SchemaGenerator(GenerateJsonSchema):
         return shown
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
-        """Describe a model by the text of its docstring, and its fields by theirs."""
+        """Use the docstrings of a model and of its fields as descriptions."""
         shown = super().model_schema(schema)
         model: type[BaseModel] = schema["cls"]
         summary = _sections(model)[0]
@@ -107,7 +107,7 @@ class SchemaGenerator(GenerateJsonSchema):
 
 
 def _field_docs(model: type[BaseModel]) -> Iterator[tuple[str, str]]:
-    """Yield what is said of fields: in `Attributes:` of the classes' docstrings, or below each of them."""
+    """Yield the descriptions of fields, from `Attributes:` in class docstrings or from docstrings below the fields."""
     for cls in reversed(model.__mro__):
         if cls is BaseModel or not issubclass(cls, BaseModel):
             continue
@@ -116,7 +116,7 @@ def _field_docs(model: type[BaseModel]) -> Iterator[tuple[str, str]]:
 
 
 def _sections(cls: type) -> tuple[str, dict[str, str]]:
-    """Return the text of a class's own docstring, and what its section `Attributes:` says of each."""
+    """Return the summary of a class's own docstring, and the descriptions in its section `Attributes:`."""
     text, _, attributes = inspect.cleandoc(cls.__dict__.get("__doc__") or "").partition("\nAttributes:\n")
     entries = re.split(r"^(\w+): ", textwrap.dedent(attributes), flags=re.MULTILINE)[1:]
     return _joined(text), dict(zip(entries[::2], map(_sentence, entries[1::2]), strict=True))
@@ -125,7 +125,7 @@ def _sections(cls: type) -> tuple[str, dict[str, str]]:
 def _docs_below(cls: type) -> Iterator[tuple[str, str]]:
     try:
         (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
-    except (OSError, TypeError, SyntaxError, ValueError):  # made by code, or without its source
+    except (OSError, TypeError, SyntaxError, ValueError):  # generated, or without its source
         return
     body = definition.body if isinstance(definition, ast.ClassDef) else []
     for field, text in itertools.pairwise(body):
@@ -147,7 +147,7 @@ def _sentence(text: str) -> str:
 def _complete_calls(
     call: JsonSchemaValue, named: Mapping[str, JsonSchemaValue], definitions: Mapping[str, JsonSchemaValue]
 ) -> None:
-    """Have editors complete the names that a `call` takes, and check the arguments of those that are known."""
+    """Let editors complete the names of functions in `call`, and validate the arguments of known ones."""
     described = {key: value for key, value in call["properties"]["call"].items() if key in _ANNOTATIONS}
     call["properties"]["call"] = {**described, "anyOf": [{"enum": sorted(named)}, {"type": "string"}]}
     call["allOf"] = [
@@ -163,7 +163,7 @@ def _complete_calls(
 
 
 def _adopt(name: str, schema: JsonSchemaValue, definitions: dict[str, JsonSchemaValue]) -> JsonSchemaValue:
-    """Take over the schema of evaluated arguments, as one of arguments in which expressions may stand."""
+    """Add the schema of evaluated arguments to the definitions, with expressions allowed, and return a reference."""
 
     def move(part: Any) -> Any:
         if isinstance(part, list):
@@ -183,7 +183,7 @@ def _adopt(name: str, schema: JsonSchemaValue, definitions: dict[str, JsonSchema
 
 
 def _with_expressions(schema: JsonSchemaValue) -> JsonSchemaValue:
-    """Let an expression stand for every value within."""
+    """Allow an expression in place of every nested value."""
     allowed = dict(schema)
     if "properties" in schema:
         allowed["properties"] = {key: _or_expression(value) for key, value in schema["properties"].items()}
@@ -210,7 +210,7 @@ def _resolved(schema: JsonSchemaValue, definitions: Mapping[str, JsonSchemaValue
 
 
 def _referenced(root: JsonSchemaValue, definitions: Mapping[str, JsonSchemaValue]) -> dict[str, JsonSchemaValue]:
-    """Return the definitions that the root needs, directly or through others."""
+    """Return the definitions that the root references, directly or through others."""
     found: dict[str, JsonSchemaValue] = {}
     waiting = [root]
     while waiting:

@@ -1,4 +1,4 @@
-"""JSON Schemas of what is written otherwise than it is held: for the models, and through them for editors."""
+"""JSON Schema overrides for fields whose YAML form differs from their Python type."""
 
 from __future__ import annotations
 
@@ -69,5 +69,5 @@ SCHEMA: Final = WithJsonSchema({"type": ["object", "boolean"]})
 
 
 def named(content: Any) -> JsonSchemaValue:
-    """Return the schema of a mapping from one name to `content`, as lists of tasks and cases hold them."""
+    """Return the schema of a mapping with one key, whose value is `content`: an item of a list of tasks or cases."""
     return {"type": "object", "additionalProperties": content, "minProperties": 1, "maxProperties": 1}

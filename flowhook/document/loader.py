@@ -1,7 +1,8 @@
-"""From the text of a flow file to a checked `FlowDocument`, and from its stored form back to one.
+"""Parses and validates flow files, and loads stored definitions.
 
-`parse` is for what a person wrote: every check there is, all faults at once, each with its line. `load_definition` is
-for what `parse` let through before: it only builds the models, in well under a millisecond.
+`parse` is for files that people write: it runs all checks and reports all faults at once, each with its line.
+`load_definition` is for definitions that `parse` accepted before: it only builds the models, in well under a
+millisecond.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from flowhook.document.workflow import Workflow
 from flowhook.errors import Fault, InvalidFlowError
 
 MAX_FAULTS: Final = 100
-"""Faults that are told of one file; more help nobody."""
+"""Faults that are reported for one file; more would not help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,10 @@ class FlowDocument:
 
     Attributes:
         id: `name`, or `namespace.name` outside the namespace `default`.
-        definition: the whole document, keys of ours included, in plain JSON types; not to be changed.
-        workflow: what of it is the DSL's.
-        webhook: how events come in; None when the flow has no URL.
-        execution: how it is run.
+        definition: the whole document, Flowhook's own keys included, in plain JSON types; do not modify it.
+        workflow: the part that the DSL defines.
+        webhook: how the flow receives events; None if it has no URL.
+        execution: how the flow is executed.
     """
 
     id: str
@@ -47,22 +48,22 @@ class FlowDocument:
 
 
 def canonical(definition: dict[str, Any]) -> bytes:
-    """Return a definition as JSON. Keys are in the author's order, for what flows answer is made of them."""
+    """Return a definition as JSON. Keys are in the author's order, because responses of flows are built from them."""
     return orjson.dumps(definition)
 
 
 def parse(source: bytes, *, file: str = "flow.yaml", functions: Collection[str] | None = None) -> FlowDocument:
     """Read and check a flow file, YAML 1.2 or JSON.
 
-    Takes milliseconds, seconds for a file made to be slow: keep it off event loops.
+    Takes milliseconds, or seconds for a file that is made to be slow: do not call it on an event loop.
 
     Args:
         source: UTF-8, at most `limits.MAX_DOCUMENT_BYTES`.
-        file: how the faults name the file.
-        functions: names of the components that a `call` may name beside `http`; None: any name will do.
+        file: name of the file in faults.
+        functions: names of components that a `call` may use besides the DSL's functions; None: any name.
 
     Raises:
-        InvalidFlowError: something is wrong with it; lists everything that is, by line (at most `MAX_FAULTS`).
+        InvalidFlowError: the file has faults; lists all of them, sorted by line (at most `MAX_FAULTS`).
     """
     text = read(source)
     problems = text.problems[: MAX_FAULTS + 1]
@@ -84,7 +85,7 @@ def _faults(problems: list[Problem], file: str, root: Mark) -> list[Fault]:
 
 
 def _check(data: dict[str, Any], functions: Collection[str] | None) -> list[Problem]:
-    """Return what is wrong with a document, somewhat more than `MAX_FAULTS` of it, and of each place what says most."""
+    """Return the problems of a document, at most `MAX_FAULTS` + 1 each of rules and of shape; at one path, of rules."""
     broken = list(islice(check_rules(data, functions), MAX_FAULTS + 1))
     settled = {problem.path for problem in broken}
     shapes = (problem for problem in _check_shapes(data) if not _is_settled(problem.path, settled))
@@ -100,15 +101,15 @@ def _check_shapes(data: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _is_settled(path: Path, settled: set[Path]) -> bool:
-    """Whether a rule spoke of this place already, or of something it is part of."""
+    """Whether a rule has already reported this path, or one that contains it."""
     return any(path[:length] in settled for length in range(1, len(path) + 1))
 
 
 def load_definition(definition: bytes) -> FlowDocument:
-    """Build a flow from canonical JSON that `parse` made; nothing that `parse` checked is checked again.
+    """Build a flow from canonical JSON that `parse` accepted; the checks of `parse` are not repeated.
 
     Raises:
-        pydantic.ValidationError: it was not made by this version of Flowhook, nor by one it is compatible with.
+        pydantic.ValidationError: it was made by an incompatible version of Flowhook.
     """
     return build(orjson.loads(definition))
 

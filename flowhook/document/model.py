@@ -21,14 +21,14 @@ class Model(BaseModel):
 
 
 def sole_item(value: object, expected: str) -> tuple[str, Any]:
-    """Return name and content of a mapping of one name."""
+    """Return the key and the value of a mapping with exactly one key."""
     if not isinstance(value, dict) or len(value) != 1:
         raise PydanticCustomError("flow", "expected {expected}", {"expected": expected})
     return next(iter(value.items()))
 
 
 def named_schema(schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-    """Return the schema of a mapping from a name to the rest of a model whose field `<name>` holds that."""
+    """Return the schema of a mapping from a name to the other keys of a model; its field `<name>` holds the name."""
     reference = handler(schema)
     model = handler.resolve_ref_schema(reference)
     rest = {**model, "properties": {key: item for key, item in model["properties"].items() if key != "<name>"}}
@@ -39,7 +39,7 @@ def named_schema(schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchem
 
 
 def literal(pattern: str, expected: str) -> Callable[[str], str]:
-    """Return a check of texts that are no expressions: whether all of one matches."""
+    """Return a validator for strings: the whole string matches the pattern, or it is an expression."""
     compiled = re.compile(pattern)
 
     def check(value: str) -> str:
@@ -67,13 +67,13 @@ def _data_or_expression(value: object) -> object:
 
 
 def neither_mapping_nor_expression(value: object) -> PydanticCustomError:
-    """Return what to raise of a value that ought to be one of them."""
+    """Return the error for a value that must be a mapping or an expression."""
     cause = f"expected a mapping or an expression ${{ … }}{how_to_write(value)}"
     return PydanticCustomError("flow", "{cause}", {"cause": cause})
 
 
 Transformation = Annotated[dict[str, Any] | str, PlainValidator(_data_or_bare_expression), json_types.TRANSFORMATION]
-"""`input.from`, `output.as`, `export.as`: an expression, in `${ }` or bare, or an object that holds some in `${ }`."""
+"""`input.from`, `output.as`, `export.as`: an expression, in `${ }` or bare, or an object with expressions in `${ }`."""
 
 Data = Annotated[dict[str, Any] | str, PlainValidator(_data_or_expression), json_types.DATA]
-"""An object with at least one key that holds expressions in `${ }`, or one expression in `${ }` that yields it."""
+"""An object with at least one key and expressions in `${ }`, or one expression in `${ }` that yields an object."""

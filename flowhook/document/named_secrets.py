@@ -1,4 +1,4 @@
-"""Where a document names secrets, and names that are no names but what should be kept secret."""
+"""Finds the secrets that a document names, and secret names that look like secret values."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _PREFIXES: Final = (
     "AIza", "AKIA", "ASIA", "SG.", "eyJ", "fhk_", "ghp_", "gho_", "ghr_", "ghs_", "ghu_", "github_pat_", "glpat-",
     "rk_live_", "rk_test_", "shpat_", "shpss_", "sk-", "sk_live_", "sk_test_", "whsec_", "xapp-", "xoxb-", "xoxp-",
 )  # fmt: skip
-"""What values begin with that vendors issue, for whoever searches for them: their documentation on secret scanning."""
+"""Prefixes of the secret values that vendors issue. Source: the vendors' documentation on secret scanning."""
 
 _MIN_REST: Final = 16
-"""Characters that such a value has behind its prefix, and that a random part has at least."""
+"""Minimum number of characters after such a prefix, and in a random part of a name."""
 
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _CHANGE: Final = re.compile(r"(?<=[0-9])(?=[A-Za-z])|(?<=[A-Za-z])(?=[0-9])")
 _MIN_CHANGES: Final = 5
 _MIN_DIGITS: Final = 5
-"""Changes between letters and digits, and digits, which random text has many of and a name has few of."""
+"""Minimum number of digits, and of changes between letters and digits: random strings have many, names few."""
 
 
 def looks_like_value(name: str) -> bool:
-    """Whether the name of a secret looks like the value of one: by what it begins with, or because it is random."""
+    """Whether the name of a secret looks like a secret value: by its prefix, or because it looks random."""
     if any(name.startswith(prefix) and len(name) - len(prefix) >= _MIN_REST for prefix in _PREFIXES):
         return True
     if _UUID.fullmatch(name):
@@ -41,13 +41,13 @@ def _is_random(text: str) -> bool:
 
 
 def names_of(document: FlowDocument) -> frozenset[str]:
-    """Return the secrets that a flow names under `webhook.auth`, its callbacks' included, and in `use.secrets`."""
+    """Return the names of the secrets in `webhook.auth`, in the `auth` of its callbacks, and in `use.secrets`."""
     verified = frozenset[str]() if document.webhook is None else document.webhook.secret_names()
     return verified.union(document.workflow.use.secrets)
 
 
 def places_of(definition: Mapping[str, Any], names: Collection[str]) -> Iterator[tuple[Path, str]]:
-    """Yield where secrets of these names stand under `webhook` and `use`, each with its name."""
+    """Yield the paths below `webhook` and `use` at which these names occur, each with its name."""
     for key in ("webhook", "use"):
         for path, text in _texts(definition.get(key), (key,)):
             if text in names:
@@ -55,7 +55,7 @@ def places_of(definition: Mapping[str, Any], names: Collection[str]) -> Iterator
 
 
 def mentions(definition: Mapping[str, Any], name: str) -> bool:
-    """Whether a definition has a text that is this name, or an expression over `$secrets` with it."""
+    """Whether a definition has a string that is this name, or an expression over `$secrets` that contains it."""
     return any(
         text == name or (is_expression(text) and "$secrets" in text and name in text)
         for _, text in _texts(definition, ())

@@ -1,4 +1,4 @@
-"""What flows are called, and their versions."""
+"""Patterns of flow names, namespaces and versions, and the ID of a flow."""
 
 from __future__ import annotations
 

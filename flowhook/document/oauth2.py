@@ -1,7 +1,7 @@
-"""What OAuth 2 and OpenID Connect ask of a policy: one set of rules for a flow that is applied and one that runs.
+"""Validation rules for OAuth 2 and OpenID Connect policies, both when a flow is applied and when it runs.
 
-Where it is applied, a policy may have expressions in the place of values; where it runs, it has the values. What has to
-be there, and what goes with what, is the same.
+When a flow is applied, its policies may contain expressions; when it runs, they contain values. The required keys and
+their valid combinations are the same.
 
 Source: dsl-reference.md, "OAuth2 Authentication"; RFC 6749, RFC 7523, RFC 8693; OpenID Connect Core 1.0, section 9.
 """
@@ -18,7 +18,7 @@ from flowhook.document.auth import refused_at
 TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a name
 
 MAX_ITEMS: Final = 64
-"""Scopes, audiences and issuers, each."""
+"""Maximum number of scopes, of audiences and of issuers."""
 
 GrantType: TypeAlias = Literal[
     "authorization_code",
@@ -48,14 +48,14 @@ _GOES_WITH: Final[dict[str, tuple[str, ...]]] = {
 
 
 def check_client(client: BaseModel, method: ClientAuthentication) -> None:
-    """Refuse a client without what it takes to authenticate by a method.
+    """Refuse a client that lacks keys which its authentication method requires.
 
     Args:
         client: has `id`, `secret` and `assertion`: a JWT that it signed, for the methods that end in `_jwt`.
         method: its `authentication`.
 
     Raises:
-        pydantic.ValidationError: all that is missing, each at its place.
+        pydantic.ValidationError: lists all missing keys, each with its location.
     """
     given = _given(client)
     needed: tuple[str, ...] = ("assertion",) if method == "private_key_jwt" else ("id", "secret")
@@ -67,14 +67,14 @@ def check_client(client: BaseModel, method: ClientAuthentication) -> None:
 
 
 def check_grant(policy: BaseModel, grant: GrantType) -> None:
-    """Refuse a policy whose grant can't be asked for, or that lacks what goes with it, or has what does not.
+    """Refuse a policy whose grant a flow can't use, that lacks a required key, or that has a key of another grant.
 
     Args:
         policy: has `username`, `password`, `subject` and `actor`.
         grant: its `grant`.
 
     Raises:
-        pydantic.ValidationError: all that is wrong, each at its place.
+        pydantic.ValidationError: lists all problems, each with its location.
     """
     _refuse(_problems(grant, _given(policy)))
 

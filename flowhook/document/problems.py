@@ -1,4 +1,4 @@
-"""What is wrong with a flow file, before it is known which line it stands on."""
+"""Problems of a flow file by path, and their conversion to faults with line numbers."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ Path = tuple[str | int, ...]
 """Keys and indexes from the top of a document."""
 
 _ALIKE: Final = 0.8
-"""How much two words have in common that are taken for the same though they begin differently; 1 is everything."""
+"""Minimum similarity, in [0, 1], at which a word with another first letter is suggested; 1 is identity."""
 
 _PLAIN_KEY: Final = re.compile(r"[^\s.\[\]\"']+")
 
 
 class Problem(NamedTuple):
-    """Something wrong at a path of the document; a line other than 0 overrules the path's own.
+    """A problem at a path of the document; a line other than 0 overrides the line of the path.
 
-    `at` is where the mistake begins below the path, when that is on another line: the key without a hyphen, say.
+    `at` is the path, below `path`, at which the mistake begins if that is on another line: a key without its hyphen,
+    for example.
     """
 
     path: Path
@@ -33,11 +34,11 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Where a node stands in its file.
+    """Line numbers of a node and of its members.
 
     Attributes:
-        line: of its key or, in lists, of itself; from 1.
-        members: marks of what a collection holds, by key or index.
+        line: line of its key or, in lists, of the node itself; from 1.
+        members: marks of the members of a collection, by key or index.
     """
 
     line: int
@@ -45,12 +46,12 @@ class Mark:
 
 
 def to_fault(problem: Problem, *, file: str, root: Mark) -> Fault:
-    """Return a problem with its line and with its path written as authors know it: `do[0].announce.call`."""
+    """Convert a problem to a fault with its line and its path in dotted form: `do[0].announce.call`."""
     return Fault(file, problem.line or line_of(root, (*problem.path, *problem.at)), key_of(problem.path), problem.cause)
 
 
 def line_of(root: Mark, path: Path) -> int:
-    """Return the line of a path, or of the part of it that there is."""
+    """Return the line of a path, or of the longest part of it that exists."""
     mark = root
     for step in path:
         member = mark.members.get(step)
@@ -61,7 +62,7 @@ def line_of(root: Mark, path: Path) -> int:
 
 
 def key_of(path: Path) -> str:
-    """Return a path in dotted form; keys that would be ambiguous stand in brackets and quotes."""
+    """Return a path in dotted form; ambiguous keys are in brackets and quotes."""
     text = ""
     for step in path:
         if isinstance(step, int):
@@ -74,9 +75,9 @@ def key_of(path: Path) -> str:
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """Return `, did you mean 'x'?` with the known word that is most like `word`, or nothing.
+    """Return `, did you mean 'x'?` with the known word that is most similar to `word`, or an empty string.
 
-    Words of a few letters that begin differently are hardly ever typing errors of one another (`when` and `then`).
+    Short words with different first letters are hardly ever typing errors of one another (`when` and `then`).
     """
     by_spelling = {each.lower(): each for each in known}
     written = word.lower()

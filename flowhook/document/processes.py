@@ -1,4 +1,4 @@
-"""`run`: other workflows, scripts and shell commands, as written.
+"""Models of `run`: other workflows, scripts and shell commands.
 
 Source: dsl-reference.md, "Run", "Script Process", "Shell Process", "Workflow Process".
 """
@@ -39,7 +39,7 @@ def _code(value: str) -> str:
 
 
 class Process(Model):
-    """What all processes get; values may be expressions in `${ }`."""
+    """Inputs of all processes; values may be expressions in `${ }`."""
 
     stdin: str | None = None
     """What is no text is written as JSON."""

@@ -1,4 +1,4 @@
-"""`schedule`: what starts a flow beside requests.
+"""Model of `schedule`: the triggers of a flow besides requests.
 
 Source: dsl-reference.md, "Schedule"; `flowhook.cron` for the fields of `cron`.
 """
@@ -17,7 +17,7 @@ from flowhook.document.model import Model
 from flowhook.errors import InvalidError
 
 MIN_SECONDS: Final = 1.0
-"""Between two executions that time starts."""
+"""Minimum interval between two executions that a timer starts."""
 
 
 def _interval(seconds: float) -> float:
@@ -35,7 +35,7 @@ def _cron(value: str) -> str:
 
 
 Interval = Annotated[Duration, AfterValidator(_interval)]
-"""Seconds, of at least `MIN_SECONDS`, written as a duration. No expression: nothing runs yet that could evaluate it."""
+"""Seconds, at least `MIN_SECONDS`, written as a duration. Not an expression: nothing could evaluate it yet."""
 
 
 class Schedule(Model):

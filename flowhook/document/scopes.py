@@ -1,4 +1,4 @@
-"""Which variables an expression may use, by the place it stands at.
+"""Variables that an expression may use, by its location in a flow.
 
 Source: dsl.md, "Runtime expression arguments".
 """
@@ -17,10 +17,10 @@ TASK_INPUT: Final = WORKFLOW_OUTPUT | {"task"}
 """`if` and `input.from` of a task."""
 
 TASK: Final = TASK_INPUT | {"input", "authorization"}
-"""What a task does, and its `output.as`."""
+"""The action of a task, and its `output.as`."""
 
 TASK_EXPORT: Final = TASK | {"output"}
 """`export.as` of a task."""
 
 EXPECTATION: Final = TASK - {"secrets"}
-"""`expect` of a correlation: the router stores what it yields, and compares events with it."""
+"""`expect` of a correlation: the router stores its result, and compares events with it."""

@@ -1,6 +1,6 @@
-"""Whether a document has the shape of its models, told in words that help its author.
+"""Validates a document against its models, and explains the errors to its author.
 
-pydantic finds the errors; here its places become paths of the file and its texts become causes.
+pydantic finds the errors. This module converts their locations to paths of the file and their messages to causes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from flowhook.document.webhook import CALLBACK_NAME_PATTERN
 from flowhook.expressions import is_expression
 
 _NAMED_LISTS: Final = frozenset({"after", "before", "branches", "do", "extensions", "switch", "try"})
-"""Keys of lists whose items are mappings of one name to what the models hold."""
+"""Keys of lists whose items are mappings with one key, the name of the item."""
 
 _SECRET_NAME: Final = rf"^[A-Za-z0-9._-]{{1,{limits.MAX_SECRET_NAME_LENGTH}}}$"
 
@@ -49,7 +49,7 @@ _TEXTS: Final = {
     "then": "expected the name of a task of this list, or one of continue, exit and end",
     **dict.fromkeys(("exceptWhen", "if", "when", "while"), "expected a text, an expression such as .body.total > 5"),
 }
-"""What is expected of texts that say what they are for."""
+"""Causes for values that are not strings, by key, for keys whose purpose is known."""
 
 _INTEGER: Final = re.compile(r"[-+]?[0-9]+")
 _NUMBER: Final = re.compile(r"[-+]?[0-9]+(\.[0-9]+)?")
@@ -91,28 +91,28 @@ def check_shape(
     siblings: Mapping[str, type[BaseModel]] = MappingProxyType({}),
     around: Collection[str] = (),
 ) -> Iterator[Problem]:
-    """Yield what keeps `data` from being a `model`.
+    """Yield the problems that prevent `data` from being a valid `model`.
 
     Args:
-        model: what it ought to be.
+        model: the expected model.
         data: in plain JSON types.
-        path: where it stands in its document.
-        siblings: keys that may stand beside the model's own, and their models, to be suggested.
-        around: keys that may stand where the whole does, to be suggested.
+        path: path of `data` in its document.
+        siblings: further keys allowed beside the model's own, with their models, for suggestions.
+        around: keys allowed beside the key of `data`, for suggestions.
     """
     try:
         model.model_validate(data)
     except ValidationError as failure:
         for error in failure.errors(include_url=False):
             if error["type"] == "too_short" and len(error["input"]) >= error["ctx"]["min_length"]:
-                continue  # pydantic counts only those that are valid
+                continue  # pydantic counts only the valid items
             place = _place(error["loc"], data, is_key=error["type"] == "extra_forbidden")
             cause = _cause(error, place, model, data, siblings=siblings, around=around)
             yield Problem((*path, *place), cause, at=_first_of_wrong_collection(error))
 
 
 def _first_of_wrong_collection(error: ErrorDetails) -> Path:
-    """Return the first member of a list in the place of a mapping, or the other way round: there the mistake begins."""
+    """Return the path of the first member of a list in place of a mapping, or vice versa: there the mistake begins."""
     value, kind, text = error["input"], error["type"], error["msg"]
     if isinstance(value, list) and value:
         wants_mapping = kind in _MAPPINGS or kind in ("dict_type", "union_tag_not_found")
@@ -127,9 +127,9 @@ def _place(loc: tuple[int | str, ...], data: Any, *, is_key: bool) -> Path:
     """Return the path of an error: without the tags of unions, with the names of tasks and cases.
 
     Args:
-        loc: as pydantic tells it.
-        data: what is checked.
-        is_key: whether the last step is a key as written, whatever it looks like.
+        loc: location as pydantic reports it.
+        data: the validated data.
+        is_key: whether the last step is a key of the file, even if it looks like a tag.
     """
     path: list[int | str] = []
     node = data
@@ -143,7 +143,7 @@ def _place(loc: tuple[int | str, ...], data: Any, *, is_key: bool) -> Path:
         elif isinstance(node, list) and isinstance(step, int) and step < len(node):
             node = node[step]
         elif not last:
-            continue  # a branch of a union, by the name of its type
+            continue  # a branch of a union, named by its type
         path.append(step)
         named = isinstance(step, int) and path[-2:-1] and path[-2] in _NAMED_LISTS
         if named and not last and isinstance(node, dict) and len(node) == 1:
@@ -218,7 +218,7 @@ def _choice(value: object, expected: str) -> str:
 
 
 def _with(types: list[Any]) -> str:
-    """Return which keys a mapping has to have or, when it is enough to have some, may have."""
+    """Name the required keys of a mapping or, if none is required, the optional ones."""
     required, known = required_keys(types), sorted(keys_of(types))
     some = "" if required or len(known) == 1 else "some of "
     keys = [f"`{key}`" for key in required or known]

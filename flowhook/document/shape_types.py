@@ -1,4 +1,4 @@
-"""The types that the models give to a place in a document."""
+"""Finds the types that the models allow at a location of a document."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from flowhook.document.auth import KINDS as AUTH_KINDS
 from flowhook.document.auth import AuthKind
 
 MAX_DEPTH: Final = 3
-"""How far below a place a key is looked for."""
+"""Levels below a location in which a key is searched."""
 
 
 def types_at(model: type[BaseModel], loc: Iterable[int | str]) -> list[Any]:
-    """Return the types that an error's place may have."""
+    """Return the types allowed at the location of an error."""
     types: list[Any] = [model]
     for step in loc:
         types = [member for annotation in types for member in _members(annotation, step)]
@@ -24,17 +24,17 @@ def types_at(model: type[BaseModel], loc: Iterable[int | str]) -> list[Any]:
 
 
 def keys_of(types: Iterable[Any]) -> set[str]:
-    """Return the keys that the models among some types have."""
+    """Return the keys of the models among some types."""
     return {key for model in _models(types) for key, _ in _fields(model)}
 
 
 def required_keys(types: Iterable[Any]) -> list[str]:
-    """Return the keys that the only model among some types can't do without, in its order."""
+    """Return the required keys, in order, if exactly one of the types is a model; otherwise none."""
     models = list(_models(types))
     if len(models) != 1:
         return []
     try:
-        models[0].model_validate({})  # rather than a look at its fields: some models have defaults of their own
+        models[0].model_validate({})  # not read from its fields, because some models fill in defaults themselves
     except ValidationError as failure:
         errors = failure.errors(include_url=False)
         return [str(each["loc"][0]) for each in errors if each["type"] == "missing" or "is missing" in each["msg"]]
@@ -42,7 +42,7 @@ def required_keys(types: Iterable[Any]) -> list[str]:
 
 
 def place_below(types: Iterable[Any], key: str) -> tuple[str, ...]:
-    """Return the keys that lead from a place to where `key` may stand; empty if it may nowhere near."""
+    """Return the path from a location to the nearest mapping below it that allows `key`; empty if there is none."""
     level: list[tuple[tuple[str, ...], type[BaseModel]]] = [((), model) for model in _models(types)]
     for _ in range(MAX_DEPTH):
         below = [
@@ -66,7 +66,7 @@ def _models(types: Iterable[Any]) -> Iterator[type[BaseModel]]:
 
 
 def _fields(model: type[BaseModel]) -> Iterator[tuple[str, Any]]:
-    """Yield the keys of a model as they are written, and what stands below them."""
+    """Yield the keys of a model as they are written, and the types of their values."""
     for name, field in model.model_fields.items():
         key = field.alias or name
         if not key.startswith("<"):
@@ -74,7 +74,7 @@ def _fields(model: type[BaseModel]) -> Iterator[tuple[str, Any]]:
 
 
 def _members(annotation: Any, step: int | str) -> Iterator[Any]:
-    """Yield the types that a step of an error's place may lead to."""
+    """Yield the types that a step of an error's location may lead to."""
     for candidate, tag in _alternatives(annotation):
         if tag is not None:
             if tag == step:
@@ -87,12 +87,12 @@ def _members(annotation: Any, step: int | str) -> Iterator[Any]:
             )
         else:
             arguments = (argument for argument in get_args(candidate) if argument is not ...)
-            # The kind stands in the place of an error without a list around it too.
+            # An error's location contains the kind even where there is no list around it.
             yield from (AUTH_KINDS.get(str(step), item) if item is AuthKind else item for item in arguments)
 
 
 def _alternatives(annotation: Any, tag: str | None = None) -> Iterator[tuple[Any, str | None]]:
-    """Yield the types of a union, out of their annotations, and the tags they have in it."""
+    """Yield the types of a union without their annotations, each with its tag."""
     origin = get_origin(annotation)
     if origin in (Union, UnionType):
         for member in get_args(annotation):

@@ -1,4 +1,4 @@
-"""What a signature covers, as `hmac.content` writes it: a template such as `{timestamp}.{body}`."""
+"""Parses templates of signed content: the value of `hmac.content`, such as `{timestamp}.{body}`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import Final, NamedTuple
 
 TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
-"""A header field's name. Source: RFC 9110, section 5.6.2; the bound is ours."""
+"""A header field's name. Source: RFC 9110, section 5.6.2; the maximum length is Flowhook's own."""
 
 _PLACEHOLDER: Final = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
@@ -25,14 +25,14 @@ class ContentPart(NamedTuple):
 
     @property
     def is_of_body(self) -> bool:
-        """Whether it is made of the body."""
+        """Whether it is derived from the body."""
         return self.source in OF_BODY
 
 
 SOURCES: Final = ("body", "body_crc32", "form", "timestamp", "id", "method", "url", "decoded_url", "path")
-"""Placeholders that stand alone: the body's bytes; its CRC-32 in decimal; the names and values of a form, sorted by
-name and joined without anything between; time and ID as sent; the request's method, its URL, as sent or
-percent-decoded except for `%3F`, and its path."""
+"""Placeholders without an argument: the body's bytes; its CRC-32 in decimal; the names and values of a form, sorted by
+name and joined without a separator; timestamp and ID as sent; the request's method; its URL, as sent or percent-decoded
+except for `%3F`; and its path."""
 
 OF_BODY: Final = frozenset({"body", "body_crc32", "form", "field"})
 

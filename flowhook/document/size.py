@@ -1,4 +1,4 @@
-"""Sizes as people write them: `10MiB`, `512KiB`, `1MB`, or plain bytes.
+"""Parses sizes in bytes: `10MiB`, `512KiB`, `1MB`, or plain bytes.
 
 Source: IEC 80000-13 for the binary prefixes.
 """
@@ -24,7 +24,7 @@ _SIZE: Final = re.compile(r"([0-9]{1,15})(?: ?(B|[kKMG]B|[KMG]iB))?")
 
 
 def parse_size(value: object) -> int:
-    """Return a size in bytes, of at least 0. What is too large is for the caller to say.
+    """Return a size in bytes, at least 0. The caller enforces its own maximum.
 
     Args:
         value: a number of bytes, or a string of an integer and one of the units B, kB, MB, GB, KiB, MiB, GiB.

@@ -1,11 +1,11 @@
-"""From bytes to plain JSON types, with the line of every node.
+"""Parses YAML and JSON into plain JSON types, with the line of every node.
 
-YAML 1.2 with its core schema, so that `on` and `2024-01-01` are strings. JSON is YAML and is read alike. What makes
-YAML dangerous or ambiguous is refused: tags, duplicate keys, keys that are no strings, aliases that multiply, numbers
-that JSON does not have.
+YAML 1.2 with its core schema, so that `on` and `2024-01-01` are strings. JSON is valid YAML and is parsed as such.
+Dangerous and ambiguous features of YAML are refused: tags, duplicate keys, keys that are not strings, aliases that
+multiply the size of a document, numbers that JSON can't represent.
 
-The tree is built from ruamel's events rather than by its constructor, for the lines, and because nothing then is made
-that was not asked for.
+The tree is built from ruamel's events rather than by its constructor: events have line numbers, and no unexpected
+objects are constructed.
 
 Source: https://yaml.org/spec/1.2.2/, section 10.3 "Core Schema".
 """
@@ -41,7 +41,7 @@ from flowhook.document.problems import Mark, Path, Problem
 from flowhook.document.yaml_errors import explain
 
 MAX_DEPTH: Final = 64
-"""Collections within collections."""
+"""Maximum depth of nested collections."""
 
 MAX_ALIASED: Final = limits.MAX_DOCUMENT_BYTES
 """Characters and nodes that aliases may add to a document."""
@@ -59,7 +59,7 @@ _NO_MERGE: Final = "YAML 1.2 has no merge keys: write out what is to be there, o
 
 
 class Source(NamedTuple):
-    """A document as read: `data` in plain JSON types, None where nothing could be read."""
+    """A parsed document: `data` in plain JSON types, None if nothing could be parsed."""
 
     data: Any
     root: Mark
@@ -67,7 +67,7 @@ class Source(NamedTuple):
 
 
 class _StopReadingError(Exception):
-    """Nothing after this problem can be understood."""
+    """A problem after which parsing can't continue."""
 
     def __init__(self, cause: str, line: int, path: Path = ()) -> None:
         super().__init__(cause)
@@ -75,7 +75,7 @@ class _StopReadingError(Exception):
 
 
 def read(source: bytes) -> Source:
-    """Read one YAML or JSON document. Never raises: what is wrong is in `problems`."""
+    """Parse one YAML or JSON document. Never raises: errors are in `problems`."""
     if len(source) > limits.MAX_DOCUMENT_BYTES:
         return _nothing(f"a flow file has at most {limits.MAX_DOCUMENT_BYTES // limits.KIB} KiB")
     try:
@@ -106,7 +106,7 @@ def _without_tabs(source: bytes, text: str) -> str:
 
 
 def _events(text: str) -> Iterator[Event]:
-    """Yield ruamel's events, its errors translated."""
+    """Yield ruamel's events, and translate its errors."""
     try:
         yield from YAML(typ="safe", pure=True).parse(text)
     except MarkedYAMLError as error:
@@ -121,7 +121,7 @@ def _events(text: str) -> Iterator[Event]:
 
 @dataclass(slots=True)
 class _Node:
-    """A node under construction: its value, where it stands, and what an alias to it costs."""
+    """A node under construction: its value, its lines, the size an alias to it adds, and its depth."""
 
     value: Any
     mark: Mark
@@ -237,7 +237,7 @@ def _line(event: Event) -> int:
 
 
 def _text(text: str) -> str:
-    """Return a quoted text; JSON escapes characters beyond the BMP as two halves, which are joined here."""
+    """Return a quoted string with surrogate pairs joined: JSON escapes characters beyond the BMP as two halves."""
     if text.isascii():
         return text
     try:
@@ -247,7 +247,7 @@ def _text(text: str) -> str:
 
 
 def _plain(text: str) -> str | int | float | bool | None:
-    """Return what the core schema makes of an unquoted text.
+    """Return the value of an unquoted scalar in the core schema.
 
     Raises:
         ValueError: a number that JSON can't hold.

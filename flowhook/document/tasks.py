@@ -1,7 +1,6 @@
-"""The tasks of the DSL.
+"""Models of the DSL's tasks.
 
-A task is written as a mapping with one key of its own, its *kind* (`set`, `call`, …), beside the keys that all tasks
-share.
+A task is a mapping with one key that is its *kind* (`set`, `call`, …), besides the keys that all tasks share.
 
 Source: dsl-reference.md, "Task" and what follows it.
 """
@@ -25,10 +24,10 @@ DIRECTIVES: Final = frozenset({"continue", "exit", "end"})
 """Values of `then` that are not names of tasks."""
 
 KINDS: Final = ("call", "do", "emit", "for", "fork", "listen", "raise", "run", "set", "switch", "try", "wait")
-"""All kinds of tasks there are in the DSL; a `for` task has a `do` too."""
+"""All kinds of tasks in the DSL; a `for` task also has a `do`."""
 
 RETRIED: Final = frozenset({"call", "emit", "run"})
-"""Kinds of tasks that may have a retry policy of their own, in their `metadata`."""
+"""Kinds of tasks that may have their own retry policy, in their `metadata`."""
 
 MAX_BRANCHES: Final = 1000
 """Branches of one `fork`."""
@@ -45,7 +44,7 @@ def kind_of(task: object) -> str | None:
 
 
 class TaskBase(Model):
-    """What all tasks share."""
+    """Keys that all tasks share."""
 
     if_: str | None = Field(None, alias="if")
     """Expression, with or without `${ }`, over the raw input: a task for which it is not true is skipped."""
@@ -136,7 +135,7 @@ class SwitchCase(Model):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Return the schema of a mapping from the case's name to the rest of it."""
+        """Return the schema of a mapping from the case's name to its other keys."""
         return named_schema(schema, handler)
 
     @model_validator(mode="before")
@@ -274,7 +273,7 @@ Task = Annotated[
     | Annotated[WaitTask, Tag("<wait>")],
     Discriminator(_task_tag),
 ]
-"""Any task that is executed. The tags stand in angle brackets so that no key of a flow file can be taken for one."""
+"""Any task. The tags are in angle brackets so that no key of a flow file can be mistaken for one."""
 
 
 class TaskItem(Model):

@@ -1,7 +1,6 @@
-"""What a text of a valid document hardly means: expressions that are none, and conditions that hold whatever happens.
+"""Lints strings that look like expressions but are not, and conditions that are always true.
 
-In strict mode a text is an expression when it is `${ … }` as a whole; whatever comes near that is a text like any
-other, and is taken as it stands.
+In strict mode a string is an expression only if all of it is `${ … }`. Anything similar is a literal string.
 
 Source: dsl.md, "Runtime Expressions"; dsl-reference.md, "URI Template".
 """
@@ -16,28 +15,28 @@ from flowhook.document.problems import Path
 from flowhook.expressions import is_expression, strip
 
 _LITERAL: Final = frozenset({"document", "schema", "metadata"})
-"""Keys below which nothing is evaluated, so that a text there is never meant to be."""
+"""Keys below which nothing is evaluated, so that strings there need no check."""
 
 _DATA: Final = frozenset({"set", "with", "body"})
-"""Keys below which there is data, whatever its keys are."""
+"""Keys whose values are data: keys inside them have no meaning in the DSL."""
 
 _CONDITIONS: Final = frozenset({"if", "when", "exceptWhen", "while", "until"})
 _BARE: Final = _CONDITIONS | {"in", "from", "as"}
-"""Keys whose texts are expressions without `${ }` too."""
+"""Keys whose strings are expressions even without `${ }`."""
 
 _NAMED: Final = frozenset({"after", "before", "branches", "do", "extensions", "switch", "try"})
-"""Keys of lists whose items are mappings of a name to something."""
+"""Keys of lists whose items are mappings with one key, the name of the item."""
 
 _INSIDE: Final = re.compile(r"\$\{.*?\}", re.DOTALL)
 _IN_CODE: Final = re.compile(r"\$\{\s*\.[^}]*\}")
-"""`${name}` is the language's own there, but for names that begin with a dot."""
+"""In code, `${name}` is syntax of the language itself, unless the name begins with a dot."""
 
 _WITHOUT: Final = re.compile(
     r"\.[A-Za-z_]\w*((\.|\[)\S*)?|\$(context|error|index|input|item|output|runtime|secrets|task|workflow)\b\S*|\{\{[^{}]*\}\}"
 )
 _INTERPOLATION: Final = re.compile(r"\\\([.$][^()]*\)")
 _IN_PROGRAM: Final = re.compile(r"\$\{\s*[.$\w][^}\"]*\}")
-"""In a program that compiles this can stand within its texts alone."""
+"""In a program that compiles, this can only occur inside a string."""
 
 _STRING: Final = re.compile(r'"(?:\\.|[^"\\])*"|#[^\n]*', re.DOTALL)
 _ASSIGNMENT: Final = re.compile(r"(?<![=!<>|+\-*/%])=(?!=)")
@@ -47,7 +46,7 @@ _MAX_QUOTED: Final = 60
 
 
 def hints(definition: dict[str, Any]) -> Iterator[tuple[Path, str]]:
-    """Yield what to tell of the texts of a valid document, each with its place."""
+    """Yield warnings about the strings of a valid document, each with its path."""
     for path, text, is_data in _texts(definition, (), is_data=False, is_named=False):
         key = path[-1] if path else ""
         if key in _BARE and not is_data:
@@ -91,7 +90,7 @@ def _quoted(text: str) -> str:
 
 
 def _texts(value: Any, path: Path, *, is_data: bool, is_named: bool) -> Iterator[tuple[Path, str, bool]]:
-    """Yield the texts that may be evaluated, where they stand, and whether that is within data."""
+    """Yield the strings that may be evaluated, their paths, and whether they are inside data."""
     if isinstance(value, dict):
         for key, item in value.items():
             if key not in _LITERAL or is_named or is_data:

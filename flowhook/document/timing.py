@@ -1,4 +1,4 @@
-"""Durations, timeouts and retry policies, as written.
+"""Models of durations, timeouts and retry policies.
 
 Source: dsl-reference.md, "Duration", "Timeout", "Retry"; schema/workflow.yaml, `retryPolicy`.
 """

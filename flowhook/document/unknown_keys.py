@@ -1,4 +1,4 @@
-"""What to say of a key that a place does not have: where it belongs, which one was meant, or which ones there are."""
+"""Error messages for unknown keys: where the key belongs, which key was meant, or which keys there are."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _MEANT: Final[Mapping[str, tuple[str, ...]]] = {
     "url": ("uri", "endpoint"),
     "when": ("if",),
 }
-"""Other names of keys, as other tools and other places of the DSL have them: the first one that there is was meant."""
+"""Keys by their names in other tools and elsewhere in the DSL: the first one that is allowed is suggested."""
 
 _KINDS_BY_OTHER_NAMES: Final = {
     **dict.fromkeys(("function", "grpc", "http", "openapi"), "call"),
@@ -61,7 +61,7 @@ _KINDS_BY_OTHER_NAMES: Final = {
     **dict.fromkeys(("catch",), "try"),
     **dict.fromkeys(("delay", "pause", "sleep"), "wait"),
 }
-"""Kinds of tasks by what people call them elsewhere."""
+"""Kinds of tasks by their names in other tools."""
 
 
 def unknown_key(
@@ -74,16 +74,16 @@ def unknown_key(
     siblings: Mapping[str, type[BaseModel]],
     around: Collection[str],
 ) -> str:
-    """Return what to say of a key that is not known where it stands.
+    """Return the error message for a key that is unknown at its location.
 
     Args:
         key: as written.
-        value: what stands below it.
-        parent: the mapping that it stands in.
-        model: of the whole.
-        loc: of the parent, as pydantic tells it.
-        siblings: models of keys that may stand beside those of the whole.
-        around: keys that may stand where the whole does.
+        value: value of the key.
+        parent: the mapping that contains the key.
+        model: model of all the validated data.
+        loc: location of the parent, as pydantic reports it.
+        siblings: models of further keys allowed at the top of the data.
+        around: keys allowed beside the key of the data.
     """
     types, siblings = types_at(model, loc), {} if loc else siblings
     known = keys_of(types).union(siblings)
@@ -107,7 +107,7 @@ def unknown_key(
 
 
 def no_task(value: object) -> str:
-    """Return what to say of something that is not a task of any kind."""
+    """Return the error message for a value that is not a task of any kind."""
     for key in value if isinstance(value, dict) else ():
         kind = _KINDS_BY_OTHER_NAMES.get(key.lower())
         if key in calls.ARGUMENTS:
@@ -121,7 +121,7 @@ def no_task(value: object) -> str:
 
 
 def _above(key: str, model: type[BaseModel], loc: tuple[int | str, ...], around: Collection[str]) -> str:
-    """Say that a key belongs further up."""
+    """Return a hint that a key belongs on a higher level; empty if it does not."""
     if not loc and key in around:
         return ": it belongs beside `with`, not into it"
     passed = 0
@@ -137,7 +137,7 @@ def _above(key: str, model: type[BaseModel], loc: tuple[int | str, ...], around:
 
 
 def _below(key: str, types: list[Any], call: object, siblings: Mapping[str, type[BaseModel]]) -> str:
-    """Say that a key belongs further down."""
+    """Return a hint that a key belongs on a lower level; empty if it does not."""
     function = call.get("call") if isinstance(call, dict) else None
     arguments = calls.ARGUMENTS.get(str(function)) or builtins.ARGUMENTS.get(str(function))
     for name, model in {**siblings, **({"with": arguments} if arguments else {})}.items():
@@ -149,7 +149,7 @@ def _below(key: str, types: list[Any], call: object, siblings: Mapping[str, type
 
 
 def _of_another_kind(key: str, kind: str) -> str:
-    """Say that a key is one of tasks of another kind."""
+    """Return a hint that a key belongs to another kind of task; empty if it does not."""
     if key == "foreach":
         return ": it goes with `listen`; what goes through an array is a `for`"
     if key == "retry" and kind in RETRIED:

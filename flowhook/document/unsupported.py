@@ -1,8 +1,7 @@
-"""What the DSL has that Flowhook does not execute.
+"""Features of the DSL that Flowhook does not support.
 
-It is refused by name when a flow is applied, with what to use instead: nothing that is written in a flow file is ever
-silently ignored. To support one of these is to give it a model and a meaning in the runner, and to strike it from its
-table.
+They are refused by name when a flow is applied, with an alternative: nothing in a flow file is ever silently ignored.
+To support one of them, add a model and an implementation in the runner, and remove it from its table.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ PROCESSES: Final[Mapping[str, str]] = {
     "container": "containers are not supported: whoever may start them owns the machine that runs them; "
     "there are `script`, `shell`, and `call: http` to what runs elsewhere",
 }
-"""By key of `run`."""
+"""Cause by key of `run`."""
 
 AUTHENTICATIONS: Final[Mapping[str, str]] = {
     "certificate": "client certificates are not supported: the DSL has no place for one yet; "
     "there are basic, bearer, digest, oauth2 and oidc",
 }
-"""By key of an authentication policy."""
+"""Cause by key of an authentication policy."""
 
 FUNCTIONS: Final[Mapping[str, str]] = {
     "a2a": "A2A calls are not supported: they follow tasks of an agent for as long as those last; "
@@ -32,23 +31,23 @@ FUNCTIONS: Final[Mapping[str, str]] = {
     "mcp": "MCP calls are not supported: they keep a session with a server, or a process; "
     "`call: http` sends a single JSON-RPC request",
 }
-"""By name of the called function; a component of that name comes first."""
+"""Cause by name of the called function; a component of that name takes precedence."""
 
 CATALOGS: Final = (
     "catalogs are not supported: what a flow runs would be fetched from elsewhere, whatever it is by then; "
     "write the function into `use.functions`, or install a component"
 )
-"""Of functions from catalogs, and of `use.catalogs`."""
+"""Cause for functions from catalogs, and for `use.catalogs`."""
 
 KEYS: Final[Mapping[tuple[str, ...], str]] = {
     ("use", "catalogs"): CATALOGS,
     ("specVersion",): "documents of the DSL from before its version 1.0 are not supported",
 }
-"""By path from the top of a document."""
+"""Cause by path from the top of a document."""
 
 
 def in_document(data: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield what a document has, outside of tasks, that is not supported."""
+    """Yield the unsupported features of a document outside of its tasks."""
     for keys, cause in KEYS.items():
         node: Any = data
         for key in keys:

@@ -1,4 +1,4 @@
-"""URIs, as written.
+"""Types of URIs in flow files.
 
 Source: dsl-reference.md, "Endpoint", "URI Template".
 """

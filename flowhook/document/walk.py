@@ -1,6 +1,6 @@
-"""All tasks of a definition, in the order in which they are written, whatever kind they are of.
+"""Iterates over all tasks of a definition, in document order.
 
-It walks plain JSON types, and passes over what has not the shape of a task.
+It works on plain JSON types, and skips values that do not have the shape of a task.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ _BLOCKS: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
     "listen": (("foreach", "do"),),
     "try": (("try",), ("catch", "do")),
 }
-"""Where a kind of task has lists of tasks. Source: dsl-reference.md, "Do", "For", "Fork", "Listen", "Try"."""
+"""Paths of the lists of tasks in each kind of task. Source: dsl-reference.md, "Do", "For", "Fork", "Listen", "Try"."""
 
 
 class PlacedTask(NamedTuple):
-    """A task and where it stands.
+    """A task and its location.
 
     Attributes:
         name: unique within its list.
         path: keys and indexes from the top of the document.
-        kind: `set`, `call`, …; empty when it is of none.
+        kind: `set`, `call`, …; empty if it has none.
         task: as written.
     """
 
@@ -38,12 +38,12 @@ class PlacedTask(NamedTuple):
 
     @property
     def pointer(self) -> str:
-        """JSON Pointer in the document, as errors name it: `/do/0/greet`. Source: RFC 6901, section 3."""
+        """JSON Pointer to the task in the document, as in errors: `/do/0/greet`. Source: RFC 6901, section 3."""
         return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in self.path)
 
 
 def walk(definition: Mapping[str, Any]) -> Iterator[PlacedTask]:
-    """Yield the tasks of a workflow; those within a task follow it."""
+    """Yield the tasks of a workflow; nested tasks follow the task that contains them."""
     yield from _walk(definition.get("do"), ("do",))
 
 
@@ -61,7 +61,7 @@ def walk_everywhere(definition: Mapping[str, Any]) -> Iterator[PlacedTask]:
 
 
 def tasks_of(items: object, path: Path) -> Iterator[PlacedTask]:
-    """Yield the tasks of one list, at `path`, without those within them."""
+    """Yield the tasks of one list, at `path`, without nested tasks."""
     for index, item in enumerate(items if isinstance(items, list) else ()):
         if isinstance(item, Mapping) and len(item) == 1:
             ((name, task),) = item.items()

@@ -1,7 +1,7 @@
-"""How events come in over HTTP: the `webhook` key of a flow file (DESIGN, "Flow file").
+"""Models of the `webhook` key: how a flow receives events over HTTP (DESIGN, "Flow file").
 
-Expressions here run outside the runner, so they are paths and string interpolations of paths, checked when the
-document is loaded (`flowhook.expressions.paths`).
+Expressions here run outside the runner, so they are limited to paths and string interpolations of paths. They are
+checked when the document is loaded (`flowhook.expressions.paths`).
 """
 
 from __future__ import annotations
@@ -44,23 +44,23 @@ MAX_RATE: Final = 1_000_000
 MAX_NETWORKS: Final = 1000
 
 CALLBACK_NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
-"""A segment of a URL that needs no encoding, and is none of `.` and `..`."""
+"""A URL segment that needs no encoding, and is neither `.` nor `..`."""
 
 MAPPED_BITS: Final = 96
-"""What precedes the IPv4 address in an IPv4-mapped one."""
+"""Bits before the IPv4 address in an IPv4-mapped IPv6 address."""
 
 BODYLESS_METHODS: Final = frozenset({"GET", "DELETE"})
 BODYLESS_STATUSES: Final = frozenset({204, 205, 304})
-"""Answers that carry no content (RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5)."""
+"""Statuses of responses without content (RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5)."""
 
 _ONLY_ID: Final = re.compile(r'\s*(?:\.id|"(?:[^"\\]|\\\(\s*\.id\s*\)|\\[^(])*")\s*')
-"""Expressions about the ID alone: it is all that is known of a request when its flow answers."""
+"""Expressions over the ID alone: nothing else of a request is known when its flow replies."""
 
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 def _strings(value: object, place: tuple[int | str, ...] = ()) -> Iterator[tuple[tuple[int | str, ...], str]]:
-    """Yield every string of a JSON value with its place."""
+    """Yield every string of a JSON value with its path."""
     if isinstance(value, str):
         yield place, value
     elif isinstance(value, dict):
@@ -139,7 +139,7 @@ def _network(value: object) -> Network:
 
 
 def _unmapped(network: Network) -> Network:
-    """Return IPv4-mapped networks as IPv4, which is how peers are looked at (RFC 4291, section 2.5.5.2)."""
+    """Convert IPv4-mapped networks to IPv4, the form in which peers are compared (RFC 4291, section 2.5.5.2)."""
     mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
     return (
         network
@@ -177,7 +177,7 @@ Status = Annotated[StrictInt, Field(ge=200, le=599)]
 
 
 def _beyond_id(value: object) -> Iterator[tuple[int | str, ...]]:
-    """Yield the places of expressions about anything but the ID."""
+    """Yield the paths of expressions over anything but the ID."""
     for place, text in _strings(value):
         if is_expression(text) and not _ONLY_ID.fullmatch(strip(text)):
             yield place
@@ -223,7 +223,7 @@ class Respond(Model):
         on_fault: for mode `reply`.
     """
 
-    model_config = ConfigDict(json_schema_extra={"required": []})  # the defaults follow from the mode
+    model_config = ConfigDict(json_schema_extra={"required": []})  # the defaults depend on the mode
 
     mode: Literal["accept", "reply"] = "accept"
     status: Status
@@ -307,7 +307,7 @@ class RateLimit(Model):
 
 
 class Endpoint(Model):
-    """What a webhook and a callback have in common.
+    """Keys that webhooks and callbacks share.
 
     Attributes:
         auth: kinds of credentials of which one must pass; empty: none is asked.
@@ -321,7 +321,7 @@ class Endpoint(Model):
 
     model_config = ConfigDict(json_schema_extra={"required": ["auth"]})
 
-    auth: Auth = Field(default=None, validate_default=True)  # absent is an error that the validator words
+    auth: Auth = Field(default=None, validate_default=True)  # the validator reports the missing key
     methods: Annotated[tuple[Annotated[Method, BeforeValidator(_method)], ...], AfterValidator(_distinct)] = ("POST",)
     respond: Respond = Field(default_factory=lambda: Respond.model_validate({}))
     dedupe: Dedupe = Dedupe()
@@ -382,7 +382,7 @@ class Callback(Endpoint):
 
     @property
     def only_one_time(self) -> bool:
-        """Whether only one-time URLs lead to it."""
+        """Whether it is reachable by one-time URLs only."""
         return any(isinstance(kind, OneTimeUrlAuth) for kind in self.auth)
 
 
@@ -405,7 +405,7 @@ class Webhook(Endpoint):
 
     @model_validator(mode="after")
     def _what_a_handshake_signs_is_nothing_elsewhere(self) -> Self:
-        """Refuse a secret of a kind whose handshake signs what others choose for another kind."""
+        """Refuse a secret of a kind whose handshake signs text chosen by others, if another kind uses it too."""
         uses = kinds_by_secret(self.all_kinds())
         for found in misuses(uses, uses):
             owner = f"secret {found.secret} belongs to `{found.signing}`, which signs what others ask for"

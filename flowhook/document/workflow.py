@@ -1,4 +1,4 @@
-"""The workflow as the DSL defines it, without the keys that Flowhook adds.
+"""Model of a workflow as the DSL defines it, without the keys that Flowhook adds.
 
 Source: dsl-reference.md, "Workflow", "Document", "Use", "Evaluate".
 """

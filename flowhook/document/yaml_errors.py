@@ -1,7 +1,7 @@
-"""What is wrong with a text that is no YAML, in words about the text rather than about parsing it.
+"""Explains YAML syntax errors in terms of the text rather than of the parser.
 
-A parser tells where it gave up and what it had hoped for. What its author did wrong is often on another line, and of a
-few kinds: a quote or bracket too few, a hyphen or space that is missing, a text that needs quotes.
+A parser reports where it stopped and what it expected. The author's mistake is often on another line, and one of a few
+kinds: a missing quote or bracket, a missing hyphen or space, a string that needs quotes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _FLOW: Final = re.compile(r"expected ',' or '[\]}]', but got '(.*)'")
 
 
 def explain(error: MarkedYAMLError, text: str) -> tuple[str, int]:
-    """Return what is wrong, and on which line (from 1; 0 if that is not known)."""
+    """Return the cause of an error and its line (from 1; 0 if it is not known)."""
     problem = str(error.problem)
     here = error.problem_mark or error.context_mark
     opened = error.context_mark or here
@@ -59,7 +59,7 @@ def explain(error: MarkedYAMLError, text: str) -> tuple[str, int]:
 
 
 def _colon(mark: StreamMark | None, text: str) -> str:
-    """Explain a colon: of a text that needs quotes, or of a line that was not expected to begin anything."""
+    """Explain an unexpected colon: in a string that needs quotes, or on a line where no mapping can begin."""
     if mark is None or ": " in _before(mark, text):
         return "a ':' stands where none can be: put the text in quotes"
     return (
@@ -85,7 +85,7 @@ def _flow(found: str, opened: StreamMark | None, here: StreamMark | None) -> tup
 
 
 def _before(mark: StreamMark, text: str) -> str:
-    """Return what stands on the line of a mark before it."""
+    """Return the text before a mark on its line."""
     return text.splitlines()[mark.line][: mark.column] if mark.line < len(text.splitlines()) else ""
 
 

@@ -1,12 +1,12 @@
-"""Who sent this? Verification of requests, and its counterpart for those who act as the sender.
+"""Verification of the signatures and credentials of requests, and signing of requests as a sender.
 
 Lives here: one `Verifier` per kind of `auth` (`flowhook.document.auth`), the table of providers (`providers`) and
 `sign`. Must not live here: HTTP, storage, the fetching of secrets; handshakes of providers.
 
-Invariants: the raw bytes are verified, before anyone parses them. `verify` raises `SignatureError` and nothing else,
+Invariants: the raw bytes are verified before they are parsed. `verify` raises `SignatureError` and nothing else,
 whatever was sent, and never returns a boolean. Values are compared in constant time. The work is bounded by the size
-of the body times the number of secrets; what is read of a body before it is verified is bounded apart (`json_body`).
-No error, repr or log holds a secret's value. A secret that is not set keeps its flow closed.
+of the body times the number of secrets; parsing a body before verification has limits of its own (`json_body`). No
+error, repr or log contains the value of a secret. A kind that needs a secret refuses every request while none is set.
 """
 
 from flowhook.signatures.build import build_verifiers, sign, sign_url

@@ -1,4 +1,4 @@
-"""No credentials: `auth: none`."""
+"""Verifier of `auth: none`, which requires no credentials."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from flowhook.signatures.types import Match, RequestView
 
 
 class AnyoneVerifier:
-    """Lets everybody in."""
+    """Accepts every request."""
 
     scheme = "none"
     needs_body = False

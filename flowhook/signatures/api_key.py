@@ -1,4 +1,4 @@
-"""A key in a header, in the query string, or in the body."""
+"""Verifies API keys in a header, in the query string, or in the body."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from flowhook.signatures.types import Match, RequestView, SignatureError
 
 
 class ApiKeyVerifier:
-    """Verifies a key by comparing its SHA-256, which hides its length too."""
+    """Verifies a key by comparing its SHA-256, which also hides its length."""
 
     scheme = ApiKeyAuth.kind
     challenge = None
@@ -48,7 +48,7 @@ class ApiKeyVerifier:
         return None
 
     def _readings(self, request: RequestView) -> tuple[bytes, ...]:
-        """Return what the sender may have meant; in a query string `+` is a space, or the `+` of base64."""
+        """Return the possible values of the key: in a query string, `+` is a space, or the `+` of base64."""
         if self._header is not None:
             sent = single_header(request.headers, self._header, kind="CREDENTIALS")
             if sent is None:
@@ -70,11 +70,11 @@ class ApiKeyVerifier:
 
 
 def key_header(kind: ApiKeyAuth, secrets: Mapping[str, bytes]) -> list[tuple[str, str]]:
-    """Return the header that a sender adds; none where the key stands in the query string.
+    """Return the header that a sender adds; none if the key belongs in the query string.
 
     Raises:
-        InvalidError: no secret is set (`SECRET_NOT_SET`), it is a hash or stands in the body (`CANNOT_SIGN`), or it
-            can't stand in a header (`SECRET_INVALID`).
+        InvalidError: no secret is set (`SECRET_NOT_SET`), the secret is a hash or the key belongs in the body
+            (`CANNOT_SIGN`), or a header can't carry the key (`SECRET_INVALID`).
     """
     if kind.field is not None:
         raise InvalidError("the key stands in the body, which is the sender's affair", reason="CANNOT_SIGN")
@@ -88,7 +88,7 @@ def key_header(kind: ApiKeyAuth, secrets: Mapping[str, bytes]) -> list[tuple[str
 
 
 def keyed_url(kind: ApiKeyAuth, secrets: Mapping[str, bytes], url: str) -> str:
-    """Return the URL with the key, where it stands in the query string.
+    """Return the URL, with the key if it belongs in the query string.
 
     Raises:
         InvalidError: no secret is set (`SECRET_NOT_SET`), or it is a hash (`CANNOT_SIGN`).

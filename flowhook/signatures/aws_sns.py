@@ -1,6 +1,6 @@
-"""Amazon SNS: signature and certificate's URL stand in the body, beside the values that are signed.
+"""Verifies Amazon SNS messages; the body contains the signature and the URL of the certificate.
 
-Every AWS account's messages are signed by the same certificates: what tells ours from others' is the topic.
+The messages of all AWS accounts are signed by the same certificates: only the topic identifies the account.
 
 Source: https://docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message-verify-message-signature.html
 """
@@ -31,13 +31,13 @@ SIGNED: Final[Mapping[object, tuple[str, ...]]] = {
     "SubscriptionConfirmation": _CONFIRMATION,
     "UnsubscribeConfirmation": _CONFIRMATION,
 }
-"""What is signed of each type of message, in order; `Subject` only where it is there."""
+"""Signed fields of each type of message, in order; `Subject` only if the message has it."""
 
 _HASHES: Final[Mapping[object, type[hashes.HashAlgorithm]]] = {"1": hashes.SHA1, "2": hashes.SHA256}
 
 
 class AwsSnsVerifier:
-    """Verifies a message of one topic."""
+    """Verifies the messages of one topic."""
 
     scheme = AwsSnsAuth.kind
     needs_body = True
@@ -58,7 +58,7 @@ class AwsSnsVerifier:
             return None
 
     def verify(self, request: RequestView, now: float) -> Match:
-        """See `Verifier.verify`; the match is named for the setting."""
+        """See `Verifier.verify`; the match has the name of the setting, `topic_arn`."""
         message = self._message(request)
         algorithm = _HASHES.get(_text(message, "SignatureVersion"))
         if algorithm is None:
@@ -77,7 +77,7 @@ class AwsSnsVerifier:
             return None
 
     def _message(self, request: RequestView) -> dict[str, Any]:
-        """Return a message of our topic; nothing of it is proved."""
+        """Return the message, still unverified, and refuse those of other topics."""
         message = json_of(request)
         if not isinstance(message, dict) or "Signature" not in message:
             raise SignatureError("the body has no field Signature", reason="SIGNATURE_MISSING")

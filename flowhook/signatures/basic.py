@@ -1,4 +1,4 @@
-"""A user name and a password in the `Authorization` header. Source: RFC 7617."""
+"""Verifies HTTP Basic authentication: a user name and a password. Source: RFC 7617."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _CREDENTIALS: Final = re.compile(rb"[Bb][Aa][Ss][Ii][Cc] +([A-Za-z0-9+/]+)={0,2}
 class BasicVerifier:
     """Verifies a user name and a password.
 
-    Both are compared always, by their SHA-256: so neither the time nor the error tells which of the two was wrong, nor
-    how long either is.
+    Both are always compared, by their SHA-256, so that neither the time nor the error reveals which of them was wrong,
+    or how long they are.
     """
 
     scheme = BasicAuth.kind
@@ -76,7 +76,7 @@ def authorization(kind: BasicAuth, secrets: Mapping[str, bytes]) -> list[tuple[s
 
 
 def _decoded(text: bytes) -> bytes | None:
-    """Return what was sent without its padding; None where that is no base64."""
+    """Decode base64 that was sent without its padding; None if it is not base64."""
     try:
         return b64decode(text + b"=" * (-len(text) % 4), validate=True)
     except binascii.Error:

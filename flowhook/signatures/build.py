@@ -1,4 +1,4 @@
-"""From what a flow file says to verifiers, and to signatures."""
+"""Builds verifiers, and signs requests, by the `auth` of a flow file."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from flowhook.signatures.verification import SignatureVerifier
 
 
 def build_verifiers(auth: Sequence[AuthKind], secrets: Mapping[str, bytes]) -> list[Verifier]:
-    """Return one verifier per kind of `auth`, in order; for `none`, one that lets everybody in.
+    """Return one verifier per kind of `auth`, in order; for `none`, one that accepts every request.
 
     Everything that does not depend on the request is computed here, so build once per revision of a flow and of its
     secrets.
 
     Args:
         auth: `Webhook.auth`.
-        secrets: value by name. Where one is missing or empty, its kind refuses what only that secret could prove
-            (`SECRET_NOT_SET` when a kind has none at all).
+        secrets: value by name. If one is missing or empty, its kind refuses the requests that only this secret could
+            prove (`SECRET_NOT_SET` if a kind has none at all).
     """
     return [_build(kind, secrets) for kind in auth] or [AnyoneVerifier()]
 
@@ -50,7 +50,7 @@ def _build(kind: AuthKind, secrets: Mapping[str, bytes]) -> Verifier:
     return SignatureVerifier(_scheme_of(kind), kind, secrets)
 
 
-# with joserfc and `cryptography`, which these four need: up to 55 ms and 4 MiB, at the first flow that has one of them
+# imported for the first flow that needs them: these four load joserfc and `cryptography`, up to 55 ms and 4 MiB
 
 
 def _aws_sns(kind: AwsSnsAuth, _secrets: Mapping[str, bytes]) -> Verifier:
@@ -107,7 +107,7 @@ def _scheme_of(kind: AuthKind) -> Scheme:
 
 
 def delivery_places(kind: AuthKind | None) -> tuple[Place, ...]:
-    """Return where senders of a kind name their deliveries, first place first: in a header, or a field of the body."""
+    """Return the locations of the delivery ID of a kind, by preference: a header, or a field of the body."""
     if kind is None or type(kind) in _OWN_WAYS:
         return ()
     scheme = _scheme_of(kind)
@@ -126,19 +126,20 @@ def sign(
     headers: Sequence[tuple[str, str]],
     now: float,
 ) -> list[tuple[str, str]]:
-    """Return the headers that a sender adds so that a request passes.
+    """Return the headers that a sender adds to make a request pass.
 
     Args:
         kind: one kind of `auth`; None for `none`, which adds nothing.
         secrets: value by name; the first of the kind's secrets that is set is used.
         method: upper case.
-        url: as the receiver sees it; a kind that puts its credential there has `sign_url` do so first.
+        url: as the receiver sees it; for a kind with its credential in the URL, the result of `sign_url`.
         body: as it will be sent.
-        headers: those that the request has already; an ID or another header that is signed is taken from there.
+        headers: those that the request already has; an ID or another signed header is taken from them.
         now: Unix time in seconds.
 
     Raises:
-        InvalidError: no secret is set (`SECRET_NOT_SET`), or a header that must be signed is not there.
+        InvalidError: no secret is set (`SECRET_NOT_SET`) or it can't be used (`SECRET_INVALID`), a header that must be
+            signed is missing (`HEADER_MISSING`), or a sender's headers can't be made from secrets (`CANNOT_SIGN`).
     """
     if kind is None:
         return []
@@ -161,9 +162,9 @@ def sign(
 
 
 def sign_url(kind: AuthKind | None, secrets: Mapping[str, bytes], url: str) -> str:
-    """Return the URL that a sender uses: with the API key, where it stands in the query string; else unchanged.
+    """Return the URL that a sender uses: with the API key if it belongs in the query string, else unchanged.
 
     Raises:
-        InvalidError: no secret is set (`SECRET_NOT_SET`).
+        InvalidError: no secret is set (`SECRET_NOT_SET`), or it is a hash (`CANNOT_SIGN`).
     """
     return keyed_url(kind, secrets, url) if isinstance(kind, ApiKeyAuth) else url

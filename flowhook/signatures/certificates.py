@@ -1,4 +1,4 @@
-"""Certificates that a provider shows at a URL, and RSA signatures by their keys."""
+"""Reads certificates that a provider publishes at a URL, and verifies RSA signatures by their keys."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ MIN_RSA_BITS: Final = 2048
 
 
 def read_certificate(document: bytes) -> Mapping[str, x509.Certificate]:
-    """Return the first certificate of a PEM file, which is the one that signs, under the empty name.
+    """Return the first certificate of a PEM file, which is the signer's, under the empty key ID.
 
     Raises:
-        ValueError: there is none, or its key is not RSA, or a short one.
+        ValueError: there is none, or its key is not RSA, or too short.
     """
     try:
         certificate = x509.load_pem_x509_certificates(document)[0]

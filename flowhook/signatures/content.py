@@ -1,4 +1,4 @@
-"""What is signed, piece by piece, from a request. The body is never copied."""
+"""Assembles the signed content of a request in pieces, without copying the body."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from flowhook.signatures.located import json_field
 from flowhook.signatures.types import RequestView, SignatureError
 
 MAX_FIELDS: Final = 1000
-"""Fields of a form that is signed by name and value."""
+"""Maximum number of fields in a form that is signed by name and value."""
 
 MAX_FORM_BYTES: Final = 256 * limits.KIB
-"""Of such a form: it is taken apart, within some 30 ms, before it is known whose it is."""
+"""Maximum size of such a form: it is parsed, within some 30 ms, before its sender is authenticated."""
 
 Chunks = Sequence[bytes]
 ContentReader = Callable[[RequestView, bytes, bytes], Chunks]
-"""From a request, the timestamp and the ID as sent to the signed content in pieces."""
+"""Returns the signed content in pieces, for a request and its timestamp and ID as sent."""
 
 PieceReader = Callable[[RequestView, bytes, bytes], bytes]
-"""The same for one piece."""
+"""Returns one piece of the signed content, for the same arguments."""
 
 
 def compile_content(parts: Sequence[ContentPart]) -> ContentReader:
-    """Return a function that gathers the signed content.
+    """Return a function that assembles the signed content.
 
     The function raises SignatureError (`SIGNATURE_MALFORMED`) when a header that is signed is missing or repeated.
     """
@@ -40,9 +40,10 @@ def compile_content(parts: Sequence[ContentPart]) -> ContentReader:
 
 
 def around_body(parts: Sequence[ContentPart]) -> tuple[ContentReader, ContentReader] | None:
-    """Return what gathers the signed content before and after the body, for one that is hashed as it comes.
+    """Return functions that assemble the signed content before and after the body, for a streamed body.
 
-    None: it can't be, because more of it is signed than its bytes, once. Where nothing of it is, all stands before.
+    None if the body can't be streamed, because it is signed more than once, or otherwise than by its bytes. If it is
+    not signed at all, all content is in the first part.
     """
     places = [index for index, part in enumerate(parts) if part.is_of_body]
     if not places:
@@ -72,7 +73,7 @@ def _encode(text: str) -> bytes:
 
 
 def _decoded(url: str) -> bytes:
-    """Return a URL percent-decoded, but for the question marks in it."""
+    """Percent-decode a URL, except for its encoded question marks."""
     return b"%3F".join(unquote_to_bytes(part) for part in re.split(rb"%3[Ff]", _encode(url)))
 
 
@@ -80,7 +81,7 @@ def _form(body: bytes) -> bytes:
     """Return the names and values of a form, sorted by name, repeated ones by value, each pair once."""
     if len(body) > MAX_FORM_BYTES:
         raise SignatureError(f"the form is larger than {MAX_FORM_BYTES} bytes", reason="SIGNATURE_MALFORMED")
-    try:  # Latin-1 has a character for each byte; of bytes `parse_qsl` takes ASCII alone
+    try:  # Latin-1 has a character for each byte; given bytes, `parse_qsl` accepts only ASCII
         text = body.decode("latin-1")
         fields = parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FIELDS, encoding="latin-1")
     except ValueError:

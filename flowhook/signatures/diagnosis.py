@@ -1,13 +1,13 @@
-"""Why a signature does not match: what the operator should look at. The sender hears nothing of it.
+"""Diagnoses for the operator why a signature does not match; the sender receives nothing of it.
 
-A request that was refused is tried again with what usually differs between what was signed and what arrived: the URL
-behind a proxy, a body that something on the way parsed and wrote anew, a secret that is another one's. Whatever
-passes then is the reason.
+A refused request is verified again with the usual differences between what was signed and what arrived: the URL behind
+a proxy, a body that was parsed and serialised again on the way, a secret of another URL. The variant that passes is the
+reason.
 
-Whoever sends a wrong signature chooses what is tried: the body, and the headers that say what its URL may have been. So
-one budget, of bytes that are hashed, is spent on all that is tried; and what is made of a body is bounded, too:
-indentation, for one, grows with the square of the size where arrays nest. It is still more than an event loop has time
-for: call it in a thread, and bound how many are under way.
+The sender of a wrong signature chooses the input: the body, and the headers that name other URLs. So all variants share
+one budget of hashed bytes, and the variants of a body are bounded as well: in nested arrays, for example, indentation
+grows with the square of the size. This still takes too long for an event loop: call it in a thread, and bound the
+number of concurrent calls.
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ from flowhook.signatures.json_body import reads_json
 from flowhook.signatures.types import RequestView, SignatureError, Verifier
 
 MAX_HASHED_BYTES: Final = 16 * limits.MIB
-"""Of content that one diagnosis hashes, whatever it tries: some 40 ms of work."""
+"""Bytes of content that one diagnosis hashes for all variants: some 40 ms of work."""
 
 TRIAL_BYTES: Final = 16 * limits.KIB
-"""What each comparison of a signature is counted as beside the bytes that it hashes: about as much work."""
+"""Hashed bytes that each comparison of a signature counts as, in addition to its content: about as much work."""
 
 READING: Final = 32
-"""How many times as long it takes to read JSON as to hash it."""
+"""Ratio of the time to parse JSON to the time to hash it."""
 
 MAX_HOSTS: Final = 4
-"""Hosts that a URL is tried with, its own among them: senders repeat the headers that name them as they like."""
+"""Hosts that a URL is tried with, including its own: a sender can repeat the headers that name them."""
 
 MAX_BODY_BYTES: Final = 256 * limits.KIB
-"""Largest body that is tried in other ways."""
+"""Largest body of which variants are tried."""
 
 MAX_REWRITTEN_BYTES: Final = 16 * 1024
-"""Largest JSON that is written anew: the usual size of an event, and a few milliseconds of work."""
+"""Largest JSON that is serialised again: the usual size of an event, and a few milliseconds of work."""
 
 MAX_REWRITTEN_DEPTH: Final = 32
-"""Deepest JSON that is written anew."""
+"""Deepest JSON that is serialised again."""
 
 MAX_OTHERS: Final = 50
 """Other URLs whose secrets are tried."""
 
 Named = tuple[str, Sequence[Verifier]]
-"""What operators know a URL by, and its verifiers."""
+"""Name of a URL for operators, and its verifiers."""
 
 
 class _Spent(Exception):  # noqa: N818 - an end, not an error
@@ -61,17 +61,17 @@ class _Spent(Exception):  # noqa: N818 - an end, not an error
 
 
 class _Trials:
-    """Tries requests as long as there is budget for it."""
+    """Verifies variants of a request within a budget."""
 
     def __init__(self, now: float) -> None:
         self._now = now
         self._left = MAX_HASHED_BYTES
 
     def passes(self, verifiers: Sequence[Verifier], request: RequestView) -> bool:
-        """Whether one of the verifiers lets a request in.
+        """Whether one of the verifiers accepts a request.
 
         Raises:
-            _Spent: nobody can say within the budget.
+            _Spent: the budget does not suffice to find out.
         """
         for verifier in verifiers:
             if verifier.scheme == AnyoneVerifier.scheme:
@@ -86,7 +86,7 @@ class _Trials:
 
 
 def _effort(verifier: Verifier, request: RequestView) -> int:
-    """Return what it takes at the most to verify a request, in bytes that are hashed."""
+    """Return the maximum work of verifying a request, in hashed bytes."""
     keys: int = getattr(verifier, "keys", 1)
     comparisons: int = getattr(verifier, "comparisons", 1)
     readings = READING if reads_json(verifier) else 0
@@ -94,10 +94,10 @@ def _effort(verifier: Verifier, request: RequestView) -> int:
 
 
 def diagnose(verifiers: Sequence[Verifier], request: RequestView, now: float, others: Iterable[Named] = ()) -> str:
-    """Return what would have made the request pass, in words; empty when nothing is found.
+    """Return an explanation of what would have made the request pass; empty if nothing is found.
 
     Args:
-        verifiers: that refused it.
+        verifiers: those that refused the request.
         request: as it was verified.
         now: Unix time in seconds.
         others: further URLs, the flow's own first, whose secrets the sender may have used.
@@ -125,7 +125,7 @@ def _reason(trials: _Trials, verifiers: Sequence[Verifier], request: RequestView
 
 
 def _urls(request: RequestView) -> Iterator[tuple[str, RequestView]]:
-    """Yield the request under other URLs that it may have been sent to."""
+    """Yield the request with other URLs that it may have been sent to, each with an explanation."""
     try:
         url = urlsplit(request.url)
         port = url.port
@@ -150,7 +150,7 @@ def _urls(request: RequestView) -> Iterator[tuple[str, RequestView]]:
 
 
 def _bodies(request: RequestView) -> Iterator[tuple[str, bytes]]:
-    """Yield other bodies that it may have had."""
+    """Yield other bodies that may have been signed, each with an explanation."""
     body = request.body
     ends = "something on the way changed its line ends or its last line"
     for variant in (body.rstrip(b"\r\n"), body + b"\n", body + b"\r\n", body.replace(b"\r\n", b"\n")):
@@ -192,4 +192,4 @@ _WRITERS: Final[tuple[Callable[[Any], bytes], ...]] = (
     lambda value: json.dumps(value, indent=4).encode(),
     lambda value: orjson.dumps(value).replace(b"/", b"\\/"),
 )
-"""Ways in which JSON is usually written."""
+"""Common serialisations of JSON."""

@@ -1,8 +1,8 @@
-"""Digests as text. Sent text is compared with expected text and never decoded.
+"""Encodes digests as text, so that sent text is compared with expected text and never decoded.
 
-So there is nothing to reject before the comparison, and no second spelling of a signature passes beside those that are
-meant to: hex in either case, base64 with or without its padding. (Decoders are laxer than they look: base64 has unused
-bits in its last character.)
+So there is nothing to reject before the comparison, and only the intended spellings of a signature pass: hex in either
+case, base64 with or without its padding. (Decoders are laxer than they look: base64 has unused bits in its last
+character.)
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ENCODERS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
 
 
 class Encoding:
-    """How digests of one algorithm are written.
+    """Text encoding of the digests of one algorithm.
 
     Attributes:
         length: characters of a normalized digest.

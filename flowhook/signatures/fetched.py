@@ -1,8 +1,8 @@
-"""Public keys that stand elsewhere: what a verifier wants fetched, as data.
+"""Requests for public keys that are fetched over the network before verification, as data.
 
-Verification neither blocks nor waits. So a verifier whose keys stand elsewhere says beforehand which one a request
-needs (`KeyedVerifier.wanted`), and whoever can fetch puts it into `RequestView.keys`. What is wanted may be up to the
-sender, who has proved nothing yet: only URLs that the verifier vouches for are ever named.
+Verification neither blocks nor waits. So a verifier with remote keys says beforehand which key a request needs
+(`KeyedVerifier.wanted`), and the caller fetches it and puts it into `RequestView.keys`. The sender, who is not
+authenticated yet, may determine which key is requested: only URLs that the verifier trusts are ever requested.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class KeyRequest(Generic[T_co]):
-    """A key, and the document that has it.
+    """A key, and the document that contains it.
 
     Attributes:
         url: of the document; it is fetched from there and no other host.
-        read: makes keys by ID of the document, that of the only one being empty; raises ValueError where it can't.
-        publisher: whose documents are fetched at one pace, however many of them senders name.
-        key_id: ID of the key; empty where the document is about one key alone.
+        read: parses the document into keys by ID, which is empty for the key of a document with one key alone; raises
+            ValueError if it can't.
+        publisher: name under which documents share a rate limit of fetches, however many of them senders name.
+        key_id: ID of the key; empty if the document contains one key alone.
         body: JSON to POST, which may hold a credential; empty: GET.
     """
 
@@ -39,7 +40,7 @@ def fetched_key(request: RequestView, wanted: KeyRequest[T_co]) -> T_co:
     """Return a key that was fetched beforehand.
 
     Raises:
-        SignatureError: nobody could fetch it (`KEY_UNAVAILABLE`), or it isn't there (`KEY_UNKNOWN`).
+        SignatureError: its document couldn't be fetched (`KEY_UNAVAILABLE`), or doesn't contain it (`KEY_UNKNOWN`).
     """
     try:
         key = request.keys[wanted]

@@ -1,4 +1,4 @@
-"""Looking for a header of which there must be one."""
+"""Looks up a header that must not be repeated."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def single_header(headers: Sequence[tuple[str, bytes]], name: str, *, kind: str)
     Args:
         headers: lower-case names and values.
         name: lower case.
-        kind: `SIGNATURE` or `CREDENTIALS`: what the reason of an error starts with.
+        kind: `SIGNATURE` or `CREDENTIALS`, the prefix of the reason of an error.
 
     Raises:
-        SignatureError: it is there more than once: which one counts is anyone's guess, so none does.
+        SignatureError: it is repeated: no value is preferred, because that would be a guess.
     """
     values = [value for key, value in headers if key == name]
     if not values:

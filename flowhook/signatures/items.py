@@ -1,4 +1,4 @@
-"""Providers that prove each item of a body rather than the body: every item has to pass."""
+"""Verifies providers that sign each item of a body rather than the body: every item has to pass."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flowhook.signatures.types import Match, RequestView, SignatureError
 from flowhook.signatures.verification import SignatureVerifier
 
 MAX_ITEMS: Final = 100
-"""Items of one request: each costs an HMAC a secret."""
+"""Items of one request: each costs one HMAC per secret."""
 
 ADYEN: Final = Scheme(
     name="adyen",
@@ -47,7 +47,7 @@ MICROSOFT_GRAPH: Final = Scheme(
 
 
 class ItemsVerifier:
-    """Verifies each item of an array in the body by a scheme of its own. All have to match the same secret."""
+    """Verifies the items of an array in the body one by one. All of them have to match the same secret."""
 
     needs_body = True
     reads_json = True

@@ -1,8 +1,8 @@
-"""Bodies that are read as JSON before it is known whose they are: the signature, or what belongs to it, stands there.
+"""Parses bodies as JSON before they are verified, where they contain the signature or related values.
 
-What it takes to read one is the sender's to choose, and nothing else runs meanwhile: not even other threads. So a body
-is read once for all that look at it (`RequestView.json`), one that is larger than `MAX_JSON_BYTES` only where a flow
-says so by its own `max_body`, and a larger one of more than `MAX_VALUES` values never.
+The sender determines the cost of parsing, and nothing else runs meanwhile: not even other threads. So a body is parsed
+once for all readers (`RequestView.json`). A body that is larger than `MAX_JSON_BYTES` is only parsed if the flow's own
+`max_body` allows it, and never if it has more than `MAX_VALUES` values.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from flowhook.signatures.types import RequestView, Verifier
 
 MAX_JSON_BYTES: Final = 1 * limits.MIB
-"""Of a body, unless a flow allows for more: read within some 35 ms, whatever it is."""
+"""Maximum size of a body, unless a flow allows more: parsed within some 35 ms, whatever its content."""
 
 MAX_VALUES: Final = 300_000
-"""Of a larger one: with the texts of 16 MiB, it is counted and read within some 200 ms."""
+"""Maximum number of values in a larger body: with 16 MiB of strings, counted and parsed within some 200 ms."""
 
 
 class JsonBody:
-    """A body as JSON, read when it is first asked for; of one that a request does not have any more, nothing is told.
+    """A body as JSON, parsed on first use; parsed again if it is asked for another body.
 
-    Belongs to one request; not for several threads at a time.
+    Belongs to one request; not thread-safe.
     """
 
     __slots__ = ("_body", "_max_bytes", "_max_values", "_value")
 
     def __init__(self, max_bytes: int = MAX_JSON_BYTES, max_values: int = MAX_VALUES) -> None:
-        """Read what `read_json` does within these limits."""
+        """Set the limits of `read_json`."""
         self._max_bytes = max_bytes
         self._max_values = max_values
         self._body: bytes | None = None
@@ -42,13 +42,13 @@ class JsonBody:
 
     @classmethod
     def known(cls, body: bytes, value: Any) -> JsonBody:
-        """Return a body with what it says, which was read already."""
+        """Return an instance for a body that has already been parsed."""
         known = cls()
         known._body, known._value = body, value
         return known
 
     def of(self, body: bytes) -> Any:
-        """Return what a body says; None when it is no JSON, or too much of it."""
+        """Return the value of a body; None if it is not JSON, or exceeds the limits."""
         if self._body is not body:
             self._value = read_json(body, self._max_bytes, self._max_values)
             self._body = body
@@ -56,12 +56,12 @@ class JsonBody:
 
 
 def read_json(body: bytes, max_bytes: int = MAX_JSON_BYTES, max_values: int = MAX_VALUES) -> Any:
-    """Return what a body says as JSON; None when it is none, or too much of it. Never raises.
+    """Return the value of a body as JSON; None if it is not JSON, or exceeds the limits. Never raises.
 
     Args:
         body: as received.
-        max_bytes: that it may have.
-        max_values: that it may have where it is larger than `MAX_JSON_BYTES`.
+        max_bytes: maximum size of the body.
+        max_values: maximum number of values in a body that is larger than `MAX_JSON_BYTES`.
     """
     if len(body) > max_bytes:
         return None
@@ -74,10 +74,10 @@ def read_json(body: bytes, max_bytes: int = MAX_JSON_BYTES, max_values: int = MA
 
 
 def json_of(request: RequestView) -> Any:
-    """Return what the body of a request says as JSON, as `read_json` does; read once where the request has `json`."""
+    """Return the JSON value of the body of a request, as `read_json` does; parsed once if the request has `json`."""
     return read_json(request.body) if request.json is None else request.json.of(request.body)
 
 
 def reads_json(verifier: Verifier) -> bool:
-    """Whether a verifier reads bodies as JSON, to find a signature or what belongs to it."""
+    """Whether a verifier parses bodies as JSON, to find a signature or related values."""
     return bool(getattr(verifier, "reads_json", False))

@@ -1,8 +1,8 @@
-"""Signed tokens (JWS in its compact form) and their claims: the strict part of what the RFCs allow.
+"""Parses and verifies signed tokens (JWS compact serialisation): a strict subset of the RFCs.
 
-Which algorithm may be used follows from the key, never from the token: what says `none`, or would have a public key
-taken for a shared one, names an algorithm that its key doesn't have. Keys that a token brings along (`jwk`, `jku`,
-`x5u`) are not looked at. joserfc has the algorithms and the keys.
+The key determines the allowed algorithms, never the token: a token with `none`, or one that would have a public key
+used as a shared one, names an algorithm that its key doesn't have. Keys inside a token (`jwk`, `jku`, `x5u`) are
+ignored. joserfc implements the algorithms and the keys.
 
 Source: RFC 7515; RFC 7519, section 4.1; RFC 8725, sections 3.1 to 3.5.
 """
@@ -23,14 +23,14 @@ from joserfc.jws import JWSRegistry
 from flowhook.signatures.types import SignatureError
 
 MAX_TOKEN_BYTES: Final = 8192
-"""Longest token that is looked at."""
+"""Longest token that is parsed."""
 
 MAX_KEYS: Final = 100
 """Keys of one key set that are read."""
 
 MAX_KEY_ID: Final = 256
 MIN_SECRET_BYTES: Final = 32
-"""Of a key for HS256. Source: RFC 7518, section 3.2."""
+"""Minimum size of a key for HS256. Source: RFC 7518, section 3.2."""
 
 _TOKEN: Final = re.compile(rb"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 _RSA: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
@@ -48,14 +48,14 @@ ALGORITHMS: Final = (*SHARED, *_RSA, *(name for names in _BY_CURVE.values() for 
 
 
 class Token(NamedTuple):
-    """A token, of which nothing is proved.
+    """A parsed token, not verified yet.
 
     Attributes:
         signed: what the signature covers.
         signature: the bytes.
         payload: decoded.
-        algorithm: that it says it was signed with.
-        key_id: that it says it was signed by; may be empty.
+        algorithm: the algorithm that the token claims.
+        key_id: the ID of the key that the token claims; may be empty.
     """
 
     signed: bytes
@@ -66,7 +66,7 @@ class Token(NamedTuple):
 
 
 def read_token(sent: bytes) -> Token | None:
-    """Return the parts of a token; None when it is none, or one that demands what is unknown here. Never raises."""
+    """Parse a token; None if it is malformed, or requires extensions that are unknown here. Never raises."""
     match = _TOKEN.fullmatch(sent) if len(sent) <= MAX_TOKEN_BYTES else None
     if match is None:
         return None
@@ -84,7 +84,7 @@ def read_token(sent: bytes) -> Token | None:
 
 
 def _decoded(part: bytes) -> bytes:
-    """Return what base64url stands for; ValueError for a second spelling of the same (RFC 4648, section 3.5)."""
+    """Decode base64url; ValueError for a non-canonical spelling (RFC 4648, section 3.5)."""
     value = urlsafe_b64decode(part + b"=" * (-len(part) % 4))
     if urlsafe_b64encode(value).rstrip(b"=") != part:
         raise ValueError("bits that stand for nothing are set")
@@ -99,15 +99,15 @@ def algorithms_of(key: Key) -> tuple[str, ...]:
 
 
 def proved_claims(token: Token, key: Key, allowed: Collection[str]) -> dict[str, Any]:
-    """Return the claims of a token that a key signed.
+    """Verify the signature of a token by a key, and return the claims.
 
     Args:
-        token: what was sent.
+        token: as sent.
         key: public, or shared.
-        allowed: algorithms, of which those count that the key has.
+        allowed: algorithms; only those that the key has count.
 
     Raises:
-        SignatureError: it isn't signed so (`SIGNATURE_MISMATCH`), or has no claims (`SIGNATURE_MALFORMED`).
+        SignatureError: the key didn't sign it (`SIGNATURE_MISMATCH`), or it has no claims (`SIGNATURE_MALFORMED`).
     """
     name = token.algorithm
     if name not in algorithms_of(key) or name not in allowed or key.get("alg", name) != name:
@@ -128,7 +128,7 @@ def proved_claims(token: Token, key: Key, allowed: Collection[str]) -> dict[str,
 
 
 def read_jwk(value: object) -> Key:
-    """Return a public key of its JWK.
+    """Return the public key in a JWK.
 
     Raises:
         ValueError: it is none, not for signatures, or too weak.
@@ -164,7 +164,7 @@ def read_key_set(document: bytes) -> dict[str, Key]:
 
 
 def read_pem(text: bytes) -> Key:
-    """Return a public key of its PEM.
+    """Return the public key in a PEM text.
 
     Raises:
         ValueError: it is none, or too weak.
@@ -192,7 +192,7 @@ def read_shared(secret: bytes) -> Key:
 
 def _imported(kind: type[Key], value: Any) -> Key:
     with warnings.catch_warnings():
-        warnings.simplefilter("error", SecurityWarning)  # of RSA below 2048 bits: what is only frowned on there
+        warnings.simplefilter("error", SecurityWarning)  # RSA below 2048 bits, for which joserfc only warns
         try:
             return kind.import_key(value)
         except Exception:  # noqa: BLE001 - the libraries raise several kinds

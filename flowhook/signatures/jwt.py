@@ -1,6 +1,6 @@
-"""A token that an issuer signed, shown as it is: `auth: {jwt: …}`.
+"""Verifies bearer tokens that an issuer signed: `auth: {jwt: …}`.
 
-It proves who calls, not what: like a password it covers nothing of the request, but it ends by itself.
+A token proves who calls, not what is sent: like a password it covers nothing of the request, but it expires.
 
 Source: RFC 7519, section 4.1; RFC 6750, section 2.1; RFC 8725.
 """
@@ -35,7 +35,7 @@ from flowhook.signatures.keys import first_secret, make_keyring
 from flowhook.signatures.types import Match, RequestView, SignatureError
 
 LIFETIME: Final = 300
-"""Seconds that a token is good for which we make ourselves."""
+"""Lifetime in seconds of the tokens that `token_header` creates."""
 
 CHALLENGE: Final = 'Bearer realm="flowhook"'
 
@@ -43,7 +43,7 @@ _BEARER: Final = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +(\S+)")
 
 
 class JwtVerifier:
-    """Verifies a token's signature, then its claims; they are looked at and kept nowhere."""
+    """Verifies a token's signature, then its claims, which are not stored."""
 
     scheme = JwtAuth.kind
     needs_body = False
@@ -77,7 +77,7 @@ class JwtVerifier:
         return self._request(self._url, token) if token.key_id and token.algorithm in self._allowed else None
 
     def verify(self, request: RequestView, now: float) -> Match:
-        """See `Verifier.verify`; the match is named for the key, or the secret."""
+        """See `Verifier.verify`; the match has the name of the key, or of the secret."""
         keyring = self._keyring
         token = self._token(request)
         if keyring is None:
@@ -98,7 +98,7 @@ class JwtVerifier:
         raise refusal
 
     def delivery_id(self, request: RequestView) -> str | None:  # noqa: ARG002
-        """Return None: one token is good for many deliveries."""
+        """Return None: one token may be used for many deliveries."""
         return None
 
     def _request(self, url: str, token: Token) -> KeyRequest[Key]:

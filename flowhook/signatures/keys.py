@@ -1,4 +1,4 @@
-"""From secrets to what verification holds of them."""
+"""Converts secrets to the keys and digests that verification uses."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _OTHER_HASH: Final = re.compile(rb"\$(?:sha|argon2|scrypt|pbkdf2|bcrypt|yescrypt
 
 
 def make_key(secret: bytes, scheme: Scheme) -> bytes:
-    """Return the key that a secret stands for; never empty.
+    """Return the key that a secret encodes; never empty.
 
     Raises:
-        ValueError: it can't be read as one; the text holds nothing of it.
+        ValueError: it can't be decoded; the message contains nothing of it.
     """
     text = secret.removeprefix(scheme.key_prefix.encode())
     match scheme.key:
@@ -44,10 +44,10 @@ def make_key(secret: bytes, scheme: Scheme) -> bytes:
 
 
 def digest_of(secret: bytes) -> bytes:
-    """Return the SHA-256 of a secret, of which a secret of the form `$sha256$HEX` is all that we know.
+    """Return the SHA-256 of a secret; one of the form `$sha256$HEX` is already that hash.
 
     Raises:
-        ValueError: it is a hash of another kind: taken as it is, it would be a password itself.
+        ValueError: it is a hash of another kind, which would itself become the password.
     """
     match = _HASH.fullmatch(secret)
     if match is not None:
@@ -58,10 +58,10 @@ def digest_of(secret: bytes) -> bytes:
 
 
 def shown_secret(kind: AuthKind, secrets: Mapping[str, bytes]) -> tuple[str, bytes]:
-    """Return what `first_secret` does, for a sender that shows it.
+    """Return the same as `first_secret`, for a sender that sends the secret itself.
 
     Raises:
-        InvalidError: no secret is set (`SECRET_NOT_SET`); all that is known of it is a hash (`CANNOT_SIGN`).
+        InvalidError: no secret is set (`SECRET_NOT_SET`); only its hash is known (`CANNOT_SIGN`).
     """
     name, secret = first_secret(kind, secrets)
     if _HASH.fullmatch(secret):
@@ -86,10 +86,10 @@ def _decoded(decode: Callable[[bytes], bytes], text: bytes, trouble: str) -> byt
 
 @dataclass(frozen=True, slots=True)
 class Keyring(Generic[T]):
-    """What one kind of `auth` holds of its secrets, in the order they are tried.
+    """Keys that one kind of `auth` made from its secrets, in the order they are tried.
 
     Attributes:
-        entries: name of a secret and what was made of it; not shown in the repr.
+        entries: the name of each secret and its key; not shown in the repr.
         trouble: which secrets can't be used and why, for the operator; or empty.
         reason: `SECRET_NOT_SET` or `SECRET_INVALID`, where there is trouble.
     """
@@ -99,19 +99,19 @@ class Keyring(Generic[T]):
     reason: str = ""
 
     def refusal(self, detail: str, reason: str) -> SignatureError:
-        """Return the error for a request that nothing here matched."""
+        """Return the error for a request that no entry matched."""
         if not self.entries:
             return SignatureError(self.trouble, reason=self.reason)
         return SignatureError(f"{detail} ({self.trouble})" if self.trouble else detail, reason=reason)
 
 
 def make_keyring(kind: AuthKind, secrets: Mapping[str, bytes], make: Callable[[bytes], T]) -> Keyring[T]:
-    """Return what `make` makes of the secrets that are set.
+    """Return the keyring that `make` makes from the secrets that are set.
 
     Args:
         kind: names the secrets.
-        secrets: value by name; a kind of public keys has its values with it.
-        make: may raise ValueError for a secret that it can't read.
+        secrets: value by name; a kind with public keys contains their values itself.
+        make: converts a secret to a key; may raise ValueError if it can't.
     """
     entries: list[tuple[str, T]] = []
     troubles: list[str] = []

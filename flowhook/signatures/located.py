@@ -1,4 +1,4 @@
-"""Values where a scheme says they stand: in headers, in the query string, in the body."""
+"""Reads the values of a scheme from headers, from the query string and from the body."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from flowhook.signatures.scheme import Place
 from flowhook.signatures.types import RequestView, SignatureError
 
 MAX_NUMBERED: Final = 16
-"""Headers of one name with numbers that are looked at."""
+"""Numbered headers of one name that are read."""
 
 
 def locate(request: RequestView, place: Place) -> list[bytes]:
-    """Return the values at a place, at most one but for numbered headers; none when it is empty.
+    """Return the values at a location; at most one, except in numbered headers and for `+` in the query string.
 
     Args:
-        request: what came in; its body is read only for a field of it.
+        request: the request; its body is only read for a `field`.
         place: any but a `pair`; names of headers in lower case.
 
     Raises:
-        SignatureError: there are several where there may be one (`SIGNATURE_MALFORMED`).
+        SignatureError: there are several where only one is allowed (`SIGNATURE_MALFORMED`).
     """
     if place.kind == "header":
         value = single_header(request.headers, place.name, kind="SIGNATURE")
@@ -47,7 +47,7 @@ def locate(request: RequestView, place: Place) -> list[bytes]:
 def json_field(request: RequestView, path: str) -> bytes | None:
     """Return a string or a whole number in a request's JSON body as text, or None when there is none. Never raises.
 
-    `path` has names joined by dots; one that is all digits is an index where there is an array.
+    `path` is names joined by dots; a name of digits is an index where the value is an array.
     """
     value: Any = json_of(request)
     for name in path.split("."):

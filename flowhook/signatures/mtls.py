@@ -1,4 +1,4 @@
-"""A name in the sender's certificate. Whether the certificate is good was TLS's affair (RFC 8446, section 4.4.2)."""
+"""Checks the names in a client certificate, which TLS has verified (RFC 8446, section 4.4.2)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from flowhook.signatures.types import Match, RequestView, SignatureError
 
 
 class MtlsVerifier:
-    """Takes senders whose certificate has one of the names that the flow lists."""
+    """Accepts senders whose certificate has one of the names that the flow lists."""
 
     scheme = MtlsAuth.kind
     needs_body = False
@@ -19,7 +19,7 @@ class MtlsVerifier:
     def __init__(self, kind: MtlsAuth) -> None:
         self._names = {name.lower(): name for name in kind.names}
 
-    def verify(self, request: RequestView, now: float) -> Match:  # noqa: ARG002 - TLS has looked at the clock
+    def verify(self, request: RequestView, now: float) -> Match:  # noqa: ARG002 - TLS has checked the validity
         """See `Verifier.verify`."""
         if not request.client_names:
             raise SignatureError("the sender showed no certificate", reason="CREDENTIALS_MISSING")

@@ -1,8 +1,9 @@
-"""PayPal: a certificate of PayPal's signs four values, of which one is the body's CRC-32 and one our webhook's ID.
+"""Verifies PayPal's signatures, made by a certificate over four values: two are the body's CRC-32 and the webhook's ID.
 
-The certificate is trusted because PayPal's own server has it, over HTTPS, and while it is valid; PayPal's pages ask for
-no more. A CRC-32 is no hash: who has a signed request can make another body with the same one, and the ID of the
-transmission, by which a repeated delivery is recognised, is all that stands against that. See docs/senders.md.
+The certificate is trusted because it is fetched from PayPal's own server over HTTPS, and while it is valid; PayPal's
+pages require no more. A CRC-32 is not a cryptographic hash: an attacker with a signed request can make another body
+with the same CRC-32. The only protection is the ID of the transmission, by which a repeated delivery is recognised. See
+docs/senders.md.
 
 Source: https://developer.paypal.com/api/rest/webhooks/rest/#link-selfverificationmethod
 """
@@ -24,12 +25,12 @@ from flowhook.signatures.timestamps import check_timestamp
 from flowhook.signatures.types import Match, RequestView, SignatureError
 
 TOLERANCE: Final = float("inf")
-"""PayPal repeats a delivery for three days and does not say whether with the time of the first."""
+"""PayPal repeats a delivery for three days, and does not document whether with the timestamp of the first."""
 
 _URL: Final = re.compile(
     rb"https://api(?:-m)?(?:\.sandbox)?\.paypal\.com/v1/notifications/certs/CERT-[A-Za-z0-9-]{1,100}"
 )
-"""Of a certificate, as in every example of PayPal's: on the hosts of its API, of which it has two names."""
+"""URL of a certificate, as in every example of PayPal's: on the hosts of its API, which have two names each."""
 
 _SIGNATURE: Final = "paypal-transmission-sig"
 _CERTIFICATE: Final = "paypal-cert-url"
@@ -60,7 +61,7 @@ class PaypalVerifier:
             return None
 
     def verify(self, request: RequestView, now: float) -> Match:
-        """See `Verifier.verify`; the match is named for the setting."""
+        """See `Verifier.verify`; the match has the name of the setting, `webhook_id`."""
         sent = single_header(request.headers, _SIGNATURE, kind="SIGNATURE")
         if sent is None:
             raise SignatureError(f"header {_SIGNATURE} is missing", reason="SIGNATURE_MISSING")

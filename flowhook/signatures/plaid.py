@@ -1,4 +1,6 @@
-"""Plaid: a token in a header has the body's hash; its key is fetched from Plaid's API with our credentials there.
+"""Verifies Plaid's tokens: a header contains a signed token with the hash of the body.
+
+The key of the token is fetched from Plaid's API, with the credentials of the account there.
 
 Source: https://plaid.com/docs/api/webhooks/webhook-verification/
 """
@@ -28,7 +30,7 @@ _KEY_ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
 class PlaidVerifier:
-    """Verifies Plaid's token and the body that it is about."""
+    """Verifies Plaid's token, and the body by the hash in it."""
 
     scheme = PlaidAuth.kind
     needs_body = True
@@ -52,7 +54,7 @@ class PlaidVerifier:
             return None
 
     def verify(self, request: RequestView, now: float) -> Match:
-        """See `Verifier.verify`; the match is named for the key."""
+        """See `Verifier.verify`; the match has the ID of the key."""
         token = self._token(request)
         claims = proved_claims(token, fetched_key(request, self._request(token)), ("ES256",))
         signed_at = claims.get("iat")
@@ -88,7 +90,7 @@ class PlaidVerifier:
 
 
 def _read_key(document: bytes) -> dict[str, Key]:
-    """Return the one key of Plaid's answer; none where it has expired."""
+    """Return the only key in Plaid's response; none if it has expired."""
     content = orjson.loads(document)
     key = content.get("key") if isinstance(content, dict) else None
     if not isinstance(key, dict) or key.get("expired_at") is not None:

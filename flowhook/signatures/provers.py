@@ -1,6 +1,6 @@
-"""What tells a good signature from a bad one: a secret or a public key, ready for use.
+"""Keys that verify signatures: a shared secret or a public key, prepared for use.
 
-Sent signatures are first *read*, which costs nothing, and only those that could be good are *proved*, which hashes the
+Sent signatures are first *read*, which costs nothing. Only those that could be valid are *proved*, which hashes the
 content once for each key.
 """
 
@@ -19,27 +19,27 @@ from flowhook.signatures.streaming import Hashing
 
 
 class Prover(Protocol):
-    """One key of one scheme. Immutable; holds no secret in its repr."""
+    """One key of one scheme. Immutable; its repr contains no secret."""
 
     def read(self, sent: bytes) -> bytes | None:
-        """Return a signature as `proves` takes it, or None when it can't be one."""
+        """Return a sent signature in the form that `proves` takes; None if it can't be a signature."""
         ...
 
     def is_well_formed(self, signature: bytes) -> bool:
-        """Whether what was read is written as it should be; for the operator, when it proved nothing."""
+        """Whether a signature, as read, is in the expected encoding; used to explain a mismatch to the operator."""
         ...
 
     @property
     def streams(self) -> bool:
-        """Whether it can take content as it comes, so that `begin` gives something."""
+        """Whether it can hash streamed content; if so, `begin` does not return None."""
         ...
 
     def proves(self, chunks: Chunks, signatures: Sequence[bytes]) -> bool:
-        """Whether one of the signatures, as read, is that of the content."""
+        """Whether one of the signatures, as read, matches the content."""
         ...
 
     def begin(self) -> Hashing | None:
-        """Return what takes content as it comes; None where it has to be there as a whole."""
+        """Return a new hash for streamed content; None if the content is needed as a whole."""
         ...
 
 
@@ -61,7 +61,7 @@ class _HmacHashing:
 
 
 class HmacProver:
-    """Compares by text: nothing that was sent is decoded (see `encodings`)."""
+    """Verifies HMACs by comparing text: nothing that was sent is decoded (see `encodings`)."""
 
     __slots__ = ("_encoding", "_keyed", "is_well_formed")
 
@@ -99,7 +99,7 @@ class HmacProver:
 
 
 class TokenProver:
-    """Compares the SHA-256 of what was sent, which hides its length, too."""
+    """Verifies sent secrets by comparing their SHA-256, which also hides their length."""
 
     __slots__ = ("_digest",)
 
@@ -125,10 +125,10 @@ class TokenProver:
 
 
 def make_prover(scheme: Scheme, key: bytes) -> Prover:
-    """Return what proves signatures by a key.
+    """Return the prover of a scheme with a key.
 
     Raises:
-        ValueError: it can't be read; the text holds nothing of it.
+        ValueError: the key can't be decoded; the message contains nothing of it.
     """
     if scheme.method is Method.HMAC:
         return HmacProver(scheme, key)

@@ -1,6 +1,6 @@
-"""How each provider signs: one row each, checked against the vendor's page that it names.
+"""Table of the signature schemes of providers, each checked against the vendor's page in its `source`.
 
-A provider is added by its row here and one in `flowhook.document.auth.providers`, with the vendor's own test vector in
+To add a provider, add its row here and one in `flowhook.document.auth.providers`, and the vendor's own test vector in
 tests/conformance/signatures.
 """
 
@@ -15,10 +15,10 @@ from flowhook.document.signed_content import parse_content
 from flowhook.signatures.scheme import Algorithm, KeyFormat, Layout, Method, Place, Places, Scheme, in_headers
 
 NO_TOLERANCE_SAID: Final = math.inf
-"""Of providers that sign a time but don't say how old it may be when it arrives; repeated deliveries may keep it."""
+"""For providers that sign a timestamp but document no maximum age; repeated deliveries may reuse the timestamp."""
 
 AWS_SNS_HOST: Final = r"sns\.[a-z]{2}(?:-[a-z]{2,12}){1,3}-[0-9]{1,2}\.amazonaws\.com(?:\.cn)?"
-"""Amazon SNS, of a region, among them those of China and of governments."""
+"""Pattern of the hosts of Amazon SNS by region, including the regions of China and of governments."""
 
 _ROWS: Final = (
     Scheme(
@@ -27,7 +27,7 @@ _ROWS: Final = (
         places=(in_headers("X-Hub-Signature-256"),),
         tag="sha256=",
         delivery=(Place("header", "X-GitHub-Delivery"),),
-        also_stripped=("X-Hub-Signature",),  # the SHA-1 of old, which GitHub still sends
+        also_stripped=("X-Hub-Signature",),  # legacy SHA-1, which GitHub still sends
     ),
     Scheme(
         name="stripe",
@@ -114,7 +114,7 @@ _ROWS: Final = (
         content=parse_content("{method}{decoded_url}{body}{timestamp}"),
         unit="ms",
         tolerance=300.0,
-        also_stripped=("X-HubSpot-Signature",),  # v1 and v2, which have no time
+        also_stripped=("X-HubSpot-Signature",),  # v1 and v2, which have no timestamp
     ),
     Scheme(
         name="intercom",
@@ -184,7 +184,7 @@ _ROWS: Final = (
         encoding="base64",
         content=parse_content("{url}{body}"),
         delivery=(Place("field", "event_id"),),
-        also_stripped=("x-square-signature",),  # the SHA-1 of old
+        also_stripped=("x-square-signature",),  # legacy SHA-1
     ),
     Scheme(
         name="twitch",
@@ -244,11 +244,11 @@ PROVIDERS: Final[Mapping[str, Scheme]] = {row.name: row for row in _ROWS}
 STANDARD_WEBHOOKS_PUBLIC: Final = replace(
     PROVIDERS["standard-webhooks"], method=Method.ED25519, tag="v1a,", key=KeyFormat.RAW
 )
-"""The asymmetric half of the standard, for senders whose public key is known."""
+"""The asymmetric variant of the standard, for senders whose public key is known."""
 
 
 def elasticio(header: str, algorithm: Algorithm) -> Scheme:
-    """Return the scheme of elastic.io, where both are a matter of configuration.
+    """Return the scheme of elastic.io, whose header and algorithm are configurable.
 
     Source: https://docs.elastic.io/components/webhook/technical-notes (HMAC verification shared secret).
     """

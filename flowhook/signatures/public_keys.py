@@ -1,6 +1,6 @@
-"""Proof by public keys: Ed25519, ECDSA and RSA.
+"""Verifies signatures by public keys: Ed25519, ECDSA and RSA.
 
-Apart from `provers`, and imported when the first such key is there: `cryptography` is large, and most flows do without.
+It is a module of its own, imported for the first such key: `cryptography` is large, and most flows do not need it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from flowhook.signatures.scheme import Algorithm, EncodingName, Method, Scheme
 from flowhook.signatures.streaming import Hashing
 
 MAX_SIGNATURE_BYTES: Final = 1024
-"""Longest signature by a public key: RSA with 8192 bits."""
+"""Longest signature that a public key verifies: RSA with 8192 bits."""
 
 MAX_ED25519_SIGNATURES: Final = 4
-"""Of one request that are tried: each takes a hash of the whole content, for the signature is part of what is hashed.
+"""Signatures of one request that are tried: each is hashed together with the whole content.
 
 Source: RFC 8032, section 5.1.7.
 """
@@ -65,7 +65,7 @@ class PublicKeyProver:
         """Load a key.
 
         Raises:
-            ValueError: it is none of the method's; the text holds nothing of it.
+            ValueError: it is not a key for the method; the message contains nothing of it.
         """
         self._key = load_public_key(key, scheme.method)
         self._algorithm = _HASHES[scheme.algorithm]()
@@ -78,7 +78,7 @@ class PublicKeyProver:
             return None
         return signature
 
-    def is_well_formed(self, signature: bytes) -> bool:  # noqa: ARG002 - `read` has seen to it
+    def is_well_formed(self, signature: bytes) -> bool:  # noqa: ARG002 - `read` has checked it
         """See `Prover`."""
         return True
 
@@ -95,7 +95,7 @@ class PublicKeyProver:
 
     @property
     def streams(self) -> bool:
-        """See `Prover`; Ed25519 goes over its content twice."""
+        """See `Prover`; Ed25519 needs its content twice."""
         return not isinstance(self._key, ed25519.Ed25519PublicKey)
 
     def begin(self) -> Hashing | None:
@@ -123,7 +123,7 @@ def load_public_key(text: bytes, method: Method) -> PublicKey:
     """Return a public key: PEM, or hex or base64 of its SubjectPublicKeyInfo, or of a bare Ed25519 key.
 
     Raises:
-        ValueError: it is none, of another method, or too short.
+        ValueError: it is not a public key, or one for another method, or too short.
     """
     text = text.strip()
     try:
@@ -143,7 +143,7 @@ def load_public_key(text: bytes, method: Method) -> PublicKey:
 
 
 def decode_text(text: bytes, encoding: EncodingName) -> bytes | None:
-    """Return bytes that were sent as text, padding optional; None when they are not written so."""
+    """Decode bytes that were sent as text, with or without padding; None if the encoding is invalid."""
     try:
         if encoding == "hex":
             return binascii.unhexlify(text)
@@ -155,14 +155,14 @@ def decode_text(text: bytes, encoding: EncodingName) -> bytes | None:
 
 def _holds(verify: object, *arguments: object) -> bool:
     try:
-        verify(*arguments)  # type: ignore[operator] # each kind of key has its own signature
+        verify(*arguments)  # type: ignore[operator] # each kind of key takes other arguments
     except (InvalidSignature, ValueError):
         return False
     return True
 
 
 def _in_der(signature: bytes) -> list[bytes]:
-    """Return an ECDSA signature in DER: as it is, and as the two numbers end to end (as in JWS) that it may be."""
+    """Return an ECDSA signature in DER: as it is, and converted in case it is two numbers end to end (as in JWS)."""
     if len(signature) != _RAW_ECDSA_BYTES:
         return [signature]
     half = _RAW_ECDSA_BYTES // 2

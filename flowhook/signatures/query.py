@@ -1,4 +1,4 @@
-"""Query strings: finding a parameter and removing it, whatever its percent-encoding, from wherever it is repeated.
+"""Finds parameters of query strings, and removes them and headers that repeat them, whatever the percent-encoding.
 
 Source: https://url.spec.whatwg.org/#application/x-www-form-urlencoded, which is how senders and flows read them.
 """
@@ -12,23 +12,23 @@ from urllib.parse import unquote_to_bytes
 from flowhook.signatures.types import SignatureError
 
 MAX_PARAMETERS: Final = 1000
-"""Of a query string in which credentials are looked for."""
+"""Maximum number of parameters in a query string that is searched for credentials."""
 
 MAX_CREDENTIALS: Final = 16
-"""Values that are looked for in headers; one that is sent twice lets nobody in."""
+"""Maximum number of values that are searched for in headers; a credential that is sent twice is refused."""
 
 MIN_CREDENTIAL_BYTES: Final = 4
-"""A shorter one is no credential, and nearly every header would have it."""
+"""A shorter value is not a credential, and nearly every header would contain it."""
 
 MAX_ENCODINGS: Final = 2
-"""Percent-encodings over one another that are undone."""
+"""Levels of nested percent-encoding that are decoded."""
 
 
 def parameter_values(query: str, name: str) -> list[tuple[bytes, ...]]:
-    """Return the values of a parameter, in order, each in its possible readings: `+` as a space, and as itself.
+    """Return the values of a parameter, in order, each with its possible readings: `+` as a space, and as itself.
 
     Raises:
-        SignatureError: there are too many others (`SIGNATURE_MALFORMED`).
+        SignatureError: there are too many parameters (`SIGNATURE_MALFORMED`).
     """
     if query.count("&") >= MAX_PARAMETERS:
         raise SignatureError(f"the query has more than {MAX_PARAMETERS} parameters", reason="SIGNATURE_MALFORMED")
@@ -43,10 +43,10 @@ def parameter_values(query: str, name: str) -> list[tuple[bytes, ...]]:
 
 
 def credentials_of(query: str, names: Collection[str]) -> list[bytes]:
-    """Return the values of parameters that may be credentials, the first few of them, decoded.
+    """Return the decoded values of parameters that may be credentials, only the first few of them.
 
     Args:
-        query: without `?`, percent-encoding kept.
+        query: without `?`, percent-encoding preserved.
         names: decoded names, as in `Verifier.credential_query`.
     """
     found: list[bytes] = []
@@ -59,7 +59,7 @@ def credentials_of(query: str, names: Collection[str]) -> list[bytes]:
 
 
 def repeats(value: bytes, credentials: Collection[bytes]) -> bool:
-    """Whether the value of a header has one of these in it: as it is, or percent-encoded, once or twice."""
+    """Whether the value of a header contains a credential: as it is, or percent-encoded once or twice."""
     wanted = [_spaced(credential) for credential in credentials]
     for level in range(MAX_ENCODINGS + 1):
         if level:
@@ -75,14 +75,14 @@ def repeats(value: bytes, credentials: Collection[bytes]) -> bool:
 def without_repeats(
     headers: tuple[tuple[str, bytes], ...], credentials: Collection[bytes]
 ) -> tuple[tuple[str, bytes], ...]:
-    """Return header fields without those that repeat one of these."""
+    """Return header fields without those that contain one of the credentials."""
     if not credentials or not repeats(b"\n".join([value for _, value in headers]), credentials):
         return headers
     return tuple([field for field in headers if not repeats(field[1], credentials)])
 
 
 def _spaced(text: bytes) -> bytes:
-    """Return a text as if every `+` in it stood for a space, for that is how some write one, and others both."""
+    """Replace every `+` by a space, because some senders write a space as `+`, and others write both."""
     return text.replace(b"+", b" ")
 
 
@@ -95,12 +95,12 @@ def name_of(field: str) -> str:
 
 
 def strip_query(query: str, names: Collection[str]) -> str:
-    """Return a query string without some parameters, the rest of it character for character.
+    """Return a query string without some parameters; the rest of it is unchanged.
 
     Args:
-        query: without `?`, percent-encoding kept.
-        names: decoded names, as in `Verifier.credential_query`. A field goes, too, when one of them follows a `;` in
-            it: some senders separate by that.
+        query: without `?`, percent-encoding preserved.
+        names: decoded names, as in `Verifier.credential_query`. A field is also removed if one of them follows a `;`
+            in it: some senders use that as a separator.
     """
     if not names or not query:
         return query

@@ -1,6 +1,7 @@
-"""How a sender signs, as data: what `verification` verifies and `signing` signs by.
+"""Signature schemes of senders as data, for `verification` and `signing`.
 
-A provider is a row of this type (`providers`); `hmac` and `public_key`, spelled out in a flow file, become one here.
+A provider is a row of type `Scheme` (`providers`). The custom kinds `hmac` and `public_key` of flow files are converted
+to a `Scheme` here.
 """
 
 from __future__ import annotations
@@ -19,22 +20,22 @@ PlaceKind = Literal["header", "query", "field", "numbered", "pair"]
 
 
 class Method(Enum):
-    """What proves that the sender made the signature."""
+    """Method by which a signature is verified."""
 
     HMAC = auto()
     """A shared key (RFC 2104)."""
     TOKEN = auto()
-    """The secret itself, sent along: it covers nothing of the request."""
+    """The secret itself is sent: it covers nothing of the request."""
     ED25519 = auto()
     """RFC 8032."""
     ECDSA = auto()
-    """On any curve that the public key names; signatures in DER, or the two numbers of P-256 end to end."""
+    """On any curve that the public key names; signatures in DER, or for P-256 the two numbers end to end."""
     RSA = auto()
     """PKCS #1 v1.5 (RFC 8017, section 8.2)."""
 
 
 class Layout(Enum):
-    """How the place of the signature holds it."""
+    """Format of the value that contains the signature."""
 
     WHOLE = auto()
     """One signature after `tag`."""
@@ -47,22 +48,22 @@ class Layout(Enum):
 
 
 class KeyFormat(Enum):
-    """How the key is made of the secret's text."""
+    """Encoding of the key in the text of the secret."""
 
     RAW = auto()
-    """Its bytes; of a public key: PEM, or base64 or hex of DER or of the bare key."""
+    """The bytes of the text; for a public key: PEM, or base64 or hex of DER or of the bare key."""
     HEX = auto()
     BASE64 = auto()
     WHSEC = auto()
-    """Base64 after `whsec_`; without that prefix base64 if it is that, else the secret's bytes."""
+    """Base64 after `whsec_`; without that prefix base64 if it is valid, else the bytes of the secret."""
 
 
 class Place(NamedTuple):
-    """Where a request holds a value.
+    """Location of a value in a request.
 
     Attributes:
         kind: `header` and `query`: by name; `field`: of the JSON body, names joined by dots; `numbered`: headers that
-            are called `name` and a number from 1; `pair`: a key in the place of the signature, laid out in `PAIRS`.
+            are called `name` and a number from 1; `pair`: a key beside the signature, in a value with layout `PAIRS`.
         name: as the sender spells it.
     """
 
@@ -71,7 +72,7 @@ class Place(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Where one way to sign puts what; None where the scheme has none."""
+    """Locations of the values of one variant of a scheme; None for a value that the scheme does not have."""
 
     signature: Place
     timestamp: Place | None = None
@@ -79,7 +80,7 @@ class Places(NamedTuple):
 
 
 def in_headers(signature: str, *, timestamp: str | None = None, id: str | None = None) -> Places:  # noqa: A002
-    """Return the places of a scheme that puts everything into headers of its own."""
+    """Return the locations of a scheme with one header for each value."""
     return Places(
         Place("header", signature),
         None if timestamp is None else Place("header", timestamp),
@@ -89,23 +90,23 @@ def in_headers(signature: str, *, timestamp: str | None = None, id: str | None =
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scheme:
-    """How a sender signs.
+    """The signature scheme of a sender.
 
     Attributes:
         name: of the kind of `auth`.
-        source: page that says so; empty for one that a flow file spells out.
-        places: alternatives; the first whose signature is there counts, and signing uses the first.
-        method: how the signature proves anything.
-        layout: of the signature's place.
-        tag: what precedes a signature there, or its key.
+        source: page that documents it; empty for a custom kind of a flow file.
+        places: alternatives; verification uses the first whose signature is present, signing the first of all.
+        method: how the signature is verified.
+        layout: format of the value that contains the signature.
+        tag: prefix of a signature in that value, or its key in `PAIRS`.
         algorithm: hash of HMAC, ECDSA and RSA.
         encoding: of the signature.
-        content: what is signed.
-        unit: of the timestamp; None where there is none.
-        tolerance: how far a timestamp may be from our clock, either way, in seconds.
-        key: how the key is made of the secret.
-        key_prefix: taken off the secret before that, if it is there.
-        delivery: where the sender names the delivery, first place first; empty: the `id` of `places`, if there is one.
+        content: the signed content.
+        unit: of the timestamp; None if there is none.
+        tolerance: maximum difference of a timestamp from the local clock, either way, in seconds.
+        key: encoding of the key in the secret.
+        key_prefix: removed from the secret before it is decoded, if present.
+        delivery: locations of the delivery ID, by preference; empty: the `id` of `places`, if there is one.
         also_stripped: further headers that carry a credential, to be removed unread.
     """
 
@@ -137,7 +138,7 @@ _METHODS: Final = {"ed25519": Method.ED25519, "ecdsa": Method.ECDSA, "rsa": Meth
 
 
 def spelled_out(kind: HmacAuth | PublicKeyAuth) -> Scheme:
-    """Return the scheme that a flow file spells out."""
+    """Return the scheme of a custom kind in a flow file."""
     timestamp = kind.timestamp
     id_place = kind.id_place
     return Scheme(

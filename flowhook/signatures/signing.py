@@ -1,4 +1,4 @@
-"""Signing as a sender does, by the same `Scheme` that verification goes by."""
+"""Signs requests as a sender does, by the same `Scheme` that verification uses."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def sign_request(
         scheme: how to sign.
         kind: names the secrets.
         secrets: value by name.
-        request: what will be sent; a timestamp or an ID among its headers is used, otherwise one is made.
+        request: what will be sent; a timestamp or an ID in its headers is used, otherwise one is generated.
         now: Unix time in seconds.
 
     Raises:
-        InvalidError: no secret is set, or it can't be read (`SECRET_NOT_SET`, `SECRET_INVALID`); a header that is
-            signed is not there (`HEADER_MISSING`); only who has the private key can sign, or what belongs to the
-            signature stands in the body or the query string (`CANNOT_SIGN`).
+        InvalidError: no secret is set, or it can't be decoded (`SECRET_NOT_SET`, `SECRET_INVALID`); a signed header is
+            missing (`HEADER_MISSING`); signing needs a private key, or the signature, timestamp or ID belongs in the
+            body or the query string (`CANNOT_SIGN`).
     """
     places = scheme.places[0]
     if scheme.method not in (Method.HMAC, Method.TOKEN):

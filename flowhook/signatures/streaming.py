@@ -1,7 +1,7 @@
-"""Verification of bodies that are never in memory as a whole: hashed as they come, judged at their end.
+"""Verifies streamed bodies: they are hashed as they arrive, and never in memory as a whole.
 
-What can be judged before is: a request without a signature, or with a stale one, is refused before its body comes.
-Whatever is done with the body meanwhile must be undone when `finish` refuses it.
+A request without a signature, or with a stale one, is refused before its body arrives. Whatever the caller does with
+the body meanwhile must be undone if `finish` refuses it.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from flowhook.signatures.types import Match, RequestView, SignatureError, Verifi
 
 
 class Hashing(Protocol):
-    """Content on its way through one key."""
+    """Streaming verification of content by one key."""
 
     def update(self, data: bytes) -> None:
-        """Take the next bytes."""
+        """Add the next bytes."""
         ...
 
     def proves(self, signatures: Sequence[bytes]) -> bool:
-        """Whether one of the signatures is that of all that came. Ask once."""
+        """Whether one of the signatures matches all content so far. Call it only once."""
         ...
 
 
 class Streaming(Protocol):
-    """A request that is being verified."""
+    """Streaming verification of a request."""
 
     def update(self, data: bytes) -> None:
-        """Take the next bytes of the body."""
+        """Add the next bytes of the body."""
         ...
 
     def finish(self) -> Match:
-        """Judge it; the body is complete.
+        """Return the match; the body is complete.
 
         Raises:
             SignatureError: it does not match.
@@ -41,33 +41,33 @@ class Streaming(Protocol):
 
 
 class StreamingVerifier(Verifier, Protocol):
-    """A verifier whose kind allows it."""
+    """A verifier of a kind that supports streamed bodies."""
 
     @property
     def streams(self) -> bool:
-        """Whether its keys allow it, too."""
+        """Whether its keys support them, too."""
         ...
 
     def begin(self, request: RequestView, now: float) -> Streaming:
-        """Begin to verify a request with a body that is yet to come.
+        """Begin to verify a request before its body arrives.
 
         Args:
             request: without the body.
             now: Unix time in seconds; a body may take longer than the tolerance of a timestamp.
 
         Raises:
-            SignatureError: whatever the body is, it can't pass.
+            SignatureError: the request can't pass, whatever its body is.
         """
         ...
 
 
 def can_stream(verifier: Verifier) -> TypeGuard[StreamingVerifier]:
-    """Whether a verifier can do without the body as a whole."""
+    """Whether a verifier can verify a streamed body."""
     return bool(getattr(verifier, "streams", False))
 
 
 class StreamedProof:
-    """See `Streaming`; for one kind of `auth`, whose keys are all tried."""
+    """Implements `Streaming` for one kind of `auth`, whose keys are all tried."""
 
     def __init__(
         self,
@@ -76,13 +76,13 @@ class StreamedProof:
         mismatch: SignatureError,
         tried: Sequence[tuple[str, Hashing, Sequence[bytes]]],
     ) -> None:
-        """Verify.
+        """Prepare the verification; pass the signed content before the body to `update` first.
 
         Args:
             scheme: name of the kind.
-            after: what is signed behind the body.
-            mismatch: to be raised when nothing matches.
-            tried: name of a secret, its hash up to the body, and the signatures that may be its.
+            after: the signed content after the body.
+            mismatch: raised if nothing matches.
+            tried: for each secret its name, its hash, and the signatures that may match.
         """
         self._scheme = scheme
         self._after = after
@@ -105,14 +105,14 @@ class StreamedProof:
 
 
 class BodyProofs:
-    """A request that several kinds of `auth` verify at once, of which one has to pass.
+    """Streaming verification of a request by several kinds of `auth`, of which one has to pass.
 
     Attributes:
-        errors: why kinds refused it so far.
+        errors: refusals of kinds so far.
     """
 
     def __init__(self, verifiers: Sequence[StreamingVerifier], request: RequestView, now: float) -> None:
-        """Begin with all of them; see `StreamingVerifier.begin`."""
+        """Begin with all verifiers; see `StreamingVerifier.begin`."""
         self.errors: list[SignatureError] = []
         self._begun: list[tuple[Verifier, Streaming]] = []
         for verifier in verifiers:
@@ -123,16 +123,16 @@ class BodyProofs:
 
     @property
     def may_pass(self) -> bool:
-        """Whether the body can decide anything."""
+        """Whether any verifier may still pass, depending on the body."""
         return bool(self._begun)
 
     def update(self, data: bytes) -> None:
-        """Take the next bytes of the body."""
+        """Add the next bytes of the body."""
         for _, streaming in self._begun:
             streaming.update(data)
 
     def finish(self) -> tuple[Verifier, Match] | None:
-        """Return the first that passes with what it found; None: none does, see `errors`."""
+        """Return the first verifier that passes, and its match; None if none passes, see `errors`."""
         for verifier, streaming in self._begun:
             try:
                 return verifier, streaming.finish()

@@ -1,7 +1,7 @@
-"""Times as senders write them. Strict: what is signed next to a body must have one reading only.
+"""Parses and checks the timestamps of senders, and formats them.
 
-Whole numbers without sign, exponent or fraction (with a fraction, `t.body` could be cut in two places), in ASCII
-digits.
+Parsing is strict, because a value that is signed next to a body must have only one interpretation: whole numbers
+without sign, exponent or fraction (with a fraction, `t.body` could be split in two places), in ASCII digits.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _RFC_3339: Final = re.compile(
 
 
 def check_timestamp(sent: bytes, unit: Unit, tolerance: float, now: float) -> None:
-    """Check that a request was signed lately, and not in the future, `tolerance` aside.
+    """Check that a request was signed recently, and not in the future, within `tolerance`.
 
     Args:
-        sent: as it came.
-        unit: how it is written.
+        sent: as received.
+        unit: unit or format of the timestamp.
         tolerance: seconds, either way, inclusive.
         now: Unix time in seconds.
 
@@ -39,7 +39,7 @@ def check_timestamp(sent: bytes, unit: Unit, tolerance: float, now: float) -> No
 
 
 def check_age(signed_at: float, tolerance: float, now: float) -> None:
-    """Check the same of a time that has been read.
+    """Check the same for a timestamp that has been parsed.
 
     Args:
         signed_at: Unix time in seconds.

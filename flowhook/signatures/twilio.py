@@ -1,7 +1,7 @@
-"""Twilio: what is signed depends on what is sent.
+"""Verifies Twilio's signatures, whose content depends on the type of the body.
 
-Of a form, the URL and every name and value of it, sorted; of anything else the URL alone, whose query parameter
-`bodySHA256` is the body's hash.
+For a form, the URL and every name and value of the form are signed, sorted. For anything else, the URL alone is signed,
+and its query parameter `bodySHA256` is the hash of the body.
 
 Source: https://www.twilio.com/docs/usage/security#validating-requests.
 """
@@ -34,7 +34,7 @@ FORM = Scheme(
 
 
 class TwilioVerifier(SignatureVerifier):
-    """Verifies both ways, by the Content-Type."""
+    """Verifies both variants of the signature, by the Content-Type."""
 
     streams = False
 

@@ -1,4 +1,4 @@
-"""What verification looks at and what it answers."""
+"""Types of verification: requests, verifiers, matches and errors."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 
 
 class RequestView(NamedTuple):
-    """A request, as far as verification may look at it.
+    """The parts of a request that verification may read.
 
     A named tuple rather than a dataclass, because one is made for every request.
 
     Attributes:
         method: upper case.
         url: the public URL with its query string, as the sender wrote it.
-        path: of the URL, percent-encoding kept.
-        query: query string without `?`, percent-encoding kept.
-        headers: lower-case names and raw values, in wire order, repeated ones kept.
+        path: of the URL, percent-encoding preserved.
+        query: query string without `?`, percent-encoding preserved.
+        headers: lower-case names and raw values, in wire order, repeated ones included.
         body: the bytes as received; empty where verification runs before the body is read.
-        client_names: in the certificate that the sender showed and TLS verified.
-        keys: what was fetched of what verifiers want, None for what isn't there; see `KeyedVerifier`.
-        json: what `body` says as JSON, for all that look at it; None: each of them reads it anew.
+        client_names: names in the client certificate that TLS verified.
+        keys: keys that were fetched for verifiers, None for a key that doesn't exist; see `KeyedVerifier`.
+        json: JSON value of `body`, shared by all readers; None: each reader parses `body` itself.
     """
 
     method: str
@@ -42,13 +42,13 @@ class RequestView(NamedTuple):
 
 
 class Match(NamedTuple):
-    """Who was authenticated: the kind of `auth` that passed and the name (never the value) of its secret."""
+    """A successful verification: the kind of `auth` that passed and the name (never the value) of its secret."""
 
     scheme: str
     secret: str
 
 
-# From the least to the most telling: of several kinds that all refused, the operator hears of the last.
+# From the least to the most specific: if several kinds refuse, the last in this order is reported to the operator.
 _SPECIFICITY: Final = (
     "CREDENTIALS_MISSING",
     "SIGNATURE_MISSING",
@@ -69,10 +69,10 @@ REASONS: Final = frozenset(_SPECIFICITY)
 
 
 class SignatureError(UnauthenticatedError):
-    """A request that did not prove where it comes from.
+    """A request that is not authenticated.
 
-    The sender is told nothing but 401, always with the same text; `reason` and `detail` are for logs and operators
-    and hold no value that was sent, nor any secret.
+    The sender only receives a 401, always with the same text; `reason` and `detail` are for logs and operators and
+    contain no value that was sent, nor any secret.
     """
 
     def __init__(self, detail: str, *, reason: str) -> None:
@@ -80,12 +80,12 @@ class SignatureError(UnauthenticatedError):
 
     @property
     def detail(self) -> str:
-        """What was wrong, for the operator."""
+        """Cause of the refusal, for the operator."""
         return self.message
 
     @property
     def specificity(self) -> int:
-        """How much this says about what went wrong, compared with another kind's refusal; from 0."""
+        """Rank among the refusals of several kinds, from 0; the highest says most about the cause."""
         return _SPECIFICITY.index(self.reason)
 
 
@@ -99,12 +99,12 @@ class Verifier(Protocol):
 
     @property
     def needs_body(self) -> bool:
-        """False when headers and query suffice: it may be asked before the body is read."""
+        """False if headers and query suffice: `verify` may be called before the body is read."""
         ...
 
     @property
     def required_headers(self) -> frozenset[str]:
-        """Lower-case names of headers of which one must be there for `verify` to pass; empty: it can do without."""
+        """Lower-case names of headers, one of which must be present for `verify` to pass; empty: none is required."""
         ...
 
     @property
@@ -114,7 +114,7 @@ class Verifier(Protocol):
 
     @property
     def credential_query(self) -> frozenset[str]:
-        """Decoded names of query parameters to remove likewise; see `strip_query`."""
+        """Decoded names of query parameters to remove before anything is stored; see `strip_query`."""
         ...
 
     @property
@@ -126,41 +126,41 @@ class Verifier(Protocol):
         """Check a request in time that does not depend on how much of a credential is right. Never blocks.
 
         Args:
-            request: what came in.
+            request: the request, as received.
             now: Unix time in seconds.
 
         Raises:
-            SignatureError: whatever is missing, malformed, wrong or stale; nothing else is ever raised.
+            SignatureError: something is missing, malformed, wrong or stale; nothing else is ever raised.
         """
         ...
 
     def delivery_id(self, request: RequestView) -> str | None:
         """Return the provider's ID of this delivery, the same when it is repeated, or None.
 
-        Ask only after `verify` passed: the ID may stand in the body. Never raises.
+        Call it only after `verify` passed: the ID may be in the body. Never raises.
         """
         ...
 
 
 @runtime_checkable
 class KeyedVerifier(Verifier, Protocol):
-    """One whose keys stand elsewhere, to be fetched before it is asked."""
+    """A verifier whose keys have to be fetched before `verify`."""
 
     def wanted(self, request: RequestView) -> KeyRequest[object] | None:
-        """Return the key that `verify` will look for in `request.keys`; None when there is none. Never raises."""
+        """Return the key that `verify` will look up in `request.keys`; None if it needs none. Never raises."""
         ...
 
 
 def verify_any(verifiers: Sequence[Verifier], request: RequestView, now: float) -> Match:
-    """Return the match of the first kind that passes, whatever the others say.
+    """Return the match of the first kind that passes, even if others refuse.
 
     Args:
         verifiers: what `build_verifiers` made of one `auth`.
-        request: what came in.
+        request: the request, as received.
         now: Unix time in seconds.
 
     Raises:
-        SignatureError: none passed; the most telling of their refusals.
+        SignatureError: none passed; the most specific of their refusals.
     """
     worst: SignatureError | None = None
     for verifier in verifiers:

@@ -1,4 +1,4 @@
-"""Verification of every `Scheme`: find the signature, read it, prove it."""
+"""Verifies requests by any `Scheme`: finds the signature, reads it, proves it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from flowhook.signatures.timestamps import check_timestamp
 from flowhook.signatures.types import Match, RequestView, SignatureError
 
 MAX_HEADER_BYTES: Final = 4096
-"""Longest signature header that is looked at; eight SHA-512 signatures in hex take less than half."""
+"""Longest signature header that is read; eight SHA-512 signatures in hex take less than half."""
 
 MAX_CANDIDATES: Final = 16
 """Signatures in one request that are compared."""
@@ -29,7 +29,7 @@ _SEPARATORS: Final = {Layout.SPACES: b" ", Layout.COMMAS: b","}
 
 
 class _Claim(NamedTuple):
-    """What a request says of its signature: time and ID as sent, and what may be it, as each key reads it."""
+    """The signature that a request claims: timestamp and ID as sent, and the candidates, as each key reads them."""
 
     timestamp: bytes
     message_id: bytes
@@ -40,8 +40,8 @@ class SignatureVerifier:
     """Verifies one `Scheme`. Costs one hash of the content per key, whatever the request holds.
 
     Attributes:
-        keys: how many there are.
-        delivery_in_json: whether deliveries are named in the body.
+        keys: number of keys.
+        delivery_in_json: whether the delivery ID is in the JSON body.
         reads_json: see `json_body.reads_json`.
         signs_body: whether the body is signed as a whole, rather than fields of it.
         signs_url: whether the URL is signed.
@@ -113,10 +113,10 @@ class SignatureVerifier:
         return proof
 
     def _claim(self, request: RequestView, now: float, *, has_body: bool) -> _Claim:
-        """Return what a request says of its signature, once that may be right.
+        """Return the signature that a request claims, if it may be valid.
 
         Raises:
-            SignatureError: it can't be.
+            SignatureError: it can't be valid.
         """
         keyring = self._keyring
         if not keyring.entries:
@@ -139,7 +139,7 @@ class SignatureVerifier:
         return _Claim(timestamp, message_id, readings)
 
     def _mismatch(self, claim: _Claim) -> SignatureError:
-        """Return the error for signatures that prove nothing."""
+        """Return the error for signatures that do not match."""
         keyring = self._keyring
         if not any(
             prover.is_well_formed(candidate)
@@ -177,7 +177,7 @@ class SignatureVerifier:
         return values[0]
 
     def _split(self, sent: list[bytes]) -> tuple[list[bytes], Mapping[bytes, list[bytes]]]:
-        """Return the signatures, as text, and what other values stand beside them."""
+        """Return the signatures, as text, and the other values beside them."""
         if (len(sent[0]) if len(sent) == 1 else sum(map(len, sent))) > MAX_HEADER_BYTES:
             raise self._malformed(f"is longer than {MAX_HEADER_BYTES} bytes")
         tag, pairs = self._tag, _NO_PAIRS
@@ -209,7 +209,7 @@ def _is_there(request: RequestView, place: Place) -> bool:
 
 
 def _value(request: RequestView, place: Place) -> str | None:
-    """Return what stands at a place, None when there is nothing, or more than one. Never raises."""
+    """Return the value at a location; None if there is none, or more than one. Never raises."""
     try:
         values = locate(request, place)
     except SignatureError:
@@ -218,7 +218,7 @@ def _value(request: RequestView, place: Place) -> str | None:
 
 
 def resolve_settings(scheme: Scheme, kind: AuthKind) -> tuple[ContentPart, ...]:
-    """Return what is signed, the settings of the kind of `auth` filled in."""
+    """Return the signed content, with the settings of the kind of `auth` filled in."""
     return tuple(
         ContentPart("text", str(getattr(kind, part.value))) if part.source == "setting" else part
         for part in scheme.content
@@ -226,14 +226,14 @@ def resolve_settings(scheme: Scheme, kind: AuthKind) -> tuple[ContentPart, ...]:
 
 
 def header_names(place: Place) -> list[str]:
-    """Return the lower-case names of the headers that a place stands for."""
+    """Return the lower-case names of the headers of a location."""
     if place.kind == "numbered":
         return [f"{place.name}{number}" for number in range(1, MAX_CANDIDATES + 1)]
     return [place.name] if place.kind == "header" else []
 
 
 def describe(place: Place) -> str:
-    """Return a place in words, for operators."""
+    """Return a description of a location for operators."""
     words = {"header": "header", "numbered": "header", "query": "query parameter", "field": "field"}
     return f"{words.get(place.kind, 'value')} {place.name}{'1' if place.kind == 'numbered' else ''}"
 

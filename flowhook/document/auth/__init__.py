@@ -1,8 +1,8 @@
-"""Who may call a webhook: the `auth` key of a flow file (DESIGN, "Flow file").
+"""Models of the `auth` key: who may call a webhook (DESIGN, "Flow file").
 
-`auth` is `none`, one kind, or a list of kinds of which any one that passes will do. A kind is a mapping with one key,
-its name: `{github: {secret: NAME}}`. That of a callback may also be `one_time_url`. The kinds hold what an author
-wrote, checked; what to do about it is `flowhook.signatures`. No kind holds the value of a secret, only names.
+`auth` is `none`, one kind, or a list of kinds of which any one has to pass. A kind is a mapping with one key, its name:
+`{github: {secret: NAME}}`. For a callback, `auth` may also be `one_time_url`. The models hold the validated settings;
+`flowhook.signatures` verifies requests by them. No model holds the value of a secret, only names.
 """
 
 from flowhook.document.auth.base import (

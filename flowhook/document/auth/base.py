@@ -1,4 +1,4 @@
-"""What all kinds of credentials have in common."""
+"""Base classes and shared types of the kinds of credentials."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def refused(cause: str) -> PydanticCustomError:
 
 
 def refused_at(problems: Iterable[tuple[tuple[int | str, ...], str]]) -> ValidationError:
-    """Return an error for several places at once, each relative to the value under validation."""
+    """Return one error for several locations, each relative to the value under validation."""
     return ValidationError.from_exception_data(
         "flowhook", [InitErrorDetails(type=refused(cause), loc=loc, input=None) for loc, cause in problems]
     )
@@ -64,24 +64,24 @@ def _header_name(value: str) -> str:
 
 
 def _field_path(value: str) -> str:
-    # not by `Field(pattern=…)`: pydantic's regex engine unrolls the counts, to 4 MiB in each process that has the model
+    # not `Field(pattern=…)`: pydantic's regex engine unrolls the repetitions, to 4 MiB in each process with the model
     if not _FIELD_PATH.fullmatch(value):
         raise PydanticKnownError("string_pattern_mismatch", {"pattern": FIELD_PATH})
     return value
 
 
 def visible(value: str) -> str:
-    """Return a text that a header can carry."""
+    """Return the string, if a header can carry it."""
     if not value.isascii() or not value.isprintable():
         raise refused("must be printable ASCII: that is all a header carries unchanged")
     return value
 
 
 HeaderName = Annotated[str, AfterValidator(_header_name)]
-"""A header field's name as its author spelled it; compare it in lower case."""
+"""The name of a header field as the author spelled it; compare it in lower case."""
 
 FieldPath = Annotated[str, AfterValidator(_field_path), WithJsonSchema({"type": "string", "pattern": FIELD_PATH})]
-"""Names joined by dots, into a JSON body."""
+"""Path into a JSON body: names joined by dots."""
 
 PublicKeyText = Annotated[str, Field(min_length=32, max_length=8192)]
 SecretName = Annotated[str, Field(pattern=rf"^[A-Za-z0-9._-]{{1,{limits.MAX_SECRET_NAME_LENGTH}}}$")]
@@ -92,30 +92,30 @@ ONE_WAY_TO_NAME_SECRETS: Final[JsonValue] = [{"required": ["secret"]}, {"require
 
 
 class AuthKind(Model):
-    """What every kind of credential has."""
+    """Base class of all kinds of credentials."""
 
-    model_config = ConfigDict(defer_build=True)  # there are dozens of kinds, of which a process sees a few
+    model_config = ConfigDict(defer_build=True)  # there are dozens of kinds, and a process uses a few of them
 
     kind: ClassVar[str]
 
     @property
     def secret_names(self) -> tuple[str, ...]:
-        """Names of the secrets that it may match, in the order they are tried."""
+        """Names of the secrets that a request may match, in the order they are tried."""
         return ()
 
     @property
     def other_secret_names(self) -> tuple[str, ...]:
-        """Names of further secrets that it takes, which match no request: for handshakes, for fetching keys."""
+        """Names of further secrets, which no request is matched against: for handshakes, for fetching keys."""
         return ()
 
     @property
     def public_values(self) -> tuple[tuple[str, bytes], ...]:
-        """Public keys that stand in the flow file, and what each is called."""
+        """Public keys in the flow file, each as its name and its value."""
         return ()
 
     @property
     def names_deliveries(self) -> bool:
-        """Whether its senders give each delivery an ID, so that repeated ones are recognised without a key."""
+        """Whether senders give each delivery an ID, so that repeated ones are recognised without a `dedupe.key`."""
         return False
 
 

@@ -1,7 +1,7 @@
-"""Kinds whose handshake signs a text that others choose: what such a secret must not be used for besides.
+"""Finds secrets that are shared with a kind whose handshake signs text chosen by others.
 
-The signature of a text is also one of an event with that text as its body, at any URL that another kind verifies by the
-same secret. So a secret of such a kind belongs to it alone, in all flows.
+The signature of such a text is also valid for an event with that text as its body, at any URL where another kind
+verifies by the same secret. So no other kind may use a secret of such a kind, in any flow.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Final, NamedTuple
 from flowhook.document.auth.base import AuthKind
 
 SIGNING: Final = frozenset({"x", "zoom"})
-"""X signs what anybody asks for; Zoom asks with a signature of its own."""
+"""Kinds that sign text from a request: for `x`, from anybody; for `zoom`, from a request that is itself signed."""
 
 
 class Misuse(NamedTuple):
-    """A secret that two kinds verify by, of which one signs what others choose."""
+    """A secret of two kinds, one of which signs text chosen by others."""
 
     secret: str
     one: str
@@ -29,7 +29,7 @@ class Misuse(NamedTuple):
 
 
 def kinds_by_secret(kinds: Iterable[AuthKind]) -> dict[str, set[str]]:
-    """Return the names of the kinds that verify by each secret."""
+    """Return the names of the kinds that use each secret, by its name."""
     found: dict[str, set[str]] = {}
     for kind in kinds:
         for name in kind.secret_names:
@@ -38,7 +38,7 @@ def kinds_by_secret(kinds: Iterable[AuthKind]) -> dict[str, set[str]]:
 
 
 def misuses(one: Mapping[str, set[str]], other: Mapping[str, set[str]]) -> Iterator[Misuse]:
-    """Yield what must not be, between the uses of secrets in one place and in another."""
+    """Yield the misuses between two results of `kinds_by_secret`."""
     for name in sorted(one.keys() & other.keys()):
         for mine in sorted(one[name]):
             for theirs in sorted(other[name]):

@@ -1,4 +1,4 @@
-"""`auth` as a whole: `none`, one kind, or a list of kinds; of a callback also `one_time_url`."""
+"""Parses `auth`: `none`, one kind, or a list of kinds; for a callback also `one_time_url`."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ MAX_KINDS: Final = 8
 
 _SHARED: Final[tuple[type[AuthKind], ...]] = (BasicAuth, ApiKeyAuth, JwtAuth, MtlsAuth, HmacAuth, PublicKeyAuth)
 KINDS: Final[Mapping[str, type[AuthKind]]] = {**{model.kind: model for model in _SHARED}, **PROVIDERS}
-"""Every kind by its name in flow files, but for that of callbacks alone."""
+"""Every kind by its name in flow files, except the one that only callbacks have."""
 
 ONE_TIME_URL: Final = OneTimeUrlAuth.kind
 
 
 @functools.cache
 def _adapter(name: str) -> TypeAdapter[dict[str, Any]]:
-    """Return what reads one kind; made when it is first met: there are dozens, of which a process sees a few.
+    """Return the validator of one kind, built on first use: there are dozens, and a process uses a few of them.
 
-    For a dictionary with one entry rather than the model itself, so that errors carry the kind's name in their place.
+    It validates a dictionary with one entry rather than the model itself, so that the location of an error contains
+    the name of the kind.
     """
     model = KINDS[name]
-    return TypeAdapter(dict[str, model])  # type: ignore[valid-type] # that only the table knows
+    return TypeAdapter(dict[str, model])  # type: ignore[valid-type] # known only to the table
 
 
 def _parse_kind(value: object) -> AuthKind:
@@ -61,10 +62,10 @@ _LIST: Final = TypeAdapter(list[Annotated[AuthKind, PlainValidator(_parse_kind)]
 
 
 def parse_auth(value: object) -> tuple[AuthKind, ...]:
-    """Return the kinds of `auth`, any one of which will do; empty for `none`.
+    """Return the kinds of `auth`, any one of which has to pass; empty for `none`.
 
     Raises:
-        ValidationError: with each problem's place relative to `auth`.
+        ValidationError: lists each problem with its location, relative to `auth`.
         PydanticCustomError: `auth` as a whole is none of the three forms.
     """
     if value == "none":
@@ -97,7 +98,7 @@ _NO_KEYS: Final = f"has no keys: write `auth: {ONE_TIME_URL}`, which is a callba
 
 
 def _written(name: str) -> str:
-    """Return how a kind is written, with what it can't do without."""
+    """Return an example of a kind with its required keys."""
     fields = KINDS[name].model_fields
     needed = [f"{field.alias or key}: …" for key, field in fields.items() if field.is_required()]
     parts = [*needed, *(["secret: NAME"] if "secret" in fields else [])]
@@ -113,7 +114,7 @@ class _OneOf(Model):
 
 
 class _AuthSchema:
-    """Shows editors the forms of `auth`, and the kinds there are; `words` are those that stand alone."""
+    """JSON Schema of `auth` for editors: its forms and all kinds; `words` are the forms that are a single word."""
 
     def __init__(self, *words: str) -> None:
         self._words = words

@@ -1,7 +1,7 @@
-"""Providers by their names. How each one signs stands in `flowhook.signatures.providers`.
+"""Models of the kinds of `auth` that are providers; their schemes are in `flowhook.signatures.providers`.
 
-A provider is a row of `_ROWS`: its name, and whether its senders give their deliveries an ID. One that takes more than
-a secret has a class of its own.
+A provider is a row of `_ROWS`: its name, and whether its senders give their deliveries an ID. A provider with further
+settings has a class of its own.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _STANDARD_KEYS: Final = ("secret", "secrets", "public_key", "public_keys")
 
 
 class ProviderAuth(AuthKind):
-    """A provider by its name."""
+    """Base class of providers."""
 
     numbers_deliveries: ClassVar[bool] = True
 
@@ -37,11 +37,11 @@ class ProviderAuth(AuthKind):
 
 
 class SecretProvider(ProviderAuth, SecretAuth):
-    """One that signs with a shared secret, or sends it."""
+    """A provider that signs with a shared secret, or sends it."""
 
 
 class PublicKeyProvider(ProviderAuth):
-    """One that signs with a private key of its own.
+    """A provider that signs with its private key.
 
     Attributes:
         public_key: as the provider shows it: hex, base64, or PEM.
@@ -246,5 +246,5 @@ PROVIDERS: Final[Mapping[str, type[ProviderAuth]]] = {
 
 
 def provider(name: str, *, secret: str) -> ProviderAuth:
-    """Return the kind of a provider that has a secret, as if a flow file said so."""
+    """Return the kind of a provider with one secret, as if a flow file contained it."""
     return PROVIDERS[name].model_validate({"secret": secret})

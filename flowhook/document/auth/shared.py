@@ -1,4 +1,4 @@
-"""Credentials that are shown as they are: a password, a key, a certificate, a URL."""
+"""Models of credentials that senders present as they are: a password, an API key, a certificate, a one-time URL."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from flowhook.document.auth.base import (
 )
 
 MAX_NAMES: Final = 100
-"""Names that one `mtls` lists."""
+"""Maximum number of names in one `mtls`."""
 
 
 _KEY_PLACES: Final = ("header", "query", "field")

@@ -1,4 +1,4 @@
-"""Signatures that a flow file spells out, so that a provider nobody listed needs no code."""
+"""Models of custom signatures, defined in a flow file, so that a new provider needs no code."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PairName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
 
 
 class _Place(Model):
-    """Where a value stands: exactly one of these.
+    """Location of a value: exactly one of these.
 
     Attributes:
         header: name of a header.
@@ -47,7 +47,7 @@ class _Place(Model):
 
     @property
     def place(self) -> tuple[str, str]:
-        """Its kind, and its name."""
+        """Kind and name of the location."""
         for kind in ("header", "field"):
             if (name := getattr(self, kind)) is not None:
                 return kind, name
@@ -80,7 +80,7 @@ class IdSource(Model):
 
     @property
     def place(self) -> tuple[str, str]:
-        """Its kind, and its name; `webhook-id`, as Standard Webhooks has it, when nothing is said."""
+        """Kind and name of the location; by default the header `webhook-id`, as in Standard Webhooks."""
         return ("field", self.field) if self.field is not None else ("header", self.header or "webhook-id")
 
 
@@ -88,7 +88,7 @@ _PLACES: Final = ("header", "numbered_header", "query", "field")
 
 
 class SpelledOut(AuthKind):
-    """A signature that is spelled out: where it stands, how it is written, what it covers.
+    """A custom signature: its location, its encoding and its content.
 
     Attributes:
         header: where the signature stands.
@@ -154,25 +154,25 @@ class SpelledOut(AuthKind):
 
     @property
     def covers_body(self) -> bool:
-        """Whether anything of the body is signed; a request that has one is refused otherwise."""
+        """Whether any part of the body is signed; if not, a request with a body is refused."""
         return any(part.is_of_body for part in self.parts)
 
     @property
     def place(self) -> tuple[str, str]:
-        """Kind and name of where the signature stands."""
+        """Kind and name of the location of the signature."""
         kind = next(place for place in _PLACES if getattr(self, place) is not None)
         return ("numbered" if kind == "numbered_header" else kind), getattr(self, kind)
 
     @property
     def id_place(self) -> tuple[str, str] | None:
-        """Kind and name of what names the delivery, or None."""
+        """Kind and name of the location of the delivery ID, or None."""
         if self.id is not None:
             return self.id.place
         return IdSource().place if ContentPart("id") in self.parts else None
 
     @property
     def names_deliveries(self) -> bool:
-        """Whether there is a place for it."""
+        """Whether the delivery ID has a location."""
         return self.id_place is not None
 
 

@@ -1,4 +1,4 @@
-"""Signed tokens: `auth: {jwt: …}`."""
+"""Model of signed tokens: `auth: {jwt: …}`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KeySetUrl = Annotated[
         max_length=2048,
     ),
 ]
-"""https; http where nobody is on the line, which only an edge takes that may reach private addresses."""
+"""https, or http to a loopback address, which only an edge accepts that may reach private addresses."""
 
 SharedAlgorithm = Literal["HS256", "HS384", "HS512"]
 PublicAlgorithm = Literal[
@@ -87,5 +87,5 @@ class JwtAuth(AuthKind):
 
     @property
     def audiences(self) -> tuple[str, ...]:
-        """What the token may be for; empty: it must name no audience."""
+        """Accepted audiences of the token; empty: it must name no audience."""
         return (self.audience,) if isinstance(self.audience, str) else self.audience or ()

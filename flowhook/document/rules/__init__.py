@@ -1,15 +1,16 @@
-"""What a document has to meet beyond its shape: names that refer to something, expressions that compile.
+"""Checks of a document beyond its shape: names that refer to something, expressions that compile.
 
-- `workflow`: the document as a whole; what is called from outside.
+- `workflow`: the document as a whole; the entry point.
 - `tasks`: lists of tasks, data flow, and the kinds of tasks that have no module of their own.
-- `calls`, `events`, `processes`, `timing`: calls and how they authenticate; events that are awaited and emitted; what
-  is run; durations, timeouts and retry policies.
-- `raw_bodies`: expressions about bodies that nobody parses.
-- `context`: what a document defines by name, and the check of expressions; handed to all of the above.
-- `tree`: how the plain tree is read.
+- `items`: the form of the items in lists of tasks and of cases.
+- `calls`, `events`, `processes`, `timing`: calls and their authentication; events that are awaited and emitted;
+  processes; durations, timeouts and retry policies.
+- `raw_bodies`: expressions over bodies that are not parsed.
+- `context`: the names that a document defines, and the check of expressions; passed to all of the above.
+- `tree`: helpers for reading the plain tree.
 
-The rules walk the plain tree, not the models, so that they find what there is to find in a document whose shape is
-wrong elsewhere; what is of the wrong type they pass over, for `shape` tells of it.
+The rules walk the plain tree, not the models, so that they work on a document whose shape is wrong elsewhere. They skip
+values of the wrong type, which `shape` reports.
 """
 
 from flowhook.document.rules.workflow import check_rules

@@ -1,4 +1,4 @@
-"""Calls, and how they authenticate."""
+"""Checks calls and their authentication."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from flowhook.document.shape_types import keys_of
 from flowhook.document.tasks import CallTask
 
 _BESIDE: Final = frozenset(keys_of([CallTask])) - {"with"}
-"""What may stand beside the arguments of a call."""
+"""Keys allowed beside the arguments of a call."""
 
 
 def check_call(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
-    """Check what a task calls, and with what."""
+    """Check the function of a `call` task and its arguments."""
     name = task["call"]
     cause = _unknown_function(context, name) if isinstance(name, str) else None
     if cause is not None:
@@ -46,7 +46,7 @@ def check_call(context: Context, task: dict[str, Any], path: Path) -> Iterator[P
 
 
 def check_authentication(context: Context, policy: object, path: Path) -> Iterator[Problem]:
-    """Check what a policy refers to."""
+    """Check the references of an authentication policy."""
     yield from nulls_within(policy, path)
     for key, value in mapping(policy).items():
         if key in unsupported.AUTHENTICATIONS:
@@ -59,7 +59,7 @@ def check_authentication(context: Context, policy: object, path: Path) -> Iterat
 
 
 def _policies(context: Context, function: str, arguments: dict[str, Any], path: Path) -> Iterator[Problem]:
-    """Check the authentication policies of a call, and what leads to them."""
+    """Check the authentication policies of a call, and the mappings that contain them."""
     for place in calls.POLICIES[function]:
         node, where = arguments, path
         for key in place[:-1]:
@@ -79,7 +79,7 @@ def _policies(context: Context, function: str, arguments: dict[str, Any], path: 
 
 
 def _unknown_function(context: Context, name: str) -> str | None:
-    """Return why a `call` can't name this function, None when it can."""
+    """Return why a `call` can't name this function; None if it can."""
     known = {*calls.ARGUMENTS, *(context.functions or ()), *context.own_functions}
     if name in known:
         return None

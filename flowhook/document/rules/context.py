@@ -1,4 +1,4 @@
-"""What a document defines by name, and the check of the expressions in it."""
+"""Names that a document defines, and the check of its expressions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flowhook.expressions.jq import check_program, secret_names
 from flowhook.expressions.paths import compile_accessor
 
 MAX_PROGRAMS: Final = 1000
-"""Different expressions of one flow that are more than paths: a millisecond of compiling each."""
+"""Different expressions of one flow that are more than paths: each takes a millisecond to compile."""
 
 _SEVERAL: Final = r"""; a text is one expression as a whole: write ${ "… \(.name) …" } to have several values in it"""
 
@@ -23,10 +23,10 @@ class Context:
 
     Attributes:
         data: the document.
-        functions: what a `call` may name beside those of the DSL; None: anything.
+        functions: components that a `call` may name besides the functions of the DSL; None: any.
         secrets: names that expressions may read.
-        callbacks: of the webhook, by name.
-        authentications, errors, own_functions, retries, timeouts: of `use`, by name.
+        callbacks: callbacks of the webhook, by name.
+        authentications, errors, own_functions, retries, timeouts: definitions in `use`, by name.
     """
 
     def __init__(self, data: dict[str, Any], functions: Collection[str] | None) -> None:
@@ -45,7 +45,7 @@ class Context:
 
     @contextmanager
     def naming(self, *names: object) -> Iterator[None]:
-        """Have expressions know more variables, for as long as the context lasts."""
+        """Define more variables for expressions, inside the `with` block."""
         before = self._named
         self._named = before | {name for name in names if isinstance(name, str)}
         try:
@@ -82,17 +82,17 @@ class Context:
             yield self.unlisted(name, path)
 
     def unlisted(self, name: str, path: Path) -> Problem:
-        """Return what to say of a secret that is not listed."""
+        """Return the problem for a secret that is not listed in `use.secrets`."""
         return Problem(path, f"secret {name!r} is not listed in `use.secrets`{suggestion(name, self.secrets)}")
 
     @staticmethod
     def reference(name: object, known: Collection[str], path: Path, what: str) -> Iterator[Problem]:
-        """Check the name of something of `use`; `what` says what and where, as in "error {} in `use.errors`"."""
+        """Check a reference to a definition in `use`; `what` describes it, as in "error {} in `use.errors`"."""
         if isinstance(name, str) and name not in known:
             yield Problem(path, f"there is no {what.format(repr(name))}{suggestion(name, known)}")
 
     def _verdict(self, program: str, variables: frozenset[str]) -> str:
-        """Return what is wrong with a program, each only once compiled; empty when nothing is."""
+        """Return the error of a program, empty if it is valid; each program is compiled only once."""
         known = self._verdicts.get((program, variables))
         if known is not None:
             return known

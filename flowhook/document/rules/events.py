@@ -1,7 +1,7 @@
-"""Events: those that are waited for, that start a flow, or that a flow emits.
+"""Checks the events that a flow waits for, is started by, or emits.
 
-A filter is looked at twice: the router matches literal attributes and correlations, which are paths for that reason; a
-runner evaluates what else there is.
+A filter is evaluated twice: the router matches literal attributes and correlations, which have to be paths for that
+reason; a runner evaluates everything else.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from flowhook.lifecycle import TASK_PREFIX, TYPES, WORKFLOW_PREFIX, is_lifecycle
 
 
 def check_awaited(context: Context, strategy: object, path: Path) -> Iterator[Problem]:
-    """Check what a `listen` task waits for."""
+    """Check the events that a `listen` task waits for."""
     yield from nulls(strategy, path)
     for place, event_filter in filters_of(strategy, path):
         yield from _filter(event_filter, place)
@@ -46,7 +46,7 @@ def check_awaited(context: Context, strategy: object, path: Path) -> Iterator[Pr
 
 
 def check_triggers(context: Context, strategy: object, path: Path) -> Iterator[Problem]:
-    """Check which events start a flow: no runner looks at them, so there are no expressions but paths."""
+    """Check the events that start a flow: no runner evaluates their filters, so the only expressions are paths."""
     yield from nulls(strategy, path)
     if "until" in mapping(strategy):
         yield Problem((*path, "until"), "a schedule has no `until`: events start an execution, they don't end it")
@@ -72,7 +72,7 @@ def check_triggers(context: Context, strategy: object, path: Path) -> Iterator[P
 
 
 def check_emit(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
-    """Check an `emit` task, and where its event is sent beside."""
+    """Check an `emit` task, and the URL in its `metadata.sink`."""
     emit = mapping(task["emit"])
     yield from nulls(emit, (*path, "emit"))
     event = mapping(emit.get("event"))
@@ -118,7 +118,7 @@ def _filter(event_filter: Mapping[str, Any], path: Path) -> Iterator[Problem]:
 
 
 def _patterns(event_filter: Mapping[str, Any], path: Path) -> Iterator[Problem]:
-    """Check the regular expressions of a filter, in so far as jq's are like Python's."""
+    """Check the regular expressions of a filter, as far as jq's syntax is that of Python."""
     for name, value in mapping(event_filter.get("with")).items():
         if name == "data" or not is_pattern(value):
             continue
@@ -131,7 +131,7 @@ def _patterns(event_filter: Mapping[str, Any], path: Path) -> Iterator[Problem]:
 
 
 def _untold(kind: str) -> str:
-    """Return why nobody is ever told of what a type of events is about."""
+    """Return why lifecycle events of a type are never published."""
     if kind in _UNTOLD:
         return f"such an event never comes: {_UNTOLD[kind]}"
     known = sorted(TYPES)
@@ -146,7 +146,7 @@ _UNTOLD: Final = {
     f"{TASK_PREFIX}status-changed.v1": _OPTIONAL,
     f"{WORKFLOW_PREFIX}status-changed.v1": _OPTIONAL,
 }
-"""The DSL's lifecycle events that there are none of, and why."""
+"""Lifecycle events of the DSL that are never published, and why."""
 
 
 def _correlations(event_filter: Mapping[str, Any], path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -156,13 +156,13 @@ def _correlations(event_filter: Mapping[str, Any], path: Path) -> Iterator[tuple
 
 
 def _open(event_filter: Mapping[str, Any]) -> set[str]:
-    """Return the names of the correlations that expect nothing particular."""
+    """Return the names of the correlations without `expect`."""
     found = _correlations(event_filter, ())
     return {str(place[-1]) for place, correlation in found if "expect" not in correlation}
 
 
 def _path(value: object, path: Path) -> Iterator[Problem]:
-    """Check an expression over an event that is evaluated where no jq runs."""
+    """Check an expression over an event: it is evaluated without jq."""
     if not isinstance(value, str):
         return
     try:

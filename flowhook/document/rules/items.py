@@ -1,7 +1,7 @@
-"""Lists of tasks and of cases: whether each item is one name with something below it.
+"""Checks lists of tasks and of cases: each item has to be one name with a mapping below it.
 
-The models only see that an item is misshapen. What its author meant shows in its keys: whether they are names, or what
-stands below a name.
+The models only detect that an item is malformed. Its keys show what the author meant: names, or keys that belong below
+a name.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ def _task_keys() -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a list holds.
+    """Kind of the items in a list.
 
     Attributes:
-        noun: what an item is called.
-        keys: what may stand below the name of one.
-        telling: those of them of which each one tells that it is about one.
+        noun: word for an item in messages.
+        keys: keys allowed below the name of an item.
+        telling: those keys of which each identifies an item of this kind.
     """
 
     noun: str
@@ -40,7 +40,7 @@ CASES: Final = Kind("case", frozenset(keys_of([SwitchCase])), frozenset({"when",
 
 
 def check_items(items: object, path: Path, kind: Kind) -> Iterator[Problem]:
-    """Yield the items of a list, or what stands in its place, whose names or hyphens are not where they belong."""
+    """Yield a problem for each item, or value in place of the list, with a missing or misplaced name or hyphen."""
     if isinstance(items, dict) and items:
         if kind.telling & items.keys():
             advice = f"give it a name, `- {_example(items, kind)}:`, and put it below that"
@@ -54,7 +54,7 @@ def check_items(items: object, path: Path, kind: Kind) -> Iterator[Problem]:
 
 
 def _cause(item: dict[str, Any], kind: Kind) -> tuple[str, ...]:
-    """Return what is wrong with an item, empty when nothing is, and the key that is, unless it is the first."""
+    """Return the cause of a problem, empty if the item is valid, and the key that is wrong unless it is the first."""
     below = [key for key in item if key in kind.keys]
     names = [key for key in item if key not in kind.keys]
     if len(item) == 1:
@@ -81,7 +81,7 @@ def _nameless(key: str, item: dict[str, Any], kind: Kind) -> str:
 
 
 def _example(item: dict[str, Any], kind: Kind) -> str:
-    """Return a name for what has none."""
+    """Return an example of a name for an item that has none."""
     return f"my-{kind_of(item)}" if kind is TASKS else "my-case"
 
 

@@ -1,4 +1,4 @@
-"""Other flows, scripts and commands that a task runs."""
+"""Checks the flows, scripts and shell commands that tasks run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flowhook.document.rules.tree import mapping, nulls
 
 
 def check_run(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
-    """Check what a task runs."""
+    """Check the process of a `run` task."""
     run, place = mapping(task["run"]), (*path, "run")
     yield from nulls(run, place)
     for key, cause in unsupported.PROCESSES.items():

@@ -1,4 +1,4 @@
-"""Expressions of a webhook with `parse: raw`: they see no body, for nobody parses it."""
+"""Refuses expressions over the body in a webhook with `parse: raw`: it is not parsed."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ CAUSE = "`.body` is null with `parse: raw`: the body is an attachment, and only 
 
 
 def check_raw_bodies(data: dict[str, Any]) -> Iterator[Problem]:
-    """Yield where an expression looks at a body that is not parsed.
+    """Yield the expressions that read a body that is not parsed.
 
-    Flows that were stored before this was checked are run all the same: what such an expression yields is null.
+    Flows that were stored before this check existed still run: such an expression yields null.
     """
     webhook = mapping(data.get("webhook"))
     if webhook.get("parse") == "raw":
@@ -48,5 +48,5 @@ def _check(value: object, place: Path) -> Iterator[Problem]:
 def _looks_at_body(expression: str) -> bool:
     try:
         return any(path[:1] == ("body",) for path in paths_in(expression))
-    except InvalidExpression:  # of which its shape's check tells
+    except InvalidExpression:  # reported by the check of its shape
         return False

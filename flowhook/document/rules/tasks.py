@@ -1,4 +1,4 @@
-"""Lists of tasks, their data flow, and the kinds of tasks that have no module of their own."""
+"""Checks lists of tasks, their data flow, and the kinds of tasks that have no module of their own."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from flowhook.document.walk import walk
 from flowhook.expressions import is_expression
 
 MAX_FUNCTION_DEPTH: Final = 8
-"""How deep functions of a workflow may call one another."""
+"""Maximum depth of calls between functions of a workflow."""
 
 _TRANSFORMATIONS: Final = {"input": "from", "output": "as", "export": "as"}
-"""What the transformation of a section is called."""
+"""Key of the transformation in each section."""
 
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
 def check_tasks(context: Context, tasks: object, path: Path, *, linked: bool = True) -> Iterator[Problem]:
-    """Check a list of tasks; `then` may name those of a list that is `linked`."""
+    """Check a list of tasks; `then` may name tasks of the list only if it is `linked`."""
     yield from check_items(tasks, path, TASKS)
     items = named(tasks)
     names = {name for _, name, _ in items} if linked else set()
@@ -59,7 +59,7 @@ def check_function(context: Context, name: str, task: object, path: Path) -> Ite
 def check_section(
     context: Context, parent: dict[str, Any], path: Path, key: str, variables: frozenset[str]
 ) -> Iterator[Problem]:
-    """Check an `input`, `output` or `export`, the key of which is given."""
+    """Check the section of `parent` at a key: `input`, `output` or `export`."""
     section = parent.get(key)
     if not isinstance(section, dict):
         return
@@ -185,7 +185,7 @@ _CHECKS: Final[Mapping[str, Callable[[Context, dict[str, Any], Path], Iterator[P
     "try": _try,
     "wait": _wait,
 }
-"""What is checked of a task of each kind; that of `switch` looks at the list that the task stands in, too."""
+"""Check by kind of task; `switch` is not among them, because its check also needs the list that contains the task."""
 
 
 def _cases(context: Context, cases: object, path: Path, names: Collection[str]) -> Iterator[Problem]:
@@ -216,7 +216,7 @@ def _target(target: object, path: Path, names: Collection[str]) -> Iterator[Prob
 
 
 def _variables(names: dict[str, object], path: Path) -> Iterator[Problem]:
-    """Check the names that a loop gives to item and index, by the keys they stand under; `at` is the index."""
+    """Check the variable names of item and index in a loop, by their keys; `at` is the index."""
     for key, name in names.items():
         yield from _variable(name, (*path, key))
     if len(set(map(str, names.values()))) < len(names):
@@ -234,7 +234,7 @@ def _variable(name: object, path: Path) -> Iterator[Problem]:
 
 
 def _depth(name: str, functions: dict[str, Any], above: tuple[str, ...]) -> int:
-    """Return how deep functions call one another; more than is allowed where they do so in circles."""
+    """Return the depth of calls between functions; more than `MAX_FUNCTION_DEPTH` if they are recursive."""
     if name in above or len(above) > MAX_FUNCTION_DEPTH:
         return MAX_FUNCTION_DEPTH + 1
     called = {str(task.task.get("call")) for task in walk({"do": [{name: functions[name]}]})}

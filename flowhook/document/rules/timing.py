@@ -1,4 +1,4 @@
-"""Durations, timeouts and retry policies."""
+"""Checks durations, timeouts and retry policies."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _DURATIONS: Final = (
     ("jitter", "from"),
     ("jitter", "to"),
 )
-"""Where a retry policy has durations."""
+"""Paths of the durations in a retry policy."""
 
 
 def check_duration(context: Context, value: object, path: Path, variables: frozenset[str]) -> Iterator[Problem]:
-    """Check a duration as far as it is an expression."""
+    """Check the expression, if a duration is one."""
     if is_expression(value):
         yield from context.expression(value, path, variables)
 
@@ -35,7 +35,7 @@ def check_duration(context: Context, value: object, path: Path, variables: froze
 def check_timeout(
     context: Context, timeout: object, path: Path, variables: frozenset[str], *, may_be_named: bool = True
 ) -> Iterator[Problem]:
-    """Check a timeout or, if that `may_be_named`, the name of one."""
+    """Check a timeout or, if it `may_be_named`, the name of one."""
     if isinstance(timeout, dict):
         if "after" not in timeout and timeout.keys() & UNITS:
             written = ", ".join(f"{unit}: {count}" for unit, count in timeout.items())
@@ -54,7 +54,7 @@ def check_timeout(
 def check_retry(
     context: Context, policy: object, path: Path, name: object = "error", *, may_be_named: bool = True
 ) -> Iterator[Problem]:
-    """Check a retry policy or, if that `may_be_named`, the name of one; `name` is that of the error."""
+    """Check a retry policy or, if it `may_be_named`, the name of one; `name` is the variable with the error."""
     if isinstance(policy, str) and may_be_named:
         yield from context.reference(policy, context.retries, path, "retry policy {} in `use.retries`")
         return
@@ -79,7 +79,7 @@ def check_retry(
 
 
 def _misshapen(policy: dict[str, Any], path: Path) -> Iterator[Problem]:
-    """Yield the parts of a policy that stand there without the mapping they belong into."""
+    """Yield the parts of a policy that lack the mapping around them."""
     limit, backoff = policy.get("limit"), policy.get("backoff")
     attempt = mapping(limit).get("attempt")
     if isinstance(limit, int | str):
@@ -103,7 +103,7 @@ def _count(written: object) -> str:
 
 
 def _meant(value: object) -> str:
-    """Return the duration that stands where a timeout ought to; empty if there is none."""
+    """Return the duration given in place of a timeout; empty if there is none."""
     if not isinstance(value, str):
         return ""
     return value if _seconds(value) is not None else meant_duration(value[:40])
@@ -117,7 +117,7 @@ def _seconds(duration: object) -> float | None:
 
 
 def check_own_retry(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
-    """Check the retry policy that a task has of its own, in its `metadata`."""
+    """Check a task's own retry policy, in its `metadata`."""
     metadata = mapping(task.get("metadata"))
     if "retry" not in metadata:
         return

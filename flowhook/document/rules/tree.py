@@ -1,4 +1,4 @@
-"""How the rules read a plain tree that may have any shape."""
+"""Helpers for reading a plain tree that may have any shape."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def sequence(value: object) -> list[Any]:
 
 
 def named(items: object) -> list[tuple[int, str, Any]]:
-    """Return position, name and content of the items of a list that are mappings of one name."""
+    """Return index, name and content of the items of a list that are mappings with exactly one key."""
     return [(index, *next(iter(item.items()))) for index, item in enumerate(sequence(items)) if len(mapping(item)) == 1]
 
 

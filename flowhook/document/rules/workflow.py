@@ -1,4 +1,4 @@
-"""The document as a whole."""
+"""Checks a document as a whole: the entry point of the rules."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from flowhook.document.rules.tree import mapping, named, nulls
 
 
 def check_rules(data: dict[str, Any], functions: Collection[str] | None) -> Iterator[Problem]:
-    """Yield where a document breaks a rule.
+    """Yield the problems of a document that breaks a rule.
 
     Args:
         data: the document.
-        functions: what a `call` may name beside `http`; None: anything.
+        functions: components that a `call` may name besides the functions of the DSL; None: any.
     """
     context = Context(data, functions)
     yield from unsupported.in_document(data)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = [*sorted(DOCS.glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+PAGES = [*sorted(DOCS.glob("**/*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -24,6 +24,11 @@ class Block(NamedTuple):
 
     def __str__(self):
         return f"{self.page}:{self.line}"
+
+
+def name_of(path):
+    """Return the path of a page in the repository: pages in different folders may have one file name."""
+    return path.relative_to(ROOT).as_posix()
 
 
 def text_of(name):

@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 UV := $(VENV)/.uv
 RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
-PROJECT := pyproject.toml hatch_build.py $(wildcard protos/flowhook/v1/*.proto install/*.sh)
+PROJECT := pyproject.toml hatch_build.py flowhook/__init__.py $(wildcard protos/flowhook/v1/*.proto install/*.sh)
 USABLE := $(shell install/venv.sh usable $(VENV) '$(PYTHON)')
 
 .DEFAULT_GOAL := help

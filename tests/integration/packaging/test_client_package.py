@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from support.routers import flow, running_router
 
+import flowhook
+
 DEPENDENCIES = {"googleapis-common-protos", "grpcio", "protobuf"}
 
 PROGRAM = """
@@ -106,6 +108,10 @@ def test_its_wheel_carries_modules_of_the_package_alone_and_its_license(wheel):
     assert {name.partition("/")[0] for name in names} == {"flowhook"}
     assert {Path(name).suffix for name in names} == {".py", ".pyi", ".typed", ""}
     assert {"flowhook/LICENSE", "flowhook/client/sync.py", "flowhook/v1/ingest_service_pb2_grpc.py"} <= names
+
+
+def test_it_has_the_version_of_the_server(wheel):
+    assert f"flowhook_client-{flowhook.__version__}.dist-info/METADATA" in wheel.namelist()
 
 
 async def test_it_works_where_there_is_nothing_else(python, tmp_path):

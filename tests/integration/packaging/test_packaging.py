@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import flowhook
+
 ROOT = Path(__file__).parents[3]
 PACKAGES = ["admin", "cli", "edge", "flowhook", "router", "runner"]
 PROTOS = [path.stem for path in (ROOT / "protos" / "flowhook" / "v1").glob("*.proto")]
@@ -34,6 +36,10 @@ def test_a_wheel_carries_the_packages_and_nothing_else(wheel):
 
 def test_a_wheel_carries_what_is_not_python(wheel):
     assert "admin/overview.html" in wheel.namelist()
+
+
+def test_a_wheel_has_the_version_of_the_package(wheel):
+    assert f"flowhook-{flowhook.__version__}.dist-info/METADATA" in wheel.namelist()
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -1,0 +1,46 @@
+"""The Dockerfile agrees with what the repository says elsewhere. Nothing is built here."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+from flowhook.config import AdminSettings, EdgeSettings, RouterSettings
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_the_image_has_a_python_that_make_would_take():
+    images = set(re.findall(r"^FROM python:([\d.]+)-slim\b", DOCKERFILE, re.MULTILINE))
+    fit = re.search(r'^versions="(.*)"$', (ROOT / "install" / "python.sh").read_text(), re.MULTILINE)[1].split()
+
+    assert len(images) == 1
+    assert images <= set(fit)
+
+
+def test_the_image_exposes_the_ports_that_processes_listen_on():
+    exposed = re.search(r"^EXPOSE (.*)$", DOCKERFILE, re.MULTILINE)[1].split()
+    ports = [
+        EdgeSettings.model_fields["http_port"].default,
+        AdminSettings.model_fields["admin_port"].default,
+        RouterSettings.model_fields["grpc_port"].default,
+    ]
+
+    assert exposed == [str(port) for port in ports]
+    assert f"'FLOWHOOK_ADMIN_PORT') or {ports[1]}" in DOCKERFILE
+
+
+def test_what_is_installed_gets_into_the_build_and_nothing_else_does():
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    let_in = {line.removeprefix("!/") for line in lines if line.startswith("!")}
+    project, hatch = PYPROJECT["project"], PYPROJECT["tool"]["hatch"]["build"]
+    files = {project["readme"], *project["license-files"], hatch["hooks"]["custom"]["path"]}
+    locks = set(re.findall(r"^COPY (\S+\.lock) \./$", DOCKERFILE, re.MULTILINE))
+
+    assert "*" in lines
+    assert len(locks) == 2
+    assert let_in == {*hatch["targets"]["wheel"]["packages"], *files, *locks, "protos", "pyproject.toml"}
+    assert [name for name in let_in if not (ROOT / name).exists()] == []
